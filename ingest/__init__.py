@@ -1,0 +1,1 @@
+"""Everything that moves data: messages, logs, workers, checkpoints, sinks, replay, servers, command line."""

@@ -1,0 +1,1 @@
+"""The mathematics: pure, incremental, no I/O, no clock, no Feast, no Redis."""

@@ -1,0 +1,308 @@
+"""The single list of features.
+
+Feast's fields, the TimescaleDB tables, the validator, the normaliser and ``docs/features.md`` are derived from ``VIEWS``.
+To add a feature, add one entry here and one function in the view's package.
+
+A range is closed and holds for every value that is not null; ``validation`` turns a value outside into null.
+A null rule says when a value is missing; missing is NaN inside a row and null at every border.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import Literal
+
+Dtype = Literal["Float64", "Int64"]
+Feed = Literal["book", "trade", "post"]
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One feature: its name is the contract with every reader."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    formula: str
+    null_when: str = ""
+    source: str = ""
+    dtype: Dtype = "Float64"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Features that come from one feed and are written as one row a symbol and grid time.
+
+    ``ttl_s`` is how long a value may be served, and how long a silent feed goes on giving rows.
+    """
+
+    name: str
+    feed: Feed
+    ttl_s: int
+    description: str
+    features: tuple[Feature, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column order of every row of this view."""
+        return tuple(f.name for f in self.features)
+
+    @property
+    def index(self) -> dict[str, int]:
+        """Slot of each feature in a row; the kernels write by it."""
+        return {f.name: i for i, f in enumerate(self.features)}
+
+
+def _count(name: str, unit: str, low: float, high: float, formula: str, null_when: str = "", source: str = "") -> Feature:
+    return Feature(name, unit, low, high, formula, null_when, source, "Int64")
+
+
+_LEVELS = "a side has fewer levels, or no valid book"
+_DEPTH = "the 20 levels used do not reach that far, or no valid book"
+_BOOK = "no valid book"
+_COVER = "the window began before the first trade"
+_BARS = "fewer than 250 one-minute bars"
+_POSTS = "no scored post in the window"
+
+MICROSTRUCTURE = View(
+    "microstructure",
+    "book",
+    10,
+    "State and recent flow of the limit order book.",
+    (
+        Feature("mid_price", "quote", 0, inf, "m = (P_b1 + P_a1)/2", _BOOK),
+        Feature("spread", "quote", 0, inf, "P_a1 - P_b1", _BOOK),
+        Feature("spread_pct", "%", 0, 200, "100*spread/m", _BOOK),
+        *(
+            Feature(
+                f"imbalance_l{k}",
+                "share",
+                -1,
+                1,
+                f"(sum Q_b - sum Q_a)/(sum Q_b + sum Q_a) over the best {k}",
+                _LEVELS,
+                "Gould and Bonart 2016",
+            )
+            for k in (1, 3, 5, 10)
+        ),
+        Feature("imbalance_ratio", "share", -1, 1, "the same over the whole depth used (20 levels)", _BOOK, "Gould and Bonart 2016"),
+        Feature("bid_volume", "base", 0, inf, "sum Q_b over that depth", _BOOK),
+        Feature("ask_volume", "base", 0, inf, "sum Q_a over that depth", _BOOK),
+        Feature("weighted_mid", "quote", 0, inf, "(P_b1 Q_a1 + P_a1 Q_b1)/(Q_b1 + Q_a1)", _BOOK, "Gatheral and Oomen 2010"),
+        Feature("weighted_mid_dev_bps", "bps", -1e4, 1e4, "1e4*(weighted_mid - m)/m", _BOOK, "Gatheral and Oomen 2010"),
+        Feature("microprice", "quote", 0, inf, "m + g(imbalance bin, spread bin)", "no table is fitted", "Stoikov 2018"),
+        *(
+            Feature(f"depth_{side}_{x}bps", "quote", 0, inf, f"sum P*Q within {x} bps of m", _DEPTH)
+            for x in (10, 25, 50)
+            for side in ("bid", "ask")
+        ),
+        *(
+            Feature(
+                f"book_slope_{side}",
+                "base per unit relative distance",
+                -inf,
+                inf,
+                "least-squares slope of cumulative size on relative distance from m, 10 levels",
+                "fewer than 3 levels",
+                "Naes and Skjeltorp 2006",
+            )
+            for side in ("bid", "ask")
+        ),
+        *(
+            Feature(
+                f"ofi_{w}s",
+                "base",
+                -inf,
+                inf,
+                f"sum over (t - {w} s, t] of Q_b 1{{P_b >= P_b'}} - Q_b' 1{{P_b <= P_b'}} - Q_a 1{{P_a <= P_a'}} + Q_a' 1{{P_a >= P_a'}}",
+                "only one book so far, or one since a gap",
+                "Cont, Kukanov, Stoikov 2014",
+            )
+            for w in (1, 10, 60)
+        ),
+        *(
+            Feature(
+                f"mlofi_l{k}",
+                "base",
+                -inf,
+                inf,
+                f"order flow imbalance of 10 s at price level {k}",
+                f"fewer than {k} levels, one book so far, or one since a gap",
+                "Xu, Gould, Howison 2018",
+            )
+            for k in (1, 2, 3, 4, 5)
+        ),
+        Feature("quote_rate_10s", "1/s", 0, inf, "book events in (t - 10 s, t] over 10 s", "the window began before the first book"),
+        _count("book_valid", "flag", 0, 1, "1, or 0 after a gap or a crossed book until the next good book"),
+    ),
+)
+
+ORDER_FLOW = View(
+    "order_flow",
+    "trade",
+    60,
+    "Signed trade flow, toxicity, price impact and trading costs.",
+    (
+        Feature("buy_volume_1m", "base", 0, inf, "sum of q of buyers' trades", _COVER),
+        Feature("sell_volume_1m", "base", 0, inf, "sum of q of sellers' trades", _COVER),
+        *(Feature(f"delta_volume_{w}", "base", -inf, inf, "sum s*q", _COVER) for w in ("1s", "1m", "5m")),
+        Feature("cvd", "base", -inf, inf, "sum s*q since 00:00 UTC, or since the first trade seen"),
+        *(
+            Feature(f"trade_flow_imbalance_{w}", "share", -1, 1, "sum s*q / sum q", f"no volume, or {_COVER}")
+            for w in ("1m", "5m")
+        ),
+        _count("trade_count_1m", "trades", 0, inf, "trades in one minute", _COVER),
+        Feature("trade_rate_10s", "1/s", 0, inf, "exponentially decayed rate: each trade adds 1/10 s, decay exp(-dt/10 s)"),
+        Feature("avg_trade_size_1m", "base", 0, inf, "sum q / trades", f"no trade, or {_COVER}"),
+        Feature("side_inferred_share_1m", "share", 0, 1, "trades whose side was inferred / trades", f"no trade, or {_COVER}", "Lee and Ready 1991"),
+        Feature(
+            "vpin",
+            "share",
+            0,
+            1,
+            "sum |buy - sell| over the last 50 buckets of volume V, over 50 V; a trade is split at a bucket's edge",
+            "fewer than 50 buckets, or V unknown (a configured V, or a previous whole day)",
+            "Easley, Lopez de Prado, O'Hara 2012",
+        ),
+        Feature(
+            "vpin_bvc",
+            "share",
+            0,
+            1,
+            "the same with bulk classification V*Phi(dP/sigma), sigma from past buckets only",
+            "fewer than 70 buckets, or V unknown",
+            "the same; Andersen and Bondarenko 2013 dispute it",
+        ),
+        Feature("kyle_lambda_5m", "quote per base", -inf, inf, "sum(dm*x)/sum(x^2), x signed volume a second", "fewer than 30 seconds with trades", "Kyle 1985"),
+        Feature("amihud_60m", "1e-6 per quote", 0, inf, "1e6*mean of |r|/dollar volume over one-minute bars", "no bar with volume, or the window is not covered", "Amihud 2002"),
+        Feature("roll_spread_5m", "quote", 0, inf, "2*sqrt(-cov(dp_t, dp_t-1))", "the covariance is not negative", "Roll 1984"),
+        Feature(
+            "effective_spread_bps_1m",
+            "bps",
+            -2e4,
+            2e4,
+            "volume-weighted 1e4*2 s (p - m_before)/m_before, m_before the last mid strictly before the trade, under 1 s old",
+            "no trade with such a mid",
+            "Huang and Stoll 1996",
+        ),
+        Feature("realized_spread_bps_5s", "bps", -2e4, 2e4, "1e4*2 s (p - m_{t+5s})/m_before, of the trade 5 s ago: known, and stamped, at t + 5 s", "no such trade", "Huang and Stoll 1996"),
+        Feature("vwap_1m", "quote", 0, inf, "sum pq / sum q", f"no volume, or {_COVER}"),
+        Feature("vwap_5m", "quote", 0, inf, "sum pq / sum q", f"no volume, or {_COVER}"),
+        Feature("vwap_session", "quote", 0, inf, "sum pq / sum q since 00:00 UTC, or since the first trade seen", "no volume"),
+        Feature("vwap_dev_bps", "bps", -1e4, inf, "1e4*(p - vwap_session)/vwap_session", "no volume"),
+    ),
+)
+
+TECHNICAL = View(
+    "technical",
+    "trade",
+    300,
+    "Momentum, volatility, indicators of one-minute bars, volume profile and calendar.",
+    (
+        *(
+            Feature(f"price_momentum_{k}m", "log return", -inf, inf, "ln(p_t/p_{t-k})", "no trade in the k/10 before t - k")
+            for k in (1, 5, 15)
+        ),
+        *(
+            Feature(f"volatility_{k}m", "log return", 0, inf, "sqrt(sum r^2) of one-second log returns", "under 95 % of the window", "Andersen and Bollerslev 1998")
+            for k in (1, 5, 15)
+        ),
+        Feature("parkinson_15m", "log return", 0, inf, "sqrt(sum ln(h/l)^2 / (4 n ln 2))", "fewer than 15 bars", "Parkinson 1980"),
+        Feature("garman_klass_15m", "log return", 0, inf, "sqrt(mean of ln(h/l)^2/2 - (2 ln 2 - 1) ln(c/o)^2)", "fewer than 15 bars", "Garman and Klass 1980"),
+        Feature("rogers_satchell_15m", "log return", 0, inf, "sqrt(mean of ln(h/c) ln(h/o) + ln(l/c) ln(l/o))", "fewer than 15 bars", "Rogers and Satchell 1991"),
+        Feature("yang_zhang_15m", "log return", 0, inf, "sqrt(var overnight + k var open-close + (1 - k) rogers_satchell^2)", "fewer than 16 bars", "Yang and Zhang 2000"),
+        Feature("rsi_14", "index", 0, 100, "100 g/(g + l), Wilder's smoothing of one-minute closes", f"{_BARS}, or a flat market", "Wilder 1978; TA-Lib RSI"),
+        Feature("ema_12", "quote", 0, inf, "seed SMA(12), then v += 2/13*(x - v)", _BARS, "TA-Lib EMA"),
+        Feature("ema_26", "quote", 0, inf, "seed SMA(26), then v += 2/27*(x - v)", _BARS, "TA-Lib EMA"),
+        Feature("ema_dev_bps", "bps", -1e4, inf, "1e4*(p - ema_26)/ema_26", _BARS),
+        Feature("macd", "quote", -inf, inf, "EMA(12) - EMA(26)", _BARS, "TA-Lib MACD"),
+        Feature("macd_signal", "quote", -inf, inf, "EMA(9) of macd", _BARS, "TA-Lib MACD"),
+        Feature("macd_hist", "quote", -inf, inf, "macd - macd_signal", _BARS, "TA-Lib MACD"),
+        Feature("bollinger_pctb", "share", -inf, inf, "(c - lower)/(upper - lower), 20 bars, 2 population deviations", "fewer than 20 bars, or a flat market", "TA-Lib BBANDS"),
+        Feature("bollinger_width", "share", 0, inf, "(upper - lower)/middle", "fewer than 20 bars", "TA-Lib BBANDS"),
+        Feature("atr_14", "quote", 0, inf, "Wilder's average true range", _BARS, "TA-Lib ATR"),
+        Feature("natr_14", "%", 0, inf, "100*atr_14/close", _BARS, "TA-Lib NATR"),
+        Feature("poc", "quote", 0, inf, "the price row with the session's most volume", "fewer than 100 trades", "Steidlmayer"),
+        Feature("value_area_low", "quote", 0, inf, "lower edge of the 70 % area grown from poc, two rows up against two rows down", "fewer than 100 trades", "Steidlmayer"),
+        Feature("value_area_high", "quote", 0, inf, "its upper edge", "fewer than 100 trades", "Steidlmayer"),
+        Feature("poc_dev_bps", "bps", -1e4, inf, "1e4*(p - poc)/poc", "fewer than 100 trades"),
+        Feature("volume_profile", "share", 0, 1, "share of the session's volume traded at or below the last price", "fewer than 100 trades"),
+        Feature("relative_volume", "ratio", 0, inf, "volume of this 5-minute slot over the median of the same slot of up to 28 previous days", "fewer than 7 days"),
+        _count("market_hour", "hour", 0, 23, "UTC hour of event time"),
+        _count("day_of_week", "day", 0, 6, "UTC weekday of event time, Monday 0"),
+        Feature("hour_sin", "", -1, 1, "sin(2 pi (hour + minute/60)/24)"),
+        Feature("hour_cos", "", -1, 1, "cos of the same"),
+        Feature("weekday_sin", "", -1, 1, "sin(2 pi day_of_week/7)"),
+        Feature("weekday_cos", "", -1, 1, "cos of the same"),
+        Feature("is_weekend", "flag", 0, 1, "1 on Saturday and Sunday, UTC"),
+        Feature("minutes_to_funding", "min", 0, 1440, "minutes to the next 00:00, 08:00 or 16:00 UTC"),
+    ),
+)
+
+SENTIMENT = View(
+    "sentiment",
+    "post",
+    3600,
+    "What scored posts say: s = P(positive) - P(negative), c = largest probability; a post counts from when its score was available.",
+    (
+        Feature("sentiment_compound", "score", -1, 1, "mean of s, 5 min", _POSTS),
+        Feature("sentiment_positive", "probability", 0, 1, "mean of P(positive), 5 min", _POSTS),
+        Feature("sentiment_negative", "probability", 0, 1, "mean of P(negative), 5 min", _POSTS),
+        Feature("sentiment_neutral", "probability", 0, 1, "mean of P(neutral), 5 min", _POSTS),
+        Feature("sentiment_confidence", "probability", 0, 1, "mean of c, 5 min", _POSTS),
+        Feature("sentiment_volatility", "score", 0, 1, "population standard deviation of s, 5 min", "fewer than two scored posts"),
+        Feature("sentiment_momentum", "score", -2, 2, "mean of s in the newer half of the 5 minutes - in the older half", "either half is empty"),
+        _count("tweet_count", "posts", 0, inf, "posts scored in 5 min"),
+        Feature("sentiment_compound_1h", "score", -1, 1, "mean of s, 1 h", _POSTS),
+        Feature("sentiment_ew_15m", "score", -1, 1, "mean of s weighted by c*2^(-age/15 min)", "no scored post yet"),
+        Feature("sentiment_engagement_1h", "score", -1, 1, "mean of s weighted by c*ln(1 + likes + 2 reposts + replies) as observed by t, 1 h", "no weight in the window"),
+        Feature("bullishness_1h", "log ratio", -inf, inf, "ln((1 + positives)/(1 + negatives)), 1 h", _POSTS, "Antweiler and Frank 2004"),
+    ),
+)
+
+SOCIAL = View(
+    "social",
+    "post",
+    3600,
+    "How much is said, by how many, and how much of it is repeated.",
+    (
+        _count("social_volume_5m", "posts", 0, inf, "posts in 5 min"),
+        _count("social_volume_1h", "posts", 0, inf, "posts in 1 h"),
+        Feature("social_velocity", "posts/min", 0, inf, "posts a minute, 5 min"),
+        Feature("social_acceleration", "posts/min", -inf, inf, "social_velocity - the same of the 5 minutes before"),
+        Feature("social_volume_z", "deviations", -inf, inf, "z of ln(1 + posts of the hour) against the same hour of the week, up to 28 days", "fewer than 7 days"),
+        _count("unique_authors_1h", "authors", 0, inf, "distinct authors, 1 h"),
+        Feature("author_ratio_1h", "share", 0, 1, "distinct authors / posts that name one, 1 h", "no post that names an author"),
+        Feature("duplicate_share_1h", "share", 0, 1, "near-duplicates (64-bit simhash, distance at most 3) / posts, 1 h", "no post in the window"),
+    ),
+)
+
+VIEWS: tuple[View, ...] = (MICROSTRUCTURE, ORDER_FLOW, TECHNICAL, SENTIMENT, SOCIAL)
+VIEW: dict[str, View] = {v.name: v for v in VIEWS}
+
+FEATURE_VECTOR_V1: tuple[str, ...] = (
+    "imbalance_ratio", "imbalance_l1", "imbalance_l3", "imbalance_l5", "imbalance_l10", "spread_pct", "vpin",
+    "sentiment_compound", "sentiment_positive", "sentiment_negative", "sentiment_momentum", "sentiment_volatility", "tweet_count",
+    "price_momentum_1m", "price_momentum_5m", "price_momentum_15m", "volatility_1m", "volatility_5m", "rsi_14",
+    "market_hour", "day_of_week", "volume_profile",
+)  # fmt: skip
+"""The vector that the signal service reads, in its order."""
+
+
+def view_of(feature: str) -> View:
+    """The view that declares ``feature``; names are unique over all views.
+
+    Raises
+    ------
+    KeyError
+        No view declares it.
+
+    >>> view_of("vpin").name
+    'order_flow'
+    """
+    for view in VIEWS:
+        if feature in view.names:
+            return view
+    raise KeyError(f"no feature {feature!r} in the catalogue")

@@ -1,0 +1,89 @@
+"""What every kernel is made of: a flat state, and scalar code that runs compiled or plain.
+
+A kernel is three functions over a flat vector of doubles: ``init`` makes it, ``step_*`` folds an event in, ``emit`` writes a row.
+The functions are scalar code, so CPython and numba give the same bits; numba is used where it is installed and ``TFS_NUMBA`` is not
+``0``. Plain Python reads lists far faster than arrays, so a state is a list there and an array of doubles under numba; the code is
+the same. All that a state holds is a double: times are whole microseconds (exact to the year 2255), counts and lots are whole numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from array import array
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+Vector = Any
+"""A list of floats, or a C-contiguous array of float64: whichever the kernels run on."""
+
+NAN = float("nan")
+SECOND_US = 1_000_000
+MINUTE_US = 60 * SECOND_US
+HOUR_US = 60 * MINUTE_US
+DAY_US = 24 * HOUR_US
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _cache_dir() -> str:
+    """A writable folder for compiled kernels that changes with any source here.
+
+    numba checks only the file of the function itself, not the constants that it imports from others; a catalogue that
+    changed would otherwise meet machine code with the old slots.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = base / "trading-feature-store" / f"kernels-{digest.hexdigest()[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return str(folder)
+    except OSError:
+        return tempfile.mkdtemp(prefix="tfs-kernels-")
+
+
+COMPILED = os.environ.get("TFS_NUMBA", "1") != "0"
+if COMPILED:
+    try:
+        import numba
+    except ImportError:
+        COMPILED = False
+    else:
+        numba.config.CACHE_DIR = _cache_dir()
+        numba.config.DISABLE_INTEL_SVML = 1  # vectorised log and exp differ from the C library's in the last bit
+
+
+def jit(function: F) -> F:
+    """Compile ``function`` where numba is in use: cached, no fast-math, Python's error model."""
+    return numba.njit(cache=True)(function) if COMPILED else function  # type: ignore[no-any-return]
+
+
+def zeros(size: int) -> Vector:
+    """A vector of ``size`` zeros, as the kernels want it."""
+    return np.zeros(size) if COMPILED else [0.0] * size
+
+
+def vector(values: Sequence[float]) -> Vector:
+    """``values`` as a vector, every one a float.
+
+    >>> list(vector([1, 2.5]))
+    [1.0, 2.5]
+    """
+    return np.array(values, dtype=np.float64) if COMPILED else [float(v) for v in values]
+
+
+def to_bytes(state: Vector) -> bytes:
+    """The state's own bytes, little-endian doubles; equal bytes are equal states."""
+    return state.tobytes() if COMPILED else array("d", state).tobytes()
+
+
+def from_bytes(data: bytes) -> Vector:
+    """The state that ``to_bytes`` saved."""
+    return np.frombuffer(data).copy() if COMPILED else array("d", data).tolist()

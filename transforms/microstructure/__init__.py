@@ -1,0 +1,1 @@
+"""Features of the limit order book."""

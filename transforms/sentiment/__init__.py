@@ -1,0 +1,1 @@
+"""Features of posts: what they say (``sentiment``) and how much is said (``social``)."""
