@@ -73,7 +73,7 @@ def zeros(size: int) -> Vector:
 def vector(values: Sequence[float]) -> Vector:
     """``values`` as a vector, every one a float.
 
-    >>> list(vector([1, 2.5]))
+    >>> [float(x) for x in vector([1, 2.5])]
     [1.0, 2.5]
     """
     return np.array(values, dtype=np.float64) if COMPILED else [float(v) for v in values]
