@@ -272,7 +272,7 @@ SOCIAL = View(
         _count("social_volume_1h", "posts", 0, inf, "posts in 1 h"),
         Feature("social_velocity", "posts/min", 0, inf, "posts a minute, 5 min"),
         Feature("social_acceleration", "posts/min", -inf, inf, "social_velocity - the same of the 5 minutes before"),
-        Feature("social_volume_z", "deviations", -inf, inf, "z of ln(1 + posts of the hour) against the same hour of the week, up to 28 days", "fewer than 7 days"),
+        Feature("social_volume_z", "deviations", -inf, inf, "z of ln(1 + posts of the hour) against the same hour of the week, up to 28 days; the hour is the last complete one", "fewer than two such hours since the first post (never before 7 days), or all alike"),
         _count("unique_authors_1h", "authors", 0, inf, "distinct authors, 1 h"),
         Feature("author_ratio_1h", "share", 0, 1, "distinct authors / posts that name one, 1 h", "no post that names an author"),
         Feature("duplicate_share_1h", "share", 0, 1, "near-duplicates (64-bit simhash, distance at most 3) / posts, 1 h", "no post in the window"),
