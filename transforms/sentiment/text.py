@@ -1,0 +1,102 @@
+"""What is done to a text before a model reads it.
+
+Links become ``http`` and mentions ``@user``, as in the corpora that tweet models were trained on; HTML entities are
+decoded, compatibility forms unified (NFKC), control characters dropped. Cashtags and hashtags stay. Uncased BERT has
+no emoji in its vocabulary, so it is given their Unicode names; RoBERTa kinds read them as bytes and get them as they
+are. Nothing is dropped for not being ASCII.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from typing import Literal
+
+Kind = Literal["bert", "roberta"]
+"""``bert`` gets emoji as words, ``roberta`` as they are."""
+
+CHARACTERS_MAX = 20_000
+"""Characters that are read of a post; the rest says the same, or is an attack."""
+TWEET_CHARACTERS = 600
+"""A longer text is news: it is scored sentence by sentence."""
+PIECES_MAX = 32
+"""Sentences that are scored of one text."""
+_SHORT = 24
+
+_LINK = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
+_MENTION = re.compile(r"(?<![\w@])@\w+")
+_SPACE = re.compile(r"\s+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\u2028\u2029\ufeff\ufff9-\ufffb\ud800-\udfff]")
+_EMOJI_RANGES = r"\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001f3fa\U0001f400-\U0001faff"
+_EMOJI = re.compile(f"[{_EMOJI_RANGES}]")
+_JOINERS = re.compile(r"[\u200d\ufe0e\ufe0f\u20e3\U0001f3fb-\U0001f3ff]")
+_SAYS_NOTHING = re.compile(rf"(?:\bhttp\b|@user\b|[^\w{_EMOJI_RANGES}])+")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^a-z])|(?<=[。！？])\s*|\n+")
+
+
+def clean(text: str, kind: Kind) -> str:
+    """The text that the model reads, empty where nothing is said.
+
+    A text of nothing but links, mentions and punctuation says nothing.
+
+    >>> clean("@bob $BTC &gt; 60k 🚀 https://t.co/x", "bert")
+    '@user $BTC > 60k rocket http'
+    >>> clean("$BTC 🚀", "roberta")
+    '$BTC 🚀'
+    >>> clean("@bob https://t.co/x", "bert")
+    ''
+    """
+    return _SPACE.sub(" ", _unify(text, kind)).strip()
+
+
+def pieces(text: str, kind: Kind) -> list[str]:
+    """What is scored of a text, to be averaged: a tweet as a whole, news by sentences; nothing where nothing is said.
+
+    At most ``PIECES_MAX`` pieces of at most ``TWEET_CHARACTERS`` characters.
+    """
+    unified = _unify(text, kind)
+    whole = _SPACE.sub(" ", unified).strip()
+    if len(whole) <= TWEET_CHARACTERS:
+        return [whole] if whole else []
+    out: list[str] = []
+    for sentence in _SENTENCE_END.split(unified):
+        rest = _SPACE.sub(" ", sentence).strip()
+        short = bool(out and rest) and min(len(out[-1]), len(rest)) < _SHORT
+        if short and len(out[-1]) + len(rest) < TWEET_CHARACTERS:
+            out[-1] += " " + rest
+            continue
+        while rest and len(out) < PIECES_MAX:
+            cut = _cut(rest)
+            out.append(rest[:cut])
+            rest = rest[cut:].lstrip()
+        if len(out) == PIECES_MAX:
+            break
+    return out
+
+
+def _cut(text: str) -> int:
+    """Where to end a piece: at the last space that fits."""
+    if len(text) <= TWEET_CHARACTERS:
+        return len(text)
+    space = text.rfind(" ", 1, TWEET_CHARACTERS)
+    return space if space > 0 else TWEET_CHARACTERS
+
+
+def _unify(text: str, kind: Kind) -> str:
+    """``text`` with everything replaced but its white space, or empty where it says nothing."""
+    text = unicodedata.normalize("NFKC", html.unescape(text[:CHARACTERS_MAX]))[:CHARACTERS_MAX]
+    text = _CONTROL.sub(lambda m: "\n" if m[0] in "\n\r\u2028\u2029" else " ", text)
+    text = _MENTION.sub("@user", _LINK.sub("http", text))
+    if kind == "bert":
+        text = _EMOJI.sub(_emoji_words, _JOINERS.sub("", text))
+    return text if _SAYS_NOTHING.sub("", text) else ""
+
+
+def _emoji_words(match: re.Match[str]) -> str:
+    """An emoji's name; a flag's letters."""
+    emoji = match[0]
+    if "\U0001f1e6" <= emoji <= "\U0001f1ff":
+        return chr(ord(emoji) - 0x1F1E6 + ord("a"))
+    name = unicodedata.name(emoji, "")
+    return f" {name.lower()} " if name else emoji
