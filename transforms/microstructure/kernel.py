@@ -1,0 +1,142 @@
+"""The kernel of the ``microstructure`` view.
+
+A book costs what must happen with every book: it is compared with the one before (``ofi``), counted (``quote_rate``)
+and kept. The other features belong to one snapshot and are computed when a row is emitted, from the last book:
+``mid``, ``imbalance``, ``depth``, ``microprice``. ``layout`` draws the state.
+
+``book`` is a flat vector of 80 doubles: bid prices, bid sizes, ask prices, ask sizes, 20 each, best first; ``n_bid``
+and ``n_ask`` say how many are used, the rest is not looked at. It is a book that ``validation.check_book`` has
+passed. Events come in the order of their times, and ``emit(t)`` comes after the last event at or before t and before
+the first one after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transforms import window
+from transforms.catalog import MICROSTRUCTURE
+from transforms.instrument import Instrument
+from transforms.kernel import NAN, SECOND_US, Vector, jit, zeros
+from transforms.microstructure.depth import emit_depth
+from transforms.microstructure.imbalance import emit_imbalance
+from transforms.microstructure.layout import (
+    ASK_PRICE,
+    ASK_SIZE,
+    BID_PRICE,
+    BID_SIZE,
+    BOOK,
+    BOOKS_CHANNEL,
+    BUCKET,
+    FLOW_LEVELS,
+    LEVELS_CHANNELS,
+    LEVELS_US,
+    N_ASK,
+    N_BID,
+    NEWEST,
+    OFI,
+    OFI_US,
+    RUN,
+    SCALE,
+    levels_ring,
+    size,
+)
+from transforms.microstructure.microprice import emit_microprice, install
+from transforms.microstructure.mid import emit_mid
+from transforms.microstructure.ofi import add_flow, emit_flow
+from transforms.microstructure.quote_rate import emit_quote_rate
+
+VERSION = 1
+"""Of the state's layout and of every formula; another version's checkpoint is refused."""
+
+FEATURES = len(MICROSTRUCTURE.features)
+BOOK_VALID = MICROSTRUCTURE.index["book_valid"]
+
+
+def init(instrument: Instrument, bucket_us: int, microprice_table: Sequence[float] = ()) -> Vector:
+    """State of a symbol before its first book.
+
+    Parameters
+    ----------
+    instrument:
+        Its ``size_digits`` set the lots in which order flow is summed.
+    bucket_us:
+        Width of a window's bucket, min(1 s, emit interval), µs; rows are emitted at multiples of it.
+    microprice_table:
+        What ``microprice_fit.fit`` returned, or nothing: ``microprice`` is null then.
+
+    Raises
+    ------
+    ValueError
+        One second is not a whole number of buckets, or the table is none.
+    """
+    if bucket_us <= 0 or SECOND_US % bucket_us:
+        raise ValueError(f"a second must be a whole number of buckets; {bucket_us} µs does not divide it")
+    state = zeros(size(bucket_us))
+    state[BUCKET] = float(bucket_us)
+    state[SCALE] = 10.0**instrument.size_digits
+    if len(microprice_table):
+        install(state, microprice_table)
+    return state
+
+
+@jit
+def step_book(state: Vector, t_us: int, book: Vector, n_bid: int, n_ask: int) -> None:
+    """Fold in a good book of the time ``t_us``."""
+    width = int(state[BUCKET])
+    n_ofi = OFI_US // width
+    n_levels = LEVELS_US // width
+    levels = levels_ring(n_ofi)
+    b = window.bucket(t_us, width)
+    window.advance(state, OFI, n_ofi, 1, b)
+    window.advance(state, levels, n_levels, LEVELS_CHANNELS, b)
+    ofi_at = window.slot(OFI, n_ofi, 1, b)
+    levels_at = window.slot(levels, n_levels, LEVELS_CHANNELS, b)
+    add_flow(state, t_us, book, n_bid, n_ask, ofi_at, levels_at)
+    state[levels_at + BOOKS_CHANNEL] += 1.0
+    state[BID_PRICE : BID_PRICE + n_bid] = book[BID_PRICE - BOOK : BID_PRICE - BOOK + n_bid]
+    state[BID_SIZE : BID_SIZE + n_bid] = book[BID_SIZE - BOOK : BID_SIZE - BOOK + n_bid]
+    state[ASK_PRICE : ASK_PRICE + n_ask] = book[ASK_PRICE - BOOK : ASK_PRICE - BOOK + n_ask]
+    state[ASK_SIZE : ASK_SIZE + n_ask] = book[ASK_SIZE - BOOK : ASK_SIZE - BOOK + n_ask]
+    state[N_BID] = float(n_bid)
+    state[N_ASK] = float(n_ask)
+    state[NEWEST] = float(t_us)
+
+
+@jit
+def step_invalid(state: Vector, t_us: int) -> None:
+    """The book is unknown from ``t_us`` until the next good one: a gap in the feed, a crossed or an empty book.
+
+    ``book_valid`` is 0 and what needs a book is null until then; order flow does not bridge the hole.
+    """
+    for k in range(FLOW_LEVELS):
+        state[RUN + k] = 0.0
+    state[NEWEST] = float(t_us)
+
+
+@jit
+def emit(state: Vector, t_us: int, out: Vector) -> None:
+    """Write the row of the time ``t_us``: a double per feature of the view, in the catalogue's order, NaN where null.
+
+    Before the first event of the feed all of it is null, ``book_valid`` too.
+    """
+    for i in range(FEATURES):
+        out[i] = NAN
+    if state[NEWEST] == 0.0:
+        return
+    if state[RUN] == 0.0:
+        out[BOOK_VALID] = 0.0
+        return
+    out[BOOK_VALID] = 1.0
+    mid = emit_mid(state, out)
+    emit_imbalance(state, out)
+    emit_depth(state, out, mid)
+    emit_microprice(state, t_us, out, mid)
+    width = int(state[BUCKET])
+    n_ofi = OFI_US // width
+    n_levels = LEVELS_US // width
+    levels = levels_ring(n_ofi)
+    window.advance(state, OFI, n_ofi, 1, t_us // width)
+    window.advance(state, levels, n_levels, LEVELS_CHANNELS, t_us // width)
+    emit_flow(state, t_us, out, width, n_ofi, levels, n_levels)
+    emit_quote_rate(state, t_us, out, width, levels, n_levels)

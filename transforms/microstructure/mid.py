@@ -1,0 +1,40 @@
+"""``mid_price``, ``spread``, ``spread_pct``, ``weighted_mid``, ``weighted_mid_dev_bps``: what the best level says.
+
+    mid_price            m = (P_b1 + P_a1)/2, quote
+    spread               P_a1 - P_b1, quote
+    spread_pct           spread/m*100, %, in (0, 200]
+    weighted_mid         (P_b1 Q_a1 + P_a1 Q_b1)/(Q_b1 + Q_a1), quote: the mid drawn towards the thinner side
+    weighted_mid_dev_bps (weighted_mid - m)/m*1e4, bps
+
+Null without a valid book. Source of the weighted mid: Gatheral and Oomen 2010, "Zero-intelligence realized variance
+estimation".
+"""
+
+from __future__ import annotations
+
+from transforms.catalog import MICROSTRUCTURE
+from transforms.kernel import Vector, jit
+from transforms.microstructure.layout import ASK_PRICE, ASK_SIZE, BID_PRICE, BID_SIZE
+
+MID_PRICE = MICROSTRUCTURE.index["mid_price"]
+SPREAD = MICROSTRUCTURE.index["spread"]
+SPREAD_PCT = MICROSTRUCTURE.index["spread_pct"]
+WEIGHTED_MID = MICROSTRUCTURE.index["weighted_mid"]
+WEIGHTED_MID_DEV_BPS = MICROSTRUCTURE.index["weighted_mid_dev_bps"]
+
+
+@jit
+def emit_mid(state: Vector, out: Vector) -> float:
+    """Write the features of this module from a valid book, and return m."""
+    bid = state[BID_PRICE]
+    ask = state[ASK_PRICE]
+    bid_size = state[BID_SIZE]
+    ask_size = state[ASK_SIZE]
+    mid: float = (bid + ask) / 2.0
+    out[MID_PRICE] = mid
+    out[SPREAD] = ask - bid
+    out[SPREAD_PCT] = (ask - bid) / mid * 100.0
+    weighted = (bid * ask_size + ask * bid_size) / (bid_size + ask_size)
+    out[WEIGHTED_MID] = weighted
+    out[WEIGHTED_MID_DEV_BPS] = (weighted - mid) / mid * 1e4
+    return mid

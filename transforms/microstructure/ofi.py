@@ -1,0 +1,121 @@
+"""``ofi_1s``, ``ofi_10s``, ``ofi_60s`` and ``mlofi_l1`` to ``mlofi_l5``: what was added to and taken from the book.
+
+Each book against the one before gives, at price level k, the contribution (primes: the book before)
+
+    e_k = Q_b 1{P_b >= P_b'} - Q_b' 1{P_b <= P_b'} - Q_a 1{P_a <= P_a'} + Q_a' 1{P_a >= P_a'}
+
+in whole lots; a feature is the sum of e over the window ``(t - w, t]``, in base units. ``mlofi_l1`` is ``ofi_10s`` by
+definition.
+
+A sum is null unless every book from ``t - w`` on is known: the run of level k (see ``layout``) must begin at or
+before ``t - w``, and hold two books, for one book makes no contribution. So it is null until the window is covered
+after the start, a gap or an invalid book, and, at level k, while a book in the window has fewer than k levels on a
+side. What a part of a window saw is never passed off as the whole, and a value does not depend on when the process
+started.
+
+Sources: Cont, Kukanov, Stoikov 2014, "The price impact of order book events"; Xu, Gould, Howison 2018, "Multi-level
+order-flow imbalance in a limit order book".
+"""
+
+from __future__ import annotations
+
+from math import floor
+
+from transforms import window
+from transforms.catalog import MICROSTRUCTURE
+from transforms.kernel import SECOND_US, Vector, jit
+from transforms.microstructure.layout import (
+    ASK_PRICE,
+    ASK_SIZE,
+    BID_PRICE,
+    BID_SIZE,
+    BOOK,
+    FLOW_LEVELS,
+    LEVELS_CHANNELS,
+    OFI,
+    RUN,
+    SCALE,
+    SINCE,
+    covered,
+)
+
+OFI_1S = MICROSTRUCTURE.index["ofi_1s"]
+OFI_10S = MICROSTRUCTURE.index["ofi_10s"]
+OFI_60S = MICROSTRUCTURE.index["ofi_60s"]
+MLOFI_L1 = MICROSTRUCTURE.index["mlofi_l1"]
+
+_INTEGRAL = 2.0**52
+"""A double from here on is a whole number already."""
+
+
+@jit
+def lots(size: float, scale: float) -> float:
+    """``size`` in whole lots of ``1/scale``.
+
+    >>> float(lots(0.29, 100.0)), float(lots(1e15, 1e8))
+    (29.0, 1e+23)
+    """
+    x = size * scale
+    return float(floor(x + 0.5)) if x < _INTEGRAL else x
+
+
+@jit
+def queue_flow(improved: float, q: float, q_before: float, scale: float) -> float:
+    """Lots that one side's queue at a level gained from one book to the next.
+
+    ``improved`` is positive where the level's price is better than before: a new queue of ``q``; negative where it is
+    worse: the queue of ``q_before`` is gone; 0 where it is the same.
+    """
+    if improved > 0.0:
+        return lots(q, scale)
+    if improved < 0.0:
+        return -lots(q_before, scale)
+    if q == q_before:
+        return 0.0
+    return lots(q, scale) - lots(q_before, scale)
+
+
+@jit
+def add_flow(state: Vector, t_us: int, book: Vector, n_bid: int, n_ask: int, ofi_at: int, levels_at: int) -> None:
+    """Add the contributions of ``book`` against the one in the state to the buckets at ``ofi_at`` and ``levels_at``.
+
+    A level that either book lacks contributes nothing; its run begins anew with the first book that has it.
+    """
+    depth = min(n_bid, n_ask, FLOW_LEVELS)
+    scale = state[SCALE]
+    for k in range(FLOW_LEVELS):
+        if k >= depth:
+            state[RUN + k] = 0.0
+            continue
+        run = state[RUN + k]
+        state[RUN + k] = run + 1.0
+        if run == 0.0:
+            state[SINCE + k] = float(t_us)
+            continue
+        bid = queue_flow(
+            book[BID_PRICE - BOOK + k] - state[BID_PRICE + k], book[BID_SIZE - BOOK + k], state[BID_SIZE + k], scale
+        )
+        ask = queue_flow(
+            state[ASK_PRICE + k] - book[ASK_PRICE - BOOK + k], book[ASK_SIZE - BOOK + k], state[ASK_SIZE + k], scale
+        )
+        at = ofi_at if k == 0 else levels_at + k - 1
+        state[at] += bid - ask
+
+
+@jit
+def emit_flow(state: Vector, t_us: int, out: Vector, width: int, n_ofi: int, levels: int, n_levels: int) -> None:
+    """Write the features of this module; the rings must stand at ``t_us``."""
+    newest = t_us // width
+    second = SECOND_US // width
+    scale = state[SCALE]
+    if state[RUN] >= 2.0:
+        if covered(state, 0, t_us, SECOND_US):
+            out[OFI_1S] = window.total(state, OFI, n_ofi, 1, 0, newest, second) / scale
+        if covered(state, 0, t_us, 10 * SECOND_US):
+            out[OFI_10S] = window.total(state, OFI, n_ofi, 1, 0, newest, 10 * second) / scale
+            out[MLOFI_L1] = out[OFI_10S]
+        if covered(state, 0, t_us, 60 * SECOND_US):
+            out[OFI_60S] = window.total(state, OFI, n_ofi, 1, 0, newest, n_ofi) / scale
+    for k in range(1, FLOW_LEVELS):
+        if state[RUN + k] >= 2.0 and covered(state, k, t_us, 10 * SECOND_US):
+            out[MLOFI_L1 + k] = window.total(state, levels, n_levels, LEVELS_CHANNELS, k - 1, newest, n_levels) / scale
