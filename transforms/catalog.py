@@ -60,7 +60,7 @@ def _count(name: str, unit: str, low: float, high: float, formula: str, null_whe
 
 
 _LEVELS = "a side has fewer levels, or no valid book"
-_DEPTH = "the 20 levels used do not reach that far, or no valid book"
+_DEPTH = "the levels used, 20 at most, do not reach that far, or no valid book"
 _BOOK = "no valid book"
 _COVER = "the window began before the first trade"
 _BARS = "fewer than 250 one-minute bars"
@@ -74,7 +74,7 @@ MICROSTRUCTURE = View(
     (
         Feature("mid_price", "quote", 0, inf, "m = (P_b1 + P_a1)/2", _BOOK),
         Feature("spread", "quote", 0, inf, "P_a1 - P_b1", _BOOK),
-        Feature("spread_pct", "%", 0, 200, "100*spread/m", _BOOK),
+        Feature("spread_pct", "%", 0, 200, "spread/m*100", _BOOK),
         *(
             Feature(
                 f"imbalance_l{k}",
@@ -91,8 +91,8 @@ MICROSTRUCTURE = View(
         Feature("bid_volume", "base", 0, inf, "sum Q_b over that depth", _BOOK),
         Feature("ask_volume", "base", 0, inf, "sum Q_a over that depth", _BOOK),
         Feature("weighted_mid", "quote", 0, inf, "(P_b1 Q_a1 + P_a1 Q_b1)/(Q_b1 + Q_a1)", _BOOK, "Gatheral and Oomen 2010"),
-        Feature("weighted_mid_dev_bps", "bps", -1e4, 1e4, "1e4*(weighted_mid - m)/m", _BOOK, "Gatheral and Oomen 2010"),
-        Feature("microprice", "quote", 0, inf, "m + g(imbalance bin, spread bin)", "no table is fitted", "Stoikov 2018"),
+        Feature("weighted_mid_dev_bps", "bps", -1e4, 1e4, "(weighted_mid - m)/m*1e4", _BOOK, "Gatheral and Oomen 2010"),
+        Feature("microprice", "quote", 0, inf, "m + g(imbalance bin, spread bin)", "no table fitted before t, a bin that it never saw, or no valid book", "Stoikov 2018"),
         *(
             Feature(f"depth_{side}_{x}bps", "quote", 0, inf, f"sum P*Q within {x} bps of m", _DEPTH)
             for x in (10, 25, 50)
@@ -105,7 +105,7 @@ MICROSTRUCTURE = View(
                 -inf,
                 inf,
                 "least-squares slope of cumulative size on relative distance from m, 10 levels",
-                "fewer than 3 levels",
+                "fewer than 3 levels on the side, or no valid book",
                 "Naes and Skjeltorp 2006",
             )
             for side in ("bid", "ask")
@@ -117,7 +117,7 @@ MICROSTRUCTURE = View(
                 -inf,
                 inf,
                 f"sum over (t - {w} s, t] of Q_b 1{{P_b >= P_b'}} - Q_b' 1{{P_b <= P_b'}} - Q_a 1{{P_a <= P_a'}} + Q_a' 1{{P_a >= P_a'}}",
-                "only one book so far, or one since a gap",
+                f"the books since the start, a gap or an invalid book are fewer than two or do not reach back {w} s",
                 "Cont, Kukanov, Stoikov 2014",
             )
             for w in (1, 10, 60)
@@ -129,13 +129,13 @@ MICROSTRUCTURE = View(
                 -inf,
                 inf,
                 f"order flow imbalance of 10 s at price level {k}",
-                f"fewer than {k} levels, one book so far, or one since a gap",
+                f"the books with {k} levels on both sides, since the last without, are fewer than two or do not reach back 10 s",
                 "Xu, Gould, Howison 2018",
             )
             for k in (1, 2, 3, 4, 5)
         ),
-        Feature("quote_rate_10s", "1/s", 0, inf, "book events in (t - 10 s, t] over 10 s", "the window began before the first book"),
-        _count("book_valid", "flag", 0, 1, "1, or 0 after a gap or a crossed book until the next good book"),
+        Feature("quote_rate_10s", "1/s", 0, inf, "good books in (t - 10 s, t] over 10 s", "the books since the start, a gap or an invalid book do not reach back 10 s"),
+        _count("book_valid", "flag", 0, 1, "1, or 0 after a gap or a crossed book until the next good book", "no book event yet"),
     ),
 )
 
