@@ -1,0 +1,1 @@
+"""Scoring posts: models, batches, the scorer worker, and the commands around them."""

@@ -1,0 +1,40 @@
+"""Cutting tokenised texts into batches of about as many tokens each.
+
+A batch is padded to its longest text, so texts are sorted by length first: then almost nothing is padded, and every
+batch is about as much work as the device can take at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Ids = npt.NDArray[np.int64]
+
+
+def plan(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Indices of ``lengths``, batch by batch, longest first so that a budget that is too large shows at once.
+
+    A batch of ``n`` texts takes ``n * longest <= budget`` tokens; a text longer than the budget is a batch of its own.
+
+    >>> list(plan([3, 9, 4, 2], 8))
+    [[1], [2, 0], [3]]
+    """
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    start = 0
+    while start < len(order):
+        end = start + max(1, budget // max(1, lengths[order[start]]))
+        yield order[start:end]
+        start = end
+
+
+def pad(texts: Sequence[Sequence[int]], pad_id: int) -> tuple[Ids, Ids | None]:
+    """``texts`` as a matrix of token ids, and its mask: 1 where there is a token, None where nothing was padded."""
+    lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
+    longest = int(lengths.max())
+    mask = np.arange(longest) < lengths[:, None]
+    ids = np.full(mask.shape, pad_id, dtype=np.int64)
+    ids[mask] = np.fromiter((token for text in texts for token in text), dtype=np.int64, count=int(lengths.sum()))
+    return ids, None if int(lengths.min()) == longest else mask.astype(np.int64)

@@ -1,0 +1,230 @@
+"""Scores texts with any sequence-classification model, at the speed of the device.
+
+Texts are cleaned and tokenised on another thread, a window ahead of the device; a window is sorted by length and cut
+into batches of a token budget. A batch that does not fit halves the budget, once and for all, and goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import Any
+
+import torch
+
+from ingest.sentiment.batches import pad, plan
+from ingest.sentiment.labels import ModelError
+from ingest.sentiment.loading import Loaded, load_files
+from transforms.sentiment.text import Kind, pieces
+
+Probabilities = tuple[float, float, float]
+"""Of positive, negative and neutral; they sum to 1."""
+
+TOKENS_MAX = 128
+"""Tokens that are read of a piece of text; tweets have 28 on average."""
+_BUDGET = {"cuda": 131_072, "cpu": 2_048}
+_WINDOW = {"cuda": 8_192, "cpu": 256}
+_UNCASED = {"bert", "distilbert", "mobilebert", "electra", "albert"}
+_BF16_GAIN = 1.3
+
+
+class SentimentModel:
+    """A loaded model; one thread at a time may score with it.
+
+    Attributes
+    ----------
+    name, revision
+        What rows call it.
+    kind
+        How texts are prepared for it.
+    device, dtype
+        Where and in what precision it runs.
+    budget
+        Tokens of a batch; halves where they did not fit.
+    """
+
+    def __init__(self, loaded: Loaded, device: torch.device, dtype: torch.dtype) -> None:
+        self.name = loaded.name
+        self.revision = loaded.revision
+        self.kind = kind_of(loaded.model.config.model_type, loaded.tokenizer)
+        self.device = device
+        self.dtype = dtype
+        self.budget = _BUDGET[device.type]
+        self._order = list(loaded.order)
+        self._tokenizer = loaded.tokenizer
+        self._pad_id = int(loaded.tokenizer.pad_token_id or 0)
+        self._tokens_max = min(TOKENS_MAX, int(loaded.tokenizer.model_max_length))
+        self._model = loaded.model.to(device=device, dtype=dtype).eval()
+
+    def score(self, texts: Sequence[str]) -> list[Probabilities | None]:
+        """The probabilities of each text, None where it says nothing (``transforms.sentiment.text``).
+
+        News is scored sentence by sentence; its probabilities are the means over the sentences.
+
+        Raises
+        ------
+        ModelError
+            Not even a single text fits the device.
+        """
+        size = _WINDOW[self.device.type]
+        windows = [texts[i : i + size] for i in range(0, len(texts), size)]
+        out: list[Probabilities | None] = []
+        for counts, tokens in _one_ahead(self._prepare, windows):
+            out += _means(counts, self.score_tokens(tokens))
+        return out
+
+    def _prepare(self, texts: Sequence[str]) -> tuple[list[int], list[list[int]]]:
+        """How many pieces each text has, and the tokens of all of them."""
+        cut = [pieces(text, self.kind) for text in texts]
+        return [len(c) for c in cut], self.tokens(list(chain.from_iterable(cut)))
+
+    def tokens(self, prepared: list[str]) -> list[list[int]]:
+        """Token ids of texts that are prepared already, cut at ``TOKENS_MAX``."""
+        if not prepared:
+            return []
+        encoded = self._tokenizer(
+            prepared,
+            truncation=True,
+            max_length=self._tokens_max,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        return list(encoded["input_ids"])
+
+    def score_tokens(self, tokens: Sequence[Sequence[int]]) -> list[Probabilities]:
+        """The probabilities of each text of token ids."""
+        waiting = list(plan([len(t) for t in tokens], self.budget))
+        order: list[int] = []
+        logits: list[torch.Tensor] = []
+        while waiting:
+            batch = waiting.pop(0)
+            try:
+                logits.append(self._forward([tokens[i] for i in batch]))
+            except RuntimeError as error:
+                waiting[:0] = self._halve(error, batch, tokens)
+            else:
+                order += batch
+        if not order:
+            return []
+        rows = torch.cat(logits).softmax(-1)[:, self._order].double().cpu().tolist()
+        out: list[Probabilities] = [(0.0, 0.0, 0.0)] * len(order)
+        for i, row in zip(order, rows, strict=True):
+            out[i] = (row[0], row[1], row[2])
+        return out
+
+    def _halve(self, error: RuntimeError, batch: list[int], tokens: Sequence[Sequence[int]]) -> list[list[int]]:
+        """The batch that did not fit, in batches of half the budget; any other error is raised again."""
+        if not _is_out_of_memory(error):
+            raise error
+        if len(batch) == 1:
+            raise ModelError(f"not even one text of {len(tokens[batch[0]])} tokens fits the {self.device}") from error
+        self.budget = min(self.budget, len(batch) * len(tokens[batch[0]])) // 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return [[batch[i] for i in part] for part in plan([len(tokens[i]) for i in batch], self.budget)]
+
+    @torch.inference_mode()
+    def _forward(self, texts: list[Sequence[int]]) -> torch.Tensor:
+        ids, mask = pad(texts, self._pad_id)
+        inputs = {"input_ids": self._put(ids), "attention_mask": None if mask is None else self._put(mask)}
+        logits: torch.Tensor = self._model(**inputs).logits
+        return logits.float()
+
+    def _put(self, array: Any) -> torch.Tensor:
+        tensor = torch.from_numpy(array)
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor
+
+
+def load(name: str, *, revision: str | None = None, device: str | None = None) -> SentimentModel:
+    """Load a model for scoring.
+
+    Parameters
+    ----------
+    name
+        ``embedded``, a folder, or a hub id.
+    revision
+        Commit of a hub id; None takes the one pinned for it.
+    device
+        ``cuda``, ``cuda:1``, ``cpu``; None takes a GPU where there is one. On a GPU the model runs in bf16, on a CPU
+        in bf16 where that is measured to be faster than float32.
+
+    Raises
+    ------
+    ModelError
+        No such model or device, or not a three-way sentiment classifier.
+    """
+    chosen = _device(device)
+    loaded = load_files(name, revision)
+    if chosen.type == "cpu":
+        return SentimentModel(loaded, chosen, fastest_cpu_dtype(int(loaded.model.config.hidden_size)))
+    return SentimentModel(loaded, chosen, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32)
+
+
+def kind_of(model_type: str, tokenizer: Any) -> Kind:
+    """How texts are prepared for a model: an uncased BERT is given words for emoji.
+
+    A BERT vocabulary in a RoBERTa model counts as what its vocabulary is.
+    """
+    return "bert" if model_type in _UNCASED or type(tokenizer).__name__[:4].lower() == "bert" else "roberta"
+
+
+def fastest_cpu_dtype(hidden_size: int) -> torch.dtype:
+    """bf16 where this CPU multiplies matrices of the model's size clearly faster in it, else float32."""
+    seconds: dict[torch.dtype, float] = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        x = torch.ones(512, hidden_size, dtype=dtype)
+        weight = torch.ones(4 * hidden_size, hidden_size, dtype=dtype)
+        best = float("inf")
+        for _ in range(4):
+            start = time.perf_counter()
+            torch.nn.functional.linear(x, weight)
+            best = min(best, time.perf_counter() - start)
+        seconds[dtype] = best
+    return torch.bfloat16 if seconds[torch.float32] > _BF16_GAIN * seconds[torch.bfloat16] else torch.float32
+
+
+def _device(device: str | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ModelError(f"no device is called {device!r}; use cpu or cuda") from error
+    if chosen.type not in _BUDGET:
+        raise ModelError(f"device {device!r} is not supported; use cpu or cuda")
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError(f"torch {torch.__version__} finds no CUDA device for {device!r}; use cpu")
+    return chosen
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """On a CPU torch tells it in words only."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in said or "can't allocate memory" in said
+
+
+def _one_ahead(prepare: Any, windows: list[Sequence[str]]) -> Iterator[Any]:
+    """``prepare`` of each window, each begun on another thread while the one before it is in use."""
+    with ThreadPoolExecutor(1, "tokenise") as thread:
+        ahead = [thread.submit(prepare, w) for w in windows[:1]]
+        for i in range(len(windows)):
+            ready = ahead.pop().result()
+            if i + 1 < len(windows):
+                ahead.append(thread.submit(prepare, windows[i + 1]))
+            yield ready
+
+
+def _means(counts: list[int], scores: list[Probabilities]) -> Iterator[Probabilities | None]:
+    """Of each text the means over its pieces."""
+    at = 0
+    for n in counts:
+        if n == 0:
+            yield None
+            continue
+        part = scores[at : at + n]
+        at += n
+        yield sum(p[0] for p in part) / n, sum(p[1] for p in part) / n, sum(p[2] for p in part) / n
