@@ -11,7 +11,7 @@ from transforms.sentiment.simhash import DISTANCE, distance, simhash
 
 NEWS = (
     "The exchange said on Tuesday that it would list perpetual futures on three more coins next week, after volumes of"
-    " its older contracts had doubled within a month and rivals in Asia had lowered their fees to win back market makers"
+    " its older contracts doubled within a month and rivals in Asia had lowered their fees to win back market makers"
 )
 
 
