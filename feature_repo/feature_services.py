@@ -1,0 +1,33 @@
+"""What models and the signal service read. Training uses the same objects as serving."""
+
+from collections.abc import Sequence
+
+from feast import FeatureService, FeatureView
+from feature_views import VIEWS
+
+from transforms import catalog
+
+
+def _in_order(features: Sequence[str]) -> list[FeatureView]:
+    """Projections that keep the order of `features` within each view, and the views in order of first mention."""
+    names: dict[str, list[str]] = {}
+    for feature in features:
+        names.setdefault(catalog.view_of(feature).name, []).append(feature)
+    return [VIEWS[view][wanted] for view, wanted in names.items()]
+
+
+feature_vector_v1 = FeatureService(
+    name="feature_vector_v1",
+    features=_in_order(catalog.FEATURE_VECTOR_V1),
+    description="The vector that the signal service reads, in its order.",
+    owner="quant-research",
+    tags={"stage": "production"},
+)
+
+signal_v1 = FeatureService(
+    name="signal_v1",
+    features=list(VIEWS.values()),
+    description="Every feature of the raw views.",
+    owner="quant-research",
+    tags={"stage": "research"},
+)

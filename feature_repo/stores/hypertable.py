@@ -1,0 +1,119 @@
+"""TimescaleDB's part of an offline table: chunks, columnstore, retention.
+
+Every function works on a server that has the extension; `version` says whether it has. The statements are those of
+TimescaleDB 2.18 and later; an older or an Apache-licensed server gets hypertables without the columnstore.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+
+log = logging.getLogger(__name__)
+
+_COLUMNSTORE: Final = (2, 18)
+_ENABLE: Final = sql.SQL(
+    "ALTER TABLE {} SET (timescaledb.enable_columnstore, timescaledb.segmentby = {}, timescaledb.orderby = {})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a hypertable is kept.
+
+    Attributes
+    ----------
+    chunk
+        Width of a chunk. One day is four times faster to look up in than one hour.
+    columnstore_after
+        Age at which a chunk goes to the columnstore; None leaves all in rows.
+    retain
+        Age at which a chunk is DELETED; None, the default, keeps everything (replayed history is old when it arrives).
+    """
+
+    chunk: timedelta = timedelta(days=1)
+    columnstore_after: timedelta | None = timedelta(days=2)
+    retain: timedelta | None = None
+
+
+def version(connection: psycopg.Connection[Any]) -> tuple[int, ...]:
+    """Version of TimescaleDB in this database, installing the extension where the server has it loaded; () without it.
+
+    An extension that is on disk but not preloaded is left alone: creating it would end the connection.
+    """
+    installed = "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
+    row = connection.execute(installed).fetchone()
+    if row is None:
+        loaded = connection.execute(
+            "SELECT 1 FROM pg_settings WHERE name = 'shared_preload_libraries' AND setting LIKE '%timescaledb%'"
+        ).fetchone()
+        if loaded is None:
+            return ()
+        try:
+            with connection.transaction():
+                connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+        except psycopg.Error as error:
+            log.warning(
+                "TimescaleDB is loaded but could not be created in this database: %s", error.diag.message_primary
+            )
+            return ()
+        row = connection.execute(installed).fetchone()
+    return tuple(int(part) for part in str(row[0]).split("-")[0].split(".")) if row else ()
+
+
+def convert(
+    connection: psycopg.Connection[Any], table: sql.Identifier, event: str, keys: tuple[str, ...], policy: Policy
+) -> None:
+    """Make `table` a hypertable on `event` with `policy`; nothing where it is one already.
+
+    Parameters
+    ----------
+    connection
+        In a transaction.
+    table, event
+        The table and its time column; rows that are there already are moved into chunks.
+    keys
+        Segment columns of the columnstore.
+    """
+    name = table.as_string(connection)
+    connection.execute(
+        "SELECT create_hypertable(%s::regclass, by_range(%s, %s::interval), "
+        "create_default_indexes => false, if_not_exists => true, migrate_data => true)",
+        (name, event, policy.chunk),
+    )
+    if policy.columnstore_after is not None and version(connection) >= _COLUMNSTORE:
+        _columnstore(connection, table, event, keys, policy.columnstore_after)
+    if policy.retain is not None:
+        connection.execute(
+            "SELECT add_retention_policy(%s::regclass, drop_after => %s::interval, if_not_exists => true)",
+            (name, policy.retain),
+        )
+
+
+def _columnstore(
+    connection: psycopg.Connection[Any], table: sql.Identifier, event: str, keys: tuple[str, ...], after: timedelta
+) -> None:
+    name = table.as_string(connection)
+    enabled = connection.execute(
+        "SELECT compression_enabled FROM timescaledb_information.hypertables h "
+        "WHERE format('%%I.%%I', hypertable_schema, hypertable_name)::regclass = %s::regclass",
+        (name,),
+    ).fetchone()
+    try:
+        with connection.transaction():
+            if not (enabled and enabled[0]):
+                connection.execute(_ENABLE.format(table, ", ".join(map(_quoted, keys)), f"{_quoted(event)} DESC"))
+            connection.execute(
+                "CALL add_columnstore_policy(%s::regclass, after => %s::interval, if_not_exists => true)", (name, after)
+            )
+    except psycopg.errors.FeatureNotSupported as error:
+        log.warning("%s: no columnstore on this server: %s", name, error.diag.message_primary)
+
+
+def _quoted(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
