@@ -1,0 +1,215 @@
+"""Where the online and the offline server are.
+
+``TFS_REDIS_URL`` and ``TFS_POSTGRES_URL`` name real servers. Without them the embedded servers are used
+(``python -m ingest servers up``): they leave their addresses and passwords in ``servers.json`` in the data folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+REDIS_VARIABLE: Final = "TFS_REDIS_URL"
+POSTGRES_VARIABLE: Final = "TFS_POSTGRES_URL"
+DATA_VARIABLE: Final = "TFS_DATA_DIR"
+STATE_NAME: Final = "servers.json"
+LOCK_NAME: Final = "servers.lock"
+
+_PROJECT_LINE: Final = 'name = "trading-feature-store"'
+_REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
+_POSTGRES_SCHEMES: Final = ("postgresql", "postgres")
+
+
+class NoServerError(RuntimeError):
+    """No server is known: no variable is set and no embedded server runs on the data folder."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Endpoints:
+    """The addresses of the two servers, passwords included. ``repr`` masks the passwords.
+
+    Attributes
+    ----------
+    redis_url
+        ``redis://[[user]:password@]host:port/database``.
+    postgres_url
+        ``postgresql://user:password@host:port/database?sslmode=...``.
+    """
+
+    redis_url: str
+    postgres_url: str
+
+    def __repr__(self) -> str:
+        return f"Endpoints(redis_url={masked(self.redis_url)!r}, postgres_url={masked(self.postgres_url)!r})"
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that point a child process at the same servers."""
+        return {REDIS_VARIABLE: self.redis_url, POSTGRES_VARIABLE: self.postgres_url}
+
+
+def redis_url() -> str:
+    """Return the address of the online server.
+
+    Raises
+    ------
+    NoServerError
+        Where ``TFS_REDIS_URL`` is not set and no embedded server runs.
+    ValueError
+        Where the variable does not hold a Redis address.
+    """
+    return _address(REDIS_VARIABLE, "redis_url", _REDIS_SCHEMES)
+
+
+def postgres_url() -> str:
+    """Return the address of the offline server.
+
+    Raises
+    ------
+    NoServerError
+        Where ``TFS_POSTGRES_URL`` is not set and no embedded server runs.
+    ValueError
+        Where the variable does not hold a PostgreSQL address.
+    """
+    return _address(POSTGRES_VARIABLE, "postgres_url", _POSTGRES_SCHEMES)
+
+
+def endpoints() -> Endpoints:
+    """Return both addresses; errors as for `redis_url` and `postgres_url`."""
+    return Endpoints(redis_url=redis_url(), postgres_url=postgres_url())
+
+
+def postgres_parameters(url: str) -> dict[str, Any]:
+    """Split a PostgreSQL address into the keywords of ``psycopg.connect`` (``dbname`` is called ``database``).
+
+    Parameters
+    ----------
+    url
+        ``postgresql://user:password@host:port/database?option=value``; every part is percent-decoded.
+
+    Returns
+    -------
+    dict
+        ``host, port, database, user, password, sslmode`` and any further option of the query. Defaults are
+        ``127.0.0.1``, 5432, the user's name for the database, ``postgres``, an empty password and ``prefer``.
+
+    Raises
+    ------
+    ValueError
+        Where the address is not one; the message shows it without its password.
+
+    Examples
+    --------
+    >>> p = postgres_parameters("postgresql://desk:p%40ss@db.example:5433/features?sslmode=require")
+    >>> p["host"], p["port"], p["user"], p["password"], p["database"], p["sslmode"]
+    ('db.example', 5433, 'desk', 'p@ss', 'features', 'require')
+    """
+    _check(url, _POSTGRES_SCHEMES, "a PostgreSQL address")
+    parts = urlsplit(url)
+    user = unquote(parts.username or "postgres")
+    parameters: dict[str, Any] = {
+        "host": unquote(parts.hostname or "127.0.0.1"),
+        "port": parts.port or 5432,
+        "database": unquote(parts.path.lstrip("/")) or user,
+        "user": user,
+        "password": unquote(parts.password or ""),
+        "sslmode": "prefer",
+    }
+    parameters.update(parse_qsl(parts.query))
+    return parameters
+
+
+def masked(url: str) -> str:
+    """Return the address with its password, and any password in its options, replaced by ``***``.
+
+    >>> masked("redis://:secret@127.0.0.1:6379/0")
+    'redis://:***@127.0.0.1:6379/0'
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "***"
+    authority, slash, tail = rest.partition("/")
+    credentials, at, host = authority.rpartition("@")
+    if at:
+        user, colon, _ = credentials.partition(":")
+        authority = f"{user}{':***' if colon else ''}@{host}"
+    path, question, query = tail.partition("?")
+    options = [
+        option if "pass" not in option.lower() else f"{option.partition('=')[0]}=***" for option in query.split("&")
+    ]
+    return f"{scheme}://{authority}{slash}{path}{question}{'&'.join(options)}"
+
+
+def default_data_dir() -> Path:
+    """Return the data folder: ``TFS_DATA_DIR``, else ``.data`` in the project.
+
+    The project is the nearest folder at or above the current one that holds this project's ``pyproject.toml``, else
+    the checkout this file lies in, else the current folder.
+    """
+    given = os.environ.get(DATA_VARIABLE)
+    if given:
+        return Path(given).expanduser().resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
+        if _is_project(folder):
+            return folder / ".data"
+    return here / ".data"
+
+
+def read_state(data_dir: Path) -> dict[str, Any] | None:
+    """Return what the embedded servers on `data_dir` wrote down, or None where none runs.
+
+    The lock is held by the servers themselves, so a file left by servers that were killed is not believed.
+    """
+    try:
+        state = json.loads((data_dir / STATE_NAME).read_text())
+        with open(data_dir / LOCK_NAME, "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return dict(state)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return None
+
+
+def _address(variable: str, key: str, schemes: tuple[str, ...]) -> str:
+    given = os.environ.get(variable)
+    if given:
+        return _check(given, schemes, f"the address in {variable}")
+    data_dir = default_data_dir()
+    try:
+        state = read_state(data_dir)
+    except PermissionError as error:
+        raise NoServerError(
+            f"The embedded servers on {data_dir} belong to another user; set {variable}, or "
+            f"{DATA_VARIABLE} to a folder of your own."
+        ) from error
+    if state is None or not state.get(key):
+        raise NoServerError(
+            f"No server is known. Run `python -m ingest servers up`, or set {variable} "
+            f"(embedded servers were looked for in {data_dir})."
+        )
+    return str(state[key])
+
+
+def _check(url: str, schemes: tuple[str, ...], what: str) -> str:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in schemes and (parts.port is None or parts.port > 0)
+    except ValueError:
+        valid = False
+    if not valid:
+        expected = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise ValueError(f"{what} must begin with {expected} and have a valid port, not {masked(url)!r}")
+    return url
+
+
+def _is_project(folder: Path) -> bool:
+    try:
+        return _PROJECT_LINE in (folder / "pyproject.toml").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False

@@ -1,0 +1,1 @@
+"""Embedded servers: Valkey and PostgreSQL out of wheels, for the demo, the tests and a first look."""

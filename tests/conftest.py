@@ -1,0 +1,99 @@
+"""Fixtures for all tests. The servers are always the tests' own: they empty databases."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+
+from feature_repo.stores.endpoints import DATA_VARIABLE, POSTGRES_VARIABLE, REDIS_VARIABLE, Endpoints
+from ingest.servers import embedded
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_server_of_the_developer() -> Iterator[None]:
+    """Forget every address in the environment: a test empties what it is given."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as nothing:
+        for variable in (REDIS_VARIABLE, POSTGRES_VARIABLE):
+            patch.delenv(variable, raising=False)
+        patch.setenv(DATA_VARIABLE, str(Path(nothing, "data")))
+        yield
+
+
+@contextlib.contextmanager
+def _open_folder() -> Iterator[Path]:
+    """Make a folder that the servers' user can pass through (pytest's own are closed to others), and remove it."""
+    folder = Path(tempfile.mkdtemp(prefix="tfs-"))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        embedded.down(folder)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A data folder for servers that a test starts itself; they are down and it is gone afterwards."""
+    with _open_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def servers(_no_server_of_the_developer: None) -> Iterator[Endpoints]:
+    """Both servers, started once for all tests, on a folder of their own that is removed at the end."""
+    with _open_folder() as folder, embedded.running(folder, durable=False) as endpoints:
+        yield endpoints
+
+
+@pytest.fixture
+def redis_url(servers: Endpoints) -> str:
+    """The address of an empty Redis database."""
+    with redis.Redis.from_url(servers.redis_url) as client:
+        client.flushall()
+    return servers.redis_url
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Iterator[redis.Redis]:
+    """A client of an empty Redis database; replies are bytes."""
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def postgres_url(servers: Endpoints) -> Iterator[str]:
+    """The address of a PostgreSQL database made for this test and dropped after it, connections or not."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(servers.postgres_url, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+        base, _, options = servers.postgres_url.partition("?")
+        yield f"{base.rpartition('/')[0]}/{name}?{options}"
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def timescale_url() -> str:
+    """The address of a TimescaleDB server that tests may make and drop tables in: ``TFS_TIMESCALE_URL``."""
+    url = os.environ.get("TFS_TIMESCALE_URL")
+    if not url:
+        pytest.skip("TFS_TIMESCALE_URL names no TimescaleDB server")
+    return url
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """The folder of recorded market data: ``RECORDINGS``, else ``../shared/recordings`` beside the checkout."""
+    given = os.environ.get("RECORDINGS")
+    folder = Path(given) if given else Path(__file__).parents[2] / "shared" / "recordings"
+    if not folder.is_dir():
+        pytest.skip(f"no recordings in {folder}; RECORDINGS names their folder")
+    return folder
