@@ -62,7 +62,7 @@ if COMPILED:
 
 def jit(function: F) -> F:
     """Compile ``function`` where numba is in use: cached, no fast-math, Python's error model."""
-    return numba.njit(cache=True)(function) if COMPILED else function  # type: ignore[no-any-return]
+    return numba.njit(cache=True)(function) if COMPILED else function
 
 
 def zeros(size: int) -> Vector:

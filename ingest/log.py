@@ -1,0 +1,114 @@
+"""The partition logs: one Redis stream a partition, every kind of message of its symbols in arrival order.
+
+Keys of a partition share a hash tag, so that one script may touch them all on Redis Cluster.
+An entry has the fields ``kind`` (see ``messages.KIND``) and ``data`` (or the message flat), and ``recorded`` where it comes from a
+recording: then its own receive time counts as the clock's, and no wall clock makes time pass for its symbol.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import redis
+
+from ingest.messages import Message, encode
+
+SOCIAL = "social_data"
+"""Posts as written; the scorer reads them."""
+DEAD_LETTER = "dead_letter"
+"""Refused messages, byte for byte, with the reason."""
+GROUP = "tfs"
+CONSUMER = "owner"
+"""One constant name, so that whoever owns a stream next rereads what is pending, in order."""
+
+
+def events(p: int) -> str:
+    """The log of partition ``p``."""
+    return f"events:{{{p}}}"
+
+
+def checkpoint(p: int) -> str:
+    """The hash that holds what the worker knew when it last acknowledged."""
+    return f"checkpoint:{{{p}}}"
+
+
+def outbox(p: int) -> str:
+    """Rows on their way to the offline store."""
+    return f"outbox:{{{p}}}"
+
+
+def features(p: int) -> str:
+    """The normalised vector, for the signal service."""
+    return f"features:{{{p}}}"
+
+
+def owner(p: int) -> str:
+    """The lease of partition ``p``: its value is the fencing token."""
+    return f"own:{{{p}}}"
+
+
+def fence(p: int) -> str:
+    """The counter that fencing tokens of partition ``p`` are drawn from."""
+    return f"fence:{{{p}}}"
+
+
+def partition_of(symbol: str, partitions: int) -> int:
+    """The partition of a symbol: crc32 of its name, modulo.
+
+    >>> partition_of("BTCUSDT", 4)
+    3
+    """
+    return zlib.crc32(symbol.encode()) % partitions
+
+
+class Publisher:
+    """Appends messages to the logs; what our own feeds, the replay and the simulator write through.
+
+    Appends are gathered and sent together: call ``flush``, or leave the ``with`` block, for the last of them.
+    """
+
+    def __init__(self, client: redis.Redis, partitions: int, *, batch: int = 500) -> None:
+        self._client = client
+        self._partitions = partitions
+        self._batch = batch
+        self._pipeline: Any = client.pipeline(transaction=False)
+        self._events = [events(p) for p in range(partitions)]
+
+    def publish(self, kind: str, message: Message, *, recorded: bool = False) -> None:
+        """Append one message to the log of its symbol."""
+        fields: dict[Any, Any] = {b"kind": kind, b"data": encode(message)}
+        if recorded:
+            fields[b"recorded"] = b"1"
+        self._pipeline.xadd(self._events[partition_of(message.symbol, self._partitions)], fields)
+        if len(self._pipeline) >= self._batch:
+            self.flush()
+
+    def publish_post(self, data: bytes, *, recorded: bool = False) -> None:
+        """Append one encoded ``SocialPost`` to the stream that the scorer reads."""
+        fields: dict[Any, Any] = {b"data": data}
+        if recorded:
+            fields[b"recorded"] = b"1"
+        self._pipeline.xadd(SOCIAL, fields)
+        if len(self._pipeline) >= self._batch:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what is gathered."""
+        if len(self._pipeline):
+            self._pipeline.execute()
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+
+
+def refuse(
+    client: Any, source: str, fields: dict[bytes, bytes], reason: str, detail: str, entry_id: bytes | str = b""
+) -> None:
+    """Keep a refused message: every field as it came, and why it was not taken. ``client`` may be a pipeline."""
+    kept = {b"field:" + k: v for k, v in fields.items()}
+    client.xadd(DEAD_LETTER, {b"reason": reason, b"detail": detail, b"source": source, b"id": entry_id, **kept})
+    client.hincrby("refused", reason, 1)
