@@ -17,7 +17,8 @@ class Instrument:
     vpin_bucket:
         Volume V of a VPIN bucket, base units; None takes the average daily volume of the previous days over 50.
     profile_row:
-        Height of a row of the volume profile, quote units; None takes 1, 2 or 5 times a power of ten, at most 1 bp of the session's first price.
+        Height of a row of the volume profile, quote units; None takes 1, 2 or 5 times a power of ten,
+        at most 1 bp of the session's first price.
     """
 
     size_digits: int = 8
