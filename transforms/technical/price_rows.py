@@ -1,0 +1,123 @@
+"""poc, value_area_low, value_area_high: volume by rows of price, its mode and the 70 % area around it (Steidlmayer).
+
+A table of 1024 rows, about 10 % of the price at 1 bp a row. It is moved when the price leaves it and the traded
+range still fits; when the range does not fit, rows are merged in pairs, ``2r`` and ``2r + 1`` to ``r``, and the
+height is doubled. Lots are whole numbers, so both are exact.
+
+State, from offset ``o``: ``| height: num, den | row of slot 0 | lowest, highest row traded | mode | 1024 rows of lots ...``
+"""
+
+from __future__ import annotations
+
+import math
+
+from transforms.kernel import Vector, jit
+from transforms.technical.price_grid import edge, row_of
+
+ROWS = 1024
+NUM, DEN, _BASE, _LOW, _HIGH, _MODE, _TABLE = 0, 1, 2, 3, 4, 5, 6
+SIZE = _TABLE + ROWS
+
+
+@jit
+def reset(state: Vector, o: int, price: float, num: float, den: float) -> None:
+    """An empty table of height ``num/den`` around ``price``."""
+    row = row_of(price, num, den)
+    state[o + NUM] = num
+    state[o + DEN] = den
+    state[o + _BASE] = row - ROWS // 2
+    state[o + _LOW] = row
+    state[o + _HIGH] = row
+    state[o + _MODE] = row
+    for i in range(ROWS):
+        state[o + _TABLE + i] = 0.0
+
+
+@jit
+def _move(state: Vector, o: int, base: float) -> None:
+    """Make ``base`` the row of slot 0; every traded row must lie within the table before and after."""
+    shift = int(base - state[o + _BASE])
+    state[o + _BASE] = base
+    for k in range(ROWS):
+        i = k if shift > 0 else ROWS - 1 - k  # so that a slot is read before it is written
+        j = i + shift
+        state[o + _TABLE + i] = state[o + _TABLE + j] if 0 <= j < ROWS else 0.0
+
+
+@jit
+def _merge_pairs(state: Vector, o: int) -> None:
+    """Double the height."""
+    base = state[o + _BASE]
+    half = math.floor(base / 2.0)
+    odd = int(base - 2.0 * half)
+    for i in range(ROWS):
+        lots = state[o + _TABLE + i]
+        state[o + _TABLE + i] = 0.0
+        state[o + _TABLE + (i + odd) // 2] += lots
+    state[o + NUM] *= 2.0
+    state[o + _BASE] = float(half)
+    state[o + _LOW] = float(math.floor(state[o + _LOW] / 2.0))
+    state[o + _HIGH] = float(math.floor(state[o + _HIGH] / 2.0))
+    mode = state[o + _LOW]
+    most = -1.0
+    for i in range(ROWS):
+        if state[o + _TABLE + i] > most and state[o + _BASE] + i >= state[o + _LOW]:
+            most = state[o + _TABLE + i]
+            mode = state[o + _BASE] + i
+    state[o + _MODE] = mode
+
+
+@jit
+def add(state: Vector, o: int, price: float, lots: float) -> None:
+    """Fold in a trade."""
+    row = row_of(price, state[o + NUM], state[o + DEN])
+    while max(row, state[o + _HIGH]) - min(row, state[o + _LOW]) >= ROWS:
+        _merge_pairs(state, o)
+        row = float(math.floor(row / 2.0))
+    low = min(row, state[o + _LOW])
+    high = max(row, state[o + _HIGH])
+    if low < state[o + _BASE] or high >= state[o + _BASE] + ROWS:
+        _move(state, o, float(math.floor((low + high + 1.0) / 2.0)) - ROWS // 2)
+    state[o + _LOW] = low
+    state[o + _HIGH] = high
+    at = o + _TABLE + int(row - state[o + _BASE])
+    state[at] += lots
+    most = state[o + _TABLE + int(state[o + _MODE] - state[o + _BASE])]
+    if state[at] > most or (state[at] == most and row < state[o + _MODE]):
+        state[o + _MODE] = row
+
+
+@jit
+def poc(state: Vector, o: int) -> float:
+    """Middle of the row with the most volume; the lowest of equals."""
+    return float(edge(state[o + _MODE] + 0.5, state[o + NUM], state[o + DEN]))
+
+
+@jit
+def _lots(state: Vector, o: int, row: float) -> float:
+    """Lots of a row; 0 outside the traded range."""
+    if row < state[o + _LOW] or row > state[o + _HIGH]:
+        return 0.0
+    return float(state[o + _TABLE + int(row - state[o + _BASE])])
+
+
+@jit
+def value_area(state: Vector, o: int, total: float) -> tuple[float, float]:
+    """Lower and upper edge of the rows grown from the mode until they hold 70 % of ``total``, the lots of all rows.
+
+    Each step adds the two rows above or the two below, whichever hold more (equal: those above); where the traded
+    range ends on a side, the other is taken, and a pair that reaches past the range is cut there.
+    """
+    low = state[o + _MODE]
+    high = state[o + _MODE]
+    held = _lots(state, o, low)
+    while held * 10.0 < total * 7.0 and (low > state[o + _LOW] or high < state[o + _HIGH]):
+        above = _lots(state, o, high + 1.0) + _lots(state, o, high + 2.0)
+        below = _lots(state, o, low - 1.0) + _lots(state, o, low - 2.0)
+        if high < state[o + _HIGH] and (above >= below or low <= state[o + _LOW]):
+            held += above
+            high = min(high + 2.0, state[o + _HIGH])
+        else:
+            held += below
+            low = max(low - 2.0, state[o + _LOW])
+    return edge(low, state[o + NUM], state[o + DEN]), edge(high + 1.0, state[o + NUM], state[o + DEN])

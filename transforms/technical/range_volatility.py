@@ -1,0 +1,109 @@
+"""parkinson_15m, garman_klass_15m, rogers_satchell_15m, yang_zhang_15m: volatility of a minute from the bars' ranges.
+
+Over the 15 whole minutes that have ended by the row's time; not annualised. Each of these minutes needs a bar (and
+for Yang and Zhang the one before them): an estimator over rows that lie apart would measure some longer, unknown
+time, and a flat bar in between would be invented.
+
+With ``o, h, l, c`` of a bar and ``c'`` the close before it, ``n = 15``:
+
+- Parkinson 1980: ``sqrt(sum ln(h/l)^2/(4 n ln 2))``
+- Garman and Klass 1980: ``sqrt(mean of ln(h/l)^2/2 - (2 ln 2 - 1) ln(c/o)^2)``
+- Rogers and Satchell 1991: ``sqrt(mean of ln(h/c) ln(h/o) + ln(l/c) ln(l/o))``
+- Yang and Zhang 2000: ``sqrt(var ln(o/c') + k var ln(c/o) + (1 - k) rs^2)``, sample variances, ``k = 0.34/(1.34 + (n + 1)/(n - 1))``
+
+State, from offset ``o``: ``| newest minute | bars in unbroken minutes | its close | 15 bars of 4 terms, minute b at b % 15 |``
+"""
+
+from __future__ import annotations
+
+import math
+
+from transforms.kernel import NAN, Vector, jit
+from transforms.technical.returns import log_ratio
+
+BARS = 15
+_MINUTE, _RUN, _CLOSE, _TERMS = 0, 1, 2, 3
+_RANGE2, _BODY, _RS, _OVERNIGHT = 0, 1, 2, 3
+SIZE = _TERMS + 4 * BARS
+LN2 = math.log(2.0)
+YZ_K = 0.34 / (1.34 + (BARS + 1) / (BARS - 1))
+
+
+@jit
+def step(state: Vector, o: int, minute: int, open_: float, high: float, low: float, close: float) -> None:
+    """Fold in the bar of ``minute``."""
+    unbroken = minute == int(state[o + _MINUTE]) + 1
+    at = o + _TERMS + minute % BARS * 4
+    hl = log_ratio(high, low)
+    state[at + _RANGE2] = hl * hl
+    state[at + _BODY] = log_ratio(close, open_)
+    state[at + _RS] = log_ratio(high, close) * log_ratio(high, open_) + log_ratio(low, close) * log_ratio(low, open_)
+    state[at + _OVERNIGHT] = log_ratio(open_, state[o + _CLOSE]) if unbroken else NAN
+    state[o + _MINUTE] = float(minute)
+    state[o + _RUN] = state[o + _RUN] + 1.0 if unbroken else 1.0
+    state[o + _CLOSE] = close
+
+
+@jit
+def _root(x: float) -> float:
+    """Square root; 0 for what rounding left below 0, NaN stays."""
+    return 0.0 if x < 0.0 else math.sqrt(x)
+
+
+@jit
+def _mean(state: Vector, o: int, term: int) -> float:
+    """Mean of a term over the 15 bars, oldest first."""
+    minute = int(state[o + _MINUTE])
+    total = 0.0
+    for b in range(minute - BARS + 1, minute + 1):
+        total += state[o + _TERMS + b % BARS * 4 + term]
+    return total / BARS
+
+
+@jit
+def _variance(state: Vector, o: int, term: int) -> float:
+    """Sample variance of a term over the 15 bars."""
+    mean = _mean(state, o, term)
+    minute = int(state[o + _MINUTE])
+    total = 0.0
+    for b in range(minute - BARS + 1, minute + 1):
+        d = state[o + _TERMS + b % BARS * 4 + term] - mean
+        total += d * d
+    return total / (BARS - 1)
+
+
+@jit
+def bars(state: Vector, o: int, minute: int) -> int:
+    """Bars in unbroken minutes that end with ``minute``, the newest minute that has ended; 0 where it has no bar."""
+    return int(state[o + _RUN]) if int(state[o + _MINUTE]) == minute else 0
+
+
+@jit
+def parkinson(state: Vector, o: int) -> float:
+    """Parkinson's estimator; only with 15 bars."""
+    return math.sqrt(_mean(state, o, _RANGE2) / (4.0 * LN2))
+
+
+@jit
+def garman_klass(state: Vector, o: int) -> float:
+    """Garman and Klass's estimator; only with 15 bars."""
+    minute = int(state[o + _MINUTE])
+    total = 0.0
+    for b in range(minute - BARS + 1, minute + 1):
+        at = o + _TERMS + b % BARS * 4
+        body = state[at + _BODY]
+        total += 0.5 * state[at + _RANGE2] - (2.0 * LN2 - 1.0) * (body * body)
+    return _root(total / BARS)
+
+
+@jit
+def rogers_satchell(state: Vector, o: int) -> float:
+    """Rogers and Satchell's estimator; only with 15 bars."""
+    return _root(_mean(state, o, _RS))
+
+
+@jit
+def yang_zhang(state: Vector, o: int) -> float:
+    """Yang and Zhang's estimator; only with 16 bars."""
+    rs = _mean(state, o, _RS)
+    return _root(_variance(state, o, _OVERNIGHT) + YZ_K * _variance(state, o, _BODY) + (1.0 - YZ_K) * rs)
