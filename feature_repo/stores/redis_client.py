@@ -1,0 +1,199 @@
+"""Connections to Redis for the online store: where it is, who we are, and how long we try."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import redis
+from redis import asyncio as redis_asyncio
+from redis import exceptions
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.connection import parse_url
+from redis.retry import Retry
+
+T = TypeVar("T")
+
+_PASSING: Final = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.ReadOnlyError,  # the master we spoke to was demoted
+    exceptions.MasterDownError,
+    exceptions.ClusterDownError,
+    exceptions.TryAgainError,
+)
+_LASTING: Final = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.MaxConnectionsError)
+_FIRST_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 1.0
+_OWN_RETRIES_S: Final = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
+_TEXT: Final = ("username", "password", "sentinel_username", "sentinel_password")
+
+
+class OnlineStoreUnavailableError(ConnectionError):
+    """The online store did not answer within the bounded number of attempts; nothing is half written."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Address:
+    """Servers to begin with and the options of their connections; ``repr`` shows the servers only."""
+
+    nodes: tuple[tuple[str, int], ...]
+    options: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Address({self})"
+
+    def __str__(self) -> str:
+        return ",".join(f"{host}:{port}" for host, port in self.nodes) or str(self.options.get("path"))
+
+
+def address_of_url(url: str) -> Address:
+    """Return the address in ``redis://user:password@host:port/db?option=value``, ``rediss://`` or ``unix://``.
+
+    >>> address_of_url("rediss://desk:p%40s%2Cs@db.example:6380/2").options["password"]
+    'p@s,s'
+    """
+    options = dict(parse_url(url))  # type: ignore[no-untyped-call]
+    secure = options.pop("connection_class", None)
+    if "path" in options:
+        return Address((), options)
+    host, port = options.pop("host", "localhost"), options.pop("port", 6379)
+    if secure is not None:
+        options["ssl"] = True
+    return Address(((host, port),), options)
+
+
+def address_of_connection_string(text: str) -> Address:
+    """Return the address in Feast's form ``host:port,host:port,option=value``.
+
+    Unlike Feast, a password is text even where it looks like a number or a JSON word, and a host may be an IPv6 address.
+
+    >>> address_of_connection_string("db.example:6379,db=2,password=0123").options
+    {'db': 2, 'password': '0123'}
+
+    Raises
+    ------
+    ValueError
+        Where a part is neither ``host:port`` nor ``option=value``. The message does not repeat it: it may be a secret.
+    """
+    nodes: list[tuple[str, int]] = []
+    options: dict[str, Any] = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        name, equals, value = part.partition("=")
+        if equals:
+            options[name] = value if name in _TEXT else _literal(value)
+            continue
+        host, colon, port = part.rpartition(":")
+        if not colon or not port.isdigit():
+            raise ValueError(
+                "connection_string must read host:port,option=value. A password with a comma in it goes into `password`"
+                " or, percent-encoded, into `url`."
+            )
+        nodes.append((host.strip("[]"), int(port)))
+    return Address(tuple(nodes), options)
+
+
+def _literal(value: str) -> Any:
+    words: dict[str, Any] = {"true": True, "false": False, "null": None}
+    if value.lower() in words:
+        return words[value.lower()]
+    for number in (int, float):
+        try:
+            return number(value)
+        except ValueError:
+            continue
+    return value
+
+
+def connect(address: Address, kind: str, sentinel_master: str = "mymaster") -> Any:
+    """Return a client for blocking calls; `kind` is ``redis``, ``redis_cluster`` or ``redis_sentinel``."""
+    return _connect(address, kind, sentinel_master, redis, Retry(NoBackoff(), 0))
+
+
+def connect_async(address: Address, kind: str, sentinel_master: str = "mymaster") -> Any:
+    """Return a client for the running event loop; arguments as for `connect`."""
+    return _connect(address, kind, sentinel_master, redis_asyncio, AsyncRetry(NoBackoff(), 0))
+
+
+def _connect(address: Address, kind: str, master: str, module: Any, no_retry: Any) -> Any:
+    # Retries are ours (see `attempt`): nested ones multiply, and the library's own last tens of seconds.
+    options = _OWN_RETRIES_S | address.options
+    if kind == "redis_cluster":
+        options.pop("db", None)  # a cluster has one database
+        nodes = [module.cluster.ClusterNode(host, port) for host, port in address.nodes]
+        return module.RedisCluster(startup_nodes=nodes, **options)
+    options["retry"] = no_retry
+    if kind == "redis_sentinel":
+        own = {k.removeprefix("sentinel_"): options.pop(k) for k in _TEXT[2:] if k in options}
+        watchers = own | {k: v for k, v in options.items() if k.startswith(("ssl", "socket_")) or k == "retry"}
+        sentinel = module.sentinel.Sentinel(list(address.nodes), sentinel_kwargs=watchers, **options)
+        return sentinel.master_for(master)
+    if "path" in options:
+        return module.Redis(unix_socket_path=options.pop("path"), **options)
+    (host, port) = address.nodes[0]
+    return module.Redis(host=host, port=port, **options)
+
+
+def attempt(call: Callable[[], T], retries: int, where: object, sleep: Callable[[float], None] = time.sleep) -> T:
+    """Return ``call()``, tried again where the connection failed or the master moved; `call` must be idempotent.
+
+    Parameters
+    ----------
+    call
+        What to do.
+    retries
+        Attempts after the first; the pauses between them double from 50 ms up to 1 s.
+    where
+        Shown in the error; without secrets.
+
+    Raises
+    ------
+    OnlineStoreUnavailableError
+        Where no attempt got through.
+    redis.exceptions.RedisError
+        Where trying again is of no use: a wrong password, a missing permission, a key of another type.
+    """
+    for n in range(retries):
+        try:
+            return call()
+        except _LASTING:
+            raise
+        except _PASSING:
+            sleep(_pause_s(n))
+    try:
+        return call()
+    except _LASTING:
+        raise
+    except _PASSING as error:
+        raise _unavailable(where, retries, error) from error
+
+
+async def attempt_async(call: Callable[[], Awaitable[T]], retries: int, where: object) -> T:
+    """Await ``call()`` as `attempt` calls it."""
+    for n in range(retries):
+        try:
+            return await call()
+        except _LASTING:
+            raise
+        except _PASSING:
+            await asyncio.sleep(_pause_s(n))
+    try:
+        return await call()
+    except _LASTING:
+        raise
+    except _PASSING as error:
+        raise _unavailable(where, retries, error) from error
+
+
+def _pause_s(n: int) -> float:
+    return min(_FIRST_PAUSE_S * 2.0**n, _LONGEST_PAUSE_S)
+
+
+def _unavailable(where: object, retries: int, error: Exception) -> OnlineStoreUnavailableError:
+    return OnlineStoreUnavailableError(
+        f"Redis at {where} did not answer in {retries + 1} attempts: {type(error).__name__}: {error}"
+    )

@@ -1,0 +1,263 @@
+"""Reads of many views and symbols: one request, and Feast's response built column by column as bytes.
+
+A value lies in Redis as the serialised ``Value`` that the response holds, so the response is assembled by joining the
+stored bytes and parsed once, in C. Status and event time belong to a row, not to a value: they are laid once a view and
+shared by its columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+from feast import utils
+from feast.infra.key_encoding_utils import serialize_entity_key
+from feast.infra.online_stores.redis import _versioned_fv_name
+from feast.online_response import OnlineResponse
+from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
+from feast.type_map import feast_value_type_to_python_type
+
+from feature_repo.stores.redis_format import (
+    DOUBLE_SIZE,
+    DOUBLE_TAG,
+    SymbolKeys,
+    decode_time,
+    encode_time,
+    feature_field,
+    time_field,
+    varint,
+)
+
+Reply = Sequence[bytes | None]
+
+_PRESENT: Final = int(FieldStatus.PRESENT)
+_NOT_FOUND: Final = int(FieldStatus.NOT_FOUND)
+_OUTSIDE_MAX_AGE: Final = int(FieldStatus.OUTSIDE_MAX_AGE)
+
+_DOUBLE_CELL: Final = b"\x0a" + bytes((DOUBLE_SIZE,))  # FeatureVector.values, then a Value of nine bytes
+_NULL_CELL: Final = b"\x0a\x00"
+_CELLS: Final = [b"\x0a" + bytes((n,)) for n in range(128)]
+_CELL: Final = np.dtype([("head", "S2"), ("tag", "u1"), ("value", "<f8")])
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The hash fields of one request for one entity, as command arguments and as bytes on the wire."""
+
+    names: tuple[bytes, ...]
+    wire: bytes
+
+
+@lru_cache(maxsize=1_024)
+def request_fields(views: tuple[tuple[str, tuple[str, ...]], ...]) -> Fields:
+    """Return the fields of several views: each view's features in order, then its event time."""
+    names: list[bytes] = []
+    for view, features in views:
+        names += [feature_field(view, feature) for feature in features]
+        names.append(time_field(view))
+    return Fields(tuple(names), b"".join(b"$%d\r\n%b\r\n" % (len(name), name) for name in names))
+
+
+@dataclass(slots=True)
+class Part:
+    """One view of a request and where its features begin in the reply."""
+
+    table: Any
+    features: list[str]
+    ttl_us: int
+    first: int
+
+
+@dataclass(slots=True)
+class Request:
+    """One ``HMGET`` an entity for all views that share their join keys.
+
+    ``order`` maps each row of the response to its entity; None where they are the same.
+    """
+
+    keys: list[bytes]
+    order: list[int] | None
+    fields: Fields
+    parts: list[Part]
+
+    def rows(self, replies: Sequence[Reply]) -> Sequence[Reply]:
+        """Return one reply a row of the response."""
+        return replies if self.order is None else [replies[i] for i in self.order]
+
+
+def plan(
+    config: Any,
+    grouped_refs: Iterable[tuple[Any, list[str]]],
+    join_key_values: dict[str, Any],
+    join_keys: dict[str, str],
+) -> list[Request]:
+    """Return the requests that answer `grouped_refs`, views with the same entity together.
+
+    Raises
+    ------
+    KeyError
+        Where the rows give no value of a join key; the message is Feast's.
+    """
+    groups: dict[tuple[Any, ...], list[tuple[Any, list[str]]]] = {}
+    for table, features in grouped_refs:
+        aliases = tuple(sorted(table.projection.join_key_map.items()))
+        groups.setdefault((tuple(table.entities), aliases), []).append((table, features))
+    requests = []
+    for views in groups.values():
+        keys, order = _entity_keys(config, views[0][0], join_key_values, join_keys)
+        named = [(_versioned_fv_name(table, config), tuple(features)) for table, features in views]
+        parts, first = [], 0
+        for table, features in views:
+            parts.append(Part(table, features, ttl_us(table), first))
+            first += len(features) + 1
+        requests.append(Request(keys, order, request_fields(tuple(named)), parts))
+    return requests
+
+
+def ttl_us(table: Any) -> int:
+    """Return how long a view's value may be served, in microseconds; 0 is for ever."""
+    ttl = getattr(table, "ttl", None)
+    return 0 if ttl is None else (ttl.days * 86_400 + ttl.seconds) * 1_000_000 + int(ttl.microseconds)
+
+
+def _entity_keys(
+    config: Any, table: Any, join_key_values: dict[str, Any], join_keys: dict[str, str]
+) -> tuple[list[bytes], list[int] | None]:
+    given = utils._get_table_entity_values(table, join_keys, join_key_values)
+    if len(given) == 1:
+        ((join_key, values),) = given.items()
+        if values and all(v.WhichOneof("val") == "string_val" for v in values):
+            symbols = [v.string_val for v in values]
+            unique = dict.fromkeys(symbols)
+            keys = _symbol_keys(config.project, join_key).keys(list(unique))
+            if len(unique) == len(symbols):
+                return keys, None
+            place = {symbol: i for i, symbol in enumerate(unique)}
+            return keys, [place[symbol] for symbol in symbols]
+    entities, indexes, n = utils._get_unique_entities(table, join_key_values, join_keys)
+    project = config.project.encode()
+    version = config.entity_key_serialization_version
+    keys = [serialize_entity_key(proto, version) + project for proto in utils._get_entity_key_protos(entities)]
+    order = [0] * n
+    for i, destinations in enumerate(indexes):
+        for row in destinations:
+            order[row] = i
+    return keys, order
+
+
+_symbol_keys = lru_cache(maxsize=64)(SymbolKeys)
+
+
+def fill(
+    response: Any,
+    answers: Iterable[tuple[Request, Sequence[Reply]]],
+    now_us: int | None,
+    full_feature_names: bool,
+    version_metadata: bool,
+    track: Callable[[str, int, int], None],
+) -> None:
+    """Append the columns to Feast's response.
+
+    Parameters
+    ----------
+    response
+        A ``GetOnlineFeaturesResponse`` that holds the entity columns.
+    answers
+        Requests and what the server replied, one reply a key.
+    now_us
+        The time against which a ttl counts, microseconds since the epoch; None serves values of any age.
+    full_feature_names, version_metadata
+        As for ``get_online_features``.
+    track
+        Told each view's name and its numbers of present and of other values.
+    """
+    blob: list[bytes] = []
+    for request, replies in answers:
+        rows = request.rows(replies)
+        columns = list(zip(*rows, strict=True)) or [()] * len(request.fields.names)
+        for part in request.parts:
+            _describe(response, part, full_feature_names, version_metadata)
+            last = part.first + len(part.features)
+            statuses, times = _judge(columns[last], part.ttl_us, now_us)
+            wanted = columns[part.first : last]
+            n_present = statuses.count(_PRESENT)
+            if n_present < len(statuses):
+                wanted = [
+                    tuple([v if s == _PRESENT else b"" for v, s in zip(c, statuses, strict=True)]) for c in wanted
+                ]
+            tail = (b"\x12" + varint(len(statuses)) + statuses if statuses else b"") + times
+            for column in wanted:
+                body = _cells(column) + tail
+                blob += (b"\x12", varint(len(body)), body)
+            n = len(part.features)
+            track(part.table.name, n_present * n, (len(statuses) - n_present) * n)
+    response.MergeFromString(b"".join(blob))
+
+
+def _describe(response: Any, part: Part, full_feature_names: bool, version_metadata: bool) -> None:
+    projection, metadata = part.table.projection, response.metadata
+    prefix = f"{projection.name_to_use()}__" if full_feature_names else ""
+    metadata.feature_names.val.extend([prefix + name for name in part.features])
+    name = projection.name_alias or projection.name
+    if version_metadata and name not in [m.name for m in metadata.feature_view_metadata]:
+        version = getattr(part.table, "current_version_number", 0) or 0
+        metadata.feature_view_metadata.add(name=name, version=version)
+
+
+def _judge(times: Reply, ttl: int, now_us: int | None) -> tuple[bytes, bytes]:
+    """Return each row's status as a byte, and the rows' event times as they stand in a ``FeatureVector``."""
+    judged: dict[bytes | None, tuple[int, bytes]] = {None: (_NOT_FOUND, b"\x1a\x00")}
+    for raw in set(times):
+        if raw is None:
+            continue
+        event_us = decode_time(raw)
+        late = bool(ttl) and now_us is not None and now_us - event_us > ttl
+        micros = encode_time(event_us)
+        judged[raw] = (_OUTSIDE_MAX_AGE if late else _PRESENT, b"\x1a" + varint(len(micros)) + micros)
+    chosen = [judged[raw] for raw in times]
+    return bytes([s for s, _ in chosen]), b"".join([t for _, t in chosen])
+
+
+def _cells(column: Sequence[bytes | None]) -> bytes:
+    """Return a column of serialised values as the ``values`` of a ``FeatureVector``."""
+    values: Sequence[bytes] = [v or b"" for v in column] if None in column else column  # type: ignore[assignment]
+    sizes = set(map(len, values))
+    if sizes == {DOUBLE_SIZE}:
+        return _DOUBLE_CELL + _DOUBLE_CELL.join(values)
+    if sizes == {0}:
+        return _NULL_CELL * len(values)
+    if not sizes or max(sizes) < 128:
+        cells = _CELLS
+        return b"".join([cells[len(v)] + v for v in values])
+    return b"".join([b"\x0a" + varint(len(v)) + v for v in values])
+
+
+class ColumnResponse(OnlineResponse):  # type: ignore[misc]
+    """Feast's response; ``to_dict`` and what builds on it decode a column of doubles at once, not value by value."""
+
+    def to_dict(self, include_event_timestamps: bool = False) -> dict[str, Any]:
+        """Return the columns by name, as Feast does."""
+        out: dict[str, Any] = {}
+        for name, vector in zip(self.proto.metadata.feature_names.val, self.proto.results, strict=True):
+            out[name] = _doubles(vector)
+            if out[name] is None:
+                kind = self._feature_types.get(name)
+                out[name] = [feast_value_type_to_python_type(value, kind) for value in vector.values]
+            if include_event_timestamps:
+                out[name + "__ts"] = [t.seconds for t in vector.event_timestamps]
+        return out
+
+
+def _doubles(vector: Any) -> list[float | None] | None:
+    """Return a vector's values where all are doubles or all are null, else None."""
+    n = len(vector.values)
+    raw = vector.SerializeToString()  # in C; the values come first, in field order
+    if len(raw) >= n * _CELL.itemsize:
+        cells = np.frombuffer(raw, dtype=_CELL, count=n)
+        # Each cell's head says how long it is, so if all heads are right the cells stand where they seem to.
+        if (cells["tag"] == DOUBLE_TAG).all() and (cells["head"] == _DOUBLE_CELL).all():
+            return cells["value"].tolist()  # type: ignore[no-any-return]
+    return [None] * n if n and raw.startswith(_NULL_CELL * n) else None

@@ -1,0 +1,293 @@
+"""Rows into Feast's Redis format, guarded on the server: an older event never overwrites a newer one.
+
+The compare and the write of a row are one Lua script, so two writers cannot interleave, a row is whole or absent, and
+writing it again changes nothing. Equal times keep the row that came first. A row travels as one MessagePack array
+``[field, value, ...]`` whose first field is the event time: the script needs no list of fields, and numpy lays the
+bytes of a whole batch at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import redis
+
+from feature_repo.stores.redis_format import (
+    DOUBLE_SIZE,
+    DOUBLE_TAG,
+    INT64_TAG,
+    SymbolKeys,
+    encode_time,
+    feature_field,
+    time_field,
+)
+from transforms.catalog import View
+
+ROWS_A_SCRIPT: Final = 32  # about a millisecond on the server: longer scripts would hold up the readers
+
+WRITE_NEWER: Final = """
+local function instant(b)
+  local at, parts = 1, {0, 0}
+  while at <= #b do
+    local part = math.floor(string.byte(b, at) / 8)
+    local value, inverse, scale, size, byte = 0, 0, 1, 0, 0
+    repeat
+      at, size = at + 1, size + 1
+      byte = string.byte(b, at) or 0
+      value = value + byte % 128 * scale
+      if size < 10 then inverse = inverse + (127 - byte % 128) * scale end
+      scale = scale * 128
+    until byte < 128 or size > 9
+    if size == 10 then value = -1 - inverse end
+    parts[part] = value
+    at = at + 1
+  end
+  return parts[1], parts[2]
+end
+local stored = 0
+for i, key in ipairs(KEYS) do
+  local row = cmsgpack.unpack(ARGV[i + 1])
+  local old = redis.call('HGET', key, row[1])
+  local newer = not old
+  if old then
+    local old_s, old_n = instant(old)
+    local new_s, new_n = instant(row[2])
+    newer = new_s > old_s or (new_s == old_s and new_n > old_n)
+  end
+  if newer then
+    for first = 1, #row, 4000 do
+      redis.call('HSET', key, unpack(row, first, math.min(first + 3999, #row)))
+    end
+    if ARGV[1] ~= '0' then redis.call('EXPIRE', key, ARGV[1]) end
+    stored = stored + 1
+  end
+end
+return stored
+"""
+"""KEYS: one hash a row. ARGV: seconds until a key expires (0 never), then one packed row a key. Returns rows stored."""
+
+
+def packed_text(raw: bytes) -> bytes:
+    """Return bytes as a MessagePack string of the shortest form."""
+    size = len(raw)
+    if size < 32:
+        return bytes((0xA0 | size,)) + raw
+    if size < 256:
+        return bytes((0xD9, size)) + raw
+    if size < 65_536:
+        return b"\xda" + size.to_bytes(2, "big") + raw
+    return b"\xdb" + size.to_bytes(4, "big") + raw
+
+
+@lru_cache(maxsize=1_024)
+def row_head(view: str, n_features: int) -> bytes:
+    """Return how every row of a view begins: the array's size and the name of the time field."""
+    return b"\xdd" + (2 * n_features + 2).to_bytes(4, "big") + packed_text(time_field(view))
+
+
+@lru_cache(maxsize=65_536)
+def packed_field(view: str, feature: str) -> bytes:
+    """Return the name of a feature's hash field as it stands in a row."""
+    return packed_text(feature_field(view, feature))
+
+
+def packed_row(view: str, event_us: int, values: dict[str, bytes]) -> bytes:
+    """Return one row whose values are serialised already, as Feast's own callers give them."""
+    parts = [row_head(view, len(values)), packed_text(encode_time(event_us))]
+    for feature, raw in values.items():
+        parts += (packed_field(view, feature), packed_text(raw))
+    return b"".join(parts)
+
+
+def script_calls(
+    keys: Sequence[bytes], rows: Sequence[bytes], key_ttl_s: int, rows_a_script: int = ROWS_A_SCRIPT
+) -> Iterable[tuple[Any, ...]]:
+    """Yield the arguments of ``EVAL`` for each script call. On Redis Cluster one call may name one key only.
+
+    The script travels with each call instead of by its hash: a server that was restarted, failed over or flushed its
+    scripts then needs no second attempt.
+    """
+    for first in range(0, len(keys), rows_a_script):
+        some = keys[first : first + rows_a_script]
+        yield WRITE_NEWER, len(some), *some, key_ttl_s, *rows[first : first + rows_a_script]
+
+
+class RowEncoder:
+    """The bytes of a view's rows, from columns. Everything that does not depend on values is laid out once.
+
+    Parameters
+    ----------
+    view
+        Name of the view.
+    names, dtypes
+        Features in the order of the columns; a dtype is ``Float64`` or ``Int64``.
+
+    Raises
+    ------
+    ValueError
+        Where a dtype is another.
+    """
+
+    def __init__(self, view: str, names: Sequence[str], dtypes: Sequence[str]) -> None:
+        unknown = set(dtypes) - {"Float64", "Int64"}
+        if unknown or len(names) != len(dtypes):
+            raise ValueError(f"view {view!r}: one dtype of Float64 or Int64 a feature, not {sorted(unknown) or dtypes}")
+        self.view, self.names = view, tuple(names)
+        self._head = row_head(view, len(names))
+        self._doubles = _Columns(view, names, [i for i, d in enumerate(dtypes) if d == "Float64"], DOUBLE_SIZE)
+        self._ints = _Columns(view, names, [i for i, d in enumerate(dtypes) if d == "Int64"], 11)
+
+    def rows(self, event_us: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> list[bytes]:
+        """Return one packed row a line of `values`; NaN becomes null.
+
+        Parameters
+        ----------
+        event_us
+            Event times, microseconds since the epoch, shape ``(n,)``.
+        values
+            Shape ``(n, n_features)``; an Int64 feature is given as a whole double.
+
+        Raises
+        ------
+        ValueError
+            Where the shapes do not fit, or an Int64 value is not a whole number of 64 bits.
+        """
+        n = len(event_us)
+        if values.shape != (n, len(self.names)):
+            raise ValueError(f"view {self.view!r}: values of shape {(n, len(self.names))} wanted, not {values.shape}")
+        head = self._head
+        starts = [head + packed_text(encode_time(t)) for t in event_us.tolist()]
+        doubles = self._doubles.pack_doubles(values)
+        if not self._ints.slots:
+            return [s + d for s, d in zip(starts, doubles, strict=True)]
+        ints = self._ints.pack_ints(values)
+        return [s + d + i for s, d, i in zip(starts, doubles, ints, strict=True)]
+
+
+class _Columns:
+    """The columns of one dtype: a template of ``field, size, value`` cells, filled and cut for each batch."""
+
+    def __init__(self, view: str, names: Sequence[str], slots: list[int], width: int) -> None:
+        self.view, self.slots, self.width = view, slots, width
+        self.names = [names[i] for i in slots]
+        cells = [list(packed_field(view, name)) + [0] * (1 + width) for name in self.names]
+        self._template = np.array(cells, dtype=np.uint8).reshape(len(slots), 6 + width)
+
+    def pack_doubles(self, values: npt.NDArray[np.float64]) -> list[bytes]:
+        chosen = np.ascontiguousarray(values[:, self.slots], dtype="<f8")
+        cells = np.repeat(self._template[None], len(values), axis=0)
+        cells[:, :, 6] = DOUBLE_TAG
+        cells[:, :, 7:] = chosen.view(np.uint8).reshape(*chosen.shape, 8)
+        return self._cut(cells, np.where(np.isnan(chosen), 0, DOUBLE_SIZE))
+
+    def pack_ints(self, values: npt.NDArray[np.float64]) -> list[bytes]:
+        chosen = values[:, self.slots]
+        null = np.isnan(chosen)
+        filled = np.where(null, 0.0, chosen)
+        wrong = (filled != np.floor(filled)) | (filled < -(2.0**63)) | (filled >= 2.0**63)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise ValueError(
+                f"{self.view}:{self.names[column]} is Int64, but row {row} holds {float(chosen[row, column])!r}"
+            )
+        left = filled.astype(np.int64).view(np.uint64)
+        cells = np.repeat(self._template[None], len(values), axis=0)
+        cells[:, :, 6] = INT64_TAG
+        size = np.full(chosen.shape, 2)
+        for k in range(10):
+            more = left > 127
+            cells[:, :, 7 + k] = (left & np.uint64(127)).astype(np.uint8) | (more.astype(np.uint8) << 7)
+            size += more
+            left = left >> np.uint64(7)
+        return self._cut(cells, np.where(null, 0, size))
+
+    def _cut(self, cells: npt.NDArray[np.uint8], size: npt.NDArray[np.int64]) -> list[bytes]:
+        """Write the sizes into the cells, drop the bytes past each value, return the rows."""
+        n = len(cells)
+        cells[:, :, 5] = 0xA0 | size
+        if (size == self.width).all():
+            flat, ends = cells.tobytes(), (np.arange(1, n + 1) * (cells[0].size if n else 0)).tolist()
+        else:
+            kept = np.arange(6 + self.width) < (6 + size)[:, :, None]
+            flat, ends = cells[kept].tobytes(), np.cumsum((6 + size).sum(axis=1)).tolist()
+        return [flat[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+
+
+class OnlineWriter:
+    """Writes a view's rows straight into the online store: columns in, one round trip, no object per value.
+
+    Parameters
+    ----------
+    client
+        Redis standalone or Sentinel master; a ``RedisCluster`` too (one script call a row then).
+    project
+        Feast's project name; it is part of every key.
+    view
+        A view of the catalogue.
+    join_key
+        Name of the entity's join key.
+    key_ttl_s
+        Seconds after its last write at which an entity leaves the store; None keeps it.
+
+    Examples
+    --------
+    >>> import numpy as np, redis                                        # doctest: +SKIP
+    >>> writer = OnlineWriter(redis.Redis(), "trading", VIEW["social"])  # doctest: +SKIP
+    >>> writer.write(["BTCUSDT"], np.array([1_700_000_000_000_000]), np.zeros((1, 8)))  # doctest: +SKIP
+    1
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis | redis.RedisCluster,
+        project: str,
+        view: View,
+        *,
+        join_key: str = "symbol",
+        key_ttl_s: int | None = None,
+    ) -> None:
+        self._client = client
+        self._keys = SymbolKeys(project, join_key)
+        self._encoder = RowEncoder(view.name, view.names, [f.dtype for f in view.features])
+        self._ttl_s = key_ttl_s or 0
+        self._rows_a_script = 1 if isinstance(client, redis.RedisCluster) else ROWS_A_SCRIPT
+
+    def write(self, symbols: Sequence[str], event_us: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> int:
+        """Write rows and return how many were stored; the others were not newer than what is there.
+
+        Parameters
+        ----------
+        symbols
+            One a row; a symbol may occur more than once, its newest row stays.
+        event_us
+            Event times in microseconds since the epoch, shape ``(n,)``.
+        values
+            Columns in the catalogue's order, shape ``(n, n_features)``; NaN is null.
+
+        Raises
+        ------
+        ValueError
+            Where shapes or values do not fit the view; nothing is written then.
+        redis.exceptions.RedisError
+            Where the server cannot be reached or refuses. Whole rows may have been stored; write again, it is safe.
+        """
+        pipe = self._client.pipeline(transaction=False)
+        self.add_to(pipe, symbols, event_us, values)
+        return sum(pipe.execute())
+
+    def add_to(
+        self, pipe: Any, symbols: Sequence[str], event_us: npt.NDArray[np.int64], values: npt.NDArray[np.float64]
+    ) -> int:
+        """Add the commands to a caller's pipeline and return how many; each replies with its count of rows stored."""
+        if len(symbols) != len(event_us):
+            raise ValueError(f"{len(symbols)} symbols but {len(event_us)} event times")
+        keys, rows = self._keys.keys(symbols), self._encoder.rows(event_us, values)
+        calls = 0
+        for arguments in script_calls(keys, rows, self._ttl_s, self._rows_a_script):
+            pipe.eval(*arguments)
+            calls += 1
+        return calls
