@@ -8,6 +8,7 @@ recording: then its own receive time counts as the clock's, and no wall clock ma
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import redis
@@ -51,6 +52,15 @@ def owner(p: int) -> str:
 def fence(p: int) -> str:
     """The counter that fencing tokens of partition ``p`` are drawn from."""
     return f"fence:{{{p}}}"
+
+
+EDGE = "edge"
+"""Where refusals before any log are counted: by the router, the scorer and the replay."""
+
+
+def counters(where: int | str) -> str:
+    """What was accepted, refused and emitted, counted: of partition ``where``, or of the ``EDGE``."""
+    return f"counters:{{{where}}}"
 
 
 def partition_of(symbol: str, partitions: int) -> int:
@@ -106,9 +116,19 @@ class Publisher:
 
 
 def refuse(
-    client: Any, source: str, fields: dict[bytes, bytes], reason: str, detail: str, entry_id: bytes | str = b""
+    client: Any, source: str, fields: Mapping[bytes, bytes], reason: str, detail: str, entry_id: bytes | str = b""
 ) -> None:
-    """Keep a refused message: every field as it came, and why it was not taken. ``client`` may be a pipeline."""
-    kept = {b"field:" + k: v for k, v in fields.items()}
-    client.xadd(DEAD_LETTER, {b"reason": reason, b"detail": detail, b"source": source, b"id": entry_id, **kept})
-    client.hincrby("refused", reason, 1)
+    """Keep and count a message that never reached a log. ``client`` may be a pipeline."""
+    letter = dead_letter(source, entry_id, fields, reason, detail)
+    client.xadd(DEAD_LETTER, dict(zip(letter[::2], letter[1::2], strict=True)))
+    client.hincrby(counters(EDGE), f"refused.{reason}", 1)
+
+
+def dead_letter(
+    source: str, entry_id: bytes | str, fields: Mapping[bytes, bytes], reason: str, detail: str
+) -> list[Any]:
+    """Fields and values in turn: reason, detail, source and id, and each field of the message under ``field:<name>``."""
+    letter: list[Any] = ["reason", reason, "detail", detail[:200], "source", source, "id", entry_id]
+    for name, value in fields.items():
+        letter += (b"field:" + name, value)
+    return letter

@@ -7,6 +7,7 @@ What cannot be taken raises ``Refused`` with its reason before anything changes.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -113,9 +114,8 @@ KIND: dict[str, type[Message]] = {"book": OrderBook, "trade": Trade, "post": Sco
 PLAIN_STREAM: dict[str, str] = {"order_book": "book", "market_data": "trade"}
 """The plain streams that the router serves, and the kind of their messages."""
 
-_TYPES = (OrderBook, Trade, SocialPost, ScoredPost, Tick, Gap)
-_JSON: dict[Any, Any] = {t: msgspec.json.Decoder(t, strict=False) for t in _TYPES}
-_MSGPACK: dict[Any, Any] = {t: msgspec.msgpack.Decoder(t, strict=False) for t in _TYPES}
+_json = functools.cache(lambda kind: msgspec.json.Decoder(kind, strict=False))
+_msgpack = functools.cache(lambda kind: msgspec.msgpack.Decoder(kind, strict=False))
 _JSON_FIELDS = frozenset({b"bids", b"asks", b"symbols"})
 _SYMBOL = re.compile(r"[A-Za-z0-9:._/\-]{1,64}\Z").match
 _MISSING = "missing required field"
@@ -134,8 +134,8 @@ def decode(kind: type[T], data: bytes) -> T:
     """
     try:
         if data[:1] >= b"\x80":
-            return _MSGPACK[kind].decode(data)  # type: ignore[no-any-return]
-        return _JSON[kind].decode(data)  # type: ignore[no-any-return]
+            return _msgpack(kind).decode(data)  # type: ignore[no-any-return]
+        return _json(kind).decode(data)  # type: ignore[no-any-return]
     except msgspec.ValidationError as error:
         raise _refusal(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -183,6 +183,15 @@ def _refusal(error: msgspec.ValidationError) -> Refused:
     if "out of range" in text:
         return Refused(Reason.OUT_OF_RANGE, text)
     return Refused(Reason.WRONG_TYPE, text)
+
+
+def is_symbol(text: str) -> bool:
+    """Whether ``text`` is 1 to 64 letters, digits and ``: . _ / -``.
+
+    >>> is_symbol("BINANCE:BTC-USDT"), is_symbol("BTC USDT"), is_symbol("")
+    (True, False, False)
+    """
+    return _SYMBOL(text) is not None
 
 
 def check_header(symbol: str, timestamp: int, received_ms: int, max_future_ms: int) -> None:

@@ -35,6 +35,8 @@ class Reason(StrEnum):
     """A message before it is missing; the book is unknown until the next snapshot."""
     NO_SYMBOL = "no_symbol"
     """A post that names no symbol that is known here."""
+    FAILED = "failed"
+    """Our own code failed on it; the log says how. Retry it once that is repaired."""
 
 
 class Refused(Exception):

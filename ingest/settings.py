@@ -35,6 +35,8 @@ class Settings:
         How far a message may be stamped ahead of its receive time. ``TFS_MAX_FUTURE_MS``
     symbols:
         The symbols taken, comma-separated; empty takes all. ``TFS_SYMBOLS``
+    max_symbols:
+        Symbols that may be open in one partition, so that a producer of invented names cannot fill the memory. ``TFS_MAX_SYMBOLS``
     instruments:
         What is known of symbols beforehand. ``TFS_INSTRUMENTS`` names the file
     aliases:
@@ -50,6 +52,7 @@ class Settings:
     flush_interval_ms: int = 50
     max_future_ms: int = 5000
     symbols: frozenset[str] = frozenset()
+    max_symbols: int = 1000
     instruments: Mapping[str, Instrument] = field(default_factory=dict)
     aliases: Path | None = None
     sentiment_model: str = "ProsusAI/finbert"
@@ -86,6 +89,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         flush_interval_ms=_integer(environ, "TFS_FLUSH_INTERVAL_MS", default.flush_interval_ms, 1, 10_000),
         max_future_ms=_integer(environ, "TFS_MAX_FUTURE_MS", default.max_future_ms, 0, 86_400_000),
         symbols=frozenset(s for s in environ.get("TFS_SYMBOLS", "").split(",") if s),
+        max_symbols=_integer(environ, "TFS_MAX_SYMBOLS", default.max_symbols, 1, 1_000_000),
         instruments=instruments(Path(environ.get("TFS_INSTRUMENTS") or Path(__file__).with_name("instruments.toml"))),
         aliases=Path(aliases) if aliases else None,
         sentiment_model=environ.get("SENTIMENT_MODEL") or default.sentiment_model,

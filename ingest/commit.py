@@ -1,0 +1,114 @@
+"""The one script that makes a batch of a partition final, and the lease that says who may.
+
+Fence check, checkpoint, outbox, dead letters, counters and acknowledgement happen together or not at all; so whatever dies, a message
+is counted once. An owner that lost its lease is told so and changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import redis
+
+from ingest import log, rows
+from ingest.partition import Pending
+
+LEASE_MS = 2000
+
+_COMMIT = """
+local owner, state, outbox, events, dead, counters = unpack(KEYS)
+if redis.call('GET', owner) ~= ARGV[1] then return redis.error_reply('FENCED') end
+redis.call('PEXPIRE', owner, ARGV[2])
+local b = cmsgpack.unpack(ARGV[3])
+local function chunks(list, call)
+  for first = 1, #list, 4000 do call(unpack(list, first, math.min(first + 3999, #list))) end
+end
+chunks(b.state, function(...) redis.call('HSET', state, ...) end)
+for _, rows in ipairs(b.outbox) do redis.call('XADD', outbox, '*', 'rows', rows) end
+for _, letter in ipairs(b.dead) do redis.call('XADD', dead, '*', unpack(letter)) end
+for i = 1, #b.counts, 2 do redis.call('HINCRBY', counters, b.counts[i], b.counts[i + 1]) end
+chunks(b.acknowledged, function(...) redis.call('XACK', events, b.group, ...) end)
+redis.call('XTRIM', events, 'MINID', '~', b.last_id)
+return 1
+"""
+
+_ACQUIRE = """
+if redis.call('GET', KEYS[1]) then return false end
+local token = redis.call('INCR', KEYS[2])
+redis.call('SET', KEYS[1], token, 'PX', ARGV[1])
+return token
+"""
+
+_RENEW = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+
+_RELEASE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+
+
+class FencedError(RuntimeError):
+    """Another process owns the partition now; what this one had in hand is its business no longer."""
+
+
+def acquire(client: redis.Redis, partition: int) -> int | None:
+    """Take the lease of a free partition: its fencing token, or None where somebody holds it."""
+    token: Any = client.eval(_ACQUIRE, 2, log.owner(partition), log.fence(partition), LEASE_MS)
+    return None if token is None else int(token)
+
+
+def renew(client: redis.Redis, partition: int, token: int) -> None:
+    """Keep the lease for another ``LEASE_MS``.
+
+    Raises
+    ------
+    FencedError
+        It was lost.
+    """
+    if not client.eval(_RENEW, 1, log.owner(partition), str(token), LEASE_MS):
+        raise FencedError(f"partition {partition} was taken over")
+
+
+def release(client: redis.Redis, partition: int, token: int) -> None:
+    """Give the lease back, if it is still held."""
+    client.eval(_RELEASE, 1, log.owner(partition), str(token))
+
+
+def commit(client: redis.Redis, partition: int, token: int, pending: Pending, changed: dict[bytes, bytes]) -> None:
+    """Make ``pending`` final, and ``changed`` the checkpoint.
+
+    Raises
+    ------
+    FencedError
+        The lease was lost; nothing has changed.
+    """
+    events = log.events(partition)
+    outbox = [rows.encode(batch.columns()) for batch in pending.batches.values() if len(batch)]
+    dead = [log.dead_letter(events, i, fields, r.reason, r.detail) for (i, fields), r in pending.dead]
+    bundle = {
+        "state": [x for pair in changed.items() for x in pair],
+        "outbox": outbox,
+        "dead": dead,
+        "counts": [x for name, n in pending.counts.items() for x in (name, n)],
+        "acknowledged": pending.acknowledged,
+        "group": log.GROUP,
+        "last_id": changed[b"last_id"],
+    }
+    keys = (
+        log.owner(partition),
+        log.checkpoint(partition),
+        log.outbox(partition),
+        events,
+        log.DEAD_LETTER,
+        log.counters(partition),
+    )
+    try:
+        client.eval(_COMMIT, len(keys), *keys, str(token), LEASE_MS, msgspec.msgpack.encode(bundle))
+    except redis.ResponseError as error:
+        if "FENCED" in str(error):
+            raise FencedError(f"partition {partition} was taken over") from None
+        raise

@@ -1,0 +1,165 @@
+"""One partition in the worker: entries of its log in, and what one commit must write."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ingest import rows
+from ingest.messages import KIND, check_header, decode_entry
+from ingest.refusal import Reason, Refused
+from ingest.settings import Settings
+from ingest.symbol import Entry, Symbol
+from transforms.catalog import VIEWS, View
+from transforms.engine import VersionError
+from transforms.kernel import Vector
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Pending:
+    """What has happened since the last commit."""
+
+    batches: dict[str, rows.Batch] = field(default_factory=lambda: {v.name: rows.Batch(v) for v in VIEWS})
+    dead: list[tuple[Entry, Refused]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    acknowledged: list[bytes] = field(default_factory=list)
+    touched: set[str] = field(default_factory=set)
+    n_rows: int = 0
+
+
+class Partition:
+    """State of a partition. It does no I/O: the worker feeds it and writes what is ``pending``."""
+
+    def __init__(self, number: int, settings: Settings) -> None:
+        self.number = number
+        self.symbols: dict[str, Symbol] = {}
+        self.last_id = b"0-0"
+        self.pending = Pending()
+        self._settings = settings
+        self._saved: dict[bytes, bytes] = {}
+        self._now_us = 0
+        self._current: Symbol
+
+    def process(self, entry_id: bytes, fields: Mapping[bytes, bytes], now_us: int) -> Symbol | None:
+        """Take one entry of the log; ``now_us`` is when rows that it completes become available.
+
+        Returns
+        -------
+        Symbol or None
+            The symbol that took it, None where the entry was refused or had been taken before a restart.
+        """
+        self.pending.acknowledged.append(entry_id)
+        if not _newer(entry_id, self.last_id):
+            return None
+        self.last_id = entry_id
+        self._now_us = now_us
+        entry = (entry_id, fields)
+        try:
+            return self._take(entry)
+        except Refused as refused:
+            self._refuse(entry, refused)
+        except Exception as error:  # a message must not stop a partition, whatever it does to us
+            _LOG.exception("entry %s of partition %d failed and is kept in the dead letters", entry_id, self.number)
+            self._refuse(entry, Refused(Reason.FAILED, f"{type(error).__name__}: {error}"))
+        return None
+
+    def _take(self, entry: Entry) -> Symbol:
+        entry_id, fields = entry
+        kind = fields.get(b"kind", b"").decode(errors="replace")
+        form = KIND.get(kind)
+        if form is None:
+            raise Refused(Reason.WRONG_TYPE, f"kind {kind!r:.40} is none of {', '.join(KIND)}")
+        message: Any = decode_entry(form, fields)
+        arrived_ms = int(entry_id.partition(b"-")[0])
+        received_ms = getattr(message, "received", None) or arrived_ms
+        if received_ms > arrived_ms + self._settings.max_future_ms:
+            raise Refused(Reason.FUTURE_TIME, "its receive time is ahead of its arrival here")
+        check_header(message.symbol, message.timestamp, received_ms, self._settings.max_future_ms)
+        symbol = self._symbol(message.symbol)
+        self._current = symbol
+        symbol.take(kind, message, entry, received_ms)
+        self.pending.touched.add(symbol.name)
+        self.pending.counts[f"accepted.{kind}"] += 1
+        return symbol
+
+    def _symbol(self, name: str) -> Symbol:
+        symbol = self.symbols.get(name)
+        if symbol is None:
+            if self._settings.symbols and name not in self._settings.symbols:
+                raise Refused(Reason.UNKNOWN_SYMBOL, f"{name} is not in TFS_SYMBOLS")
+            if len(self.symbols) >= self._settings.max_symbols:
+                raise Refused(Reason.UNKNOWN_SYMBOL, f"{len(self.symbols)} symbols are open here; see TFS_MAX_SYMBOLS")
+            symbol = self.symbols[name] = Symbol(name, self._settings, self._emit, self._refuse_held)
+        return symbol
+
+    def _emit(self, view: View, t_us: int, values: Vector) -> None:
+        symbol = self._current
+        created_us = max(t_us, symbol.received_us if symbol.recorded else self._now_us)
+        self.pending.batches[view.name].add(symbol.name, t_us, created_us, values)
+        self.pending.n_rows += 1
+
+    def _refuse(self, entry: Entry, refused: Refused) -> None:
+        self.pending.dead.append((entry, refused))
+        self.pending.counts[f"refused.{refused.reason}"] += 1
+
+    def _refuse_held(self, entry: Entry, refused: Refused) -> None:
+        """Refuse what was taken when it arrived and turned out bad when its turn came."""
+        self.pending.counts[f"accepted.{entry[1][b'kind'].decode()}"] -= 1
+        self._refuse(entry, refused)
+
+    def take_pending(self) -> tuple[Pending, dict[bytes, bytes]]:
+        """What one commit writes: all that is pending, and the parts of the checkpoint that changed."""
+        pending, self.pending = self.pending, Pending()
+        for batch in pending.batches.values():
+            if len(batch):
+                pending.counts[f"rows.{batch.view.name}"] += len(batch)
+        changed = {}
+        for name in pending.touched:
+            for part, data in self.symbols[name].save().items():
+                key = f"{name} {part}".encode()
+                if self._saved.get(key) != data:
+                    changed[key] = self._saved[key] = data
+        changed[b"last_id"] = self.last_id
+        return pending, changed
+
+    def restore(self, checkpoint: Mapping[bytes, bytes]) -> list[str]:
+        """Take a stored checkpoint.
+
+        Returns
+        -------
+        list of str
+            Symbols whose state was saved by other kernels or another grid: they start anew.
+        """
+        self.last_id = checkpoint.get(b"last_id", b"0-0")
+        parts: dict[str, dict[str, bytes]] = {}
+        for key, data in checkpoint.items():
+            name, _, part = key.decode().partition(" ")
+            if part:
+                parts.setdefault(name, {})[part] = data
+        refused = []
+        for name, saved in parts.items():
+            symbol = Symbol(name, self._settings, self._emit, self._refuse_held)
+            try:
+                symbol.restore(saved)
+            except VersionError:
+                refused.append(name)
+                continue
+            self.symbols[name] = symbol
+            self._saved.update({f"{name} {part}".encode(): data for part, data in saved.items()})
+        return refused
+
+
+def _newer(a: bytes, b: bytes) -> bool:
+    """Whether stream id ``a`` comes after ``b``.
+
+    >>> _newer(b"10-0", b"9-5"), _newer(b"9-5", b"9-5")
+    (True, False)
+    """
+    a_ms, _, a_n = a.partition(b"-")
+    b_ms, _, b_n = b.partition(b"-")
+    return (int(a_ms), int(a_n)) > (int(b_ms), int(b_n))

@@ -1,0 +1,96 @@
+"""Finished rows on their way to the stores, a batch a view, as columns."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from transforms.catalog import VIEW, View
+from transforms.kernel import Vector, to_bytes
+
+
+class Columns(NamedTuple):
+    """n rows of one view: times in microseconds, ``values`` of shape (n, k) in the order of the catalogue, NaN is null."""
+
+    view: View
+    symbols: list[str]
+    event_us: NDArray[np.int64]
+    created_us: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+
+class Batch:
+    """Rows of one view, gathered one by one."""
+
+    __slots__ = ("_created", "_event", "_symbols", "_values", "view")
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self._symbols: list[str] = []
+        self._event: list[int] = []
+        self._created: list[int] = []
+        self._values: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self._symbols)
+
+    def add(self, symbol: str, event_us: int, created_us: int, values: Vector) -> None:
+        """Add a row; ``values`` may be overwritten afterwards."""
+        self._symbols.append(symbol)
+        self._event.append(event_us)
+        self._created.append(created_us)
+        self._values.append(to_bytes(values))
+
+    def columns(self) -> Columns:
+        """All rows so far."""
+        values = np.frombuffer(b"".join(self._values)).reshape(len(self), len(self.view.features))
+        return Columns(
+            self.view, self._symbols, np.array(self._event, np.int64), np.array(self._created, np.int64), values
+        )
+
+    def newest(self) -> Columns:
+        """The last row of each symbol: what the online store keeps."""
+        rows = list({symbol: i for i, symbol in enumerate(self._symbols)}.values())
+        every = self.columns()
+        return Columns(
+            self.view,
+            [self._symbols[i] for i in rows],
+            every.event_us[rows],
+            every.created_us[rows],
+            every.values[rows],
+        )
+
+
+def encode(columns: Columns) -> bytes:
+    """Rows as one value of the outbox."""
+    return msgspec.msgpack.encode(
+        [
+            columns.view.name,
+            columns.view.names,
+            columns.symbols,
+            columns.event_us.tobytes(),
+            columns.created_us.tobytes(),
+            columns.values.tobytes(),
+        ]
+    )
+
+
+def decode(data: bytes) -> Columns:
+    """The rows that ``encode`` packed, laid out as the catalogue is now.
+
+    A feature that has been added since is null; one that was dropped is left out.
+    """
+    name, names, symbols, event, created, values = msgspec.msgpack.decode(data)
+    view = VIEW[name]
+    packed = np.frombuffer(values).reshape(len(symbols), len(names))
+    if tuple(names) != view.names:
+        slot = {n: i for i, n in enumerate(names)}
+        laid = np.full((len(symbols), len(view.features)), np.nan)
+        for i, feature in enumerate(view.names):
+            if feature in slot:
+                laid[:, i] = packed[:, slot[feature]]
+        packed = laid
+    return Columns(view, symbols, np.frombuffer(event, np.int64), np.frombuffer(created, np.int64), packed)
