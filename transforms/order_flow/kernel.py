@@ -1,0 +1,222 @@
+"""The kernel of the ``order_flow`` view: composes the features, each in the module that bears its name.
+
+A trade costs what must happen with every trade, whatever the windows are: it is classified and added to a bucket of each
+ring. A book costs a look at the clock. The rings are summed when a row is emitted.
+
+Events come in the order of their times, books before trades at equal times, and ``emit(t)`` comes after the last event
+at or before t and before the first one after it. Prices and sizes are positive and finite, and a size is below 2**53
+lots: messages that are not so are refused before they get here.
+
+::
+
+    0..7           header, below
+    fixed size     MIDS TICK RATE SESSION VOLUME_V VPIN KYLE AMIHUD
+    by the grid    volume, roll, effective spread, realized spread; their offsets are in the header
+
+At one bucket a second the state takes 63 KB, half of it for trades that wait for the mid of five seconds later.
+"""
+
+from __future__ import annotations
+
+import math
+
+from transforms import window
+from transforms.catalog import ORDER_FLOW
+from transforms.instrument import Instrument
+from transforms.kernel import DAY_US, NAN, SECOND_US, Vector, jit, zeros
+from transforms.order_flow import (
+    amihud,
+    bucket_volume,
+    effective_spread,
+    kyle,
+    lee_ready,
+    mids,
+    realized_spread,
+    roll,
+    session,
+    trade_rate,
+    volume,
+    vpin,
+)
+
+VERSION = 1
+"""Of the state's layout and of every formula; another version's checkpoint is refused."""
+
+FEATURES = len(ORDER_FLOW.features)
+
+NEWEST_US = 0
+"""Time of the newest trade, µs; 0 before the first."""
+FIRST_US = 1
+"""Time of the first trade seen, µs."""
+PER_SECOND = 2
+"""Buckets a second."""
+SCALE = 3
+"""Lots in one unit of size, 10**size_digits."""
+PRICE = 4
+"""Price of the newest trade; NaN before the first."""
+ROLL_AT = 5
+EFFECTIVE_AT = 6
+REALIZED_AT = 7
+
+MIDS = 8
+TICK = MIDS + mids.SIZE
+RATE = TICK + lee_ready.SIZE
+SESSION = RATE + trade_rate.SIZE
+VOLUME_V = SESSION + session.SIZE
+VPIN = VOLUME_V + bucket_volume.SIZE
+KYLE = VPIN + vpin.SIZE
+AMIHUD = KYLE + kyle.SIZE
+VOLUME = AMIHUD + amihud.SIZE
+
+_MID = MIDS + mids.MID
+_MID_US = MIDS + mids.MID_US
+_SESSION_END = SESSION + session.END_US
+_SESSION_LOTS = SESSION + session.LOTS
+_SECOND_END = KYLE + kyle.END_US
+_V_AUTO = VOLUME_V + bucket_volume.AUTO
+
+
+def init(instrument: Instrument, bucket_us: int) -> Vector:
+    """State of a symbol before its first trade.
+
+    Parameters
+    ----------
+    instrument:
+        ``size_digits`` set the lots in which sizes are summed; ``vpin_bucket`` is V, or None to find it from the days.
+    bucket_us:
+        Width of a window's bucket, min(1 s, emit interval), µs; rows are emitted at multiples of it.
+
+    Raises
+    ------
+    ValueError
+        One second is not a whole number of buckets, or a VPIN bucket is less than a lot.
+    """
+    if bucket_us <= 0 or SECOND_US % bucket_us:
+        raise ValueError(f"a second must be a whole number of buckets; {bucket_us} µs does not divide it")
+    per_second = SECOND_US // bucket_us
+    roll_at = VOLUME + volume.size(per_second)
+    effective_at = roll_at + roll.size(per_second)
+    realized_at = effective_at + effective_spread.size(per_second)
+    state = zeros(realized_at + realized_spread.size(per_second))
+    scale = 10.0**instrument.size_digits
+    state[PER_SECOND] = float(per_second)
+    state[SCALE] = scale
+    state[PRICE] = NAN
+    state[ROLL_AT] = float(roll_at)
+    state[EFFECTIVE_AT] = float(effective_at)
+    state[REALIZED_AT] = float(realized_at)
+    mids.init(state, MIDS)
+    bucket_volume.init(state, VOLUME_V, instrument.vpin_bucket, scale)
+    roll.init(state, roll_at)
+    realized_spread.init(state, realized_at)
+    return state
+
+
+@jit
+def step_quote(state: Vector, t_us: int, bid: float, ask: float) -> None:
+    """Best bid and best ask of a valid book of the time ``t_us``."""
+    _pass_time(state, t_us)
+    mids.set_mid(state, MIDS, t_us, (bid + ask) / 2.0)
+
+
+@jit
+def step_quote_invalid(state: Vector, t_us: int) -> None:
+    """The book, and so the mid, is unknown from ``t_us`` until the next valid one."""
+    _pass_time(state, t_us)
+    mids.set_mid(state, MIDS, t_us, NAN)
+
+
+@jit
+def step_trade(state: Vector, t_us: int, price: float, size: float, side: int) -> None:
+    """Fold in a trade of the time ``t_us``; ``side`` is +1 where a buyer was the aggressor, -1 a seller, 0 unknown."""
+    _pass_time(state, t_us)
+    if state[FIRST_US] == 0.0:
+        state[FIRST_US] = float(t_us)
+    if t_us >= state[_SESSION_END]:
+        _start_day(state, t_us)
+    per_second = int(state[PER_SECOND])
+    roll_at = int(state[ROLL_AT])
+    b = window.bucket(t_us, SECOND_US // per_second)
+    _advance(state, per_second, roll_at, b)
+
+    last_price = state[PRICE]
+    lots = float(math.floor(size * state[SCALE] + 0.5))
+    mid = mids.before(state, MIDS, t_us)
+    lee_ready.tick(state, TICK, price, last_price)
+    s = float(side) if side != 0 else lee_ready.infer(state, TICK, price, mid)
+
+    volume.add(state, VOLUME, per_second, b, price, lots, s, side == 0 and s != 0.0)
+    trade_rate.add(state, RATE, t_us - state[NEWEST_US])
+    session.add(state, SESSION, price, lots, s)
+    vpin.add(state, VPIN, state[VOLUME_V], lots, s, price, last_price)
+    kyle.add(state, KYLE, s * lots)
+    amihud.add(state, AMIHUD, t_us, price, lots, last_price)
+    roll.add(state, roll_at, per_second, b, price, last_price)
+    if mid == mid and s != 0.0:
+        effective_spread.add(state, int(state[EFFECTIVE_AT]), per_second, b, price, lots, s, mid)
+        realized_spread.add(state, int(state[REALIZED_AT]), t_us, price, lots, s, mid)
+    state[PRICE] = price
+    state[NEWEST_US] = float(t_us)
+
+
+@jit
+def emit(state: Vector, t_us: int, out: Vector) -> None:
+    """Write the row of the time ``t_us``: a double per feature of the view, in the catalogue's order, NaN where null.
+
+    Before the first trade all of it is null.
+    """
+    for i in range(FEATURES):
+        out[i] = NAN
+    if state[FIRST_US] == 0.0:
+        return
+    _pass_time(state, t_us + 1)
+    if t_us >= state[_SESSION_END]:
+        _start_day(state, t_us)
+    per_second = int(state[PER_SECOND])
+    roll_at = int(state[ROLL_AT])
+    scale = state[SCALE]
+    first_us = int(state[FIRST_US])
+    b = t_us // (SECOND_US // per_second)
+    _advance(state, per_second, roll_at, b)
+
+    volume.emit(state, VOLUME, per_second, b, scale, t_us - first_us, out)
+    trade_rate.emit(state, RATE, t_us - state[NEWEST_US], out)
+    session.emit(state, SESSION, scale, state[PRICE], out)
+    if state[VOLUME_V] > 0.0:
+        vpin.emit(state, VPIN, out)
+    kyle.emit(state, KYLE, t_us // SECOND_US, scale, out)
+    amihud.emit(state, AMIHUD, t_us, scale, first_us, out)
+    roll.emit(state, roll_at, per_second, b, out)
+    effective_spread.emit(state, int(state[EFFECTIVE_AT]), per_second, b, out)
+    realized_spread.emit(state, int(state[REALIZED_AT]), per_second, t_us, b, out)
+
+
+@jit
+def _pass_time(state: Vector, t_us: int) -> None:
+    """What the passing of time up to ``t_us`` settles: ends of seconds and of five-second horizons before it."""
+    if t_us > state[_SECOND_END]:
+        kyle.advance(state, KYLE, window.bucket(t_us, SECOND_US), state[_MID], state[_MID_US])
+    realized_at = int(state[REALIZED_AT])
+    if t_us > state[realized_at + realized_spread.NEXT_US]:
+        realized_spread.settle(state, realized_at, int(state[PER_SECOND]), t_us, state[_MID])
+
+
+@jit
+def _advance(state: Vector, per_second: int, roll_at: int, b: int) -> None:
+    """Make ``b`` the newest bucket of the rings that trades go into."""
+    if b > state[VOLUME]:
+        volume.advance(state, VOLUME, per_second, b)
+        roll.advance(state, roll_at, per_second, b)
+        effective_spread.advance(state, int(state[EFFECTIVE_AT]), per_second, b)
+
+
+@jit
+def _start_day(state: Vector, t_us: int) -> None:
+    """A UTC day begins: its session, and its V where that comes from the days before."""
+    if state[_V_AUTO] == 1.0:
+        ended = int(state[_SESSION_END]) // DAY_US - 1
+        if state[FIRST_US] <= ended * DAY_US:
+            bucket_volume.close_day(state, VOLUME_V, ended, state[_SESSION_LOTS])
+        bucket_volume.open_day(state, VOLUME_V, t_us // DAY_US)
+        vpin.drop_open(state, VPIN)
+    session.start(state, SESSION, t_us)

@@ -1,0 +1,32 @@
+"""trade_rate_10s: trades a second, exponentially decayed.
+
+Each trade adds 1/10 s and the sum decays with exp(-dt/10 s): in a steady stream it settles at the rate. It needs no
+window, so it has a value from the first trade on, low for the first 30 s.
+"""
+
+from __future__ import annotations
+
+import math
+
+from transforms.catalog import ORDER_FLOW
+from transforms.kernel import SECOND_US, Vector, jit
+
+SIZE = 1
+"""One slot: the rate at the newest trade, 1/s."""
+
+_TAU_US = 10.0 * SECOND_US
+_RATE = ORDER_FLOW.index["trade_rate_10s"]
+
+
+@jit
+def add(state: Vector, o: int, since_us: float) -> None:
+    """Fold in a trade, ``since_us`` after the one before it."""
+    if since_us > 0.0:
+        state[o] *= math.exp(-since_us / _TAU_US)
+    state[o] += 0.1
+
+
+@jit
+def emit(state: Vector, o: int, since_us: float, out: Vector) -> None:
+    """Write the rate ``since_us`` after the newest trade."""
+    out[_RATE] = state[o] * math.exp(-since_us / _TAU_US)

@@ -1,0 +1,103 @@
+"""vpin: volume-synchronised probability of informed trading.
+
+Trades fill buckets of exactly V lots in order of arrival. A trade that does not fit is split at the bucket's edge, and
+may fill several; one that fits exactly closes the bucket, and the next volume opens another. Over the last 50 closed
+buckets::
+
+    vpin = sum |bought - sold| / sum V          (= sum |bought - sold| / (50 V) while V does not change)
+
+Both sums are whole lots, so vpin is the rounding of an exact ratio. Unclassified volume fills a bucket and is neither
+bought nor sold. A bucket keeps the V that it opened with. Where V comes from the previous days the open bucket is
+dropped at 00:00 UTC and the closed ones stay, each with its own V: every bucket holds exactly the V of its day, and
+their edges do not depend on when the process started. A configured V never drops anything.
+
+Null with fewer than 50 closed buckets, or while V is unknown (``bucket_volume``).
+
+Easley, Lopez de Prado, O'Hara 2012.
+"""
+
+from __future__ import annotations
+
+from transforms.catalog import ORDER_FLOW
+from transforms.kernel import Vector, jit
+from transforms.order_flow import vpin_bvc
+
+BUCKETS = 50
+
+CLOSED = 0
+"""Buckets closed so far."""
+_OPEN_LOTS = 1
+"""V of the open bucket."""
+_FILLED = 2
+"""Lots in it; 0 where none is open."""
+_DELTA = 3
+"""Bought less sold lots in it."""
+_OPEN_PRICE = 4
+"""Last price before it opened."""
+_SUM_DELTA = 5
+_SUM_LOTS = 6
+_RING_DELTA = 7
+"""|bought - sold| lots of the last 50 closed buckets."""
+_RING_LOTS = _RING_DELTA + BUCKETS
+"""V of the same."""
+_BVC = _RING_LOTS + BUCKETS
+SIZE = _BVC + vpin_bvc.SIZE
+
+_VPIN = ORDER_FLOW.index["vpin"]
+
+
+@jit
+def add(state: Vector, o: int, v: float, lots: float, side: float, price: float, last_price: float) -> None:
+    """Pour ``lots`` into buckets of ``v`` lots; ``last_price`` is that of the trade before, NaN where there is none."""
+    if v == 0.0:
+        return
+    opened_at = last_price if last_price == last_price else price
+    left = lots
+    while left > 0.0:
+        if state[o + _FILLED] == 0.0:
+            state[o + _OPEN_LOTS] = v
+            state[o + _OPEN_PRICE] = opened_at
+        room = state[o + _OPEN_LOTS] - state[o + _FILLED]
+        if left < room:
+            state[o + _FILLED] += left
+            state[o + _DELTA] += side * left
+            return
+        state[o + _DELTA] += side * room
+        left -= room
+        _close(state, o, price)
+        opened_at = price
+        if left > 100.0 * v:
+            # What a trade of more than 100 buckets fills first is pushed out of the history by what it fills last.
+            left -= (left // v - 80.0) * v
+
+
+@jit
+def _close(state: Vector, o: int, price: float) -> None:
+    """The open bucket is full, with a trade at ``price``."""
+    closed = int(state[o + CLOSED])
+    v = state[o + _OPEN_LOTS]
+    delta = abs(state[o + _DELTA])
+    at = closed % BUCKETS
+    state[o + _SUM_DELTA] += delta - state[o + _RING_DELTA + at]
+    state[o + _SUM_LOTS] += v - state[o + _RING_LOTS + at]
+    state[o + _RING_DELTA + at] = delta
+    state[o + _RING_LOTS + at] = v
+    vpin_bvc.close(state, o + _BVC, closed, v, price - state[o + _OPEN_PRICE])
+    state[o + CLOSED] = closed + 1.0
+    drop_open(state, o)
+
+
+@jit
+def drop_open(state: Vector, o: int) -> None:
+    """Forget what is in the open bucket."""
+    state[o + _FILLED] = 0.0
+    state[o + _DELTA] = 0.0
+
+
+@jit
+def emit(state: Vector, o: int, out: Vector) -> None:
+    """Write vpin and vpin_bvc; only where V is known."""
+    closed = int(state[o + CLOSED])
+    if closed >= BUCKETS:
+        out[_VPIN] = state[o + _SUM_DELTA] / state[o + _SUM_LOTS]
+        vpin_bvc.emit(state, o + _BVC, closed, state[o + _SUM_LOTS], out)
