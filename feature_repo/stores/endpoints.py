@@ -18,7 +18,6 @@ REDIS_VARIABLE: Final = "TFS_REDIS_URL"
 POSTGRES_VARIABLE: Final = "TFS_POSTGRES_URL"
 DATA_VARIABLE: Final = "TFS_DATA_DIR"
 STATE_NAME: Final = "servers.json"
-LOCK_NAME: Final = "servers.lock"
 
 _PROJECT_LINE: Final = 'name = "trading-feature-store"'
 _REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
@@ -132,16 +131,12 @@ def masked(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator:
         return "***"
-    authority, slash, tail = rest.partition("/")
-    credentials, at, host = authority.rpartition("@")
-    if at:
-        user, colon, _ = credentials.partition(":")
-        authority = f"{user}{':***' if colon else ''}@{host}"
-    path, question, query = tail.partition("?")
-    options = [
-        option if "pass" not in option.lower() else f"{option.partition('=')[0]}=***" for option in query.split("&")
-    ]
-    return f"{scheme}://{authority}{slash}{path}{question}{'&'.join(options)}"
+    # A password may hold "/" or "?" where it was not encoded: everything up to the last "@" counts as credentials.
+    credentials, at, location = rest.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    place, question, query = location.partition("?")
+    options = (f"{part.partition('=')[0]}=***" if "pass" in part.lower() else part for part in query.split("&"))
+    return f"{scheme}://{user}{':***' if colon else ''}{at}{place}{question}{'&'.join(options)}"
 
 
 def default_data_dir() -> Path:
@@ -161,18 +156,18 @@ def default_data_dir() -> Path:
 
 
 def read_state(data_dir: Path) -> dict[str, Any] | None:
-    """Return what the embedded servers on `data_dir` wrote down, or None where none runs.
+    """Return what the supervisor of the embedded servers on `data_dir` wrote down, or None where none runs.
 
-    The lock is held by the servers themselves, so a file left by servers that were killed is not believed.
+    It holds a lock on the file while it lives, so a file left by a supervisor that was killed is not believed.
     """
     try:
-        state = json.loads((data_dir / STATE_NAME).read_text())
-        with open(data_dir / LOCK_NAME, "rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return dict(state)
+        with open(data_dir / STATE_NAME, "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return dict(json.load(file))
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        pass
     return None
 
 

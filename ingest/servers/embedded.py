@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from feature_repo.stores.endpoints import (
-    LOCK_NAME,
     POSTGRES_VARIABLE,
     REDIS_VARIABLE,
     STATE_NAME,
@@ -32,6 +31,7 @@ from ingest.servers import supervisor
 from ingest.servers.errors import InitialisationError, ServersError, StartError
 from ingest.servers.orders import STAY_NAME, USERS_NAME, orders
 
+_LOCK_NAME: Final = "servers.lock"
 _PATIENCE_S: Final = 200.0  # a little more than the supervisor allows its servers to start, or to stop
 _POLL_S: Final = 0.02
 _PORT_ATTEMPTS: Final = 3
@@ -56,11 +56,11 @@ def running(data_dir: Path | None = None, *, durable: bool = True) -> Iterator[E
     UnsupportedPlatformError, InitialisationError, StartError, ServersError
         See `ingest.servers.errors`.
     """
-    folder = _folder(data_dir)
     given = {"redis_url": os.environ.get(REDIS_VARIABLE), "postgres_url": os.environ.get(POSTGRES_VARIABLE)}
     if all(given.values()):
         yield Endpoints(redis_url=str(given["redis_url"]), postgres_url=str(given["postgres_url"]))
         return
+    folder = _folder(data_dir)
     with _using(folder) as users:
         try:
             yield _ensure(folder, given, durable=durable)
@@ -134,21 +134,22 @@ def _leave(folder: Path, users: IO[bytes]) -> None:
 def _ensure(folder: Path, given: dict[str, str | None], *, durable: bool, stay: bool = False) -> Endpoints:
     """Return the addresses of servers that answer, started here or by somebody else."""
     wanted = [key for key in ("redis_url", "postgres_url") if not given.get(key)]
-    with _opened(folder / LOCK_NAME) as lock:
+    with _opened(folder / _LOCK_NAME) as lock:
         deadline = time.monotonic() + _PATIENCE_S
         while not _flock(lock, fcntl.LOCK_EX):
             state = read_state(folder)
             if state is not None and _answer(state):
-                if any(key not in state for key in wanted):
+                missing = [key for key in wanted if key not in state]
+                if missing:
                     raise ServersError(
-                        f"The servers on {folder} were started without {' and '.join(wanted)}; stop them with "
+                        f"The servers on {folder} were started without {' and '.join(missing)}; stop them with "
                         "`python -m ingest servers down` first."
                     )
                 if stay:
                     (folder / STAY_NAME).touch(mode=0o600)
                 return _endpoints(given, state)
             if time.monotonic() > deadline:
-                raise StartError(f"Somebody holds {folder / LOCK_NAME}, but no server answers.")
+                raise StartError(f"Somebody holds {folder / _LOCK_NAME}, but no server answers.")
             time.sleep(_POLL_S)
         for left_by_killed_servers in (STATE_NAME, STAY_NAME):
             (folder / left_by_killed_servers).unlink(missing_ok=True)
@@ -188,11 +189,7 @@ def _start(folder: Path, lock: IO[bytes], wanted: list[str], *, durable: bool) -
 
 
 def _answer(state: dict[str, Any]) -> bool:
-    """Tell whether the servers are there: the supervisor lives (it has seen each one answer) and every port is open."""
-    try:
-        os.kill(state["supervisor"], 0)
-    except ProcessLookupError:
-        return False  # it was killed, and its servers are about to end
+    """Tell whether every port is open: the supervisor has seen each server answer, but one may just be restarting."""
     for port in state["ports"]:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
@@ -219,7 +216,7 @@ def _opened(path: Path) -> IO[bytes]:
 
 def _locked(folder: Path) -> bool:
     try:
-        with open(folder / LOCK_NAME, "rb") as lock:
+        with open(folder / _LOCK_NAME, "rb") as lock:
             return not _flock(lock, fcntl.LOCK_SH)
     except (FileNotFoundError, NotADirectoryError):
         return False

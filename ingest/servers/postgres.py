@@ -32,7 +32,7 @@ _SETTINGS: Final = {
     "max_wal_size": "4GB",
     "random_page_cost": "1.1",
 }
-_NOT_DURABLE: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_NOT_DURABLE: Final = {"fsync": "off", "full_page_writes": "off"}
 _TAIL = 2000  # characters of a program's output in an error
 
 
@@ -52,7 +52,7 @@ def orders(home: Path, account: Account, port: int, password: str, lock_fd: int,
     lock_fd
         The data folder's lock, for ``initdb`` to hold too, should its parent die.
     durable
-        False turns off syncing (tests).
+        False turns off syncing (tests): safe when processes are killed, not when the machine is.
 
     Raises
     ------
@@ -66,7 +66,10 @@ def orders(home: Path, account: Account, port: int, password: str, lock_fd: int,
     binaries = root / _INSTALLED / "bin"
     data = home / "postgres"
     if not data.exists():
-        _initialise(binaries, home, data, account, password, lock_fd)
+        _initialise(binaries, home, data, account, password, lock_fd, durable)
+    # The lock was free, so no process of an earlier start lives. A dead one that nobody waits for (in a container whose
+    # first process does not) still has its number, and PostgreSQL would take it for a postmaster at work.
+    (data / "postmaster.pid").unlink(missing_ok=True)
     settings = {**_SETTINGS, "port": str(port), **({} if durable else _NOT_DURABLE)}
     command = [str(binaries / "postgres"), "-D", str(data)]
     for key, value in settings.items():
@@ -103,7 +106,9 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 
-def _initialise(binaries: Path, home: Path, data: Path, account: Account, password: str, lock_fd: int) -> None:
+def _initialise(
+    binaries: Path, home: Path, data: Path, account: Account, password: str, lock_fd: int, durable: bool
+) -> None:
     """Make the data folder beside its final place and move it there when it is whole."""
     partial = home / "postgres.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -117,6 +122,7 @@ def _initialise(binaries: Path, home: Path, data: Path, account: Account, passwo
         *("-D", str(partial), "-U", USER, f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8"),
         # The order of text is the same on every machine, whatever its C library.
         *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"),
+        *(() if durable else ("--no-sync",)),
     ]
     try:
         _run(initdb, home, account, lock_fd)

@@ -9,7 +9,8 @@ Three files tell it what to do, looked at ten times a second:
 - ``users``: whoever uses the servers holds a shared ``flock`` on it. The kernel drops the lock however the user dies,
   SIGKILL included, so an exclusive lock granted means that nobody is left.
 - ``stay``: while it exists the servers stay up without users (``servers up``).
-- ``state``: written when all servers answer. Once it is gone (``servers down``, or the folder was deleted), stop.
+- ``state``: written when all servers answer, and locked while this process lives: it is how others know that. Once it
+  is gone (``servers down``, or the folder was deleted), stop.
 
 The lock file's descriptor is inherited by the supervisor and by every server process: the lock is free again exactly
 when the last of them has ended.
@@ -186,11 +187,13 @@ class Supervisor:
         return None
 
     def write_state(self) -> None:
-        """Write the state file whole or not at all, readable by its owner only."""
+        """Write the state file whole or not at all, readable by its owner only, and keep it locked to vouch for it."""
         temporary = f"{self.state_path}.new"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w") as file:
-            json.dump({**self.state, "supervisor": os.getpid()}, file)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        os.write(descriptor, json.dumps({**self.state, "supervisor": os.getpid()}).encode())
         os.rename(temporary, self.state_path)
         self.state_written = True
 
