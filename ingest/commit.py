@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import redis
 
 from ingest import log, rows
@@ -20,18 +19,30 @@ _COMMIT = """
 local owner, state, outbox, events, dead, counters = unpack(KEYS)
 if redis.call('GET', owner) ~= ARGV[1] then return redis.error_reply('FENCED') end
 redis.call('PEXPIRE', owner, ARGV[2])
-local b = cmsgpack.unpack(ARGV[3])
-local function chunks(list, call)
-  for first = 1, #list, 4000 do call(unpack(list, first, math.min(first + 3999, #list))) end
+local group, last_id, at = ARGV[3], ARGV[4], 5
+local function taken()
+  local first = at + 1
+  at = first + tonumber(ARGV[at])
+  return first, at - 1
 end
-chunks(b.state, function(...) redis.call('HSET', state, ...) end)
-for _, rows in ipairs(b.outbox) do redis.call('XADD', outbox, '*', 'rows', rows) end
-for _, letter in ipairs(b.dead) do redis.call('XADD', dead, '*', unpack(letter)) end
-for i = 1, #b.counts, 2 do redis.call('HINCRBY', counters, b.counts[i], b.counts[i + 1]) end
-chunks(b.acknowledged, function(...) redis.call('XACK', events, b.group, ...) end)
-redis.call('XTRIM', events, 'MINID', '~', b.last_id)
+local function chunks(call)
+  local first, last = taken()
+  for from = first, last, 4000 do call(unpack(ARGV, from, math.min(from + 3999, last))) end
+end
+chunks(function(...) redis.call('HSET', state, ...) end)
+local first, last = taken()
+for i = first, last do redis.call('XADD', outbox, '*', 'rows', ARGV[i]) end
+first, last = taken()
+for i = first, last, 2 do redis.call('HINCRBY', counters, ARGV[i], ARGV[i + 1]) end
+chunks(function(...) redis.call('XACK', events, group, ...) end)
+while at <= #ARGV do
+  first, last = taken()
+  redis.call('XADD', dead, '*', unpack(ARGV, first, last))
+end
+redis.call('XTRIM', events, 'MINID', '~', last_id)
 return 1
 """
+"""ARGV: token, lease, group, last id; then lists, each behind its length: state, outbox, counts, acknowledged, and a list a dead letter."""
 
 _ACQUIRE = """
 if redis.call('GET', KEYS[1]) then return false end
@@ -87,17 +98,16 @@ def commit(client: redis.Redis, partition: int, token: int, pending: Pending, ch
         The lease was lost; nothing has changed.
     """
     events = log.events(partition)
-    outbox = [rows.encode(batch.columns()) for batch in pending.batches.values() if len(batch)]
-    dead = [log.dead_letter(events, i, fields, r.reason, r.detail) for (i, fields), r in pending.dead]
-    bundle = {
-        "state": [x for pair in changed.items() for x in pair],
-        "outbox": outbox,
-        "dead": dead,
-        "counts": [x for name, n in pending.counts.items() for x in (name, n)],
-        "acknowledged": pending.acknowledged,
-        "group": log.GROUP,
-        "last_id": changed[b"last_id"],
-    }
+    arguments: list[Any] = [str(token), LEASE_MS, log.GROUP, changed[b"last_id"]]
+    lists: list[list[Any]] = [
+        [x for pair in changed.items() for x in pair],
+        [rows.encode(batch.columns()) for batch in pending.batches.values() if len(batch)],
+        [x for pair in pending.counts.items() for x in pair],
+        pending.acknowledged,
+        *(log.dead_letter(events, i, fields, r.reason, r.detail) for (i, fields), r in pending.dead),
+    ]
+    for part in lists:
+        arguments += (len(part), *part)
     keys = (
         log.owner(partition),
         log.checkpoint(partition),
@@ -107,7 +117,7 @@ def commit(client: redis.Redis, partition: int, token: int, pending: Pending, ch
         log.counters(partition),
     )
     try:
-        client.eval(_COMMIT, len(keys), *keys, str(token), LEASE_MS, msgspec.msgpack.encode(bundle))
+        client.eval(_COMMIT, len(keys), *keys, *arguments)
     except redis.ResponseError as error:
         if "FENCED" in str(error):
             raise FencedError(f"partition {partition} was taken over") from None

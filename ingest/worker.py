@@ -21,6 +21,7 @@ from ingest.partition import Partition
 from ingest.settings import Settings
 from ingest.symbol import Symbol, tick_at
 from transforms.catalog import VIEWS
+from transforms.engine import warm_up
 
 _LOG = logging.getLogger(__name__)
 PROJECT = "trading"
@@ -76,6 +77,7 @@ class Worker:
             The deployment has another number of partitions.
         """
         check_partitions(self._client, self._settings.partitions)
+        warm_up()
         for p in range(self._settings.partitions):
             while (token := commit.acquire(self._client, p)) is None:
                 if stop.wait(0.05):

@@ -160,3 +160,15 @@ class Engine:
     def _newest(self) -> tuple[int, int, int, int, int]:
         post = posts.last_event_us(self._posts)
         return int(self._micro[0]), int(self._flow[0]), int(self._technical[0]), post, post
+
+
+def warm_up() -> None:
+    """Compile every kernel, or load what was compiled before, so that the first message does not wait for it."""
+    engine = Engine(Instrument(), SECOND_US)
+    levels = [(100.0 - i, 1.0) for i in range(2)]
+    for t_us in (1, SECOND_US + 1):
+        engine.book(t_us, levels, [(200.0 + i, 1.0) for i in range(2)])
+        engine.trade(t_us, 100.0, 1.0, 0)
+        engine.emit(SECOND_US)
+    engine.lose_book(2 * SECOND_US)
+    engine.emit(2 * SECOND_US)
