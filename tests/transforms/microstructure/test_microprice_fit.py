@@ -60,16 +60,19 @@ def test_a_walk_with_known_chances() -> None:
 
 
 def test_books_from_the_given_time_on_change_nothing() -> None:
-    past = [(0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (1.0, -1.0), (0.0, 0.0)]
+    # the past ends in A, so that one transition more would change g(A)
+    past = [(0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (1.0, -1.0), (0.0, 0.0), (0.0, 1.0)]
     future = [(9.0, 1.0), (3.0, 1.0), (-5.0, 0.0), (8.0, 1.0)]
     before = FIRST_BOOK * (len(past) + 1)  # the first book of the future stands at this very time
     np.testing.assert_array_equal(fitted(past + future, before), fitted(past, before))
+    assert fitted(past + future, before + 1)[LAST] != fitted(past, before)[LAST]
 
 
 def test_no_transition_into_or_out_of_an_unknown_book_is_counted() -> None:
     nan = float("nan")
-    known = [(0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (1.0, -1.0), (0.0, 0.0)]
+    known = [(0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (1.0, -1.0), (0.0, 0.0), (0.0, 1.0)]
     np.testing.assert_array_equal(fitted([*known, (nan, nan), (50.0, 1.0)]), fitted(known))
+    assert fitted([*known, (50.0, 1.0)])[LAST] != fitted(known)[LAST]
 
 
 def test_a_market_that_only_rises_teaches_nothing() -> None:

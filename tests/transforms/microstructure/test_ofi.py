@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from transforms.microstructure.ofi import lots
+
 BIDS, ASKS = [(99.0, 5.0)], [(101.0, 7.0)]
 
 # e = Q_b 1{P_b >= P_b'} - Q_b' 1{P_b <= P_b'} - Q_a 1{P_a <= P_a'} + Q_a' 1{P_a >= P_a'}; before: bid 5 at 99, ask 7 at 101
@@ -104,6 +106,16 @@ def test_flow_does_not_bridge_a_gap(new_feed: Any) -> None:
     assert (feed.row(122)["ofi_60s"], feed.row(123)["ofi_60s"]) == (None, 1.0)
 
 
+def test_deeper_levels_do_not_bridge_a_gap_either(new_feed: Any) -> None:
+    bids, asks = [(99.0 - i, 5.0) for i in range(5)], [(101.0 + i, 7.0) for i in range(5)]
+    feed = new_feed().book(1, bids, asks).book(2, bids, asks)
+    assert feed.row(11)["mlofi_l5"] == 0.0
+    feed.invalid(11.5)
+    feed.book(12, [(p, 50.0) for p, _ in bids], asks).book(12.5, [(p, 51.0) for p, _ in bids], asks)
+    assert [feed.row(21)[f"mlofi_l{k}"] for k in (1, 2, 3, 4, 5)] == [None] * 5
+    assert [feed.row(22)[f"mlofi_l{k}"] for k in (1, 2, 3, 4, 5)] == [1.0] * 5
+
+
 def test_a_level_missing_from_one_book_makes_its_windows_null_and_no_other(new_feed: Any) -> None:
     two_bids, two_asks = [*BIDS, (98.0, 2.0)], [*ASKS, (102.0, 2.0)]
     feed = new_feed().book(1, two_bids, two_asks).book(11, [BIDS[0], (98.0, 3.0)], two_asks)
@@ -127,6 +139,12 @@ def test_sizes_are_summed_as_whole_lots(new_feed: Any) -> None:
     # a sum of doubles would be off, and by how much would depend on where it began
     assert sum(q - before for before, q in pairwise(sizes)) != 0.2
     assert feed.row(2)["ofi_1s"] == 0.2
+
+
+@pytest.mark.parametrize(("size", "digits", "whole"), [(0.29, 2, 29), (0.57, 2, 57), (4.35, 2, 435)])
+def test_a_size_is_its_nearest_number_of_lots(size: float, digits: int, whole: int) -> None:
+    assert int(size * 10**digits) == whole - 1  # cutting off would lose one
+    assert lots(size, 10.0**digits) == whole
 
 
 def test_books_of_one_time_follow_each_other(new_feed: Any) -> None:
