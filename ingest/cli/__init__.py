@@ -1,0 +1,62 @@
+"""The command line: ``python -m ingest <command>``, one module a command, imported only when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "demo": ("ingest.cli.demo", "add_parser", "the whole system on this machine, in a minute"),
+    "servers": ("ingest.servers.command", "add_parser", "Redis-compatible and PostgreSQL servers on this machine"),
+    "run": ("ingest.cli.run", "add_parser", "router, feature worker, scorer and offline writer"),
+    "replay": ("ingest.replay.command", "add_parser", "recordings into the streams"),
+    "simulate": ("ingest.simulate.command", "add_parser", "a made-up market into the streams"),
+    "status": ("ingest.cli.status", "add_parser", "what was taken, refused and written, and what waits"),
+    "dead-letters": ("ingest.cli.dead_letters", "add_parser", "refused messages, with their reasons"),
+    "score": ("ingest.sentiment.commands", "add_score", "a file of texts through the sentiment model"),
+    "evaluate": ("ingest.sentiment.commands", "add_evaluate", "the sentiment model against a labelled file"),
+    "prepare-model": (
+        "ingest.sentiment.commands",
+        "add_prepare_model",
+        "a hub's model into a folder that serves offline",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="python -m ingest",
+        description="Streams into features, features into the online and the offline store.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="commands:\n" + "\n".join(f"  {name:14} {about}" for name, (_, _, about) in COMMANDS.items()),
+    )
+    subparsers = parser.add_subparsers(metavar="command", required=True)
+    if arguments and arguments[0] in COMMANDS:
+        module, function, _ = COMMANDS[arguments[0]]
+        getattr(importlib.import_module(module), function)(subparsers)
+    args = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=os.environ.get("TFS_LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        return int(args.run(args))
+    except KeyboardInterrupt:
+        return 130
+    except _expected() as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """Errors that tell the user what to do; anything else is a fault of ours and shows its trace."""
+    from feature_repo.stores.endpoints import NoServerError
+    from ingest.servers.errors import ServersError
+    from ingest.settings import SettingsError
+
+    return (NoServerError, ServersError, SettingsError)

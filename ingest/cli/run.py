@@ -1,0 +1,137 @@
+"""``python -m ingest run``: the processes of the pipeline, each restarted when it dies, none left behind when this one does."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+_LOG = logging.getLogger(__name__)
+ROLES = ("worker", "router", "scorer", "writer")
+RESTART_S = 1.0
+STOP_S = 20.0
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "run",
+        help="run the pipeline",
+        description="Run router, feature worker, scorer and offline writer until stopped; each is a process of its own.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n  SENTIMENT_MODEL=embedded python -m ingest run\n  python -m ingest run --roles worker",
+    )
+    parser.add_argument(
+        "--roles", default=",".join(ROLES), help=f"which of them, comma-separated (default {','.join(ROLES)})"
+    )
+    parser.add_argument("--inline", action="store_true", help=argparse.SUPPRESS)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the roles: one in this process with ``--inline``, else each in a child."""
+    roles = args.roles.split(",")
+    unknown = sorted(set(roles) - set(ROLES))
+    if unknown:
+        print(f"error: no role {', '.join(unknown)}; roles are {', '.join(ROLES)}", file=sys.stderr)
+        return 2
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if args.inline:
+        threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
+        work(roles[0], stop)
+    else:
+        with Processes(roles) as processes:
+            while not stop.wait(0.2):
+                processes.restart_dead()
+    return 0
+
+
+def work(role: str, stop: threading.Event) -> None:
+    """Do one role's work until ``stop`` is set."""
+    import redis
+
+    from feature_repo.stores.endpoints import postgres_url, redis_url
+    from ingest import settings
+
+    conf = settings.load()
+    with redis.Redis.from_url(redis_url()) as client:
+        if role == "worker":
+            from ingest.worker import Worker
+
+            Worker(client, conf).run(stop)
+        elif role == "router":
+            from ingest import router, worker
+
+            worker.check_partitions(client, conf.partitions)
+            router.run(client, conf.partitions, stop)
+        elif role == "writer":
+            from ingest import offline_writer
+
+            offline_writer.run(client, postgres_url(), conf.partitions, stop)
+        else:
+            from ingest.sentiment import scorer
+
+            scorer.run(client, conf, stop, postgres_url=postgres_url())
+
+
+class Processes:
+    """Child processes, one a role, that end with this one: each watches the pipe that is its standard input."""
+
+    def __init__(self, roles: list[str], environ: dict[str, str] | None = None) -> None:
+        self._environ = environ
+        self._children: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
+        self.restarts = 0
+        for role in roles:
+            self._start(role)
+
+    def _start(self, role: str) -> None:
+        command = [sys.executable, "-m", "ingest", "run", "--roles", role, "--inline"]
+        # a session of its own: Ctrl-C reaches the parent alone, which then stops the children in order
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, env=self._environ, start_new_session=True)  # noqa: S603  # our own program
+        self._children[role] = (child, time.monotonic())
+
+    def restart_dead(self) -> None:
+        """Start again whatever has died, at most once a second."""
+        for role, (child, since) in list(self._children.items()):
+            if child.poll() is not None and time.monotonic() - since >= RESTART_S:
+                _LOG.error("%s ended with code %s and is started again", role, child.returncode)
+                self.restarts += 1
+                self._close(child)
+                self._start(role)
+
+    @staticmethod
+    def _close(child: subprocess.Popen[bytes]) -> None:
+        if child.stdin is not None:
+            child.stdin.close()
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        deadline = time.monotonic() + STOP_S
+        children = {role: child for role, (child, _) in self._children.items()}
+        for child in children.values():
+            child.terminate()
+        for role, child in children.items():
+            try:
+                child.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _LOG.error("%s did not stop within %.0f s and is killed", role, STOP_S)
+                child.kill()
+                child.wait()
+            self._close(child)
+
+
+def _stop_with_parent(stop: threading.Event) -> None:
+    """Stop when the parent is gone, however it went: then the pipe at standard input ends."""
+    while os.read(0, 1024):
+        pass
+    stop.set()
