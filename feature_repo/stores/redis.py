@@ -37,13 +37,23 @@ from feature_repo.stores.redis_client import (
     connect,
     connect_async,
 )
+from feature_repo.stores.redis_fetch import Wanted, fetch, fetch_async
 from feature_repo.stores.redis_format import decode_time
-from feature_repo.stores.redis_read import ColumnResponse, Fields, Reply, Request, fill, plan, request_fields, ttl_us
+from feature_repo.stores.redis_read import (
+    ColumnResponse,
+    FeatureTypes,
+    Fields,
+    Reply,
+    Request,
+    fill,
+    plan,
+    request_fields,
+    ttl_us,
+)
 from feature_repo.stores.redis_write import ROWS_A_SCRIPT, packed_row, script_calls
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_KEYS_A_SEND: Final = 8  # the server answers the first keys while the next are on their way
 
 
 class RedisOnlineStoreConfig(stock.RedisOnlineStoreConfig):  # type: ignore[misc]
@@ -152,11 +162,15 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
 
     def get_online_features(self, *args: Any, **kwargs: Any) -> OnlineResponse:
         """As Feast's; the response decodes columns at once."""
-        return _by_column(super().get_online_features(*args, **kwargs))
+        return ColumnResponse.of(super().get_online_features(*args, **kwargs))
 
     async def get_online_features_async(self, *args: Any, **kwargs: Any) -> OnlineResponse:
         """As Feast's; the response decodes columns at once."""
-        return _by_column(await super().get_online_features_async(*args, **kwargs))
+        return ColumnResponse.of(await super().get_online_features_async(*args, **kwargs))
+
+    @staticmethod
+    def _build_feature_types(grouped_refs: list[Any]) -> FeatureTypes:
+        return FeatureTypes(lambda: stock.RedisOnlineStore._build_feature_types(grouped_refs))
 
     def _read_features_per_fv(
         self,
@@ -248,58 +262,13 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
             rows.append((_EPOCH + event_us * _MICROSECOND, found))
         return rows
 
-    def _fetch(self, settings: RedisOnlineStoreConfig, wanted: list[tuple[list[bytes], Fields]]) -> list[Reply]:
-        """Return one reply a key, in order, in one round trip."""
+    def _fetch(self, settings: RedisOnlineStoreConfig, wanted: list[Wanted]) -> list[Reply]:
         client = self._get_client(settings)
+        return attempt(lambda: fetch(client, wanted), settings.retries, self._address)
 
-        def through_pipeline() -> list[Reply]:
-            with client.pipeline(transaction=False) as pipe:
-                for keys, fields in wanted:
-                    for key in keys:
-                        pipe.hmget(key, fields.names)
-                return list(pipe.execute())
-
-        def packed() -> list[Reply]:
-            pool = client.connection_pool
-            connection = pool.get_connection()
-            try:
-                connection.send_packed_command(_on_the_wire(wanted))
-                return [connection.read_response(disable_decoding=True) for keys, _ in wanted for _ in keys]
-            except BaseException:
-                connection.disconnect()  # replies may be left on the wire
-                raise
-            finally:
-                pool.release(connection)
-
-        cluster = settings.redis_type == RedisType.redis_cluster
-        return attempt(through_pipeline if cluster else packed, settings.retries, self._address)
-
-    async def _fetch_async(
-        self, settings: RedisOnlineStoreConfig, wanted: list[tuple[list[bytes], Fields]]
-    ) -> list[Reply]:
+    async def _fetch_async(self, settings: RedisOnlineStoreConfig, wanted: list[Wanted]) -> list[Reply]:
         client = await self._get_client_async(settings)
-
-        async def through_pipeline() -> list[Reply]:
-            async with client.pipeline(transaction=False) as pipe:
-                for keys, fields in wanted:
-                    for key in keys:
-                        pipe.hmget(key, fields.names)
-                return list(await pipe.execute())
-
-        async def packed() -> list[Reply]:
-            pool = client.connection_pool
-            connection = await pool.get_connection()
-            try:
-                await connection.send_packed_command(_on_the_wire(wanted))
-                return [await connection.read_response(disable_decoding=True) for keys, _ in wanted for _ in keys]
-            except BaseException:
-                await connection.disconnect(nowait=True)
-                raise
-            finally:
-                await pool.release(connection)
-
-        cluster = settings.redis_type == RedisType.redis_cluster
-        return await attempt_async(through_pipeline if cluster else packed, settings.retries, self._address)
+        return await attempt_async(lambda: fetch_async(client, wanted), settings.retries, self._address)
 
     # -- writes ---------------------------------------------------------------------------------------------------
 
@@ -336,19 +305,6 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
         await attempt_async(write, settings.retries, self._address)
         if progress:
             progress(len(data))
-
-
-def _by_column(response: Any) -> ColumnResponse:
-    return ColumnResponse(response.proto, response._feature_types)
-
-
-def _on_the_wire(wanted: list[tuple[list[bytes], Fields]]) -> list[bytes]:
-    """Return the ``HMGET`` commands in RESP, some keys a piece."""
-    commands = []
-    for keys, fields in wanted:
-        head, wire = b"*%d\r\n$5\r\nHMGET\r\n$" % (len(fields.names) + 2), fields.wire
-        commands += [b"%b%d\r\n%b\r\n%b" % (head, len(key), key, wire) for key in keys]
-    return [b"".join(commands[i : i + _KEYS_A_SEND]) for i in range(0, len(commands), _KEYS_A_SEND)]
 
 
 def _calls(config: Any, table: Any, data: Sequence[Any]) -> list[tuple[Any, ...]]:

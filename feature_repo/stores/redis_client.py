@@ -29,7 +29,7 @@ _PASSING: Final = (
 _LASTING: Final = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.MaxConnectionsError)
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
-_OWN_RETRIES_S: Final = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
+_TIMEOUTS_S: Final = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
 _TEXT: Final = ("username", "password", "sentinel_username", "sentinel_password")
 
 
@@ -121,7 +121,7 @@ def connect_async(address: Address, kind: str, sentinel_master: str = "mymaster"
 
 def _connect(address: Address, kind: str, master: str, module: Any, no_retry: Any) -> Any:
     # Retries are ours (see `attempt`): nested ones multiply, and the library's own last tens of seconds.
-    options = _OWN_RETRIES_S | address.options
+    options = _TIMEOUTS_S | address.options
     if kind == "redis_cluster":
         options.pop("db", None)  # a cluster has one database
         nodes = [module.cluster.ClusterNode(host, port) for host, port in address.nodes]
@@ -136,6 +136,19 @@ def _connect(address: Address, kind: str, master: str, module: Any, no_retry: An
         return module.Redis(unix_socket_path=options.pop("path"), **options)
     (host, port) = address.nodes[0]
     return module.Redis(host=host, port=port, **options)
+
+
+def is_cluster(client: Any) -> bool:
+    """Whether a client speaks to Redis Cluster, where one script may touch the keys of one slot only."""
+    return isinstance(client, redis.RedisCluster | redis_asyncio.RedisCluster)
+
+
+def server_of(client: Any) -> str:
+    """Return where a client connects, for messages; without secrets."""
+    known = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
+    if "path" in known:
+        return str(known["path"])
+    return f"{known['host']}:{known['port']}" if "host" in known else type(client).__name__
 
 
 def attempt(call: Callable[[], T], retries: int, where: object, sleep: Callable[[float], None] = time.sleep) -> T:

@@ -7,9 +7,9 @@ shared by its columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -39,7 +39,8 @@ _OUTSIDE_MAX_AGE: Final = int(FieldStatus.OUTSIDE_MAX_AGE)
 
 _DOUBLE_CELL: Final = b"\x0a" + bytes((DOUBLE_SIZE,))  # FeatureVector.values, then a Value of nine bytes
 _NULL_CELL: Final = b"\x0a\x00"
-_CELLS: Final = [b"\x0a" + bytes((n,)) for n in range(128)]
+_NUMBERS: Final = frozenset({"double_val", "int64_val", "int32_val", "float_val", "bool_val"})
+_FEW: Final = 8  # values; below, a loop is quicker than numpy
 _CELL: Final = np.dtype([("head", "S2"), ("tag", "u1"), ("value", "<f8")])
 
 
@@ -189,9 +190,7 @@ def fill(
                     tuple([v if s == _PRESENT else b"" for v, s in zip(c, statuses, strict=True)]) for c in wanted
                 ]
             tail = (b"\x12" + varint(len(statuses)) + statuses if statuses else b"") + times
-            for column in wanted:
-                body = _cells(column) + tail
-                blob += (b"\x12", varint(len(body)), body)
+            blob += _vectors(wanted, tail)
             n = len(part.features)
             track(part.table.name, n_present * n, (len(statuses) - n_present) * n)
     response.MergeFromString(b"".join(blob))
@@ -221,43 +220,97 @@ def _judge(times: Reply, ttl: int, now_us: int | None) -> tuple[bytes, bytes]:
     return bytes([s for s, _ in chosen]), b"".join([t for _, t in chosen])
 
 
-def _cells(column: Sequence[bytes | None]) -> bytes:
+def _vectors(columns: Sequence[Reply], tail: bytes) -> list[bytes]:
+    """Return each column as a ``FeatureVector`` in the response's ``results``, ending in what its view shares."""
+    if columns and len(columns[0]) == 1:  # the columns differ in one value: lay the rest once a size
+        vectors: list[bytes] = []
+        heads: dict[int, bytes] = {}
+        for (value,) in columns:
+            raw = value or b""
+            head = heads.get(len(raw))
+            if head is None:
+                cell = b"\x0a" + varint(len(raw))
+                head = heads[len(raw)] = b"\x12" + varint(len(cell) + len(raw) + len(tail)) + cell
+            vectors += (head, raw, tail)
+        return vectors
+    bodies = [_cells(column) for column in columns]
+    return [piece for body in bodies for piece in (b"\x12", varint(len(body) + len(tail)), body, tail)]
+
+
+def _cells(column: Reply) -> bytes:
     """Return a column of serialised values as the ``values`` of a ``FeatureVector``."""
     values: Sequence[bytes] = [v or b"" for v in column] if None in column else column  # type: ignore[assignment]
     sizes = set(map(len, values))
     if sizes == {DOUBLE_SIZE}:
         return _DOUBLE_CELL + _DOUBLE_CELL.join(values)
+    if sizes == {0, DOUBLE_SIZE}:
+        return b"".join([_DOUBLE_CELL + v if v else _NULL_CELL for v in values])
     if sizes == {0}:
         return _NULL_CELL * len(values)
-    if not sizes or max(sizes) < 128:
-        cells = _CELLS
-        return b"".join([cells[len(v)] + v for v in values])
     return b"".join([b"\x0a" + varint(len(v)) + v for v in values])
+
+
+class FeatureTypes(Mapping[str, Any]):
+    """Feast's map of feature names to value types, made when it is first asked: a response of numbers never asks."""
+
+    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
+        self._make = make
+
+    @cached_property
+    def _types(self) -> dict[str, Any]:
+        return self._make()
+
+    def __getitem__(self, name: str) -> Any:
+        return self._types[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._types)
+
+    def __len__(self) -> int:
+        return len(self._types)
+
+    def __bool__(self) -> bool:  # Feast replaces a map that is false
+        return True
 
 
 class ColumnResponse(OnlineResponse):  # type: ignore[misc]
     """Feast's response; ``to_dict`` and what builds on it decode a column of doubles at once, not value by value."""
 
+    @classmethod
+    def of(cls, response: OnlineResponse) -> ColumnResponse:
+        """Return the same response as this class."""
+        response.__class__ = cls  # it was made a moment ago and holds all there is; building it again costs twice
+        return response  # type: ignore[no-any-return]
+
     def to_dict(self, include_event_timestamps: bool = False) -> dict[str, Any]:
         """Return the columns by name, as Feast does."""
         out: dict[str, Any] = {}
         for name, vector in zip(self.proto.metadata.feature_names.val, self.proto.results, strict=True):
-            out[name] = _doubles(vector)
-            if out[name] is None:
-                kind = self._feature_types.get(name)
-                out[name] = [feast_value_type_to_python_type(value, kind) for value in vector.values]
+            out[name] = _doubles(vector) or [self._python(name, value) for value in vector.values]
             if include_event_timestamps:
                 out[name + "__ts"] = [t.seconds for t in vector.event_timestamps]
         return out
 
+    def _python(self, name: str, value: Any) -> Any:
+        kind = value.WhichOneof("val")
+        if kind is None:
+            return None
+        if kind in _NUMBERS:
+            return getattr(value, kind)
+        return feast_value_type_to_python_type(value, self._feature_types.get(name))
 
-def _doubles(vector: Any) -> list[float | None] | None:
-    """Return a vector's values where all are doubles or all are null, else None."""
+
+def _doubles(vector: Any) -> list[Any] | None:
+    """Return a vector's values where there are many and all are doubles or all are null, else None."""
     n = len(vector.values)
+    if n < _FEW:
+        return None
     raw = vector.SerializeToString()  # in C; the values come first, in field order
-    if len(raw) >= n * _CELL.itemsize:
-        cells = np.frombuffer(raw, dtype=_CELL, count=n)
-        # Each cell's head says how long it is, so if all heads are right the cells stand where they seem to.
-        if (cells["tag"] == DOUBLE_TAG).all() and (cells["head"] == _DOUBLE_CELL).all():
-            return cells["value"].tolist()  # type: ignore[no-any-return]
-    return [None] * n if n and raw.startswith(_NULL_CELL * n) else None
+    if raw.startswith(_NULL_CELL * n):
+        return [None] * n
+    if len(raw) < n * _CELL.itemsize:
+        return None
+    cells = np.frombuffer(raw, dtype=_CELL, count=n)
+    # Each head says how long its cell is, so where all heads are right the cells stand where they seem to.
+    right = (cells["tag"] == DOUBLE_TAG).all() and (cells["head"] == _DOUBLE_CELL).all()
+    return cells["value"].tolist() if right else None

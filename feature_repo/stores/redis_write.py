@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import redis
 
+from feature_repo.stores.redis_client import attempt, is_cluster, server_of
 from feature_repo.stores.redis_format import (
     DOUBLE_SIZE,
     DOUBLE_TAG,
@@ -61,6 +62,12 @@ for i, key in ipairs(KEYS) do
   if newer then
     for first = 1, #row, 4000 do
       redis.call('HSET', key, unpack(row, first, math.min(first + 3999, #row)))
+    end
+    -- A small-object list is searched from its start for each field: 119 fields of one hash cost 50 us there, 8 us in a
+    -- hash table. One value too long for a list turns the hash into a table, and it stays one.
+    if redis.call('HLEN', key) > 32 and redis.pcall('OBJECT', 'ENCODING', key) == 'listpack' then
+      redis.call('HSET', key, '_', string.rep('_', 1025))
+      redis.call('HDEL', key, '_')
     end
     if ARGV[1] ~= '0' then redis.call('EXPIRE', key, ARGV[1]) end
     stored = stored + 1
@@ -232,6 +239,8 @@ class OnlineWriter:
         Name of the entity's join key.
     key_ttl_s
         Seconds after its last write at which an entity leaves the store; None keeps it.
+    retries
+        Attempts of `write` after the first when the connection fails or the master moves.
 
     Examples
     --------
@@ -249,12 +258,14 @@ class OnlineWriter:
         *,
         join_key: str = "symbol",
         key_ttl_s: int | None = None,
+        retries: int = 3,
     ) -> None:
         self._client = client
         self._keys = SymbolKeys(project, join_key)
         self._encoder = RowEncoder(view.name, view.names, [f.dtype for f in view.features])
         self._ttl_s = key_ttl_s or 0
-        self._rows_a_script = 1 if isinstance(client, redis.RedisCluster) else ROWS_A_SCRIPT
+        self._retries = retries
+        self._rows_a_script = 1 if is_cluster(client) else ROWS_A_SCRIPT
 
     def write(self, symbols: Sequence[str], event_us: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> int:
         """Write rows and return how many were stored; the others were not newer than what is there.
@@ -272,22 +283,34 @@ class OnlineWriter:
         ------
         ValueError
             Where shapes or values do not fit the view; nothing is written then.
+        OnlineStoreUnavailableError
+            Where no attempt got through. Some rows may have been stored, each of them whole; write again, it is safe.
         redis.exceptions.RedisError
-            Where the server cannot be reached or refuses. Whole rows may have been stored; write again, it is safe.
+            Where the server refuses.
         """
-        pipe = self._client.pipeline(transaction=False)
-        self.add_to(pipe, symbols, event_us, values)
-        return sum(pipe.execute())
+        calls = self._calls(symbols, event_us, values)
+
+        def send() -> int:
+            with self._client.pipeline(transaction=False) as pipe:
+                for call in calls:
+                    pipe.eval(*call)
+                return sum(pipe.execute())
+
+        return attempt(send, self._retries, server_of(self._client))
 
     def add_to(
         self, pipe: Any, symbols: Sequence[str], event_us: npt.NDArray[np.int64], values: npt.NDArray[np.float64]
     ) -> int:
         """Add the commands to a caller's pipeline and return how many; each replies with its count of rows stored."""
+        calls = self._calls(symbols, event_us, values)
+        for call in calls:
+            pipe.eval(*call)
+        return len(calls)
+
+    def _calls(
+        self, symbols: Sequence[str], event_us: npt.NDArray[np.int64], values: npt.NDArray[np.float64]
+    ) -> list[tuple[Any, ...]]:
         if len(symbols) != len(event_us):
             raise ValueError(f"{len(symbols)} symbols but {len(event_us)} event times")
-        keys, rows = self._keys.keys(symbols), self._encoder.rows(event_us, values)
-        calls = 0
-        for arguments in script_calls(keys, rows, self._ttl_s, self._rows_a_script):
-            pipe.eval(*arguments)
-            calls += 1
-        return calls
+        rows = self._encoder.rows(event_us, values)
+        return list(script_calls(self._keys.keys(symbols), rows, self._ttl_s, self._rows_a_script))
