@@ -1,0 +1,295 @@
+"""Raw Binance websocket captures, ``<receive time, ns> <one JSON message>`` a line, as messages.
+
+Books are made from depth diffs and REST snapshots by the venue's rule. A snapshot names no symbol: it belongs to the symbol
+of which a diff spans its ``lastUpdateId`` L, and is taken where that symbol has no book or has lost its place::
+
+    held back:  [U..u] [U..u] | U <= L + 1 <= u | U == previous u + 1 | ...
+                covered by L    first applied     (futures: pu == previous u)
+
+Diffs that do not follow wait for a snapshot, or for the diff that is missing; those that never fit are refused.
+A diff is applied whole or not at all: a damaged one leaves the book as it was, and the next then shows the gap.
+Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#how-to-manage-a-local-order-book-correctly
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from ingest.feeds.book import Book, Level
+from ingest.feeds.lines import Line, Output, Parsed, Rejected
+from ingest.messages import LEVELS, MAX_NUMBER, Gap, OrderBook, Trade, check_header, check_trade, decode
+from ingest.refusal import Reason, Refused
+
+HELD = 5000
+"""Diffs of a symbol that wait at most: minutes of a feed, where a snapshot takes seconds."""
+SNAPSHOTS = 64
+"""Snapshots that wait at most for the diff that tells their symbol."""
+SPAN = 10_000_000
+"""Updates in one diff at most; more is a damaged number, and would make repeats of all that follows."""
+SYMBOLS = 10_000
+_LARGEST = 2**63
+_ABSENT = msgspec.Raw()
+
+
+class _Envelope(msgspec.Struct):
+    """A line of a combined stream (stream and data), of a single one (e), or a REST answer (lastUpdateId)."""
+
+    stream: str | None = None
+    data: msgspec.Raw = _ABSENT
+    e: str | None = None
+    last_update_id: int | None = msgspec.field(name="lastUpdateId", default=None)
+    ask_size: msgspec.Raw = msgspec.field(name="A", default=_ABSENT)
+    id: msgspec.Raw = _ABSENT
+
+
+class _Snapshot(msgspec.Struct):
+    """REST ``/depth``."""
+
+    last: int = msgspec.field(name="lastUpdateId")
+    bids: list[Level]
+    asks: list[Level]
+
+
+class _Diff(msgspec.Struct):
+    """``<symbol>@depth``: E is the event time, U and u the first and last update in it, pu (futures) the u before it."""
+
+    time: int = msgspec.field(name="E")
+    symbol: str = msgspec.field(name="s")
+    first: int = msgspec.field(name="U")
+    last: int = msgspec.field(name="u")
+    bids: list[Level] = msgspec.field(name="b")
+    asks: list[Level] = msgspec.field(name="a")
+    before: int | None = msgspec.field(name="pu", default=None)
+
+    def follows(self, last: int) -> bool:
+        return self.first == last + 1 if self.before is None else self.before == last
+
+    def spans(self, last: int) -> bool:
+        """Whether this is the first diff to apply to a book of the update ``last``."""
+        return self.last > last and (self.first <= last + 1 or (self.before is not None and self.before <= last))
+
+
+class _Trade(msgspec.Struct):
+    """``<symbol>@trade``: T is the trade time; m, the buyer was the maker, so the seller was the aggressor."""
+
+    symbol: str = msgspec.field(name="s")
+    time: int = msgspec.field(name="T")
+    price: float = msgspec.field(name="p")
+    size: float = msgspec.field(name="q")
+    maker_bought: bool = msgspec.field(name="m")
+    id: int = msgspec.field(name="t")
+
+
+class _AggTrade(_Trade):
+    """``<symbol>@aggTrade``: the trades of one order at one price, with an id of its own."""
+
+    id: int = msgspec.field(name="a")
+
+
+@dataclass(slots=True)
+class _Symbol:
+    """The book of one symbol, good as of update ``last``, and the diffs that wait.
+
+    ``fresh``: it is a snapshot, nothing is applied yet. ``lost``: the gap after ``last`` has been told.
+    """
+
+    book: Book = field(default_factory=Book)
+    last: int | None = None
+    fresh: bool = False
+    lost: bool = False
+    held: deque[tuple[_Diff, Line]] = field(default_factory=deque)
+    sequence: int = 0
+    trades: str = ""
+
+
+class Binance:
+    """Parser of one capture or of several merged; it keeps the books.
+
+    ``OrderBook.sequence`` starts at the first book's event time in milliseconds and grows by one: a capture that is
+    played later begins above the one before it, and the same capture always gives the same numbers.
+
+    Parameters
+    ----------
+    max_future_ms:
+        How far a message may be stamped ahead of its receive time.
+
+    Attributes
+    ----------
+    ignored:
+        Lines that are sound and give no message: quotes, snapshots, diffs that a snapshot covers.
+    """
+
+    def __init__(self, max_future_ms: int) -> None:
+        self.ignored = 0
+        self._max_future_ms = max_future_ms
+        self._symbols: dict[str, _Symbol] = {}
+        self._snapshots: deque[_Snapshot] = deque(maxlen=SNAPSHOTS)
+
+    def take(self, line: Line) -> Iterator[Output]:
+        """What a line gives: messages, and refusals of it or of lines that waited."""
+        payload = line.data.partition(b" ")[2]
+        try:
+            if not payload.isascii():
+                _check_text(payload)
+            yield from self._take(line, payload)
+        except Refused as refused:
+            yield Rejected(line, refused.reason, refused.detail)
+
+    def finish(self) -> Iterator[Rejected]:
+        """Refuse the diffs that still wait: the recording ends."""
+        for state in self._symbols.values():
+            for _, line in state.held:
+                yield _gap(line)
+            state.held.clear()
+
+    def _take(self, line: Line, payload: bytes) -> Iterator[Output]:
+        envelope = decode(_Envelope, payload)
+        if envelope.last_update_id is not None:
+            yield from self._snapshot(payload, line)
+            return
+        body = bytes(envelope.data) or payload
+        name = envelope.e if envelope.stream is None else envelope.stream.partition("@")[2]
+        if envelope.stream is not None and not envelope.data:
+            raise Refused(Reason.MISSING_FIELD, "a stream without data")
+        if name in ("depth", "depthUpdate") or (name and name.startswith("depth@")):
+            yield from self._diff(decode(_Diff, body), line)
+        elif name in ("trade", "aggTrade"):
+            yield from self._trade(name, decode(_AggTrade if name == "aggTrade" else _Trade, body), line)
+        elif name or envelope.ask_size or envelope.id:
+            self.ignored += 1  # another stream, a quote (which has no type), the answer to a subscription
+        else:
+            raise Refused(Reason.MISSING_FIELD, "neither stream nor event type")
+
+    def _trade(self, stream: str, trade: _Trade, line: Line) -> Iterator[Output]:
+        check_header(trade.symbol, trade.time, line.received_ms, self._max_future_ms)
+        _check_ids(trade.id)
+        side = "sell" if trade.maker_bought else "buy"
+        message = Trade(trade.time, trade.symbol, trade.price, trade.size, side, trade.id, line.received_ms)
+        check_trade(message)
+        state = self._symbol(trade.symbol)
+        state.trades = state.trades or stream
+        if state.trades != stream:
+            self.ignored += 1  # both streams were recorded: they tell of the same trades
+        else:
+            yield Parsed("trade", message)
+
+    def _snapshot(self, payload: bytes, line: Line) -> Iterator[Output]:
+        snapshot = decode(_Snapshot, payload)
+        _check_ids(snapshot.last)
+        for side in (snapshot.bids, snapshot.asks):
+            _check_levels(side, snapshot=True)
+        if not (snapshot.bids or snapshot.asks):
+            raise Refused(Reason.EMPTY_BOOK, "a snapshot without levels")
+        if Book(snapshot.bids, snapshot.asks).crossed:
+            raise Refused(Reason.CROSSED_BOOK, "a crossed snapshot")
+        self.ignored += 1
+        self._snapshots.append(snapshot)
+        for state in self._symbols.values():
+            past = state.last is not None and (not state.lost or snapshot.last <= state.last)
+            if not past and any(diff.spans(snapshot.last) for diff, _ in state.held):
+                self._start(state, snapshot)
+                yield from self._settle(state, line)
+                return
+
+    def _diff(self, diff: _Diff, line: Line) -> Iterator[Output]:
+        check_header(diff.symbol, diff.time, line.received_ms, self._max_future_ms)
+        _check_ids(diff.first, diff.last, diff.before or 0)
+        if not 0 <= diff.last - diff.first < SPAN:
+            raise Refused(Reason.OUT_OF_RANGE, f"updates {diff.first} to {diff.last}")
+        for side in (diff.bids, diff.asks):
+            _check_levels(side)
+        state = self._symbol(diff.symbol)
+        if state.last is not None and diff.last <= state.last:
+            raise Refused(Reason.DUPLICATE, f"update {diff.last} is applied already, the book is at {state.last}")
+        if state.last is not None and (diff.follows(state.last) or (state.fresh and diff.spans(state.last))):
+            yield from self._apply(state, diff, line, line)
+            yield from self._settle(state, line)
+            return
+        state.held.append((diff, line))
+        if state.last is not None and not state.lost:
+            state.lost = True
+            yield Parsed("gap", Gap(diff.time, diff.symbol, line.received_ms))
+        for snapshot in self._snapshots:
+            if diff.spans(snapshot.last) and (state.last is None or snapshot.last > state.last):
+                self._start(state, snapshot)
+                yield from self._settle(state, line)
+                return
+        if len(state.held) > HELD:
+            yield _gap(state.held.popleft()[1])
+
+    def _symbol(self, name: str) -> _Symbol:
+        state = self._symbols.get(name)
+        if state is None:
+            if len(self._symbols) >= SYMBOLS:
+                raise Refused(Reason.UNKNOWN_SYMBOL, f"{SYMBOLS} symbols are open")
+            state = self._symbols[name] = _Symbol()
+        return state
+
+    def _start(self, state: _Symbol, snapshot: _Snapshot) -> None:
+        """Take the book from a snapshot. Before the first one, the diffs it covers were waiting only for it."""
+        self._snapshots.remove(snapshot)
+        if state.last is None:
+            uncovered = [(diff, line) for diff, line in state.held if diff.last > snapshot.last]
+            self.ignored += len(state.held) - len(uncovered)
+            state.held = deque(uncovered)
+        state.book = Book(snapshot.bids, snapshot.asks)
+        state.last = snapshot.last
+        state.fresh = True
+
+    def _settle(self, state: _Symbol, now: Line) -> Iterator[Output]:
+        """Apply what waits and now follows, refuse what waits and has been passed."""
+        if not state.held:
+            return
+        waiting = sorted(state.held, key=lambda held: held[0].first)
+        state.held.clear()
+        for diff, line in waiting:
+            assert state.last is not None  # noqa: S101 - only a symbol with a book settles
+            if diff.last <= state.last:
+                yield _gap(line)
+            elif diff.follows(state.last) or (state.fresh and diff.spans(state.last)):
+                yield from self._apply(state, diff, line, now)
+            else:
+                state.held.append((diff, line))
+
+    def _apply(self, state: _Symbol, diff: _Diff, line: Line, now: Line) -> Iterator[Output]:
+        """Apply a diff that follows; its book is known from the receive time of ``now``, the line that made it fit."""
+        if not state.book.apply(diff.bids, diff.asks):
+            yield Rejected(line, Reason.CROSSED_BOOK, f"update {diff.last} would cross the book")
+            return
+        state.last, state.fresh, state.lost = diff.last, False, False
+        state.sequence = state.sequence + 1 if state.sequence else diff.time
+        bids, asks = state.book.best(LEVELS)
+        yield Parsed("book", OrderBook(diff.time, diff.symbol, bids, asks, state.sequence, now.received_ms))
+
+
+def _gap(line: Line) -> Rejected:
+    return Rejected(line, Reason.SEQUENCE_GAP, "a diff before it is missing, and no snapshot bridges that")
+
+
+def _check_text(payload: bytes) -> None:
+    try:
+        payload.decode()
+    except UnicodeDecodeError as error:
+        raise Refused(Reason.UNDECODABLE, str(error)) from None
+
+
+def _check_ids(*ids: int) -> None:
+    for number in ids:
+        if not 0 <= number < _LARGEST:
+            raise Refused(Reason.OUT_OF_RANGE, f"id {number!s:.40}")
+
+
+def _check_levels(levels: Sequence[Level], *, snapshot: bool = False) -> None:
+    """Refuse a price that is not positive and a size that is negative (in a snapshot: not positive), or past all markets."""
+    for price, size in levels:
+        if 0.0 < price <= MAX_NUMBER and (0.0 < size <= MAX_NUMBER or (size == 0.0 and not snapshot)):
+            continue
+        detail = f"price {price}, size {size}"
+        if not (math.isfinite(price) and math.isfinite(size)):
+            raise Refused(Reason.NOT_FINITE, detail)
+        raise Refused(Reason.NOT_POSITIVE if price <= 0.0 or size <= 0.0 else Reason.OUT_OF_RANGE, detail)

@@ -1,0 +1,62 @@
+"""This project's own messages as JSON lines: one message a line, its kind told by its fields or by a key ``stream``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ingest.feeds.lines import Line, Parsed
+from ingest.log import SOCIAL
+from ingest.messages import KIND, PLAIN_STREAM, SocialPost, check_header, decode
+from ingest.refusal import Reason, Refused
+
+KINDS: dict[str, str] = {**PLAIN_STREAM, SOCIAL: "social"}
+"""The kind of the messages of each plain stream."""
+_LARGEST = 2**63
+_ABSENT = msgspec.Raw()
+_CHECKED = ("sequence", "trade_id", "received", "observed_at", "likes", "reposts", "replies", "followers")
+
+
+class _Told(msgspec.Struct):
+    """What tells the kind of a message."""
+
+    stream: str | None = None
+    bids: msgspec.Raw = _ABSENT
+    asks: msgspec.Raw = _ABSENT
+    text: msgspec.Raw = _ABSENT
+    price: msgspec.Raw = _ABSENT
+    size: msgspec.Raw = _ABSENT
+
+
+def parse(line: Line, max_future_ms: int) -> Parsed:
+    """The message of a line. A message that says not when it was received counts as received when it happened.
+
+    Raises
+    ------
+    Refused
+        It is none, or its symbol, a time or a whole number cannot be; prices and sizes are left to who takes it.
+    """
+    told = decode(_Told, line.data)
+    if told.stream is not None:
+        kind = KINDS.get(told.stream)
+        if kind is None:
+            raise Refused(Reason.WRONG_TYPE, f"stream {told.stream!r:.40} is none of {', '.join(KINDS)}")
+    elif told.bids or told.asks:
+        kind = "book"
+    elif told.text:
+        kind = "social"
+    elif told.price or told.size:
+        kind = "trade"
+    else:
+        raise Refused(Reason.MISSING_FIELD, "neither bids and asks, nor price and size, nor text")
+    message: Any = decode(SocialPost if kind == "social" else KIND[kind], line.data)
+    for name in _CHECKED:
+        value = getattr(message, name, None)
+        if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
+            raise Refused(Reason.OUT_OF_RANGE, f"{name} {value!s:.40}")
+    if message.received is None:
+        message.received = message.timestamp
+    # a post may name no symbol, or several: the scorer looks at those
+    check_header("-" if kind == "social" else message.symbol, message.timestamp, message.received, max_future_ms)
+    return Parsed(kind, message)
