@@ -11,13 +11,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
@@ -107,22 +108,30 @@ def _pinned(name: str, revision: str | None) -> str:
 
 
 def _from_hub(name: str, commit: str) -> Path:
-    """The folder of a hub id at a commit: from the cache, else from the hub, safetensors if it has them."""
+    """The folder of a hub id at a commit: from the cache where it is whole there, else from the hub."""
     try:
-        folder = Path(_download(name, commit, [*_SMALL_FILES, "model*.safetensors"]))
-        if not any(folder.glob("model*.safetensors")):
-            _download(name, commit, ["pytorch_model*.bin"])
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        for cached_only in (True, False):
+            with suppress(LocalEntryNotFoundError) if cached_only else nullcontext():
+                folder = _snapshot(name, commit, cached_only)
+                if folder is not None:
+                    return folder
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
             f"model {name} at {commit} is neither in the cache nor to be had from the hub ({type(error).__name__});"
             " run `python -m ingest prepare-model` where the hub can be reached and set SENTIMENT_MODEL to its folder,"
             f" or set SENTIMENT_MODEL={EMBEDDED}"
         ) from error
-    return folder
+    raise ModelError(f"model {name} at {commit} has no weights for torch: neither safetensors nor pytorch_model.bin")
 
 
-def _download(name: str, commit: str, patterns: list[str]) -> str:
-    return snapshot_download(name, revision=commit, allow_patterns=patterns, etag_timeout=10)
+def _snapshot(name: str, commit: str, cached_only: bool) -> Path | None:
+    """A snapshot with weights, safetensors where the model has them; None where it has neither form."""
+    for weights in ("model*.safetensors", "pytorch_model*.bin"):
+        patterns = [*_SMALL_FILES, weights]
+        folder = Path(snapshot_download(name, revision=commit, allow_patterns=patterns, local_files_only=cached_only))
+        if any(folder.glob(weights)) and (folder / "config.json").is_file():
+            return folder
+    return None
 
 
 def _folder_identity(folder: Path) -> tuple[str, str]:
@@ -148,7 +157,7 @@ def _from_folder(folder: Path, name: str, revision: str) -> Loaded:
             folder, output_loading_info=True, attn_implementation="sdpa", local_files_only=True
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder} holds no sequence classifier that can be loaded: {str(error)[:300]}") from error
     missing = sorted(info["missing_keys"])
     if missing:

@@ -26,8 +26,9 @@ TOKENS_MAX = 128
 """Tokens that are read of a piece of text; tweets have 28 on average."""
 _BUDGET = {"cuda": 131_072, "cpu": 2_048}
 _WINDOW = {"cuda": 8_192, "cpu": 256}
-_UNCASED = {"bert", "distilbert", "mobilebert", "electra", "albert"}
+_WITHOUT_EMOJI = {"bert", "distilbert", "mobilebert", "electra", "albert"}
 _BF16_GAIN = 1.3
+_MEASURED_WIDTH = 384
 
 
 class SentimentModel:
@@ -48,7 +49,7 @@ class SentimentModel:
     def __init__(self, loaded: Loaded, device: torch.device, dtype: torch.dtype) -> None:
         self.name = loaded.name
         self.revision = loaded.revision
-        self.kind = kind_of(loaded.model.config.model_type, loaded.tokenizer)
+        self.kind = kind_of(loaded.model.config.model_type)
         self.device = device
         self.dtype = dtype
         self.budget = _BUDGET[device.type]
@@ -139,7 +140,9 @@ class SentimentModel:
         return tensor
 
 
-def load(name: str, *, revision: str | None = None, device: str | None = None) -> SentimentModel:
+def load(
+    name: str, *, revision: str | None = None, device: str | None = None, dtype: torch.dtype | None = None
+) -> SentimentModel:
     """Load a model for scoring.
 
     Parameters
@@ -149,8 +152,9 @@ def load(name: str, *, revision: str | None = None, device: str | None = None) -
     revision
         Commit of a hub id; None takes the one pinned for it.
     device
-        ``cuda``, ``cuda:1``, ``cpu``; None takes a GPU where there is one. On a GPU the model runs in bf16, on a CPU
-        in bf16 where that is measured to be faster than float32.
+        ``cuda``, ``cuda:1``, ``cpu``; None takes a GPU where there is one.
+    dtype
+        Precision; None takes bf16 on a GPU that has it, and on a CPU where it is measured to be faster than float32.
 
     Raises
     ------
@@ -159,25 +163,25 @@ def load(name: str, *, revision: str | None = None, device: str | None = None) -
     """
     chosen = _device(device)
     loaded = load_files(name, revision)
-    if chosen.type == "cpu":
-        return SentimentModel(loaded, chosen, fastest_cpu_dtype(int(loaded.model.config.hidden_size)))
-    return SentimentModel(loaded, chosen, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32)
+    if dtype is None and chosen.type == "cpu":
+        dtype = fastest_cpu_dtype(int(loaded.model.config.hidden_size))
+    elif dtype is None:
+        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return SentimentModel(loaded, chosen, dtype)
 
 
-def kind_of(model_type: str, tokenizer: Any) -> Kind:
-    """How texts are prepared for a model: an uncased BERT is given words for emoji.
-
-    A BERT vocabulary in a RoBERTa model counts as what its vocabulary is.
-    """
-    return "bert" if model_type in _UNCASED or type(tokenizer).__name__[:4].lower() == "bert" else "roberta"
+def kind_of(model_type: str) -> Kind:
+    """How texts are prepared for a model: BERT and its like have no emoji in their vocabulary, and are given words."""
+    return "bert" if model_type in _WITHOUT_EMOJI else "roberta"
 
 
 def fastest_cpu_dtype(hidden_size: int) -> torch.dtype:
     """bf16 where this CPU multiplies matrices of the model's size clearly faster in it, else float32."""
+    width = max(hidden_size, _MEASURED_WIDTH)
     seconds: dict[torch.dtype, float] = {}
     for dtype in (torch.float32, torch.bfloat16):
-        x = torch.ones(512, hidden_size, dtype=dtype)
-        weight = torch.ones(4 * hidden_size, hidden_size, dtype=dtype)
+        x = torch.ones(512, width, dtype=dtype)
+        weight = torch.ones(4 * width, width, dtype=dtype)
         best = float("inf")
         for _ in range(4):
             start = time.perf_counter()
