@@ -79,7 +79,6 @@ def _close(state: Vector, slot: int) -> None:
     row = HEAD + (current - 1) % SLOTS * DAYS
     volume = 0.0 if state[_PARTIAL] == 1.0 else state[_LOTS]
     known = 0
-    state[_place(current)] = 0.0 if volume == 0.0 else state[_place(current)]
     for i in range(DAYS):
         if state[row + i] > 0.0:
             known += 1
