@@ -75,18 +75,34 @@ def server_account() -> Account:
 def server_home(data_dir: Path, account: Account) -> Path:
     """Return the folder for the servers' own files, made if missing: ``<data_dir>/servers``.
 
-    Where `account` cannot enter `data_dir` (root's home is closed to others) it lies in ``/var/lib/`` instead, under a
-    name made from the path of `data_dir`; opening root's home would be worse.
+    Where `account` cannot enter `data_dir` (root's home is closed to others) it is a link to a folder in ``/var/lib``,
+    named after `data_dir`; opening root's home would be worse.
+
+    Raises
+    ------
+    InitialisationError
+        Where the folder belongs to another user than `account`.
     """
     home = data_dir / "servers"
-    if not account.can_enter(data_dir):
-        digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
-        FALLBACK_HOME.mkdir(mode=0o711, parents=True, exist_ok=True)
-        home = FALLBACK_HOME / digest
-    if not home.exists():
-        home.mkdir(mode=0o700)
+    if not home.is_dir():
+        if account.can_enter(data_dir):
+            home.mkdir(mode=0o700)
+        else:
+            elsewhere = FALLBACK_HOME / hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
+            if elsewhere.exists():
+                shutil.rmtree(elsewhere)  # nothing links to it: its data folder was deleted
+            FALLBACK_HOME.mkdir(mode=0o711, parents=True, exist_ok=True)
+            elsewhere.mkdir(mode=0o700)
+            home.unlink(missing_ok=True)
+            home.symlink_to(elsewhere)
         account.own(home)
-    return home
+    owner = home.stat().st_uid
+    if owner != account.uid:
+        raise InitialisationError(
+            f"{home} belongs to the user with id {owner}, but the servers would run with id {account.uid}; "
+            "run as the user who made it, or remove it to start afresh."
+        )
+    return home.resolve()
 
 
 def reachable_binaries(source: Path, folders: tuple[str, ...], name: str, home: Path, account: Account) -> Path:

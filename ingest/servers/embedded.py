@@ -68,12 +68,12 @@ def running(data_dir: Path | None = None, *, durable: bool = True) -> Iterator[E
             _leave(folder, users)
 
 
-def up(data_dir: Path | None = None) -> Endpoints:
-    """Start both servers, or join those that are up, and leave them running until `down`; errors as for `running`."""
+def up(data_dir: Path | None = None, *, durable: bool = True) -> Endpoints:
+    """Start both servers, or join those that are up, and leave them running until `down`; as for `running`."""
     folder = _folder(data_dir)
     with _using(folder):
         try:
-            return _ensure(folder, {}, durable=True, stay=True)
+            return _ensure(folder, {}, durable=durable, stay=True)
         except BaseException:
             (folder / STAY_NAME).unlink(missing_ok=True)
             raise

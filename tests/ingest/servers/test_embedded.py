@@ -214,7 +214,7 @@ def test_after_everything_was_killed_at_once_the_next_start_finds_the_data(data_
 
 
 def test_servers_do_not_outlive_a_killed_supervisor_and_the_next_user_starts_afresh(data_dir: Path) -> None:
-    first = up(data_dir)
+    first = up(data_dir, durable=False)
     write(first, 3)
     state = read_state(data_dir)
     assert state is not None
@@ -278,7 +278,7 @@ def test_a_server_that_dies_is_started_again_with_its_data_at_the_same_address(d
 
 def test_servers_that_are_up_stay_until_down_whoever_else_comes_and_goes(data_dir: Path) -> None:
     with running(data_dir, durable=False) as started:
-        assert up(data_dir) == started
+        assert up(data_dir, durable=False) == started
     with user_process(data_dir) as (process, joined):
         assert joined == started
         process.kill()
@@ -290,7 +290,7 @@ def test_servers_that_are_up_stay_until_down_whoever_else_comes_and_goes(data_di
 
 
 def test_deleting_the_data_folder_stops_the_servers(data_dir: Path) -> None:
-    up(data_dir)
+    up(data_dir, durable=False)
     assert processes(data_dir)
     shutil.rmtree(data_dir, ignore_errors=True)  # PostgreSQL removes its own files at the same time
     until(lambda: not processes(data_dir), "the servers outlived their data")
@@ -303,11 +303,11 @@ def test_a_server_that_the_environment_names_is_not_started(
     monkeypatch.setenv("TFS_POSTGRES_URL", servers.postgres_url)
     with running(data_dir, durable=False) as endpoints:
         assert endpoints.postgres_url == servers.postgres_url
-        assert not (data_dir / "servers" / "postgres").exists()
+        assert processes(data_dir / "servers" / "postgres") == {}
         with redis.Redis.from_url(endpoints.redis_url) as client:
             assert client.ping()
         with pytest.raises(ServersError, match="without postgres_url"):
-            up(data_dir)
+            up(data_dir, durable=False)
     monkeypatch.setenv("TFS_REDIS_URL", servers.redis_url)
     with running(data_dir / "unused") as endpoints:
         assert endpoints == servers
