@@ -6,22 +6,35 @@ Named in ``feature_store.yaml`` as ``type: feature_repo.stores.timescale.Timesca
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final, Literal
 
+import pandas as pd
 import pyarrow as pa
 from feast import FeatureView
+from feast.errors import InvalidEntityType
 from feast.infra.offline_stores.contrib.postgres_offline_store.postgres import (
     PostgreSQLOfflineStore,
     PostgreSQLOfflineStoreConfig,
 )
+from feast.infra.offline_stores.offline_store import RetrievalJob
+from feast.infra.registry.base_registry import BaseRegistry
 from feast.infra.utils.postgres.connection_utils import _get_conn
+from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
+from feast.utils import compute_non_entity_date_range
 from pydantic import Field, PositiveFloat, StrictStr, model_validator
 
+from feature_repo.stores import spine as spines
 from feature_repo.stores.endpoints import postgres_parameters, postgres_url
 from feature_repo.stores.hypertable import Policy
+from feature_repo.stores.job import HistoricalJob, QueryJob
+from feature_repo.stores.lookup import lookups
 from feature_repo.stores.schema import table_of_feature_view
+from feature_repo.stores.spine import Spine
+from feature_repo.stores.statement import moments_between, rows_between, text
 from feature_repo.stores.write import append_table
 
 _FROM_URL: Final = {
@@ -97,7 +110,98 @@ class TimescaleOfflineStoreConfig(PostgreSQLOfflineStoreConfig):  # type: ignore
 
 
 class TimescaleOfflineStore(PostgreSQLOfflineStore):  # type: ignore[misc]
-    """Feast's PostgreSQL offline store, with writes."""
+    """Feast's PostgreSQL offline store with a point-in-time join by index, results in columns, and writes."""
+
+    @staticmethod
+    def get_historical_features(
+        config: RepoConfig,
+        feature_views: list[FeatureView],
+        feature_refs: list[str],
+        entity_df: pd.DataFrame | str | None,
+        registry: BaseRegistry,
+        project: str,
+        full_feature_names: bool = False,
+        filter_by_created_timestamp: bool = False,
+        **kwargs: Any,
+    ) -> RetrievalJob:
+        """The features of each entity row as they were at its moment.
+
+        A row holds from its event time until the next one, no longer than the view's ttl (inclusive). Of several rows
+        of one event time the one created last counts; with `filter_by_created_timestamp`, of those created by then.
+
+        Parameters
+        ----------
+        config, feature_views, feature_refs, registry, project
+            As Feast passes them.
+        entity_df
+            Frame, or SQL that gives one, with the join keys and moments; None for all rows in a range of time.
+        full_feature_names
+            Prefix features with their view's name.
+        filter_by_created_timestamp
+            Leave out what was not available at the moment. Training should.
+        **kwargs
+            ``start_date``, ``end_date`` where there is no entity frame.
+
+        Returns
+        -------
+        HistoricalJob
+            Every entity row once, in order, with all of its columns; null where no row holds.
+        """
+        asked = lookups(
+            feature_refs,
+            feature_views,
+            registry,
+            project,
+            full_names=full_feature_names,
+            known=filter_by_created_timestamp,
+        )
+        on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
+        frame = entity_df if isinstance(entity_df, str) else None
+        if entity_df is None:
+            if filter_by_created_timestamp:
+                raise ValueError(
+                    "filter_by_created_timestamp needs an entity frame: no row is known at its own event time"
+                )
+            period = compute_non_entity_date_range(
+                feature_views, start_date=kwargs.get("start_date"), end_date=kwargs.get("end_date")
+            )
+            asked = [replace(lookup, since=spines.to_us(period[0])) for lookup in asked]
+            if len(asked) == 1:
+                return QueryJob(text(rows_between(asked[0], period)), config, full_feature_names, on_demand)
+            frame = text(moments_between(asked, period))
+        return HistoricalJob(
+            config=config,
+            spine=partial(spines.of_query, query=frame) if frame is not None else _given(entity_df),
+            lookups=asked,
+            frame=frame,
+            features=feature_refs,
+            full_feature_names=full_feature_names,
+            on_demand_feature_views=on_demand,
+            stock=partial(
+                PostgreSQLOfflineStore.get_historical_features,
+                config,
+                feature_views,
+                feature_refs,
+                entity_df,
+                registry,
+                project,
+                full_feature_names,
+                filter_by_created_timestamp,
+                **kwargs,
+            ),
+        )
+
+    @staticmethod
+    def pull_latest_from_table_or_query(*args: Any, **kwargs: Any) -> RetrievalJob:
+        """Feast's own query for the newest row of each key, with the result decoded in columns."""
+        job = PostgreSQLOfflineStore.pull_latest_from_table_or_query(*args, **kwargs)
+        return QueryJob(job.to_sql(), job.config, full_feature_names=False)
+
+    @staticmethod
+    def pull_all_from_table_or_query(*args: Any, **kwargs: Any) -> RetrievalJob:
+        """Feast's own query for all rows in a range, with the result decoded in columns."""
+        job = PostgreSQLOfflineStore.pull_all_from_table_or_query(*args, **kwargs)
+        return QueryJob(job.to_sql(), job.config, full_feature_names=False)
 
     @staticmethod
     def offline_write_batch(
@@ -132,3 +236,11 @@ class TimescaleOfflineStore(PostgreSQLOfflineStore):  # type: ignore[misc]
         table = table.rename_columns([source.get(name, name) for name in table.column_names])
         with _get_conn(config.offline_store) as connection:
             append_table(connection, target, table, datetime.now(UTC), progress)
+
+
+def _given(frame: Any) -> Callable[[Any], Spine]:
+    """The caller's frame as it is now: what he changes in it later does not matter."""
+    if not isinstance(frame, pd.DataFrame):
+        raise InvalidEntityType(type(frame))
+    spine = spines.of_frame(frame)
+    return lambda connection: spine
