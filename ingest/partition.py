@@ -76,13 +76,13 @@ class Partition:
             raise Refused(Reason.WRONG_TYPE, f"kind {kind!r:.40} is none of {', '.join(KIND)}")
         message: Any = decode_entry(form, fields)
         arrived_ms = int(entry_id.partition(b"-")[0])
-        received_ms = getattr(message, "received", None) or arrived_ms
-        if received_ms > arrived_ms + self._settings.max_future_ms:
+        received_ms: int | None = getattr(message, "received", None)
+        if received_ms is not None and received_ms > arrived_ms + self._settings.max_future_ms:
             raise Refused(Reason.FUTURE_TIME, "its receive time is ahead of its arrival here")
-        check_header(message.symbol, message.timestamp, received_ms, self._settings.max_future_ms)
+        check_header(message.symbol, message.timestamp, received_ms or arrived_ms, self._settings.max_future_ms)
         symbol = self._symbol(message.symbol)
         self._current = symbol
-        symbol.take(kind, message, entry, received_ms)
+        symbol.take(kind, message, entry, received_ms or 0)
         self.pending.touched.add(symbol.name)
         self.pending.counts[f"accepted.{kind}"] += 1
         return symbol

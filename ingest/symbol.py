@@ -46,7 +46,7 @@ class Symbol:
     recorded:
         Whether its newest message came from a recording: then no wall clock makes time pass for it.
     received_us:
-        The newest receive time so far; a recorded row became available then.
+        The newest receive time that a message named, 0 before any; a recorded row became available then.
     """
 
     __slots__ = (
@@ -75,7 +75,7 @@ class Symbol:
         self._refuse = refuse
 
     def take(self, kind: str, message: Any, entry: Entry, received_ms: int) -> None:
-        """Take a decoded message whose symbol and time are good.
+        """Take a decoded message whose symbol and time are good; ``received_ms`` is 0 where it names no receive time.
 
         Raises
         ------
