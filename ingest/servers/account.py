@@ -31,13 +31,18 @@ class Account:
     def can_enter(self, folder: Path) -> bool:
         """Tell whether this account may pass through `folder` and every folder above it.
 
-        Decided from the mode bits; access by ACL alone counts as none, which costs a copy, never a failure.
+        For another account this is decided from the mode bits; access by ACL or by a further group counts as none,
+        which costs a copy, never a failure.
         """
+        if self.uid == os.geteuid():
+            return os.access(folder, os.X_OK)
         folder = folder.resolve()
         return all(self._allowed(path, stat.S_IXOTH) for path in (folder, *folder.parents))
 
     def can_reach(self, file: Path) -> bool:
         """Tell whether this account may read `file`, where it lies."""
+        if self.uid == os.geteuid():
+            return os.access(file, os.R_OK)
         file = file.resolve()
         return self._allowed(file, stat.S_IROTH) and self.can_enter(file.parent)
 

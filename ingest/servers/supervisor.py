@@ -37,6 +37,7 @@ _STOP_S = 60.0  # PostgreSQL's shutdown checkpoint
 _KILL_S = 10.0
 _RESTARTS = 5  # in a row, each within _RESTART_WINDOW_S of the one before
 _RESTART_WINDOW_S = 60.0
+_BACKOFF_S = 0.1  # doubled with every restart in a row
 _TAIL = 2000  # bytes of a log in an error
 _PR_SET_PDEATHSIG = 1
 
@@ -51,6 +52,7 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
         self.last_start_s = 0.0
+        self.restart_s: float | None = None  # when to start it again, once it has ended
 
     def start(self) -> None:
         stop = signal.Signals[self.orders["stop_signal"]]
@@ -67,6 +69,7 @@ class Server:
         now = time.monotonic()
         self.starts = self.starts + 1 if now - self.last_start_s < _RESTART_WINDOW_S else 1
         self.last_start_s = now
+        self.restart_s = None
         with open(self.orders["log"], "ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - the command is our own
                 self.orders["command"],
@@ -168,8 +171,11 @@ class Supervisor:
 
     def start(self) -> str | None:
         """Start all servers and wait until they answer; return what went wrong, or None."""
-        for server in self.servers:
-            server.start()
+        try:
+            for server in self.servers:
+                server.start()
+        except OSError as error:
+            return f"a server could not be started: {error}"
         deadline = time.monotonic() + _START_S
         waiting = list(self.servers)
         while waiting:
@@ -201,12 +207,16 @@ class Supervisor:
         """Return when the servers should stop; start again what dies in between."""
         while not self.unwanted():
             for server in self.servers:
-                if server.ended():
+                if not server.ended():
+                    continue
+                if server.restart_s is None:
                     _log(f"{server.name} ended with {server.process.returncode if server.process else None}")
                     if server.starts > _RESTARTS:
                         _log(f"{server.name} does not stay up; stopping")
                         return
-                    self.pause(0.2)  # the port and PostgreSQL's shared memory are let go of a moment later
+                    # Not at once: PostgreSQL's last children let go of its memory a moment later.
+                    server.restart_s = time.monotonic() + _BACKOFF_S * 2**server.starts
+                elif time.monotonic() >= server.restart_s:
                     server.start()
             self.pause(_POLL_S)
 
@@ -242,10 +252,9 @@ def main() -> int:
     os.setsid()
     supervisor = Supervisor(orders, lock_fd)
     try:
-        try:
-            failure = supervisor.start()
-        except OSError as error:
-            failure = f"a server could not be started: {error}"
+        failure = supervisor.start()
+        if failure is not None:
+            supervisor.stop()  # before the report: the parent may try again at once
         with contextlib.suppress(BrokenPipeError):  # the parent died meanwhile; its lock tells
             os.write(1, json.dumps({"failure": failure}).encode())
         null = os.open(os.devnull, os.O_RDWR)

@@ -276,6 +276,16 @@ def test_a_server_that_dies_is_started_again_with_its_data_at_the_same_address(d
     assert processes(data_dir) == {}
 
 
+def test_a_server_that_does_not_stay_up_ends_the_others_too_and_is_not_vouched_for(data_dir: Path) -> None:
+    endpoints = up(data_dir, durable=False)
+    (data_dir / "servers" / "valkey.conf").write_text("no such setting\n")
+    with redis.Redis.from_url(endpoints.redis_url) as client:
+        os.kill(client.info("server")["process_id"], signal.SIGKILL)
+    until(lambda: not processes(data_dir), "the supervisor did not give up")  # 0.2 + 0.4 + ... + 3.2 s
+    assert read_state(data_dir) is None
+    assert "Valkey does not stay up" in (data_dir / "servers.log").read_text()
+
+
 def test_servers_that_are_up_stay_until_down_whoever_else_comes_and_goes(data_dir: Path) -> None:
     with running(data_dir, durable=False) as started:
         assert up(data_dir, durable=False) == started
