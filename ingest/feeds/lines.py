@@ -89,7 +89,7 @@ def read(path: Path, limit: int | None = None) -> Iterator[Line]:
     with open(path, "rb") as raw:
         packed = raw.read(2) == _GZIP
         raw.seek(0)
-        stream: IO[bytes] = gzip.open(raw) if packed else raw  # type: ignore[assignment]
+        stream: IO[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
         yield from islice(_lines(path.name, stream), limit)
 
 

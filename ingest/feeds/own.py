@@ -8,7 +8,7 @@ import msgspec
 
 from ingest.feeds.lines import Line, Parsed
 from ingest.log import SOCIAL
-from ingest.messages import KIND, PLAIN_STREAM, SocialPost, check_header, decode
+from ingest.messages import KIND, PLAIN_STREAM, SocialPost, check_header, decode, encode
 from ingest.refusal import Reason, Refused
 
 KINDS: dict[str, str] = {**PLAIN_STREAM, SOCIAL: "social"}
@@ -55,8 +55,18 @@ def parse(line: Line, max_future_ms: int) -> Parsed:
         value = getattr(message, name, None)
         if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
             raise Refused(Reason.OUT_OF_RANGE, f"{name} {value!s:.40}")
+    if b"\\u" in line.data:
+        _check_text(message)
     if message.received is None:
         message.received = message.timestamp
     # a post may name no symbol, or several: the scorer looks at those
     check_header("-" if kind == "social" else message.symbol, message.timestamp, message.received, max_future_ms)
     return Parsed(kind, message)
+
+
+def _check_text(message: msgspec.Struct) -> None:
+    """Refuse text with half of a surrogate pair: JSON can write it, no other encoding can."""
+    try:
+        encode(message)
+    except UnicodeEncodeError as error:
+        raise Refused(Reason.UNDECODABLE, str(error)) from None

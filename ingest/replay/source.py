@@ -1,0 +1,100 @@
+"""Recordings as messages: which parser takes which line, without any server.
+
+Posts and the market are read in two passes, because a replay publishes posts first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ingest.feeds import own, posts
+from ingest.feeds.binance import Binance
+from ingest.feeds.lines import Output, Parsed, Rejected, merged, read
+from ingest.messages import Message, SocialPost
+from ingest.refusal import Refused
+
+MAX_FUTURE_MS = 5000
+"""How far a recorded message may be stamped ahead of its receive time; recorders' clocks run behind by seconds."""
+
+
+@dataclass(slots=True)
+class Recording:
+    """Files that are replayed together.
+
+    Attributes
+    ----------
+    paths:
+        Raw captures and JSON lines (told line by line), or posts (``.parquet``, ``.csv``).
+    limit:
+        Lines (or rows) read of each file; None reads all.
+    lines, ignored:
+        Lines read so far, and those of them that were sound and gave no message.
+    """
+
+    paths: Sequence[Path]
+    limit: int | None = None
+    columns: posts.Columns = posts.COMMON
+    max_future_ms: int = MAX_FUTURE_MS
+    lines: int = 0
+    ignored: int = 0
+    _texts: list[Path] = field(init=False)
+    _tables: list[Path] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._tables = [path for path in self.paths if path.suffix in posts.SUFFIXES]
+        self._texts = [path for path in self.paths if path.suffix not in posts.SUFFIXES]
+
+    def posts(self) -> Iterator[Output]:
+        """The posts of all files. Refused rows of tables come here, refused lines with ``market``."""
+        for path in self._tables:
+            for row in posts.read(path, self.max_future_ms, self.columns, self.limit):
+                self.lines += 1
+                yield row
+        for path in self._texts:
+            for line in read(path, self.limit):
+                if line.data[:1] != b"{":
+                    continue
+                try:
+                    parsed = own.parse(line, self.max_future_ms)
+                except Refused:
+                    continue
+                if parsed.kind == "social":
+                    self.lines += 1
+                    yield parsed
+
+    def market(self) -> Iterator[Output]:
+        """Books, trades and gaps of all files by receive time, and whatever is refused."""
+        feed = Binance(self.max_future_ms)
+        for line in merged(self._texts, self.limit):
+            if line.stamped:
+                self.lines += 1
+                before = feed.ignored
+                yield from feed.take(line)
+                self.ignored += feed.ignored - before
+                continue
+            try:
+                parsed = own.parse(line, self.max_future_ms)
+            except Refused as refused:
+                self.lines += 1
+                yield Rejected(line, refused.reason, refused.detail)
+                continue
+            if parsed.kind != "social":
+                self.lines += 1
+                yield parsed
+        yield from feed.finish()
+
+
+def messages(
+    paths: Sequence[Path], *, max_future_ms: int = MAX_FUTURE_MS
+) -> Iterator[tuple[str, Message | SocialPost]]:
+    """All messages of recordings, posts first (kind ``social``), then books, trades and gaps by receive time.
+
+    What is refused is left out; ``Recording`` tells it.
+    """
+    recording = Recording(paths, max_future_ms=max_future_ms)
+    for stage in (recording.posts(), recording.market()):
+        for output in stage:
+            if isinstance(output, Parsed):
+                yield output.kind, output.message
