@@ -44,6 +44,8 @@ class SentimentModel:
         Where and in what precision it runs.
     budget
         Tokens of a batch; halves where they did not fit.
+    window
+        Texts that are sorted and batched together; as many as are worth asking for at once.
     """
 
     def __init__(self, loaded: Loaded, device: torch.device, dtype: torch.dtype) -> None:
@@ -53,6 +55,7 @@ class SentimentModel:
         self.device = device
         self.dtype = dtype
         self.budget = _BUDGET[device.type]
+        self.window = _WINDOW[device.type]
         self._order = list(loaded.order)
         self._tokenizer = loaded.tokenizer
         self._pad_id = int(loaded.tokenizer.pad_token_id or 0)
@@ -69,8 +72,7 @@ class SentimentModel:
         ModelError
             Not even a single text fits the device.
         """
-        size = _WINDOW[self.device.type]
-        windows = [texts[i : i + size] for i in range(0, len(texts), size)]
+        windows = [texts[i : i + self.window] for i in range(0, len(texts), self.window)]
         out: list[Probabilities | None] = []
         for counts, tokens in _one_ahead(self._prepare, windows):
             out += _means(counts, self.score_tokens(tokens))
@@ -121,7 +123,7 @@ class SentimentModel:
             raise error
         if len(batch) == 1:
             raise ModelError(f"not even one text of {len(tokens[batch[0]])} tokens fits the {self.device}") from error
-        self.budget = min(self.budget, len(batch) * len(tokens[batch[0]])) // 2
+        self.budget = min(self.budget, len(batch) * len(tokens[batch[0]]) // 2)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return [[batch[i] for i in part] for part in plan([len(tokens[i]) for i in batch], self.budget)]

@@ -1,0 +1,142 @@
+"""Table ``social_scores``: which model gave which text what, so that nothing is scored twice.
+
+The scorer gets on without it: where the database does not answer, scores are made again, and what is to be written
+waits in memory (the newest ``WAITING_MAX`` of it) for the database to come back.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from hashlib import blake2b
+from typing import NamedTuple
+
+import psycopg
+
+Probabilities = tuple[float, float, float]
+
+WAITING_MAX = 100_000
+RETRY_S = 10.0
+_LOG = logging.getLogger(__name__)
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS social_scores (
+    id text NOT NULL,
+    text_hash bytea NOT NULL,
+    model text NOT NULL,
+    revision text NOT NULL,
+    positive double precision,
+    negative double precision,
+    neutral double precision,
+    posted_at timestamptz NOT NULL,
+    scored_at timestamptz NOT NULL,
+    PRIMARY KEY (text_hash, model, revision, id)
+)"""
+_FIND = """
+SELECT DISTINCT ON (text_hash) text_hash, positive, negative, neutral FROM social_scores
+WHERE text_hash = ANY(%s) AND model = %s AND revision = %s AND positive IS NOT NULL"""
+_ADD = """
+INSERT INTO social_scores (id, text_hash, model, revision, positive, negative, neutral, posted_at, scored_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, to_timestamp(%s / 1000.0), to_timestamp(%s / 1000.0)) ON CONFLICT DO NOTHING"""
+
+
+class Scored(NamedTuple):
+    """One row; the probabilities are None where the text held nothing to score."""
+
+    id: str
+    text_hash: bytes
+    model: str
+    revision: str
+    positive: float | None
+    negative: float | None
+    neutral: float | None
+    posted_ms: int
+    scored_ms: int
+
+
+def text_hash(text: str) -> bytes:
+    """16 bytes that stand for a text."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+class History:
+    """The table, through one connection that is made when it is needed.
+
+    Parameters
+    ----------
+    url
+        The database; None keeps no history.
+    clock
+        Seconds of any monotonic clock; after an error the database is left alone for ``RETRY_S``.
+    """
+
+    def __init__(self, url: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._url = url
+        self._clock = clock
+        self._connection: psycopg.Connection | None = None
+        self._retry_at = float("-inf")
+        self._waiting: deque[Scored] = deque(maxlen=WAITING_MAX)
+
+    def find(self, hashes: Collection[bytes], model: str, revision: str) -> dict[bytes, Probabilities]:
+        """Probabilities of the texts that this model has scored before, by hash; nothing while the database is down."""
+        connection = self._connected()
+        if connection is None or not hashes:
+            return {}
+        try:
+            rows = connection.execute(_FIND, (list(hashes), model, revision)).fetchall()
+        except psycopg.Error as error:
+            self._lost(error)
+            return {}
+        return {bytes(row[0]): (row[1], row[2], row[3]) for row in rows}
+
+    def add(self, rows: Collection[Scored]) -> None:
+        """Write rows, now or when the database is back; a row that is there already stays as it is."""
+        if self._url is None:
+            return
+        self._waiting.extend(rows)
+        connection = self._connected()
+        if connection is None or not self._waiting:
+            return
+        try:
+            with connection.cursor() as cursor:
+                cursor.executemany(_ADD, self._waiting)
+        except psycopg.Error as error:
+            self._lost(error)
+        else:
+            self._waiting.clear()
+
+    @property
+    def waiting(self) -> int:
+        """Rows not written yet."""
+        return len(self._waiting)
+
+    def close(self) -> None:
+        """Write what waits, if that is possible, and disconnect."""
+        self._retry_at = float("-inf")
+        self.add(())
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> psycopg.Connection | None:
+        if self._connection is None and self._url is not None and self._clock() >= self._retry_at:
+            try:
+                connection = psycopg.connect(
+                    self._url, autocommit=True, connect_timeout=3, options="-c statement_timeout=5000"
+                )
+                connection.execute(_TABLE)
+            except psycopg.Error as error:
+                self._lost(error)
+            else:
+                self._connection = connection
+        return self._connection
+
+    def _lost(self, error: psycopg.Error) -> None:
+        """Try again later; the error's class says enough, its text could hold the address."""
+        _LOG.warning("social_scores: %s; trying again in %.0f s", type(error).__name__, RETRY_S)
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._retry_at = self._clock() + RETRY_S
