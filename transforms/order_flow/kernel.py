@@ -107,6 +107,7 @@ def init(instrument: Instrument, bucket_us: int) -> Vector:
     state[REALIZED_AT] = float(realized_at)
     mids.init(state, MIDS)
     bucket_volume.init(state, VOLUME_V, instrument.vpin_bucket, scale)
+    kyle.init(state, KYLE)
     roll.init(state, roll_at)
     realized_spread.init(state, realized_at)
     return state

@@ -34,6 +34,12 @@ SIZE = _RING + 2 * _N
 _LAMBDA = ORDER_FLOW.index["kyle_lambda_5m"]
 
 
+def init(state: Vector, o: int) -> None:
+    """No second had a trade, and no mid is known."""
+    for i in range(_RING, SIZE):
+        state[o + i] = NAN
+
+
 @jit
 def advance(state: Vector, o: int, second: int, mid: float, mid_us: float) -> None:
     """Open ``second``; ``mid`` of time ``mid_us`` is the newest before it, NaN where the book is not valid."""

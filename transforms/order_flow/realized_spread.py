@@ -37,7 +37,7 @@ _HEAD = 1
 _TAIL = 2
 """Entries that came."""
 _LOST_US = 3
-"""When the five seconds of the last trade given up end, µs; 0 where none was."""
+"""When the five seconds of the last trade given up end, µs; minus infinity where none was."""
 _ENTRIES = 4
 _RING = _ENTRIES + 4 * CAPACITY
 _CHANNELS = 2
@@ -52,8 +52,9 @@ def size(per_second: int) -> int:
 
 
 def init(state: Vector, o: int) -> None:
-    """No trade waits."""
+    """No trade waits, and none was given up."""
     state[o + NEXT_US] = _NEVER
+    state[o + _LOST_US] = -_NEVER
 
 
 @jit
