@@ -1,0 +1,251 @@
+"""From the streams to both stores, on real servers."""
+
+from __future__ import annotations
+
+import struct
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+from psycopg import sql
+
+from ingest import log
+from ingest.backlog import backlog, counters
+from ingest.commit import FencedError
+from ingest.messages import OrderBook, ScoredPost, Tick, Trade, encode
+from ingest.worker import PartitionsError, check_partitions
+from transforms.catalog import VIEW, VIEWS
+
+T0 = 1_700_000_000_000
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "BINANCE:SOL-USDT")
+
+
+def messages(seconds=90):
+    """A small market: for each symbol a book and a trade every 100 ms, a post every 20 s, and the tick that ends it."""
+    for i in range(seconds * 10):
+        ms = T0 + 100 * i
+        for n, symbol in enumerate(SYMBOLS):
+            mid = 100.0 * (n + 1) + 0.1 * ((i * 7 + n) % 11)
+            bids = [(round(mid - 0.1 * k, 4), 1.0 + (i + k) % 5) for k in range(1, 21)]
+            asks = [(round(mid + 0.1 * k, 4), 1.0 + (i + 2 * k) % 4) for k in range(1, 21)]
+            yield "book", OrderBook(ms, symbol, bids, asks, i, received=ms + 2)
+            yield (
+                "trade",
+                Trade(ms + 50, symbol, round(mid, 4), 0.5 + i % 3, ("buy", "sell", None)[i % 3], i, received=ms + 52),
+            )
+            if i % 200 == 0:
+                yield (
+                    "post",
+                    ScoredPost(ms, symbol, f"p{i}", ms + 30, i + 1, 0.6, 0.1, 0.3, "m", f"author{i}", received=ms + 30),
+                )
+    for symbol in SYMBOLS:
+        yield "tick", Tick(T0 + seconds * 1000, symbol)
+
+
+def publish(pipeline, some):
+    with log.Publisher(pipeline.client, pipeline.settings.partitions) as publisher:
+        for kind, message in some:
+            publisher.publish(kind, message, recorded=True)
+
+
+def offline_rows(pipeline, view):
+    query = sql.SQL("SELECT * FROM {} ORDER BY symbol, event_timestamp, created_timestamp")
+    return pipeline.postgres.execute(query.format(sql.Identifier(view))).fetchall()
+
+
+def everything(pipeline):
+    return {view.name: offline_rows(pipeline, view.name) for view in VIEWS}
+
+
+def bits(value):
+    return None if value is None else struct.pack("<d", value)
+
+
+def online(store, service, symbols):
+    store._get_provider().online_store.clock = lambda: (T0 + 90_000) * 1000
+    response = store.get_online_features(store.get_feature_service(service), [{"symbol": s} for s in symbols])
+    return response.to_df().set_index("symbol")
+
+
+def test_online_equals_offline_to_the_bit_for_every_feature(pipeline, store):
+    publish(pipeline, messages())
+    assert pipeline.run() > 0
+    read = online(store, "signal_v1", SYMBOLS)
+    for view in VIEWS:
+        rows = offline_rows(pipeline, view.name)
+        for symbol in SYMBOLS:
+            newest = [row for row in rows if row[0] == symbol][-1]
+            assert newest[1] == datetime.fromtimestamp(T0 / 1000 + 90, UTC)
+            for name, value in zip(view.names, newest[3:], strict=True):
+                served = read.loc[symbol, name]
+                assert bits(None if pd.isna(served) else served) == bits(value), name
+    assert read.notna()["ofi_60s"].all() and read.notna()["sentiment_compound"].all() and read.notna()["vwap_1m"].all()
+
+
+def test_training_reads_each_row_from_when_it_was_available(pipeline, store):
+    publish(pipeline, messages())
+    pipeline.run()
+    times = pd.to_datetime([T0 + 30_000, T0 + 30_500, T0 + 89_999], unit="ms", utc=True)
+    entities = pd.DataFrame({"symbol": ["ETHUSDT"] * 3, "event_timestamp": times})
+    frame = store.get_historical_features(entities, store.get_feature_service("feature_vector_v1")).to_df()
+    assert len(frame) == 3
+    rows = {row[1]: row for row in offline_rows(pipeline, "microstructure") if row[0] == "ETHUSDT"}
+    slot = 3 + VIEW["microstructure"].index["imbalance_l5"]
+    for at, value in zip(pd.to_datetime(frame.event_timestamp, utc=True), frame.imbalance_l5, strict=True):
+        assert bits(value) == bits(rows[at.floor("s").to_pydatetime()][slot])
+
+
+def test_the_same_messages_again_add_no_row_and_change_none(pipeline, store):
+    publish(pipeline, messages())
+    assert pipeline.run() > 0
+    before, read = everything(pipeline), online(store, "signal_v1", SYMBOLS)
+    publish(pipeline, messages())
+    assert pipeline.run() == 0
+    assert everything(pipeline) == before
+    pd.testing.assert_frame_equal(online(store, "signal_v1", SYMBOLS), read, check_exact=True)
+    assert counters(pipeline.client, 2)["refused.late"] == 2 * 900 * 3
+
+
+def test_rows_made_again_from_an_empty_redis_are_the_same_rows(pipeline):
+    publish(pipeline, messages())
+    pipeline.run()
+    before = everything(pipeline)
+    pipeline.client.flushall()
+    publish(pipeline, messages())
+    assert pipeline.run() == 0
+    assert everything(pipeline) == before
+
+
+def test_a_worker_that_dies_between_commits_changes_nothing_for_the_next(pipeline):
+    publish(pipeline, messages())
+    pipeline.run()
+    expected = everything(pipeline)
+    pipeline.client.flushall()
+    for view in VIEWS:
+        pipeline.postgres.execute(f"TRUNCATE {view.name}")
+
+    publish(pipeline, messages())
+    for turns in (1, 2, 1):
+        worker = pipeline.worker()
+        for _ in range(turns):
+            worker.step()
+        for partition, token in worker._tokens.items():  # it dies: what it holds is neither committed nor acknowledged
+            assert pipeline.client.get(log.owner(partition)) == str(token).encode()
+            pipeline.client.delete(log.owner(partition))
+    pipeline.run()
+    assert everything(pipeline) == expected
+
+
+def test_an_owner_that_lost_its_lease_commits_nothing(pipeline):
+    publish(pipeline, messages(5))
+    worker = pipeline.worker()
+    for p in range(2):
+        pipeline.client.set(log.owner(p), 999)
+    with pytest.raises(FencedError):
+        while True:
+            worker.step()
+            worker.flush()
+    assert pipeline.client.xlen(log.outbox(0)) == pipeline.client.xlen(log.outbox(1)) == 0
+    assert not pipeline.client.exists(log.checkpoint(0), log.checkpoint(1))
+
+
+def test_plain_streams_give_the_same_rows_as_the_logs(pipeline):
+    publish(pipeline, messages(20))
+    pipeline.run()
+    expected = everything(pipeline)
+    pipeline.client.flushall()
+    for view in VIEWS:
+        pipeline.postgres.execute(f"TRUNCATE {view.name}")
+    pipe = pipeline.client.pipeline(transaction=False)
+    for kind, message in messages(20):
+        stream = {"book": "order_book", "trade": "market_data"}.get(kind)
+        if stream:
+            pipe.xadd(stream, {"data": encode(message), "recorded": "1"})
+        else:
+            p = log.partition_of(message.symbol, 2)
+            if kind == "tick":
+                pipe.execute()
+                pipeline.route()
+            pipe.xadd(log.events(p), {"kind": kind, "data": encode(message), "recorded": "1"})
+    pipe.execute()
+    pipeline.run()
+    got = everything(pipeline)
+    for view in ("microstructure", "order_flow", "technical"):
+        assert got[view] == expected[view]
+
+
+def test_what_is_refused_is_kept_whole_and_counted_and_nothing_else_is_lost(pipeline):
+    pipeline.client.xadd("order_book", {"data": b'{"timestamp": 17'})
+    pipeline.client.xadd("market_data", {"data": b'{"symbol": "A B"}'})
+    pipeline.client.xadd("market_data", {"data": b'{"symbol": "A", "timestamp": 5}'})
+    pipeline.client.xadd("market_data", {"symbol": "A", "timestamp": "5", "price": "1", "size": "-2"})
+    publish(pipeline, messages(3))
+    pipeline.run()
+    letters = [fields for _, fields in pipeline.client.xrange(log.DEAD_LETTER)]
+    assert sorted(f[b"reason"] for f in letters) == [b"bad_symbol", b"missing_field", b"not_positive", b"undecodable"]
+    assert {f[b"field:data"] for f in letters if b"field:data" in f} == {
+        b'{"timestamp": 17',
+        b'{"symbol": "A B"}',
+        b'{"symbol": "A", "timestamp": 5}',
+    }
+    assert next(f for f in letters if f[b"reason"] == b"not_positive")[b"field:size"] == b"-2"
+    counts = counters(pipeline.client, 2)
+    assert counts["accepted.trade"] == counts["accepted.book"] == 90
+    assert sum(n for name, n in counts.items() if name.startswith("refused.")) == 4
+    assert backlog(pipeline.client, 2).total == 0
+
+
+def test_nulls_stay_null_on_both_paths(pipeline, store):
+    publish(pipeline, messages(10))
+    pipeline.run()
+    read = store.get_online_features(["technical:rsi_14", "order_flow:vpin_bvc"], [{"symbol": "BTCUSDT"}]).to_dict()
+    assert read["rsi_14"] == [None] and read["vpin_bvc"] == [None]
+    assert pipeline.postgres.execute("SELECT count(rsi_14), count(*) FROM technical").fetchone() == (0, 30)
+
+
+def test_a_quiet_live_symbol_gets_its_last_row_by_the_owners_clock(pipeline):
+    now = [T0 * 1000 + 400_000]
+    pipeline.clock = lambda: now[0]
+    bids, asks = [(100.0, 1.0)], [(101.0, 2.0)]
+    with log.Publisher(pipeline.client, 2) as publisher:
+        publisher.publish("book", OrderBook(T0 + 400, "BTCUSDT", bids, asks))
+    worker = pipeline.worker()
+    pipeline.work(worker)
+    assert counters(pipeline.client, 2).get("rows.microstructure") is None
+    now[0] = T0 * 1000 + 3_500_000
+    pipeline.work(worker)
+    pipeline.work(worker)
+    worker.close()
+    assert counters(pipeline.client, 2)["rows.microstructure"] == 1
+    pipeline.store_rows()
+    [row] = offline_rows(pipeline, "microstructure")
+    assert row[1] == datetime.fromtimestamp(T0 / 1000 + 1, UTC)
+    assert row[2] == datetime.fromtimestamp(T0 / 1000 + 3.5, UTC)
+
+
+def test_the_number_of_partitions_is_fixed_for_a_deployment(redis_client):
+    check_partitions(redis_client, 4)
+    check_partitions(redis_client, 4)
+    with pytest.raises(PartitionsError, match="4 partitions"):
+        check_partitions(redis_client, 8)
+
+
+def test_push_to_both_stores_works_on_every_view_and_reads_back_the_same_bits(store):
+    from feast.data_source import PushMode
+
+    at = pd.Timestamp.now("UTC").floor("us")
+    rng = np.random.default_rng(5)
+    for view in VIEWS:
+        values = {
+            f.name: [int(rng.integers(0, 5))] if f.dtype == "Int64" else [float(rng.normal())] for f in view.features
+        }
+        frame = pd.DataFrame({"symbol": ["BTCUSDT"], "event_timestamp": [at], "created_timestamp": [at], **values})
+        source = store.get_feature_view(view.name).stream_source.name
+        store.push(source, frame, to=PushMode.ONLINE_AND_OFFLINE)
+        names = [f"{view.name}:{n}" for n in view.names]
+        read = store.get_online_features(names, [{"symbol": "BTCUSDT"}]).to_dict()
+        entities = pd.DataFrame({"symbol": ["BTCUSDT"], "event_timestamp": [at]})
+        trained = store.get_historical_features(entities, names).to_df()
+        for name in view.names:
+            assert bits(read[name][0]) == bits(values[name][0]) == bits(trained[name][0]), name
