@@ -1,0 +1,264 @@
+"""The scorer on a real server, with a model of a few lines."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from ingest import log
+from ingest.messages import ScoredPost, decode_entry
+from ingest.sentiment.history import History
+from ingest.sentiment.scorer import Scorer, finder
+from ingest.settings import Settings, SettingsError
+from transforms.sentiment.simhash import simhash
+
+NOW_MS = 1_717_243_200_000
+SETTINGS = Settings(partitions=3)
+
+
+class Words:
+    """Scores "up" and "down"; fails on "poison"; None for an empty text."""
+
+    name, revision, window = "words", "1", 50
+
+    def __init__(self) -> None:
+        self.scored: list[str] = []
+
+    def score(self, texts: Sequence[str]) -> list[tuple[float, float, float] | None]:
+        if any("poison" in t for t in texts):
+            raise RuntimeError("poison")
+        self.scored += texts
+        return [None if not t.strip() else (0.75, 0.0, 0.25) if "up" in t else (0.0, 0.5, 0.5) for t in texts]
+
+
+def scorer(client: redis.Redis, model: Words, settings: Settings = SETTINGS, history: History | None = None) -> Scorer:
+    return Scorer(client, model, settings, history or History(None), now_ms=lambda: NOW_MS)
+
+
+def add(client: redis.Redis, *, recorded: bool = False, **post: Any) -> None:
+    whole = {"timestamp": NOW_MS - 5000, "id": "1", "text": "$BTC up", "source": "x", **post}
+    fields: dict[Any, Any] = {"data": json.dumps(whole)}
+    if recorded:
+        fields["recorded"] = "1"
+    client.xadd(log.SOCIAL, fields)
+
+
+def run(target: Scorer, until: Callable[[], bool]) -> None:
+    """Run until nothing is left to do; the deadline is for a scorer that hangs."""
+    stop = threading.Event()
+    thread = threading.Thread(target=target.run, args=(stop,))
+    thread.start()
+    deadline = time.monotonic() + 20
+    try:
+        while not until() and thread.is_alive():
+            assert time.monotonic() < deadline
+            stop.wait(0.01)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def drain(target: Scorer, client: redis.Redis) -> None:
+    run(target, lambda: client.xlen(log.SOCIAL) == 0)
+
+
+def logged(client: redis.Redis, symbol: str) -> list[ScoredPost]:
+    stream = log.events(log.partition_of(symbol, SETTINGS.partitions))
+    found = []
+    for _, fields in client.xrange(stream):
+        assert fields.pop(b"kind") == b"post"
+        fields.pop(b"recorded", None)
+        post = decode_entry(ScoredPost, fields)
+        if post.symbol == symbol:
+            found.append(post)
+    return found
+
+
+def letters(client: redis.Redis) -> list[tuple[str, bytes]]:
+    return [(f[b"reason"].decode(), f.get(b"field:data", b"")) for _, f in client.xrange(log.DEAD_LETTER)]
+
+
+def test_a_post_enters_the_log_of_every_symbol_that_it_names(redis_client: redis.Redis) -> None:
+    text = "$BTC and Ethereum up"
+    add(redis_client, text=text, author="bob", likes=3, reposts=2, replies=1, followers=9, received=NOW_MS - 4000)
+    drain(scorer(redis_client, Words()), redis_client)
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        assert logged(redis_client, symbol) == [
+            ScoredPost(
+                timestamp=NOW_MS - 5000, symbol=symbol, id="1", available=NOW_MS, simhash=simhash(text),
+                positive=0.75, negative=0.0, neutral=0.25, model="words@1", author="bob",
+                likes=3, reposts=2, replies=1, followers=9, received=NOW_MS - 4000,
+            )
+        ]  # fmt: skip
+    assert redis_client.xpending(log.SOCIAL, log.GROUP)["pending"] == 0
+    assert letters(redis_client) == []
+
+
+def test_symbols_that_the_message_gives_are_not_searched_for(redis_client: redis.Redis) -> None:
+    add(redis_client, text="$BTC up", symbols=["X:Y-Z", "X:Y-Z"])
+    drain(scorer(redis_client, Words()), redis_client)
+    assert len(logged(redis_client, "X:Y-Z")) == 1
+    assert logged(redis_client, "BTCUSDT") == []
+
+
+def test_a_post_that_says_nothing_is_logged_without_a_score(redis_client: redis.Redis) -> None:
+    add(redis_client, text=" ", symbols=["BTCUSDT"])
+    drain(scorer(redis_client, Words()), redis_client)
+    [post] = logged(redis_client, "BTCUSDT")
+    assert (post.positive, post.negative, post.neutral) == (None, None, None)
+    assert post.simhash == 0
+
+
+def test_a_recorded_post_counts_from_when_it_was_received_or_observed(redis_client: redis.Redis) -> None:
+    add(redis_client, recorded=True, timestamp=1_000_000, received=1_000_500)
+    add(redis_client, recorded=True, timestamp=1_000_000, received=1_000_500, observed_at=1_000_900, id="2")
+    drain(scorer(redis_client, Words()), redis_client)
+    assert [(p.available, p.received) for p in logged(redis_client, "BTCUSDT")] == [(1_000_500,) * 2, (1_000_900,) * 2]
+    stream = log.events(log.partition_of("BTCUSDT", SETTINGS.partitions))
+    assert all(fields[b"recorded"] == b"1" for _, fields in redis_client.xrange(stream))
+
+
+@pytest.mark.parametrize(
+    ("post", "reason"),
+    [
+        ({"text": "nice weather"}, "no_symbol"),
+        ({"symbols": []}, "no_symbol"),
+        ({"symbols": ["a b"]}, "bad_symbol"),
+        ({"symbols": [f"S{i}" for i in range(65)]}, "out_of_range"),
+        ({"id": ""}, "wrong_type"),
+        ({"id": "a\x00b"}, "wrong_type"),
+        ({"id": "\ud83d"}, "wrong_type"),
+        ({"id": "x" * 257}, "out_of_range"),
+        ({"id": 7.5}, "wrong_type"),
+        ({"text": None}, "wrong_type"),
+        ({"likes": 10**30}, "out_of_range"),
+        ({"timestamp": 0}, "out_of_range"),
+        ({"timestamp": NOW_MS + 6000}, "future_time"),
+        ({"observed_at": NOW_MS + 6000}, "future_time"),
+        ({"text": "$BTC poison"}, "failed"),
+    ],
+)
+def test_what_cannot_be_taken_is_kept_whole_with_its_reason(
+    redis_client: redis.Redis, post: dict[str, Any], reason: str
+) -> None:
+    add(redis_client, **post)
+    add(redis_client, id="good")
+    [(_, refused), _] = redis_client.xrange(log.SOCIAL)
+    drain(scorer(redis_client, Words()), redis_client)
+    assert letters(redis_client) == [(reason, refused[b"data"])]
+    assert [p.id for p in logged(redis_client, "BTCUSDT")] == ["good"]
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\x80", b"\xff\xff", b'{"id": "1"}', b"[" * 100_000])
+def test_bytes_that_are_no_post_are_kept(redis_client: redis.Redis, data: bytes) -> None:
+    redis_client.xadd(log.SOCIAL, {"data": data})
+    drain(scorer(redis_client, Words()), redis_client)
+    [(reason, kept)] = letters(redis_client)
+    assert kept == data
+    assert reason in ("undecodable", "missing_field", "wrong_type")
+
+
+def test_only_configured_symbols_are_taken(redis_client: redis.Redis) -> None:
+    settings = Settings(partitions=3, symbols=frozenset({"ETHUSDT"}))
+    add(redis_client, id="1", text="btc up")
+    add(redis_client, id="2", text="btc and eth up")
+    drain(scorer(redis_client, Words(), settings), redis_client)
+    assert [r for r, _ in letters(redis_client)] == ["unknown_symbol"]
+    assert [p.id for p in logged(redis_client, "ETHUSDT")] == ["2"]
+    assert logged(redis_client, "BTCUSDT") == []
+
+
+class Crash(BaseException):
+    """The process is killed."""
+
+
+def test_a_crash_anywhere_in_a_batch_loses_no_post_and_logs_none_twice(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(120):
+        add(redis_client, id=str(i), text=f"$BTC up {i}")
+    model = Words()
+    whole = model.score
+
+    def dies(texts: Sequence[str]) -> Any:
+        monkeypatch.setattr(model, "score", whole)
+        raise Crash
+
+    for crash_in_model in (True, False):
+        victim = scorer(redis_client, model)
+        if crash_in_model:
+            monkeypatch.setattr(model, "score", dies)
+        else:  # scored, and dead before the transaction is sent
+            monkeypatch.setattr(victim, "_message", lambda *_: (_ for _ in ()).throw(Crash))
+        with pytest.raises(Crash):
+            victim.run(threading.Event())
+    assert redis_client.xpending(log.SOCIAL, log.GROUP)["pending"] == 50
+    drain(scorer(redis_client, model), redis_client)
+    assert [p.id for p in logged(redis_client, "BTCUSDT")] == [str(i) for i in range(120)]
+
+
+def test_hostile_posts_are_scored_or_refused(redis_client: redis.Redis) -> None:
+    texts = [
+        "$BTC " + "a" * 100_000, "🚀" * 100_000, "\x00\x01\x1b[31m", "\ud83d $BTC", "比特币 🚀", "биткоин btc",
+        "ETH سوق", "यह bitcoin है", "ビットコイン", "비트코인", "סול $SOL", "ราคา bitcoin",
+    ]  # fmt: skip
+    for i, text in enumerate(texts):
+        add(redis_client, id=str(i), text=text, author="\ud83d" + "x" * 10_000)
+    drain(scorer(redis_client, Words()), redis_client)
+    kept = {p.id for s in ("BTCUSDT", "ETHUSDT", "SOLUSDT") for p in logged(redis_client, s)}
+    assert len(kept) + len(letters(redis_client)) == len(texts)
+    assert len(kept) == 10  # all but the emoji and the control characters, which name no symbol
+
+
+def test_a_model_that_always_fails_stops_the_scorer_and_keeps_the_posts(redis_client: redis.Redis) -> None:
+    for i in range(3):
+        add(redis_client, id=str(i), text=f"$BTC poison {i}")
+    with pytest.raises(RuntimeError, match="poison"):
+        scorer(redis_client, Words()).run(threading.Event())
+    assert redis_client.xpending(log.SOCIAL, log.GROUP)["pending"] == 3
+    assert letters(redis_client) == []
+
+
+def test_a_text_is_scored_once_a_batch(redis_client: redis.Redis) -> None:
+    for i in range(5):
+        add(redis_client, id=str(i))
+    model = Words()
+    drain(scorer(redis_client, model), redis_client)
+    assert model.scored == ["$BTC up"]
+    assert len(logged(redis_client, "BTCUSDT")) == 5
+
+
+def test_what_the_table_knows_is_not_scored_again(redis_client: redis.Redis, postgres_url: str) -> None:
+    for turn in range(2):
+        history = History(postgres_url)
+        model = Words()
+        add(redis_client, id=f"a{turn}")
+        add(redis_client, id=f"b{turn}", text="btc down")
+        drain(scorer(redis_client, model, history=history), redis_client)
+        history.close()
+        assert len(model.scored) == (2 if turn == 0 else 0)
+    assert [p.positive for p in logged(redis_client, "BTCUSDT")] == [0.75, 0.0, 0.75, 0.0]
+
+
+def test_the_scorer_goes_on_without_its_database(redis_client: redis.Redis) -> None:
+    history = History("postgresql://nobody:secret@127.0.0.1:1/none")
+    add(redis_client)
+    drain(scorer(redis_client, Words(), history=history), redis_client)
+    assert len(logged(redis_client, "BTCUSDT")) == 1
+    assert history.waiting == 1
+
+
+def test_the_alias_table_is_read_from_the_configured_file(tmp_path: Path) -> None:
+    path = tmp_path / "aliases.toml"
+    path.write_text('XAUUSD = ["gold"]')
+    assert finder(Settings(aliases=path)).find("Gold and btc") == ["XAUUSD"]
+    path.write_text("XAUUSD = 1")
+    with pytest.raises(SettingsError, match=r"TFS_ALIASES=.*XAUUSD needs a list"):
+        finder(Settings(aliases=path))
