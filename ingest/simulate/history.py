@@ -1,0 +1,92 @@
+"""The simulated messages of any span, in time order, and the same as they happen.
+
+Spans join without a seam: the messages from a to c are those from a to b and then those from b to c.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from heapq import merge
+
+from ingest.messages import OrderBook, SocialPost, Trade
+from ingest.simulate.market import SPECS, Market
+from ingest.simulate.talk import Talk
+
+Simulated = OrderBook | Trade | SocialPost
+SYMBOLS: tuple[str, ...] = tuple(SPECS)
+_CHUNK_S = 300
+_RANK = {"book": 0, "trade": 1, "social": 2}
+_Keyed = tuple[int, int, int, str, Simulated]
+
+
+def history(
+    start_ms: int, end_ms: int, *, symbols: Sequence[str] = SYMBOLS, seed: int = 0, kinds: Sequence[str] = tuple(_RANK)
+) -> Iterator[tuple[str, Simulated]]:
+    """What happens from ``start_ms`` until before ``end_ms``, by event time; ties: kind, then symbol.
+
+    Parameters
+    ----------
+    symbols:
+        Any names; those of ``SPECS`` have prices and sizes of their own.
+    seed:
+        Another seed is another world.
+    kinds:
+        Of ``book``, ``trade``, ``social``.
+
+    Yields
+    ------
+    tuple
+        Kind and message; ``received`` is some milliseconds after ``timestamp``.
+    """
+    markets = [Market(symbol, seed) for symbol in symbols]
+    talks = [Talk(market, seed) for market in markets]
+    for from_s in range(start_ms // 1000, -(-end_ms // 1000), _CHUNK_S):
+        to_s = min(from_s + _CHUNK_S, -(-end_ms // 1000))
+        low, high = max(start_ms, from_s * 1000), min(end_ms, to_s * 1000)
+        feeds: list[Iterator[_Keyed]] = []
+        for number, (market, talk) in enumerate(zip(markets, talks, strict=True)):
+            if "book" in kinds:
+                feeds.append(_keyed("book", number, market.books(from_s, to_s), low, high))
+            if "trade" in kinds:
+                feeds.append(_keyed("trade", number, market.trades(from_s, to_s), low, high))
+            if "social" in kinds:
+                feeds.append(_keyed("social", number, talk.posts(low, high), low, high))
+        for _, _, _, kind, message in merge(*feeds, key=lambda item: item[:3]):
+            yield kind, message
+
+
+def _keyed(kind: str, number: int, messages: Iterator[Simulated], low: int, high: int) -> Iterator[_Keyed]:
+    rank = _RANK[kind]
+    for message in messages:
+        if low <= message.timestamp < high:
+            yield message.timestamp, rank, number, kind, message
+
+
+def live(
+    start_ms: int,
+    end_ms: int | None = None,
+    *,
+    symbols: Sequence[str] = SYMBOLS,
+    seed: int = 0,
+    stop: threading.Event | None = None,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], object] = time.sleep,
+) -> Iterator[tuple[str, Simulated]]:
+    """What happens from ``start_ms`` on, each message once its receive time has come, until ``end_ms`` or ``stop``.
+
+    ``clock`` gives seconds since the epoch. What has happened already comes at once.
+    """
+    second = start_ms
+    while end_ms is None or second < end_ms:
+        until = second // 1000 * 1000 + 1000
+        until = until if end_ms is None else min(until, end_ms)
+        for kind, message in history(second, until, symbols=symbols, seed=seed):
+            ahead = (message.received or message.timestamp) / 1000 - clock()
+            if ahead > 0:
+                sleep(ahead)
+            if stop is not None and stop.is_set():
+                return
+            yield kind, message
+        second = until

@@ -1,0 +1,87 @@
+"""The simulated market into the streams: some history as a recording, fast, then the present as it happens."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import redis
+
+from ingest.replay.counts import Counts
+from ingest.replay.sink import PATIENCE_S, Sink
+from ingest.settings import Settings
+from ingest.simulate.history import SYMBOLS, history, live
+
+REPORT_EVERY = 1000
+
+
+def simulate(
+    client: redis.Redis,
+    settings: Settings,
+    *,
+    symbols: Sequence[str] = SYMBOLS,
+    seconds: float | None = 0,
+    history_ms: int = 0,
+    seed: int = 0,
+    progress: Callable[[Counts], None] | None = None,
+    stop: threading.Event | None = None,
+    patience_s: float = PATIENCE_S,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], object] = time.sleep,
+) -> Counts:
+    """Publish ``history_ms`` before now as recorded, posts first, and then ``seconds`` in real time.
+
+    The live part begins where the history ends. Without a live part a tick ends each symbol; with one, time goes on by the
+    worker's clock.
+
+    Parameters
+    ----------
+    symbols, seed:
+        See ``history``.
+    seconds:
+        Length of the live part; None goes on until ``stop`` is set or the program is interrupted.
+    progress:
+        Called now and then with the counts so far.
+    patience_s:
+        How long a scorer or a worker may make no progress.
+    clock, sleep:
+        Seconds since the epoch, and waiting; injected for tests.
+
+    Raises
+    ------
+    ingest.replay.sink.NotReadError
+        Posts are not scored, or the logs are full and nobody reads them.
+    """
+    counts = Counts()
+    sink = Sink(client, settings, counts, patience_s=patience_s)
+    grid = settings.emit_interval_ms
+    now_ms = int(clock() * 1000) // grid * grid
+
+    def report() -> None:
+        if progress is not None and counts.published.total() % REPORT_EVERY == 0:
+            progress(counts)
+
+    for kinds in (("social",), ("book", "trade")):
+        for kind, message in history(now_ms - history_ms, now_ms, symbols=symbols, seed=seed, kinds=kinds):
+            sink.publish(kind, message, recorded=True)
+            report()
+        if "social" in kinds and counts.published["social"]:
+            sink.wait_for_scores()
+    if seconds == 0:
+        sink.end()
+        return counts
+    sink.flush()
+    until = None if seconds is None else now_ms + round(seconds * 1000)
+
+    def pause(for_s: float) -> None:
+        sink.flush()
+        sleep(for_s)
+
+    try:
+        for kind, message in live(now_ms, until, symbols=symbols, seed=seed, stop=stop, clock=clock, sleep=pause):
+            sink.publish(kind, message, recorded=False)
+            report()
+    finally:
+        sink.flush()
+    return counts
