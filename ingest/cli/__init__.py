@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=os.environ.get("TFS_LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    logging.getLogger("feast").setLevel(logging.WARNING)  # it reports every refresh of its registry
     try:
         return int(args.run(args))
     except KeyboardInterrupt:

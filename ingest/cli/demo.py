@@ -1,0 +1,143 @@
+"""``python -m ingest demo``: the whole system on this machine, from the streams to the three calls, checked."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import redis
+from rich.console import Console
+
+import feature_repo
+from feature_repo.stores.endpoints import Endpoints
+from ingest import settings as conf
+from ingest.backlog import Backlog, backlog, counters
+from ingest.cli.run import ROLES, Processes
+from ingest.replay.sink import NotReadError
+
+SYMBOLS = ("SIM-BTC", "SIM-ETH", "SIM-SOL")
+HISTORY_S = 16_200
+"""4 h 30 min: what the slowest feature, an indicator of 250 one-minute bars, needs."""
+LIVE_S = 6.0
+PATIENCE_S = 180.0
+DEFINITIONS = Path(feature_repo.__file__).parent
+
+
+class DemoError(RuntimeError):
+    """Something was not right; the demo says what and ends with exit code 1."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="the whole system on this machine",
+        description=(
+            "Starts the servers and the pipeline, applies the definitions, feeds a simulated market, or the recordings named, through "
+            "the streams, and shows the three calls. What it wrote stays in the data folder; `servers up` serves it again."
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n  python -m ingest demo\n  python -m ingest demo spot_btcusdt.jsonl.gz spot_ethusdt.jsonl.gz",
+    )
+    parser.add_argument("recordings", nargs="*", metavar="PATH", help="recordings to replay at their own times")
+    parser.add_argument("--seed", type=int, default=1, help="of the simulated market (default 1)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run it; 0 only if all of it was right."""
+    from ingest.servers import embedded
+
+    console = Console()
+    began = time.monotonic()
+    os.environ.setdefault("SENTIMENT_MODEL", "embedded")
+    try:
+        with embedded.running() as endpoints:
+            console.print(f"[bold]servers[/] {endpoints!r}")
+            demo(args, console, endpoints)
+    except (DemoError, AssertionError, NotReadError) as error:
+        console.print(f"[bold red]not right:[/] {error}", markup=True, highlight=False)
+        return 1
+    console.print(f"[bold green]all of it was right[/], in {time.monotonic() - began:.0f} s")
+    return 0
+
+
+def demo(args: argparse.Namespace, console: Console, endpoints: Endpoints) -> None:
+    """Feed, read, check.
+
+    Raises
+    ------
+    DemoError
+        A value, a count or a process is not as it should be.
+    """
+    environ = {**os.environ, **endpoints.environment()}
+    os.environ.update(endpoints.environment())
+    settings = conf.load()
+    with redis.Redis.from_url(endpoints.redis_url) as client, Processes(list(ROLES), environ) as processes:
+        apply(console, environ)
+        before = counters(client, settings.partitions)
+        feed = Feed(client, settings, processes, console)
+        from feast import FeatureStore  # seconds to import: the pipeline starts meanwhile
+
+        from ingest.cli import demo_feed, demo_read
+
+        store = FeatureStore(repo_path=str(DEFINITIONS))
+        if args.recordings:
+            symbols, ended_us = demo_feed.recordings(feed, args.recordings)
+            demo_read.show(console, store, symbols, ended_us, warm=False)
+        else:
+            with demo_feed.simulation(feed, SYMBOLS, args.seed, HISTORY_S, LIVE_S):
+                demo_read.show(console, store, SYMBOLS, None, warm=True)
+            feed.wait()
+        demo_read.summary(console, before, counters(client, settings.partitions))
+        if processes.restarts:
+            raise DemoError(f"a process of the pipeline died {processes.restarts} times; its log is above")
+
+
+def apply(console: Console, environ: dict[str, str]) -> None:
+    """``feast apply``, as a user would."""
+    console.print(f"[bold]feast apply[/] {DEFINITIONS.name}")
+    command = [str(Path(sys.executable).with_name("feast")), "-c", str(DEFINITIONS), "apply"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)  # noqa: S603  # our own program
+    if done.returncode:
+        raise DemoError(f"feast apply failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+
+class Feed:
+    """What the two feeds share: where they write, and waiting with a live display until all of it is in both stores."""
+
+    def __init__(self, client: redis.Redis, settings: conf.Settings, processes: Processes, console: Console) -> None:
+        self.client = client
+        self.settings = settings
+        self.console = console
+        self._processes = processes
+
+    def wait(self, done: Callable[[Backlog], bool] = lambda waiting: waiting.total == 0) -> None:
+        """Wait until ``done`` of what waits.
+
+        Raises
+        ------
+        DemoError
+            Nothing moved for a long time.
+        """
+        last, deadline = -1, time.monotonic() + PATIENCE_S
+        with self.console.status("waiting for the pipeline") as status:
+            while True:
+                self._processes.restart_dead()
+                waiting = backlog(self.client, self.settings.partitions)
+                if done(waiting):
+                    return
+                status.update(
+                    f"{waiting.posts:,} posts, {waiting.events:,} messages, {waiting.outbox:,} batches of rows wait"
+                )
+                if waiting.total != last:
+                    last, deadline = waiting.total, time.monotonic() + PATIENCE_S
+                if time.monotonic() > deadline:
+                    raise DemoError(f"the pipeline stands still with {waiting}")
+                time.sleep(0.1)

@@ -1,0 +1,107 @@
+"""What the demo feeds: recordings at their own times, or a simulated market whose last seconds are live."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ingest import log
+from ingest.partition import Partition
+from ingest.replay.counts import Counts
+from ingest.replay.sink import Sink
+
+if TYPE_CHECKING:
+    from ingest.cli.demo import Feed
+
+NEAR_MS = 2000
+"""So close to now, the simulation goes live."""
+
+
+def recordings(feed: Feed, paths: Sequence[str]) -> tuple[list[str], int]:
+    """Replay recordings; their symbols, and the time at which they ended, µs: the demo reads online as of then."""
+    from ingest.replay import replay
+
+    columns = TextColumn("{task.description}"), TextColumn("{task.fields[lines]:,} lines"), TimeElapsedColumn()
+    with Progress(*columns, console=feed.console) as progress:
+        task = progress.add_task("replaying", lines=0)
+        counts = replay(paths, feed.client, feed.settings, progress=lambda c: progress.update(task, lines=c.lines))
+    published = ", ".join(f"{n:,} {kind}" for kind, n in sorted(counts.published.items()))
+    feed.console.print(f"[bold]replayed[/] {counts.lines:,} lines: {published}; {counts.ignored:,} ignored")
+    feed.wait()
+    end_ms = max(counts.last_event.values(), default=0)
+    grid = feed.settings.emit_interval_ms
+    return counts.symbols, -(-end_ms // grid) * grid * 1000
+
+
+@contextlib.contextmanager
+def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int, live_s: float) -> Iterator[None]:
+    """Simulate the hours until now as fast as they can be taken, then go on live for as long as the block runs."""
+    now_ms = _now_ms()
+    at_ms = max(now_ms - history_s * 1000, _known_until_ms(feed, symbols))
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=feed.console) as progress:
+        task = progress.add_task("simulated seconds", total=(now_ms - at_ms) // 1000)
+        while (now_ms := _now_ms()) - at_ms > NEAR_MS:
+            progress.update(task, total=progress.tasks[0].completed + (now_ms - at_ms) // 1000)
+            _past(feed, symbols, seed, at_ms, now_ms, lambda seconds: progress.advance(task, seconds))
+            at_ms = now_ms
+    stop = threading.Event()
+    thread = threading.Thread(target=_live, args=(feed, symbols, seed, at_ms, stop), daemon=True)
+    thread.start()
+    try:
+        with feed.console.status(f"live for {live_s:.0f} s"):
+            time.sleep(live_s)
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _past(feed: Feed, symbols: Sequence[str], seed: int, start_ms: int, end_ms: int, advance: Any) -> None:
+    """Publish a span of the past: posts first, so that they are scored when the market passes them."""
+    from ingest.simulate import history
+
+    sink = Sink(feed.client, feed.settings, Counts())
+    for kind, message in history(start_ms, end_ms, symbols=symbols, seed=seed, kinds=("social",)):
+        sink.publish(kind, message, recorded=True)
+    sink.wait_for_scores()
+    shown_ms = start_ms
+    for kind, message in history(start_ms, end_ms, symbols=symbols, seed=seed, kinds=("book", "trade")):
+        sink.publish(kind, message, recorded=True)
+        if message.timestamp - shown_ms >= 10_000:
+            advance((message.timestamp - shown_ms) // 1000)
+            shown_ms = message.timestamp
+    advance((end_ms - shown_ms) // 1000)
+    sink.flush()
+    feed.wait()
+
+
+def _live(feed: Feed, symbols: Sequence[str], seed: int, start_ms: int, stop: threading.Event) -> None:
+    from ingest.simulate import live
+
+    sink = Sink(feed.client, feed.settings, Counts())
+    for kind, message in live(start_ms, symbols=symbols, seed=seed, stop=stop):
+        sink.publish(kind, message, recorded=False)
+        sink.flush()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _known_until_ms(feed: Feed, symbols: Sequence[str]) -> int:
+    """Up to when an earlier run brought the symbols: this one goes on from there, so that no message is late."""
+    until_ms = 0
+    for symbol in symbols:
+        p = log.partition_of(symbol, feed.settings.partitions)
+        partition = Partition(p, feed.settings)
+        saved: Any = feed.client.hgetall(log.checkpoint(p))
+        partition.restore(saved)
+        if symbol in partition.symbols:
+            until_ms = max(until_ms, -(-partition.symbols[symbol].timeline.watermark // 1000))
+    return until_ms

@@ -1,0 +1,163 @@
+"""The demo's reads: online, for training, and what must hold of both."""
+
+from __future__ import annotations
+
+import struct
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import psycopg
+from feast import FeatureStore
+from psycopg import sql
+from rich.console import Console
+from rich.table import Table
+
+from feature_repo.stores.endpoints import postgres_url
+from transforms.catalog import FEATURE_VECTOR_V1, VIEWS, view_of
+
+SERVICE = "feature_vector_v1"
+MOMENTS = 20
+STEP_S = 10
+
+
+def show(console: Console, store: FeatureStore, symbols: Sequence[str], now_us: int | None, *, warm: bool) -> None:
+    """Read both ways, print both, and check them.
+
+    Parameters
+    ----------
+    now_us:
+        The time as of which online values are read; None is the present.
+    warm:
+        Whether there was history enough for every feature of the vector.
+
+    Raises
+    ------
+    AssertionError
+        A value is missing, stale or different between the two paths; the message says which.
+    """
+    online = store._get_provider().online_store
+    if now_us is not None:
+        online.clock = lambda: now_us
+    service = store.get_feature_service(SERVICE)
+    store.get_online_features(service, [{"symbol": symbols[0]}])  # the first read loads the registry
+    began = time.perf_counter()
+    response = store.get_online_features(service, [{"symbol": s} for s in symbols])
+    took_ms = (time.perf_counter() - began) * 1000
+    read = {k: v for k, v in response.to_dict().items() if k != "symbol"}
+    _print_online(console, symbols, read)
+    console.print(f"[bold]get_online_features[/] {len(symbols)} symbols, {len(read)} features in {took_ms:.1f} ms")
+    _check_nulls(console, symbols, read, warm=warm)
+    n = _check_equal(store, symbols)
+    console.print(
+        f"[bold]online = offline[/] {n:,} values, each compared with the offline row of its time, bit for bit"
+    )
+    _train(console, store, symbols, now_us)
+
+
+def _print_online(console: Console, symbols: Sequence[str], read: dict[str, list[Any]]) -> None:
+    table = Table("feature", *symbols, title=f"online: {SERVICE}")
+    for name in FEATURE_VECTOR_V1:
+        table.add_row(name, *("null" if v is None else f"{v:,.6g}" for v in read[name]))
+    console.print(table)
+
+
+def _check_nulls(console: Console, symbols: Sequence[str], read: dict[str, list[Any]], *, warm: bool) -> None:
+    missing = {name for name, values in read.items() for value in values if value is None}
+    if warm:
+        _hold(not missing, f"null after hours of history: {', '.join(sorted(missing))}")
+    for name in sorted(missing):
+        view = view_of(name)
+        rule = next(f.null_when for f in view.features if f.name == name)
+        console.print(f"  null: {name} ({rule or 'no feed'})", style="dim")
+    fed = [name for name in read if view_of(name).name == "microstructure"]
+    unread = [s for i, s in enumerate(symbols) if all(read[name][i] is None for name in fed)]
+    _hold(not unread, f"nothing online of the book of {', '.join(unread)}")
+
+
+def _check_equal(store: FeatureStore, symbols: Sequence[str]) -> int:
+    """Compare what is served with the offline row of that symbol and time; the number of values compared.
+
+    A live feed goes on while this reads: the row is looked up by the event time that was served with it, and may need a moment
+    to arrive in the database.
+    """
+    n = 0
+    with psycopg.connect(postgres_url(), autocommit=True) as connection:
+        for view in VIEWS:
+            names = [f"{view.name}:{name}" for name in view.names]
+            response = store.get_online_features(names, [{"symbol": s} for s in symbols])
+            columns = dict(zip(response.proto.metadata.feature_names.val, response.proto.results, strict=True))
+            read = response.to_dict()
+            query = sql.SQL("SELECT {} FROM {} WHERE symbol = %s AND event_timestamp = %s").format(
+                sql.SQL(", ").join(map(sql.Identifier, view.names)), sql.Identifier(view.name)
+            )
+            for i, symbol in enumerate(symbols):
+                at = columns[view.names[0]].event_timestamps[i]
+                if at.seconds == 0 or all(read[name][i] is None for name in view.names):
+                    continue
+                when = pd.Timestamp(at.seconds * 10**9 + at.nanos, tz="UTC").to_pydatetime()
+                row = _poll(connection, query, (symbol, when))
+                _hold(row is not None, f"{view.name} of {symbol} at {when} is online and not offline")
+                for name, stored in zip(view.names, row or (), strict=True):
+                    _hold(
+                        _bits(read[name][i]) == _bits(stored),
+                        f"{name} of {symbol} is {read[name][i]} online, {stored} offline",
+                    )
+                    n += 1
+    return n
+
+
+def _poll(connection: psycopg.Connection[Any], query: sql.Composed, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    deadline = time.monotonic() + 10
+    while (row := connection.execute(query, values).fetchone()) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return row
+
+
+def _train(console: Console, store: FeatureStore, symbols: Sequence[str], now_us: int | None) -> None:
+    end = pd.Timestamp(now_us or time.time_ns() // 1000, unit="us", tz="UTC").floor("s") - pd.Timedelta(seconds=STEP_S)
+    times = [end - pd.Timedelta(seconds=STEP_S * i) for i in range(MOMENTS)]
+    entities = pd.DataFrame([{"symbol": s, "event_timestamp": t} for s in symbols for t in times])
+    began = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        frame = store.get_historical_features(entities, store.get_feature_service(SERVICE)).to_df()
+    took = time.perf_counter() - began
+    _hold(len(frame) == len(entities), f"{len(entities)} rows asked for, {len(frame)} came")
+    known = frame["imbalance_l1"].notna().mean()
+    _hold(known > 0.9, f"imbalance_l1 is known in only {known:.0%} of the training rows")
+    table = Table(
+        "symbol",
+        "event_timestamp",
+        "imbalance_l1",
+        "spread_pct",
+        "vpin",
+        "sentiment_compound",
+        title="training frame, first rows",
+    )
+    for row in frame.head(4).itertuples():
+        cells = (row.imbalance_l1, row.spread_pct, row.vpin, row.sentiment_compound)
+        table.add_row(row.symbol, str(row.event_timestamp), *("null" if pd.isna(v) else f"{v:,.6g}" for v in cells))
+    console.print(table)
+    console.print(
+        f"[bold]get_historical_features[/] {len(frame)} rows of {frame.shape[1] - 2} features in {took:.2f} s"
+    )
+
+
+def summary(console: Console, before: dict[str, int], after: dict[str, int]) -> None:
+    """A line each on what was accepted, refused and written in this run."""
+    done = {name: n - before.get(name, 0) for name, n in after.items()}
+    for what in ("accepted", "refused", "rows"):
+        parts = [f"{n:,} {name.partition('.')[2]}" for name, n in done.items() if name.startswith(f"{what}.") and n]
+        console.print(f"[bold]{what}[/] {', '.join(parts) or 'none'}")
+
+
+def _bits(value: float | None) -> bytes | None:
+    return None if value is None else struct.pack("<d", value)
+
+
+def _hold(held: bool, otherwise: str) -> None:
+    if not held:
+        raise AssertionError(otherwise)
