@@ -170,7 +170,8 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
 
     @staticmethod
     def _build_feature_types(grouped_refs: list[Any]) -> FeatureTypes:
-        return FeatureTypes(lambda: stock.RedisOnlineStore._build_feature_types(grouped_refs))
+        names = (feature for _, features in grouped_refs for feature in features)
+        return FeatureTypes(lambda: stock.RedisOnlineStore._build_feature_types(grouped_refs), names)
 
     def _read_features_per_fv(
         self,

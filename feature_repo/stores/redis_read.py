@@ -251,16 +251,27 @@ def _cells(column: Reply) -> bytes:
 
 
 class FeatureTypes(Mapping[str, Any]):
-    """Feast's map of feature names to value types, made when it is first asked: a response of numbers never asks."""
+    """Feast's map of feature names to value types, made when it is first needed: a response of numbers never does.
 
-    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
+    Parameters
+    ----------
+    make
+        Makes the map; its names are bare, and also ``<view>__<feature>``.
+    features
+        The bare names.
+    """
+
+    def __init__(self, make: Callable[[], dict[str, Any]], features: Iterable[str]) -> None:
         self._make = make
+        self._features = frozenset(features)
 
     @cached_property
     def _types(self) -> dict[str, Any]:
         return self._make()
 
     def __getitem__(self, name: str) -> Any:
+        if name not in self._features and "__" not in name:  # an entity's column
+            raise KeyError(name)
         return self._types[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -286,7 +297,9 @@ class ColumnResponse(OnlineResponse):  # type: ignore[misc]
         """Return the columns by name, as Feast does."""
         out: dict[str, Any] = {}
         for name, vector in zip(self.proto.metadata.feature_names.val, self.proto.results, strict=True):
-            out[name] = _doubles(vector) or [self._python(name, value) for value in vector.values]
+            values = list(vector.values)
+            decoded = _doubles(vector, len(values)) if len(values) >= _FEW else None
+            out[name] = decoded or [self._python(name, value) for value in values]
             if include_event_timestamps:
                 out[name + "__ts"] = [t.seconds for t in vector.event_timestamps]
         return out
@@ -300,11 +313,8 @@ class ColumnResponse(OnlineResponse):  # type: ignore[misc]
         return feast_value_type_to_python_type(value, self._feature_types.get(name))
 
 
-def _doubles(vector: Any) -> list[Any] | None:
-    """Return a vector's values where there are many and all are doubles or all are null, else None."""
-    n = len(vector.values)
-    if n < _FEW:
-        return None
+def _doubles(vector: Any, n: int) -> list[Any] | None:
+    """Return a vector's `n` values where all are doubles or all are null, else None."""
     raw = vector.SerializeToString()  # in C; the values come first, in field order
     if raw.startswith(_NULL_CELL * n):
         return [None] * n
