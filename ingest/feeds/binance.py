@@ -14,6 +14,7 @@ Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-str
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ SPAN = 10_000_000
 SYMBOLS = 10_000
 _LARGEST = 2**63
 _ABSENT = msgspec.Raw()
+_BARE = re.compile(rb"[\[:,]\s*-?(?:NaN|Infinity)\s*[\],}]")
+"""What Python's JSON writes for numbers that JSON has not."""
 
 
 class _Envelope(msgspec.Struct):
@@ -148,7 +151,7 @@ class Binance:
             state.held.clear()
 
     def _take(self, line: Line, payload: bytes) -> Iterator[Output]:
-        envelope = decode(_Envelope, payload)
+        envelope = _open(payload)
         if envelope.last_update_id is not None:
             yield from self._snapshot(payload, line)
             return
@@ -269,6 +272,15 @@ class Binance:
 
 def _gap(line: Line) -> Rejected:
     return Rejected(line, Reason.SEQUENCE_GAP, "a diff before it is missing, and no snapshot bridges that")
+
+
+def _open(payload: bytes) -> _Envelope:
+    try:
+        return decode(_Envelope, payload)
+    except Refused:
+        if _BARE.search(payload):
+            raise Refused(Reason.NOT_FINITE, "a bare NaN or Infinity") from None
+        raise
 
 
 def _check_text(payload: bytes) -> None:
