@@ -1,0 +1,139 @@
+"""How good a model is on texts that people labelled: pure functions of labels and probabilities.
+
+Labels are indices in ``labels.LABELS``: 0 positive, 1 negative, 2 neutral. A text without a score counts as wrong: it
+was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ingest.sentiment.labels import LABELS, meaning
+
+Probabilities = tuple[float, float, float]
+BINS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What came of it.
+
+    Attributes
+    ----------
+    n, unscored
+        Texts, and those of them that the model gave no score.
+    accuracy
+        Share of texts whose likeliest label is the true one.
+    macro_f1
+        Mean of the labels' F1, over the labels that occur among the true ones.
+    confusion
+        ``confusion[true][said]``, counts; the fourth column is no score.
+    f1
+        F1 of each label, 0 where it was neither right nor said.
+    ece
+        Expected calibration error over the scored texts: the mean distance of confidence and accuracy, over 10 bins of
+        confidence weighted by their texts (Naeini, Cooper, Hauskrecht 2015). NaN where nothing was scored.
+    """
+
+    n: int
+    unscored: int
+    accuracy: float
+    macro_f1: float
+    confusion: tuple[tuple[int, ...], ...]
+    f1: tuple[float, ...]
+    ece: float
+
+
+def evaluate(truth: Sequence[int], scores: Sequence[Probabilities | None]) -> Evaluation:
+    """Hold scores against true labels.
+
+    Raises
+    ------
+    ValueError
+        There are none, or not as many of one as of the other.
+
+    Examples
+    --------
+    >>> evaluate([0, 1], [(0.8, 0.1, 0.1), (0.6, 0.3, 0.1)]).accuracy
+    0.5
+    """
+    if not truth or len(truth) != len(scores):
+        raise ValueError(f"{len(truth)} labels for {len(scores)} scores: as many of each are needed, and one at least")
+    k = len(LABELS)
+    confusion = [[0] * (k + 1) for _ in range(k)]
+    for label, score in zip(truth, scores, strict=True):
+        confusion[label][k if score is None else likeliest(score)] += 1
+    f1 = []
+    for i in range(k):
+        said = sum(row[i] for row in confusion)
+        true = sum(confusion[i])
+        f1.append(2 * confusion[i][i] / (said + true) if said + true else 0.0)
+    present = [i for i in range(k) if sum(confusion[i])]
+    return Evaluation(
+        n=len(truth),
+        unscored=sum(row[k] for row in confusion),
+        accuracy=sum(confusion[i][i] for i in range(k)) / len(truth),
+        macro_f1=sum(f1[i] for i in present) / len(present),
+        confusion=tuple(tuple(row) for row in confusion),
+        f1=tuple(f1),
+        ece=calibration_error(truth, scores),
+    )
+
+
+def likeliest(score: Probabilities) -> int:
+    """The label of the largest probability, the first of equal ones."""
+    return max(range(len(score)), key=score.__getitem__)
+
+
+def calibration_error(truth: Sequence[int], scores: Sequence[Probabilities | None]) -> float:
+    """Expected calibration error, see ``Evaluation.ece``.
+
+    >>> round(calibration_error([0, 0], [(0.9, 0.1, 0.0), (0.3, 0.7, 0.0)]), 12)
+    0.4
+    """
+    counts, right, confidence = [0] * BINS, [0] * BINS, [0.0] * BINS
+    for label, score in zip(truth, scores, strict=True):
+        if score is not None:
+            bin_ = min(int(max(score) * BINS), BINS - 1)
+            counts[bin_] += 1
+            right[bin_] += likeliest(score) == label
+            confidence[bin_] += max(score)
+    n = sum(counts)
+    return sum(abs(r - c) for r, c in zip(right, confidence, strict=True)) / n if n else float("nan")
+
+
+def label_indices(values: Sequence[object], names: Mapping[str, str]) -> list[int]:
+    """What the labels of a file mean.
+
+    Parameters
+    ----------
+    values
+        Labels as they stand in the file: names or numbers.
+    names
+        What a label is called, where it does not say so itself: ``{"0": "bearish"}``.
+
+    Raises
+    ------
+    ValueError
+        A label that means nothing; the message says how to map it.
+    """
+    known: dict[str, int] = {}
+    unknown: set[str] = set()
+    for text in {_text(v) for v in values}:
+        label = meaning(names.get(text, text))
+        if label is None:
+            unknown.add(text)
+        else:
+            known[text] = label
+    if unknown:
+        shown = ", ".join(repr(u[:40]) for u in sorted(unknown)[:5])
+        raise ValueError(
+            f"label {shown} means nothing here; say what it is, such as --labels {sorted(unknown)[0][:40]}=positive"
+        )
+    return [known[_text(v)] for v in values]
+
+
+def _text(value: object) -> str:
+    """A label as text; 1.0, which is 1 in a column with gaps, is 1."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
