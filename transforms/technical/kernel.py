@@ -31,6 +31,7 @@ from transforms.technical import (
 from transforms.technical.lots import lots
 
 VERSION = 1
+FEATURES = len(TECHNICAL.features)
 
 NEWEST, _PRICE, _BUCKET, _SCALE = 0, 1, 2, 3
 _BARS = 8
@@ -108,16 +109,11 @@ def step_bar(state: Vector, minute: int, open_: float, high: float, low: float, 
     range_volatility.step(state, _RANGES, minute, open_, high, low, close)
 
     v = _VALUES - _PARKINSON
-    unbroken = range_volatility.bars(state, _RANGES, minute)
-    if unbroken >= range_volatility.BARS:
-        state[v + _PARKINSON] = range_volatility.parkinson(state, _RANGES)
-        state[v + _GARMAN_KLASS] = range_volatility.garman_klass(state, _RANGES)
-        state[v + _ROGERS_SATCHELL] = range_volatility.rogers_satchell(state, _RANGES)
-    else:
-        state[v + _PARKINSON] = NAN
-        state[v + _GARMAN_KLASS] = NAN
-        state[v + _ROGERS_SATCHELL] = NAN
-    state[v + _YANG_ZHANG] = range_volatility.yang_zhang(state, _RANGES) if unbroken > range_volatility.BARS else NAN
+    unbroken = range_volatility.bars(state, _RANGES, minute) >= range_volatility.BARS
+    state[v + _PARKINSON] = range_volatility.parkinson(state, _RANGES) if unbroken else NAN
+    state[v + _GARMAN_KLASS] = range_volatility.garman_klass(state, _RANGES) if unbroken else NAN
+    state[v + _ROGERS_SATCHELL] = range_volatility.rogers_satchell(state, _RANGES) if unbroken else NAN
+    state[v + _YANG_ZHANG] = range_volatility.yang_zhang(state, _RANGES) if unbroken else NAN
     state[v + _PCTB] = bollinger.percent_b(state, _BOLLINGER)
     state[v + _WIDTH] = bollinger.width(state, _BOLLINGER)
     state[v + _RSI_14] = rsi.value(state, _RSI, bars.READY)

@@ -94,30 +94,39 @@ def poc(state: Vector, o: int) -> float:
 
 
 @jit
-def _lots(state: Vector, o: int, row: float) -> float:
-    """Lots of a row; 0 outside the traded range."""
-    if row < state[o + _LOW] or row > state[o + _HIGH]:
-        return 0.0
-    return float(state[o + _TABLE + int(row - state[o + _BASE])])
+def _pair(state: Vector, at: int, first: int, last: int, row: int) -> float:
+    """Lots of ``row`` and the row above it, as far as they lie within ``first`` to ``last``; row 0 is at ``state[at]``."""
+    lots = 0.0
+    if first <= row <= last:
+        lots += state[at + row]
+    if first <= row + 1 <= last:
+        lots += state[at + row + 1]
+    return lots
 
 
 @jit
 def value_area(state: Vector, o: int, total: float) -> tuple[float, float]:
     """Lower and upper edge of the rows grown from the mode until they hold 70 % of ``total``, the lots of all rows.
 
-    Each step adds the two rows above or the two below, whichever hold more (equal: those above); where the traded
-    range ends on a side, the other is taken, and a pair that reaches past the range is cut there.
+    Each step adds the two rows above or the two below, whichever hold more (equal: those above); where the traded range
+    ends on a side, the other is taken, and a pair that reaches past the range is cut there.
     """
-    low = state[o + _MODE]
-    high = state[o + _MODE]
-    held = _lots(state, o, low)
-    while held * 10.0 < total * 7.0 and (low > state[o + _LOW] or high < state[o + _HIGH]):
-        above = _lots(state, o, high + 1.0) + _lots(state, o, high + 2.0)
-        below = _lots(state, o, low - 1.0) + _lots(state, o, low - 2.0)
-        if high < state[o + _HIGH] and (above >= below or low <= state[o + _LOW]):
+    at = o + _TABLE - int(state[o + _BASE])
+    first = int(state[o + _LOW])
+    last = int(state[o + _HIGH])
+    low = int(state[o + _MODE])
+    high = low
+    held = state[at + low]
+    above = _pair(state, at, first, last, high + 1)
+    below = _pair(state, at, first, last, low - 2)
+    while held * 10.0 < total * 7.0 and (low > first or high < last):
+        if high < last and (above >= below or low <= first):
             held += above
-            high = min(high + 2.0, state[o + _HIGH])
+            high = min(high + 2, last)
+            above = _pair(state, at, first, last, high + 1)
         else:
             held += below
-            low = max(low - 2.0, state[o + _LOW])
-    return edge(low, state[o + NUM], state[o + DEN]), edge(high + 1.0, state[o + NUM], state[o + DEN])
+            low = max(low - 2, first)
+            below = _pair(state, at, first, last, low - 2)
+    num, den = state[o + NUM], state[o + DEN]
+    return edge(float(low), num, den), edge(high + 1.0, num, den)

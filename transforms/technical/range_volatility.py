@@ -104,6 +104,6 @@ def rogers_satchell(state: Vector, o: int) -> float:
 
 @jit
 def yang_zhang(state: Vector, o: int) -> float:
-    """Yang and Zhang's estimator; only with 16 bars."""
+    """Yang and Zhang's estimator; NaN with 15 bars, where the first has no close before it."""
     rs = _mean(state, o, _RS)
     return _root(_variance(state, o, _OVERNIGHT) + YZ_K * _variance(state, o, _BODY) + (1.0 - YZ_K) * rs)

@@ -96,6 +96,18 @@ def test_macd_is_talibs(real: tuple[Bars, dict[str, Column], pl.DataFrame]) -> N
     close_when_ready(ours["macd_hist"], histogram, np.abs(line) + np.abs(signal))  # a difference of the two
 
 
+def test_macd_has_talibs_seeds(recordings: Path) -> None:
+    close = read_bars(recordings / "bars_lean" / "coinbase_btcusd_minute_trade.parquet").close[:100]
+    line, signal, _ = talib.MACD(close, 12, 26, 9)
+    state = zeros(ema.SIZE + ema.MACD_SIZE)
+    for i, x in enumerate(close):
+        ema.step(state, 0, 26, x)
+        ema.step_macd(state, ema.SIZE, 0, x)
+        if i >= 33:  # TA-Lib's first
+            assert ema.macd(state, ema.SIZE, 0) == line[i]
+            assert ema.macd_signal(state, ema.SIZE) == pytest.approx(signal[i], rel=1e-12)
+
+
 def test_atr_is_talibs(real: tuple[Bars, dict[str, Column], pl.DataFrame]) -> None:
     bars, ours, reference = real
     close_when_ready(ours["atr_14"], talib.ATR(bars.high, bars.low, bars.close, 14))
