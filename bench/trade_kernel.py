@@ -1,9 +1,9 @@
 """Speed of the kernels that trades go through: events folded in a second of one core, a row emitted each second of event time.
 
-Prints one JSON object a line, ``size`` the number of events: compiled (``order_flow_kernel``) and as plain Python
-(``order_flow_kernel_python``), each in a process of its own. The feed is seeded and has the mix of a busy capture: 100
-events a second, three books to a trade, trades in bursts of one timestamp. No library that we know of computes these
-features incrementally, so there is no peer.
+Prints one JSON object a line, ``size`` the number of events: compiled (``order_flow_kernel``, ``technical_kernel``) and as
+plain Python (``..._python``), each in a process of its own. The technical kernel is given the trades alone. The feed is
+seeded and has the mix of a busy capture: 100 events a second, three books to a trade, trades in bursts of one timestamp.
+No library that we know of computes these features incrementally, so there is no peer.
 
     python -m bench.trade_kernel
 """
@@ -20,6 +20,7 @@ import time
 from transforms.instrument import Instrument
 from transforms.kernel import COMPILED, zeros
 from transforms.order_flow import kernel as order_flow
+from transforms.technical import kernel as technical
 
 EVENTS_A_SECOND = 100
 SECOND = 1_000_000
@@ -66,20 +67,37 @@ def order_flow_rate(events: list[Event]) -> float:
     return len(events) / (time.perf_counter() - begin)
 
 
+def technical_rate(events: list[Event]) -> float:
+    """One pass over the trades among ``events`` with a row at each whole second, trades/s."""
+    trades = [event for event in events if event[3] != BOOK]
+    state = technical.init(Instrument(), SECOND)
+    row = zeros(technical.FEATURES)
+    step_trade, emit = technical.step_trade, technical.emit
+    boundary = events[0][0] // SECOND * SECOND + SECOND
+    begin = time.perf_counter()
+    for t_us, price, size, _ in trades:
+        while t_us > boundary:
+            emit(state, boundary, row)
+            boundary += SECOND
+        step_trade(state, t_us, price, size)
+    return len(trades) / (time.perf_counter() - begin)
+
+
 def measure(size: int) -> None:
     """Print the best of a few passes over ``size`` events; the first one, which may compile, does not count."""
     events = feed(size)
-    order_flow_rate(events[:1000])
-    record = {
-        "bench": "order_flow_kernel" if COMPILED else "order_flow_kernel_python",
-        "size": size,
-        "ours": round(max(order_flow_rate(events) for _ in range(ROUNDS))),
-        "peer_name": None,
-        "peer": None,
-        "ratio": None,
-        "unit": "events/s",
-    }
-    print(json.dumps(record), flush=True)
+    for name, rate in (("order_flow_kernel", order_flow_rate), ("technical_kernel", technical_rate)):
+        rate(events[:1000])
+        record = {
+            "bench": name if COMPILED else f"{name}_python",
+            "size": size,
+            "ours": round(max(rate(events) for _ in range(ROUNDS))),
+            "peer_name": None,
+            "peer": None,
+            "ratio": None,
+            "unit": "events/s",
+        }
+        print(json.dumps(record), flush=True)
 
 
 if __name__ == "__main__":
