@@ -206,13 +206,13 @@ TECHNICAL = View(
             for k in (1, 5, 15)
         ),
         *(
-            Feature(f"volatility_{k}m", "log return", 0, inf, "sqrt(sum r^2) of one-second log returns", "under 95 % of the window", "Andersen and Bollerslev 1998")
+            Feature(f"volatility_{k}m", "log return", 0, inf, "sqrt(sum r^2) of one-second log returns", "under 95 % of the window, or no trade in it", "Andersen and Bollerslev 1998")
             for k in (1, 5, 15)
         ),
-        Feature("parkinson_15m", "log return", 0, inf, "sqrt(sum ln(h/l)^2 / (4 n ln 2))", "fewer than 15 bars", "Parkinson 1980"),
-        Feature("garman_klass_15m", "log return", 0, inf, "sqrt(mean of ln(h/l)^2/2 - (2 ln 2 - 1) ln(c/o)^2)", "fewer than 15 bars", "Garman and Klass 1980"),
-        Feature("rogers_satchell_15m", "log return", 0, inf, "sqrt(mean of ln(h/c) ln(h/o) + ln(l/c) ln(l/o))", "fewer than 15 bars", "Rogers and Satchell 1991"),
-        Feature("yang_zhang_15m", "log return", 0, inf, "sqrt(var overnight + k var open-close + (1 - k) rogers_satchell^2)", "fewer than 16 bars", "Yang and Zhang 2000"),
+        Feature("parkinson_15m", "log return", 0, inf, "sqrt(sum ln(h/l)^2 / (4 n ln 2))", "one of the last 15 minutes has no bar", "Parkinson 1980"),
+        Feature("garman_klass_15m", "log return", 0, inf, "sqrt(mean of ln(h/l)^2/2 - (2 ln 2 - 1) ln(c/o)^2)", "one of the last 15 minutes has no bar", "Garman and Klass 1980"),
+        Feature("rogers_satchell_15m", "log return", 0, inf, "sqrt(mean of ln(h/c) ln(h/o) + ln(l/c) ln(l/o))", "one of the last 15 minutes has no bar", "Rogers and Satchell 1991"),
+        Feature("yang_zhang_15m", "log return", 0, inf, "sqrt(var overnight + k var open-close + (1 - k) rogers_satchell^2)", "one of the last 16 minutes has no bar", "Yang and Zhang 2000"),
         Feature("rsi_14", "index", 0, 100, "100 g/(g + l), Wilder's smoothing of one-minute closes", f"{_BARS}, or a flat market", "Wilder 1978; TA-Lib RSI"),
         Feature("ema_12", "quote", 0, inf, "seed SMA(12), then v += 2/13*(x - v)", _BARS, "TA-Lib EMA"),
         Feature("ema_26", "quote", 0, inf, "seed SMA(26), then v += 2/27*(x - v)", _BARS, "TA-Lib EMA"),
@@ -229,7 +229,7 @@ TECHNICAL = View(
         Feature("value_area_high", "quote", 0, inf, "its upper edge", "fewer than 100 trades", "Steidlmayer"),
         Feature("poc_dev_bps", "bps", -1e4, inf, "1e4*(p - poc)/poc", "fewer than 100 trades"),
         Feature("volume_profile", "share", 0, 1, "share of the session's volume traded at or below the last price", "fewer than 100 trades"),
-        Feature("relative_volume", "ratio", 0, inf, "volume of this 5-minute slot over the median of the same slot of up to 28 previous days", "fewer than 7 days"),
+        Feature("relative_volume", "ratio", 0, inf, "volume of the newest whole 5-minute slot over the median of the same slot of up to 28 previous days", "fewer than 7 of these days, or the slot itself, have volume"),
         _count("market_hour", "hour", 0, 23, "UTC hour of event time"),
         _count("day_of_week", "day", 0, 6, "UTC weekday of event time, Monday 0"),
         Feature("hour_sin", "", -1, 1, "sin(2 pi (hour + minute/60)/24)"),
