@@ -145,6 +145,7 @@ class Symbol:
             return
         fault = self.engine.book(t_us, book.bids, book.asks)
         if fault != validation.OK:
+            self._sequence = None  # neither its sound copy nor the one after it is to be lost as well
             self._refuse(entry, Refused(_BOOK_FAULT[fault]))
 
     def _emit_rows(self, t_us: int) -> None:

@@ -14,7 +14,6 @@ from ingest.refusal import Reason, Refused
 KINDS: dict[str, str] = {**PLAIN_STREAM, SOCIAL: "social"}
 """The kind of the messages of each plain stream."""
 _LARGEST = 2**63
-_ABSENT = msgspec.Raw()
 _CHECKED = ("sequence", "trade_id", "received", "observed_at", "likes", "reposts", "replies", "followers")
 
 
@@ -22,11 +21,11 @@ class _Told(msgspec.Struct):
     """What tells the kind of a message."""
 
     stream: str | None = None
-    bids: msgspec.Raw = _ABSENT
-    asks: msgspec.Raw = _ABSENT
-    text: msgspec.Raw = _ABSENT
-    price: msgspec.Raw = _ABSENT
-    size: msgspec.Raw = _ABSENT
+    bids: Any = None
+    asks: Any = None
+    text: Any = None
+    price: Any = None
+    size: Any = None
 
 
 def parse(line: Line, max_future_ms: int) -> Parsed:
@@ -42,11 +41,11 @@ def parse(line: Line, max_future_ms: int) -> Parsed:
         kind = KINDS.get(told.stream)
         if kind is None:
             raise Refused(Reason.WRONG_TYPE, f"stream {told.stream!r:.40} is none of {', '.join(KINDS)}")
-    elif told.bids or told.asks:
+    elif told.bids is not None or told.asks is not None:
         kind = "book"
-    elif told.text:
+    elif told.text is not None:
         kind = "social"
-    elif told.price or told.size:
+    elif told.price is not None or told.size is not None:
         kind = "trade"
     else:
         raise Refused(Reason.MISSING_FIELD, "neither bids and asks, nor price and size, nor text")
