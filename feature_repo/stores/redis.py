@@ -36,6 +36,7 @@ from feature_repo.stores.redis_client import (
     attempt_async,
     connect,
     connect_async,
+    with_watchers,
 )
 from feature_repo.stores.redis_fetch import Wanted, fetch, fetch_async
 from feature_repo.stores.redis_format import decode_time
@@ -153,9 +154,11 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
     async def close(self) -> None:
         """Close the connections; the next call opens new ones."""
         if self._client_async is not None and self._loop is asyncio.get_running_loop():
-            await self._client_async.aclose()
+            for client in with_watchers(self._client_async):
+                await client.aclose()
         if self._client is not None:
-            self._client.close()
+            for client in with_watchers(self._client):
+                client.close()
         self._client = self._client_async = self._loop = None
 
     # -- reads ----------------------------------------------------------------------------------------------------
@@ -283,7 +286,7 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
         def write() -> None:
             with client.pipeline(transaction=False) as pipe:
                 for call in calls:
-                    pipe.eval(*call)
+                    pipe.execute_command(*call)
                 pipe.execute()
 
         attempt(write, settings.retries, self._address)
@@ -300,7 +303,7 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
         async def write() -> None:
             async with client.pipeline(transaction=False) as pipe:
                 for call in calls:
-                    pipe.eval(*call)
+                    pipe.execute_command(*call)
                 await pipe.execute()
 
         await attempt_async(write, settings.retries, self._address)

@@ -138,6 +138,12 @@ def _connect(address: Address, kind: str, master: str, module: Any, no_retry: An
     return module.Redis(host=host, port=port, **options)
 
 
+def with_watchers(client: Any) -> list[Any]:
+    """Return the client and those of the sentinels behind it, which it does not close itself."""
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    return [client, *(manager.sentinels if manager is not None else ())]
+
+
 def is_cluster(client: Any) -> bool:
     """Whether a client speaks to Redis Cluster, where one script may touch the keys of one slot only."""
     return isinstance(client, redis.RedisCluster | redis_asyncio.RedisCluster)

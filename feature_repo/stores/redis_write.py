@@ -120,14 +120,14 @@ def packed_row(view: str, event_us: int, values: dict[str, bytes]) -> bytes:
 def script_calls(
     keys: Sequence[bytes], rows: Sequence[bytes], key_ttl_s: int, rows_a_script: int = ROWS_A_SCRIPT
 ) -> Iterable[tuple[Any, ...]]:
-    """Yield the arguments of ``EVAL`` for each script call. On Redis Cluster one call may name one key only.
+    """Yield the words of one ``EVAL`` command for each script call. On Redis Cluster one call may name one key only.
 
     The script travels with each call instead of by its hash: a server that was restarted, failed over or flushed its
     scripts then needs no second attempt.
     """
     for first in range(0, len(keys), rows_a_script):
         some = keys[first : first + rows_a_script]
-        yield WRITE_NEWER, len(some), *some, key_ttl_s, *rows[first : first + rows_a_script]
+        yield "EVAL", WRITE_NEWER, len(some), *some, key_ttl_s, *rows[first : first + rows_a_script]
 
 
 class RowEncoder:
@@ -267,7 +267,7 @@ class OnlineWriter:
         def send() -> int:
             with self._client.pipeline(transaction=False) as pipe:
                 for call in calls:
-                    pipe.eval(*call)
+                    pipe.execute_command(*call)
                 return sum(pipe.execute())
 
         return attempt(send, self._retries, server_of(self._client))
@@ -278,7 +278,7 @@ class OnlineWriter:
         """Add the commands to a caller's pipeline and return how many; each replies with its count of rows stored."""
         calls = self._calls(symbols, event_us, values)
         for call in calls:
-            pipe.eval(*call)
+            pipe.execute_command(*call)
         return len(calls)
 
     def _calls(

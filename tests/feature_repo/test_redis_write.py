@@ -243,7 +243,7 @@ def test_the_server_compares_times_to_the_nanosecond_before_and_after_1970(
             raw = Timestamp(seconds=seconds, nanos=nanos).SerializeToString()
             packed = b"\x92" + packed_text(b"_ts:v") + packed_text(raw)
             ((*arguments,),) = script_calls([b"k"], [packed], 0)
-            client.eval(*arguments)
+            client.execute_command(*arguments)
         newest = Timestamp.FromString(client.hget("k", "_ts:v"))
         assert (newest.seconds, newest.nanos) == max(old, new)
 
