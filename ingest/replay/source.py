@@ -31,6 +31,11 @@ class Recording:
         Lines (or rows) read of each file; None reads all.
     lines, ignored:
         Lines read so far, and those of them that were sound and gave no message.
+
+    Raises
+    ------
+    OSError
+        A path cannot be opened.
     """
 
     paths: Sequence[Path]
@@ -43,6 +48,8 @@ class Recording:
     _tables: list[Path] = field(init=False)
 
     def __post_init__(self) -> None:
+        for path in self.paths:
+            path.open("rb").close()  # a path that is none is better found now than between two messages
         self._tables = [path for path in self.paths if path.suffix in posts.SUFFIXES]
         self._texts = [path for path in self.paths if path.suffix not in posts.SUFFIXES]
 

@@ -1,0 +1,58 @@
+"""``python -m ingest replay`` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ingest.cli import main
+
+
+@pytest.fixture(autouse=True)
+def _server(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TFS_REDIS_URL", redis_url)
+
+
+def test_the_counts_are_printed_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"timestamp":1723161255408,"symbol":"A","price":1,"size":1}\nrubbish\n')
+    assert main(["replay", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "lines": 2,
+        "published": {"tick": 1, "trade": 1},
+        "refused": {"undecodable": 1},
+        "ignored": 0,
+        "first_ms": 1723161255408,
+        "last_ms": 1723161255408,
+        "symbols": ["A"],
+    }
+
+
+def test_the_counts_are_printed_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"timestamp":1723161255408,"symbol":"A","price":1,"size":1}\n')
+    assert main(["replay", str(path)]) == 0
+    assert "2024-08-08 23:54:15 UTC to 2024-08-08 23:54:15 UTC" in capsys.readouterr().out
+
+
+def test_what_cannot_be_read_is_an_error_with_a_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "posts.csv").write_text("text\nup\n")
+    assert main(["replay", str(tmp_path / "none")]) == 1
+    assert "none" in capsys.readouterr().err
+    assert main(["replay", str(tmp_path / "posts.csv")]) == 1
+    assert "--time-column" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--speed", "-1"], ["--speed", "nan"], ["--limit", "0"], ["--rebase", "then"]])
+def test_an_option_that_cannot_be_is_refused(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["replay", "a", *option])
+    assert option[0] in capsys.readouterr().err
+
+
+def test_the_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["replay", "--help"])
+    assert "python -m ingest replay btcusdt.jsonl.gz" in capsys.readouterr().out

@@ -1,0 +1,105 @@
+"""The simulated market in the streams of a real server."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentTypeError
+from typing import Any
+
+import pytest
+import redis
+
+from ingest import log
+from ingest.cli import main
+from ingest.messages import KIND, decode
+from ingest.replay.sink import NotReadError
+from ingest.settings import Settings
+from ingest.simulate import history, simulate
+from ingest.simulate.command import duration_s
+
+T0 = 1_754_611_215_000
+"""The middle of a slot of posts: there is none for the next 15 seconds."""
+SETTINGS = Settings(partitions=1)
+
+
+class Clock:
+    def __init__(self, now_s: float) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+def entries(client: redis.Redis) -> list[tuple[str, Any, bool]]:
+    found: Any = client.xrange(log.events(0))
+    return [(e[b"kind"].decode(), decode(KIND[e[b"kind"].decode()], e[b"data"]), b"recorded" in e) for _, e in found]
+
+
+def test_history_is_recorded_and_a_tick_ends_it(redis_client: redis.Redis) -> None:
+    clock = Clock(T0 / 1000 + 10.4)
+    counts = simulate(redis_client, SETTINGS, symbols=["SIM-ETH"], history_ms=10_000, clock=clock, patience_s=1)
+
+    *market, tick = entries(redis_client)
+    assert [(k, m) for k, m, _ in market] == list(
+        history(T0, T0 + 10_000, symbols=["SIM-ETH"], kinds=["book", "trade"])
+    )
+    assert all(recorded for _, _, recorded in market)
+    assert (tick[0], tick[1].timestamp) == ("tick", T0 + 10_000)
+    assert counts.published["book"] == 20
+
+
+def test_the_live_part_begins_where_the_history_ends_and_is_not_recorded(redis_client: redis.Redis) -> None:
+    clock = Clock(T0 / 1000 + 5)
+    span = {"history_ms": 5000, "seconds": 5, "patience_s": 1, "seed": 3}
+    simulate(redis_client, SETTINGS, symbols=["SIM-ETH"], clock=clock, sleep=clock.sleep, **span)
+    got = entries(redis_client)
+    assert [(k, m) for k, m, _ in got] == list(
+        history(T0, T0 + 10_000, symbols=["SIM-ETH"], kinds=["book", "trade"], seed=3)
+    )
+    assert all(recorded == (m.timestamp < T0 + 5000) for _, m, recorded in got)
+    assert clock.now_s < T0 / 1000 + 10.5
+
+
+def test_live_posts_go_to_the_scorer_unrecorded(redis_client: redis.Redis) -> None:
+    clock = Clock(T0 / 1000)
+    counts = simulate(redis_client, SETTINGS, symbols=["SIM-ETH"], seconds=60, clock=clock, sleep=clock.sleep)
+    posts: Any = redis_client.xrange(log.SOCIAL)
+    assert len(posts) == counts.published["social"] == 2
+    assert all(b"recorded" not in fields for _, fields in posts)
+
+
+def test_without_a_scorer_the_history_says_so(redis_client: redis.Redis) -> None:
+    with pytest.raises(NotReadError, match="No scorer reads the posts"):
+        simulate(redis_client, SETTINGS, history_ms=60_000, clock=Clock(T0 / 1000), patience_s=0.05)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("4h30m", 16_200), ("90", 90), ("90s", 90), ("1d", 86_400), ("1d2h3m4s", 93_784), ("0", 0)]
+)
+def test_a_duration_is_understood(text: str, seconds: int) -> None:
+    assert duration_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "4x", "h", "-5", "1.5h", "30m4h", "9" * 30])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ArgumentTypeError):
+        duration_s(text)
+
+
+def test_the_command_prints_its_counts(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TFS_REDIS_URL", redis_url)
+    assert main(["simulate", "--seconds", "1", "--symbols", "X,Y", "--seed", "7", "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)
+    assert counts["symbols"] == ["X", "Y"]
+    assert counts["published"]["book"] == 4
+
+
+def test_the_command_refuses_a_symbol_that_cannot_be(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["simulate", "--symbols", "A,B C"])
+    assert "letters, digits" in capsys.readouterr().err
