@@ -1,0 +1,112 @@
+"""``python -m ingest features``: the catalogue as the page ``docs/features.md``, or as JSON.
+
+After a change of the catalogue: ``python -m ingest features > docs/features.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from transforms.catalog import FEATURE_VECTOR_V1, VIEWS, Feature, View
+
+_HEAD = """\
+# Features
+
+Every feature, from `transforms/catalog.py`. This page is generated: `python -m ingest features > docs/features.md`.
+
+All are per `symbol`. A row of a view is stamped with a whole grid interval t and covers all events with time <= t; windows are
+`(t - w, t]` in event time. A view gives no row once its feed has been silent for its ttl, and an older value is not served.
+A value is null, never a default, when the column *null when* applies: that is also its warm-up. A value outside the range
+becomes null and is counted. `m` is the mid price, `P`, `Q` price and size, `b` bid, `a` ask, `p`, `q` price and size of a trade,
+`s` its side (1 bought, -1 sold), `r` a log return.
+"""
+_COLUMNS = ("name", "type", "unit", "range", "formula", "null when", "source")
+
+
+def page(views: Sequence[View] = VIEWS) -> str:
+    """The page, as Markdown."""
+    parts = [_HEAD, *map(_view, views)]
+    names = ", ".join(f"`{name}`" for name in FEATURE_VECTOR_V1)
+    parts.append(f"## Service `feature_vector_v1`\n\nIn this order: {names}.\n")
+    return "\n".join(parts)
+
+
+def _view(view: View) -> str:
+    kind = {"book": "order book", "trade": "trades", "post": "posts"}.get(view.feed, str(view.feed))
+    lines = [
+        f"## {view.name}",
+        "",
+        f"{view.description} Feed: {kind}. ttl: {view.ttl_s} s. Features: {len(view.features)}.",
+        "",
+        f"| {' | '.join(_COLUMNS)} |",
+        f"|{'---|' * len(_COLUMNS)}",
+    ]
+    lines += [f"| {' | '.join(_cells(feature))} |" for feature in view.features]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(feature: Feature) -> list[str]:
+    texts = (feature.unit, _range(feature), feature.formula, feature.null_when, feature.source)
+    return [f"`{feature.name}`", feature.dtype, *(_escaped(text) for text in texts)]
+
+
+def _range(feature: Feature) -> str:
+    """The closed range; an infinite end is open.
+
+    >>> _range(Feature("x", "", 0, math.inf, ""))
+    '[0, inf)'
+    """
+    low = f"[{feature.low:g}" if math.isfinite(feature.low) else "(-inf"
+    high = f"{feature.high:g}]" if math.isfinite(feature.high) else "inf)"
+    return f"{low}, {high}"
+
+
+def _escaped(text: str) -> str:
+    """Text in a cell: ``|`` would end it, and ``*`` and ``_`` must stay what they are in a formula."""
+    for mark in ("\\", "|", "*", "_", "<"):
+        text = text.replace(mark, f"\\{mark}")
+    return text
+
+
+def _as_json() -> list[dict[str, Any]]:
+    return [
+        {
+            "view": view.name,
+            "feed": view.feed,
+            "ttl_s": view.ttl_s,
+            "name": f.name,
+            "dtype": f.dtype,
+            "unit": f.unit,
+            "low": f.low if math.isfinite(f.low) else None,
+            "high": f.high if math.isfinite(f.high) else None,
+            "formula": f.formula,
+            "null_when": f.null_when,
+            "source": f.source,
+        }
+        for view in VIEWS
+        for f in view.features
+    ]
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "features",
+        help="the feature catalogue",
+        description="Print the feature catalogue as Markdown: name, type, unit, range, formula, null rule, source.",
+        epilog="example:\n  python -m ingest features > docs/features.md    regenerate the page",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON array of features instead")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the catalogue."""
+    sys.stdout.write(json.dumps(_as_json()) + "\n" if args.json else page())
+    return 0
