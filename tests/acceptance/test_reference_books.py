@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import random
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from ingest.feeds.binance import Binance
-from ingest.feeds.lines import merged
-from ingest.messages import OrderBook, Trade
+from ingest.feeds.lines import Line, Rejected, merged
+from ingest.messages import Gap, OrderBook, Trade
+from ingest.refusal import Reason
 
 TRADES = {"btcusdt": 9_757, "ethusdt": 6_106}
 """Counts of the recordings' own description."""
@@ -49,3 +55,63 @@ def test_both_captures_together_give_what_each_gives_alone(recordings: Path) -> 
     together = parse(*paths)
     for path, symbol in zip(paths, ("BTCUSDT", "ETHUSDT"), strict=True):
         assert [m for m in together if m.symbol == symbol] == parse(path)
+
+
+def add_level(diff: Any, side: str, level: list[str]) -> None:
+    diff[side] = [*diff[side], level]
+
+
+DAMAGE: list[tuple[Reason, Callable[[dict[str, Any]], Any]]] = [
+    (Reason.MISSING_FIELD, lambda d: d.pop("u")),
+    (Reason.NOT_FINITE, lambda d: add_level(d, "b", ["NaN", "1"])),
+    (Reason.NOT_POSITIVE, lambda d: add_level(d, "a", ["62000", "-1"])),
+    (Reason.OUT_OF_RANGE, lambda d: add_level(d, "b", ["61000", "1e300"])),
+    (Reason.WRONG_TYPE, lambda d: d.update(a={"61000": "1"})),
+    (Reason.FUTURE_TIME, lambda d: d.update(E=d["E"] + 86_400_000)),
+    (Reason.SEQUENCE_GAP, lambda d: d.update(U=d["U"] + 10**6, u=d["u"] + 10**6)),
+    # sides swapped, and a bid above every ask: what a book would be crossed by
+    (Reason.CROSSED_BOOK, lambda d: d.update(a=[["50000.00", "1"]], b=[["70000.00", "1"]])),
+    (Reason.CROSSED_BOOK, lambda d: add_level(d, "b", ["70000.00", "1"])),
+]
+
+
+def damaged(line: Line, generator: random.Random) -> tuple[Reason, bytes]:
+    """A copy of a diff's line with one thing wrong, and the reason it should be refused for."""
+    kind = generator.randrange(len(DAMAGE) + 3)
+    if kind >= len(DAMAGE):
+        cut, encoding, repeat = range(len(DAMAGE), len(DAMAGE) + 3)
+        return {
+            cut: (Reason.UNDECODABLE, line.data[: len(line.data) * 2 // 3]),
+            encoding: (Reason.UNDECODABLE, line.data.replace(b"USDT", b"US\xffT")),
+            repeat: (Reason.DUPLICATE, line.data),
+        }[kind]
+    stamp, _, body = line.data.partition(b" ")
+    message = json.loads(body)
+    reason, damage = DAMAGE[kind]
+    damage(message["data"])
+    return reason, stamp + b" " + json.dumps(message).encode()
+
+
+def test_a_thousand_damaged_lines_cost_nothing_but_themselves(recordings: Path) -> None:
+    path = capture(recordings, "btcusdt")
+    lines = list(merged([path]))
+    generator = random.Random(20240808)
+    diffs = [n for n, line in enumerate(lines) if b"@depth" in line.data[:60] and n > 100]
+    spoilt = set(generator.sample(diffs, 1000))
+    feed, outputs, sent = Binance(5000), [], Counter[tuple[Reason, bytes]]()
+    for n, line in enumerate(lines):
+        extra = None
+        if n in spoilt:
+            reason, data = damaged(line, generator)
+            sent[reason, data] += 1
+            extra = line._replace(data=data)
+        # a repeat comes after what it repeats; other damage comes before the sound line, which must still fit
+        both = [extra, line] if extra is None or extra.data != line.data else [line, extra]
+        outputs += [output for each in both if each is not None for output in feed.take(each)]
+    outputs += feed.finish()
+
+    assert Counter((o.reason, o.line.data) for o in outputs if isinstance(o, Rejected)) == sent
+    assert sent.total() == 1000
+    assert len({reason for reason, _ in sent}) == 10
+    messages = [o.message for o in outputs if not isinstance(o, Rejected) and not isinstance(o.message, Gap)]
+    assert messages == parse(path)
