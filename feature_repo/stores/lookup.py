@@ -1,8 +1,8 @@
 """One feature view of a retrieval, and the statements that read it.
 
-Two plans give the same rows: `look_up` asks the index for one row for each entity row; `scan` reads all rows of a
-stretch of time once, for a merge on this side. Both are plain SQL: on hypertables constant time bounds leave out the
-chunks outside of them.
+`look_up` asks the index for one row for each entity row. The other plan, in ``scan``, reads all rows of a stretch of
+time once, for a merge on this side. Both are plain SQL and give the same rows; on hypertables constant time bounds leave
+out the chunks outside of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ASKED: Final = sql.Identifier("pg_temp", "asked")
 """Temporary table ``(n, t, k0, k1 ...)``: number, moment and key of the entity rows to look up."""
 
 KEYS: Final = sql.Identifier("pg_temp", "asked_keys")
-"""Temporary table ``(id, k0, k1 ...)``: the distinct keys."""
+"""Temporary table ``(id, void, k0, k1 ...)``: the distinct keys, and what stands for null in a scan."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -113,18 +113,18 @@ def lookups(
     return found
 
 
-def look_up(lookup: Lookup, bounds: tuple[int, int]) -> sql.Composed:
+def look_up(lookup: Lookup, begin: int, end: int) -> sql.Composed:
     """Statement for `ASKED`: ``n`` and the features of the row that holds, for rows that have one.
 
     Parameters
     ----------
     lookup
         The view.
-    bounds
+    begin, end
         Earliest and latest moment in `ASKED`, microseconds.
     """
     return sql.SQL("SELECT a.n, f.* FROM {} AS a CROSS JOIN LATERAL ({}) AS f").format(
-        ASKED, holding(lookup, "a", [f"k{i}" for i in range(len(lookup.keys))], "t", bounds)
+        ASKED, holding(lookup, "a", [f"k{i}" for i in range(len(lookup.keys))], "t", (begin, end))
     )
 
 
@@ -147,7 +147,7 @@ def holding(
         order.append(sql.SQL("{} DESC").format(created))
         where.append(sql.SQL("{} <= {}" if lookup.known else "{} IS NOT NULL").format(created, at))
     if bounds is not None:
-        where.extend(_within(lookup, event, bounds[0] - lookup.ttl if lookup.ttl else None, bounds[1]))
+        where.extend(within(lookup, event, bounds[0] - lookup.ttl if lookup.ttl else None, bounds[1]))
     return sql.SQL("SELECT {} FROM {} AS r WHERE {} ORDER BY {} LIMIT 1").format(
         sql.SQL(", ").join(_of("r", feature) for feature in lookup.features),
         lookup.source,
@@ -156,30 +156,8 @@ def holding(
     )
 
 
-def scan(lookup: Lookup, begin: int, end: int) -> sql.Composed:
-    """Statement for `KEYS`: ``id``, event and created time, and the features, of every row in ``[begin, end]``."""
-    event = _of("r", lookup.event)
-    on = [sql.SQL("{} = {}").format(_of("r", own), _of("k", f"k{i}")) for i, (_, own) in enumerate(lookup.keys)]
-    where = _within(lookup, event, begin, end)
-    created = _of("r", lookup.created) if lookup.created else event
-    if lookup.created:
-        where.append(
-            sql.SQL("{} <= {}").format(created, _time(end))
-            if lookup.known
-            else sql.SQL("{} IS NOT NULL").format(created)
-        )
-    return sql.SQL("SELECT k.id, {}, {}, {} FROM {} AS k JOIN {} AS r ON {} WHERE {}").format(
-        event,
-        created,
-        sql.SQL(", ").join(_of("r", feature) for feature in lookup.features),
-        KEYS,
-        lookup.source,
-        sql.SQL(" AND ").join(on) if on else sql.SQL("TRUE"),
-        sql.SQL(" AND ").join(where),
-    )
-
-
-def _within(lookup: Lookup, event: sql.Composable, begin: int | None, end: int) -> list[sql.Composed]:
+def within(lookup: Lookup, event: sql.Composable, begin: int | None, end: int) -> list[sql.Composed]:
+    """Conditions that hold `event` to ``[begin, end]`` and to what the caller asked for; the upper bound comes first."""
     low = max(x for x in (begin, lookup.since, -(2**62)) if x is not None)
     where = [sql.SQL("{} <= {}").format(event, _time(end))]
     if low > -(2**62):

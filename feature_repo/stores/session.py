@@ -27,6 +27,7 @@ def snapshot(settings: Any, timeout: float | None = None) -> Iterator[psycopg.Co
         # Times without a zone are UTC. Compiling a plan takes longer than most look-ups do.
         connection.execute("SET LOCAL TimeZone = 'UTC'")
         connection.execute("SET LOCAL jit = off")
+        connection.execute("SET LOCAL work_mem = '64MB'")  # a slice of a scan is packed in memory
         if timeout is not None:
             connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(int(timeout * 1000))))
         yield connection

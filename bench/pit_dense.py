@@ -1,0 +1,114 @@
+"""Point-in-time join of very many entity rows: 3 views of 15 features, 20 symbols of one-second rows for a day.
+
+Prints JSON lines: seconds of ``get_historical_features(...).to_arrow()``, which reads everything from the server, beside
+Polars' as-of join of the same rows that are already in its memory, after comparing every value; and peak memory of the
+retrieval in MiB above what was held before. Feast's own store does not finish at these sizes.
+
+    python -m bench.pit_dense
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from bench.offline_stores import SECONDS, START, SYMBOLS, Bench, bench, fill, references, report
+from feature_repo.stores.decode import read_table
+
+SIZES = (100_000, 1_000_000)
+ROUNDS = 3
+VIEWS = 3
+
+
+class Peak:
+    """Largest resident memory of this process while the block runs, above that at its begin, in MiB."""
+
+    def __enter__(self) -> Peak:
+        self.mib, self._stop = 0.0, threading.Event()
+        self._base = self._now()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.02):
+            self.mib = max(self.mib, self._now() - self._base)
+
+    @staticmethod
+    def _now() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+
+def in_memory(store: Bench) -> list[pl.DataFrame]:
+    """The rows of every table, sorted for Polars."""
+    frames = []
+    with psycopg.connect(store.url) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        for i in range(VIEWS):
+            query = sql.SQL("SELECT * FROM {} ORDER BY event_timestamp").format(sql.Identifier(f"view{i}"))
+            frames.append(pl.from_arrow(read_table(connection, query)).drop("created_timestamp"))  # type: ignore[union-attr]
+    return frames
+
+
+def merge(frame: pl.DataFrame, rows: list[pl.DataFrame]) -> pl.DataFrame:
+    """Polars' own as-of join of each view in turn."""
+    result = frame.sort("event_timestamp")
+    for view in rows:
+        result = result.join_asof(
+            view, on="event_timestamp", by="symbol", tolerance="5m", strategy="backward", check_sortedness=False
+        )
+    return result
+
+
+def main() -> None:
+    """Measure and print."""
+    with bench(views=VIEWS, features=15) as store:
+        fill(store)
+        features = references(store)
+        rows = in_memory(store)
+        rng = np.random.default_rng(7)
+        for size in SIZES:
+            frame = pd.DataFrame(
+                {
+                    "symbol": [f"SYM{1 + i}" for i in rng.integers(0, SYMBOLS, size)],
+                    "event_timestamp": START + pd.to_timedelta(rng.integers(0, SECONDS * 10**6, size), unit="us"),
+                    "number": np.arange(size),
+                }
+            )
+            ours, peak, result = [], [], None
+            for _ in range(ROUNDS):
+                del result
+                with Peak() as held:
+                    begin = time.perf_counter()
+                    result = store.ours.get_historical_features(frame, features).to_arrow()
+                    ours.append(time.perf_counter() - begin)
+                peak.append(held.mib)
+            asked = pl.from_pandas(frame.assign(event_timestamp=frame["event_timestamp"].dt.tz_localize(None)))
+            asked = asked.with_columns(pl.col("event_timestamp").cast(pl.Datetime("us")))
+            polars: list[float] = []
+            merged: Any = None
+            for _ in range(ROUNDS):
+                begin = time.perf_counter()
+                merged = merge(asked, rows)
+                polars.append(time.perf_counter() - begin)
+            assert pl.from_arrow(result).equals(merged.sort("number"))
+            del merged
+            report("pit_dense", size, statistics.median(ours), "polars in memory", statistics.median(polars), "s")
+            report("pit_dense_memory", size, max(peak), "limit", 2048, "MiB")
+
+
+if __name__ == "__main__":
+    main()
