@@ -43,7 +43,7 @@ local function instant(b)
       value = value + byte % 128 * scale
       if size < 10 then inverse = inverse + (127 - byte % 128) * scale end
       scale = scale * 128
-    until byte < 128 or size > 9
+    until byte < 128
     if size == 10 then value = -1 - inverse end
     parts[part] = value
     at = at + 1

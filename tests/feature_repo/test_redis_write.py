@@ -27,7 +27,7 @@ from feast.protos.feast.types.Value_pb2 import (
     ZonedTimestamp,
 )
 from google.protobuf.timestamp_pb2 import Timestamp
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from feature_repo.stores.redis_format import SymbolKeys, encode_time, feature_field, time_field
@@ -234,6 +234,8 @@ instants = st.tuples(st.integers(-(2**53), 2**53), st.integers(0, 999_999_999))
 
 
 @given(old=instants, new=instants)
+@example(old=(-1, 0), new=(0, 0))
+@example(old=(-1, 999_999_999), new=(-1, 0))
 def test_the_server_compares_times_to_the_nanosecond_before_and_after_1970(
     servers: Any, old: tuple[int, int], new: tuple[int, int]
 ) -> None:
