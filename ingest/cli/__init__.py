@@ -17,6 +17,7 @@ COMMANDS = {
     "simulate": ("ingest.simulate.command", "add_parser", "a made-up market into the streams"),
     "status": ("ingest.cli.status", "add_parser", "what was taken, refused and written, and what waits"),
     "dead-letters": ("ingest.cli.dead_letters", "add_parser", "refused messages, with their reasons"),
+    "check": ("ingest.check.command", "add_parser", "no look-ahead, and no dependence on the start, on any recording"),
     "features": ("ingest.cli.feature_docs", "add_parser", "the feature catalogue, as Markdown or JSON"),
     "score": ("ingest.sentiment.commands", "add_score", "a file of texts through the sentiment model"),
     "evaluate": ("ingest.sentiment.commands", "add_evaluate", "the sentiment model against a labelled file"),
@@ -58,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _expected() -> tuple[type[Exception], ...]:
     """Errors that tell the user what to do; anything else is a fault of ours and shows its trace."""
     from feature_repo.stores.endpoints import NoServerError
+    from ingest.sentiment.labels import ModelError
     from ingest.servers.errors import ServersError
     from ingest.settings import SettingsError
 
-    return (NoServerError, ServersError, SettingsError)
+    return (ModelError, NoServerError, ServersError, SettingsError)

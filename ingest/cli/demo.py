@@ -94,7 +94,6 @@ def demo(args: argparse.Namespace, console: Console, endpoints: Endpoints) -> No
         else:
             with demo_feed.simulation(feed, SYMBOLS, args.seed, HISTORY_S, LIVE_S):
                 demo_read.show(console, store, SYMBOLS, None, warm=True)
-            feed.wait()
         demo_read.summary(console, before, counters(client, settings.partitions))
         if processes.restarts:
             raise DemoError(f"a process of the pipeline died {processes.restarts} times; its log is above")

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ingest import log
+from ingest.messages import Gap
 from ingest.partition import Partition
 from ingest.replay.counts import Counts
 from ingest.replay.sink import Sink
+from ingest.timeline import RANK
 
 if TYPE_CHECKING:
     from ingest.cli.demo import Feed
@@ -42,7 +44,12 @@ def recordings(feed: Feed, paths: Sequence[str]) -> tuple[list[str], int]:
 def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int, live_s: float) -> Iterator[None]:
     """Simulate the hours until now as fast as they can be taken, then go on live for as long as the block runs."""
     now_ms = _now_ms()
-    at_ms = max(now_ms - history_s * 1000, _known_until_ms(feed, symbols))
+    known_ms = _known_until_ms(feed, symbols)
+    at_ms = max(now_ms - history_s * 1000, known_ms)
+    if known_ms:
+        with log.Publisher(feed.client, feed.settings.partitions) as publisher:
+            for symbol in symbols:
+                publisher.publish("gap", Gap(at_ms, symbol, received=at_ms), recorded=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=feed.console) as progress:
         task = progress.add_task("simulated seconds", total=(now_ms - at_ms) // 1000)
@@ -95,13 +102,16 @@ def _now_ms() -> int:
 
 
 def _known_until_ms(feed: Feed, symbols: Sequence[str]) -> int:
-    """Up to when an earlier run brought the symbols: this one goes on from there, so that no message is late."""
-    until_ms = 0
+    """Up to when an earlier run brought the symbols: this one goes on from there, so that no message is late or a repeat."""
+    until_us = 0
     for symbol in symbols:
         p = log.partition_of(symbol, feed.settings.partitions)
         partition = Partition(p, feed.settings)
         saved: Any = feed.client.hgetall(log.checkpoint(p))
         partition.restore(saved)
         if symbol in partition.symbols:
-            until_ms = max(until_ms, -(-partition.symbols[symbol].timeline.watermark // 1000))
-    return until_ms
+            timeline = partition.symbols[symbol].timeline
+            until_us = max(
+                until_us, timeline.watermark, *(t_us + 1 for t_us, rank, *_ in timeline.held if rank < RANK["post"])
+            )
+    return -(-until_us // 1000)
