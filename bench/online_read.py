@@ -28,7 +28,7 @@ TURN = 10
 
 
 def fill(store: Bench, symbols: list[str]) -> None:
-    """Write a row a view and symbol, dated a minute ahead so that none grows stale; microprice and the like are null."""
+    """Write a row a view and symbol, dated ten minutes ahead so that none grows stale; three features are null."""
     rng = np.random.default_rng(7)
     times = np.full(len(symbols), time.time_ns() // 1_000 + 600_000_000)
     for view in VIEWS:
