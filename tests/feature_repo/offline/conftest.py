@@ -1,0 +1,102 @@
+"""Offline stores over one database: this project's and Feast's own, with the same definitions."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from feast import Entity, FeatureStore, FeatureView, Field, RepoConfig, ValueType
+from feast.infra.offline_stores.contrib.postgres_offline_store.postgres_source import PostgreSQLSource
+from feast.types import Float64, Int64, String
+
+from feature_repo.stores.endpoints import postgres_parameters
+
+REPO = Path(__file__).parents[3] / "feature_repo"
+SYMBOL = Entity(name="symbol", join_keys=["symbol"], value_type=ValueType.STRING)
+
+
+def view(name: str, ttl_s: int, features: dict[str, Any], **source: Any) -> FeatureView:
+    """A view over the table of its name."""
+    return FeatureView(
+        name=name,
+        entities=[SYMBOL],
+        ttl=timedelta(seconds=ttl_s),
+        schema=[Field(name="symbol", dtype=String), *(Field(name=n, dtype=t) for n, t in features.items())],
+        source=PostgreSQLSource(
+            name=f"{name}_table",
+            table=name,
+            timestamp_field="event_timestamp",
+            created_timestamp_column="created_timestamp",
+            **source,
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two stores over one database."""
+
+    ours: FeatureStore
+    stock: FeatureStore
+    connection: psycopg.Connection[Any]
+
+
+@pytest.fixture
+def database(postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection to an empty database; every statement is its own transaction."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def open_store(postgres_url: str, tmp_path: Path) -> Callable[..., FeatureStore]:
+    """Open a store on the database of this test, with the definitions given applied."""
+
+    def open_(*objects: Any, stock: bool = False, **offline: Any) -> FeatureStore:
+        kind = "postgres" if stock else "feature_repo.stores.timescale.TimescaleOfflineStore"
+        parameters = postgres_parameters(postgres_url)
+        settings = {k: parameters[k] for k in ("host", "port", "database", "user", "password", "sslmode")}
+        config = RepoConfig(
+            project="offline",
+            provider="local" if stock else "feature_repo.stores.provider.TradingProvider",
+            registry={"path": str(tmp_path / f"registry_{stock}.db"), "cache_ttl_seconds": 3_600},
+            online_store={"type": "sqlite", "path": str(tmp_path / f"online_{stock}.db")},
+            offline_store={"type": kind, **settings, **offline},
+            entity_key_serialization_version=3,
+        )
+        store = FeatureStore(config=config)
+        store.apply([SYMBOL, *objects])
+        return store
+
+    return open_
+
+
+@pytest.fixture
+def pair(open_store: Callable[..., FeatureStore], database: psycopg.Connection[Any]) -> Pair:
+    """Both stores with a view of 5 s and one without a ttl, over empty tables."""
+    views = [view("quick", 5, {"a": Float64, "n": Int64}), view("slow", 0, {"b": Float64})]
+    return Pair(open_store(*views), open_store(*views, stock=True), database)
+
+
+@pytest.fixture(scope="session")
+def definitions() -> Iterator[list[Any]]:
+    """The project's own definitions, imported as Feast imports them: by bare name."""
+    names = ["entities", "data_sources", "feature_views", "feature_services"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(REPO))
+        modules = [importlib.import_module(name) for name in names]
+        yield [
+            modules[0].symbol,
+            *modules[2].VIEWS.values(),
+            modules[3].feature_vector_v1,
+            modules[3].signal_v1,
+        ]
+        for name in names:
+            sys.modules.pop(name)
