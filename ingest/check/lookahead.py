@@ -1,0 +1,71 @@
+"""No look-ahead: the value at t from the data up to t is the value at t from all data, bit for bit.
+
+For sampled boundaries t, only what counts at or before t is given to a symbol, then time passes to t::
+
+    all data   ------|--------t--------|----->   row t: A
+    truncated  ------|--------t                  row t: B, must be A
+
+Messages that were refused as late when everything arrived are no data: they changed no row. The data grow from one sampled
+boundary to the next, and each row is made by a copy that is then thrown away.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ingest.check.result import Result, compare, results
+from ingest.check.tape import Make, Rows, Run, Taken, in_order, whole
+from ingest.settings import Settings
+from ingest.symbol import Symbol
+
+SAMPLES = 200
+SEED = 0
+
+
+def lookahead(
+    feeds: Mapping[str, Sequence[tuple[str, Any]]], settings: Settings, *, samples: int = SAMPLES, make: Make = Symbol
+) -> list[Result]:
+    """Check every feature of every symbol.
+
+    Parameters
+    ----------
+    feeds:
+        For each symbol its messages in order of arrival (``tape.read``).
+    samples:
+        Boundaries a symbol; all of them where there are fewer.
+    make:
+        Makes a symbol.
+
+    Returns
+    -------
+    list of Result
+        One a feature, in the order of the catalogue.
+    """
+    every = results()
+    for name, feed in feeds.items():
+        run = whole(name, settings, feed, make)
+        boundaries = sorted(random.Random(SEED).sample(sorted(run.rows), min(samples, len(run.rows))))  # noqa: S311 - a sample, no secret
+        cut = truncated(name, settings, in_order(run.taken), boundaries, make)
+        for t_us in boundaries:
+            compare(every, name, t_us, run.rows[t_us], cut[t_us])
+    return list(every.values())
+
+
+def truncated(name: str, settings: Settings, taken: Sequence[Taken], boundaries: Sequence[int], make: Make) -> Rows:
+    """The rows at ``boundaries`` (ascending), each from what counts at or before it."""
+    run = Run(name, settings, make)
+    rows: Rows = {}
+    at = 0
+    for t_us in boundaries:
+        while at < len(taken) and taken[at].t_us <= t_us:
+            run.feed(taken[at].kind, taken[at].message)
+            at += 1
+        branch = copy.deepcopy(run)
+        branch.tick(t_us)
+        rows[t_us] = branch.rows.get(t_us, {})
+        run.rows.clear()
+        run.taken.clear()
+    return rows

@@ -1,0 +1,117 @@
+"""The warm-up that is stated of each feature: how much history it needs until the start of the history no longer shows.
+
+Three kinds. A windowed feature is exact once its window has passed. A recursive one never forgets its start, but fades it:
+after its warm-up 1e-6 of its size is left at most. A session feature counts from 00:00 UTC (or from the first trade that was
+seen), so two histories agree on it in the sessions that both saw whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from transforms.catalog import MICROSTRUCTURE, ORDER_FLOW, SENTIMENT, SOCIAL, TECHNICAL, VIEWS, View
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+FADED = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """A stated warm-up.
+
+    Attributes
+    ----------
+    seconds:
+        Of history, since the first event of the view's feed (of order flow: of trades and of books).
+    bars:
+        One-minute bars besides; a minute without a trade is none.
+    session:
+        Counts from 00:00 UTC: the warm-up begins at the first midnight after the start.
+    recursive:
+        Agrees within ``FADED`` of its largest value; else bit for bit.
+    """
+
+    seconds: int = 0
+    bars: int = 0
+    session: bool = False
+    recursive: bool = False
+
+    def __str__(self) -> str:
+        parts = [f"{self.bars} bars"] if self.bars else []
+        if self.seconds or not parts:
+            parts.append(f"{self.seconds} s")
+        if self.session:
+            parts.append("from 00:00 UTC")
+        return ", ".join(parts) + (f", within {FADED:g}" if self.recursive else ", exact")
+
+
+def _window(seconds: int, *names: str) -> dict[str, WarmUp]:
+    return dict.fromkeys(names, WarmUp(seconds))
+
+
+_Z_SETTLES = 20 * HOUR
+"""Twenty half-lives of an hour: 2**-20 is below 1e-6."""
+_SESSION = WarmUp(session=True)
+_WILDER = WarmUp(bars=251, recursive=True)
+_BUCKET = 1
+"""Second by which a window of buckets may begin later than its first event."""
+
+_STATED: dict[str, WarmUp] = {
+    **_window(0, *MICROSTRUCTURE.names),
+    **_window(1 + _BUCKET, "ofi_1s"),
+    **_window(10 + _BUCKET, "ofi_10s", "quote_rate_10s", *(f"mlofi_l{k}" for k in range(1, 6))),
+    **_window(60 + _BUCKET, "ofi_60s"),
+    **_window(MINUTE + _BUCKET, *(n for n in ORDER_FLOW.names if n.endswith("_1m"))),
+    **_window(1 + _BUCKET, "delta_volume_1s"),
+    **_window(5 * MINUTE + _BUCKET, *(n for n in ORDER_FLOW.names if n.endswith("_5m"))),
+    **_window(HOUR + MINUTE, "amihud_60m"),
+    **_window(MINUTE + 6, "realized_spread_bps_5s"),
+    "trade_rate_10s": WarmUp(200, recursive=True),
+    "cvd": _SESSION,
+    "vwap_session": _SESSION,
+    "vwap_dev_bps": _SESSION,
+    # without a configured volume: V comes from the 28 days before, and 70 buckets are more than a day of it
+    "vpin": WarmUp(32 * DAY),
+    "vpin_bvc": WarmUp(32 * DAY, recursive=True),
+    **_window(0, *TECHNICAL.names),
+    **{f"price_momentum_{k}m": WarmUp(k * 66 + _BUCKET) for k in (1, 5, 15)},
+    **{f"volatility_{k}m": WarmUp(k * MINUTE + 2) for k in (1, 5, 15)},
+    **_window(16 * MINUTE, "parkinson_15m", "garman_klass_15m", "rogers_satchell_15m"),
+    **_window(17 * MINUTE, "yang_zhang_15m"),
+    **dict.fromkeys(
+        ("rsi_14", "ema_12", "ema_26", "ema_dev_bps", "macd", "macd_signal", "macd_hist", "atr_14", "natr_14"), _WILDER
+    ),
+    **dict.fromkeys(("bollinger_pctb", "bollinger_width"), WarmUp(bars=21)),
+    **dict.fromkeys(("poc", "value_area_low", "value_area_high", "poc_dev_bps", "volume_profile"), _SESSION),
+    **_window(29 * DAY, "relative_volume"),
+    **_window(5 * MINUTE, *SENTIMENT.names),
+    **_window(2 * HOUR, "sentiment_compound_1h", "sentiment_engagement_1h", "bullishness_1h"),
+    "sentiment_ew_15m": WarmUp(6 * HOUR, recursive=True),
+    **_window(2 * HOUR, *SOCIAL.names),
+    **_window(29 * DAY, "social_volume_z"),
+}
+
+CONFIGURED_VPIN = ("vpin", "vpin_bvc")
+"""Where V is configured, edges of buckets count from the first trade that was seen: two starts never share them."""
+
+
+def stated(view: View, feature: str) -> WarmUp:
+    """The warm-up of a feature. A normalised one has that of its raw value, and its z the time in which mean and deviation settle.
+
+    Raises
+    ------
+    KeyError
+        None is stated.
+    """
+    if feature in _STATED:
+        return _STATED[feature]
+    raw = max((name for name in _STATED if feature.startswith(f"{name}_")), key=len, default=None)
+    if raw is None:
+        raise KeyError(f"no warm-up is stated for {view.name}.{feature}")
+    base = _STATED[raw]
+    return replace(base, seconds=base.seconds + _Z_SETTLES, recursive=True) if feature.endswith("_z") else base
+
+
+def table() -> dict[tuple[str, str], WarmUp]:
+    """The stated warm-up of every feature."""
+    return {(view.name, name): stated(view, name) for view in VIEWS for name in view.names}

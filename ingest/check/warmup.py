@@ -1,0 +1,136 @@
+"""Start-date independence: what a history began with no longer shows once a feature's stated warm-up has passed.
+
+::
+
+    from the start  |---------------------------------------->
+    later start          |-- warm-up --|== compared =========>
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ingest.check.result import Result, results, values
+from ingest.check.stated import CONFIGURED_VPIN, FADED, WarmUp, table
+from ingest.check.tape import Make, Run, Taken, in_order, since, whole
+from ingest.settings import Settings
+from ingest.symbol import Symbol
+from transforms.catalog import VIEWS, View
+from transforms.kernel import DAY_US, MINUTE_US, SECOND_US
+
+STARTS = (0.1, 0.35, 0.6)
+_NEVER = 1 << 62
+Key = tuple[str, str]
+"""View and feature."""
+
+
+def warmup(
+    feeds: Mapping[str, Sequence[tuple[str, Any]]],
+    settings: Settings,
+    *,
+    starts: Sequence[float] = STARTS,
+    stated: Mapping[Key, WarmUp] | None = None,
+    make: Make = Symbol,
+) -> list[Result]:
+    """Check every feature of every symbol.
+
+    Parameters
+    ----------
+    feeds:
+        For each symbol its messages in order of arrival (``tape.read``).
+    starts:
+        Later starts, as shares of the recording.
+    stated:
+        Warm-ups; None takes ``stated.table``.
+    make:
+        Makes a symbol.
+
+    Returns
+    -------
+    list of Result
+        One a feature, in the order of the catalogue; the note is its stated warm-up.
+    """
+    warm_ups = table() if stated is None else stated
+    every = results()
+    for key, result in every.items():
+        result.note = str(warm_ups[key])
+    for name, feed in feeds.items():
+        run = whole(name, settings, feed, make)
+        tape = in_order(run.taken)
+        configured = settings.instrument(name).vpin_bucket is not None
+        skipped = CONFIGURED_VPIN if configured else ()
+        for feature in skipped:
+            every[
+                "order_flow", feature
+            ].note = "not compared where its V is configured: buckets count from the first trade"
+        if not tape:
+            continue
+        first, last = tape[0].t_us, tape[-1].t_us
+        for share in starts:
+            part = since(tape, first + int((last - first) * share))
+            late = Run(name, settings, make)
+            for one in part:
+                late.feed(one.kind, one.message)
+            late.end()
+            _compare(every, warm_ups, _warm_times(part, warm_ups, skipped), name, run, late)
+    return list(every.values())
+
+
+def _warm_times(part: Sequence[Taken], warm_ups: Mapping[Key, WarmUp], skipped: Sequence[str]) -> dict[Key, int]:
+    """From when on each feature is warm in a history that begins with ``part``."""
+    firsts: dict[str, int] = {}
+    for one in part:
+        firsts.setdefault(one.kind, one.t_us)
+        if len(firsts) == 3:
+            break
+    minutes = list(dict.fromkeys(-(-one.t_us // MINUTE_US) for one in part if one.kind == "trade"))
+    return {
+        (view.name, name): _NEVER if name in skipped else _warm_us(warm_ups[view.name, name], view, firsts, minutes)
+        for view in VIEWS
+        for name in view.names
+    }
+
+
+def _warm_us(warm_up: WarmUp, view: View, firsts: Mapping[str, int], minutes: Sequence[int]) -> int:
+    several = {"order_flow": ("book", "trade"), "normalized": tuple(firsts)}
+    known = [firsts[kind] for kind in several.get(view.name, (view.feed,)) if kind in firsts]
+    if not known:
+        return _NEVER
+    begin = max(known)
+    if warm_up.bars:
+        if len(minutes) <= warm_up.bars:
+            return _NEVER
+        begin = minutes[warm_up.bars] * MINUTE_US
+    if warm_up.session:
+        begin = -(-begin // DAY_US) * DAY_US + 1
+    return begin + warm_up.seconds * SECOND_US
+
+
+def _compare(
+    every: Mapping[Key, Result],
+    warm_ups: Mapping[Key, WarmUp],
+    warm: Mapping[Key, int],
+    symbol: str,
+    run: Run,
+    late: Run,
+) -> None:
+    """Hold every row of the late run, and every one that it lacks, against the run from the start."""
+    times = [t for t in run.rows if t >= min(warm.values())]
+    largest: dict[Key, float] = {}
+    for t_us in times:
+        for view in VIEWS:
+            for name, value in zip(view.names, values(view, run.rows[t_us].get(view.name)), strict=True):
+                if abs(value) > largest.get((view.name, name), 0.0):
+                    largest[view.name, name] = abs(value)
+    for t_us in times:
+        for view in VIEWS:
+            expected, found = run.rows[t_us].get(view.name), late.rows.get(t_us, {}).get(view.name)
+            if expected is None and found is None:
+                continue
+            pairs = zip(view.names, values(view, expected), values(view, found), strict=True)
+            for name, a, b in pairs:
+                key = (view.name, name)
+                if t_us >= warm[key]:
+                    within = FADED * largest.get(key, 0.0) if warm_ups[key].recursive else 0.0
+                    every[key].add(symbol, t_us, a, b, within=within)

@@ -1,0 +1,92 @@
+"""Truncation: what is not known yet changes nothing, and a value that peeked is found."""
+
+import json
+
+import msgspec
+import pytest
+
+from ingest.check import lookahead, result, tape
+from ingest.cli import main
+from ingest.messages import OrderBook, Trade
+from ingest.symbol import Symbol
+from transforms.catalog import MICROSTRUCTURE, VIEWS
+
+from .conftest import CONF, MIDNIGHT
+
+
+class Peeking(Symbol):
+    """Its mid price is that of the book that comes after the boundary, where one waits."""
+
+    def _emit_rows(self, t_us):
+        for view, values in self.engine.emit(t_us):
+            waiting = [item[0] for *_, item in sorted(self.timeline.held, key=lambda h: h[:4])]
+            books = [m for m in waiting if isinstance(m, OrderBook)]
+            if view is MICROSTRUCTURE and books:
+                values[MICROSTRUCTURE.index["mid_price"]] = (books[0].bids[0][0] + books[0].asks[0][0]) / 2
+            self._emit(view, t_us, values)
+
+
+def by_name(found: list[result.Result]) -> dict[str, result.Result]:
+    return {r.feature: r for r in found}
+
+
+def test_no_feature_looks_ahead(feeds):
+    found = lookahead.lookahead(feeds, CONF, samples=40)
+    assert [r for r in found if r.differing] == []
+    assert [r.feature for r in found] == [name for view in VIEWS for name in view.names]
+    compared = by_name(found)
+    assert compared["mid_price"].values == compared["sentiment_compound_1h"].values == 80
+    assert not result.failed(found)
+
+
+def test_a_mid_price_that_peeks_at_the_next_book_is_found_and_nothing_else_is_blamed(feeds):
+    found = lookahead.lookahead(feeds, CONF, samples=40, make=Peeking)
+    assert [r.feature for r in found if r.differing] == ["mid_price"]
+    assert by_name(found)["mid_price"].differing > 40
+    assert result.failed(found)
+    assert "SIM-BTC" in by_name(found)["mid_price"].example or "ODD" in by_name(found)["mid_price"].example
+
+
+def test_a_message_that_came_too_late_is_no_data_of_the_truncated_run():
+    late = Trade(MIDNIGHT + 100, "A", 9.0, 1.0, "buy", 77)
+    feed = [("trade", Trade(MIDNIGHT + i * 400, "A", 10.0 + i % 3, 1.0, "buy", i)) for i in range(20)]
+    feed.insert(10, ("trade", late))
+    run = tape.whole("A", CONF, feed)
+    assert late not in [taken.message for taken in run.taken]
+    assert not result.failed(lookahead.lookahead({"A": feed}, CONF))
+
+
+def test_both_captures_pass(recordings, capsys):
+    folder = recordings / "ws_binance_hftbacktest"
+    paths = sorted(str(p) for p in folder.glob("*.jsonl.gz"))
+    assert main(["check", "lookahead", *paths, "--samples", "20", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["passed"] and {f["compared"] for f in report["features"] if f["view"] == "technical"} == {40}
+
+
+def test_nothing_to_compare_is_no_success(tmp_path, capsys):
+    path = tmp_path / "empty.jsonl"
+    path.write_text("")
+    assert main(["check", "lookahead", str(path)]) == 1
+    assert "FAILED" in capsys.readouterr().out
+
+
+def test_a_file_that_is_not_there_is_an_error_and_no_finding(tmp_path, capsys):
+    assert main(["check", "lookahead", str(tmp_path / "none.jsonl")]) == 2
+    assert "none.jsonl" in capsys.readouterr().err
+
+
+def test_the_table_names_the_symbols_and_the_counts(tmp_path, capsys):
+    path = tmp_path / "a.jsonl"
+    trades = [Trade(MIDNIGHT + i * 500, "A", 10.0, 1.0, "buy", i) for i in range(8)]
+    path.write_bytes(b"\n".join(map(msgspec.json.encode, trades)))
+    assert main(["check", "lookahead", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "check lookahead: A" in out and "0 differ" in out
+
+
+@pytest.mark.parametrize(("a", "b", "agree"), [(0.0, -0.0, False), (1.0, 1.0, True), (float("nan"), 1.0, False)])
+def test_values_are_compared_by_their_bits(a, b, agree):
+    one = result.Result("v", "f")
+    one.add("A", 0, a, b)
+    assert one.differing == (not agree)

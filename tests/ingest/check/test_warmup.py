@@ -1,0 +1,73 @@
+"""A later start: once warm, a value has forgotten where its history began, and one that has not is found."""
+
+import json
+from dataclasses import replace
+
+from ingest.check import result, warmup
+from ingest.check.stated import WarmUp, stated, table
+from ingest.cli import main
+from ingest.settings import load
+from ingest.symbol import Symbol
+from transforms.catalog import ORDER_FLOW, VIEWS
+from transforms.instrument import Instrument
+
+from .conftest import CONF
+
+
+class Leaking(Symbol):
+    """Its one-minute volume keeps a millionth of a lot of every row since the start."""
+
+    __slots__ = ("rows",)
+
+    def _emit_rows(self, t_us):
+        self.rows = getattr(self, "rows", 0) + 1
+        for view, values in self.engine.emit(t_us):
+            if view is ORDER_FLOW:
+                values[ORDER_FLOW.index["buy_volume_1m"]] += self.rows * 1e-9
+            self._emit(view, t_us, values)
+
+
+def test_every_feature_has_a_stated_warm_up():
+    assert set(table()) == {(view.name, name) for view in VIEWS for name in view.names}
+
+
+def test_a_normalised_feature_waits_for_its_raw_one_and_for_its_mean_to_settle():
+    view = replace(ORDER_FLOW, name="normalized")
+    assert stated(view, "buy_volume_1m_z") == WarmUp(61 + 20 * 3600, recursive=True)
+
+
+def test_no_value_depends_on_the_start_once_it_is_warm(feeds):
+    found = warmup.warmup(feeds, CONF, starts=(0.1, 0.5))
+    assert [r for r in found if r.differing] == []
+    values = {r.feature: r.values for r in found}
+    # 900 s from 90 s and from 450 s on: the second start leaves 150 s past 300, and midnight lies at 600 s
+    assert values["mid_price"] > 2 * 1200
+    assert 2 * (509 + 149) - 10 < values["delta_volume_5m"] <= 2 * (510 + 150)
+    assert 2 * 2 * 290 < values["cvd"] <= 2 * 2 * 300
+    assert values["rsi_14"] == 0
+
+
+def test_a_volume_that_never_forgets_is_found_and_nothing_else_is_blamed(feeds):
+    found = warmup.warmup(feeds, CONF, starts=(0.3,), make=Leaking)
+    assert [r.feature for r in found if r.differing] == ["buy_volume_1m"]
+    assert result.failed(found)
+
+
+def test_a_warm_up_that_is_stated_too_short_is_found(feeds):
+    short = {**table(), ("order_flow", "vwap_5m"): WarmUp(30)}
+    found = warmup.warmup(feeds, CONF, starts=(0.3,), stated=short)
+    assert [r.feature for r in found if r.differing] == ["vwap_5m"]
+
+
+def test_a_configured_bucket_of_vpin_is_left_out_with_the_reason(feeds):
+    conf = replace(load({}), instruments={"ODD": Instrument(vpin_bucket=1.0)})
+    found = {r.feature: r for r in warmup.warmup({"ODD": feeds["ODD"]}, conf, starts=(0.5,))}
+    assert found["vpin"].compared == 0 and "configured" in found["vpin"].note
+
+
+def test_both_captures_pass(recordings, capsys):
+    folder = recordings / "ws_binance_hftbacktest"
+    paths = sorted(str(p) for p in folder.glob("*.jsonl.gz"))
+    assert main(["check", "warmup", *paths, "--starts", "0.1", "--json"]) == 0
+    values = {f["feature"]: f["values"] for f in json.loads(capsys.readouterr().out)["features"]}
+    assert values["ofi_60s"] > 400 and values["vwap_5m"] > 10
