@@ -18,7 +18,7 @@ import feature_repo
 from feature_repo.stores.endpoints import Endpoints
 from ingest import settings as conf
 from ingest.backlog import Backlog, backlog, counters
-from ingest.cli.run import ROLES, Processes
+from ingest.cli.run import Processes
 from ingest.replay.sink import NotReadError
 
 SYMBOLS = ("SIM-BTC", "SIM-ETH", "SIM-SOL")
@@ -79,7 +79,10 @@ def demo(args: argparse.Namespace, console: Console, endpoints: Endpoints) -> No
     environ = {**os.environ, **endpoints.environment()}
     os.environ.update(endpoints.environment())
     settings = conf.load()
-    with redis.Redis.from_url(endpoints.redis_url) as client, Processes(list(ROLES), environ) as processes:
+    with (
+        redis.Redis.from_url(endpoints.redis_url) as client,
+        Processes(["scorer", "router", "writer"], environ) as processes,
+    ):
         apply(console, environ)
         before = counters(client, settings.partitions)
         feed = Feed(client, settings, processes, console)
@@ -116,6 +119,10 @@ class Feed:
         self.settings = settings
         self.console = console
         self._processes = processes
+
+    def start_worker(self) -> None:
+        """Start the feature worker; not before there is market data to read, or its clock would tick past the simulated hours."""
+        self._processes.start("worker")
 
     def wait(self, done: Callable[[Backlog], bool] = lambda waiting: waiting.total == 0) -> None:
         """Wait until ``done`` of what waits.

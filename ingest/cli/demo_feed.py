@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -28,6 +28,7 @@ def recordings(feed: Feed, paths: Sequence[str]) -> tuple[list[str], int]:
     """Replay recordings; their symbols, and the time at which they ended, µs: the demo reads online as of then."""
     from ingest.replay import replay
 
+    feed.start_worker()
     columns = TextColumn("{task.description}"), TextColumn("{task.fields[lines]:,} lines"), TimeElapsedColumn()
     with Progress(*columns, console=feed.console) as progress:
         task = progress.add_task("replaying", lines=0)
@@ -53,10 +54,11 @@ def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int, li
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=feed.console) as progress:
         task = progress.add_task("simulated seconds", total=(now_ms - at_ms) // 1000)
-        while (now_ms := _now_ms()) - at_ms > NEAR_MS:
+        start: Callable[[], None] | None = feed.start_worker
+        while (now_ms := _now_ms()) - at_ms > NEAR_MS or start:
             progress.update(task, total=progress.tasks[0].completed + (now_ms - at_ms) // 1000)
-            _past(feed, symbols, seed, at_ms, now_ms, lambda seconds: progress.advance(task, seconds))
-            at_ms = now_ms
+            _past(feed, symbols, seed, at_ms, now_ms, lambda seconds: progress.advance(task, seconds), start)
+            at_ms, start = now_ms, None
     stop = threading.Event()
     thread = threading.Thread(target=_live, args=(feed, symbols, seed, at_ms, stop), daemon=True)
     thread.start()
@@ -69,7 +71,15 @@ def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int, li
         thread.join()
 
 
-def _past(feed: Feed, symbols: Sequence[str], seed: int, start_ms: int, end_ms: int, advance: Any) -> None:
+def _past(
+    feed: Feed,
+    symbols: Sequence[str],
+    seed: int,
+    start_ms: int,
+    end_ms: int,
+    advance: Callable[[int], None],
+    start_worker: Callable[[], None] | None,
+) -> None:
     """Publish a span of the past: posts first, so that they are scored when the market passes them."""
     from ingest.simulate import history
 
@@ -77,6 +87,8 @@ def _past(feed: Feed, symbols: Sequence[str], seed: int, start_ms: int, end_ms: 
     for kind, message in history(start_ms, end_ms, symbols=symbols, seed=seed, kinds=("social",)):
         sink.publish(kind, message, recorded=True)
     sink.wait_for_scores()
+    if start_worker:
+        start_worker()
     shown_ms = start_ms
     for kind, message in history(start_ms, end_ms, symbols=symbols, seed=seed, kinds=("book", "trade")):
         sink.publish(kind, message, recorded=True)

@@ -32,12 +32,15 @@ def page(views: Sequence[View] = VIEWS) -> str:
     """The page, as Markdown."""
     parts = [_HEAD, *map(_view, views)]
     names = ", ".join(f"`{name}`" for name in FEATURE_VECTOR_V1)
-    parts.append(f"## Service `feature_vector_v1`\n\nIn this order: {names}.\n")
+    parts.append(
+        f"## Service `feature_vector_v1`\n\nIn this order: {names}.\n\n"
+        "`feature_vector_normalized_v1` is the view `normalized`, in the same order.\n"
+    )
     return "\n".join(parts)
 
 
 def _view(view: View) -> str:
-    kind = {"book": "order book", "trade": "trades", "post": "posts"}.get(view.feed, str(view.feed))
+    kind = {"book": "order book", "trade": "trades", "post": "posts", "derived": "the other views"}[view.feed]
     lines = [
         f"## {view.name}",
         "",

@@ -90,9 +90,10 @@ class Processes:
         self._children: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
         self.restarts = 0
         for role in roles:
-            self._start(role)
+            self.start(role)
 
-    def _start(self, role: str) -> None:
+    def start(self, role: str) -> None:
+        """Start a process for ``role``."""
         command = [sys.executable, "-m", "ingest", "run", "--roles", role, "--inline"]
         # a session of its own: Ctrl-C reaches the parent alone, which then stops the children in order
         child = subprocess.Popen(command, stdin=subprocess.PIPE, env=self._environ, start_new_session=True)  # noqa: S603  # our own program
@@ -105,7 +106,7 @@ class Processes:
                 _LOG.error("%s ended with code %s and is started again", role, child.returncode)
                 self.restarts += 1
                 self._close(child)
-                self._start(role)
+                self.start(role)
 
     @staticmethod
     def _close(child: subprocess.Popen[bytes]) -> None:
