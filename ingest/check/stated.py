@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from transforms.catalog import MICROSTRUCTURE, ORDER_FLOW, SENTIMENT, SOCIAL, TECHNICAL, VIEWS, View
+from transforms.catalog import MICROSTRUCTURE, ORDER_FLOW, SENTIMENT, SOCIAL, TECHNICAL, VIEWS
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 FADED = 1e-6
@@ -95,23 +95,37 @@ CONFIGURED_VPIN = ("vpin", "vpin_bvc")
 """Where V is configured, edges of buckets count from the first trade that was seen: two starts never share them."""
 
 
-def stated(view: View, feature: str) -> WarmUp:
-    """The warm-up of a feature. A normalised one has that of its raw value, and its z the time in which mean and deviation settle.
+def raw(feature: str) -> str:
+    """The feature itself, or the raw one that a normalised one is made of.
+
+    >>> raw("rsi_14"), raw("rsi_14_n"), raw("spread_pct_z")
+    ('rsi_14', 'rsi_14', 'spread_pct')
+
+    Raises
+    ------
+    KeyError
+        No warm-up is stated for it.
+    """
+    name = feature if feature in _STATED else feature.rpartition("_")[0]
+    if name not in _STATED:
+        raise KeyError(f"no warm-up is stated for {feature}")
+    return name
+
+
+def stated(feature: str) -> WarmUp:
+    """The warm-up of a feature: a normalised one has that of its raw one, and its z the time in which mean and deviation settle.
 
     Raises
     ------
     KeyError
         None is stated.
     """
-    if feature in _STATED:
-        return _STATED[feature]
-    raw = max((name for name in _STATED if feature.startswith(f"{name}_")), key=len, default=None)
-    if raw is None:
-        raise KeyError(f"no warm-up is stated for {view.name}.{feature}")
-    base = _STATED[raw]
-    return replace(base, seconds=base.seconds + _Z_SETTLES, recursive=True) if feature.endswith("_z") else base
+    base = _STATED[raw(feature)]
+    if feature in _STATED or not feature.endswith("_z"):
+        return base
+    return replace(base, seconds=base.seconds + _Z_SETTLES, recursive=True)
 
 
 def table() -> dict[tuple[str, str], WarmUp]:
     """The stated warm-up of every feature."""
-    return {(view.name, name): stated(view, name) for view in VIEWS for name in view.names}
+    return {(view.name, name): stated(name) for view in VIEWS for name in view.names}

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ingest.check.result import Result, results, values
-from ingest.check.stated import CONFIGURED_VPIN, FADED, WarmUp, table
+from ingest.check.stated import CONFIGURED_VPIN, FADED, WarmUp, raw, table
 from ingest.check.tape import Make, Run, Taken, in_order, since, whole
 from ingest.settings import Settings
 from ingest.symbol import Symbol
-from transforms.catalog import VIEWS, View
+from transforms.catalog import ORDER_FLOW, VIEWS, View, view_of
 from transforms.kernel import DAY_US, MINUTE_US, SECOND_US
 
 STARTS = (0.1, 0.35, 0.6)
@@ -86,18 +86,18 @@ def _warm_times(part: Sequence[Taken], warm_ups: Mapping[Key, WarmUp], skipped: 
             break
     minutes = list(dict.fromkeys(-(-one.t_us // MINUTE_US) for one in part if one.kind == "trade"))
     return {
-        (view.name, name): _NEVER if name in skipped else _warm_us(warm_ups[view.name, name], view, firsts, minutes)
+        (view.name, name): _NEVER
+        if raw(name) in skipped
+        else _warm_us(warm_ups[view.name, name], view_of(raw(name)), firsts, minutes)
         for view in VIEWS
         for name in view.names
     }
 
 
 def _warm_us(warm_up: WarmUp, view: View, firsts: Mapping[str, int], minutes: Sequence[int]) -> int:
-    several = {"order_flow": ("book", "trade"), "normalized": tuple(firsts)}
-    known = [firsts[kind] for kind in several.get(view.name, (view.feed,)) if kind in firsts]
-    if not known:
+    if view.feed not in firsts:
         return _NEVER
-    begin = max(known)
+    begin = max(firsts.get(kind, 0) for kind in (("book", "trade") if view is ORDER_FLOW else (view.feed,)))
     if warm_up.bars:
         if len(minutes) <= warm_up.bars:
             return _NEVER

@@ -32,8 +32,8 @@ def test_every_feature_has_a_stated_warm_up():
 
 
 def test_a_normalised_feature_waits_for_its_raw_one_and_for_its_mean_to_settle():
-    view = replace(ORDER_FLOW, name="normalized")
-    assert stated(view, "buy_volume_1m_z") == WarmUp(61 + 20 * 3600, recursive=True)
+    assert stated("buy_volume_1m_z") == WarmUp(61 + 20 * 3600, recursive=True)
+    assert stated("volume_profile_n") == WarmUp(session=True)
 
 
 def test_no_value_depends_on_the_start_once_it_is_warm(feeds):
