@@ -24,9 +24,17 @@ feature_vector_v1 = FeatureService(
     tags={"stage": "production"},
 )
 
+feature_vector_normalized_v1 = FeatureService(
+    name="feature_vector_normalized_v1",
+    features=[VIEWS[catalog.NORMALIZED.name]],
+    description="The same vector normalised, in the same order; the stream `features` carries it too.",
+    owner="quant-research",
+    tags={"stage": "production"},
+)
+
 signal_v1 = FeatureService(
     name="signal_v1",
-    features=list(VIEWS.values()),
+    features=[VIEWS[view.name] for view in catalog.RAW_VIEWS],
     description="Every feature of the raw views.",
     owner="quant-research",
     tags={"stage": "research"},

@@ -14,7 +14,7 @@ from math import inf
 from typing import Literal
 
 Dtype = Literal["Float64", "Int64"]
-Feed = Literal["book", "trade", "post"]
+Feed = Literal["book", "trade", "post", "derived"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,8 @@ class Feature:
 class View:
     """Features that come from one feed and are written as one row a symbol and grid time.
 
-    ``ttl_s`` is how long a value may be served, and how long a silent feed goes on giving rows.
+    ``ttl_s`` is how long a value may be served, and how long a silent feed goes on giving rows. A derived view has no feed of its
+    own: it is computed from the rows of the others.
     """
 
     name: str
@@ -279,8 +280,8 @@ SOCIAL = View(
     ),
 )
 
-VIEWS: tuple[View, ...] = (MICROSTRUCTURE, ORDER_FLOW, TECHNICAL, SENTIMENT, SOCIAL)
-VIEW: dict[str, View] = {v.name: v for v in VIEWS}
+RAW_VIEWS: tuple[View, ...] = (MICROSTRUCTURE, ORDER_FLOW, TECHNICAL, SENTIMENT, SOCIAL)
+"""The views that are computed from messages."""
 
 FEATURE_VECTOR_V1: tuple[str, ...] = (
     "imbalance_ratio", "imbalance_l1", "imbalance_l3", "imbalance_l5", "imbalance_l10", "spread_pct", "vpin",
@@ -289,6 +290,60 @@ FEATURE_VECTOR_V1: tuple[str, ...] = (
     "market_hour", "day_of_week", "volume_profile",
 )  # fmt: skip
 """The vector that the signal service reads, in its order."""
+
+RESCALED: dict[str, tuple[float, float]] = {
+    "imbalance_ratio": (0, 1),
+    "imbalance_l1": (0, 1),
+    "imbalance_l3": (0, 1),
+    "imbalance_l5": (0, 1),
+    "imbalance_l10": (0, 1),
+    "vpin": (0, 1),
+    "sentiment_compound": (0, 1),
+    "sentiment_positive": (0, 1),
+    "sentiment_negative": (0, 1),
+    "sentiment_momentum": (0, 2),
+    "sentiment_volatility": (0, 1),
+    "rsi_14": (50, 50),
+    "market_hour": (11.5, 11.5),
+    "day_of_week": (3, 3),
+    "volume_profile": (0, 1),
+}
+"""Centre c and scale s of the vector's bounded features: normalised they are ``<feature>_n`` = (x - c)/s.
+
+The vector's others are unbounded: normalised they are ``<feature>_z``. A range like the spread's, of which no market uses more than
+a trace, counts as none.
+"""
+
+
+def _normalized(name: str) -> Feature:
+    raw = next(f for view in RAW_VIEWS for f in view.features if f.name == name)
+    if name not in RESCALED:
+        return Feature(
+            f"{name}_z",
+            "deviations",
+            -3,
+            3,
+            f"({name} - mean)/deviation of what was observed before, exponentially weighted, half-life 1 h, clipped to [-3, 3]; "
+            "one observation a row",
+            f"{name} is null, or fewer than 300 observations before it (counted anew after 4 h without one), or all alike",
+        )
+    centre, scale = RESCALED[name]
+    low, high = (raw.low - centre) / scale, (raw.high - centre) / scale
+    shifted = f"({name} - {centre:g})" if centre else name
+    return Feature(f"{name}_n", "", low, high, f"{shifted}/{scale:g}" if scale != 1 else shifted, f"{name} is null")
+
+
+NORMALIZED = View(
+    "normalized",
+    "derived",
+    60,
+    "The vector feature_vector_v1 at each whole second of the grid at which another view gives a row, normalised; of a view that gives "
+    "none then, its newest row within its ttl.",
+    tuple(map(_normalized, FEATURE_VECTOR_V1)),
+)
+
+VIEWS: tuple[View, ...] = (*RAW_VIEWS, NORMALIZED)
+VIEW: dict[str, View] = {v.name: v for v in VIEWS}
 
 
 def view_of(feature: str) -> View:

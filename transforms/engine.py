@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from transforms import kernel as k
-from transforms.catalog import VIEWS, View
+from transforms import normalization
+from transforms.catalog import RAW_VIEWS, VIEWS, View
 from transforms.instrument import Instrument
 from transforms.kernel import SECOND_US, Vector
 from transforms.microstructure import kernel as microstructure
@@ -21,11 +22,14 @@ from transforms.technical import kernel as technical
 from transforms.technical import relative_volume
 from transforms.validation import OK, check_book, check_ranges, ranges
 
-VERSION = ".".join(str(m.VERSION) for m in (microstructure, order_flow, technical, relative_volume, posts))
+VERSION = ".".join(
+    str(m.VERSION) for m in (microstructure, order_flow, technical, relative_volume, posts, normalization)
+)
 """Stamp of a saved state; one that differs is refused, never misread."""
 
 _RANGES = [ranges(view) for view in VIEWS]
-_TTL_US = [view.ttl_s * SECOND_US for view in VIEWS]
+_TTL_US = [view.ttl_s * SECOND_US for view in RAW_VIEWS]
+_NORMALIZED = len(RAW_VIEWS)
 
 
 class VersionError(ValueError):
@@ -48,7 +52,18 @@ class Engine:
         For each view, how often each feature fell outside the catalogue's range and was made null.
     """
 
-    __slots__ = ("_book", "_emit_us", "_flow", "_micro", "_outs", "_posts", "_relative", "_technical", "refused")
+    __slots__ = (
+        "_book",
+        "_emit_us",
+        "_flow",
+        "_micro",
+        "_normal",
+        "_outs",
+        "_posts",
+        "_relative",
+        "_technical",
+        "refused",
+    )
 
     def __init__(self, instrument: Instrument, emit_us: int) -> None:
         bucket_us = min(SECOND_US, emit_us)
@@ -58,6 +73,7 @@ class Engine:
         self._technical = technical.init(instrument, bucket_us)
         self._relative = relative_volume.init(instrument, bucket_us)
         self._posts = posts.init(instrument, bucket_us)
+        self._normal = normalization.init()
         self._book = k.zeros(4 * MAX_LEVELS)
         self._outs = [k.zeros(len(view.features)) for view in VIEWS]
         self.refused = [k.zeros(len(view.features)) for view in VIEWS]
@@ -103,9 +119,9 @@ class Engine:
         return max((newest + ttl for newest, ttl in zip(self._newest(), _TTL_US, strict=True) if newest), default=0)
 
     def emit(self, t_us: int) -> list[tuple[View, Vector]]:
-        """Rows of the boundary ``t_us``: one a view whose feed spoke within the view's ttl.
+        """Rows of the boundary ``t_us``: one a view whose feed spoke within the view's ttl; at whole seconds, the normalised one of them.
 
-        The vectors are overwritten by the next call.
+        To be called once a boundary, in order of time. The vectors are overwritten by the next call.
         """
         rows = []
         for i, newest in enumerate(self._newest()):
@@ -124,7 +140,13 @@ class Engine:
             else:
                 posts.emit_social(self._posts, t_us, out)
             check_ranges(out, *_RANGES[i], self.refused[i])
+            normalization.take_row(self._normal, t_us, i, out)
             rows.append((VIEWS[i], out))
+        if rows and t_us % SECOND_US == 0:
+            out = self._outs[_NORMALIZED]
+            normalization.emit(self._normal, t_us, out)
+            check_ranges(out, *_RANGES[_NORMALIZED], self.refused[_NORMALIZED])
+            rows.append((VIEWS[_NORMALIZED], out))
         return rows
 
     def save(self) -> dict[str, bytes]:
@@ -138,6 +160,7 @@ class Engine:
             "relative_now": relative[: 8 * relative_volume.HEAD],
             "relative_days": relative[8 * relative_volume.HEAD :],
             "posts": posts.to_bytes(self._posts),
+            "normalization": k.to_bytes(self._normal),
         }
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
@@ -156,6 +179,7 @@ class Engine:
         self._technical = k.from_bytes(parts["technical"])
         self._relative = k.from_bytes(parts["relative_now"] + parts["relative_days"])
         self._posts = posts.from_bytes(parts["posts"])
+        self._normal = k.from_bytes(parts["normalization"])
 
     def _newest(self) -> tuple[int, int, int, int, int]:
         post = posts.last_event_us(self._posts)

@@ -71,7 +71,7 @@ def online(store, service, symbols):
 def test_online_equals_offline_to_the_bit_for_every_feature(pipeline, store):
     publish(pipeline, messages())
     assert pipeline.run() > 0
-    read = online(store, "signal_v1", SYMBOLS)
+    read = online(store, "signal_v1", SYMBOLS).join(online(store, "feature_vector_normalized_v1", SYMBOLS))
     for view in VIEWS:
         rows = offline_rows(pipeline, view.name)
         for symbol in SYMBOLS:
