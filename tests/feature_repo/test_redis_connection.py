@@ -75,7 +75,8 @@ class Servers:
         self.running[port] = subprocess.Popen(
             [str(self.binary), *common, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        wait_until(lambda: self.answers(port))
+        wait_until(lambda: self.running[port].poll() is not None or self.answers(port))
+        assert self.running[port].poll() is None, "the server ended before it answered"
         return port
 
     def sentinel(self, master: int) -> int:
@@ -330,12 +331,14 @@ def test_a_reader_that_was_interrupted_leaves_no_reply_to_the_next(stores: Any, 
 
 
 def test_a_cluster_of_three_nodes_reads_and_writes(stores: Any, own: Servers) -> None:
-    ports = [own.start(free_port(), "--cluster-enabled", "yes", "--save", "") for _ in range(3)]
+    bus_ports = [free_port() for _ in range(3)]  # by default 10,000 above the port, which may not exist
+    options = ("--cluster-enabled", "yes", "--save", "")
+    ports = [own.start(free_port(), *options, "--cluster-port", str(bus)) for bus in bus_ports]
     slots = ((0, 5_460), (5_461, 10_922), (10_923, 16_383))
     nodes = [redis.Redis(port=p) for p in ports]
     for node, (first, last) in zip(nodes, slots, strict=True):
         node.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
-        node.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[0])
+        node.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[0], bus_ports[0])
     wait_until(lambda: all(n.cluster("info")["cluster_state"] == "ok" for n in nodes))
     wait_until(lambda: all(len(n.cluster("slots")) == 3 for n in nodes))
     config = Config(settings(connection_string=f"127.0.0.1:{ports[0]}", redis_type="redis_cluster"))
