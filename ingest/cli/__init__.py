@@ -17,6 +17,7 @@ COMMANDS = {
     "simulate": ("ingest.simulate.command", "add_parser", "a made-up market into the streams"),
     "status": ("ingest.cli.status", "add_parser", "what was taken, refused and written, and what waits"),
     "dead-letters": ("ingest.cli.dead_letters", "add_parser", "refused messages, with their reasons"),
+    "backfill": ("ingest.backfill.command", "add_parser", "history into the offline store"),
     "check": ("ingest.check.command", "add_parser", "no look-ahead, and no dependence on the start, on any recording"),
     "features": ("ingest.cli.feature_docs", "add_parser", "the feature catalogue, as Markdown or JSON"),
     "score": ("ingest.sentiment.commands", "add_score", "a file of texts through the sentiment model"),

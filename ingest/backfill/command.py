@@ -1,0 +1,152 @@
+"""``python -m ingest backfill``: history into the offline tables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ingest.backfill.work import Done
+
+_EXAMPLE = """\
+examples:
+  python -m ingest backfill btcusdt.jsonl.gz ethusdt.jsonl.gz
+  python -m ingest backfill history/*.jsonl.gz --jobs 8 --available-after 250ms
+  python -m ingest backfill tweets.parquet btcusdt.jsonl.gz --time-column posted --symbol-column ticker
+
+A row's created_timestamp is its event_timestamp and --available-after: give what your live pipeline takes, so that training
+sees history as late as it would have seen it live. Give all days of a symbol in one call: kernels remember days.
+Run it again after it was stopped: finished symbol-days are passed over, and no row is written twice.
+
+exit codes: 0 all was read (refused messages are counted), 1 a file or the database failed
+"""
+_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "backfill",
+        help="history into the offline store",
+        description="Compute the features of recordings and write them to the offline store; needs no Redis.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files, as for replay")
+    parser.add_argument(
+        "--available-after",
+        type=duration_ms,
+        default=1000,
+        metavar="TIME",
+        help="how long after its event time a row was available: 250ms, 1s, 5m (default 1s)",
+    )
+    parser.add_argument(
+        "--jobs", type=_count, default=1, metavar="N", help="processes; symbols are shared out (default 1)"
+    )
+    parser.add_argument("--text-column", metavar="NAME", help="column of the posts' texts, where it has no common name")
+    parser.add_argument("--time-column", metavar="NAME", help="of their times")
+    parser.add_argument("--id-column", metavar="NAME", help="of their ids")
+    parser.add_argument("--symbol-column", metavar="NAME", help="of the symbols they are about")
+    parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    import psycopg
+
+    from feature_repo.stores.endpoints import postgres_url
+    from ingest import settings
+    from ingest.backfill.run import backfill
+    from ingest.feeds.posts import Columns, PostsFileError
+
+    conf = settings.load()
+
+    def load_model() -> Any:
+        from ingest.sentiment.model import load  # torch takes seconds to import, and most histories have no posts
+
+        return load(conf.sentiment_model, revision=conf.sentiment_revision)
+
+    try:
+        with _progress(quiet=args.json) as progress:
+            done = backfill(
+                args.paths,
+                postgres_url(),
+                conf,
+                delay_ms=args.available_after,
+                jobs=args.jobs,
+                columns=Columns(args.text_column, args.time_column, args.id_column, args.symbol_column),
+                load_model=load_model,
+                progress=progress,
+            )
+    except (PostsFileError, OSError, psycopg.Error) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    sys.stdout.write((json.dumps(_as_json(done)) if args.json else _text(done)) + "\n")
+    return 0
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[Done], None] | None]:
+    """Shows counts on a terminal's standard error as they grow; None where there is no terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield None
+        return
+    with console.status("backfill") as status:
+        yield lambda done: status.update(f"backfill: {done.lines:,} lines, {done.taken.total():,} messages")
+
+
+def _as_json(done: Done) -> dict[str, Any]:
+    return {
+        "lines": done.lines,
+        "taken": dict(sorted(done.taken.items())),
+        "refused": dict(sorted(done.refused.items())),
+        "rows": done.made,
+        "rows_new": done.new,
+        "rows_skipped": done.skipped,
+        "symbols": sorted(done.symbols),
+    }
+
+
+def _text(done: Done) -> str:
+    names = sorted(done.symbols)
+    there = done.made - done.new - done.skipped
+    rows = {
+        "symbols": ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "") or "none",
+        "messages": _listed(done.taken),
+        "refused": _listed(done.refused),
+        "lines": f"{done.lines:,} read",
+        "rows": f"{done.made:,} made, {done.new:,} new, {there:,} were there, {done.skipped:,} of finished days",
+    }
+    return "\n".join(f"{name:<11}{text}" for name, text in rows.items())
+
+
+def _listed(counted: dict[str, int]) -> str:
+    return ", ".join(f"{n:,} {name}" for name, n in sorted(counted.items())) or "none"
+
+
+def duration_ms(text: str) -> int:
+    """Milliseconds of a duration with its unit.
+
+    >>> duration_ms("250ms"), duration_ms("5m"), duration_ms("0s")
+    (250, 300000, 0)
+    """
+    match = re.fullmatch(r"(\d{1,9})(ms|s|m|h)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError("a whole number and ms, s, m or h, as in 250ms")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number

@@ -1,0 +1,164 @@
+"""A backfill: scan, score, share out, and carry on where an earlier one was stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import msgspec
+import psycopg
+
+from ingest.backfill import table
+from ingest.backfill.plan import Scan, Task, plan, scan
+from ingest.backfill.posts import scored
+from ingest.backfill.work import Done, work
+from ingest.feeds import posts as post_files
+from ingest.feeds.lines import Parsed
+from ingest.messages import ScoredPost, SocialPost
+from ingest.replay.source import Recording
+from ingest.sentiment.history import History
+from ingest.sentiment.scorer import Model
+from ingest.settings import Settings
+from transforms.engine import VERSION
+
+Progress = Callable[[Done], None]
+
+
+def backfill(
+    paths: Sequence[Path],
+    url: str,
+    settings: Settings,
+    *,
+    delay_ms: int = 1000,
+    jobs: int = 1,
+    columns: post_files.Columns = post_files.COMMON,
+    load_model: Callable[[], Model] | None = None,
+    progress: Progress | None = None,
+) -> Done:
+    """Write the rows of recordings into the offline tables.
+
+    The rows are those that a replay of the same files gives, bit for bit; only ``created_timestamp`` differs. Rows that are there
+    already are left as they are, and symbol-days that the same run has finished are not written again: what was stopped is
+    carried on by calling it again. (State is made anew from the beginning of the files, since kernels remember days.)
+
+    Parameters
+    ----------
+    paths:
+        Raw Binance captures, JSON lines of our messages, posts as Parquet or CSV; text may be gzipped.
+    url:
+        The database.
+    delay_ms:
+        How long after its event time a row counts as available: ``created_timestamp`` less ``event_timestamp``.
+    jobs:
+        Processes. Symbols are shared out among them; a symbol's days are always in order in one.
+    columns:
+        Names of the posts' columns where they are not the common ones.
+    load_model:
+        Gives the sentiment model; called only where there are posts.
+    progress:
+        Called now and then with what is done so far.
+
+    Raises
+    ------
+    ingest.feeds.posts.PostsFileError, OSError
+        A file cannot be read.
+    psycopg.Error
+        The database cannot be written.
+    """
+    scans = [scan(path) for path in paths]
+    tasks = plan(scans, jobs)
+    total = Done()
+    with psycopg.connect(url, autocommit=True) as connection:
+        table.prepare(connection)
+    texts, model = _scores(scans, url, settings, columns, load_model, total)
+    run = _run_digest(scans, settings, delay_ms, model)
+    parts = [(task, [p for p in texts if _owner(tasks, p.symbol) == i]) for i, task in enumerate(tasks)]
+    common = (settings, url, run, delay_ms * 1000)
+    if jobs == 1 or len(tasks) == 1:
+        for task, posts in parts:
+            before = _copy(total)
+            total.add(work(task, posts, *common, _on_top(before, progress)))
+        return total
+    # spawned: a fork would copy threads' locks
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(work, task, posts, *common) for task, posts in parts]
+        try:
+            for future in as_completed(futures):
+                total.add(future.result())
+                if progress is not None:
+                    progress(total)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return total
+
+
+def _scores(
+    scans: Sequence[Scan],
+    url: str,
+    settings: Settings,
+    columns: post_files.Columns,
+    load_model: Callable[[], Model] | None,
+    total: Done,
+) -> tuple[list[ScoredPost], str]:
+    """The posts of all files, scored, and which model did it."""
+    recording = Recording([one.path for one in scans if one.posts], None, columns, settings.max_future_ms)
+    posts: list[SocialPost] = []
+    for output in recording.posts():
+        if isinstance(output, Parsed):
+            assert isinstance(output.message, SocialPost)  # noqa: S101 - this pass gives posts only
+            posts.append(output.message)
+        else:
+            total.refused[str(output.reason)] += 1
+    total.lines += recording.lines
+    if not posts:
+        return [], ""
+    if load_model is None:
+        raise ValueError("there are posts and no model to score them")
+    model = load_model()
+    history = History(url)
+    try:
+        texts, refused = scored(posts, settings, model, history)
+    finally:
+        history.close()
+    total.refused += refused
+    return texts, f"{model.name}@{model.revision}"
+
+
+def _owner(tasks: Sequence[Task], symbol: str) -> int:
+    """The number of the task that takes a symbol's posts: that of its market, where it has one."""
+    takers = [i for i, task in enumerate(tasks) if task.takes(symbol)]
+    return next((i for i in takers if symbol in tasks[i].symbols), takers[0] if takers else 0)
+
+
+def _run_digest(scans: Sequence[Scan], settings: Settings, delay_ms: int, model: str) -> bytes:
+    """What decides every row: the files' content, kernels, grid, order, instruments, model, delay."""
+    digest = hashlib.blake2b(digest_size=16)
+    for one in scans:
+        digest.update(one.digest)
+    about = [VERSION, settings.emit_interval_ms, settings.allowed_lateness_ms, settings.max_future_ms, delay_ms, model]
+    known = sorted((name, repr(instrument)) for name, instrument in settings.instruments.items())
+    digest.update(msgspec.msgpack.encode([about, known, sorted(settings.symbols)]))
+    return digest.digest()
+
+
+def _copy(done: Done) -> Done:
+    copy = Done()
+    copy.add(done)
+    return copy
+
+
+def _on_top(before: Done, progress: Progress | None) -> Progress | None:
+    """Progress of one task as progress of all."""
+    if progress is None:
+        return None
+
+    def report(part: Done) -> None:
+        so_far = _copy(before)
+        so_far.add(part)
+        progress(so_far)
+
+    return report

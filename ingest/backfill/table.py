@@ -1,0 +1,107 @@
+"""Rows into the offline tables, and which symbol-days are finished, in one transaction."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import psycopg
+
+from feature_repo.stores.copy import append_rows
+from feature_repo.stores.schema import migrate, table_of_view
+from ingest import rows
+from transforms.catalog import VIEWS, View
+from transforms.kernel import DAY_US, Vector
+
+ROWS = 50_000
+"""Rows that wait in memory at most; some 20 MB."""
+_EPOCH = date(1970, 1, 1)
+_TABLE = """
+CREATE TABLE IF NOT EXISTS backfill_done (
+    run bytea NOT NULL,
+    symbol text NOT NULL,
+    day date NOT NULL,
+    rows bigint NOT NULL,
+    done_at timestamptz NOT NULL,
+    PRIMARY KEY (run, symbol, day)
+)"""
+_DONE = "INSERT INTO backfill_done (run, symbol, day, rows, done_at) VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
+
+
+def prepare(connection: psycopg.Connection) -> None:
+    """Make the tables that are missing, as ``feast apply`` does."""
+    migrate(connection, [table_of_view(view) for view in VIEWS])
+    connection.execute(_TABLE)
+
+
+def finished(connection: psycopg.Connection, run: bytes) -> set[tuple[str, int]]:
+    """The symbols and days (since 1970) that this very run has written before."""
+    found = connection.execute("SELECT symbol, day FROM backfill_done WHERE run = %s", (run,)).fetchall()
+    return {(symbol, (day - _EPOCH).days) for symbol, day in found}
+
+
+class Writer:
+    """Gathers rows over symbols and writes them in few transactions.
+
+    Parameters
+    ----------
+    connection:
+        Autocommit; each write is a transaction.
+    run:
+        What this run is, in ``backfill_done``.
+    done:
+        Symbol-days that need no writing.
+    delay_us:
+        ``created_timestamp`` of a row is its event time and this.
+
+    Attributes
+    ----------
+    made, new, skipped:
+        Rows made, those that were not in the tables before, and those of days that were finished already.
+    """
+
+    def __init__(self, connection: psycopg.Connection, run: bytes, done: set[tuple[str, int]], delay_us: int) -> None:
+        self.made = self.new = self.skipped = 0
+        self._connection = connection
+        self._run = run
+        self._done = done
+        self._delay_us = delay_us
+        self._batches = {view.name: rows.Batch(view) for view in VIEWS}
+        self._waiting = 0
+        self._open: dict[str, tuple[int, int]] = {}
+        self._complete: list[tuple[str, int, int]] = []
+
+    def add(self, symbol: str, view: View, t_us: int, values: Vector) -> None:
+        """Take a row; rows of a symbol come in order of time."""
+        self.made += 1
+        day = t_us // DAY_US
+        if (symbol, day) in self._done:
+            self.skipped += 1
+            return
+        before, n = self._open.get(symbol, (day, 0))
+        if before != day:
+            self._complete.append((symbol, before, n))
+            n = 0
+        self._open[symbol] = (day, n + 1)
+        self._batches[view.name].add(symbol, t_us, t_us + self._delay_us, values)
+        self._waiting += 1
+
+    def flush(self, *, end: bool = False) -> None:
+        """Write what waits, where that is much or this is the end of all symbols."""
+        if end:
+            self._complete += [(symbol, day, n) for symbol, (day, n) in self._open.items()]
+            self._open.clear()
+        elif self._waiting < ROWS:
+            return
+        with self._connection.transaction():
+            for view in VIEWS:
+                batch = self._batches[view.name]
+                if len(batch):
+                    _, symbols, event_us, created_us, values = batch.columns()
+                    self.new += append_rows(self._connection, view, symbols, event_us, created_us, values)
+                    self._batches[view.name] = rows.Batch(view)
+            if self._complete:
+                now = datetime.now(UTC)
+                records = [(self._run, s, _EPOCH + timedelta(days=day), n, now) for s, day, n in self._complete]
+                self._connection.cursor().executemany(_DONE, records)
+        self._complete.clear()
+        self._waiting = 0

@@ -1,0 +1,163 @@
+"""One task of a backfill: messages in the order of arrival, through the same symbols as the live worker, into the tables."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import psycopg
+
+from ingest.backfill import table
+from ingest.backfill.plan import Task
+from ingest.feeds.lines import Parsed
+from ingest.messages import ScoredPost, Tick
+from ingest.refusal import Reason, Refused
+from ingest.replay.source import Recording
+from ingest.settings import Settings
+from ingest.symbol import Entry, Symbol
+from transforms.engine import warm_up
+
+_LOG = logging.getLogger(__name__)
+_CHECK_EVERY = 2000
+"""Messages between two looks at what waits to be written."""
+_ENTRY: dict[str, Entry] = {
+    kind: (b"0-0", {b"kind": kind.encode(), b"recorded": b"1"}) for kind in ("book", "trade", "gap", "post", "tick")
+}
+
+
+@dataclass(slots=True)
+class Done:
+    """What a backfill, or a part of it, did.
+
+    Attributes
+    ----------
+    lines:
+        Lines and rows of files read.
+    taken, refused:
+        Messages by kind, and refusals by reason.
+    made, new, skipped:
+        Rows made, those that were not in the tables before, and those of symbol-days that an earlier run had finished.
+    symbols:
+        Seen.
+    """
+
+    lines: int = 0
+    taken: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    made: int = 0
+    new: int = 0
+    skipped: int = 0
+    symbols: set[str] = field(default_factory=set)
+
+    def add(self, other: Done) -> None:
+        """Add what another part did."""
+        self.lines += other.lines
+        self.taken += other.taken
+        self.refused += other.refused
+        self.made += other.made
+        self.new += other.new
+        self.skipped += other.skipped
+        self.symbols |= other.symbols
+
+
+def work(
+    task: Task,
+    posts: Sequence[ScoredPost],
+    settings: Settings,
+    url: str,
+    run: bytes,
+    delay_us: int,
+    report: Callable[[Done], None] | None = None,
+) -> Done:
+    """Do one task; ``report`` is called now and then with what is done so far."""
+    warm_up()
+    with psycopg.connect(url, autocommit=True, application_name="tfs backfill") as connection:
+        writer = table.Writer(connection, run, table.finished(connection, run), delay_us)
+        done = Done()
+        symbols = Symbols(settings, writer, done)
+        source = _messages(task, posts, settings, done)
+        for n, (kind, message) in enumerate(source, 1):
+            symbols.take(kind, message)
+            if n % _CHECK_EVERY == 0:
+                writer.flush()
+                if report is not None:
+                    report(done)
+        symbols.end()
+        writer.flush(end=True)
+        done.made, done.new, done.skipped = writer.made, writer.new, writer.skipped
+    return done
+
+
+def _messages(task: Task, posts: Iterable[ScoredPost], settings: Settings, done: Done) -> Iterator[tuple[str, Any]]:
+    """The posts, then the market by receive time, as a replay publishes them."""
+    for post in posts:
+        yield "post", post
+    if not task.paths:
+        return
+    recording = Recording(task.paths, max_future_ms=settings.max_future_ms)
+    first = task.share == 0  # of those that read the same files, one counts what is no symbol's
+    for output in recording.market():
+        if isinstance(output, Parsed):
+            if task.takes(output.message.symbol):  # type: ignore[union-attr]  # the market is no post
+                yield output
+        elif first:
+            done.refused[str(output.reason)] += 1
+        if first:
+            done.lines = recording.lines
+    if first:
+        done.lines = recording.lines
+
+
+class Symbols:
+    """The symbols of a task, opened as they come."""
+
+    def __init__(self, settings: Settings, writer: table.Writer, done: Done) -> None:
+        self._settings = settings
+        self._writer = writer
+        self._done = done
+        self._symbols: dict[str, Symbol] = {}
+        self._last: dict[str, int] = {}
+        self._last_post: dict[str, int] = {}
+
+    def take(self, kind: str, message: Any) -> None:
+        """Give a message to its symbol; what is refused is counted with its reason."""
+        name = message.symbol
+        symbol = self._symbols.get(name)
+        try:
+            if symbol is None:
+                symbol = self._open(name)
+            if kind == "post":
+                self._last_post[name] = max(message.available, self._last_post.get(name, 0))
+            else:
+                self._last[name] = max(message.timestamp, self._last.get(name, 0))
+            symbol.take(kind, message, _ENTRY[kind], message.received or 0)
+        except Refused as refused:
+            self._done.refused[str(refused.reason)] += 1
+        except Exception:  # as the worker does: one message must not stop the rest
+            _LOG.exception("a %s of %s failed", kind, name)
+            self._done.refused[str(Reason.FAILED)] += 1
+        else:
+            self._done.taken[kind] += 1
+
+    def _open(self, name: str) -> Symbol:
+        if self._settings.symbols and name not in self._settings.symbols:
+            raise Refused(Reason.UNKNOWN_SYMBOL, f"{name} is not in TFS_SYMBOLS")
+        symbol = Symbol(name, self._settings, partial(self._writer.add, name), self._refuse)
+        self._symbols[name] = symbol
+        self._done.symbols.add(name)
+        return symbol
+
+    def _refuse(self, entry: Entry, refused: Refused) -> None:
+        self._done.taken[entry[1][b"kind"].decode()] -= 1
+        self._done.refused[str(refused.reason)] += 1
+
+    def end(self) -> None:
+        """Say for every symbol that all was said up to the grid's next boundary: so the last rows come out."""
+        grid = self._settings.emit_interval_ms
+        for name, symbol in self._symbols.items():
+            last = self._last.get(name) or self._last_post.get(name, 0)
+            symbol.take("tick", Tick(-(-last // grid) * grid, name), _ENTRY["tick"], 0)
