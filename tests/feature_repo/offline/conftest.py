@@ -22,7 +22,7 @@ REPO = Path(__file__).parents[3] / "feature_repo"
 SYMBOL = Entity(name="symbol", join_keys=["symbol"], value_type=ValueType.STRING)
 
 
-def view(name: str, ttl_s: int, features: dict[str, Any], **source: Any) -> FeatureView:
+def make_view(name: str, ttl_s: int, features: dict[str, Any], **source: Any) -> FeatureView:
     """A view over the table of its name."""
     return FeatureView(
         name=name,
@@ -30,13 +30,21 @@ def view(name: str, ttl_s: int, features: dict[str, Any], **source: Any) -> Feat
         ttl=timedelta(seconds=ttl_s),
         schema=[Field(name="symbol", dtype=String), *(Field(name=n, dtype=t) for n, t in features.items())],
         source=PostgreSQLSource(
-            name=f"{name}_table",
-            table=name,
-            timestamp_field="event_timestamp",
-            created_timestamp_column="created_timestamp",
-            **source,
+            **{
+                "name": f"{name}_table",
+                "table": name,
+                "timestamp_field": "event_timestamp",
+                "created_timestamp_column": "created_timestamp",
+            }
+            | source,
         ),
     )
+
+
+@pytest.fixture
+def view() -> Callable[..., FeatureView]:
+    """Make a view over the table of its name: ``view(name, ttl_s, {feature: type}, **source)``."""
+    return make_view
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ def open_store(postgres_url: str, tmp_path: Path) -> Callable[..., FeatureStore]
 @pytest.fixture
 def pair(open_store: Callable[..., FeatureStore], database: psycopg.Connection[Any]) -> Pair:
     """Both stores with a view of 5 s and one without a ttl, over empty tables."""
-    views = [view("quick", 5, {"a": Float64, "n": Int64}), view("slow", 0, {"b": Float64})]
+    views = [make_view("quick", 5, {"a": Float64, "n": Int64}), make_view("slow", 0, {"b": Float64})]
     return Pair(open_store(*views), open_store(*views, stock=True), database)
 
 
