@@ -1,7 +1,7 @@
 """The one script that makes a batch of a partition final, and the lease that says who may.
 
-Fence check, checkpoint, outbox, dead letters, counters and acknowledgement happen together or not at all; so whatever dies, a message
-is counted once. An owner that lost its lease is told so and changes nothing.
+Fence check, checkpoint, outbox, features, dead letters, counters and acknowledgement happen together or not at all; so whatever dies,
+a message is counted once. An owner that lost its lease is told so and changes nothing.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import redis
 
 from ingest import log, rows
 from ingest.partition import Pending
+from transforms.catalog import NORMALIZED
 
 LEASE_MS = 2000
 
 _COMMIT = """
-local owner, state, outbox, events, dead, counters = unpack(KEYS)
+local owner, state, outbox, features, events, dead, counters = unpack(KEYS)
 if redis.call('GET', owner) ~= ARGV[1] then return redis.error_reply('FENCED') end
 redis.call('PEXPIRE', owner, ARGV[2])
-local group, last_id, at = ARGV[3], ARGV[4], 5
+local group, last_id, maxlen, at = ARGV[3], ARGV[4], ARGV[5], 6
 local function taken()
   local first = at + 1
   at = first + tonumber(ARGV[at])
@@ -33,6 +34,11 @@ chunks(function(...) redis.call('HSET', state, ...) end)
 local first, last = taken()
 for i = first, last do redis.call('XADD', outbox, '*', 'rows', ARGV[i]) end
 first, last = taken()
+for i = first, last, 4 do
+  redis.call('XADD', features, 'MAXLEN', '~', maxlen, '*', 'symbol', ARGV[i], 'event_timestamp', ARGV[i + 1],
+    'created', ARGV[i + 2], 'values', ARGV[i + 3])
+end
+first, last = taken()
 for i = first, last, 2 do redis.call('HINCRBY', counters, ARGV[i], ARGV[i + 1]) end
 chunks(function(...) redis.call('XACK', events, group, ...) end)
 while at <= #ARGV do
@@ -42,7 +48,8 @@ end
 redis.call('XTRIM', events, 'MINID', '~', last_id)
 return 1
 """
-"""ARGV: token, lease, group, last id; then lists, each behind its length: state, outbox, counts, acknowledged, and a list a dead letter."""
+"""ARGV: token, lease, group, last id, entries kept of features; then lists, each behind its length: state, outbox, features, counts,
+acknowledged, and a list a dead letter."""
 
 _ACQUIRE = """
 if redis.call('GET', KEYS[1]) then return false end
@@ -89,8 +96,15 @@ def release(client: redis.Redis, partition: int, token: int) -> None:
     client.eval(_RELEASE, 1, log.owner(partition), str(token))
 
 
-def commit(client: redis.Redis, partition: int, token: int, pending: Pending, changed: dict[bytes, bytes]) -> None:
-    """Make ``pending`` final, and ``changed`` the checkpoint.
+def commit(
+    client: redis.Redis,
+    partition: int,
+    token: int,
+    pending: Pending,
+    changed: dict[bytes, bytes],
+    features_maxlen: int,
+) -> None:
+    """Make ``pending`` final, and ``changed`` the checkpoint; ``features`` keeps about ``features_maxlen`` entries.
 
     Raises
     ------
@@ -98,10 +112,11 @@ def commit(client: redis.Redis, partition: int, token: int, pending: Pending, ch
         The lease was lost; nothing has changed.
     """
     events = log.events(partition)
-    arguments: list[Any] = [str(token), LEASE_MS, log.GROUP, changed[b"last_id"]]
+    arguments: list[Any] = [str(token), LEASE_MS, log.GROUP, changed[b"last_id"], features_maxlen]
     lists: list[list[Any]] = [
         [x for pair in changed.items() for x in pair],
         [rows.encode(batch.columns()) for batch in pending.batches.values() if len(batch)],
+        rows.vectors(pending.batches[NORMALIZED.name].columns()),
         [x for pair in pending.counts.items() for x in pair],
         pending.acknowledged,
         *(log.dead_letter(events, i, fields, r.reason, r.detail) for (i, fields), r in pending.dead),
@@ -112,6 +127,7 @@ def commit(client: redis.Redis, partition: int, token: int, pending: Pending, ch
         log.owner(partition),
         log.checkpoint(partition),
         log.outbox(partition),
+        log.features(partition),
         events,
         log.DEAD_LETTER,
         log.counters(partition),

@@ -33,6 +33,9 @@ class Settings:
         Longest wait of a finished row. ``TFS_FLUSH_INTERVAL_MS``
     max_future_ms:
         How far a message may be stamped ahead of its receive time. ``TFS_MAX_FUTURE_MS``
+    features_maxlen:
+        Entries, about, that a stream ``features:{p}`` keeps: its readers are independent, so nothing says that one was read.
+        ``TFS_FEATURES_MAXLEN``
     symbols:
         The symbols taken, comma-separated; empty takes all. ``TFS_SYMBOLS``
     max_symbols:
@@ -51,6 +54,7 @@ class Settings:
     idle_after_ms: int = 2000
     flush_interval_ms: int = 50
     max_future_ms: int = 5000
+    features_maxlen: int = 100_000
     symbols: frozenset[str] = frozenset()
     max_symbols: int = 1000
     instruments: Mapping[str, Instrument] = field(default_factory=dict)
@@ -88,6 +92,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         idle_after_ms=_integer(environ, "TFS_IDLE_AFTER_MS", default.idle_after_ms, 100, 3_600_000),
         flush_interval_ms=_integer(environ, "TFS_FLUSH_INTERVAL_MS", default.flush_interval_ms, 1, 10_000),
         max_future_ms=_integer(environ, "TFS_MAX_FUTURE_MS", default.max_future_ms, 0, 86_400_000),
+        features_maxlen=_integer(environ, "TFS_FEATURES_MAXLEN", default.features_maxlen, 1, 1_000_000_000),
         symbols=frozenset(s for s in environ.get("TFS_SYMBOLS", "").split(",") if s),
         max_symbols=_integer(environ, "TFS_MAX_SYMBOLS", default.max_symbols, 1, 1_000_000),
         instruments=instruments(Path(environ.get("TFS_INSTRUMENTS") or Path(__file__).with_name("instruments.toml"))),

@@ -181,7 +181,14 @@ class Worker:
                     newest = batch.newest()
                     writer.add_to(pipe, newest.symbols, newest.event_us, newest.values)
             pipe.execute()
-            commit.commit(self._client, partition.number, self._tokens[partition.number], pending, changed)
+            commit.commit(
+                self._client,
+                partition.number,
+                self._tokens[partition.number],
+                pending,
+                changed,
+                self._settings.features_maxlen,
+            )
         self._flushed = time.monotonic()
         if not only_rows:
             self._committed, self._unflushed = self._flushed, 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from datetime import UTC, datetime
 
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 from psycopg import sql
 
-from ingest import log
+from ingest import log, settings
 from ingest.backlog import backlog, counters
 from ingest.commit import FencedError
 from ingest.messages import OrderBook, ScoredPost, Tick, Trade, encode
@@ -83,6 +84,48 @@ def test_online_equals_offline_to_the_bit_for_every_feature(pipeline, store):
     assert read.notna()["ofi_60s"].all() and read.notna()["sentiment_compound"].all() and read.notna()["vwap_1m"].all()
 
 
+def stream_of_features(pipeline):
+    """Entries of all partitions as rows of the table: symbol, event time, creation, values."""
+    rows = []
+    for p in range(pipeline.settings.partitions):
+        for _, fields in pipeline.client.xrange(log.features(p)):
+            values = json.loads(fields[b"values"])
+            assert tuple(values) == VIEW["normalized"].names
+            event, created = (
+                datetime.fromtimestamp(int(fields[name]) / 1000, UTC) for name in (b"event_timestamp", b"created")
+            )
+            rows.append((fields[b"symbol"].decode(), event, created, *values.values()))
+    return rows
+
+
+def test_the_stream_of_features_carries_every_normalized_row_once_to_the_bit(pipeline):
+    publish(pipeline, messages(330))
+    pipeline.run()
+    expected = offline_rows(pipeline, "normalized")
+    streamed = stream_of_features(pipeline)
+    assert len(expected) == 331 * 3  # the first book stands on a second
+    assert [row[:3] for row in sorted(streamed, key=lambda row: row[:2])] == [row[:3] for row in expected]
+    for sent, stored in zip(sorted(streamed, key=lambda row: row[:2]), expected, strict=True):
+        assert [bits(v) for v in sent[3:]] == [bits(v) for v in stored[3:]]
+    for symbol in SYMBOLS:
+        times = [row[1] for row in streamed if row[0] == symbol]
+        assert times == sorted(times)
+    slot = 3 + VIEW["normalized"].index["spread_pct_z"]
+    assert [row[slot] is None for row in expected if row[0] == "BTCUSDT"] == [True] * 300 + [False] * 31
+    publish(pipeline, messages(330))
+    pipeline.run()
+    assert stream_of_features(pipeline) == streamed
+
+
+def test_the_stream_of_features_is_bounded_and_keeps_the_newest(pipeline):
+    pipeline.settings = settings.load({"TFS_PARTITIONS": "2", "TFS_FEATURES_MAXLEN": "20"})
+    publish(pipeline, messages())
+    pipeline.run()
+    assert {row[1].timestamp() for row in stream_of_features(pipeline)} >= {T0 / 1000 + 90}
+    for p in range(2):
+        assert 20 <= pipeline.client.xlen(log.features(p)) < 60
+
+
 def test_training_reads_each_row_from_when_it_was_available(pipeline, store):
     publish(pipeline, messages())
     pipeline.run()
@@ -147,7 +190,7 @@ def test_an_owner_that_lost_its_lease_commits_nothing(pipeline):
             worker.step()
             worker.flush()
     assert pipeline.client.xlen(log.outbox(0)) == pipeline.client.xlen(log.outbox(1)) == 0
-    assert not pipeline.client.exists(log.checkpoint(0), log.checkpoint(1))
+    assert not pipeline.client.exists(*(key(p) for key in (log.checkpoint, log.features) for p in range(2)))
 
 
 def test_plain_streams_give_the_same_rows_as_the_logs(pipeline):
