@@ -18,6 +18,7 @@ import feature_repo
 from feature_repo.stores.endpoints import Endpoints
 from ingest import settings as conf
 from ingest.backlog import Backlog, backlog, counters
+from ingest.cli.demo_feed import DemoError
 from ingest.cli.run import Processes
 from ingest.replay.sink import NotReadError
 
@@ -27,10 +28,6 @@ HISTORY_S = 16_200
 LIVE_S = 6.0
 PATIENCE_S = 180.0
 DEFINITIONS = Path(feature_repo.__file__).parent
-
-
-class DemoError(RuntimeError):
-    """Something was not right; the demo says what and ends with exit code 1."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -92,11 +89,11 @@ def demo(args: argparse.Namespace, console: Console, endpoints: Endpoints) -> No
 
         store = FeatureStore(repo_path=str(DEFINITIONS))
         if args.recordings:
-            symbols, ended_us = demo_feed.recordings(feed, args.recordings)
-            demo_read.show(console, store, symbols, ended_us, warm=False)
+            symbols, span_us = demo_feed.recordings(feed, args.recordings)
+            demo_read.show(console, store, symbols, span_us)
         else:
             with demo_feed.simulation(feed, SYMBOLS, args.seed, HISTORY_S, LIVE_S):
-                demo_read.show(console, store, SYMBOLS, None, warm=True)
+                demo_read.show(console, store, SYMBOLS, None)
         demo_read.summary(console, before, counters(client, settings.partitions))
         if processes.restarts:
             raise DemoError(f"a process of the pipeline died {processes.restarts} times; its log is above")

@@ -24,8 +24,12 @@ NEAR_MS = 2000
 """So close to now, the simulation goes live."""
 
 
-def recordings(feed: Feed, paths: Sequence[str]) -> tuple[list[str], int]:
-    """Replay recordings; their symbols, and the time at which they ended, µs: the demo reads online as of then."""
+class DemoError(RuntimeError):
+    """Something was not right; the demo says what and ends with exit code 1."""
+
+
+def recordings(feed: Feed, paths: Sequence[str]) -> tuple[list[str], tuple[int, int]]:
+    """Replay recordings; their symbols, and when they began and ended, µs: the demo reads online as of the end."""
     from ingest.replay import replay
 
     feed.start_worker()
@@ -36,9 +40,11 @@ def recordings(feed: Feed, paths: Sequence[str]) -> tuple[list[str], int]:
     published = ", ".join(f"{n:,} {kind}" for kind, n in sorted(counts.published.items()))
     feed.console.print(f"[bold]replayed[/] {counts.lines:,} lines: {published}; {counts.ignored:,} ignored")
     feed.wait()
-    end_ms = max(counts.last_event.values(), default=0)
+    if not counts.symbols:
+        raise DemoError("the recordings hold no message that could be read")
     grid = feed.settings.emit_interval_ms
-    return counts.symbols, -(-end_ms // grid) * grid * 1000
+    end_ms = -(-max(counts.last_event.values()) // grid) * grid
+    return counts.symbols, ((counts.first_ms or end_ms) * 1000, end_ms * 1000)
 
 
 @contextlib.contextmanager

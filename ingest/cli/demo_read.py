@@ -20,19 +20,18 @@ from transforms.catalog import FEATURE_VECTOR_V1, VIEWS, view_of
 
 SERVICE = "feature_vector_v1"
 MOMENTS = 20
-STEP_S = 10
+RECENT_US = 200_000_000
 SESSION_STARTS_S = 300
 
 
-def show(console: Console, store: FeatureStore, symbols: Sequence[str], now_us: int | None, *, warm: bool) -> None:
+def show(console: Console, store: FeatureStore, symbols: Sequence[str], span_us: tuple[int, int] | None) -> None:
     """Read both ways, print both, and check them.
 
     Parameters
     ----------
-    now_us:
-        The time as of which online values are read; None is the present.
-    warm:
-        Whether there was history enough for every feature of the vector.
+    span_us:
+        Begin and end of a recording: online values are read as of its end, and it may have been too short for some features.
+        None is a live market of which there are hours.
 
     Raises
     ------
@@ -40,8 +39,8 @@ def show(console: Console, store: FeatureStore, symbols: Sequence[str], now_us: 
         A value is missing, stale or different between the two paths; the message says which.
     """
     online = store._get_provider().online_store
-    if now_us is not None:
-        online.clock = lambda: now_us
+    if span_us is not None:
+        online.clock = lambda: span_us[1]
     service = store.get_feature_service(SERVICE)
     store.get_online_features(service, [{"symbol": symbols[0]}])  # the first read loads the registry
     began = time.perf_counter()
@@ -50,12 +49,12 @@ def show(console: Console, store: FeatureStore, symbols: Sequence[str], now_us: 
     read = {k: v for k, v in response.to_dict().items() if k != "symbol"}
     _print_online(console, symbols, read)
     console.print(f"[bold]get_online_features[/] {len(symbols)} symbols, {len(read)} features in {took_ms:.1f} ms")
-    _check_nulls(console, symbols, read, warm=warm)
+    _check_nulls(console, symbols, read, warm=span_us is None)
     n = _check_equal(store, symbols)
     console.print(
         f"[bold]online = offline[/] {n:,} values, each compared with the offline row of its time, bit for bit"
     )
-    _train(console, store, symbols, now_us)
+    _train(console, store, symbols, span_us or _recent())
 
 
 def _print_online(console: Console, symbols: Sequence[str], read: dict[str, list[Any]]) -> None:
@@ -119,9 +118,14 @@ def _poll(connection: psycopg.Connection[Any], query: sql.Composed, values: tupl
     return row
 
 
-def _train(console: Console, store: FeatureStore, symbols: Sequence[str], now_us: int | None) -> None:
-    end = pd.Timestamp(now_us or time.time_ns() // 1000, unit="us", tz="UTC").floor("s") - pd.Timedelta(seconds=STEP_S)
-    times = [end - pd.Timedelta(seconds=STEP_S * i) for i in range(MOMENTS)]
+def _recent() -> tuple[int, int]:
+    now_us = time.time_ns() // 1000
+    return now_us - RECENT_US, now_us
+
+
+def _train(console: Console, store: FeatureStore, symbols: Sequence[str], span_us: tuple[int, int]) -> None:
+    start, end = (pd.Timestamp(t, unit="us", tz="UTC") for t in span_us)
+    times = pd.date_range(start, end, MOMENTS + 1)[1:].floor("ms")
     entities = pd.DataFrame([{"symbol": s, "event_timestamp": t} for s in symbols for t in times])
     began = time.perf_counter()
     with warnings.catch_warnings():
@@ -129,8 +133,8 @@ def _train(console: Console, store: FeatureStore, symbols: Sequence[str], now_us
         frame = store.get_historical_features(entities, store.get_feature_service(SERVICE)).to_df()
     took = time.perf_counter() - began
     _hold(len(frame) == len(entities), f"{len(entities)} rows asked for, {len(frame)} came")
-    known = frame["imbalance_l1"].notna().mean()
-    _hold(known > 0.9, f"imbalance_l1 is known in only {known:.0%} of the training rows")
+    unread = [x for x in symbols if frame.loc[frame["symbol"] == x, "imbalance_l1"].isna().all()]
+    _hold(not unread, f"imbalance_l1 is in no training row of {', '.join(unread)}")
     table = Table(
         "symbol",
         "event_timestamp",
@@ -138,9 +142,9 @@ def _train(console: Console, store: FeatureStore, symbols: Sequence[str], now_us
         "spread_pct",
         "vpin",
         "sentiment_compound",
-        title="training frame, first rows",
+        title="training frame, last rows",
     )
-    for row in frame.head(4).itertuples():
+    for row in frame.tail(4).itertuples():
         cells = (row.imbalance_l1, row.spread_pct, row.vpin, row.sentiment_compound)
         table.add_row(row.symbol, str(row.event_timestamp), *("null" if pd.isna(v) else f"{v:,.6g}" for v in cells))
     console.print(table)
