@@ -1,39 +1,46 @@
-"""Rows on their way out: packed for the outbox, and spelt out for the stream ``features``."""
-
-import json
-import math
-import struct
+import msgspec
+import numpy as np
 
 from ingest import rows
-from transforms.catalog import NORMALIZED, SOCIAL
-from transforms.kernel import vector
+from transforms.catalog import VIEW
+from transforms.kernel import NAN, vector
 
-K = len(NORMALIZED.features)
-
-
-def test_a_vector_is_one_entry_with_its_times_in_milliseconds_and_its_values_by_name():
-    batch = rows.Batch(NORMALIZED)
-    values = [0.1 + 0.2, -0.0, 5e-324, -2.5, math.nan, *[1 / 3] * (K - 5)]
-    batch.add("BINANCE:SOL-USDT", 1_700_000_001_000_000, 1_700_000_001_002_999, vector(values))
-    symbol, event, created, text = rows.vectors(batch.columns())
-    assert (symbol, event, created) == ("BINANCE:SOL-USDT", 1_700_000_001_000, 1_700_000_001_002)
-    read = json.loads(text)
-    assert tuple(read) == NORMALIZED.names
-    assert read[NORMALIZED.names[4]] is None
-    for name, value in zip(NORMALIZED.names, values, strict=True):
-        assert math.isnan(value) or struct.pack("<d", read[name]) == struct.pack("<d", value)
+SOCIAL = VIEW["social"]
 
 
-def test_no_row_is_no_entry():
-    assert rows.vectors(rows.Batch(NORMALIZED).columns()) == []
+def batch() -> rows.Batch:
+    b = rows.Batch(SOCIAL)
+    for i, symbol in enumerate(["A", "B", "A"]):
+        b.add(symbol, 1_000_000 * i, 1_000_000 * i + 7, vector([float(i), NAN, -0.0, *[1.0 / (i + 3)] * 5]))
+    return b
 
 
-def test_the_outbox_gives_back_the_same_columns():
-    batch = rows.Batch(SOCIAL)
-    for i, symbol in enumerate("ABA"):
-        batch.add(symbol, 1_000_000 * i, 1_000_000 * i + 7, vector([i / 3] * 7 + [math.nan]))
-    sent, got = batch.columns(), rows.decode(rows.encode(batch.columns()))
-    assert got.view is SOCIAL and got.symbols == ["A", "B", "A"]
-    assert [a.tobytes() for a in sent[2:]] == [a.tobytes() for a in got[2:]]
-    newest = batch.newest()
-    assert newest.symbols == ["A", "B"] and newest.event_us.tolist() == [2_000_000, 1_000_000]
+def test_rows_come_out_of_the_outbox_with_the_same_bits():
+    columns = batch().columns()
+    back = rows.decode(rows.encode(columns))
+    assert back.view is SOCIAL and back.symbols == ["A", "B", "A"]
+    assert back.values.tobytes() == columns.values.tobytes()
+    assert back.event_us.tolist() == [0, 1_000_000, 2_000_000] and back.created_us.tolist() == [7, 1_000_007, 2_000_007]
+
+
+def test_the_online_store_gets_the_last_row_of_each_symbol():
+    newest = batch().newest()
+    assert newest.symbols == ["A", "B"]
+    assert newest.event_us.tolist() == [2_000_000, 1_000_000]
+    assert newest.values[:, 0].tolist() == [2.0, 1.0]
+
+
+def test_rows_that_waited_over_an_upgrade_are_laid_out_by_name():
+    packed = msgspec.msgpack.decode(rows.encode(batch().columns()))
+    packed[1] = ["dropped_since", *SOCIAL.names[1:]]
+    back = rows.decode(msgspec.msgpack.encode(packed))
+    assert np.isnan(back.values[:, 0]).all()  # added since: null
+    assert back.values[:, 3].tolist() == [1 / 3, 1 / 4, 1 / 5]
+
+
+def test_a_vector_that_is_reused_does_not_change_a_row_that_was_added():
+    b = rows.Batch(SOCIAL)
+    out = vector([1.0] * 8)
+    b.add("A", 1, 1, out)
+    out[0] = 5.0
+    assert b.columns().values[0, 0] == 1.0
