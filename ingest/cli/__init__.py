@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         getattr(importlib.import_module(module), function)(subparsers)
     args = parser.parse_args(arguments)
     logging.basicConfig(
-        level=os.environ.get("TFS_LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        level=os.environ.get("TFS_LOG_LEVEL") or "INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("feast").setLevel(logging.WARNING)  # it reports every refresh of its registry
     try:
