@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,9 +22,12 @@ from psycopg import sql
 from feature_repo.stores import decode, encode, retrieve, statement
 from feature_repo.stores.lookup import Lookup
 from feature_repo.stores.schema import identifier_parts
-from feature_repo.stores.session import snapshot
+from feature_repo.stores.session import export, snapshot
 from feature_repo.stores.spine import Spine, column_type
 from feature_repo.stores.write import column_of
+
+MANY: Final = 20_000
+"""Entity rows from which on views are read side by side, each on a connection of its own with the same snapshot."""
 
 
 class QueryJob(PostgreSQLRetrievalJob):  # type: ignore[misc]  # Feast is untyped here
@@ -104,8 +109,15 @@ class HistoricalJob(QueryJob):
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
         try:
-            with snapshot(self.config.offline_store, timeout) as connection:
-                return retrieve.join(connection, self._take(connection), self._lookups)
+            with ExitStack() as stack:
+                settings = self.config.offline_store
+                connections = [stack.enter_context(snapshot(settings, timeout))]
+                spine = self._take(connections[0])
+                if spine.table.num_rows >= MANY:
+                    same = export(connections[0])
+                    more = min(len(self._lookups), os.cpu_count() or 1, settings.max_conn) - 1
+                    connections += [stack.enter_context(snapshot(settings, timeout, same)) for _ in range(more)]
+                return retrieve.join(connections, spine, self._lookups)
         except decode.UnsupportedTypeError:
             # Arrays and JSON: Feast's slow way knows them.
             return self._stock()._to_arrow_internal(timeout)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any, Final
 
 import numpy as np
@@ -55,13 +57,14 @@ class _Asked:
         return _Asked(self.row[chosen], self.moment[chosen], self.code[chosen])
 
 
-def join(connection: psycopg.Connection[Any], spine: Spine, lookups: Sequence[Lookup]) -> pa.Table:
+def join(connections: Sequence[psycopg.Connection[Any]], spine: Spine, lookups: Sequence[Lookup]) -> pa.Table:
     """The entity rows with the features of each view, every row once and in order.
 
     Parameters
     ----------
-    connection
-        In a transaction of its own snapshot; temporary tables are made and dropped in it.
+    connections
+        Each in a transaction, all with one snapshot; as many views are read at a time. Temporary tables are made in
+        them, and dropped at their end.
     spine
         The entity rows.
     lookups
@@ -78,15 +81,23 @@ def join(connection: psycopg.Connection[Any], spine: Spine, lookups: Sequence[Lo
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twice:
         raise ValueError(f"{', '.join(twice)}: columns of the result would share a name; ask for full_feature_names")
+    distinct = {names: keys(spine, names) for names in {lookup.key_names for lookup in lookups}}
+    free: SimpleQueue[psycopg.Connection[Any]] = SimpleQueue()
+    for connection in connections:
+        free.put(connection)
+
+    def read(lookup: Lookup) -> list[pa.Array]:
+        connection = free.get()
+        try:
+            return list(_features(connection, spine, lookup, distinct[lookup.key_names]))
+        finally:
+            free.put(connection)
+
     result = spine.table
-    distinct: dict[tuple[str, ...], Keys] = {}
-    for lookup in lookups:
-        if lookup.key_names not in distinct:
-            distinct[lookup.key_names] = keys(spine, lookup.key_names)
-        for name, column in zip(
-            lookup.names, _features(connection, spine, lookup, distinct[lookup.key_names]), strict=True
-        ):
-            result = result.append_column(name, column)
+    with ThreadPoolExecutor(len(connections)) as pool:
+        for lookup, columns in zip(lookups, pool.map(read, lookups), strict=True):
+            for name, column in zip(lookup.names, columns, strict=True):
+                result = result.append_column(name, column)
     return result
 
 

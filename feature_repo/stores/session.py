@@ -12,7 +12,7 @@ from psycopg import sql
 
 
 @contextmanager
-def snapshot(settings: Any, timeout: float | None = None) -> Iterator[psycopg.Connection[Any]]:
+def snapshot(settings: Any, timeout: float | None = None, same: str | None = None) -> Iterator[psycopg.Connection[Any]]:
     """A connection in one transaction that sees the database as it was when it began; committed at the end.
 
     Parameters
@@ -21,9 +21,13 @@ def snapshot(settings: Any, timeout: float | None = None) -> Iterator[psycopg.Co
         Feast's PostgreSQL configuration.
     timeout
         Seconds that one statement may take; None for the server's own limit.
+    same
+        See the database as another connection does: what `export` gave of it.
     """
     with _get_conn(settings) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        if same is not None:
+            connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(same)))
         # Times without a zone are UTC. Compiling a plan takes longer than most look-ups do.
         connection.execute("SET LOCAL TimeZone = 'UTC'")
         connection.execute("SET LOCAL jit = off")
@@ -31,3 +35,9 @@ def snapshot(settings: Any, timeout: float | None = None) -> Iterator[psycopg.Co
         if timeout is not None:
             connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(int(timeout * 1000))))
         yield connection
+
+
+def export(connection: psycopg.Connection[Any]) -> str:
+    """Name of the connection's snapshot, good for `snapshot` while its transaction lasts."""
+    row = connection.execute("SELECT pg_export_snapshot()").fetchone()
+    return str(row[0]) if row else ""

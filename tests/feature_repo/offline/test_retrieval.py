@@ -23,7 +23,7 @@ from feast.infra.offline_stores.contrib.postgres_offline_store.postgres_source i
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Array, Float64, Int64, String
 
-from feature_repo.stores import retrieve
+from feature_repo.stores import job, retrieve
 from feature_repo.stores.timescale import TimescaleOfflineStore
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
@@ -265,6 +265,25 @@ def test_a_scan_in_slices_gives_what_look_ups_give(
     assert results[0].column("a").null_count < 400
     assert results[1] == results[0]
     assert results[2] == results[0]
+
+
+def test_views_read_side_by_side_are_of_one_snapshot(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = asked(*(("A", float(t)) for t in range(20)))
+    wanted = store.get_historical_features(frame, FEATURES).to_arrow()
+    monkeypatch.setattr(job, "MANY", 1)
+    monkeypatch.setattr(job.os, "cpu_count", lambda: 2)
+    used: list[int] = []
+    join = retrieve.join
+
+    def after_a_write(connections: Any, spine: Any, lookups: Any) -> Any:
+        used.append(len(connections))
+        put(store, "quick", [("A", 11, 11, 9.5, 9)])
+        put(store, "slow", [("A", 11, 11, 9.5)])
+        return join(connections, spine, lookups)
+
+    monkeypatch.setattr(retrieve, "join", after_a_write)
+    assert store.get_historical_features(frame, FEATURES).to_arrow() == wanted
+    assert used == [2]
 
 
 def test_a_stored_nan_stays_a_nan_and_a_null_a_null(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pytest
 from psycopg import sql
 
-from feature_repo.stores import hypertable, lookup, retrieve
+from feature_repo.stores import hypertable, lookup, retrieve, upkeep
 from feature_repo.stores import spine as spines
 from feature_repo.stores.copy import append_rows
 from feature_repo.stores.schema import migrate, table_of_view
@@ -78,7 +79,7 @@ def joined(connection: psycopg.Connection[Any], known: bool) -> pa.Table:
     )
     with connection.transaction():
         connection.execute("SET LOCAL TimeZone = 'UTC'")
-        return retrieve.join(connection, spines.of_frame(frame), [asked])
+        return retrieve.join([connection], spines.of_frame(frame), [asked])
 
 
 def test_a_table_becomes_a_hypertable_with_day_chunks_a_columnstore_and_its_policy(
@@ -148,6 +149,47 @@ def test_repeats_into_compressed_chunks_are_ignored_and_corrections_added(scaled
     assert fill(scaled) == 0
     assert fill(scaled, delay_us=1) == 2 * N
     assert scaled.execute("SELECT count(*) FROM social").fetchone() == (4 * N,)
+
+
+def test_the_state_of_a_hypertable_counts_its_chunks(scaled: psycopg.Connection[Any]) -> None:
+    migrate(scaled, [TABLE])
+    fill(scaled)
+    scaled.execute("ANALYZE social")
+    (state,) = upkeep.tables(scaled, [TABLE])
+    assert (state.name, state.rows, state.chunks, state.compressed) == ("social", 2 * N, 3, 0)
+    compress(scaled)
+    (packed,) = upkeep.tables(scaled, [TABLE])
+    assert (packed.chunks, packed.compressed) == (3, 3)
+    assert 0 < packed.bytes < state.bytes
+
+
+def test_a_policy_that_failed_is_run_in_the_foreground(scaled: psycopg.Connection[Any]) -> None:
+    assert hypertable.version(scaled)
+    scaled.execute("CREATE TABLE done (job int)")
+    scaled.execute("CREATE TABLE trouble ()")
+    scaled.execute(
+        "CREATE PROCEDURE work(job_id int, config jsonb) LANGUAGE plpgsql AS $$ BEGIN "
+        "IF to_regclass('trouble') IS NOT NULL THEN RAISE 'no luck'; END IF; INSERT INTO done VALUES (job_id); END $$"
+    )
+    (job,) = scaled.execute("SELECT add_job('work', '1 hour', initial_start => now())").fetchone() or (0,)
+    deadline = time.monotonic() + 60
+    while not upkeep.failed_jobs(scaled) and time.monotonic() < deadline:
+        scaled.execute("SELECT pg_sleep(0.05)")
+    assert [(f.id, f.procedure, f.message) for f in upkeep.failed_jobs(scaled)] == [(job, "work", "no luck")]
+    assert [f.message for f in upkeep.run_failed(scaled)] == ["no luck"]
+    scaled.execute("DROP TABLE trouble")
+    assert upkeep.run_failed(scaled) == []
+    assert (job,) in scaled.execute("SELECT job FROM done").fetchall()
+
+
+def test_a_plain_server_has_tables_without_chunks_and_no_jobs(database: psycopg.Connection[Any]) -> None:
+    migrate(database, [TABLE])
+    assert fill(database) == 2 * N
+    database.execute("ANALYZE social")
+    (state,) = upkeep.tables(database, [TABLE, table_of_view(catalog.SENTIMENT)])
+    assert (state.name, state.rows, state.chunks, state.compressed) == ("social", 2 * N, 0, 0)
+    assert state.bytes > 0
+    assert upkeep.run_failed(database) == []
 
 
 def test_a_server_without_the_extension_is_left_as_it_is(database: psycopg.Connection[Any]) -> None:
