@@ -30,7 +30,7 @@ class Reason(StrEnum):
     LATE = "late"
     """Behind its symbol's watermark: rows of its time are written."""
     DUPLICATE = "duplicate"
-    """This trade id, post id or book sequence has been taken already."""
+    """This trade id or book sequence has been taken already."""
     SEQUENCE_GAP = "sequence_gap"
     """A message before it is missing; the book is unknown until the next snapshot."""
     NO_SYMBOL = "no_symbol"
