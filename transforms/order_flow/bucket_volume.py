@@ -14,10 +14,9 @@ is one, V is unknown.
 
 from __future__ import annotations
 
-import math
-
 from transforms import window
 from transforms.kernel import Vector, jit
+from transforms.order_flow.lots import whole
 
 BUCKETS_A_DAY = 50
 MAX_DAYS = 28
@@ -38,8 +37,8 @@ def init(state: Vector, o: int, configured: float | None, scale: float) -> None:
     if configured is None:
         state[o + AUTO] = 1.0
         return
-    lots = math.floor(configured * scale + 0.5)
-    if lots < 1:
+    lots = whole(configured * scale)
+    if lots < 1.0:
         raise ValueError(f"a VPIN bucket of {configured} is less than one lot of {1 / scale}")
     state[o] = float(lots)
 
@@ -62,4 +61,4 @@ def open_day(state: Vector, o: int, day: int) -> None:
         if of_day > 0.0:
             lots += of_day
             days += 1
-    state[o] = max(1.0, float(math.floor(lots / (days * BUCKETS_A_DAY) + 0.5))) if days else 0.0
+    state[o] = max(1.0, whole(lots / (days * BUCKETS_A_DAY))) if days else 0.0

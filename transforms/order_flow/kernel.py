@@ -4,8 +4,8 @@ A trade costs what must happen with every trade, whatever the windows are: it is
 ring. A book costs a look at the clock. The rings are summed when a row is emitted.
 
 Events come in the order of their times, books before trades at equal times, and ``emit(t)`` comes after the last event
-at or before t and before the first one after it. Prices and sizes are positive and finite, and a size is below 2**53
-lots: messages that are not so are refused before they get here.
+at or before t and before the first one after it. Prices and sizes are positive and finite: messages that are not so
+are refused before they get here. Sums of sizes are exact up to 2**53 lots, and rounded beyond.
 
 ::
 
@@ -17,8 +17,6 @@ At one bucket a second the state takes 63 KB, half of it for trades that wait fo
 """
 
 from __future__ import annotations
-
-import math
 
 from transforms import window
 from transforms.catalog import ORDER_FLOW
@@ -38,6 +36,7 @@ from transforms.order_flow import (
     volume,
     vpin,
 )
+from transforms.order_flow.lots import whole
 
 VERSION = 1
 """Of the state's layout and of every formula; another version's checkpoint is refused."""
@@ -141,7 +140,7 @@ def step_trade(state: Vector, t_us: int, price: float, size: float, side: int) -
     _advance(state, per_second, roll_at, b)
 
     last_price = state[PRICE]
-    lots = float(math.floor(size * state[SCALE] + 0.5))
+    lots = whole(size * state[SCALE])
     mid = mids.before(state, MIDS, t_us)
     lee_ready.tick(state, TICK, price, last_price)
     s = float(side) if side != 0 else lee_ready.infer(state, TICK, price, mid)

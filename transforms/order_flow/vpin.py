@@ -34,9 +34,7 @@ _DELTA = 3
 """Bought less sold lots in it."""
 _OPEN_PRICE = 4
 """Last price before it opened."""
-_SUM_DELTA = 5
-_SUM_LOTS = 6
-_RING_DELTA = 7
+_RING_DELTA = 5
 """|bought - sold| lots of the last 50 closed buckets."""
 _RING_LOTS = _RING_DELTA + BUCKETS
 """V of the same."""
@@ -76,12 +74,8 @@ def _close(state: Vector, o: int, price: float) -> None:
     """The open bucket is full, with a trade at ``price``."""
     closed = int(state[o + CLOSED])
     v = state[o + _OPEN_LOTS]
-    delta = abs(state[o + _DELTA])
-    at = closed % BUCKETS
-    state[o + _SUM_DELTA] += delta - state[o + _RING_DELTA + at]
-    state[o + _SUM_LOTS] += v - state[o + _RING_LOTS + at]
-    state[o + _RING_DELTA + at] = delta
-    state[o + _RING_LOTS + at] = v
+    state[o + _RING_DELTA + closed % BUCKETS] = abs(state[o + _DELTA])
+    state[o + _RING_LOTS + closed % BUCKETS] = v
     vpin_bvc.close(state, o + _BVC, closed, v, price - state[o + _OPEN_PRICE])
     state[o + CLOSED] = closed + 1.0
     drop_open(state, o)
@@ -98,6 +92,12 @@ def drop_open(state: Vector, o: int) -> None:
 def emit(state: Vector, o: int, out: Vector) -> None:
     """Write vpin and vpin_bvc; only where V is known."""
     closed = int(state[o + CLOSED])
-    if closed >= BUCKETS:
-        out[_VPIN] = state[o + _SUM_DELTA] / state[o + _SUM_LOTS]
-        vpin_bvc.emit(state, o + _BVC, closed, state[o + _SUM_LOTS], out)
+    if closed < BUCKETS:
+        return
+    delta = 0.0
+    lots = 0.0
+    for i in range(closed - BUCKETS, closed):
+        delta += state[o + _RING_DELTA + i % BUCKETS]
+        lots += state[o + _RING_LOTS + i % BUCKETS]
+    out[_VPIN] = delta / lots
+    vpin_bvc.emit(state, o + _BVC, closed, lots, out)
