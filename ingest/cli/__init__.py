@@ -20,6 +20,11 @@ COMMANDS = {
     "backfill": ("ingest.backfill.command", "add_parser", "history into the offline store"),
     "check": ("ingest.check.command", "add_parser", "no look-ahead, and no dependence on the start, on any recording"),
     "features": ("ingest.cli.feature_docs", "add_parser", "the feature catalogue, as Markdown or JSON"),
+    "training-frame": (
+        "ingest.cli.training_frame",
+        "add_parser",
+        "leak-free features with a forward return, as Parquet",
+    ),
     "score": ("ingest.sentiment.commands", "add_score", "a file of texts through the sentiment model"),
     "evaluate": ("ingest.sentiment.commands", "add_evaluate", "the sentiment model against a labelled file"),
     "prepare-model": (
