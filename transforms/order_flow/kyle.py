@@ -46,11 +46,7 @@ def advance(state: Vector, o: int, second: int, mid: float, mid_us: float) -> No
     open_second = int(state[o + END_US]) // SECOND_US
     if second <= open_second:
         return
-    first = open_second
-    if second - first >= _N:
-        first = second - _N + 1
-        state[o + _RING + first % _N * 2] = NAN
-    for k in range(first, second):
+    for k in range(max(open_second, second - _N + 1), second):
         fresh = k * SECOND_US - mid_us <= MID_TTL_US
         state[o + _RING + k % _N * 2 + 1] = mid if fresh else NAN
         state[o + _RING + (k + 1) % _N * 2] = NAN

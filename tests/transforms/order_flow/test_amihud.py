@@ -36,9 +36,10 @@ def test_a_return_reaches_back_over_empty_bars(new_feed: Any) -> None:
 
 
 def test_an_hour_without_volume_has_none(new_feed: Any) -> None:
-    feed = new_feed().trade(START, 100, 1)
-    assert feed.row(START + 3600)["amihud_60m"] is None
-    assert feed.row(START + 7200)["amihud_60m"] is None
+    feed = new_feed().trade(START - 60, 90, 1).trade(START, 100, 1)
+    assert feed.row(START + 3599)["amihud_60m"] == pytest.approx(1e6 * log(100 / 90) / 100, rel=1e-13)
+    for t in (3600, 3660, 7200):
+        assert feed.row(START + t)["amihud_60m"] is None
 
 
 def test_a_window_that_began_before_the_first_trade_is_null(new_feed: Any) -> None:

@@ -77,11 +77,14 @@ def test_after_an_invalid_book_moves_are_unknown_until_both_mids_are_known(new_f
 
 
 def test_a_silent_book_feed_is_not_a_price_that_stands_still(new_feed: Any) -> None:
-    feed = new_feed().quote(0.5, 99, 101)
-    for k in range(1, 100):
-        feed.trade(k + 0.5, 100, 1)
-    # mids at the ends of seconds 1 to 10 are known: 9 seconds with trades
-    assert feed.row(100)["kyle_lambda_5m"] is None
+    """Books at 1 ... 21 s: the mids at the ends of seconds 1 ... 31 are known, and 30 of 2 ... 31 have trades."""
+    for books, known in ((21, True), (20, False)):
+        feed = new_feed()
+        for k in range(1, 100):
+            if k <= books:
+                feed.quote(k, 99, 101)
+            feed.trade(k + 0.5, 100, 1)
+        assert feed.row(100)["kyle_lambda_5m"] == (0.0 if known else None)
 
 
 def test_only_300_seconds_count(new_feed: Any) -> None:
