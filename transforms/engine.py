@@ -15,6 +15,7 @@ from transforms.instrument import Instrument
 from transforms.kernel import SECOND_US, Vector
 from transforms.microstructure import kernel as microstructure
 from transforms.microstructure.layout import MAX_LEVELS
+from transforms.microstructure.levels import fill
 from transforms.order_flow import kernel as order_flow
 from transforms.sentiment import kernel as posts
 from transforms.sentiment.post import Post
@@ -87,10 +88,7 @@ class Engine:
             ``validation.OK``, or the code of the first fault: then the book counts as unknown from ``t_us`` on.
         """
         book = self._book
-        n_bid, n_ask = min(len(bids), MAX_LEVELS), min(len(asks), MAX_LEVELS)
-        if n_bid and n_ask:
-            book[0:n_bid], book[20 : 20 + n_bid] = zip(*bids[:n_bid], strict=True)
-            book[40 : 40 + n_ask], book[60 : 60 + n_ask] = zip(*asks[:n_ask], strict=True)
+        n_bid, n_ask = fill(book, bids, asks)
         code = check_book(book, n_bid, n_ask)
         if code == OK:
             microstructure.step_book(self._micro, t_us, book, n_bid, n_ask)
