@@ -13,7 +13,8 @@ are refused before they get here. Sums of sizes are exact up to 2**53 lots, and 
     fixed size     MIDS TICK RATE SESSION VOLUME_V VPIN KYLE AMIHUD
     by the grid    volume, roll, effective spread, realized spread; their offsets are in the header
 
-At one bucket a second the state takes 63 KB, half of it for trades that wait for the mid of five seconds later.
+At one bucket a second the state takes 62 kB, half of it for trades that wait for the mid of five seconds
+later; at ten it takes 247 kB, for the windows are exact at any width.
 """
 
 from __future__ import annotations
