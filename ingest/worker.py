@@ -103,6 +103,7 @@ class Worker:
             )
         for batch in streams.unacknowledged(self._client, stream, BATCH):
             self._process(batch)
+            self._renew(force=True)
         self.flush()
 
     def run(self, stop: threading.Event) -> None:
