@@ -76,7 +76,7 @@ def _store(folder: Path, name: str, online: dict[str, Any]) -> FeatureStore:
     types = {"Float64": Float64, "Int64": Int64}
     symbol = Entity(name="symbol", join_keys=["symbol"], value_type=ValueType.STRING)
     views = []
-    for view in catalog.VIEWS:
+    for view in catalog.RAW_VIEWS:
         table = FileSource(path=str(folder / f"{view.name}.parquet"), timestamp_field="event_timestamp")
         fields = [Field(name=f.name, dtype=types[f.dtype]) for f in view.features]
         views.append(
