@@ -61,5 +61,7 @@ def counters(client: redis.Redis, partitions: int) -> dict[str, int]:
     for where in (*range(partitions), log.EDGE):
         found: Any = client.hgetall(log.counters(where))
         for name, n in found.items():
+            if not n.isdigit():
+                continue  # the scorer's model, which is a name
             total[name.decode()] = total.get(name.decode(), 0) + int(n)
     return dict(sorted(total.items()))

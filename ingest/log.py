@@ -59,7 +59,11 @@ EDGE = "edge"
 
 
 def counters(where: int | str) -> str:
-    """What was accepted, refused and emitted, counted: of partition ``where``, or of the ``EDGE``."""
+    """What was accepted, refused and emitted, counted: of partition ``where``, or of the ``EDGE``.
+
+    The edge also holds ``scorer.batches``, ``scorer.texts`` and ``scorer.tokens`` (that the model read), ``scorer.ms`` (that it took)
+    and, as a name, ``scorer.model``.
+    """
     return f"counters:{{{where}}}"
 
 

@@ -47,6 +47,8 @@ class SentimentModel:
         Tokens of a batch; halves where they did not fit.
     window
         Texts that are sorted and batched together; as many as are worth asking for at once.
+    tokens_read
+        Tokens that were scored since it was loaded.
     """
 
     def __init__(self, loaded: Loaded, device: torch.device, dtype: torch.dtype) -> None:
@@ -57,6 +59,7 @@ class SentimentModel:
         self.dtype = dtype
         self.budget = _BUDGET[device.type]
         self.window = _WINDOW[device.type]
+        self.tokens_read = 0
         self._order = list(loaded.order)
         self._tokenizer = loaded.tokenizer
         self._pad_id = int(loaded.tokenizer.pad_token_id or 0)
@@ -110,6 +113,7 @@ class SentimentModel:
                 waiting[:0] = self._halve(error, batch, tokens)
             else:
                 order += batch
+        self.tokens_read += sum(map(len, tokens))
         if not order:
             return []
         rows = torch.cat(logits).softmax(-1)[:, self._order].double().cpu().tolist()

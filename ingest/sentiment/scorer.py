@@ -40,6 +40,7 @@ class Model(Protocol):
     name: str
     revision: str
     window: int
+    tokens_read: int
 
     def score(self, texts: Sequence[str]) -> list[Probabilities | None]:
         """Probabilities of each text, None where it says nothing."""
@@ -90,6 +91,7 @@ class Scorer:
         self._history = history
         self._now_ms = now_ms
         self._find = finder(settings).find
+        self._called = f"{model.name}@{model.revision}"[:NAME_MAX]
 
     def run(self, stop: threading.Event) -> None:
         """Score what was begun and not finished before, then what comes, until ``stop`` is set."""
@@ -104,7 +106,9 @@ class Scorer:
         if not batch:
             return
         waiting, refused = self._accept(batch)
-        scores = self._score(waiting, refused)
+        begin, tokens = time.perf_counter(), self._model.tokens_read
+        scores, n_scored = self._score(waiting, refused)
+        spent_ms = round((time.perf_counter() - begin) * 1000)
         now_ms = self._now_ms()
         pipe: Any = self._client.pipeline(transaction=True)
         for w in waiting:
@@ -121,6 +125,10 @@ class Scorer:
         ids = [entry_id for _, entry_id, _ in batch]
         pipe.xack(log.SOCIAL, log.GROUP, *ids)
         pipe.xdel(log.SOCIAL, *ids)
+        counts = {"batches": 1, "texts": n_scored, "tokens": self._model.tokens_read - tokens, "ms": spent_ms}
+        for name, n in counts.items():
+            pipe.hincrby(log.counters(log.EDGE), f"scorer.{name}", n)
+        pipe.hset(log.counters(log.EDGE), "scorer.model", self._called)
         pipe.execute()
         self._history.add([self._row(w, scores[w.text_hash], now_ms) for w in waiting if w.text_hash in scores])
 
@@ -152,14 +160,17 @@ class Scorer:
             raise Refused(Reason.UNKNOWN_SYMBOL, ", ".join(symbols))
         return Waiting(entry, post, recorded, taken, text_hash(post.text))
 
-    def _score(self, waiting: Sequence[Waiting], refused: Refusals) -> dict[bytes, Probabilities | None]:
-        """Probabilities by hash of the text; a text on which the model fails is refused, and the others are not."""
+    def _score(self, waiting: Sequence[Waiting], refused: Refusals) -> tuple[dict[bytes, Probabilities | None], int]:
+        """Probabilities by hash of the text, and how many of them the model made.
+
+        A text on which the model fails is refused, and the others are not.
+        """
         texts = {w.text_hash: w.post.text for w in waiting}
         scores: dict[bytes, Probabilities | None] = {}
         scores.update(self._history.find(list(texts), self._model.name, self._model.revision))
         left = [h for h in texts if h not in scores]
         if not left:
-            return scores
+            return scores, 0
         try:
             scores.update(zip(left, self._model.score([texts[h] for h in left]), strict=True))
         except ModelError:
@@ -170,7 +181,7 @@ class Scorer:
             refused += [
                 (w.entry, Refused(Reason.FAILED, failed[w.text_hash])) for w in waiting if w.text_hash in failed
             ]
-        return scores
+        return scores, sum(h in scores for h in left)
 
     def _score_apart(self, texts: dict[bytes, str], scores: dict[bytes, Probabilities | None]) -> dict[bytes, str]:
         """Score texts one at a time into ``scores``; what was wrong with those that failed.

@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from ingest import log
+from ingest.backlog import counters
 from ingest.messages import ScoredPost, decode_entry
 from ingest.sentiment.history import History
 from ingest.sentiment.scorer import Scorer, finder
@@ -30,11 +31,13 @@ class Words:
 
     def __init__(self) -> None:
         self.scored: list[str] = []
+        self.tokens_read = 0
 
     def score(self, texts: Sequence[str]) -> list[tuple[float, float, float] | None]:
         if any("poison" in t for t in texts):
             raise RuntimeError("poison")
         self.scored += texts
+        self.tokens_read += sum(len(t.split()) for t in texts)
         return [None if not t.strip() else (0.75, 0.0, 0.25) if "up" in t else (0.0, 0.5, 0.5) for t in texts]
 
 
@@ -233,6 +236,20 @@ def test_a_text_is_scored_once_a_batch(redis_client: redis.Redis) -> None:
     drain(scorer(redis_client, model), redis_client)
     assert model.scored == ["$BTC up"]
     assert len(logged(redis_client, "BTCUSDT")) == 5
+
+
+def test_what_the_model_did_is_counted_beside_its_name(redis_client: redis.Redis) -> None:
+    for i, text in enumerate(["$BTC up", "$BTC up", "$BTC is down", "nice weather"]):
+        add(redis_client, id=str(i), text=text)
+    drain(scorer(redis_client, Words()), redis_client)
+    found: Any = redis_client.hgetall(log.counters(log.EDGE))
+    assert found.pop(b"scorer.model") == b"words@1"
+    assert int(found.pop(b"scorer.ms")) >= 0
+    # two texts, of two and three words; the weather names no symbol
+    assert found == {b"scorer.batches": b"1", b"scorer.texts": b"2", b"scorer.tokens": b"5", b"refused.no_symbol": b"1"}
+    counted = counters(redis_client, SETTINGS.partitions)
+    assert counted["scorer.tokens"] == 5
+    assert "scorer.model" not in counted
 
 
 def test_what_the_table_knows_is_not_scored_again(redis_client: redis.Redis, postgres_url: str) -> None:
