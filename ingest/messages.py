@@ -17,12 +17,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from ingest.refusal import Reason, Refused
+from transforms.microstructure.layout import G_SIZE
 
 LEVELS = 20
 """Price levels of a side that are used; deeper ones are ignored."""
 MAX_TIME_MS = 9_007_199_254_740
 """The largest time whose microseconds a double holds exactly, in the year 2255."""
 MAX_NUMBER = 1e15
+MAX_AHEAD_MS = 31 * 86_400_000
+"""How long before it is used a microprice table may be published."""
 
 
 class OrderBook(msgspec.Struct, gc=False):
@@ -106,10 +109,33 @@ class Gap(msgspec.Struct, gc=False):
     received: int | None = None
 
 
-Message = OrderBook | Trade | ScoredPost | Tick | Gap
+class MicropriceTable(msgspec.Struct, gc=False):
+    """A fitted table of ``microprice`` as it enters the log of its symbol: used for rows from ``usable_from`` on.
+
+    ``timestamp`` is when it was published; the data that it was fitted on end before ``fitted_before``. ``g`` is what the mid is expected
+    to move, in ticks, by imbalance bin and spread bin; None where the data could not tell.
+    """
+
+    timestamp: int
+    symbol: str
+    version: int
+    fitted_before: int
+    usable_from: int
+    tick: float
+    g: list[float | None]
+
+
+Message = OrderBook | Trade | ScoredPost | Tick | Gap | MicropriceTable
 T = TypeVar("T", bound=msgspec.Struct)
 
-KIND: dict[str, type[Message]] = {"book": OrderBook, "trade": Trade, "post": ScoredPost, "tick": Tick, "gap": Gap}
+KIND: dict[str, type[Message]] = {
+    "book": OrderBook,
+    "trade": Trade,
+    "post": ScoredPost,
+    "tick": Tick,
+    "gap": Gap,
+    "microprice": MicropriceTable,
+}
 """What an entry of a partition log may be, by its field ``kind``."""
 PLAIN_STREAM: dict[str, str] = {"order_book": "book", "market_data": "trade"}
 """The plain streams that the router serves, and the kind of their messages."""
@@ -226,6 +252,27 @@ def check_trade(trade: Trade) -> None:
         check_number(name, value)
     if trade.side not in ("buy", "sell", None):
         raise Refused(Reason.WRONG_TYPE, f"side {trade.side!r:.20} is not buy, sell or null")
+
+
+def check_microprice(table: MicropriceTable) -> None:
+    """Refuse a microprice table that no fit makes, or that would be used before the end of its data.
+
+    Raises
+    ------
+    Refused
+        ``wrong_type`` (of another length), ``not_finite``, ``not_positive``, ``out_of_range`` or ``future_time``.
+    """
+    if len(table.g) != G_SIZE:
+        raise Refused(Reason.WRONG_TYPE, f"g has {len(table.g)} numbers, not {G_SIZE}")
+    check_number("tick", table.tick)
+    for g in table.g:
+        if g is not None and not abs(g) <= MAX_NUMBER:
+            raise Refused(Reason.OUT_OF_RANGE if math.isfinite(g) else Reason.NOT_FINITE, f"g {g}")
+    if not 0 < table.fitted_before <= table.usable_from <= MAX_TIME_MS or not 0 < table.version < 2**63:
+        times = f"fitted before {table.fitted_before!s:.40}, usable from {table.usable_from!s:.40}"
+        raise Refused(Reason.OUT_OF_RANGE, f"version {table.version!s:.40}, {times}")
+    if table.usable_from > table.timestamp + MAX_AHEAD_MS:
+        raise Refused(Reason.FUTURE_TIME, f"usable {table.usable_from - table.timestamp} ms after it was published")
 
 
 def check_number(name: str, value: float) -> None:

@@ -8,7 +8,18 @@ from typing import Any
 
 import msgspec
 
-from ingest.messages import KIND, Gap, OrderBook, ScoredPost, Tick, Trade, check_trade, decode_entry
+from ingest.messages import (
+    KIND,
+    Gap,
+    MicropriceTable,
+    OrderBook,
+    ScoredPost,
+    Tick,
+    Trade,
+    check_microprice,
+    check_trade,
+    decode_entry,
+)
 from ingest.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.timeline import Timeline
@@ -22,6 +33,8 @@ SIDE = {"buy": 1, "sell": -1, None: 0}
 IDS_KEPT = 512
 """Trade ids remembered a symbol. A repeat that is older than the allowed lateness is refused as late anyway."""
 MAX_INTEGER = 2**63
+TABLES_HELD = 32
+"""Microprice tables that may wait for their time, so that a producer of them cannot fill the memory."""
 
 Entry = tuple[bytes, Mapping[bytes, bytes]]
 """Id and fields of a stream entry, as they came."""
@@ -82,6 +95,9 @@ class Symbol:
         Refused
             It is late, or a repeat, or no market makes such a trade; nothing has changed then.
         """
+        if kind == "microprice":
+            self._take_table(message, entry)
+            return
         t_us = message.timestamp * 1000
         timeline = self.timeline
         sequence = 0
@@ -104,6 +120,14 @@ class Symbol:
         if kind != "tick":
             timeline.hold(t_us, kind, sequence, (message, entry))
         timeline.advance(self._apply, self._emit_rows, self.engine.speaks_until)
+
+    def _take_table(self, table: MicropriceTable, entry: Entry) -> None:
+        """Hold a table until its rows begin. Like a score it is never late, and it says nothing of how far the feeds are."""
+        check_microprice(table)
+        if self.timeline.tables() >= TABLES_HELD:
+            raise Refused(Reason.OUT_OF_RANGE, f"{TABLES_HELD} microprice tables wait already")
+        t_us = max(table.usable_from * 1000, self.timeline.watermark)
+        self.timeline.hold(t_us, "microprice", table.version, (table, entry))
 
     def _new_id(self, trade_id: int | str | None) -> int:
         if trade_id is None:
@@ -130,6 +154,8 @@ class Symbol:
         elif kind is Gap:
             self._sequence = None
             self.engine.lose_book(t_us)
+        elif kind is MicropriceTable:
+            self.engine.install_microprice(t_us, message.tick, message.g)
         else:
             self.engine.post(t_us, _facts(message))
 

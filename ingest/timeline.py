@@ -5,7 +5,7 @@ The watermark W is the newest event time of the symbol's books and trades less t
     ---- released, in order ----|W ---- held ----|newest book or trade
       row t once W > t                             t_message < W is late
 
-Ties are broken by kind (book, trade, post), then sequence, then arrival. A tick moves W without a message.
+Ties are broken by kind (book, trade, post, table), then sequence, then arrival. A tick moves W without a message.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any
 
-RANK = {"book": 0, "gap": 0, "trade": 1, "post": 2}
+RANK = {"book": 0, "gap": 0, "trade": 1, "post": 2, "microprice": 3}
 """Books come before trades of the same time: the trade met that book."""
+_TABLE = RANK["microprice"]
 
 Held = tuple[int, int, int, int, Any]
 """Event time in microseconds, rank, sequence, arrival, whatever was held."""
@@ -56,6 +57,14 @@ class Timeline:
         self.arrivals += 1
         if rank < 2 and t_us - self.lateness_us > self.watermark:
             self.watermark = t_us - self.lateness_us
+
+    def waits(self) -> bool:
+        """Whether a message is held that time should hand over. A table is not one: it waits for rows, none wait for it."""
+        return any(rank != _TABLE for _, rank, *_ in self.held)
+
+    def tables(self) -> int:
+        """How many microprice tables are held."""
+        return sum(rank == _TABLE for _, rank, *_ in self.held)
 
     def tick(self, t_us: int) -> None:
         """All events up to and with ``t_us`` are known."""

@@ -140,7 +140,7 @@ class Worker:
         now_us = self._clock()
         for stream, entry_id, fields in batch:
             symbol = self._partitions[stream].process(entry_id, fields, now_us)
-            if symbol is not None and fields.get(b"kind") != b"post":
+            if symbol is not None and fields.get(b"kind") not in (b"post", b"microprice"):
                 self._heard[symbol.name] = now_us
         self._unflushed += len(batch)
 
@@ -160,9 +160,8 @@ class Worker:
     @staticmethod
     def _has_more(symbol: Symbol, now_us: int) -> bool:
         """Whether time passing would change anything: rows to come, or messages held."""
-        return not symbol.recorded and (
-            bool(symbol.timeline.held) or symbol.engine.speaks_until() >= symbol.timeline.boundary
-        )
+        timeline = symbol.timeline
+        return not symbol.recorded and (timeline.waits() or 0 < timeline.boundary <= symbol.engine.speaks_until())
 
     def flush(self, *, only_rows: bool = False) -> None:
         """Write what is pending: the newest rows online, then a commit a partition.

@@ -16,6 +16,7 @@ from transforms.kernel import SECOND_US, Vector
 from transforms.microstructure import kernel as microstructure
 from transforms.microstructure.layout import MAX_LEVELS
 from transforms.microstructure.levels import fill
+from transforms.microstructure.microprice import install
 from transforms.order_flow import kernel as order_flow
 from transforms.sentiment import kernel as posts
 from transforms.sentiment.post import Post
@@ -111,6 +112,16 @@ class Engine:
     def post(self, t_us: int, post: Post) -> None:
         """Take a post that counts from ``t_us``."""
         posts.step_post(self._posts, t_us, post)
+
+    def install_microprice(self, t_us: int, tick: float, g: Sequence[float | None]) -> None:
+        """Use a fitted table for ``microprice`` from ``t_us`` on, in the place of the one before; ``g`` is None in unknown cells.
+
+        Raises
+        ------
+        ValueError
+            The table has another length, or no positive tick.
+        """
+        install(self._micro, [float(t_us), tick, *(k.NAN if x is None else x for x in g)])
 
     def speaks_until(self) -> int:
         """Time of the last row that the events so far can give: the newest event of a feed plus its longest ttl, 0 before any."""
