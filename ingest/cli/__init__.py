@@ -17,6 +17,8 @@ COMMANDS = {
     "simulate": ("ingest.simulate.command", "add_parser", "a made-up market into the streams"),
     "status": ("ingest.cli.status", "add_parser", "what was taken, refused and written, and what waits"),
     "dead-letters": ("ingest.cli.dead_letters", "add_parser", "refused messages, with their reasons"),
+    "metrics": ("ingest.metrics.command", "add_parser", "the Prometheus exporter"),
+    "drift": ("ingest.cli.drift", "add_parser", "features now against a reference day"),
     "backfill": ("ingest.backfill.command", "add_parser", "history into the offline store"),
     "check": ("ingest.check.command", "add_parser", "no look-ahead, and no dependence on the start, on any recording"),
     "features": ("ingest.cli.feature_docs", "add_parser", "the feature catalogue, as Markdown or JSON"),
@@ -64,9 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _expected() -> tuple[type[Exception], ...]:
     """Errors that tell the user what to do; anything else is a fault of ours and shows its trace."""
+    from psycopg import OperationalError
+    from redis.exceptions import ConnectionError as RedisAwayError
+    from redis.exceptions import TimeoutError as RedisSlowError
+
     from feature_repo.stores.endpoints import NoServerError
     from ingest.sentiment.labels import ModelError
     from ingest.servers.errors import ServersError
     from ingest.settings import SettingsError
 
-    return (ModelError, NoServerError, ServersError, SettingsError)
+    return (ModelError, NoServerError, OperationalError, RedisAwayError, RedisSlowError, ServersError, SettingsError)

@@ -1,0 +1,1 @@
+"""What the system keeps about itself, as Prometheus metrics: one exporter reads both stores, so no worker opens a port."""

@@ -1,0 +1,202 @@
+"""One look at what the pipeline keeps in Redis: counters, streams, leases, memory. The exporter and ``status`` show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from ingest import log
+from ingest.messages import PLAIN_STREAM
+
+EVENTS, OUTBOX = "events", "outbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream and its group.
+
+    Attributes
+    ----------
+    name, partition:
+        ``events`` and ``outbox`` are one a partition; a plain stream has the partition None.
+    length, lag, pending:
+        Entries held, not given to anybody yet, and given but not acknowledged. Without a group all count as lag.
+    oldest_ms:
+        When the oldest entry that is not acknowledged arrived; None where all are.
+    asked_ms:
+        How long ago the owner last asked for entries; None where nobody ever did.
+    """
+
+    name: str
+    partition: int | None
+    length: int = 0
+    lag: int = 0
+    pending: int = 0
+    oldest_ms: int | None = None
+    asked_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who owns a partition: the fencing token and how long the lease still holds; None where nobody does. ``given`` counts leases."""
+
+    token: int | None
+    left_ms: int | None
+    given: int
+
+
+@dataclass(frozen=True, slots=True)
+class RedisState:
+    """Redis at one moment; ``now_ms`` is its own clock's."""
+
+    now_ms: int
+    counters: Mapping[int | str, Mapping[str, str]]
+    streams: Sequence[Stream]
+    leases: Sequence[Lease]
+    dead_letters: int
+    memory_used: int
+    memory_limit: int
+
+    def total(self, name: str) -> int:
+        """A count over all partitions and the edge."""
+        return sum(number(counts.get(name)) for counts in self.counters.values())
+
+
+def number(text: str | None) -> int:
+    """A count; 0 where there is none or it is no number.
+
+    >>> number("12"), number(None), number("x")
+    (12, 0, 0)
+    """
+    try:
+        return int(text or 0)
+    except ValueError:
+        return 0
+
+
+def read(client: redis.Redis, partitions: int) -> RedisState:
+    """Look once; three round trips, whatever the number of partitions.
+
+    Raises
+    ------
+    redis.RedisError
+        The server is away or refuses.
+    """
+    places: list[int | str] = [*range(partitions), log.EDGE]
+    pipe: Any = client.pipeline(transaction=False)
+    pipe.time()
+    pipe.info("memory")
+    pipe.xlen(log.DEAD_LETTER)
+    for place in places:
+        pipe.hgetall(log.counters(place))
+    for p in range(partitions):
+        pipe.get(log.owner(p))
+        pipe.pttl(log.owner(p))
+        pipe.get(log.fence(p))
+    (seconds, micros), memory, dead_letters, *rest = pipe.execute()
+    counters = {
+        place: {name.decode(): value.decode(errors="replace") for name, value in counts.items()}
+        for place, counts in zip(places, rest[: len(places)], strict=True)
+    }
+    about = rest[len(places) :]
+    leases = [_lease(*about[3 * p : 3 * p + 3]) for p in range(partitions)]
+    return RedisState(
+        seconds * 1000 + micros // 1000,
+        counters,
+        streams(client, partitions),
+        leases,
+        dead_letters,
+        memory["used_memory"],
+        memory["maxmemory"],
+    )
+
+
+def _lease(token: bytes | None, left_ms: int, given: bytes | None) -> Lease:
+    held = token is not None and left_ms > 0
+    return Lease(
+        number((token or b"").decode()) if held else None, left_ms if held else None, number((given or b"").decode())
+    )
+
+
+def streams(client: redis.Redis, partitions: int) -> list[Stream]:
+    """How every stream of the pipeline stands; one that does not exist yet is empty."""
+    wanted: list[tuple[str, int | None, str]] = [(name, None, name) for name in (*PLAIN_STREAM, log.SOCIAL)]
+    for p in range(partitions):
+        wanted += [(EVENTS, p, log.events(p)), (OUTBOX, p, log.outbox(p))]
+    keys = [key for _, _, key in wanted]
+    groups = _ask(client, [("XINFO GROUPS", key) for key in keys])
+    group = [_own(found) for found in groups]
+    more = _ask(client, [call for key, found in zip(keys, group, strict=True) for call in _calls(key, found)])
+    return [_stream(*wanted[i][:2], group[i], *more[4 * i : 4 * i + 4]) for i in range(len(wanted))]
+
+
+def _calls(key: str, group: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    after = group.get("last-delivered-id", b"0-0")
+    return [
+        ("XLEN", key),
+        ("XINFO CONSUMERS", key, log.GROUP),
+        ("XPENDING", key, log.GROUP),
+        ("XRANGE", key, b"(" + after, "+", "COUNT", 1),
+    ]
+
+
+def _stream(
+    name: str, partition: int | None, group: Mapping[str, Any], length: int, consumers: Any, pending: Any, after: Any
+) -> Stream:
+    held = int(group.get("pending", 0))
+    lag = group.get("lag", length)
+    if lag is None:  # the server cannot tell once entries in between were deleted: those after the last given
+        lag = max(length - held, 1) if after else 0
+    first = pending["min"] if held and pending else None
+    oldest = first or (after[0][0] if after else None)
+    asked = [c["idle"] for c in consumers or [] if c["name"] == log.CONSUMER.encode()]
+    return Stream(
+        name,
+        partition,
+        length,
+        int(lag),
+        held,
+        None if oldest is None else stream_ms(oldest),
+        asked[0] if asked else None,
+    )
+
+
+def stream_ms(entry_id: bytes) -> int:
+    """When an entry arrived.
+
+    >>> stream_ms(b"1700000000000-3")
+    1700000000000
+    """
+    return int(entry_id.partition(b"-")[0])
+
+
+def _own(groups: Any) -> Mapping[str, Any]:
+    return next((g for g in groups or [] if g["name"] == log.GROUP.encode()), {})
+
+
+def _ask(client: redis.Redis, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """The replies in order; None where the stream or its group is not there yet."""
+    pipe: Any = client.pipeline(transaction=False)
+    for call in calls:
+        pipe.execute_command(*call)
+    replies = pipe.execute(raise_on_error=False)
+    for reply in replies:
+        if isinstance(reply, redis.RedisError) and not str(reply).startswith(("no such key", "NOGROUP")):
+            raise reply
+    return [None if isinstance(reply, redis.RedisError) else reply for reply in replies]
+
+
+def symbols(client: redis.Redis, partitions: int) -> list[str]:
+    """Every symbol that a checkpoint holds, in order of name."""
+    pipe: Any = client.pipeline(transaction=False)
+    for p in range(partitions):
+        pipe.hkeys(log.checkpoint(p))
+    return sorted({name.decode().partition(" ")[0] for names in pipe.execute() for name in names if b" " in name})
+
+
+def spread(every: Sequence[str], most: int) -> list[str]:
+    """At most so many, evenly spaced: the same ones at each look."""
+    return [every[i * len(every) // most] for i in range(most)] if len(every) > most else list(every)
