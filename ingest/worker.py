@@ -16,8 +16,8 @@ from typing import Any
 import redis
 
 from feature_repo.stores.redis_write import OnlineWriter
-from ingest import commit, log, streams
-from ingest.partition import Partition
+from ingest import commit, latency, log, streams
+from ingest.partition import Partition, Pending
 from ingest.settings import Settings
 from ingest.symbol import Symbol, tick_at
 from transforms.catalog import VIEWS
@@ -175,12 +175,7 @@ class Worker:
             if not partition.pending.acknowledged or (only_rows and not partition.pending.n_rows):
                 continue
             pending, changed = partition.take_pending()
-            pipe = self._client.pipeline(transaction=False)
-            for writer, batch in zip(self._online, pending.batches.values(), strict=True):
-                if len(batch):
-                    newest = batch.newest()
-                    writer.add_to(pipe, newest.symbols, newest.event_us, newest.values)
-            pipe.execute()
+            self._write_online(partition, pending)
             commit.commit(
                 self._client,
                 partition.number,
@@ -192,6 +187,20 @@ class Worker:
         self._flushed = time.monotonic()
         if not only_rows:
             self._committed, self._unflushed = self._flushed, 0
+
+    def _write_online(self, partition: Partition, pending: Pending) -> None:
+        newest = [batch.newest() for batch in pending.batches.values()]
+        pipe = self._client.pipeline(transaction=False)
+        for writer, rows in zip(self._online, newest, strict=True):
+            if rows.symbols:
+                writer.add_to(pipe, rows.symbols, rows.event_us, rows.values)
+        pipe.execute()
+        due_us = self._clock() - self._settings.allowed_lateness_ms * 1000
+        for rows in newest:
+            live = (not partition.symbols[symbol].recorded for symbol in rows.symbols)
+            latency.count(
+                pending.counts, (due_us - t for t, wanted in zip(rows.event_us.tolist(), live, strict=True) if wanted)
+            )
 
     def _renew(self, *, force: bool = False) -> None:
         now = time.monotonic()

@@ -260,7 +260,13 @@ def test_a_quiet_live_symbol_gets_its_last_row_by_the_owners_clock(pipeline):
     pipeline.work(worker)
     pipeline.work(worker)
     worker.close()
-    assert counters(pipeline.client, 2)["rows.microstructure"] == 1
+    counts = counters(pipeline.client, 2)
+    assert counts["rows.microstructure"] == counts["rows.normalized"] == 1
+    # written at 3.5 s, due at 1 s and the allowed lateness of 0.25 s
+    assert {n: c for n, c in counts.items() if n.startswith("latency_ms.")} == {
+        "latency_ms.5000": 2,
+        "latency_ms.sum": 4500,
+    }
     pipeline.store_rows()
     [row] = offline_rows(pipeline, "microstructure")
     assert row[1] == datetime.fromtimestamp(T0 / 1000 + 1, UTC)

@@ -1,0 +1,35 @@
+"""How late rows are readable online: counted in a histogram among a partition's counters.
+
+The lateness of a row is the time of its online write, less its event time, less the allowed lateness: what the system adds to the
+wait that its settings ask for. Rows of recordings are not counted, for no clock of ours ran with them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable
+
+BOUNDS_MS = (5, 10, 20, 50, 100, 200, 500, 1000, 5000)
+"""Upper bounds of the buckets, inclusive; the last bucket, ``inf``, has none."""
+BUCKETS = tuple(f"latency_ms.{bound}" for bound in (*BOUNDS_MS, "inf"))
+"""Names of the counters, each of its own bucket alone (not cumulative)."""
+SUM = "latency_ms.sum"
+"""Name of the counter of all milliseconds together, so that their mean is known."""
+
+
+def count(counts: Counter[str], late_us: Iterable[int]) -> None:
+    """Add the lateness of rows, in microseconds; a clock behind the exchange's counts as no lateness.
+
+    >>> counts: Counter[str] = Counter()
+    >>> count(counts, [-3, 4_000, 5_000, 5_001, 9_000_000])
+    >>> sorted(counts.items())
+    [('latency_ms.10', 1), ('latency_ms.5', 3), ('latency_ms.inf', 1), ('latency_ms.sum', 9014)]
+    """
+    total = 0
+    for late in late_us:
+        late = max(late, 0)
+        counts[BUCKETS[bisect_left(BOUNDS_MS, late / 1000)]] += 1
+        total += late
+    if total:
+        counts[SUM] += total // 1000
