@@ -1,13 +1,15 @@
-"""Raw Binance websocket captures, ``<receive time, ns> <one JSON message>`` a line, as messages.
+"""Raw Binance websocket messages, ``<receive time, ns> <one JSON message>`` a line, as messages: of captures and of the live feed.
 
-Books are made from depth diffs and REST snapshots by the venue's rule. A snapshot names no symbol: it belongs to the symbol
-of which a diff spans its ``lastUpdateId`` L, and is taken where that symbol has no book or has lost its place::
+Books are made from depth diffs and REST snapshots by the venue's rule. A snapshot that names no ``symbol`` belongs to the symbol
+of which a diff spans its ``lastUpdateId`` L; it is taken where that symbol has no book or has lost its place::
 
     held back:  [U..u] [U..u] | U <= L + 1 <= u | U == previous u + 1 | ...
                 covered by L    first applied     (futures: pu == previous u)
 
 Diffs that do not follow wait for a snapshot, or for the diff that is missing; those that never fit are refused.
 A diff is applied whole or not at all: a damaged one leaves the book as it was, and the next then shows the gap.
+A line ``{"e":"disconnect","s":[symbols]}``, which our own recorder writes, says that the connection was lost there: these books are
+unknown from one millisecond after the newest event until a snapshot, or a diff that shows that nothing was missed.
 Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#how-to-manage-a-local-order-book-correctly
 """
 
@@ -56,6 +58,16 @@ class _Snapshot(msgspec.Struct):
     last: int = msgspec.field(name="lastUpdateId")
     bids: list[Level]
     asks: list[Level]
+    symbol: str | None = None
+
+    def is_of(self, symbol: str) -> bool:
+        return self.symbol is None or self.symbol == symbol
+
+
+class _Disconnect(msgspec.Struct):
+    """The connection that carried these symbols was lost."""
+
+    symbols: list[str] = msgspec.field(name="s")
 
 
 class _Diff(msgspec.Struct):
@@ -99,6 +111,7 @@ class _Symbol:
     """The book of one symbol, good as of update ``last``, and the diffs that wait.
 
     ``fresh``: it is a snapshot, nothing is applied yet. ``lost``: the gap after ``last`` has been told.
+    ``newest``: the newest event time of its diffs and trades.
     """
 
     book: Book = field(default_factory=Book)
@@ -108,6 +121,7 @@ class _Symbol:
     held: deque[tuple[_Diff, Line]] = field(default_factory=deque)
     sequence: int = 0
     trades: str = ""
+    newest: int = 0
 
 
 class Binance:
@@ -150,6 +164,10 @@ class Binance:
                 yield _gap(line)
             state.held.clear()
 
+    def missing(self) -> list[str]:
+        """Symbols whose diffs wait for a snapshot; a live feed asks for it."""
+        return [name for name, state in self._symbols.items() if state.held and (state.last is None or state.lost)]
+
     def _take(self, line: Line, payload: bytes) -> Iterator[Output]:
         envelope = _open(payload)
         if envelope.last_update_id is not None:
@@ -163,6 +181,8 @@ class Binance:
             yield from self._diff(decode(_Diff, body), line)
         elif name in ("trade", "aggTrade"):
             yield from self._trade(name, decode(_AggTrade if name == "aggTrade" else _Trade, body), line)
+        elif name == "disconnect":
+            yield from self._disconnect(decode(_Disconnect, body), line)
         elif name or envelope.ask_size or envelope.id:
             self.ignored += 1  # another stream, a quote (which has no type), the answer to a subscription
         else:
@@ -175,6 +195,7 @@ class Binance:
         message = Trade(trade.time, trade.symbol, trade.price, trade.size, side, trade.id, line.received_ms)
         check_trade(message)
         state = self._symbol(trade.symbol)
+        state.newest = max(state.newest, trade.time)
         state.trades = state.trades or stream
         if state.trades != stream:
             self.ignored += 1  # both streams were recorded: they tell of the same trades
@@ -192,9 +213,9 @@ class Binance:
             raise Refused(Reason.CROSSED_BOOK, "a crossed snapshot")
         self.ignored += 1
         self._snapshots.append(snapshot)
-        for state in self._symbols.values():
+        for name, state in self._symbols.items():
             past = state.last is not None and (not state.lost or snapshot.last <= state.last)
-            if not past and any(diff.spans(snapshot.last) for diff, _ in state.held):
+            if not past and snapshot.is_of(name) and any(diff.spans(snapshot.last) for diff, _ in state.held):
                 self._start(state, snapshot)
                 yield from self._settle(state, line)
                 return
@@ -207,6 +228,7 @@ class Binance:
         for side in (diff.bids, diff.asks):
             _check_levels(side)
         state = self._symbol(diff.symbol)
+        state.newest = max(state.newest, diff.time)
         if state.last is not None and diff.last <= state.last:
             raise Refused(Reason.DUPLICATE, f"update {diff.last} is applied already, the book is at {state.last}")
         if state.last is not None and (diff.follows(state.last) or (state.fresh and diff.spans(state.last))):
@@ -218,12 +240,25 @@ class Binance:
             state.lost = True
             yield Parsed("gap", Gap(diff.time, diff.symbol, line.received_ms))
         for snapshot in self._snapshots:
-            if diff.spans(snapshot.last) and (state.last is None or snapshot.last > state.last):
+            if (
+                snapshot.is_of(diff.symbol)
+                and diff.spans(snapshot.last)
+                and (state.last is None or snapshot.last > state.last)
+            ):
                 self._start(state, snapshot)
                 yield from self._settle(state, line)
                 return
         if len(state.held) > HELD:
             yield _gap(state.held.popleft()[1])
+
+    def _disconnect(self, disconnect: _Disconnect, line: Line) -> Iterator[Output]:
+        self.ignored += 1
+        for name in disconnect.symbols:
+            state = self._symbols.get(name)
+            if state is not None and state.last is not None and not state.lost:
+                state.lost = True
+                # a millisecond on, or it would stand before the book that was last: ties of books and gaps go by sequence
+                yield Parsed("gap", Gap(state.newest + 1, name, line.received_ms))
 
     def _symbol(self, name: str) -> _Symbol:
         state = self._symbols.get(name)

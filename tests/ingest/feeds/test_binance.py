@@ -270,3 +270,53 @@ def test_a_damaged_diff_changes_nothing(change: dict[str, Any], reason: Reason) 
     outputs = run([snapshot(9), diff(10, 12, **change), diff(10, 12)])
     assert only_refusal(outputs).reason == reason
     assert books(outputs)[0].bids == [(99.0, 1.0), (98.0, 2.0)]
+
+
+def disconnect(at: int, *symbols: str) -> Line:
+    return line({"e": "disconnect", "s": list(symbols)}, at=at, number=at)
+
+
+def test_a_lost_connection_makes_the_book_unknown_right_after_its_newest_event() -> None:
+    outputs = run([snapshot(9), diff(10, 12), line(trade(T=T0 + 14), at=14), disconnect(20, "BTCUSDT")])
+    assert told(outputs) == ["book 12", "trade 14", "gap 15"]
+    assert outputs[-1].message == Gap(T0 + 15, "BTCUSDT", T0 + 21)  # type: ignore[union-attr]
+
+
+def test_after_a_lost_connection_a_snapshot_brings_the_book_back() -> None:
+    lines = [snapshot(9), diff(10, 12), disconnect(13, "BTCUSDT"), diff(20, 22), snapshot(21, bid="99.25", at=23)]
+    outputs = run([*lines, diff(23, 24)])
+    assert told(outputs) == ["book 12", "gap 13", "book 22", "book 24"]
+    assert books(outputs)[1].bids[0] == (99.25, 1.0)
+
+
+def test_a_diff_that_follows_shows_that_the_lost_connection_missed_nothing() -> None:
+    outputs = run([snapshot(9), diff(10, 12), disconnect(13, "BTCUSDT"), diff(13, 15), diff(16, 17)])
+    assert told(outputs) == ["book 12", "gap 13", "book 15", "book 17"]
+
+
+def test_a_lost_connection_is_told_once_and_only_of_books_that_were_known() -> None:
+    eth = diff(1, 2, symbol="ETHUSDT")
+    lines = [snapshot(9), diff(10, 12), eth, disconnect(13, "BTCUSDT", "ETHUSDT", "NEVER"), disconnect(14, "BTCUSDT")]
+    assert told(run(lines)) == ["book 12", "gap 13", "sequence_gap 2"]
+
+
+def test_a_lost_connection_without_symbols_is_refused() -> None:
+    assert only_refusal(run([line({"e": "disconnect"})])).reason == Reason.MISSING_FIELD
+
+
+def test_a_snapshot_that_names_its_symbol_is_taken_by_no_other() -> None:
+    lines = [diff(5, 12, symbol="ETHUSDT"), diff(5, 12)]
+    named = line({"symbol": "BTCUSDT", "lastUpdateId": 9, "bids": [["99", "1"]], "asks": [["101", "1"]]}, at=13)
+    (book,) = books(run([*lines, named]))
+    assert book.symbol == "BTCUSDT"
+
+
+def test_the_symbols_that_wait_for_a_snapshot_are_named() -> None:
+    feed = Binance(5000)
+
+    def missing_after(one: Line) -> list[str]:
+        list(feed.take(one))
+        return feed.missing()
+
+    steps = [diff(10, 12), snapshot(9, at=12), diff(13, 14), disconnect(15, "BTCUSDT"), diff(20, 21)]
+    assert [missing_after(one) for one in steps] == [["BTCUSDT"], [], [], [], ["BTCUSDT"]]

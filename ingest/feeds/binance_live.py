@@ -1,0 +1,259 @@
+"""The live feed of Binance and of the venues that speak its protocol: websocket frames to our own parser, snapshots by REST.
+
+::
+
+    frames --.
+             |--> one queue of lines, as a capture has them --> Binance (the parser of the replay) --> outlet
+    answers -'         ^                                            |
+    lost connections --'      symbols that wait for a snapshot <----'
+
+It does not go through cryptofeed (2.4.1), which for Binance: resets the books of all symbols at a sequence gap and tells nobody but its
+log, nor anybody that a connection was lost, so that an old book would stand as a known one; takes ``aggTrade`` for trades; gives times as
+floating-point seconds; holds up the frames of every symbol while it fetches the snapshot of one; and connects to nothing but ``wss://``
+addresses, so that no test could play a capture to it. What is recorded here replays to the same rows.
+
+Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+import msgspec
+
+from ingest.feeds.binance import Binance
+from ingest.feeds.lines import Line, Output
+from ingest.feeds.outlet import Outlet, pauses
+from ingest.feeds.pump import Pump
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession, ClientWebSocketResponse
+
+SYMBOLS_MAX = 100
+"""Of one connection: two streams a symbol, and venues close connections of many more."""
+DEPTH = 1000
+FRAME_MAX = 4 << 20
+ANSWER_MAX = 16 << 20
+HEARTBEAT_S = 20.0
+ANSWER_S = 15.0
+_NAME = re.compile(r"[A-Z0-9_]{1,40}\Z").match
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Venue:
+    """A venue that speaks Binance's protocol.
+
+    Attributes
+    ----------
+    stream, rest:
+        Addresses of the combined streams and of ``/depth``.
+    trades:
+        Name of its stream of trades.
+    prefix:
+        What its symbols begin with here; only Binance spot keeps its bare names.
+    """
+
+    stream: str
+    rest: str
+    trades: str = "trade"
+    prefix: str = ""
+
+
+VENUES: dict[str, Venue] = {
+    "binance": Venue("wss://stream.binance.com:9443", "https://api.binance.com/api/v3/depth"),
+    "binance-us": Venue("wss://stream.binance.us:9443", "https://api.binance.us/api/v3/depth", prefix="BINANCE-US:"),
+    "binance-futures": Venue(
+        "wss://fstream.binance.com", "https://fapi.binance.com/fapi/v1/depth", "aggTrade", "BINANCE-FUTURES:"
+    ),
+}
+
+
+class BinanceFeed:
+    """Books and trades of some symbols, until stopped.
+
+    Parameters
+    ----------
+    venue, symbols:
+        What to listen to; symbols as the venue writes them.
+    outlet:
+        Where messages go.
+    max_future_ms:
+        How far a message may be stamped ahead of its receive time.
+    record:
+        A file that takes every line, as a capture that ``replay`` reads.
+    clock_ns:
+        Receive times.
+    first_pause_s:
+        Wait before the first new attempt at a connection or a snapshot.
+
+    Raises
+    ------
+    ValueError
+        A symbol that is none of Binance's form, or too many for a connection.
+    """
+
+    def __init__(
+        self,
+        venue: Venue,
+        symbols: Sequence[str],
+        outlet: Outlet,
+        max_future_ms: int,
+        *,
+        record: IO[bytes] | None = None,
+        clock_ns: Callable[[], int] = time.time_ns,
+        first_pause_s: float = 1.0,
+    ) -> None:
+        bad = [symbol for symbol in symbols if not _NAME(symbol)]
+        if bad:
+            raise ValueError(f"{bad[0]!r:.60} is no symbol of Binance's form, such as BTCUSDT")
+        if not 1 <= len(symbols) <= SYMBOLS_MAX:
+            raise ValueError(
+                f"{len(symbols)} symbols: one connection carries 1 to {SYMBOLS_MAX}; start another feed for more"
+            )
+        self._venue = venue
+        self._symbols = list(dict.fromkeys(symbols))
+        self._record = record
+        self._clock_ns = clock_ns
+        self._first_pause_s = first_pause_s
+        self._parser = Binance(max_future_ms)
+        self._outlet = outlet
+        self._lines = 0
+        self._connected = False
+        self._asked: dict[str, asyncio.Task[None]] = {}
+        self._pauses: dict[str, Iterator[float]] = {}
+        self._pump: Pump[tuple[Line, str | None]]
+        self._stop: asyncio.Event
+
+    async def run(self) -> None:
+        """Listen until ``stop``; a lost connection is told to the logs and made anew."""
+        import aiohttp
+
+        self._stop = asyncio.Event()
+        self._pump = Pump(self._parse, self._outlet, self._written)
+        pump = asyncio.create_task(self._pump.run())
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_S)
+        async with aiohttp.ClientSession(timeout=timeout) as self._http:
+            listening = asyncio.create_task(self._listen(self._http))
+            await asyncio.wait({pump, listening}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (listening, *self._asked.values()):
+                task.cancel()
+            await asyncio.gather(listening, *self._asked.values(), return_exceptions=True)
+            if not pump.done():
+                await self._pump.close()
+            await pump
+
+    def stop(self) -> None:
+        """End ``run``, from its own loop: what was read is written, and that the books are unknown from now on."""
+        self._stop.set()
+
+    async def _listen(self, http: ClientSession) -> None:
+        address = f"{self._venue.stream}/stream?streams=" + "/".join(
+            f"{symbol.lower()}@{stream}" for symbol in self._symbols for stream in ("depth@100ms", self._venue.trades)
+        )
+        attempts = pauses(self._first_pause_s)
+        while not self._stop.is_set():
+            heard = False
+            try:
+                async with self._connection(http, address) as socket:
+                    async for frame in socket:
+                        if not isinstance(frame.data, (str, bytes)):
+                            break  # the connection's own error
+                        heard = True
+                        await self._put(frame.data.encode() if isinstance(frame.data, str) else frame.data)
+                    why = str(socket.exception() or f"code {socket.close_code}")
+            except (TimeoutError, OSError, _client_error()) as error:
+                why = f"{type(error).__name__}: {error}"
+            if not self._stop.is_set():
+                if heard:
+                    attempts = pauses(self._first_pause_s)
+                pause = next(attempts)
+                _LOG.warning("the connection is lost (%.200s): again in %.1f s", why, pause)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), pause)
+
+    @contextlib.asynccontextmanager
+    async def _connection(self, http: ClientSession, address: str) -> AsyncIterator[ClientWebSocketResponse]:
+        """An open connection; at its end, however it came, the books count as unknown."""
+        async with http.ws_connect(address, heartbeat=HEARTBEAT_S, max_msg_size=FRAME_MAX) as socket:
+            closing = asyncio.create_task(self._close_at_stop(socket))
+            self._connected = True
+            _LOG.info("listening to %s", ", ".join(self._symbols))
+            try:
+                yield socket
+            finally:
+                self._connected = False
+                closing.cancel()
+                await self._put(msgspec.json.encode({"e": "disconnect", "s": self._symbols}))
+
+    async def _close_at_stop(self, socket: ClientWebSocketResponse) -> None:
+        await self._stop.wait()
+        await socket.close()
+
+    async def _put(self, payload: bytes, symbol: str | None = None) -> None:
+        now_ns = self._clock_ns()
+        self._lines += 1
+        data = b"%d " % now_ns + payload.replace(b"\n", b" ").replace(b"\r", b" ")
+        await self._pump.put((Line("live", self._lines, now_ns, data, True), symbol))
+
+    def _parse(self, items: Sequence[tuple[Line, str | None]]) -> list[Output]:
+        if self._record is not None:
+            self._record.writelines(line.data + b"\n" for line, _ in items)
+        outputs = [output for line, _ in items for output in self._parser.take(line)]
+        self._outlet.counts.lines += len(items)
+        self._outlet.counts.ignored = self._parser.ignored
+        return outputs
+
+    async def _written(self, items: Sequence[tuple[Line, str | None]]) -> None:
+        """Ask for the snapshots that are missing, one request a symbol at a time."""
+        for _, symbol in items:
+            if symbol is not None:
+                self._asked.pop(symbol, None)
+        missing = self._parser.missing() if self._connected else []
+        for symbol in self._pauses.keys() - set(missing) - self._asked.keys():
+            del self._pauses[symbol]
+        for symbol in missing:
+            if symbol not in self._asked:
+                self._asked[symbol] = asyncio.create_task(self._ask(symbol))
+
+    async def _ask(self, symbol: str) -> None:
+        """Fetch a snapshot and queue it as a line that names its symbol; the first request of a series goes out at once."""
+        while True:
+            if symbol in self._pauses:
+                await asyncio.sleep(next(self._pauses[symbol]))
+            else:
+                self._pauses[symbol] = pauses(self._first_pause_s)
+            try:
+                answer = await self._fetch(symbol)
+            except (TimeoutError, OSError, ValueError, _client_error()) as error:
+                _LOG.warning("no snapshot of %s: %s: %.200s", symbol, type(error).__name__, error)
+                continue
+            await self._put(b'{"symbol":"%s",' % symbol.encode() + answer[1:], symbol)
+            return
+
+    async def _fetch(self, symbol: str) -> bytes:
+        query = {"symbol": symbol, "limit": str(DEPTH)}
+        async with asyncio.timeout(ANSWER_S), self._http.get(self._venue.rest, params=query) as response:
+            response.raise_for_status()
+            answer = bytearray()
+            async for chunk in response.content.iter_chunked(1 << 16):
+                answer += chunk
+                if len(answer) > ANSWER_MAX:
+                    raise ValueError(f"an answer of more than {ANSWER_MAX} bytes")
+        data = bytes(answer).strip()
+        if not data.startswith(b"{") or data[1:2] == b"}":
+            raise ValueError("an answer that is no JSON object")
+        return data
+
+
+def _client_error() -> type[Exception]:
+    import aiohttp
+
+    return aiohttp.ClientError

@@ -1,0 +1,74 @@
+"""From the event loop of a feed to the outlet: what is read waits in a bounded queue, a thread parses and writes it batch by batch.
+
+While one batch is written the next gathers, so batches are as large as they need to be and the loop only reads. A full queue stops the
+reading, and with it the venue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from ingest.feeds.lines import Output
+from ingest.feeds.outlet import Outlet
+
+BATCH = 200
+QUEUED_MAX = 20_000
+T = TypeVar("T")
+
+
+class Pump(Generic[T]):
+    """One consumer for all that a feed reads.
+
+    Parameters
+    ----------
+    parse:
+        Items to messages and refusals; called in a thread, never twice at a time, in the order of the items.
+    outlet:
+        Where these go.
+    after:
+        Awaited after each batch is written, with its items.
+    """
+
+    def __init__(
+        self,
+        parse: Callable[[Sequence[T]], Sequence[Output]],
+        outlet: Outlet,
+        after: Callable[[Sequence[T]], Awaitable[None]] | None = None,
+    ) -> None:
+        self._queue: asyncio.Queue[T | None] = asyncio.Queue(QUEUED_MAX)
+        self._parse = parse
+        self._outlet = outlet
+        self._after = after
+        self._ended = False
+
+    async def put(self, item: T) -> None:
+        """Hand over one item; waits while the queue is full. After ``run`` has ended it is dropped."""
+        if not self._ended:
+            await self._queue.put(item)
+
+    async def close(self) -> None:
+        """Nothing more will be handed over: ``run`` ends once all is written."""
+        if not self._ended:
+            await self._queue.put(None)
+
+    async def run(self) -> None:
+        """Write until closed."""
+        try:
+            while not self._ended:
+                batch = [await self._queue.get()]
+                while len(batch) < BATCH and not self._queue.empty():
+                    batch.append(self._queue.get_nowait())
+                items = [item for item in batch if item is not None]
+                await asyncio.to_thread(self._write, items)
+                if self._after is not None:
+                    await self._after(items)
+                self._ended = len(items) < len(batch)
+        finally:
+            self._ended = True
+            while not self._queue.empty():
+                self._queue.get_nowait()  # whoever waits to put goes on
+
+    def _write(self, items: Sequence[T]) -> None:
+        self._outlet.write(self._parse(items))
