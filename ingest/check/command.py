@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ingest.check import consistency_command
+
 _EXAMPLE = """\
 examples:
   python -m ingest check lookahead btcusdt.jsonl.gz ethusdt.jsonl.gz
@@ -53,6 +55,7 @@ def add_parser(subparsers: Any) -> None:
                 help="of the recording (default 0.1 0.35 0.6)",
             )
     parser.set_defaults(run=_run)
+    consistency_command.add_parser(checks)
 
 
 def _run(args: argparse.Namespace) -> int:

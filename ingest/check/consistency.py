@@ -1,0 +1,203 @@
+"""Online equals offline, on a running system: what a reader is served at a moment is the offline row of that moment, bit for bit.
+
+Symbols are read online with Feast, all views in one request, some rounds a second apart. Each row that came back is then looked
+up offline by symbol and event time. The online write comes first, so a row may still be on its way: the check waits until the
+partition's log and then its outbox have passed the moment of the read. A row that is not there then is missing, which is a fault;
+one whose outbox had not come so far by the deadline is waiting, and counts as neither.
+
+The ttl is not applied: a value that readers are not served for its age is held to the same promise.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import psycopg
+import redis
+from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
+from psycopg import sql
+
+from feature_repo.stores.schema import table_of_view
+from ingest import log
+from ingest.check.result import Result, results
+from ingest.metrics import redis_state
+from ingest.metrics.redis_state import EVENTS, OUTBOX
+from ingest.metrics.samples import CONSISTENCY
+from transforms.catalog import VIEWS, View
+
+POLL_S = 0.05
+SKEW_US = 1_000_000
+"""How far the worker's clock, which stamps rows, may be ahead of Redis's, which stamps reads."""
+
+
+class Read(NamedTuple):
+    """One row of a view as it was served; ``read_ms`` is Redis's clock just after."""
+
+    symbol: str
+    view: View
+    t_us: int
+    values: list[float]
+    read_ms: int
+
+    @property
+    def moment(self) -> tuple[str, str, int]:
+        """What row it is."""
+        return self.view.name, self.symbol, self.t_us
+
+
+@dataclass(slots=True)
+class Consistency:
+    """What was found: a result a feature, and the rows that had no offline row."""
+
+    features: dict[tuple[str, str], Result] = field(default_factory=results)
+    rows: int = 0
+    missing: list[Read] = field(default_factory=list)
+    waiting: list[Read] = field(default_factory=list)
+
+    def outcomes(self) -> dict[str, int]:
+        """Values by outcome, as the exporter shows them."""
+        differing = sum(r.differing for r in self.features.values())
+        return {
+            "equal": sum(r.compared for r in self.features.values()) - differing,
+            "differing": differing,
+            "missing": sum(len(read.values) for read in self.missing),
+            "waiting": sum(len(read.values) for read in self.waiting),
+        }
+
+    @property
+    def exit_code(self) -> int:
+        """1 where a value differs, a row is missing or nothing was compared; 3 where rows were only not there yet; else 0."""
+        found = self.outcomes()
+        if found["differing"] or found["missing"] or not (found["equal"] or found["waiting"]):
+            return 1
+        return 3 if found["waiting"] else 0
+
+
+def read_online(store: Any, client: redis.Redis, symbols: Sequence[str]) -> list[Read]:
+    """The newest row of every view and symbol that has one, through Feast; ``store``'s ttl must be off."""
+    wanted = [(view, name) for view in VIEWS for name in view.names]
+    response = store.get_online_features(
+        features=[f"{view.name}:{name}" for view, name in wanted], entity_rows=[{"symbol": s} for s in symbols]
+    ).proto
+    served = dict(zip(response.metadata.feature_names.val, response.results, strict=True))
+    read_ms = _now_ms(client)
+    reads = []
+    for view in VIEWS:
+        columns = [served[name] for name in view.names]
+        for i, symbol in enumerate(symbols):
+            if columns[0].statuses[i] == FieldStatus.PRESENT:
+                stamp = columns[0].event_timestamps[i]
+                t_us = stamp.seconds * 1_000_000 + stamp.nanos // 1000
+                reads.append(Read(symbol, view, t_us, [_number(c.values[i]) for c in columns], read_ms))
+    return reads
+
+
+def _number(value: Any) -> float:
+    kind = value.WhichOneof("val")
+    return math.nan if kind is None else float(getattr(value, kind))
+
+
+def compare(
+    reads: Iterable[Read],
+    client: redis.Redis,
+    connection: psycopg.Connection[Any],
+    partitions: int,
+    *,
+    wait_s: float = 10.0,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Consistency:
+    """Hold each row against the offline one, once it can be there; waits up to ``wait_s``.
+
+    Parameters
+    ----------
+    connection:
+        In autocommit mode: each look must see what was written meanwhile.
+    """
+    found = Consistency()
+    left = list({read.moment: read for read in reads}.values())
+    deadline = time.monotonic() + wait_s
+    passed = _Passed(client, partitions)
+    while True:
+        carried = passed.look(left)  # before the look-up: what it tells must hold for what is then looked up
+        offline = look_up(connection, left)
+        for read in left:
+            if read.moment in offline:
+                _compare(found, read, offline[read.moment])
+        left = [read for read in left if read.moment not in offline]
+        found.missing += [read for read in left if read.moment in carried]
+        left = [read for read in left if read.moment not in carried]
+        if not left or time.monotonic() >= deadline:
+            found.waiting = left
+            return found
+        sleep(POLL_S)
+
+
+def _compare(into: Consistency, read: Read, offline: Sequence[float]) -> None:
+    into.rows += 1
+    for name, served, stored in zip(read.view.names, read.values, offline, strict=True):
+        into.features[read.view.name, name].add(read.symbol, read.t_us, stored, served)
+
+
+class _Passed:
+    """Which rows must be offline by now: their log was done with after the read, and their outbox after that."""
+
+    def __init__(self, client: redis.Redis, partitions: int) -> None:
+        self._client, self._partitions = client, partitions
+        self._committed_ms: dict[tuple[int, int], int] = {}
+
+    def look(self, reads: Sequence[Read]) -> set[tuple[str, str, int]]:
+        now_ms = _now_ms(self._client)
+        oldest = {(s.name, s.partition): s.oldest_ms for s in redis_state.streams(self._client, self._partitions)}
+        done = set()
+        for read in reads:
+            p = log.partition_of(read.symbol, self._partitions)
+            if _after(oldest[EVENTS, p], read.read_ms):
+                self._committed_ms.setdefault((p, read.read_ms), now_ms)
+            committed_ms = self._committed_ms.get((p, read.read_ms))
+            if committed_ms is not None and _after(oldest[OUTBOX, p], committed_ms):
+                done.add(read.moment)
+        return done
+
+
+def _after(oldest_ms: int | None, moment_ms: int) -> bool:
+    return oldest_ms is None or oldest_ms > moment_ms
+
+
+def look_up(connection: psycopg.Connection[Any], reads: Sequence[Read]) -> dict[tuple[str, str, int], list[float]]:
+    """The offline rows of the reads, those that are there; of several, the newest that was created by the time of the read."""
+    found = {}
+    for view in VIEWS:
+        some = [read for read in reads if read.view is view]
+        if not some:
+            continue
+        query = sql.SQL(
+            "SELECT s.i, {} FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) "
+            "WITH ORDINALITY AS s(symbol, t, known, i) CROSS JOIN LATERAL (SELECT * FROM {} r WHERE r.symbol = s.symbol "
+            "AND r.event_timestamp = s.t AND r.created_timestamp <= s.known ORDER BY r.created_timestamp DESC LIMIT 1) r"
+        ).format(sql.SQL(", ").join(sql.Identifier("r", name) for name in view.names), table_of_view(view).identifier)
+        times = [_moment(read.t_us) for read in some]
+        known = [_moment(read.read_ms * 1000 + SKEW_US) for read in some]
+        for i, *row in connection.execute(query, ([read.symbol for read in some], times, known)):
+            found[some[i - 1].moment] = [math.nan if value is None else float(value) for value in row]
+    return found
+
+
+def _moment(us: int) -> datetime:
+    seconds, micros = divmod(us, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
+
+
+def _now_ms(client: redis.Redis) -> int:
+    seconds, micros = client.time()  # type: ignore[misc]
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+def keep(client: redis.Redis, found: Consistency) -> None:
+    """Store the outcome where the exporter shows it."""
+    outcome: Mapping[Any, Any] = {**found.outcomes(), "time_ms": _now_ms(client)}
+    client.hset(CONSISTENCY, mapping=dict(outcome))

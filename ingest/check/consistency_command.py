@@ -1,0 +1,120 @@
+"""``python -m ingest check consistency``: options, the table, the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ingest.check.consistency import Consistency, Read
+
+ABOUT = "on a running system, values served online are the offline ones"
+_EXAMPLE = """\
+examples:
+  python -m ingest check consistency
+  python -m ingest check consistency --symbols BTCUSDT,ETHUSDT --rounds 60 --json
+
+each row that was served is held against the offline row of its symbol and event time, bit for bit; null equals null only
+exit codes: 0 all equal; 1 a value differs, a row is missing offline, or there was nothing to compare; 2 a server is away;
+            3 nothing differs, but rows waited for the offline writer until the end
+"""
+
+
+def add_parser(checks: Any) -> None:
+    """Add ``consistency`` to the checks."""
+    parser = checks.add_parser(
+        "consistency",
+        help=ABOUT,
+        description=ABOUT,
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--symbols", default="", help="comma-separated (default: of all that the workers know)")
+    parser.add_argument("--samples", type=int, default=100, metavar="N", help="symbols a round, at most (default 100)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="times that each is read (default 3)")
+    parser.add_argument("--every", type=float, default=1.0, metavar="S", help="seconds between rounds (default 1)")
+    parser.add_argument(
+        "--wait", type=float, default=10.0, metavar="S", help="longest wait for the offline writer (default 10)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, compare, keep the outcome for the exporter, print it."""
+    import psycopg
+    import redis
+    from feast import FeatureStore
+    from rich.console import Console
+
+    import feature_repo
+    from feature_repo.stores.endpoints import postgres_url, redis_url
+    from ingest import settings
+    from ingest.check import consistency
+    from ingest.metrics.redis_state import spread, symbols
+
+    conf = settings.load()
+    store = FeatureStore(repo_path=str(Path(feature_repo.__file__).parent))
+    store.config.online_store.enforce_ttl = False
+    with (
+        redis.Redis.from_url(redis_url()) as client,
+        psycopg.connect(postgres_url(), autocommit=True, connect_timeout=5) as connection,
+        Console(stderr=True).status("check consistency"),
+    ):
+        wanted = [s for s in args.symbols.split(",") if s] or symbols(client, conf.partitions)
+        some = spread(wanted, args.samples)
+        reads: list[Read] = []
+        for n in range(args.rounds if some else 0):
+            if n:
+                time.sleep(args.every)
+            reads += consistency.read_online(store, client, some)
+        found = consistency.compare(reads, client, connection, conf.partitions, wait_s=args.wait)
+        consistency.keep(client, found)
+    _show(found, len(some), as_json=args.json)
+    return found.exit_code
+
+
+def _where(read: Read) -> str:
+    at = datetime.fromtimestamp(read.t_us / 1e6, UTC).isoformat(timespec="milliseconds")
+    return f"{read.view.name} {read.symbol} at {at}"
+
+
+def _show(found: Consistency, n_symbols: int, *, as_json: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    outcomes = found.outcomes()
+    some = list(found.features.values())
+    if as_json:
+        features = [
+            {name: getattr(r, name) for name in ("view", "feature", "compared", "values", "differing", "example")}
+            for r in some
+        ]
+        answer = {"check": "consistency", "passed": found.exit_code == 0, "rows": found.rows, **outcomes}
+        rows = {"missing_rows": list(map(_where, found.missing)), "waiting_rows": list(map(_where, found.waiting))}
+        console.file.write(json.dumps({**answer, **rows, "features": features}) + "\n")
+        return
+    table = Table(
+        "view", "rows", "values", "not null", "differing", title="online against offline", title_justify="left"
+    )
+    for view in dict.fromkeys(r.view for r in some):
+        of = [r for r in some if r.view == view]
+        numbers = (of[0].compared, *(sum(getattr(r, n) for r in of) for n in ("compared", "values", "differing")))
+        table.add_row(view, *(f"{n:,}" for n in numbers), style="red" if numbers[-1] else None)
+    console.print(table)
+    for r in some:
+        if r.differing:
+            console.print(f"{r.view}.{r.feature}: {r.differing:,} differ; {r.example}", markup=False)
+    for title, reads in (("missing offline", found.missing), ("waiting for the offline writer", found.waiting)):
+        for read in reads[:10]:
+            console.print(f"{title}: {_where(read)}", markup=False)
+    verdict = {0: "passed", 3: "not finished"}.get(found.exit_code, "FAILED")
+    console.print(
+        f"{verdict}: {n_symbols} symbols, {found.rows:,} rows; "
+        + ", ".join(f"{n:,} values {outcome}" for outcome, n in outcomes.items())
+    )
