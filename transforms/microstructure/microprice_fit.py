@@ -36,6 +36,83 @@ _DOUBLINGS = 20
 _SETTLED = 1e-9
 
 
+class Fit:
+    """Transitions of books, counted piece by piece: months of history need no more memory than a day.
+
+    Parameters
+    ----------
+    tick:
+        Price step, quote units.
+    before_us:
+        Books from here on are not looked at, and the table is not used for a row before here.
+    max_step_us:
+        Between books farther apart than this something is missing, and no transition is counted; None sets no limit.
+
+    Attributes
+    ----------
+    books:
+        Known books looked at so far.
+
+    Raises
+    ------
+    ValueError
+        The tick is not positive.
+    """
+
+    def __init__(self, tick: float, before_us: int, max_step_us: int | None = None) -> None:
+        if not (np.isfinite(tick) and tick > 0):
+            raise ValueError(f"a tick must be positive, not {tick}")
+        self.books = 0
+        self._tick = tick
+        self._before_us = before_us
+        self._max_step_us = max_step_us
+        self._stay, self._move, self._moved = np.zeros((3, _STATES, _STATES))
+        self._last: tuple[Ints, Ints, Floats] = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
+
+    def add(self, times_us: Ints, mid: Floats, imbalance: Floats, spread: Floats) -> None:
+        """Take the next books; arrays as of ``fit``.
+
+        Raises
+        ------
+        ValueError
+            Arrays of different lengths, or times out of order.
+        """
+        if not len(times_us) == len(mid) == len(imbalance) == len(spread):
+            raise ValueError("times_us, mid, imbalance and spread must be of one length")
+        before, state_before, mid_before = self._last
+        times = np.concatenate((before, times_us))
+        if np.any(np.diff(times) < 0):
+            raise ValueError("times_us must not go back")
+        n = int(np.searchsorted(times_us, self._before_us, side="left"))
+        mids = np.asarray(mid[:n], float)
+        state = np.empty(n, dtype=np.int64)
+        _bin_books(mids, np.asarray(imbalance[:n], float), np.asarray(spread[:n], float), self._tick, state)
+        self.books += int(np.count_nonzero(state >= 0))
+        times = times[: len(before) + n]
+        state = np.concatenate((state_before, state))
+        mid_ticks = np.concatenate((mid_before, mids / self._tick))
+        self._count(times, state, mid_ticks)
+        self._last = times[-1:], state[-1:], mid_ticks[-1:]
+
+    def _count(self, times_us: Ints, state: Ints, mid_ticks: Floats) -> None:
+        """Transitions without and with a move of the mid, and the ticks moved, by state and next state."""
+        known = (state[:-1] >= 0) & (state[1:] >= 0)
+        if self._max_step_us is not None:
+            known &= np.diff(times_us) <= self._max_step_us
+        here, there = state[:-1][known], state[1:][known]
+        ticks = np.round(2.0 * np.diff(mid_ticks)[known]) / 2.0  # a mid stands on half ticks; the rest is rounding
+        np.add.at(self._stay, (here, there), ticks == 0.0)
+        np.add.at(self._move, (here, there), ticks != 0.0)
+        np.add.at(self._moved, (here, there), ticks)
+
+    def table(self, min_count: int = 100) -> Floats:
+        """The table of the books so far, as ``fit`` returns it."""
+        mirror = np.ix_(_MIRROR, _MIRROR)
+        stay, move, moved = self._stay, self._move, self._moved
+        g = _solve(stay + stay[mirror], move + move[mirror], moved - moved[mirror], min_count)
+        return np.concatenate(([float(self._before_us), float(self._tick)], g))
+
+
 def fit(
     times_us: Ints,
     mid: Floats,
@@ -70,17 +147,9 @@ def fit(
     ValueError
         Arrays of different lengths, times out of order, or a tick that is not positive.
     """
-    if not len(times_us) == len(mid) == len(imbalance) == len(spread):
-        raise ValueError("times_us, mid, imbalance and spread must be of one length")
-    if np.any(np.diff(times_us) < 0):
-        raise ValueError("times_us must not go back")
-    if not (np.isfinite(tick) and tick > 0):
-        raise ValueError(f"a tick must be positive, not {tick}")
-    n = int(np.searchsorted(times_us, before_us, side="left"))
-    state = np.empty(n, dtype=np.int64)
-    _bin_books(np.asarray(mid[:n], float), np.asarray(imbalance[:n], float), np.asarray(spread[:n], float), tick, state)
-    stay, move, moved = _count(state, np.asarray(mid[:n], float) / tick)
-    return np.concatenate(([float(before_us), float(tick)], _solve(stay, move, moved, min_count)))
+    counted = Fit(tick, before_us)
+    counted.add(times_us, mid, imbalance, spread)
+    return counted.table(min_count)
 
 
 @jit
@@ -91,19 +160,6 @@ def _bin_books(mid: Any, imbalance: Any, spread: Any, tick: float, state: Any) -
             state[i] = imbalance_bin(imbalance[i]) * SPREAD_BINS + spread_bin(spread[i], tick)
         else:
             state[i] = -1
-
-
-def _count(state: Ints, mid_ticks: Floats) -> tuple[Floats, Floats, Floats]:
-    """Transitions without and with a move of the mid, and the ticks moved, by state and next state; mirrored."""
-    known = (state[:-1] >= 0) & (state[1:] >= 0)
-    here, there = state[:-1][known], state[1:][known]
-    ticks = np.round(2.0 * np.diff(mid_ticks)[known]) / 2.0  # a mid stands on half ticks; the rest is rounding
-    stay, move, moved = np.zeros((3, _STATES, _STATES))
-    np.add.at(stay, (here, there), ticks == 0.0)
-    np.add.at(move, (here, there), ticks != 0.0)
-    np.add.at(moved, (here, there), ticks)
-    mirror = np.ix_(_MIRROR, _MIRROR)
-    return stay + stay[mirror], move + move[mirror], moved - moved[mirror]
 
 
 def _solvable(stay: Floats, move: Floats) -> NDArray[np.bool_]:

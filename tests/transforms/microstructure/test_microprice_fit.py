@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from transforms.microstructure.layout import IMBALANCE_BINS, SPREAD_BINS, TABLE_SIZE
-from transforms.microstructure.microprice_fit import Floats, fit
+from transforms.microstructure.microprice_fit import Fit, Floats, fit
 
 TICK = 0.01
 FIRST_BOOK = 1_000_000
@@ -103,3 +103,41 @@ def test_arguments_that_cannot_be_are_refused() -> None:
         fit(np.array([2, 1]), two, two, two, TICK, 9)
     with pytest.raises(ValueError, match="tick"):
         fit(np.array([1, 2]), two, two, two, 0.0, 9)
+
+
+def walk(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Times, mids, imbalances and spreads of a random walk in which a hundredth of the books is unknown."""
+    rng = np.random.default_rng(6)
+    imbalance = rng.integers(-5, 6, n) / 5
+    mid = 100 + TICK * np.cumsum(np.where(rng.random(n) < abs(imbalance) / 4, np.sign(imbalance), 0.0))
+    mid[rng.random(n) < 0.01] = np.nan
+    return FIRST_BOOK * np.arange(1, n + 1), mid, imbalance, TICK * rng.integers(1, 4, n)
+
+
+def test_history_in_pieces_gives_the_same_table_to_the_bit() -> None:
+    books = walk(20_000)
+    whole = fit(*books, TICK, 10**12)
+    assert np.isfinite(whole[2:]).sum() > 20
+    pieces = Fit(TICK, 10**12)
+    for some in zip(*(np.split(column, [1, 2, 2, 777, 5000, 19_999]) for column in books), strict=True):
+        pieces.add(*some)
+    assert pieces.table().tobytes() == whole.tobytes()
+    assert pieces.books == np.isfinite(books[1]).sum()
+
+
+def test_pieces_must_not_go_back_either() -> None:
+    pieces = Fit(TICK, 10**12)
+    pieces.add(*(column[5:6] for column in walk(9)))
+    with pytest.raises(ValueError, match="go back"):
+        pieces.add(*(column[4:5] for column in walk(9)))
+
+
+def test_over_a_hole_in_the_history_no_transition_is_counted() -> None:
+    # as the first case by hand, but an hour passes between the first two books from A to C: only the second is counted
+    times = np.array([0, 1, 3602, 3603, 3604, 3605]) * FIRST_BOOK
+    mid = np.array([0, 0, 1, 1, 1, 0.0]) * TICK + 100
+    imbalance, spread = np.array([0, 1, 0, 1, -1, 0.0]), np.full(6, TICK)
+    limited = Fit(TICK, 10**12, FIRST_BOOK)
+    limited.add(times, mid, imbalance, spread)
+    # from A: once (mirrored) a tick up into C, once to A' without a move: g(A) = (1 + 0 - g(A))/2 = 1/3
+    assert limited.table(1)[2:].reshape(IMBALANCE_BINS, SPREAD_BINS)[LAST, 0] == pytest.approx(1 / 3, abs=1e-12)
