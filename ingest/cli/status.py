@@ -1,69 +1,181 @@
-"""``python -m ingest status``: counts, refusals, what waits, and how the offline tables stand."""
+"""``python -m ingest status``: one screen of what is owned, waiting, fresh, refused and stored."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+import time
+from collections.abc import Iterator
 from typing import Any
 
-import psycopg
 import redis
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
-from feature_repo.stores import upkeep
 from feature_repo.stores.endpoints import postgres_url, redis_url
-from feature_repo.stores.schema import table_of_view
-from ingest import settings
-from ingest.backlog import backlog, counters
+from ingest import settings, status
 from transforms.catalog import VIEWS
+
+SYMBOLS_SHOWN = 15
+TIMEOUT_S = 5.0
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "status",
-        help="what was taken, refused and written, what waits, and how the offline tables stand",
-        epilog="examples:\n  python -m ingest status --json\n  python -m ingest status --run-failed-jobs",
+        help="what is owned, taken, refused and written, what waits, how fresh it is, and how the offline tables stand",
+        epilog=(
+            "examples:\n  python -m ingest status --watch\n  python -m ingest status --json\n"
+            "  python -m ingest status --run-failed-jobs\n\n"
+            "exit codes: 0 well, 1 a job of the database has failed or the database cannot be read, 2 Redis cannot be read"
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--json", action="store_true", help="one JSON object; with --watch one a line")
+    parser.add_argument(
+        "--watch", nargs="?", type=_seconds, const=2.0, metavar="S", help="again every S seconds (2) until Ctrl-C"
+    )
     parser.add_argument(
         "--run-failed-jobs", action="store_true", help="run TimescaleDB's failed background jobs here and now first"
     )
     parser.set_defaults(run=run)
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError("must be from 0.1 to 3600")
+    return seconds
+
+
 def run(args: argparse.Namespace) -> int:
-    """Print it; 1 where a background job of the database has failed."""
-    partitions = settings.load().partitions
-    with redis.Redis.from_url(redis_url()) as client:
-        counts = counters(client, partitions)
-        waiting = asdict(backlog(client, partitions))
-    with psycopg.connect(postgres_url(), autocommit=True, connect_timeout=5) as connection:
-        if args.run_failed_jobs:
-            upkeep.run_failed(connection)
-        offline = [asdict(t) for t in upkeep.tables(connection, [table_of_view(view) for view in VIEWS])]
-        failed = [asdict(job) for job in upkeep.failed_jobs(connection)]
-    if args.json:
-        print(json.dumps({"counts": counts, "waiting": waiting, "offline": offline, "failed_jobs": failed}))
-    else:
-        _print(counts, waiting, offline, failed)
-    return 1 if failed else 0
-
-
-def _print(
-    counts: dict[str, int], waiting: dict[str, int], offline: list[dict[str, Any]], failed: list[dict[str, Any]]
-) -> None:
+    """Print it."""
+    conf = settings.load()
     console = Console()
-    table = Table("what", "count")
-    for name, n in {**counts, **{f"waiting.{name}": n for name, n in waiting.items()}}.items():
-        table.add_row(name, f"{n:,}")
-    console.print(table)
-    table = Table("offline table", "rows, about", "MB", "chunks", "compressed")
-    for t in offline:
+    with redis.Redis.from_url(redis_url(), socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S) as client:
+
+        def look(run_failed_jobs: bool = False) -> dict[str, Any]:
+            seen = status.snapshot(client, conf, time.time_ns() // 1000)
+            return {**seen, **status.offline(postgres_url(), run_failed_jobs=run_failed_jobs)}
+
+        seen = look(args.run_failed_jobs)
+        if args.watch is None:
+            _print(seen, console, as_json=args.json)
+        elif args.json:
+            while True:
+                print(json.dumps(seen), flush=True)
+                time.sleep(args.watch)
+                seen = look()
+        else:
+            with Live(screen(seen), console=console, screen=console.is_terminal, auto_refresh=False) as live:
+                while True:
+                    time.sleep(args.watch)
+                    live.update(screen(look()), refresh=True)
+    return int(bool(seen["failed_jobs"]) or seen["offline_error"] is not None)
+
+
+def _print(seen: dict[str, Any], console: Console, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(seen))
+    else:
+        console.print(screen(seen))
+
+
+def screen(seen: dict[str, Any]) -> Group:
+    """The screen."""
+    return Group(*_parts(seen))
+
+
+def _parts(seen: dict[str, Any]) -> Iterator[RenderableType]:
+    yield _partitions(seen)
+    yield _freshness(seen["freshness"])
+    yield _counts(seen)
+    yield _offline(seen)
+    for line in _errors(seen):
+        yield Text(line)
+
+
+def _table(*columns: str, title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left", no_wrap=True)
+    return table
+
+
+def _partitions(seen: dict[str, Any]) -> Table:
+    table = _table("stream", "owner", "symbols", "lag", "pending", "oldest", "outbox", "oldest", title="streams")
+    for p in seen["partitions"]:
+        owner = "nobody" if p["owner"] is None else f"token {p['owner']}"
+        events, outbox = p["events"], p["outbox"]
+        table.add_row(
+            f"events {p['partition']}",
+            owner,
+            f"{p['symbols']:,}",
+            *_waits(events),
+            f"{outbox['length']:,}",
+            _age_ms(outbox["oldest_ms"]),
+            style="red" if p["owner"] is None else None,
+        )
+    for stream in seen["streams"]:
+        read = "nobody" if stream["asked_ms"] is None else f"read {_age_ms(stream['asked_ms'])} ago"
+        table.add_row(stream["stream"], read, "", *_waits(stream), "", "")
+    return table
+
+
+def _waits(stream: dict[str, Any]) -> tuple[str, str, str]:
+    return f"{stream['lag']:,}", f"{stream['pending']:,}", _age_ms(stream["oldest_ms"])
+
+
+def _freshness(ages: dict[str, dict[str, float | None]]) -> Table:
+    table = _table("online, age in s", *ages, title="")
+    symbols = list(next(iter(ages.values()), {}))
+    for symbol in symbols[:SYMBOLS_SHOWN]:
+        table.add_row(symbol, *(_age(ages[view.name][symbol], view.ttl_s) for view in VIEWS))
+    if len(symbols) > SYMBOLS_SHOWN:
+        table.add_row(f"and {len(symbols) - SYMBOLS_SHOWN:,} more")
+    return table
+
+
+def _age(seconds: float | None, ttl_s: int) -> Text:
+    """An age; red past the view's ttl, where readers are served null."""
+    return Text("-") if seconds is None else Text(f"{seconds:,.1f}", style="red" if seconds > ttl_s else "")
+
+
+def _counts(seen: dict[str, Any]) -> Table:
+    table = _table("count", "n", title="")
+    for name, n in {**seen["counts"], **{f"waiting.{name}": n for name, n in seen["waiting"].items()}}.items():
+        if not name.startswith("latency_ms."):
+            table.add_row(name, f"{n:,}")
+    letters = seen["dead_letters"]
+    table.add_row("dead letters kept", f"{letters['kept']:,}")
+    for reason, n in letters["by_reason"].items():
+        table.add_row(f"  {reason}, of the newest {letters['looked_at']:,}", f"{n:,}")
+    used, limit = seen["redis"]["memory_used"], seen["redis"]["memory_limit"]
+    table.add_row("Redis, MB", f"{used / 1e6:,.1f}" + (f" of {limit / 1e6:,.1f}" if limit else ""))
+    if checked := seen["consistency"]:
+        outcomes = ", ".join(f"{n:,} {name}" for name, n in checked.items() if name != "time_ms")
+        table.add_row("last check consistency", outcomes)
+    return table
+
+
+def _offline(seen: dict[str, Any]) -> Table:
+    table = _table("offline table", "rows, about", "MB", "chunks", "compressed", title="")
+    for t in seen["offline"]:
         table.add_row(t["name"], f"{t['rows']:,}", f"{t['bytes'] / 1e6:,.1f}", str(t["chunks"]), str(t["compressed"]))
-    console.print(table)
-    for job in failed:
-        console.print(f"failed: job {job['id']} {job['procedure']} of {job['table']}: {job['message']}", markup=False)
+    return table
+
+
+def _errors(seen: dict[str, Any]) -> Iterator[str]:
+    if seen["offline_error"]:
+        yield f"the offline store cannot be read: {seen['offline_error']}"
+    for job in seen["failed_jobs"]:
+        yield f"failed: job {job['id']} {job['procedure']} of {job['table']}: {job['message']}"
+    for error in seen["last_errors"]:
+        yield f"refused: {error['letter']} {error['source']} {error['reason']} {error['detail']}"
+
+
+def _age_ms(ms: int | None) -> str:
+    return "-" if ms is None else f"{ms / 1000:,.1f} s"

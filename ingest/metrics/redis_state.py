@@ -189,12 +189,17 @@ def _ask(client: redis.Redis, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
     return [None if isinstance(reply, redis.RedisError) else reply for reply in replies]
 
 
-def symbols(client: redis.Redis, partitions: int) -> list[str]:
-    """Every symbol that a checkpoint holds, in order of name."""
+def symbols_by_partition(client: redis.Redis, partitions: int) -> list[list[str]]:
+    """The symbols that each partition's checkpoint holds, in order of name."""
     pipe: Any = client.pipeline(transaction=False)
     for p in range(partitions):
         pipe.hkeys(log.checkpoint(p))
-    return sorted({name.decode().partition(" ")[0] for names in pipe.execute() for name in names if b" " in name})
+    return [sorted({name.decode().partition(" ")[0] for name in names if b" " in name}) for names in pipe.execute()]
+
+
+def symbols(client: redis.Redis, partitions: int) -> list[str]:
+    """All of them, in order of name."""
+    return sorted(name for names in symbols_by_partition(client, partitions) for name in names)
 
 
 def spread(every: Sequence[str], most: int) -> list[str]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
+from prometheus_client.utils import floatToGoString
+
 from feature_repo.stores.upkeep import TableState
 from ingest import log
+from ingest.latency import BOUNDS_MS, BUCKETS, SUM
 from ingest.messages import KIND
 from ingest.metrics.online import Ages
 from ingest.metrics.redis_state import OUTBOX, RedisState, number
@@ -14,7 +18,6 @@ from ingest.refusal import Reason
 from transforms.catalog import VIEW, VIEWS
 
 Sample = tuple[str, tuple[str, ...], float]
-LATENCY_BOUNDS_MS = ("5", "10", "20", "50", "100", "200", "500", "1000", "5000", "inf")
 CONSISTENCY = "tfs:consistency"
 """A hash: values by outcome, and ``time_ms``, of the last ``check consistency``."""
 OUTCOMES = ("equal", "differing", "missing", "waiting")
@@ -61,10 +64,10 @@ def _messages(state: RedisState) -> Iterator[Sample]:
 def latency(state: RedisState) -> tuple[list[tuple[str, float]], float]:
     """Cumulative counts by upper bound in seconds, and the sum in seconds: the histogram of grid to online."""
     buckets, total = [], 0
-    for bound in LATENCY_BOUNDS_MS:
-        total += state.total(f"latency_ms.{bound}")
-        buckets.append(("+Inf" if bound == "inf" else str(int(bound) / 1000), float(total)))
-    return buckets, state.total("latency_ms.sum") / 1000
+    for name, bound in zip(BUCKETS, (*BOUNDS_MS, math.inf), strict=True):
+        total += state.total(name)
+        buckets.append((floatToGoString(bound / 1000), float(total)))  # type: ignore[no-untyped-call]
+    return buckets, state.total(SUM) / 1000
 
 
 def batch_size(state: RedisState) -> tuple[int, int]:

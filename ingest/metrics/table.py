@@ -49,7 +49,7 @@ METRICS: tuple[Metric, ...] = (
         "histogram",
         (),
         "redis",
-        "From a row's grid time to its commit, of live rows, by the worker's clock; includes the allowed lateness.",
+        "From a live row's grid time to its online write, less the allowed lateness: what the system adds to the wait that is asked for.",
     ),
     Metric("tfs_stream_length", "gauge", ("stream", "partition"), "redis", "Entries that a stream holds."),
     Metric("tfs_stream_lag", "gauge", ("stream", "partition"), "redis", "Entries that nobody was given yet."),

@@ -1,0 +1,159 @@
+"""The stream ``dead_letter``: reading refused messages, and putting one back once what refused it is mended.
+
+A retry appends the message's fields, byte for byte as they were kept, to the stream that it came from, and marks the letter, in
+one script: a letter is put back once, whoever asks how often. The letter itself stays.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from ingest import log
+from ingest.messages import PLAIN_STREAM
+
+RETRIED = "dead_letter:retried"
+"""A hash: id of the letter, and the stream and id of the entry that it became."""
+PAGE = 500
+ID = re.compile(r"\d{1,20}-\d{1,20}\Z").match
+FIELD = b"field:"
+
+_RETRY = """
+local letters, target, retried = unpack(KEYS)
+local done = redis.call('HGET', retried, ARGV[1])
+if done then return {0, done} end
+local found = redis.call('XRANGE', letters, ARGV[1], ARGV[1])[1]
+if not found then return {-1, ''} end
+local entry = {}
+for i = 1, #found[2], 2 do
+  local name = found[2][i]
+  if name == 'source' and found[2][i + 1] ~= target then return {-2, found[2][i + 1]} end
+  if string.sub(name, 1, 6) == 'field:' then
+    entry[#entry + 1] = string.sub(name, 7)
+    entry[#entry + 1] = found[2][i + 1]
+  end
+end
+local id = redis.call('XADD', target, '*', unpack(entry))
+redis.call('HSET', retried, ARGV[1], target .. ' ' .. id)
+return {1, target .. ' ' .. id}
+"""
+
+
+class RetryError(ValueError):
+    """A letter cannot be put back; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A refused message.
+
+    Attributes
+    ----------
+    id:
+        Of the letter; ``origin`` is the id that the message had in the stream ``source``, or a line of a file.
+    reason, detail:
+        Why it was refused.
+    fields:
+        The message as it came.
+    retried:
+        What it became, ``<stream> <id>``; empty where nobody put it back.
+    """
+
+    id: str
+    reason: str
+    detail: bytes
+    source: bytes
+    origin: bytes
+    fields: dict[bytes, bytes]
+    retried: str = ""
+
+
+def newest(client: redis.Redis, *, count: int | None = None, reason: str | None = None) -> Iterator[Letter]:
+    """Letters, newest first; all of them where ``count`` is None."""
+    last, found = "+", 0
+    while count is None or found < count:
+        page: Any = client.xrevrange(log.DEAD_LETTER, max=last, count=PAGE)
+        if not page:
+            return
+        for letter in _letters(client, page):
+            if reason is None or letter.reason == reason:
+                yield letter
+                found += 1
+                if found == count:
+                    return
+        last = "(" + page[-1][0].decode()
+
+
+def oldest(client: redis.Redis, *, reason: str | None = None) -> Iterator[Letter]:
+    """Letters in the order of their refusal, up to the newest there is when this begins."""
+    newest_id: Any = client.xrevrange(log.DEAD_LETTER, count=1)
+    first = "-"
+    while newest_id:
+        page: Any = client.xrange(log.DEAD_LETTER, min=first, max=newest_id[0][0], count=PAGE)
+        if not page:
+            return
+        yield from (letter for letter in _letters(client, page) if reason is None or letter.reason == reason)
+        first = "(" + page[-1][0].decode()
+
+
+def one(client: redis.Redis, letter_id: str) -> Letter | None:
+    """The letter of that id."""
+    page: Any = client.xrange(log.DEAD_LETTER, min=letter_id, max=letter_id) if ID(letter_id) else []
+    return next(iter(_letters(client, page)), None)
+
+
+def _letters(client: redis.Redis, page: list[tuple[bytes, dict[bytes, bytes]]]) -> Iterator[Letter]:
+    marks: Any = client.hmget(RETRIED, [entry_id.decode() for entry_id, _ in page]) if page else []
+    for (entry_id, fields), mark in zip(page, marks, strict=True):
+        yield Letter(
+            entry_id.decode(),
+            fields.get(b"reason", b"").decode(errors="replace"),
+            fields.get(b"detail", b""),
+            fields.get(b"source", b""),
+            fields.get(b"id", b""),
+            {name[len(FIELD) :]: value for name, value in fields.items() if name.startswith(FIELD)},
+            (mark or b"").decode(errors="replace"),
+        )
+
+
+def retry(client: redis.Redis, letter: Letter, partitions: int) -> tuple[bool, str]:
+    """Put a letter's message back into its stream, unless somebody has.
+
+    Returns
+    -------
+    bool, str
+        Whether it was done now, and the stream and id of the entry.
+
+    Raises
+    ------
+    RetryError
+        The message came from no stream of this deployment, or the letter is gone.
+    """
+    streams = {*PLAIN_STREAM, log.SOCIAL, *(log.events(p) for p in range(partitions))}
+    source = letter.source.decode(errors="replace")
+    if source not in streams:
+        raise RetryError(f"{letter.id} came from {shown(letter.source, 80)}, which is no stream of this deployment")
+    if not letter.fields:
+        raise RetryError(f"{letter.id} has no fields")
+    reply: Any = client.eval(_RETRY, 3, log.DEAD_LETTER, source, RETRIED, letter.id)
+    state, text = reply
+    if state < 0:
+        raise RetryError(f"{letter.id} is gone")
+    return state == 1, text.decode(errors="replace")
+
+
+def shown(raw: bytes | str, most: int) -> str:
+    r"""Bytes for a terminal: printable ASCII, all else escaped, cut to ``most`` characters.
+
+    >>> shown(b"a\x1b[2J\xff" + "\u202eé".encode(), 60)
+    'a\\x1b[2J\\xff\\xe2\\x80\\xae\\xc3\\xa9'
+    >>> shown("x" * 9, 4)
+    'xxxx...'
+    """
+    data = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
+    text = "".join(chr(b) if 32 <= b < 127 else f"\\x{b:02x}" for b in data[: most + 1])
+    return text[:most] + "..." if len(text) > most else text
