@@ -72,6 +72,7 @@ class Collector:
         self._offline = _Kept(OFFLINE_S, monotonic)
         self._drift = _Kept(DRIFT_S, monotonic)
         self._up: dict[str, bool] = {}
+        self._heights: dict[tuple[str, tuple[str, ...]], float] = {}
 
     def describe(self) -> Iterator[Family]:
         """Nothing: asked at registration, before a store need be there."""
@@ -84,7 +85,7 @@ class Collector:
 
         def add(some: Iterator[Sample]) -> None:
             for name, labels, value in some:
-                found[name].append((labels, float(value)))
+                found[name].append((labels, self._risen(name, labels, float(value))))
 
         try:
             state = redis_state.read(self._client, self._settings.partitions)
@@ -117,6 +118,17 @@ class Collector:
         for metric in METRICS:
             if metric.name in forms or found[metric.name]:
                 yield _family(metric, found[metric.name], forms.get(metric.name))
+
+    def _risen(self, name: str, labels: tuple[str, ...], value: float) -> float:
+        """A counter at its greatest height: what was accepted and held can turn out bad, and Prometheus takes a fall for a new start.
+
+        A fall by more than half is one.
+        """
+        if not name.endswith("_total"):
+            return value
+        height = self._heights.get((name, labels), 0.0)
+        self._heights[name, labels] = value if value < height / 2 else max(value, height)
+        return self._heights[name, labels]
 
     def _read_offline(self) -> list[Sample]:
         with self._connect() as connection:
