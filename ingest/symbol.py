@@ -33,7 +33,7 @@ SIDE = {"buy": 1, "sell": -1, None: 0}
 IDS_KEPT = 512
 """Trade ids remembered a symbol. A repeat that is older than the allowed lateness is refused as late anyway."""
 MAX_INTEGER = 2**63
-TABLES_HELD = 32
+TABLES_HELD = 512
 """Microprice tables that may wait for their time, so that a producer of them cannot fill the memory."""
 
 Entry = tuple[bytes, Mapping[bytes, bytes]]

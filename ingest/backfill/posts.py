@@ -29,7 +29,11 @@ class _Memory:
             self.posts.append(decode(ScoredPost, fields[b"data"]))
 
     def hincrby(self, _: Any, counter: str, by: int) -> None:
-        self.refused[counter.removeprefix("refused.")] += by
+        if counter.startswith("refused."):  # the scorer's own work is counted there too
+            self.refused[counter.removeprefix("refused.")] += by
+
+    def hset(self, *_: Any) -> None:
+        """Nobody looks here which model it is."""
 
     def xack(self, *_: Any) -> None:
         """Nothing waits here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from ingest.backfill.posts import scored
 from ingest.backfill.work import Done, work
 from ingest.feeds import posts as post_files
 from ingest.feeds.lines import Parsed
-from ingest.messages import ScoredPost, SocialPost
+from ingest.messages import MicropriceTable, ScoredPost, SocialPost
+from ingest.microprice import tables as microprice
 from ingest.replay.source import Recording
 from ingest.sentiment.history import History
 from ingest.sentiment.scorer import Model
@@ -40,7 +41,8 @@ def backfill(
 ) -> Done:
     """Write the rows of recordings into the offline tables.
 
-    The rows are those that a replay of the same files gives, bit for bit; only ``created_timestamp`` differs. Rows that are there
+    The rows are those that a replay of the same files gives, bit for bit; only ``created_timestamp`` differs. The microprice tables
+    of the database count as they do live, each from its ``usable_from`` on. Rows that are there
     already are left as they are, and symbol-days that the same run has finished are not written again: what was stopped is
     carried on by calling it again. (State is made anew from the beginning of the files, since kernels remember days.)
 
@@ -73,10 +75,11 @@ def backfill(
     total = Done()
     with psycopg.connect(url, autocommit=True) as connection:
         table.prepare(connection)
+        tables = microprice.load(connection)
     texts, model = _scores(scans, url, settings, columns, load_model, total)
-    run = _run_digest(scans, settings, delay_ms, model)
+    run = _run_digest(scans, settings, delay_ms, model, tables)
     parts = [(task, [p for p in texts if _owner(tasks, p.symbol) == i]) for i, task in enumerate(tasks)]
-    common = (settings, url, run, delay_ms * 1000)
+    common = (tables, settings, url, run, delay_ms * 1000)
     if jobs == 1 or len(tasks) == 1:
         for task, posts in parts:
             before = _copy(total)
@@ -134,14 +137,20 @@ def _owner(tasks: Sequence[Task], symbol: str) -> int:
     return next((i for i in takers if symbol in tasks[i].symbols), takers[0] if takers else 0)
 
 
-def _run_digest(scans: Sequence[Scan], settings: Settings, delay_ms: int, model: str) -> bytes:
-    """What decides every row: the files' content, kernels, grid, order, instruments, model, delay."""
+def _run_digest(
+    scans: Sequence[Scan],
+    settings: Settings,
+    delay_ms: int,
+    model: str,
+    tables: Mapping[str, Sequence[MicropriceTable]],
+) -> bytes:
+    """What decides every row: the files' content, kernels, grid, order, instruments, model, delay, microprice tables."""
     digest = hashlib.blake2b(digest_size=16)
     for one in scans:
         digest.update(one.digest)
     about = [VERSION, settings.emit_interval_ms, settings.allowed_lateness_ms, settings.max_future_ms, delay_ms, model]
     known = sorted((name, repr(instrument)) for name, instrument in settings.instruments.items())
-    digest.update(msgspec.msgpack.encode([about, known, sorted(settings.symbols)]))
+    digest.update(msgspec.msgpack.encode([about, known, sorted(settings.symbols), sorted(tables.items())]))
     return digest.digest()
 
 

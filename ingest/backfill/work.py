@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ import psycopg
 from ingest.backfill import table
 from ingest.backfill.plan import Task
 from ingest.feeds.lines import Parsed
-from ingest.messages import ScoredPost, Tick
+from ingest.messages import MicropriceTable, ScoredPost, Tick
 from ingest.refusal import Reason, Refused
 from ingest.replay.source import Recording
 from ingest.settings import Settings
@@ -25,8 +25,11 @@ _LOG = logging.getLogger(__name__)
 _CHECK_EVERY = 2000
 """Messages between two looks at what waits to be written."""
 _ENTRY: dict[str, Entry] = {
-    kind: (b"0-0", {b"kind": kind.encode(), b"recorded": b"1"}) for kind in ("book", "trade", "gap", "post", "tick")
+    kind: (b"0-0", {b"kind": kind.encode(), b"recorded": b"1"})
+    for kind in ("book", "trade", "gap", "post", "tick", "microprice")
 }
+Tables = Mapping[str, Sequence[MicropriceTable]]
+"""The fitted microprice tables of each symbol, by the time from which they are used."""
 
 
 @dataclass(slots=True)
@@ -67,6 +70,7 @@ class Done:
 def work(
     task: Task,
     posts: Sequence[ScoredPost],
+    tables: Tables,
     settings: Settings,
     url: str,
     run: bytes,
@@ -78,7 +82,7 @@ def work(
     with psycopg.connect(url, autocommit=True, application_name="tfs backfill") as connection:
         writer = table.Writer(connection, run, table.finished(connection, run), delay_us)
         done = Done()
-        symbols = Symbols(settings, writer, done)
+        symbols = Symbols(settings, tables, writer, done)
         source = _messages(task, posts, settings, done)
         for n, (kind, message) in enumerate(source, 1):
             symbols.take(kind, message)
@@ -115,8 +119,9 @@ def _messages(task: Task, posts: Iterable[ScoredPost], settings: Settings, done:
 class Symbols:
     """The symbols of a task, opened as they come."""
 
-    def __init__(self, settings: Settings, writer: table.Writer, done: Done) -> None:
+    def __init__(self, settings: Settings, tables: Tables, writer: table.Writer, done: Done) -> None:
         self._settings = settings
+        self._tables = {name: deque(of_symbol) for name, of_symbol in tables.items()}
         self._writer = writer
         self._done = done
         self._symbols: dict[str, Symbol] = {}
@@ -134,6 +139,8 @@ class Symbols:
                 self._last_post[name] = max(message.available, self._last_post.get(name, 0))
             else:
                 self._last[name] = max(message.timestamp, self._last.get(name, 0))
+                if name in self._tables:
+                    self._install(symbol, message.timestamp)
             symbol.take(kind, message, _ENTRY[kind], message.received or 0)
         except Refused as refused:
             self._done.refused[str(refused.reason)] += 1
@@ -142,6 +149,13 @@ class Symbols:
             self._done.refused[str(Reason.FAILED)] += 1
         else:
             self._done.taken[kind] += 1
+
+    def _install(self, symbol: Symbol, until_ms: int) -> None:
+        """Give a symbol the tables that are used from ``until_ms`` or before: it applies each at its time."""
+        tables = self._tables[symbol.name]
+        while tables and tables[0].usable_from <= until_ms:
+            symbol.take("microprice", tables.popleft(), _ENTRY["microprice"], 0)
+            self._done.taken["microprice"] += 1
 
     def _open(self, name: str) -> Symbol:
         if self._settings.symbols and name not in self._settings.symbols:
@@ -160,4 +174,7 @@ class Symbols:
         grid = self._settings.emit_interval_ms
         for name, symbol in self._symbols.items():
             last = self._last.get(name) or self._last_post.get(name, 0)
-            symbol.take("tick", Tick(-(-last // grid) * grid, name), _ENTRY["tick"], 0)
+            end = -(-last // grid) * grid
+            if name in self._tables:
+                self._install(symbol, end)
+            symbol.take("tick", Tick(end, name), _ENTRY["tick"], 0)

@@ -19,7 +19,7 @@ warmup     values do not depend on where the history began, once a feature's sta
            windows, within 1e-6 of the largest value for recursions; a session feature (since 00:00 UTC) is compared in
            sessions that both histories saw whole
 
-posts get stand-in scores: the times are checked, not the model
+posts get stand-in scores and microprice a stand-in table: the times are checked, not the model or the fit
 exit codes: 0 all agree, 1 something differs or there was nothing to compare, 2 a file cannot be read
 """
 

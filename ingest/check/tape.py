@@ -20,6 +20,7 @@ from ingest.settings import Settings
 from ingest.symbol import Emit, Entry, Refuse, Symbol
 from transforms.catalog import View
 from transforms.kernel import Vector, to_bytes
+from transforms.microstructure.layout import IMBALANCE_BINS, SPREAD_BINS
 
 Make = Callable[[str, Settings, Emit, Refuse], Symbol]
 """Makes the symbol that is checked; a test puts a faulty one here."""
@@ -81,6 +82,11 @@ def by_symbol(
     return dict(sorted(found.items()))
 
 
+_TICK = 0.01
+_G = [(row - IMBALANCE_BINS // 2) / (2.0 + column) for row in range(IMBALANCE_BINS) for column in range(SPREAD_BINS)]
+"""A stand-in table of ``microprice``, another number in each cell that is not balanced: without one the feature would be null."""
+
+
 class Run:
     """One symbol over some messages, its rows kept.
 
@@ -96,6 +102,7 @@ class Run:
         self.rows: Rows = {}
         self.taken: list[Taken] = []
         self.symbol = make(name, settings, self._emit, _ignore)
+        self.symbol.engine.install_microprice(1, _TICK, _G)
         self._grid_us = settings.emit_us
 
     def _emit(self, view: View, t_us: int, values: Vector) -> None:

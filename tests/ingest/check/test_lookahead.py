@@ -35,7 +35,8 @@ def test_no_feature_looks_ahead(feeds):
     assert [r for r in found if r.differing] == []
     assert [r.feature for r in found] == [name for view in VIEWS for name in view.names]
     compared = by_name(found)
-    assert compared["mid_price"].values == compared["sentiment_compound_1h"].values == 80
+    assert compared["mid_price"].values == compared["microprice"].values == 80
+    assert compared["sentiment_compound_1h"].values == 80
     assert not result.failed(found)
 
 

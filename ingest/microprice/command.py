@@ -1,0 +1,270 @@
+"""``python -m ingest fit-microprice``: the tables of ``microprice`` from stored history."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from ingest.microprice.tables import Fitted
+    from ingest.settings import Settings
+
+_EXAMPLE = """\
+examples:
+  python -m ingest fit-microprice                                        on the history before today, used from midnight on
+  python -m ingest fit-microprice --symbols BTCUSDT --since 2026-10-20 --before 2026-11-20
+  python -m ingest fit-microprice --before 2026-11-20 --from 2026-11-20 --no-publish    for a backfill: walk forward
+  python -m ingest fit-microprice --republish                            into the logs of a new Redis
+
+A table is used for rows at or after its usable_from, and that is never before --before: no row is made with a table that saw its future.
+usable_from is --from, else the first 00:00 UTC to come, so that live and backfilled rows change over at the same instant. A table whose
+--from has passed counts in a backfill from then on, live from when it arrives.
+
+The tables are rows of microprice_tables in the offline database, and entries of the logs: the worker holds one until its time comes, and
+backfill reads them from the database. Rows that are stored already stay as they are; to have microprice in history that is backfilled
+again, give that backfill another --available-after.
+
+exit codes: 0 all symbols fitted and published, 1 some were not (each with its reason), 2 an argument or a server is wrong
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "fit-microprice",
+        help="the micro-price tables from stored history",
+        description="Fit the table of microprice of each symbol, store it with a version, and publish it to the live workers.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--symbols", default="", help="comma-separated (default: all that have rows)")
+    parser.add_argument("--since", type=moment, metavar="DATE", help="begin of the history (default: all)")
+    parser.add_argument(
+        "--before", type=moment, metavar="DATE", help="its end, not included (default: 00:00 UTC today)"
+    )
+    parser.add_argument(
+        "--from",
+        dest="usable_from",
+        type=moment,
+        metavar="DATE",
+        help="first row that uses it (default: the next 00:00 UTC)",
+    )
+    parser.add_argument(
+        "--tick",
+        type=_tick,
+        action="append",
+        default=[],
+        metavar="SYMBOL=STEP",
+        help="price step (default: found in the spreads)",
+    )
+    parser.add_argument(
+        "--min-rows", type=_count, default=1000, metavar="N", help="rows that a fit needs (default 1000)"
+    )
+    parser.add_argument(
+        "--min-count",
+        type=_count,
+        default=100,
+        metavar="N",
+        help="times that a state must have been left (default 100)",
+    )
+    parser.add_argument("--no-publish", action="store_true", help="store only; needs no Redis")
+    parser.add_argument(
+        "--republish", action="store_true", help="fit nothing: publish the tables in force and to come again"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run)
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    since: datetime
+    before: datetime
+    usable_from: datetime
+    now: datetime
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fit, store, publish, and say so."""
+    import psycopg
+    import redis
+
+    from feature_repo.stores.endpoints import postgres_url, redis_url
+    from ingest import settings
+    from ingest.microprice import tables
+    from ingest.microprice.publish import in_force, publish
+    from ingest.worker import PartitionsError
+
+    conf = settings.load()
+    now = datetime.fromtimestamp(time.time(), UTC)
+    span = span_of(args.since, args.before, args.usable_from, now)
+    if isinstance(span, str):
+        sys.stderr.write(f"error: {span}\n")
+        return 2
+    stored: list[Fitted] = []
+    failed: dict[str, str] = {}
+    published = 0
+    try:
+        with psycopg.connect(postgres_url(), autocommit=True, application_name="tfs fit-microprice") as connection:
+            tables.prepare(connection)
+            names = [s for s in args.symbols.split(",") if s] or None
+            versions: list[tuple[str, int]] = []
+            if not args.republish:
+                stored, versions, failed = _fit_all(connection, conf, names, span, args)
+            every = tables.load(connection, names)
+        if not args.no_publish:
+            if args.republish:
+                chosen = in_force(every, tables.ms(now))
+            else:
+                chosen = [t for of_symbol in every.values() for t in of_symbol if (t.symbol, t.version) in versions]
+            if chosen:
+                with redis.Redis.from_url(redis_url()) as client:
+                    published = publish(client, conf, chosen, tables.ms(now))
+    except (psycopg.Error, redis.RedisError, PartitionsError) as error:
+        kept = "; the tables are stored: publish them with --republish" if stored and not args.no_publish else ""
+        sys.stderr.write(f"error: {str(error).strip().splitlines()[0]}{kept}\n")
+        return 2
+    fitted = [_as_json(one, version) for one, (_, version) in zip(stored, versions, strict=True)]
+    if args.json:
+        sys.stdout.write(json.dumps({"fitted": fitted, "failed": failed, "published": published}) + "\n")
+    else:
+        _show(fitted, failed, published)
+    return int(bool(failed) or (not args.republish and not stored))
+
+
+def span_of(
+    since: datetime | None, before: datetime | None, usable_from: datetime | None, now: datetime
+) -> _Span | str:
+    """What is fitted and from when it is used; or what is wrong with the dates."""
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    end = today if before is None else before
+    begin = datetime(1970, 1, 1, tzinfo=UTC) if since is None else since
+    usable = max(today + timedelta(days=1), end) if usable_from is None else usable_from
+    if end > now:
+        return f"--before {end.isoformat()} is in the future: that history is not over"
+    if begin >= end:
+        return f"--since {begin.isoformat()} is not before --before {end.isoformat()}"
+    if usable < end:
+        return f"--from {usable.isoformat()} is before --before {end.isoformat()}: those rows would know their future"
+    if usable > now + timedelta(days=31):
+        return f"--from {usable.isoformat()} is more than 31 days ahead"
+    return _Span(begin, end, usable, now)
+
+
+def _fit_all(
+    connection: psycopg.Connection[Any], conf: Settings, names: list[str] | None, span: _Span, args: argparse.Namespace
+) -> tuple[list[Fitted], list[tuple[str, int]], dict[str, str]]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ingest.microprice import fit, tables
+
+    ticks = dict(args.tick)
+    stored: list[Fitted] = []
+    versions: list[tuple[str, int]] = []
+    failed: dict[str, str] = {}
+    wanted = names or sorted(conf.symbols) or fit.symbols(connection)
+    if not wanted:
+        failed["*"] = "the offline store has no rows of microstructure; backfill history first"
+    console = Console(stderr=True)
+    shown: Any = nullcontext() if args.json or not console.is_terminal else Progress(console=console)
+    with shown as bar:
+        for symbol in wanted:
+            report = None if bar is None else _reporter(bar, symbol, span)
+            try:
+                table, books = fit.fit_symbol(
+                    connection,
+                    symbol,
+                    span.since,
+                    span.before,
+                    conf.emit_us,
+                    tick=ticks.get(symbol),
+                    min_rows=args.min_rows,
+                    min_count=args.min_count,
+                    progress=report,
+                )
+            except fit.FitError as error:
+                failed[symbol] = str(error)
+                continue
+            g = [None if x != x else x for x in table[2:].tolist()]
+            one = tables.Fitted(symbol, span.before, span.usable_from, span.now, books, float(table[1]), g)
+            versions.append((symbol, tables.append(connection, one)))
+            stored.append(one)
+    return stored, versions, failed
+
+
+def _reporter(bar: Any, symbol: str, span: _Span) -> Any:
+    """Shows how far in its time a symbol's history is read; the first piece tells where that begins."""
+    end = span.before.timestamp() * 1e6
+    task = bar.add_task(symbol, total=None)
+    first: list[int] = []
+
+    def report(t_us: int) -> None:
+        first.append(t_us) if not first else None
+        bar.update(task, total=max(end - first[0], 1.0), completed=t_us - first[0])
+
+    return report
+
+
+def _as_json(one: Fitted, version: int) -> dict[str, Any]:
+    return {
+        "symbol": one.symbol,
+        "version": version,
+        "rows": one.books,
+        "tick": one.tick,
+        "cells": sum(g is not None for g in one.g),
+        "fitted_before": one.fitted_before.isoformat(),
+        "usable_from": one.usable_from.isoformat(),
+    }
+
+
+def _show(fitted: list[dict[str, Any]], failed: dict[str, str], published: int) -> None:
+    for one in fitted:
+        sys.stdout.write(
+            f"{one['symbol']}: version {one['version']} from {one['rows']:,} rows before {one['fitted_before']}, tick {one['tick']:g}, "
+            f"{one['cells']} of 55 cells known, used from {one['usable_from']}\n"
+        )
+    for reason in failed.values():
+        sys.stderr.write(f"error: {reason}\n")
+    sys.stdout.write(f"{published} published to the live workers\n")
+
+
+def moment(text: str) -> datetime:
+    """A date (its 00:00 UTC), or an ISO time, UTC where it names no zone; whole milliseconds.
+
+    >>> moment("2026-11-20").isoformat(), moment("2026-11-20T12:00+01:00").isoformat()
+    ('2026-11-20T00:00:00+00:00', '2026-11-20T11:00:00+00:00')
+    """
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r:.40} is no date; write {date(2026, 11, 20)}") from None
+    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
+    if aware.microsecond % 1000:
+        raise argparse.ArgumentTypeError(f"{text!r:.40} is finer than a millisecond")
+    return aware.astimezone(UTC)
+
+
+def _tick(text: str) -> tuple[str, float]:
+    symbol, _, step = text.rpartition("=")
+    try:
+        value = float(step)
+    except ValueError:
+        value = 0.0
+    if not symbol or not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError("write SYMBOL=STEP, a positive step, as in BTCUSDT=0.01")
+    return symbol, value
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number

@@ -1,0 +1,44 @@
+"""Tables into the logs of their symbols: what the live worker loads, and every replay of the log with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+import redis
+
+from ingest.log import Publisher
+from ingest.messages import MicropriceTable, check_microprice
+from ingest.settings import Settings
+from ingest.worker import check_partitions
+
+
+def publish(client: redis.Redis, settings: Settings, tables: Iterable[MicropriceTable], now_ms: int) -> int:
+    """Append ``tables`` to the logs, stamped ``now_ms``; their number.
+
+    A table that is published twice is the same fact twice: it changes nothing.
+
+    Raises
+    ------
+    ingest.worker.PartitionsError
+        The logs are those of another number of partitions.
+    ingest.refusal.Refused
+        The worker would refuse it.
+    """
+    check_partitions(client, settings.partitions)
+    n = 0
+    with Publisher(client, settings.partitions) as publisher:
+        for n, table in enumerate(tables, 1):  # noqa: B007 - counted
+            message = msgspec.structs.replace(table, timestamp=now_ms)
+            check_microprice(message)
+            publisher.publish("microprice", message)
+    return n
+
+
+def in_force(tables: Mapping[str, Sequence[MicropriceTable]], now_ms: int) -> list[MicropriceTable]:
+    """Of each symbol's tables, in order: the one that is used at ``now_ms``, and those that will be."""
+    kept: list[MicropriceTable] = []
+    for of_symbol in tables.values():
+        used = [table for table in of_symbol if table.usable_from <= now_ms]
+        kept += used[-1:] + [table for table in of_symbol if table.usable_from > now_ms]
+    return kept

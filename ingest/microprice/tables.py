@@ -1,0 +1,93 @@
+"""The table ``microprice_tables`` of the offline database: every fit that was made, as it was made.
+
+A row is a fact: it is appended, never changed. ``version`` counts from 1 for each symbol. ``usable_from`` is never before
+``fitted_before``, so no feature row is made with a table that knows its future. ``g`` is in ticks, imbalance bins by spread bins, NULL
+where the data could not tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from ingest.messages import MicropriceTable
+from transforms.microstructure.layout import G_SIZE
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CREATE = f"""
+CREATE TABLE IF NOT EXISTS microprice_tables (
+    symbol text NOT NULL,
+    version bigint NOT NULL CHECK (version > 0),
+    fitted_before timestamptz NOT NULL,
+    usable_from timestamptz NOT NULL CHECK (usable_from >= fitted_before),
+    created_timestamp timestamptz NOT NULL,
+    books bigint NOT NULL,
+    tick double precision NOT NULL CHECK (tick > 0),
+    g double precision[] NOT NULL CHECK (cardinality(g) = {G_SIZE}),
+    PRIMARY KEY (symbol, version)
+)"""
+_INSERT = """
+INSERT INTO microprice_tables (symbol, version, fitted_before, usable_from, created_timestamp, books, tick, g)
+SELECT %(symbol)s, coalesce(max(version), 0) + 1, %(fitted_before)s, %(usable_from)s, %(created)s, %(books)s, %(tick)s, %(g)s
+FROM microprice_tables WHERE symbol = %(symbol)s
+RETURNING version"""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A table of one symbol before it has a version; times are aware."""
+
+    symbol: str
+    fitted_before: datetime
+    usable_from: datetime
+    created: datetime
+    books: int
+    tick: float
+    g: list[float | None]
+
+
+def prepare(connection: psycopg.Connection[Any]) -> None:
+    """Make the table where it is missing."""
+    connection.execute(_CREATE)
+
+
+def append(connection: psycopg.Connection[Any], fitted: Fitted) -> int:
+    """Store a fit; its version."""
+    with connection.transaction():
+        connection.execute("LOCK TABLE microprice_tables IN SHARE ROW EXCLUSIVE MODE")  # two fits, two versions
+        values = {name: getattr(fitted, name) for name in Fitted.__slots__}
+        row = connection.execute(_INSERT, values).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate gives a row
+    return int(row[0])
+
+
+def load(connection: psycopg.Connection[Any], symbols: Sequence[str] | None = None) -> dict[str, list[MicropriceTable]]:
+    """The tables of each symbol (None: of all) as messages, in the order in which they take each other's place.
+
+    ``timestamp`` is when the fit was made. Without the table there are none.
+    """
+    if connection.execute("SELECT to_regclass('microprice_tables')").fetchone() == (None,):
+        return {}
+    found: dict[str, list[MicropriceTable]] = {}
+    query = (
+        "SELECT symbol, version, created_timestamp, fitted_before, usable_from, tick, g FROM microprice_tables "
+        "WHERE %(symbols)s::text[] IS NULL OR symbol = ANY(%(symbols)s) ORDER BY symbol, usable_from, version"
+    )
+    named = None if symbols is None else list(symbols)
+    for symbol, version, created, before, usable, tick, g in connection.execute(query, {"symbols": named}):
+        table = MicropriceTable(ms(created), symbol, version, ms(before), ms(usable), tick, g)
+        found.setdefault(symbol, []).append(table)
+    return found
+
+
+def ms(at: datetime) -> int:
+    """Milliseconds since the epoch.
+
+    >>> ms(datetime(1970, 1, 1, 0, 0, 1, 500_000, tzinfo=UTC))
+    1500
+    """
+    return (at - _EPOCH) // timedelta(milliseconds=1)
