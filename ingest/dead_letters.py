@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import redis
+from msgspec import msgpack
 
 from ingest import log
 from ingest.messages import PLAIN_STREAM
@@ -21,6 +22,8 @@ RETRIED = "dead_letter:retried"
 PAGE = 500
 ID = re.compile(r"\d{1,20}-\d{1,20}\Z").match
 FIELD = b"field:"
+MANY = b"fields"
+"""All fields of a message of very many, as MessagePack."""
 
 _RETRY = """
 local letters, target, retried = unpack(KEYS)
@@ -31,6 +34,7 @@ if not found then return {-1, ''} end
 local entry = {}
 for i = 1, #found[2], 2 do
   local name = found[2][i]
+  if name == 'fields' then return {-3, ''} end
   if name == 'source' and found[2][i + 1] ~= target then return {-2, found[2][i + 1]} end
   if string.sub(name, 1, 6) == 'field:' then
     entry[#entry + 1] = string.sub(name, 7)
@@ -58,7 +62,7 @@ class Letter:
     reason, detail:
         Why it was refused.
     fields:
-        The message as it came.
+        The message as it came: its fields in order.
     retried:
         What it became, ``<stream> <id>``; empty where nobody put it back.
     """
@@ -68,7 +72,7 @@ class Letter:
     detail: bytes
     source: bytes
     origin: bytes
-    fields: dict[bytes, bytes]
+    fields: tuple[tuple[bytes, bytes], ...]
     retried: str = ""
 
 
@@ -115,9 +119,15 @@ def _letters(client: redis.Redis, page: list[tuple[bytes, dict[bytes, bytes]]]) 
             fields.get(b"detail", b""),
             fields.get(b"source", b""),
             fields.get(b"id", b""),
-            {name[len(FIELD) :]: value for name, value in fields.items() if name.startswith(FIELD)},
+            _fields(fields),
             (mark or b"").decode(errors="replace"),
         )
+
+
+def _fields(letter: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
+    if MANY in letter:
+        return tuple((name, value) for name, value in msgpack.decode(letter[MANY]))
+    return tuple((name[len(FIELD) :], value) for name, value in letter.items() if name.startswith(FIELD))
 
 
 def retry(client: redis.Redis, letter: Letter, partitions: int) -> tuple[bool, str]:
@@ -141,6 +151,8 @@ def retry(client: redis.Redis, letter: Letter, partitions: int) -> tuple[bool, s
         raise RetryError(f"{letter.id} has no fields")
     reply: Any = client.eval(_RETRY, 3, log.DEAD_LETTER, source, RETRIED, letter.id)
     state, text = reply
+    if state == -3:
+        raise RetryError(f"{letter.id} has {len(letter.fields):,} fields; no message that is taken has as many")
     if state < 0:
         raise RetryError(f"{letter.id} is gone")
     return state == 1, text.decode(errors="replace")

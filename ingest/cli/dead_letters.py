@@ -92,7 +92,7 @@ def _print(letter: Letter, *, whole: bool, as_json: bool) -> None:
             "detail": _replaced(letter.detail),
             "source": _replaced(letter.source),
             "id": _replaced(letter.origin),
-            **{f"field:{_replaced(name)}": _replaced(value) for name, value in letter.fields.items()},
+            **{f"field:{_replaced(name)}": _replaced(value) for name, value in letter.fields},
             **({"retried": letter.retried} if letter.retried else {}),
         }
         print(json.dumps(text))
@@ -100,10 +100,10 @@ def _print(letter: Letter, *, whole: bool, as_json: bool) -> None:
     about = [shown(raw, 200) for raw in (letter.reason, letter.source, letter.origin, letter.detail)]
     print(letter.id, *about, *([f"[retried: {shown(letter.retried, 80)}]"] if letter.retried else []))
     if whole:
-        for name, value in letter.fields.items():
+        for name, value in letter.fields:
             print(f"    {shown(name, SHOWN)} ({len(value):,} bytes): {shown(value, WHOLE)}")
     else:
-        message = b" ".join(name[:SHOWN] + b"=" + value[:SHOWN] for name, value in letter.fields.items())
+        message = b" ".join(name[:SHOWN] + b"=" + value[:SHOWN] for name, value in letter.fields)
         print("   ", shown(message, SHOWN))
 
 
@@ -142,7 +142,7 @@ def _export(client: redis.Redis, output: Path | None, reason: str | None) -> int
                 "source": _exact(letter.source),
                 "id": _exact(letter.origin),
                 "retried": letter.retried,
-                "fields": [[_exact(name), _exact(value)] for name, value in letter.fields.items()],
+                "fields": [[_exact(name), _exact(value)] for name, value in letter.fields],
             }
         )
         for letter in dead_letters.oldest(client, reason=reason)

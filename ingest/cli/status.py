@@ -16,6 +16,7 @@ from rich.text import Text
 
 from feature_repo.stores.endpoints import postgres_url, redis_url
 from ingest import settings, status
+from ingest.dead_letters import shown
 from transforms.catalog import VIEWS
 
 SYMBOLS_SHOWN = 15
@@ -108,7 +109,7 @@ def _table(*columns: str, title: str) -> Table:
 def _partitions(seen: dict[str, Any]) -> Table:
     table = _table("stream", "owner", "symbols", "lag", "pending", "oldest", "outbox", "oldest", title="streams")
     for p in seen["partitions"]:
-        owner = "nobody" if p["owner"] is None else f"token {p['owner']}"
+        owner = "nobody" if p["owner"] is None else shown(p["owner"], 40)
         events, outbox = p["events"], p["outbox"]
         table.add_row(
             f"events {p['partition']}",

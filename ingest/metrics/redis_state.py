@@ -43,7 +43,7 @@ class Stream:
 class Lease:
     """Who owns a partition: the fencing token and how long the lease still holds; None where nobody does. ``given`` counts leases."""
 
-    token: int | None
+    token: str | None
     left_ms: int | None
     given: int
 
@@ -116,9 +116,8 @@ def read(client: redis.Redis, partitions: int) -> RedisState:
 
 def _lease(token: bytes | None, left_ms: int, given: bytes | None) -> Lease:
     held = token is not None and left_ms > 0
-    return Lease(
-        number((token or b"").decode()) if held else None, left_ms if held else None, number((given or b"").decode())
-    )
+    text = (token or b"").decode(errors="replace")
+    return Lease(text if held else None, left_ms if held else None, number((given or b"").decode()))
 
 
 def streams(client: redis.Redis, partitions: int) -> list[Stream]:
