@@ -30,11 +30,7 @@ class _Memory:
 
     def hincrby(self, _: Any, counter: str, by: int) -> None:
         if counter.startswith("refused."):  # the scorer's own work is counted there too
-            if counter.startswith("refused."):
             self.refused[counter.removeprefix("refused.")] += by
-
-    def hset(self, *_: Any) -> None:
-        """Nobody asks which model it was."""
 
     def hset(self, *_: Any) -> None:
         """Nobody looks here which model it is."""
