@@ -1,6 +1,6 @@
-"""The one script that makes a batch of a partition final, and the lease that says who may.
+"""The one script that makes a batch of a partition final.
 
-Fence check, checkpoint, outbox, features, dead letters, counters and acknowledgement happen together or not at all; so whatever dies,
+Fence check, checkpoint, outbox, features, dead letters, counters and the log's position happen together or not at all; so whatever dies,
 a message is counted once. An owner that lost its lease is told so and changes nothing.
 """
 
@@ -11,27 +11,26 @@ from typing import Any
 import redis
 
 from ingest import log, rows
-from ingest.partition import Pending
+from ingest.membership import LEASE_MS, FencedError
+from ingest.partition import Partition, Pending
 from transforms.catalog import NORMALIZED
-
-LEASE_MS = 2000
 
 _COMMIT = """
 local owner, state, outbox, features, events, dead, counters = unpack(KEYS)
 if redis.call('GET', owner) ~= ARGV[1] then return redis.error_reply('FENCED') end
+-- First, for it needs no memory: a full server refuses a script's first write only, so this one is not left half done.
 redis.call('PEXPIRE', owner, ARGV[2])
-local group, last_id, maxlen, at = ARGV[3], ARGV[4], ARGV[5], 6
+local group, last_id, state_id, maxlen, at = ARGV[3], ARGV[4], ARGV[5], ARGV[7], 8
+local entries = redis.call('HINCRBY', state, 'entries', ARGV[6])
+redis.call('HSET', state, 'last_id', last_id, 'state_id', state_id)
 local function taken()
   local first = at + 1
   at = first + tonumber(ARGV[at])
   return first, at - 1
 end
-local function chunks(call)
-  local first, last = taken()
-  for from = first, last, 4000 do call(unpack(ARGV, from, math.min(from + 3999, last))) end
-end
-chunks(function(...) redis.call('HSET', state, ...) end)
 local first, last = taken()
+for from = first, last, 4000 do redis.call('HSET', state, unpack(ARGV, from, math.min(from + 3999, last))) end
+first, last = taken()
 for i = first, last do redis.call('XADD', outbox, '*', 'rows', ARGV[i]) end
 first, last = taken()
 for i = first, last, 4 do
@@ -40,101 +39,61 @@ for i = first, last, 4 do
 end
 first, last = taken()
 for i = first, last, 2 do redis.call('HINCRBY', counters, ARGV[i], ARGV[i + 1]) end
-chunks(function(...) redis.call('XACK', events, group, ...) end)
 while at <= #ARGV do
   first, last = taken()
   redis.call('XADD', dead, '*', unpack(ARGV, first, last))
 end
-redis.call('XTRIM', events, 'MINID', '~', last_id)
+redis.call('XGROUP', 'SETID', events, group, last_id, 'ENTRIESREAD', entries)
+redis.call('XTRIM', events, 'MINID', '~', state_id)
 return 1
 """
-"""ARGV: token, lease, group, last id, entries kept of features; then lists, each behind its length: state, outbox, features, counts,
-acknowledged, and a list a dead letter."""
-
-_ACQUIRE = """
-if redis.call('GET', KEYS[1]) then return false end
-local token = redis.call('INCR', KEYS[2])
-redis.call('SET', KEYS[1], token, 'PX', ARGV[1])
-return token
-"""
-
-_RENEW = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])
-"""
-
-_RELEASE = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])
-"""
+"""ARGV: token, lease, group, last id, id up to which the log may go, entries taken, entries kept of features; then lists, each behind its
+length: state, outbox, features, counts, and a list a dead letter."""
 
 
-class FencedError(RuntimeError):
-    """Another process owns the partition now; what this one had in hand is its business no longer."""
-
-
-def acquire(client: redis.Redis, partition: int) -> int | None:
-    """Take the lease of a free partition: its fencing token, or None where somebody holds it."""
-    token: Any = client.eval(_ACQUIRE, 2, log.owner(partition), log.fence(partition), LEASE_MS)
-    return None if token is None else int(token)
-
-
-def renew(client: redis.Redis, partition: int, token: int) -> None:
-    """Keep the lease for another ``LEASE_MS``.
-
-    Raises
-    ------
-    FencedError
-        It was lost.
-    """
-    if not client.eval(_RENEW, 1, log.owner(partition), str(token), LEASE_MS):
-        raise FencedError(f"partition {partition} was taken over")
-
-
-def release(client: redis.Redis, partition: int, token: int) -> None:
-    """Give the lease back, if it is still held."""
-    client.eval(_RELEASE, 1, log.owner(partition), str(token))
-
-
-def commit(
-    client: redis.Redis,
-    partition: int,
-    token: int,
-    pending: Pending,
-    changed: dict[bytes, bytes],
-    features_maxlen: int,
+def add_commit(
+    pipe: Any, partition: Partition, token: str, pending: Pending, state: dict[bytes, bytes], features_maxlen: int
 ) -> None:
-    """Make ``pending`` final, and ``changed`` the checkpoint; ``features`` keeps about ``features_maxlen`` entries.
+    """Add to a pipeline the command that makes ``pending`` final and ``state`` the checkpoint's.
 
-    Raises
-    ------
-    FencedError
-        The lease was lost; nothing has changed.
+    ``features`` keeps about ``features_maxlen`` entries. The command's reply is for ``check``.
     """
-    events = log.events(partition)
-    arguments: list[Any] = [str(token), LEASE_MS, log.GROUP, changed[b"last_id"], features_maxlen]
+    p = partition.number
+    events = log.events(p)
+    arguments: list[Any] = [token, LEASE_MS, log.GROUP, partition.last_id, partition.state_id, pending.entries]
+    arguments.append(features_maxlen)
     lists: list[list[Any]] = [
-        [x for pair in changed.items() for x in pair],
+        [x for pair in state.items() for x in pair],
         [rows.encode(batch.columns()) for batch in pending.batches.values() if len(batch)],
         rows.vectors(pending.batches[NORMALIZED.name].columns()),
         [x for pair in pending.counts.items() for x in pair],
-        pending.acknowledged,
         *(log.dead_letter(events, i, fields, r.reason, r.detail) for (i, fields), r in pending.dead),
     ]
     for part in lists:
         arguments += (len(part), *part)
     keys = (
-        log.owner(partition),
-        log.checkpoint(partition),
-        log.outbox(partition),
-        log.features(partition),
+        log.owner(p),
+        log.checkpoint(p),
+        log.outbox(p),
+        log.features(p),
         events,
         log.DEAD_LETTER,
-        log.counters(partition),
+        log.counters(p),
     )
-    try:
-        client.eval(_COMMIT, len(keys), *keys, *arguments)
-    except redis.ResponseError as error:
-        if "FENCED" in str(error):
-            raise FencedError(f"partition {partition} was taken over") from None
-        raise
+    pipe.eval(_COMMIT, len(keys), *keys, *arguments)
+
+
+def check(reply: Any, partition: int) -> None:
+    """Look at the reply of a commit.
+
+    Raises
+    ------
+    FencedError
+        The lease was lost; nothing has changed.
+    redis.RedisError
+        What the server said.
+    """
+    if isinstance(reply, redis.ResponseError) and "FENCED" in str(reply):
+        raise FencedError(f"partition {partition} was taken over")
+    if isinstance(reply, Exception):
+        raise reply

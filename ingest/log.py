@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import redis
+from msgspec import msgpack
 
 from ingest.messages import Message, encode
 
@@ -21,7 +22,7 @@ DEAD_LETTER = "dead_letter"
 """Refused messages, byte for byte, with the reason."""
 GROUP = "tfs"
 CONSUMER = "owner"
-"""One constant name, so that whoever owns a stream next rereads what is pending, in order."""
+"""The consumer of ``social_data``: whoever reads it next rereads what is pending, in order."""
 
 
 def events(p: int) -> str:
@@ -30,7 +31,7 @@ def events(p: int) -> str:
 
 
 def checkpoint(p: int) -> str:
-    """The hash that holds what the worker knew when it last acknowledged."""
+    """The hash that holds how far the partition is and what its worker knew; see ``partition``."""
     return f"checkpoint:{{{p}}}"
 
 
@@ -44,16 +45,23 @@ def features(p: int) -> str:
     return f"features:{{{p}}}"
 
 
-def owner(p: int) -> str:
-    """The lease of partition ``p``: its value is the fencing token."""
-    return f"own:{{{p}}}"
+def owner(seat: int | str) -> str:
+    """The lease of a partition, or of a role with one seat: its value is the fencing token."""
+    return f"own:{{{seat}}}"
 
 
-def fence(p: int) -> str:
-    """The counter that fencing tokens of partition ``p`` are drawn from."""
-    return f"fence:{{{p}}}"
+def fence(seat: int | str) -> str:
+    """The counter that fencing tokens of a seat are drawn from."""
+    return f"fence:{{{seat}}}"
 
 
+def members(role: str) -> str:
+    """The living processes of a role, by the time of their last sign of life."""
+    return f"members:{role}"
+
+
+FIELDS_MAX = 16
+"""Fields of a dead letter's message that are kept apart; no message that is taken has as many."""
 EDGE = "edge"
 """Where refusals before any log are counted: by the router, the scorer and the replay."""
 
@@ -131,8 +139,14 @@ def refuse(
 def dead_letter(
     source: str, entry_id: bytes | str, fields: Mapping[bytes, bytes], reason: str, detail: str
 ) -> list[Any]:
-    """Fields and values in turn: reason, detail, source and id, and each field of the message under ``field:<name>``."""
+    """Fields and values in turn: reason, detail, source and id, and each field of the message under ``field:<name>``.
+
+    A message of more than ``FIELDS_MAX`` fields is kept as one field ``fields``, MessagePack of all: a script takes so many
+    arguments only, and one message must not stop it.
+    """
     letter: list[Any] = ["reason", reason, "detail", detail[:200], "source", source, "id", entry_id]
+    if len(fields) > FIELDS_MAX:
+        return [*letter, "fields", msgpack.encode(list(fields.items()))]
     for name, value in fields.items():
         letter += (b"field:" + name, value)
     return letter

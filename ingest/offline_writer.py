@@ -1,56 +1,68 @@
 """Carries rows from the outboxes into TimescaleDB.
 
-Nothing online waits for it: while the database is down the outboxes grow, and it catches up. A batch is acknowledged after its rows are
-in; a crash between the two writes them again, and the tables take no row twice.
+Nothing online waits for it: while the database is down, full or read-only the outboxes grow, and it catches up. A batch is deleted after
+its rows are in; a crash between the two writes them again, and the tables take no row twice. So two writers do no harm; the second
+stands by.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import psycopg
 import redis
 
 from feature_repo.stores.copy import append_rows
-from ingest import log, rows, streams
+from ingest import log, outage, rows, streams
+from ingest.membership import Member
 from transforms.catalog import VIEWS
 
-_LOG = logging.getLogger(__name__)
+ROLE = "writer"
 BATCH = 50
 BLOCK_MS = 100
-RETRY_S = (0.1, 0.5, 1.0, 2.0, 5.0)
+STAND_BY_S = 0.1
 
 
 def run(client: redis.Redis, postgres_url: str, partitions: int, stop: threading.Event) -> None:
-    """Write until ``stop`` is set and the outboxes are empty; reconnects as long as it takes."""
-    outboxes = [log.outbox(p) for p in range(partitions)]
-    streams.join(client, outboxes)
-    failures = 0
-    while True:
-        try:
-            with psycopg.connect(postgres_url, application_name="tfs offline writer") as connection:
-                for outbox in outboxes:
-                    for batch in streams.unacknowledged(client, outbox, BATCH):
-                        write(client, connection, batch)
-                failures = 0
-                while True:
-                    batch = streams.new(client, outboxes, BATCH, BLOCK_MS)
-                    if not batch and stop.is_set():
-                        return
-                    write(client, connection, batch)
-        except psycopg.OperationalError as error:
-            delay = RETRY_S[min(failures, len(RETRY_S) - 1)]
-            failures += 1
-            _LOG.warning("the offline store cannot be written, retry in %.1f s: %s", delay, str(error).splitlines()[0])
-            if stop.wait(delay):
-                return
+    """Write until ``stop`` is set, or stand by while another writer does; lives through the loss of either server."""
+    member = Member(client, ROLE, [ROLE])
+
+    def work(well: Callable[[], None]) -> None:
+        while not stop.is_set():
+            if member.sit() is None:
+                stop.wait(STAND_BY_S)
+            else:
+                _carry(client, postgres_url, partitions, lambda: not stop.is_set() and member.sit() is not None, well)
+        member.leave()
+
+    outage.ride_out("the offline writer", work, stop, _passing)
 
 
-def write(client: redis.Redis, connection: psycopg.Connection, batch: list[streams.Read]) -> int:
-    """Write a batch of the outboxes in one transaction, then acknowledge and delete it; the number of rows that were new."""
+def _carry(
+    client: redis.Redis,
+    postgres_url: str,
+    partitions: int,
+    go_on: Callable[[], bool],
+    well: Callable[[], None],
+) -> None:
+    waiting = {log.outbox(p): streams.START for p in range(partitions)}  # what was written is there no longer
+    about = "tfs offline writer"
+    with psycopg.connect(postgres_url, application_name=about, connect_timeout=5, tcp_user_timeout=20_000) as database:
+        while go_on():
+            write(client, database, streams.read(client, waiting, BATCH, BLOCK_MS))
+            well()
+
+
+def _passing(error: Exception) -> bool:
+    """Whatever the database refuses waits in the outboxes until it takes it: away, full, read-only, a table missing."""
+    return isinstance(error, psycopg.Error) or outage.of_redis(error)
+
+
+def write(client: redis.Redis, connection: psycopg.Connection, batch: Sequence[streams.Read]) -> int:
+    """Write a batch of the outboxes in one transaction, then delete it; the number of rows that were new."""
     if not batch:
         return 0
     gathered: dict[str, list[rows.Columns]] = defaultdict(list)
@@ -69,9 +81,8 @@ def write(client: redis.Redis, connection: psycopg.Connection, batch: list[strea
                     np.concatenate([part.created_us for part in parts]),
                     np.concatenate([part.values for part in parts]),
                 )
-    pipe = client.pipeline(transaction=True)
+    pipe = client.pipeline(transaction=False)
     for outbox, entry_id, _ in batch:
-        pipe.xack(outbox, log.GROUP, entry_id)
         pipe.xdel(outbox, entry_id)
     pipe.execute()
     return new

@@ -1,10 +1,19 @@
-"""One partition in the worker: entries of its log in, and what one commit must write."""
+"""One partition in the worker: entries of its log in, rows and a checkpoint out.
+
+Two places of the log matter, and both stand in the checkpoint::
+
+    ---- in the saved state ----|state_id ---- rows written ----|last_id ---- to be taken ----> position
+
+Rows are made final many times a second, up to ``last_id``; the state is large and is saved every few seconds. Whoever opens the
+partition restores the state and takes the entries in between again without giving their rows: the kernels read no clock, so the state
+is then, to the bit, that of the owner before.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +21,7 @@ from ingest import rows
 from ingest.messages import KIND, check_header, decode_entry
 from ingest.refusal import Reason, Refused
 from ingest.settings import Settings
+from ingest.streams import START
 from ingest.symbol import Entry, Symbol
 from transforms.catalog import VIEWS, View
 from transforms.engine import VersionError
@@ -27,21 +37,30 @@ class Pending:
     batches: dict[str, rows.Batch] = field(default_factory=lambda: {v.name: rows.Batch(v) for v in VIEWS})
     dead: list[tuple[Entry, Refused]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    acknowledged: list[bytes] = field(default_factory=list)
-    touched: set[str] = field(default_factory=set)
+    entries: int = 0
     n_rows: int = 0
 
 
 class Partition:
-    """State of a partition. It does no I/O: the worker feeds it and writes what is ``pending``."""
+    """State of a partition. It does no I/O: the worker feeds it and writes what is ``pending``.
+
+    Attributes
+    ----------
+    position, last_id, state_id:
+        The last entry that was taken, the last whose rows are written, the last that is in the saved state.
+    unsaved:
+        Entries taken since the state was saved.
+    """
 
     def __init__(self, number: int, settings: Settings) -> None:
         self.number = number
         self.symbols: dict[str, Symbol] = {}
-        self.last_id = b"0-0"
+        self.position = self.last_id = self.state_id = START
+        self.unsaved = 0
         self.pending = Pending()
         self._settings = settings
         self._saved: dict[bytes, bytes] = {}
+        self._touched: set[str] = set()
         self._now_us = 0
         self._current: Symbol
 
@@ -51,12 +70,10 @@ class Partition:
         Returns
         -------
         Symbol or None
-            The symbol that took it, None where the entry was refused or had been taken before a restart.
+            The symbol that took it, None where the entry was refused.
         """
-        self.pending.acknowledged.append(entry_id)
-        if not _newer(entry_id, self.last_id):
-            return None
-        self.last_id = entry_id
+        self.pending.entries += 1
+        self.position = entry_id
         self._now_us = now_us
         entry = (entry_id, fields)
         try:
@@ -83,7 +100,7 @@ class Partition:
         symbol = self._symbol(message.symbol)
         self._current = symbol
         symbol.take(kind, message, entry, received_ms or 0)
-        self.pending.touched.add(symbol.name)
+        self._touched.add(symbol.name)
         self.pending.counts[f"accepted.{kind}"] += 1
         return symbol
 
@@ -112,30 +129,46 @@ class Partition:
         self.pending.counts[f"accepted.{entry[1][b'kind'].decode()}"] -= 1
         self._refuse(entry, refused)
 
-    def take_pending(self) -> tuple[Pending, dict[bytes, bytes]]:
-        """What one commit writes: all that is pending, and the parts of the checkpoint that changed."""
+    def replay(self, entries: Iterable[Entry]) -> None:
+        """Take entries again whose rows were written before: the state moves on, and nothing is given."""
+        for entry_id, fields in entries:
+            self.process(entry_id, fields, 0)
+        self.unsaved += self.pending.entries
+        self.pending = Pending()
+
+    def take_pending(self) -> Pending:
+        """All that is pending, for one commit; nothing is pending afterwards."""
         pending, self.pending = self.pending, Pending()
         for batch in pending.batches.values():
             if len(batch):
                 pending.counts[f"rows.{batch.view.name}"] += len(batch)
+        self.last_id = self.position
+        self.unsaved += pending.entries
+        return pending
+
+    def save(self) -> dict[bytes, bytes]:
+        """The state at ``position``: the parts of the checkpoint that changed since it was saved before."""
         changed = {}
-        for name in pending.touched:
+        for name in self._touched:
             for part, data in self.symbols[name].save().items():
                 key = f"{name} {part}".encode()
                 if self._saved.get(key) != data:
                     changed[key] = self._saved[key] = data
-        changed[b"last_id"] = self.last_id
-        return pending, changed
+        self._touched.clear()
+        self.unsaved = 0
+        changed[b"state_id"] = self.state_id = self.position
+        return changed
 
     def restore(self, checkpoint: Mapping[bytes, bytes]) -> list[str]:
-        """Take a stored checkpoint.
+        """Take a stored checkpoint: ``position`` is then where its state was saved.
 
         Returns
         -------
         list of str
-            Symbols whose state was saved by other kernels or another grid: they start anew.
+            Symbols whose state was saved by other kernels or another grid: it is not taken, and what they have here stays.
         """
-        self.last_id = checkpoint.get(b"last_id", b"0-0")
+        self.last_id = checkpoint.get(b"last_id", checkpoint.get(b"state_id", START))
+        self.position = self.state_id = checkpoint.get(b"state_id", self.last_id)
         parts: dict[str, dict[str, bytes]] = {}
         for key, data in checkpoint.items():
             name, _, part = key.decode().partition(" ")
@@ -152,14 +185,3 @@ class Partition:
             self.symbols[name] = symbol
             self._saved.update({f"{name} {part}".encode(): data for part, data in saved.items()})
         return refused
-
-
-def _newer(a: bytes, b: bytes) -> bool:
-    """Whether stream id ``a`` comes after ``b``.
-
-    >>> _newer(b"10-0", b"9-5"), _newer(b"9-5", b"9-5")
-    (True, False)
-    """
-    a_ms, _, a_n = a.partition(b"-")
-    b_ms, _, b_n = b.partition(b"-")
-    return (int(a_ms), int(a_n)) > (int(b_ms), int(b_n))

@@ -1,23 +1,45 @@
 """Moves entries of the plain streams into the partition logs, for producers that know nothing of partitions.
 
-Entries of ``order_book`` and ``market_data`` are merged by id. The append, the acknowledgement and the dead letter of a batch are one
-transaction, so a crash moves each entry once. Only the symbol is read here; the worker checks the rest.
+Entries of ``order_book`` and ``market_data`` are merged by id. Only the symbol is read here; the worker checks the rest. An entry is
+deleted from its stream by the script that appends it to its log, and is appended only if it was still there: so whatever dies, and
+however many routers there are, each is moved once. That they keep their order needs more: only the holder of the router's seat moves.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 import redis
 
-from ingest import log, streams
+from ingest import log, outage, streams
+from ingest.membership import FencedError, Member
 from ingest.messages import PLAIN_STREAM, decode_entry, is_symbol
 from ingest.refusal import Reason, Refused
 
+ROLE = "router"
 BATCH = 1000
 BLOCK_MS = 20
+STAND_BY_S = 0.1
+
+_MOVE = """
+if ARGV[1] ~= '' and redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('FENCED') end
+local moved, at = 0, 2
+while at <= #ARGV do
+  local source, id, target, reason, n = unpack(ARGV, at, at + 4)
+  if redis.call('XDEL', KEYS[tonumber(source)], id) == 1 then
+    redis.call('XADD', KEYS[tonumber(target)], '*', unpack(ARGV, at + 5, at + 4 + n))
+    if reason ~= '' then redis.call('HINCRBY', KEYS[2], 'refused.' .. reason, 1) end
+    moved = moved + 1
+  end
+  at = at + 5 + n
+end
+return moved
+"""
+"""KEYS: the seat's lease, the edge's counters, then streams. ARGV: token, then for each entry: number of its stream's key, id, number of
+the target's key, reason if it is refused, and its words behind their number. It needs no memory first: a full server lets it go on."""
 
 
 class Header(msgspec.Struct, gc=False):
@@ -27,31 +49,66 @@ class Header(msgspec.Struct, gc=False):
 
 
 def run(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
-    """Move entries until ``stop`` is set."""
-    names = list(PLAIN_STREAM)
-    streams.join(client, names)
-    for name in names:
-        for batch in streams.unacknowledged(client, name, BATCH):
-            move(client, partitions, batch)
-    while not stop.is_set():
-        move(client, partitions, streams.new(client, names, BATCH, BLOCK_MS))
+    """Move entries until ``stop`` is set, or stand by while another router does; lives through the loss of Redis."""
+    member = Member(client, ROLE, [ROLE])
+    waiting = dict.fromkeys(PLAIN_STREAM, streams.START)  # what was moved is there no longer
+
+    def work(well: Callable[[], None]) -> None:
+        while not stop.is_set():
+            if (token := member.sit()) is None:
+                stop.wait(STAND_BY_S)
+                continue
+            try:
+                move(client, partitions, streams.read(client, waiting, BATCH, BLOCK_MS), token)
+            except FencedError:
+                member.lose(ROLE)
+            well()
+        member.leave()
+
+    outage.ride_out("the router", work, stop)
 
 
-def move(client: redis.Redis, partitions: int, batch: list[streams.Read]) -> None:
-    """Append a batch to the logs in the order of its ids, and acknowledge it, in one transaction."""
+def move(client: redis.Redis, partitions: int, batch: Sequence[streams.Read], token: str = "") -> int:
+    """Append a batch to the logs in the order of its ids, and delete it; how many were still there.
+
+    Parameters
+    ----------
+    token:
+        Of the router's seat; without one nobody's is checked.
+
+    Raises
+    ------
+    FencedError
+        Another router holds the seat; nothing has changed.
+    """
     if not batch:
-        return
-    pipe = client.pipeline(transaction=True)
+        return 0
+    keys: dict[str, int] = {log.owner(ROLE): 1, log.counters(log.EDGE): 2}
+    words: list[Any] = [token]
     for name, entry_id, fields in sorted(batch, key=streams.order):
-        try:
-            symbol = decode_entry(Header, fields).symbol
-            if not is_symbol(symbol):
-                raise Refused(Reason.BAD_SYMBOL, repr(symbol[:64]))
-        except Refused as refused:
-            log.refuse(pipe, name, fields, refused.reason, refused.detail, entry_id)
-        else:
-            moved: dict[Any, Any] = {**fields, b"kind": PLAIN_STREAM[name]}
-            pipe.xadd(log.events(log.partition_of(symbol, partitions)), moved)
-        pipe.xack(name, log.GROUP, entry_id)
-        pipe.xdel(name, entry_id)
-    pipe.execute()
+        target, reason, entry = _entry(name, entry_id, fields, partitions)
+        source = keys.setdefault(name, len(keys) + 1)
+        words += (source, entry_id, keys.setdefault(target, len(keys) + 1), reason, len(entry), *entry)
+    try:
+        moved: Any = client.eval(_MOVE, len(keys), *keys, *words)
+    except redis.ResponseError as error:
+        if "FENCED" in str(error):
+            raise FencedError("another router moves now") from None
+        raise
+    return int(moved)
+
+
+def _entry(name: str, entry_id: bytes, fields: streams.Fields, partitions: int) -> tuple[str, str, list[Any]]:
+    """Where an entry goes, why if it is refused, and its words there."""
+    try:
+        if len(fields) > log.FIELDS_MAX:
+            raise Refused(Reason.WRONG_TYPE, f"{len(fields)} fields")
+        symbol = decode_entry(Header, fields).symbol
+        if not is_symbol(symbol):
+            raise Refused(Reason.BAD_SYMBOL, repr(symbol[:64]))
+    except Exception as error:  # an entry must not stop the router, whatever it does to us
+        refused = error if isinstance(error, Refused) else Refused(Reason.FAILED, f"{type(error).__name__}: {error}")
+        letter = log.dead_letter(name, entry_id, fields, refused.reason, refused.detail)
+        return log.DEAD_LETTER, str(refused.reason), letter
+    moved = {**fields, b"kind": PLAIN_STREAM[name]}
+    return log.events(log.partition_of(symbol, partitions)), "", [word for pair in moved.items() for word in pair]

@@ -1,16 +1,52 @@
-"""Reading Redis Streams as a consumer group whose one consumer is ``owner``."""
+"""Reading Redis Streams: by position, or as a consumer group whose one consumer is ``owner``.
+
+Reading by position changes nothing on the server, so a process that wakes up after somebody else took its place does no harm by it:
+a group would count what it reads as given, and nobody else would be given it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import redis
 
 from ingest.log import CONSUMER, GROUP
 
-Read = tuple[str, bytes, dict[bytes, bytes]]
+Fields = dict[bytes, bytes]
+Read = tuple[str, bytes, Fields]
 """Stream, entry id, fields."""
+
+
+START = b"0-0"
+"""The position before every entry."""
+
+
+def read(client: redis.Redis, positions: Mapping[str, bytes], count: int, block_ms: int) -> list[Read]:
+    """Entries behind each stream's position, at most ``count`` a stream; waits up to ``block_ms`` for the first."""
+    reply: Any = client.xread(positions, count=count, block=block_ms)  # type: ignore[arg-type]
+    return [(name.decode(), entry_id, fields) for name, entries in reply or [] for entry_id, fields in entries]
+
+
+def between(client: redis.Redis, stream: str, after: bytes, last: bytes, count: int) -> list[tuple[bytes, Fields]]:
+    """The first ``count`` entries behind ``after``, up to and with ``last``."""
+    entries: Any = client.xrange(stream, b"(" + after, last, count=count)
+    return list(entries)
+
+
+def is_newer(a: bytes, b: bytes) -> bool:
+    """Whether entry id ``a`` comes after ``b``.
+
+    >>> is_newer(b"10-0", b"9-5"), is_newer(b"9-5", b"9-5")
+    (True, False)
+    """
+    return number(a) > number(b)
+
+
+def number(entry_id: bytes) -> tuple[int, int]:
+    """An entry id as its two numbers, which compare as the ids do."""
+    ms, _, n = entry_id.partition(b"-")
+    return int(ms), int(n)
 
 
 def join(client: redis.Redis, streams: Sequence[str]) -> None:
@@ -44,7 +80,6 @@ def new(client: redis.Redis, streams: Sequence[str], count: int, block_ms: int) 
     return [(name.decode(), entry_id, fields) for name, entries in reply or [] for entry_id, fields in entries]
 
 
-def order(read: Read) -> tuple[int, int]:
+def order(entry: Read) -> tuple[int, int]:
     """Sort key: the entry's id."""
-    ms, _, n = read[1].partition(b"-")
-    return int(ms), int(n)
+    return number(entry[1])

@@ -1,22 +1,25 @@
-"""The feature worker: owns partitions, turns their logs into rows, and writes them.
+"""The feature worker: holds partitions, turns their logs into rows, and writes them.
 
-    read a batch of all owned logs -> partitions (order, kernels, rows) -> newest rows online -> one commit a partition
+    read a batch of all its logs -> partitions (order, kernels, rows) -> newest rows online -> one commit a partition
 
 Rows go online before the commit: a crash between the two writes them again, and the online store takes no row twice.
+Whatever is not committed is forgotten when a partition or the server is lost, and made again from the log by whoever owns it next.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import redis
 
 from feature_repo.stores.redis_write import OnlineWriter
-from ingest import commit, latency, log, streams
+from ingest import commit, latency, log, memory, outage, streams
+from ingest.membership import FencedError, Member
 from ingest.partition import Partition, Pending
 from ingest.settings import Settings
 from ingest.symbol import Symbol, tick_at
@@ -25,12 +28,16 @@ from transforms.engine import warm_up
 
 _LOG = logging.getLogger(__name__)
 PROJECT = "trading"
-BATCH = 2000
+ROLE = "worker"
+BATCH = 4000
+"""Entries of one turn, over all logs."""
 BLOCK_MS = 10
-COMMIT_S = 1.0
-"""Longest time that entries which made no row wait for their commit."""
-COMMIT_ENTRIES = 20_000
-RENEW_S = commit.LEASE_MS / 4000
+COMMIT_S, COMMIT_ENTRIES = 1.0, 10_000
+"""Entries that made no row wait so long, or for so many, for their commit."""
+SAVE_S, SAVE_ENTRIES = 5.0, 20_000
+"""A partition's state is saved when it is so old or so many entries behind: what a takeover has to take again."""
+TICK_US = 50_000
+"""Between two looks for quiet symbols."""
 
 
 class PartitionsError(RuntimeError):
@@ -56,158 +63,219 @@ class Worker:
         self._client = client
         self._settings = settings
         self._clock = clock
+        self._member = Member(client, ROLE, range(settings.partitions))
         self._partitions: dict[str, Partition] = {}
-        self._tokens: dict[int, int] = {}
         self._online = [OnlineWriter(client, PROJECT, view) for view in VIEWS]
         self._heard: dict[str, int] = {}
-        self._committed = self._renewed = self._flushed = 0.0
-        self._unflushed = 0
+        self._saved: dict[str, float] = {}
+        self._flushed = self._committed = 0.0
+        self._ticked_us = 0
+        self._memory = memory.Alarm(client)
 
-    def open(self, stop: threading.Event) -> bool:
-        """Own every partition: wait for their leases, restore their checkpoints and take again what was not acknowledged.
-
-        Returns
-        -------
-        bool
-            False where ``stop`` was set before all were free.
+    def run(self, stop: threading.Event) -> None:
+        """Work until ``stop`` is set, whatever happens to the server; then finish what is in hand and give the leases back.
 
         Raises
         ------
         PartitionsError
             The deployment has another number of partitions.
         """
-        check_partitions(self._client, self._settings.partitions)
-        warm_up()
-        for p in range(self._settings.partitions):
-            while (token := commit.acquire(self._client, p)) is None:
-                if stop.wait(0.05):
-                    return False
-                self._renew(force=True)
-            self._tokens[p] = token
-            self._open_partition(p)
-            self._renew(force=True)
-        return True
 
-    def _open_partition(self, p: int) -> None:
-        stream = log.events(p)
-        streams.join(self._client, [stream])
-        partition = self._partitions[stream] = Partition(p, self._settings)
-        saved: Any = self._client.hgetall(log.checkpoint(p))
-        anew = partition.restore(saved)
-        if anew:
-            _LOG.warning(
-                "partition %d: %d symbols were saved by other kernels or another grid and start anew: %s",
-                p,
-                len(anew),
-                ", ".join(sorted(anew)[:10]),
-            )
-        for batch in streams.unacknowledged(self._client, stream, BATCH):
-            self._process(batch)
-            self._renew(force=True)
-        self.flush()
-
-    def run(self, stop: threading.Event) -> None:
-        """Work until ``stop`` is set, then finish what is in hand and give the leases back."""
-        try:
-            if self.open(stop):
-                while not stop.is_set():
-                    self.step()
-                self.flush()
-        finally:
+        def work(well: Callable[[], None]) -> None:
+            self.open()
+            while not stop.is_set():
+                self.step()
+                well()
             self.close()
 
+        outage.ride_out("the feature worker", work, stop)
+
+    def open(self) -> None:
+        """Begin with nothing in memory: take this process's share of the partitions."""
+        check_partitions(self._client, self._settings.partitions)
+        warm_up()
+        self._partitions.clear()
+        self._heard.clear()
+        self._settle()
+        gc.collect()
+        gc.freeze()  # what lives as long as the process need not be looked through again and again
+
     def close(self) -> None:
-        """Give the leases back."""
-        for p, token in self._tokens.items():
-            commit.release(self._client, p, token)
-        self._tokens.clear()
+        """Write and save everything, and give the leases back."""
+        self._flush(self._partitions.values(), save=True)
+        self._partitions.clear()
+        self._member.leave()
+
+    def holds(self) -> list[int]:
+        """The partitions that are open here."""
+        return [partition.number for partition in self._partitions.values()]
 
     def step(self) -> int:
         """One turn of the loop; the number of entries taken."""
-        batch = streams.new(self._client, list(self._partitions), BATCH, BLOCK_MS)
-        self._process(batch)
+        if self._member.due():
+            self._settle()
+            self._memory.look()
+        if not self._partitions:
+            time.sleep(BLOCK_MS / 1000)
+            return 0
+        count = max(BATCH // len(self._partitions), 20)
+        positions = {stream: partition.position for stream, partition in self._partitions.items()}
+        batch = streams.read(self._client, positions, count, BLOCK_MS)
+        self._take(batch)
         self._tick()
-        now = time.monotonic()
-        rows = any(p.pending.n_rows for p in self._partitions.values())
-        if rows and now - self._flushed >= self._settings.flush_interval_ms / 1000:
-            self.flush(only_rows=True)
-        elif self._unflushed >= COMMIT_ENTRIES or (self._unflushed and now - self._committed >= COMMIT_S):
-            self.flush()
-        self._renew()
+        self._write(busy=len(batch) >= count)
         return len(batch)
 
-    def _process(self, batch: list[streams.Read]) -> None:
+    def _take(self, batch: list[streams.Read]) -> None:
         now_us = self._clock()
         for stream, entry_id, fields in batch:
             symbol = self._partitions[stream].process(entry_id, fields, now_us)
             if symbol is not None and fields.get(b"kind") not in (b"post", b"microprice"):
                 self._heard[symbol.name] = now_us
-        self._unflushed += len(batch)
+
+    def _write(self, *, busy: bool) -> None:
+        """Write what is due: rows at once, or every ``flush_interval`` while more waits to be read than one turn takes."""
+        now = time.monotonic()
+        with_rows = [p for p in self._partitions.values() if p.pending.n_rows]
+        most = max(p.pending.entries for p in self._partitions.values())
+        if most >= COMMIT_ENTRIES or now - self._committed >= COMMIT_S:
+            self.flush()
+        elif with_rows and (not busy or now - self._flushed >= self._settings.flush_interval_ms / 1000):
+            self._flush(with_rows)
+            self._flushed = now
+        if busy or not with_rows:  # one a turn, and not where rows have just been waited for
+            for stream, partition in self._partitions.items():
+                if self._must_save(stream, partition, now):
+                    self._flush([partition], save=True)
+                    break
+
+    def _must_save(self, stream: str, partition: Partition, now: float) -> bool:
+        unsaved = partition.unsaved + partition.pending.entries
+        return unsaved >= SAVE_ENTRIES or (unsaved > 0 and now - self._saved[stream] >= SAVE_S)
+
+    def flush(self) -> None:
+        """Write everything that is pending."""
+        self._flush([p for p in self._partitions.values() if p.pending.entries])
+        self._flushed = self._committed = time.monotonic()
+
+    def _flush(self, partitions: Iterable[Partition], *, save: bool = False) -> None:
+        """The newest rows online, then a commit a partition; a partition that was taken over is dropped, the others go on."""
+        chosen = [(partition, partition.take_pending()) for partition in partitions]
+        self._write_online(chosen)
+        pipe: Any = self._client.pipeline(transaction=False)
+        for partition, pending in chosen:
+            state = partition.save() if save else {}
+            token = self._member.held[partition.number]
+            commit.add_commit(pipe, partition, token, pending, state, self._settings.features_maxlen)
+        for (partition, _), reply in zip(chosen, pipe.execute(raise_on_error=False), strict=True):
+            try:
+                commit.check(reply, partition.number)
+            except FencedError:
+                self._member.lose(partition.number)
+                self._drop(partition.number)
+            else:
+                if save:
+                    self._saved[log.events(partition.number)] = time.monotonic()
+
+    def _write_online(self, chosen: list[tuple[Partition, Pending]]) -> None:
+        pipe: Any = self._client.pipeline(transaction=False)
+        written = []
+        for partition, pending in chosen:
+            for writer, batch in zip(self._online, pending.batches.values(), strict=True):
+                if len(batch):
+                    newest = batch.newest()
+                    writer.add_to(pipe, newest.symbols, newest.event_us, newest.values)
+                    written.append((partition, pending, newest))
+        if not written:
+            return
+        pipe.execute()
+        due_us = self._clock() - self._settings.allowed_lateness_ms * 1000
+        for partition, pending, newest in written:
+            live = [not partition.symbols[symbol].recorded for symbol in newest.symbols]
+            latency.count(pending.counts, (due_us - newest.event_us[live]).tolist())
 
     def _tick(self) -> None:
-        """Append a tick for each live symbol that has been quiet: time passes in the log itself, so a replay sees it pass."""
-        idle_us = self._settings.idle_after_ms * 1000
+        """Append a tick for each live symbol that has been quiet: time passes in the log itself, so a replay sees it pass.
+
+        Not while a lease may have ended: then somebody else may have heard what is not known here.
+        """
         now_us = self._clock()
+        if abs(now_us - self._ticked_us) < TICK_US or not self._member.stands():
+            return
+        self._ticked_us = now_us
+        idle_us = self._settings.idle_after_ms * 1000
         with log.Publisher(self._client, self._settings.partitions) as publisher:
             for partition in self._partitions.values():
                 for symbol in partition.symbols.values():
-                    if now_us - self._heard.setdefault(symbol.name, now_us) >= idle_us and self._has_more(
-                        symbol, now_us
-                    ):
+                    heard_us = self._heard.setdefault(symbol.name, now_us)
+                    if now_us - heard_us >= idle_us and _has_more(symbol):
                         publisher.publish("tick", tick_at(symbol.name, now_us - idle_us))
                         self._heard[symbol.name] = now_us - idle_us + self._settings.emit_us
 
-    @staticmethod
-    def _has_more(symbol: Symbol, now_us: int) -> bool:
-        """Whether time passing would change anything: rows to come, or messages held."""
-        timeline = symbol.timeline
-        return not symbol.recorded and (timeline.waits() or 0 < timeline.boundary <= symbol.engine.speaks_until())
+    def _settle(self) -> None:
+        """Renew the leases, drop what was lost, give back what others are due, take and open what is due here."""
+        self._beat()
+        for seat in self._member.excess():
+            if (partition := self._partitions.get(log.events(int(seat)))) is not None:
+                self._flush([partition], save=True)
+            if seat in self._member.held:
+                self._drop(int(seat))
+                self._member.release(seat)
+        self._member.take()
+        for seat in list(self._member.held):
+            if log.events(int(seat)) not in self._partitions:
+                self._open(int(seat))
 
-    def flush(self, *, only_rows: bool = False) -> None:
-        """Write what is pending: the newest rows online, then a commit a partition.
+    def _beat(self) -> None:
+        for seat in self._member.beat():
+            self._drop(int(seat))
 
-        Raises
-        ------
-        ingest.commit.FencedError
-            A partition was taken over; its rows online are not older than its new owner's, and nothing else was written.
-        """
-        for partition in self._partitions.values():
-            if not partition.pending.acknowledged or (only_rows and not partition.pending.n_rows):
-                continue
-            pending, changed = partition.take_pending()
-            self._write_online(partition, pending)
-            commit.commit(
-                self._client,
-                partition.number,
-                self._tokens[partition.number],
-                pending,
-                changed,
-                self._settings.features_maxlen,
+    def _drop(self, p: int) -> None:
+        """Forget a partition, with all that was not committed."""
+        partition = self._partitions.pop(log.events(p), None)
+        for name in partition.symbols if partition is not None else ():
+            self._heard.pop(name, None)
+
+    def _open(self, p: int) -> None:
+        """Bring a partition to where its last owner was, as long as its lease holds."""
+        stream = log.events(p)
+        saved: Any = self._client.hgetall(log.checkpoint(p))
+        partition = Partition(p, self._settings)
+        anew = partition.restore(saved)
+        if b"entries" not in saved:
+            self._begin_counting(p, partition.last_id)
+        if anew:
+            names = ", ".join(sorted(anew)[:10])
+            _LOG.warning(
+                "partition %d: %d symbols of other kernels or another grid start anew: %s", p, len(anew), names
             )
-        self._flushed = time.monotonic()
-        if not only_rows:
-            self._committed, self._unflushed = self._flushed, 0
+        last_id = partition.last_id
+        while batch := streams.between(self._client, stream, partition.position, last_id, BATCH):
+            partition.replay(batch)
+            if self._member.due():
+                self._beat()
+        if p in self._member.held:
+            self._partitions[stream] = partition
+            self._saved[stream] = time.monotonic()
 
-    def _write_online(self, partition: Partition, pending: Pending) -> None:
-        newest = [batch.newest() for batch in pending.batches.values()]
-        pipe = self._client.pipeline(transaction=False)
-        for writer, rows in zip(self._online, newest, strict=True):
-            if rows.symbols:
-                writer.add_to(pipe, rows.symbols, rows.event_us, rows.values)
-        pipe.execute()
-        due_us = self._clock() - self._settings.allowed_lateness_ms * 1000
-        for rows in newest:
-            live = (not partition.symbols[symbol].recorded for symbol in rows.symbols)
-            latency.count(
-                pending.counts, (due_us - t for t, wanted in zip(rows.event_us.tolist(), live, strict=True) if wanted)
-            )
+    def _begin_counting(self, p: int, last_id: bytes) -> None:
+        """Of a log without a checkpoint, or with one of an earlier version: what was taken, and the group that tells what was not."""
+        stream = log.events(p)
+        streams.join(self._client, [stream])
+        about: Any = self._client.xinfo_stream(stream)
+        taken = (
+            about["entries-added"]
+            - about["length"]
+            + len(streams.between(self._client, stream, streams.START, last_id, about["length"] or 1))
+        )
+        if taken:
+            self._client.hset(log.checkpoint(p), "entries", taken)
 
-    def _renew(self, *, force: bool = False) -> None:
-        now = time.monotonic()
-        if force or now - self._renewed >= RENEW_S:
-            for p, token in self._tokens.items():
-                commit.renew(self._client, p, token)
-            self._renewed = now
+
+def _has_more(symbol: Symbol) -> bool:
+    """Whether time passing would change anything: rows to come, or messages held."""
+    timeline = symbol.timeline
+    return not symbol.recorded and (timeline.waits() or 0 < timeline.boundary <= symbol.engine.speaks_until())
 
 
 def check_partitions(client: redis.Redis, partitions: int) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 _LOG = logging.getLogger(__name__)
 ROLES = ("worker", "router", "scorer", "writer")
@@ -25,11 +25,15 @@ def add_parser(subparsers: Any) -> None:
         help="run the pipeline",
         description="Run router, feature worker, scorer and offline writer until stopped; each is a process of its own.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example:\n  SENTIMENT_MODEL=embedded python -m ingest run\n  python -m ingest run --roles worker",
+        epilog=(
+            "examples:\n  SENTIMENT_MODEL=embedded python -m ingest run\n  python -m ingest run --roles worker --workers 4\n\n"
+            "Workers share the partitions, wherever they were started. A second router or writer stands by."
+        ),
     )
     parser.add_argument(
         "--roles", default=",".join(ROLES), help=f"which of them, comma-separated (default {','.join(ROLES)})"
     )
+    parser.add_argument("--workers", type=_positive, default=1, metavar="N", help="worker processes (default 1)")
     parser.add_argument("--inline", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
 
@@ -48,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
         threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
         work(roles[0], stop)
     else:
-        with Processes(roles) as processes:
+        every = [role for role in roles for _ in range(args.workers if role == "worker" else 1)]
+        with Processes(every) as processes:
             while not stop.wait(0.2):
                 processes.restart_dead()
     return 0
@@ -56,21 +61,19 @@ def run(args: argparse.Namespace) -> int:
 
 def work(role: str, stop: threading.Event) -> None:
     """Do one role's work until ``stop`` is set."""
-    import redis
-
     from feature_repo.stores.endpoints import postgres_url, redis_url
+    from feature_repo.stores.redis_client import address_of_url, connect
     from ingest import settings
 
     conf = settings.load()
-    with redis.Redis.from_url(redis_url()) as client:
+    with connect(address_of_url(redis_url()), "redis") as client:
         if role == "worker":
             from ingest.worker import Worker
 
             Worker(client, conf).run(stop)
         elif role == "router":
-            from ingest import router, worker
+            from ingest import router
 
-            worker.check_partitions(client, conf.partitions)
             router.run(client, conf.partitions, stop)
         elif role == "writer":
             from ingest import offline_writer
@@ -82,53 +85,66 @@ def work(role: str, stop: threading.Event) -> None:
             scorer.run(client, conf, stop, postgres_url=postgres_url())
 
 
+class Child(NamedTuple):
+    """A process, the role it does, and when it was started."""
+
+    role: str
+    process: subprocess.Popen[bytes]
+    since: float
+
+
 class Processes:
-    """Child processes, one a role, that end with this one: each watches the pipe that is its standard input."""
+    """Child processes that end with this one: each watches the pipe that is its standard input. A role may occur more than once."""
 
     def __init__(self, roles: list[str], environ: dict[str, str] | None = None) -> None:
         self._environ = environ
-        self._children: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
         self.restarts = 0
-        for role in roles:
-            self.start(role)
+        self._children = [Child(role, self._start(role), time.monotonic()) for role in roles]
 
-    def start(self, role: str) -> None:
-        """Start a process for ``role``."""
+    def _start(self, role: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "ingest", "run", "--roles", role, "--inline"]
         # a session of its own: Ctrl-C reaches the parent alone, which then stops the children in order
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, env=self._environ, start_new_session=True)  # noqa: S603  # our own program
-        self._children[role] = (child, time.monotonic())
+        return subprocess.Popen(command, stdin=subprocess.PIPE, env=self._environ, start_new_session=True)  # noqa: S603  # our own program
+
+    def start(self, role: str) -> None:
+        """Start one more process for ``role``."""
+        self._children.append(Child(role, self._start(role), time.monotonic()))
 
     def restart_dead(self) -> None:
         """Start again whatever has died, at most once a second."""
-        for role, (child, since) in list(self._children.items()):
-            if child.poll() is not None and time.monotonic() - since >= RESTART_S:
-                _LOG.error("%s ended with code %s and is started again", role, child.returncode)
+        for i, (role, process, since) in enumerate(self._children):
+            if process.poll() is not None and time.monotonic() - since >= RESTART_S:
+                _LOG.error("%s ended with code %s and is started again", role, process.returncode)
                 self.restarts += 1
-                self._close(child)
-                self.start(role)
+                self._close(process)
+                self._children[i] = Child(role, self._start(role), time.monotonic())
 
     @staticmethod
-    def _close(child: subprocess.Popen[bytes]) -> None:
-        if child.stdin is not None:
-            child.stdin.close()
+    def _close(process: subprocess.Popen[bytes]) -> None:
+        if process.stdin is not None:
+            process.stdin.close()
 
     def __enter__(self) -> Processes:
         return self
 
     def __exit__(self, *about: object) -> None:
         deadline = time.monotonic() + STOP_S
-        children = {role: child for role, (child, _) in self._children.items()}
-        for child in children.values():
-            child.terminate()
-        for role, child in children.items():
+        for child in self._children:
+            child.process.terminate()
+        for role, process, _ in self._children:
             try:
-                child.wait(max(0.0, deadline - time.monotonic()))
+                process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 _LOG.error("%s did not stop within %.0f s and is killed", role, STOP_S)
-                child.kill()
-                child.wait()
-            self._close(child)
+                process.kill()
+                process.wait()
+            self._close(process)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r:.20} is not a number above 0")
+    return int(text)
 
 
 def _stop_with_parent(stop: threading.Event) -> None:

@@ -81,8 +81,8 @@ def stream(log: Entries, *, commit_every: int = 0, restarts: Iterable[int] = ())
     stops = set(restarts)
 
     def commit() -> None:
-        pending, changed = partition.take_pending()
-        checkpoint.update(changed)
+        pending = partition.take_pending()
+        checkpoint.update(partition.save())
         parts.extend(_columns(pending))
         assert not pending.dead
 

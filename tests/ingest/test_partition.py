@@ -177,11 +177,15 @@ def test_a_silent_feed_gives_no_row_past_its_ttl():
     assert log.rows("technical")[-1][0] == 90_000
 
 
-def test_an_entry_that_was_taken_before_is_acknowledged_and_passed_over():
-    log = Log().append(trade(500, 1))
-    log.partition.process(*log.entries[0], now_us=0)
-    assert log.partition.pending.counts["accepted.trade"] == 1
-    assert len(log.partition.pending.acknowledged) == 2
+def test_entries_taken_again_give_nothing_and_leave_the_same_state():
+    messages = [book(500), trade(600, 1), trade(600, 1), tick(1000), book(1500)]
+    first, second = Log().append(*messages), Log()
+    assert len(first.rows("microstructure")) == 1 and first.reasons() == ["duplicate"]
+    second.partition.replay(first.entries)
+    pending = second.partition.take_pending()
+    assert (pending.entries, pending.n_rows, pending.dead, pending.counts) == (0, 0, [], {})
+    assert second.partition.unsaved == 5
+    assert second.partition.save() == first.partition.save()
 
 
 def test_a_partition_restored_at_any_entry_gives_the_same_rows_to_the_bit():
@@ -193,16 +197,16 @@ def test_a_partition_restored_at_any_entry_gives_the_same_rows_to_the_bit():
         )
         messages.append(trade(i * 97 + 13 * (i % 4), i, 100.0 + shift))
     whole = Log().append(*messages, tick(60_000))
-    expected, _ = whole.partition.take_pending()
+    expected = whole.partition.take_pending()
 
     for cut in (1, 37, 400, 799):
         first = Log().append(*messages[:cut])
-        before, checkpoint = first.partition.take_pending()
+        before, checkpoint = first.partition.take_pending(), first.partition.save()
         second = Log()
         assert second.partition.restore(checkpoint) == []
         second.n = first.n
         second.append(*messages[cut:], tick(60_000))
-        after, _ = second.partition.take_pending()
+        after = second.partition.take_pending()
         for view, batch in expected.batches.items():
             halves = [b.batches[view].columns() for b in (before, after) if len(b.batches[view])]
             if not len(batch):
@@ -215,7 +219,7 @@ def test_a_partition_restored_at_any_entry_gives_the_same_rows_to_the_bit():
 
 def test_a_checkpoint_of_another_grid_is_refused_and_the_symbol_starts_anew():
     first = Log().append(book(500), trade(600))
-    _, checkpoint = first.partition.take_pending()
+    checkpoint = first.partition.save()
     second = Partition(0, settings.load({"TFS_EMIT_INTERVAL_MS": "500"}))
     assert second.restore(checkpoint) == ["A"]
     assert second.symbols == {}
@@ -223,9 +227,9 @@ def test_a_checkpoint_of_another_grid_is_refused_and_the_symbol_starts_anew():
 
 def test_only_the_parts_that_changed_are_saved_again():
     log = Log().append(book(500), trade(600), tick(650))
-    log.partition.take_pending()
+    log.partition.save()
     log.append(book(700), tick(750))
-    _, changed = log.partition.take_pending()
+    changed = log.partition.save()
     assert b"A technical" not in changed and b"A microstructure" in changed
 
 

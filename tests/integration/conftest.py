@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -56,13 +55,13 @@ class Pipeline:
     def worker(self) -> Worker:
         """A worker that owns every partition."""
         worker = Worker(self.client, self.settings, self.clock)
-        assert worker.open(threading.Event())
+        worker.open()
+        assert sorted(worker.holds()) == list(range(self.settings.partitions))
         return worker
 
     def route(self) -> None:
         """Move what waits in the plain streams."""
-        streams.join(self.client, list(PLAIN_STREAM))
-        while batch := streams.new(self.client, list(PLAIN_STREAM), 1000, 1):
+        while batch := streams.read(self.client, dict.fromkeys(PLAIN_STREAM, streams.START), 1000, 1):
             router.move(self.client, self.settings.partitions, batch)
 
     def work(self, worker: Worker) -> None:
@@ -73,10 +72,9 @@ class Pipeline:
 
     def store_rows(self) -> int:
         """Carry the outboxes into the database; the number of rows that were new."""
-        outboxes = [log.outbox(p) for p in range(self.settings.partitions)]
-        streams.join(self.client, outboxes)
+        outboxes = {log.outbox(p): streams.START for p in range(self.settings.partitions)}
         new = 0
-        while batch := streams.new(self.client, outboxes, 50, 1):
+        while batch := streams.read(self.client, outboxes, 50, 1):
             new += offline_writer.write(self.client, self.postgres, batch)
         return new
 

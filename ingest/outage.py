@@ -1,0 +1,97 @@
+"""Living through the loss of a server: a loop that is begun again until the server is back, in the same process.
+
+A part's work is a function that builds all it knows from the servers and then loops. When a server goes away the function is left with
+an exception, so nothing half done is kept, and it is called again after a pause that grows. Each trouble is logged once, and its end.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import redis
+from redis import exceptions
+
+_LOG = logging.getLogger(__name__)
+FIRST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 1.0
+STEADY_S = 1.0
+"""Work that has gone on for so long is well again: one that fails at its first write each time is not."""
+
+_PASSING = (
+    redis.ConnectionError,  # also LOADING: a server that reads its data
+    redis.TimeoutError,
+    exceptions.ReadOnlyError,  # a master that was demoted, or a replica
+    exceptions.OutOfMemoryError,
+    exceptions.MasterDownError,
+    exceptions.ClusterDownError,
+    exceptions.TryAgainError,
+)
+_LASTING = (redis.AuthenticationError, exceptions.AuthorizationError)
+_PASSING_REPLIES = ("MISCONF", "NOREPLICAS", "BUSY ")
+"""Its disk is full, its replicas are away, a script of somebody's takes long."""
+
+
+def of_redis(error: Exception) -> bool:
+    """Whether Redis may take the same again later: it is away, starting, full, demoted, or its disk is full."""
+    if isinstance(error, _LASTING):
+        return False
+    return isinstance(error, _PASSING) or (
+        isinstance(error, redis.ResponseError) and str(error).startswith(_PASSING_REPLIES)
+    )
+
+
+def ride_out(
+    who: str,
+    work: Callable[[Callable[[], None]], None],
+    stop: threading.Event,
+    passing: Callable[[Exception], bool] = of_redis,
+) -> None:
+    """Call ``work`` until it returns, again and again while its failures are ``passing``, or until ``stop`` is set.
+
+    Parameters
+    ----------
+    who:
+        Whose work it is, for the log.
+    work:
+        Begins anew each time. It is given a function to call at every turn of its loop.
+    stop:
+        Ends the waiting; ``work`` looks at it itself.
+    passing:
+        Whether to try again after an exception; what it refuses is raised.
+    """
+    began = time.monotonic()
+    lost: float | None = None
+    failures = 0
+    told: set[str] = set()
+
+    def well() -> None:
+        nonlocal lost, failures
+        if lost is not None and time.monotonic() - began >= STEADY_S:
+            _LOG.warning("%s works again after %.1f s", who, time.monotonic() - lost)
+            lost, failures = None, 0
+            told.clear()
+
+    while True:
+        began = time.monotonic()
+        try:
+            work(well)
+            return
+        except Exception as error:
+            if not passing(error):
+                raise
+            lost = began if lost is None and failures else lost or time.monotonic()
+            trouble = type(error).__name__
+            if trouble not in told:
+                told.add(trouble)
+                _LOG.error("%s cannot go on and tries again until it can: %s: %s", who, trouble, _first_line(error))
+        pause = min(FIRST_PAUSE_S * 2.0**failures, LONGEST_PAUSE_S)
+        failures = min(failures + 1, 10)
+        if stop.wait(pause):
+            return
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")[:200]
