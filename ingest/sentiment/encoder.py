@@ -1,0 +1,167 @@
+"""BERT and RoBERTa classifiers on texts laid end to end: nothing is padded and nothing is computed that is not used.
+
+transformers pads a batch to its longest text, and computes every token to the last layer. Here the tokens of a batch are
+the rows of one matrix. Only attention needs to know where a text ends: texts of one length stand together and are attended
+to at once, without a mask. The classifier reads the first token of a text, so in the last layer only keys and values are
+made for the others. Queries, keys and values are one product.
+
+Matrix products are in ``dtype``; sums along the layers, their normalisation and, on a CPU, attention are in float32, which
+keeps the probabilities of bf16 within 0.01 of float32 (their sum over 12 layers in bf16 does not).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain, groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding, layer_norm, linear, scaled_dot_product_attention
+from transformers import BertForSequenceClassification, PreTrainedModel, RobertaForSequenceClassification
+
+Runs = list[tuple[int, int]]
+"""How many texts of which length follow one another."""
+
+
+class _Linear(NamedTuple):
+    weight: Tensor
+    bias: Tensor
+
+
+class _Layer(NamedTuple):
+    qkv: _Linear
+    out: _Linear
+    out_norm: _Linear
+    up: _Linear
+    activation: Callable[[Tensor], Tensor]
+    down: _Linear
+    down_norm: _Linear
+
+
+def is_packable(model: PreTrainedModel) -> bool:
+    """Whether this module knows how ``model`` computes: the plain BERT and RoBERTa classifiers, with positions added."""
+    kinds = (BertForSequenceClassification, RobertaForSequenceClassification)
+    plain = getattr(model.config, "position_embedding_type", "absolute") in ("absolute", None)
+    return type(model) in kinds and plain and not model.config.is_decoder
+
+
+class PackedEncoder:
+    """Logits of texts of token ids.
+
+    Parameters
+    ----------
+    model
+        A classifier that ``is_packable``; its weights are copied where they change their form.
+    device, dtype
+        Where it runs, and the precision of its matrix products.
+    compiled
+        Compile what stands between attention and attention, for any number of tokens.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, device: torch.device, dtype: torch.dtype, *, compiled: bool = False
+    ) -> None:
+        self._device = device
+        self._dtype = dtype
+        model = model.eval().to(device)
+        base: Any = model.base_model
+        config = model.config
+        self._heads = int(config.num_attention_heads)
+        self._eps = float(config.layer_norm_eps)
+        self._words = base.embeddings.word_embeddings.weight.detach().float()
+        is_roberta = isinstance(model, RobertaForSequenceClassification)
+        first = int(config.pad_token_id) + 1 if is_roberta else 0
+        kinds = base.embeddings.token_type_embeddings.weight.detach().float()
+        self._positions = base.embeddings.position_embeddings.weight.detach().float()[first:] + kinds[0]
+        self._norm = _of(base.embeddings.LayerNorm, torch.float32)
+        self._layers = [_layer(layer, dtype) for layer in base.encoder.layer]
+        self._between = torch.compile(self._finish, dynamic=True) if compiled else self._finish
+        self._head = _roberta_head(model.classifier) if is_roberta else _bert_head(base.pooler, model.classifier)
+
+    @torch.inference_mode()
+    def __call__(self, texts: Sequence[Sequence[int]]) -> Tensor:
+        """Logits of each text, float32 on the device; fastest where texts of one length follow one another."""
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        n_tokens = int(lengths.sum())
+        runs = [(len(list(same)), n) for n, same in groupby(lengths.tolist())]
+        starts = np.cumsum(lengths) - lengths
+        index = np.empty(2 * n_tokens + len(texts), np.int64)
+        index[:n_tokens] = np.fromiter(chain.from_iterable(texts), np.int64, n_tokens)
+        index[n_tokens : 2 * n_tokens] = np.arange(n_tokens) - np.repeat(starts, lengths)
+        index[2 * n_tokens :] = starts
+        there = put(index, self._device)
+        first = there[2 * n_tokens :]
+        x = embedding(there[:n_tokens], self._words) + embedding(there[n_tokens : 2 * n_tokens], self._positions)
+        x = self._normalise(x, self._norm)
+        for layer in self._layers[:-1]:
+            qkv = linear(x.to(self._dtype), *layer.qkv).view(n_tokens, 3, self._heads, -1)
+            x = self._between(layer, x, self._attend(qkv[:, 0], qkv[:, 1:], runs))
+        layer = self._layers[-1]
+        width = x.shape[1]
+        low, read = x.to(self._dtype), x[first]
+        kv = linear(low, layer.qkv.weight[width:], layer.qkv.bias[width:]).view(n_tokens, 2, self._heads, -1)
+        q = linear(low[first], layer.qkv.weight[:width], layer.qkv.bias[:width]).view(len(texts), self._heads, -1)
+        logits: Tensor = self._head(self._finish(layer, read, self._attend(q, kv, runs)))
+        return logits
+
+    def _attend(self, q: Tensor, kv: Tensor, runs: Runs) -> Tensor:
+        """Attention within each text; ``q`` has all of its tokens or only the first, ``kv`` has all."""
+        if self._device.type == "cpu":
+            q, kv = q.float(), kv.float()  # faster than bf16 at these lengths
+        out = torch.empty_like(q, memory_format=torch.contiguous_format)
+        whole = len(q) == len(kv)
+        at = row = 0
+        for n, length in runs:
+            rows = n * (length if whole else 1)
+            keys, values = kv[at : at + n * length].view(n, length, *kv.shape[1:]).permute(2, 0, 3, 1, 4)
+            queries = q[row : row + rows].view(n, rows // n, *q.shape[1:]).transpose(1, 2)
+            attended = scaled_dot_product_attention(queries, keys, values).transpose(1, 2)
+            out[row : row + rows] = attended.flatten(0, 1)
+            at += n * length
+            row += rows
+        return out.flatten(1).to(self._dtype)
+
+    def _finish(self, layer: _Layer, x: Tensor, attended: Tensor) -> Tensor:
+        x = self._normalise(x + linear(attended, *layer.out), layer.out_norm)
+        inner = layer.activation(linear(x.to(self._dtype), *layer.up))
+        return self._normalise(x + linear(inner, *layer.down), layer.down_norm)
+
+    def _normalise(self, x: Tensor, norm: _Linear) -> Tensor:
+        return layer_norm(x, (x.shape[1],), *norm, self._eps)
+
+
+def put(array: np.ndarray[tuple[int, ...], np.dtype[np.int64]], device: torch.device) -> Tensor:
+    """``array`` on the device; to a GPU through pinned memory, without waiting for it."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def _of(module: Any, dtype: torch.dtype) -> _Linear:
+    """Weight and bias in memory of their own: the same bits whether or not the file's tensors were aligned."""
+    return _Linear(module.weight.detach().to(dtype, copy=True), module.bias.detach().to(dtype, copy=True))
+
+
+def _layer(layer: Any, dtype: torch.dtype) -> _Layer:
+    own = layer.attention.self
+    qkv = [_of(part, dtype) for part in (own.query, own.key, own.value)]
+    return _Layer(
+        _Linear(torch.cat([p.weight for p in qkv]), torch.cat([p.bias for p in qkv])),
+        _of(layer.attention.output.dense, dtype),
+        _of(layer.attention.output.LayerNorm, torch.float32),
+        _of(layer.intermediate.dense, dtype),
+        layer.intermediate.intermediate_act_fn,
+        _of(layer.output.dense, dtype),
+        _of(layer.output.LayerNorm, torch.float32),
+    )
+
+
+def _bert_head(pooler: Any, classifier: Any) -> Callable[[Tensor], Tensor]:
+    dense, last = _of(pooler.dense, torch.float32), _of(classifier, torch.float32)
+    return lambda x: linear(linear(x, *dense).tanh(), *last)
+
+
+def _roberta_head(classifier: Any) -> Callable[[Tensor], Tensor]:
+    dense, last = _of(classifier.dense, torch.float32), _of(classifier.out_proj, torch.float32)
+    return lambda x: linear(linear(x, *dense).tanh(), *last)
