@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,7 +17,9 @@ import pytest
 from feast import Entity, FeatureStore, FeatureView, Field, RepoConfig, ValueType
 from feast.infra.offline_stores.contrib.postgres_offline_store.postgres_source import PostgreSQLSource
 from feast.types import Float64, Int64, String
+from psycopg import sql
 
+from feature_repo.stores import hypertable
 from feature_repo.stores.endpoints import postgres_parameters
 
 REPO = Path(__file__).parents[3] / "feature_repo"
@@ -57,10 +61,32 @@ class Pair:
 
 
 @pytest.fixture
+def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database made for this test: on the server of ``TEST_POSTGRES_URL``, of any release, else on the tests' own."""
+    server = os.environ.get("TEST_POSTGRES_URL") or request.getfixturevalue("servers").postgres_url
+    name = f"test_{uuid.uuid4().hex}"
+    base, _, options = server.partition("?")
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            yield f"{base.rpartition('/')[0]}/{name}?{options}"
+        finally:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
 def database(postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
     """A connection to an empty database; every statement is its own transaction."""
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture
+def plain(database: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """`database`, on a server that does not load TimescaleDB."""
+    if hypertable.version(database):
+        pytest.skip("TEST_POSTGRES_URL names a TimescaleDB server")
+    return database
 
 
 @pytest.fixture

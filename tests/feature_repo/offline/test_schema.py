@@ -44,10 +44,10 @@ def test_a_table_has_the_columns_of_the_catalogue_and_one_unique_index(database:
     assert index[0].endswith("(symbol, event_timestamp, created_timestamp)")
 
 
-def test_a_second_time_changes_nothing(database: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture) -> None:
-    migrate(database, [TABLE])
+def test_a_second_time_changes_nothing(plain: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture) -> None:
+    migrate(plain, [TABLE])
     caplog.clear()
-    migrate(database, [TABLE])
+    migrate(plain, [TABLE])
     assert [record.getMessage() for record in caplog.records] == [
         "PostgreSQL here has no TimescaleDB: the 1 offline tables are plain tables"
     ]

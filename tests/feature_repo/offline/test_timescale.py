@@ -172,25 +172,30 @@ def test_a_policy_that_failed_is_run_in_the_foreground(scaled: psycopg.Connectio
         "IF to_regclass('trouble') IS NOT NULL THEN RAISE 'no luck'; END IF; INSERT INTO done VALUES (job_id); END $$"
     )
     (job,) = scaled.execute("SELECT add_job('work', '1 hour', initial_start => now())").fetchone() or (0,)
+
+    def failed() -> list[tuple[str, str]]:
+        # TimescaleDB's own jobs may fail too: on the newest releases some do.
+        return [(f.procedure, f.message) for f in upkeep.failed_jobs(scaled) if f.id == job]
+
     deadline = time.monotonic() + 60
-    while not upkeep.failed_jobs(scaled) and time.monotonic() < deadline:
+    while not failed() and time.monotonic() < deadline:
         scaled.execute("SELECT pg_sleep(0.05)")
-    assert [(f.id, f.procedure, f.message) for f in upkeep.failed_jobs(scaled)] == [(job, "work", "no luck")]
-    assert [f.message for f in upkeep.run_failed(scaled)] == ["no luck"]
+    assert failed() == [("work", "no luck")]
+    assert [(f.id, f.message) for f in upkeep.run_failed(scaled)] == [(job, "no luck")]
     scaled.execute("DROP TABLE trouble")
     assert upkeep.run_failed(scaled) == []
     assert (job,) in scaled.execute("SELECT job FROM done").fetchall()
 
 
-def test_a_plain_server_has_tables_without_chunks_and_no_jobs(database: psycopg.Connection[Any]) -> None:
-    migrate(database, [TABLE])
-    assert fill(database) == 2 * N
-    database.execute("ANALYZE social")
-    (state,) = upkeep.tables(database, [TABLE, table_of_view(catalog.SENTIMENT)])
+def test_a_plain_server_has_tables_without_chunks_and_no_jobs(plain: psycopg.Connection[Any]) -> None:
+    migrate(plain, [TABLE])
+    assert fill(plain) == 2 * N
+    plain.execute("ANALYZE social")
+    (state,) = upkeep.tables(plain, [TABLE, table_of_view(catalog.SENTIMENT)])
     assert (state.name, state.rows, state.chunks, state.compressed) == ("social", 2 * N, 0, 0)
     assert state.bytes > 0
-    assert upkeep.run_failed(database) == []
+    assert upkeep.run_failed(plain) == []
 
 
-def test_a_server_without_the_extension_is_left_as_it_is(database: psycopg.Connection[Any]) -> None:
-    assert hypertable.version(database) == ()
+def test_a_server_without_the_extension_is_left_as_it_is(plain: psycopg.Connection[Any]) -> None:
+    assert hypertable.version(plain) == ()
