@@ -52,6 +52,8 @@ class Outlet:
         Once set, a batch that cannot be written is given up.
     first_pause_s:
         Wait before the first new attempt.
+    attempts:
+        How often a batch is tried; None never gives up before ``stop``.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Outlet:
         progress: Callable[[Counts], None] | None = None,
         stop: threading.Event | None = None,
         first_pause_s: float = 1.0,
+        attempts: int | None = None,
     ) -> None:
         self.counts = Counts()
         self.stop = stop or threading.Event()
@@ -71,6 +74,7 @@ class Outlet:
         self._prefix = prefix
         self._progress = progress
         self._first_pause_s = first_pause_s
+        self._attempts = attempts
         self._unchecked = 0
 
     def write(self, outputs: Sequence[Output]) -> None:
@@ -79,7 +83,7 @@ class Outlet:
         Raises
         ------
         redis.RedisError
-            Redis cannot be written to, and ``stop`` is set.
+            Redis cannot be written to, and ``stop`` is set or the attempts are used up.
         """
         if self._prefix:
             self._rename(outputs)
@@ -115,11 +119,11 @@ class Outlet:
         letters.execute()
 
     def _insist(self, act: Callable[[], None]) -> None:
-        for pause in pauses(self._first_pause_s):
+        for attempt, pause in enumerate(pauses(self._first_pause_s), 1):
             try:
                 act()
             except redis.RedisError as error:
-                if self.stop.is_set():
+                if self.stop.is_set() or attempt == self._attempts:
                     raise
                 _LOG.warning("redis takes no messages (%s): again in %.1f s", type(error).__name__, pause)
                 self.stop.wait(pause)

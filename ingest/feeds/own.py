@@ -28,8 +28,8 @@ class _Told(msgspec.Struct):
     size: Any = None
 
 
-def parse(line: Line, max_future_ms: int) -> Parsed:
-    """The message of a line. A message that says not when it was received counts as received when it happened.
+def parse(line: Line, max_future_ms: int, *, received_ms: int | None = None) -> Parsed:
+    """The message of a line. A message that says not when it was received counts as received at ``received_ms``, else when it happened.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def parse(line: Line, max_future_ms: int) -> Parsed:
     if b"\\u" in line.data:
         _check_text(message)
     if message.received is None:
-        message.received = message.timestamp
+        message.received = message.timestamp if received_ms is None else received_ms
     # a post may name no symbol, or several: the scorer looks at those
     check_header("-" if kind == "social" else message.symbol, message.timestamp, message.received, max_future_ms)
     return Parsed(kind, message)

@@ -1,0 +1,190 @@
+"""``python -m ingest feed``: live markets and posts into the streams."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gzip
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol, cast
+
+import redis
+
+from feature_repo.stores.endpoints import redis_url
+from ingest.feeds.binance_live import VENUES, BinanceFeed, Venue
+from ingest.feeds.outlet import Outlet
+from ingest.replay import report
+from ingest.settings import Settings, load
+
+if TYPE_CHECKING:
+    SubParsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_EXAMPLE = """\
+example:
+  python -m ingest feed binance BTCUSDT ETHUSDT                        until Ctrl-C
+  python -m ingest feed binance BTCUSDT --record btcusdt.jsonl.gz      and keep what came, for `replay`
+  python -m ingest feed kraken BTC-USD ETH-USD                         as KRAKEN:BTC-USD and KRAKEN:ETH-USD
+  TFS_WEBHOOK_TOKEN=... python -m ingest feed posts --listen 127.0.0.1:8800
+  tail -F messages.jsonl | python -m ingest feed jsonl -
+
+sources: binance, binance-us, binance-futures; any other venue of cryptofeed by its name; posts (by HTTP); jsonl (our messages)
+a connection that is lost is made anew, and the books are unknown meanwhile; venues need the extra `feeds`
+exit codes: 0 stopped or at the end of its input, 1 it could not go on
+"""
+TOKEN_VARIABLE = "TFS_WEBHOOK_TOKEN"  # noqa: S105  # the name of the variable
+GIVE_UP_S = 10.0
+"""How long a feed that was stopped goes on trying to write its last messages."""
+
+
+class Feed(Protocol):
+    """A feed that runs in an event loop."""
+
+    async def run(self) -> None:
+        """Listen until stopped."""
+
+    def stop(self) -> None:
+        """End it."""
+
+
+class Unable(Exception):
+    """The feed cannot start or go on; the message says what to do."""
+
+
+def add_parser(subparsers: SubParsers) -> argparse.ArgumentParser:
+    """Add ``feed``; it sets ``run``, a function of the parsed arguments to an exit code."""
+    parser = subparsers.add_parser(
+        "feed",
+        help="live markets and posts into the streams",
+        description="Publish what a venue, a webhook or a pipe says, as it comes.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", help="binance, binance-us, binance-futures, a venue of cryptofeed, posts or jsonl")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="symbols as the venue writes them; the file of jsonl, - for a pipe"
+    )
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE", help="append what a Binance venue sends, as a capture; .gz packs it"
+    )
+    parser.add_argument("--stream-url", metavar="URL", help="of a Binance venue: another address of its streams")
+    parser.add_argument("--rest-url", metavar="URL", help="of a Binance venue: another address of its /depth")
+    parser.add_argument(
+        "--listen", default="127.0.0.1:8800", metavar="HOST:PORT", help="of posts (default 127.0.0.1:8800)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the counts as one JSON object at the end")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one feed until it is stopped or its input ends."""
+    settings = load()
+    with redis.Redis.from_url(redis_url()) as client, report.live("feed", quiet=args.json) as progress:
+        outlet = Outlet(
+            client,
+            settings,
+            prefix=_prefix(args.source),
+            progress=progress,
+            attempts=2 if args.source == "posts" else None,
+        )
+        try:
+            if args.source == "posts":
+                _posts(args, settings, outlet)
+            elif args.source == "jsonl":
+                _jsonl(args, settings, outlet)
+            else:
+                with _recorder(args.record) as record:
+                    asyncio.run(_until_stopped(lambda: _market(args, settings, outlet, record), outlet))
+        except (Unable, ValueError, OSError, redis.RedisError) as error:
+            sys.stderr.write(f"error: {error}\n")
+            return 1
+    report.finish(outlet.counts, as_json=args.json)
+    return 0
+
+
+def _prefix(source: str) -> str:
+    return VENUES[source].prefix if source in VENUES else ""
+
+
+def _market(args: argparse.Namespace, settings: Settings, outlet: Outlet, record: IO[bytes] | None) -> Feed:
+    if not args.names:
+        raise Unable(f"name the symbols: python -m ingest feed {args.source} BTCUSDT")
+    venue = VENUES.get(args.source)
+    try:
+        if venue is not None:
+            import aiohttp  # noqa: F401  # found missing here, not at the first connection
+
+            here = Venue(args.stream_url or venue.stream, args.rest_url or venue.rest, venue.trades)
+            return BinanceFeed(here, args.names, outlet, settings.max_future_ms, record=record)
+        if args.record or args.stream_url or args.rest_url:
+            raise Unable("--record, --stream-url and --rest-url are for Binance venues")
+        from ingest.feeds.cryptofeed_live import CryptofeedFeed
+
+        return CryptofeedFeed(args.source, args.names, outlet)
+    except ImportError as error:
+        raise Unable(
+            f"{error.name} is not installed; it comes with the extra `feeds`: pip install -e '.[feeds]'"
+        ) from error
+
+
+async def _until_stopped(make: Any, outlet: Outlet) -> None:
+    loop = asyncio.get_running_loop()
+    feed: Feed = make()
+
+    def stop() -> None:
+        feed.stop()
+        loop.call_later(GIVE_UP_S, outlet.stop.set)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    await feed.run()
+
+
+@contextlib.contextmanager
+def _recorder(path: Path | None) -> Iterator[IO[bytes] | None]:
+    if path is None:
+        yield None
+        return
+    with cast("IO[bytes]", gzip.open(path, "ab")) if path.suffix == ".gz" else path.open("ab") as file:
+        yield file
+
+
+def _jsonl(args: argparse.Namespace, settings: Settings, outlet: Outlet) -> None:
+    from ingest.feeds import jsonl
+
+    if len(args.names) != 1:
+        raise Unable("name one file, or - for standard input")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    name = args.names[0]
+    with contextlib.suppress(KeyboardInterrupt):
+        if name == "-":
+            jsonl.feed(cast("BufferedReader", sys.stdin.buffer), "stdin", outlet, settings.max_future_ms)
+            return
+        with Path(name).open("rb") as file:
+            jsonl.feed(file, Path(name).name, outlet, settings.max_future_ms)
+
+
+def _posts(args: argparse.Namespace, settings: Settings, outlet: Outlet) -> None:
+    from ingest.feeds.webhook import Webhook
+
+    if args.names:
+        raise Unable("posts takes no names; --listen says where")
+    token = os.environ.get(TOKEN_VARIABLE, "")
+    if not token:
+        raise Unable(f"set {TOKEN_VARIABLE} to what callers must send as `Authorization: Bearer ...`")
+    host, _, port = args.listen.rpartition(":")
+    if not host or not port.isdigit():
+        raise Unable("--listen: must be HOST:PORT, such as 127.0.0.1:8800")
+    with Webhook((host, int(port)), token, outlet, settings.max_future_ms) as server:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # shutdown waits for the loop that this handler interrupts: so from another thread
+            signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+        print(f"listening on {server.server_address[0]!s}:{server.server_address[1]}", flush=True)  # noqa: T201  # a command says where
+        server.serve_forever(poll_interval=0.1)

@@ -1,0 +1,183 @@
+"""Live feeds of the venues that cryptofeed knows: it speaks their protocols and keeps their books, we keep its connections.
+
+A connection is made anew here, not by cryptofeed, which tells nobody that one was lost and whose pauses double without end. When one ends,
+the books that came over it are unknown until their next snapshot. A book that cryptofeed built anew, because updates were missing, comes
+without a change (``delta``) after books that came with one: it follows a gap as well. Checksums are compared where a venue sends them.
+
+A symbol is called ``VENUE:BASE-QUOTE``. A book that the venue sends without a time of its own counts at its receive time.
+Source: https://github.com/bmoscon/cryptofeed, 2.4.1
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ingest.feeds.lines import Output, Parsed
+from ingest.feeds.outlet import Outlet, pauses
+from ingest.feeds.pump import Pump
+from ingest.messages import LEVELS, Gap, OrderBook, Trade
+
+QUIET_S = 120.0
+"""A connection that says nothing for so long is taken for lost."""
+_LOG = logging.getLogger(__name__)
+
+
+class FeedError(ValueError):
+    """cryptofeed does not know the venue or a symbol, or cannot reach it to ask."""
+
+
+def venues() -> dict[str, type[Any]]:
+    """cryptofeed's venues by the names that ``feed`` takes, such as ``kraken``."""
+    from cryptofeed.exchanges import EXCHANGE_MAP  # type: ignore[import-untyped, unused-ignore]
+
+    return {name.lower().replace("_", "-"): venue for name, venue in EXCHANGE_MAP.items()}
+
+
+class Translator:
+    """cryptofeed's callbacks as our messages.
+
+    Parameters
+    ----------
+    put:
+        Takes each message.
+    clock_ms:
+        For what comes without a receive time.
+    """
+
+    def __init__(self, venue: str, put: Callable[[Output], Any], clock_ms: Callable[[], int]) -> None:
+        self._venue = venue
+        self._put = put
+        self._clock_ms = clock_ms
+        self._newest: dict[str, int] = {}
+        self._known: dict[str, bool] = {}
+        """Of each symbol with a book: whether the last one came as a change of the one before."""
+
+    async def book(self, book: Any, receipt_s: float) -> None:
+        """Take an order book."""
+        symbol = f"{self._venue}:{book.symbol}"
+        at, received = self._times(symbol, book.timestamp, receipt_s)
+        if book.delta is None and self._known.get(symbol):
+            await self._put(Parsed("gap", Gap(min(at, self._newest[symbol] + 1), symbol, received)))
+        self._known[symbol] = book.delta is not None
+        self._newest[symbol] = max(at, self._newest.get(symbol, 0))
+        await self._put(
+            Parsed("book", OrderBook(at, symbol, _best(book.book.bids), _best(book.book.asks), None, received))
+        )
+
+    async def trade(self, trade: Any, receipt_s: float) -> None:
+        """Take a trade."""
+        symbol = f"{self._venue}:{trade.symbol}"
+        at, received = self._times(symbol, trade.timestamp, receipt_s)
+        self._newest[symbol] = max(at, self._newest.get(symbol, 0))
+        side = trade.side if trade.side in ("buy", "sell") else None
+        message = Trade(at, symbol, float(trade.price), float(trade.amount), side, trade.id or None, received)
+        await self._put(Parsed("trade", message))
+
+    async def lose(self, symbols: Sequence[str]) -> None:
+        """The connection of these symbols (as cryptofeed calls them) was lost."""
+        for name in symbols:
+            symbol = f"{self._venue}:{name}"
+            if self._known.pop(symbol, None) is not None:
+                await self._put(Parsed("gap", Gap(self._newest[symbol] + 1, symbol, self._clock_ms())))
+
+    def _times(self, symbol: str, event_s: Any, receipt_s: float | None) -> tuple[int, int]:
+        received = self._clock_ms() if receipt_s is None else round(receipt_s * 1000)
+        return (round(event_s * 1000) if isinstance(event_s, (int, float)) else received), received
+
+
+def _best(side: Any) -> list[tuple[float, float]]:
+    levels = (side.index(i) for i in range(min(LEVELS, len(side))))
+    return [(float(price), float(size)) for price, size in levels]
+
+
+class CryptofeedFeed:
+    """Books and trades of one venue, until stopped.
+
+    Parameters
+    ----------
+    venue, symbols:
+        Names as ``venues`` and cryptofeed have them: ``kraken``, ``BTC-USD``.
+    outlet:
+        Where messages go.
+    first_pause_s:
+        Wait before the first new attempt at a connection.
+
+    Raises
+    ------
+    FeedError
+        See there.
+    """
+
+    def __init__(self, venue: str, symbols: Sequence[str], outlet: Outlet, *, first_pause_s: float = 1.0) -> None:
+        kind = venues().get(venue)
+        if kind is None:
+            raise FeedError(f"no venue {venue!r:.60}; cryptofeed knows {', '.join(sorted(venues()))}")
+        self._first_pause_s = first_pause_s
+        self._pump: Pump[Output] = Pump(list, outlet)
+        self._stop = asyncio.Event()
+        self._translator = Translator(kind.id.replace("_", "-"), self._pump.put, lambda: time.time_ns() // 1_000_000)
+        try:
+            self._feed = kind(
+                config={"log": {"disabled": True}},
+                symbols=list(dict.fromkeys(symbols)),
+                channels=["l2_book", "trades"],
+                callbacks={"l2_book": self._translator.book, "trades": self._translator.trade},
+                checksum_validation=True,
+            )
+        except Exception as error:  # of cryptofeed, requests or the venue: there is no common kind
+            raise FeedError(f"{venue}: {type(error).__name__}: {error!s:.200}") from error
+
+    async def run(self) -> None:
+        """Listen until ``stop``."""
+        pump = asyncio.create_task(self._pump.run())
+        listening = [asyncio.create_task(self._listen(*parts)) for parts in self._feed.connect()]
+        stopped = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({pump, stopped, *listening}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (stopped, *listening):
+            task.cancel()
+        ended = await asyncio.gather(*listening, return_exceptions=True)
+        await self._pump.close()
+        await pump
+        await self._feed.http_conn.close()
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
+
+    def stop(self) -> None:
+        """End ``run``, from its own loop."""
+        self._stop.set()
+
+    async def _listen(self, connection: Any, subscribe: Any, handle: Any, authenticate: Any) -> None:
+        attempts = pauses(self._first_pause_s)
+        wanted = connection.subscription or self._feed.subscription
+        symbols = sorted({self._feed.exchange_symbol_to_std_symbol(s) for names in wanted.values() for s in names})
+        while True:
+            heard = False
+            try:
+                async with connection.connect() as opened:
+                    await authenticate(opened)
+                    await subscribe(opened)
+                    _LOG.info("listening to %s of %s", ", ".join(symbols), self._feed.id)
+                    frames = aiter(opened.read())
+                    while True:
+                        async with asyncio.timeout(QUIET_S):
+                            frame = await anext(frames)
+                        heard = True
+                        await handle(frame, opened, connection.last_message)
+            except StopAsyncIteration:
+                why = "it was closed"
+            except (
+                Exception
+            ) as error:  # a frame that cryptofeed cannot take, a checksum, the network: all end the connection
+                why = f"{type(error).__name__}: {error!s:.200}"
+            finally:
+                await self._translator.lose(symbols)
+            if heard:
+                attempts = pauses(self._first_pause_s)
+            pause = next(attempts)
+            _LOG.warning("the connection to %s is lost (%s): again in %.1f s", self._feed.id, why, pause)
+            await asyncio.sleep(pause)

@@ -1,0 +1,62 @@
+"""JSON lines of our own messages as a live feed: a file, or a pipe from any program."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from ingest.feeds import own
+from ingest.feeds.lines import MAX_LINE, Line, Output, Rejected
+from ingest.feeds.outlet import Outlet
+from ingest.refusal import Refused
+
+CHUNK = 1 << 16
+
+
+class Chunks(Protocol):
+    """What is read: each call gives what is there, at least a byte, or nothing at the end."""
+
+    def read1(self, size: int, /) -> bytes:
+        """At most ``size`` bytes."""
+
+
+def feed(
+    stream: Chunks, source: str, outlet: Outlet, max_future_ms: int, *, clock_ns: Callable[[], int] = time.time_ns
+) -> None:
+    """Publish each line as soon as it is there, until the stream ends or ``outlet.stop`` is set.
+
+    A message that does not say when it was received was received now.
+    """
+    number = 0
+    for batch in _lines(stream):
+        lines = [Line(source, number + i, clock_ns(), data, False) for i, data in enumerate(batch, 1)]
+        number += len(lines)
+        outlet.counts.lines = number
+        outlet.write(parse(lines, max_future_ms))
+        if outlet.stop.is_set():
+            return
+
+
+def parse(lines: Sequence[Line], max_future_ms: int) -> list[Output]:
+    """The messages of the lines, and those that are refused."""
+    outputs: list[Output] = []
+    for line in lines:
+        try:
+            outputs.append(own.parse(line, max_future_ms, received_ms=line.received_ms))
+        except Refused as refused:
+            outputs.append(Rejected(line, refused.reason, refused.detail))
+    return outputs
+
+
+def _lines(stream: Chunks) -> Iterator[list[bytes]]:
+    """Whole lines as they come; a longer one than ``MAX_LINE`` is cut, and each part refused for itself."""
+    rest = b""
+    while chunk := stream.read1(CHUNK):
+        *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > MAX_LINE:
+            lines, rest = [*lines, rest], b""
+        if whole := [line.rstrip(b"\r") for line in lines if line.strip()]:
+            yield whole
+    if rest.strip():
+        yield [rest]
