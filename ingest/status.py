@@ -32,8 +32,8 @@ def snapshot(client: redis.Redis, settings: Settings, now_us: int) -> dict[str, 
     Returns
     -------
     dict
-        ``counts``, ``waiting``, ``partitions``, ``streams``, ``freshness`` (age in seconds by view and symbol, null where a view gave
-        no row yet), ``dead_letters``, ``last_errors``, ``consistency`` and ``redis``.
+        ``counts``, ``waiting``, ``partitions``, ``processes``, ``streams``, ``freshness`` (age in seconds by view and symbol, null
+        where a view gave no row yet), ``dead_letters``, ``last_errors``, ``consistency`` and ``redis``.
 
     Raises
     ------
@@ -54,6 +54,7 @@ def snapshot(client: redis.Redis, settings: Settings, now_us: int) -> dict[str, 
         "counts": counters(client, settings.partitions),
         "waiting": asdict(backlog(client, settings.partitions)),
         "partitions": [_partition(state, p, by_partition[p]) for p in range(settings.partitions)],
+        "processes": dict(state.processes),
         "streams": [_stream(s, state.now_ms) for s in state.streams if s.partition is None],
         "freshness": {
             about.view.name: {s: None if s not in about.by_symbol else about.by_symbol[s] / 1e6 for s in seen}

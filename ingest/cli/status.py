@@ -92,6 +92,8 @@ def screen(seen: dict[str, Any]) -> Group:
 
 def _parts(seen: dict[str, Any]) -> Iterator[RenderableType]:
     yield _partitions(seen)
+    alive = ", ".join(f"{n} {role}" for role, n in seen["processes"].items())
+    yield Text(f"alive: {alive}", style="" if all(seen["processes"].values()) else "red")
     yield _freshness(seen["freshness"])
     yield _counts(seen)
     yield _offline(seen)
@@ -121,8 +123,7 @@ def _partitions(seen: dict[str, Any]) -> Table:
             style="red" if p["owner"] is None else None,
         )
     for stream in seen["streams"]:
-        read = "nobody" if stream["asked_ms"] is None else f"read {_age_ms(stream['asked_ms'])} ago"
-        table.add_row(stream["stream"], read, "", *_waits(stream), "", "")
+        table.add_row(stream["stream"], "", "", *_waits(stream), "", "")
     return table
 
 

@@ -9,9 +9,15 @@ from typing import Any
 import redis
 
 from ingest import log
+from ingest.membership import LEASE_MS
 from ingest.messages import PLAIN_STREAM
 
 EVENTS, OUTBOX = "events", "outbox"
+ROLES = ("worker", "router", "writer")
+"""Roles whose processes give signs of life."""
+SCORER = "scorer"
+SCORING_MS = 60_000
+"""A scorer that has not asked for posts for so long, while it scored others, counts as away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +29,11 @@ class Stream:
     name, partition:
         ``events`` and ``outbox`` are one a partition; a plain stream has the partition None.
     length, lag, pending:
-        Entries held, not given to anybody yet, and given but not acknowledged. Without a group all count as lag.
+        Entries held, not taken yet, and given but not acknowledged. Where what is done is deleted, all that is held is lag.
     oldest_ms:
-        When the oldest entry that is not acknowledged arrived; None where all are.
+        When the oldest entry that is not done arrived; None where all are.
     asked_ms:
-        How long ago the owner last asked for entries; None where nobody ever did.
+        How long ago the scorer last asked for entries; None for other streams, and where it never did.
     """
 
     name: str
@@ -50,12 +56,13 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class RedisState:
-    """Redis at one moment; ``now_ms`` is its own clock's."""
+    """Redis at one moment; ``now_ms`` is its own clock's, ``processes`` are those alive, by role."""
 
     now_ms: int
     counters: Mapping[int | str, Mapping[str, str]]
     streams: Sequence[Stream]
     leases: Sequence[Lease]
+    processes: Mapping[str, int]
     dead_letters: int
     memory_used: int
     memory_limit: int
@@ -92,6 +99,8 @@ def read(client: redis.Redis, partitions: int) -> RedisState:
     pipe.xlen(log.DEAD_LETTER)
     for place in places:
         pipe.hgetall(log.counters(place))
+    for role in ROLES:
+        pipe.zrange(log.members(role), 0, -1, withscores=True)
     for p in range(partitions):
         pipe.get(log.owner(p))
         pipe.pttl(log.owner(p))
@@ -101,13 +110,19 @@ def read(client: redis.Redis, partitions: int) -> RedisState:
         place: {name.decode(): value.decode(errors="replace") for name, value in counts.items()}
         for place, counts in zip(places, rest[: len(places)], strict=True)
     }
-    about = rest[len(places) :]
+    now_ms = seconds * 1000 + micros // 1000
+    members = dict(zip(ROLES, rest[len(places) :], strict=False))
+    about = rest[len(places) + len(ROLES) :]
     leases = [_lease(*about[3 * p : 3 * p + 3]) for p in range(partitions)]
+    every = streams(client, partitions)
+    processes = {role: sum(now_ms - at <= LEASE_MS for _, at in alive) for role, alive in members.items()}
+    processes[SCORER] = sum(s.asked_ms is not None and s.asked_ms <= SCORING_MS for s in every)
     return RedisState(
-        seconds * 1000 + micros // 1000,
+        now_ms,
         counters,
-        streams(client, partitions),
+        every,
         leases,
+        processes,
         dead_letters,
         memory["used_memory"],
         memory["maxmemory"],

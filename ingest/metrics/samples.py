@@ -40,6 +40,8 @@ def of_redis(state: RedisState) -> Iterator[Sample]:
     for p, lease in enumerate(state.leases):
         yield "tfs_partition_owned", (str(p),), lease.token is not None
         yield "tfs_partition_owners_total", (str(p),), lease.given
+    for role, n in state.processes.items():
+        yield "tfs_processes", (role,), n
     yield "tfs_dead_letters", (), state.dead_letters
     yield "tfs_redis_memory_used_bytes", (), state.memory_used
     yield "tfs_redis_memory_limit_bytes", (), state.memory_limit

@@ -52,20 +52,20 @@ METRICS: tuple[Metric, ...] = (
         "From a live row's grid time to its online write, less the allowed lateness: what the system adds to the wait that is asked for.",
     ),
     Metric("tfs_stream_length", "gauge", ("stream", "partition"), "redis", "Entries that a stream holds."),
-    Metric("tfs_stream_lag", "gauge", ("stream", "partition"), "redis", "Entries that nobody was given yet."),
+    Metric("tfs_stream_lag", "gauge", ("stream", "partition"), "redis", "Entries that nobody has taken yet."),
     Metric(
         "tfs_stream_pending",
         "gauge",
         ("stream", "partition"),
         "redis",
-        "Entries given to the owner and not acknowledged.",
+        "Entries given to the scorer and not acknowledged; other streams are read by position.",
     ),
     Metric(
         "tfs_stream_oldest_seconds",
         "gauge",
         ("stream", "partition"),
         "redis",
-        "Age of the oldest entry that is not acknowledged; 0 where there is none.",
+        "Age of the oldest entry that is not done; 0 where there is none.",
     ),
     Metric(
         "tfs_outbox_depth",
@@ -73,6 +73,13 @@ METRICS: tuple[Metric, ...] = (
         (),
         "redis",
         "Batches of rows that are not in the database yet, over all partitions.",
+    ),
+    Metric(
+        "tfs_processes",
+        "gauge",
+        ("role",),
+        "redis",
+        "Processes alive: they gave a sign of life within 2 s; the scorer counts as one where it asked for posts within a minute.",
     ),
     Metric("tfs_partition_owned", "gauge", ("partition",), "redis", "1 where a worker holds the lease."),
     Metric(

@@ -18,7 +18,7 @@ from feature_repo.stores import schema, upkeep
 from feature_repo.stores.copy import append_rows
 from feature_repo.stores.redis_format import SymbolKeys
 from feature_repo.stores.redis_write import OnlineWriter
-from ingest import drift, latency, log
+from ingest import drift, latency, log, streams
 from ingest.check import consistency
 from ingest.metrics.collector import Collector
 from ingest.settings import Settings
@@ -47,6 +47,11 @@ class Stand:
         for p in range(2):
             client.set(log.owner(p), "1:w", px=600_000)
             client.set(log.fence(p), 1)
+        seconds, _ = client.time()
+        for role in ("worker", "router", "writer"):
+            client.zadd(log.members(role), {"one": (seconds + 1000) * 1000})
+        streams.join(client, [log.SOCIAL])
+        streams.new(client, [log.SOCIAL], 1, 1)
         client.hset(log.counters(0), mapping={"accepted.book": 1000, "rows.social": 5})
 
     def exporter(self) -> Collector:
@@ -75,6 +80,10 @@ def stand(redis_client, postgres_url, monkeypatch):
 
 def row(view: str, **known: float):
     return [known.get(name, np.nan) for name in VIEW[view].names]
+
+
+def the_router_is_away(stand: Stand) -> None:
+    stand.client.delete(log.members("router"))
 
 
 def nobody_is_left(stand: Stand) -> None:
@@ -161,6 +170,7 @@ def the_exporter_is_away(stand: Stand) -> None:
 PLANTED: dict[str, Callable[[Stand], None]] = {
     "ExporterAway": the_exporter_is_away,
     "StoreAway": the_database_is_away,
+    "PartAway": the_router_is_away,
     "PartitionWithoutOwner": nobody_is_left,
     "PartitionChangesHands": a_partition_wanders,
     "StreamBehind": posts_wait,
