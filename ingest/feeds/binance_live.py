@@ -216,7 +216,7 @@ class BinanceFeed:
         for _, symbol in items:
             if symbol is not None:
                 self._asked.pop(symbol, None)
-        missing = self._parser.missing() if self._connected else []
+        missing = [s for s in self._parser.missing() if s in self._symbols] if self._connected else []
         for symbol in self._pauses.keys() - set(missing) - self._asked.keys():
             del self._pauses[symbol]
         for symbol in missing:

@@ -1,0 +1,99 @@
+"""A venue of Binance's protocol on the loopback: plays a capture over a websocket, answers /depth, and loses connections on order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+
+@dataclass
+class Snapshot:
+    """At this place of the script, /depth answers so; the script goes on once the book of that event time is downstream."""
+
+    symbol: str
+    event_ms: int
+    answer: bytes
+
+
+class Disconnect:
+    """At this place of the script the connection breaks; it goes on with whoever connects next."""
+
+
+Step = bytes | Snapshot | Disconnect
+
+
+@dataclass
+class Venue:
+    """Plays its script once, over as many connections as it takes; ``arrived`` says whether the book of a snapshot is downstream."""
+
+    script: Sequence[Step]
+    arrived: Callable[[Snapshot], bool]
+    url: str = ""
+    connections: int = 0
+    wrong: list[str] = field(default_factory=list)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    _at: int = 0
+    _answers: dict[str, bytes] = field(default_factory=dict)
+
+    async def __aenter__(self) -> Venue:
+        app = web.Application()
+        app.router.add_get("/stream", self._play)
+        app.router.add_get("/depth", self._depth)
+        self._runner = web.AppRunner(app, shutdown_timeout=1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    async def _depth(self, request: web.Request) -> web.Response:
+        """The snapshot of where the script is; before there is one, an error, as a venue under load gives."""
+        answer = self._answers.get(request.query["symbol"])
+        return web.Response(body=answer, status=503 if answer is None else 200)
+
+    async def _play(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(max_msg_size=0)
+        await socket.prepare(request)
+        self.connections += 1
+        while self._at < len(self.script):
+            step = self.script[self._at]
+            self._at += 1
+            if isinstance(step, Disconnect):
+                self._answers.clear()
+                assert request.transport is not None
+                request.transport.abort()
+                return socket
+            if isinstance(step, Snapshot):
+                self._answers[step.symbol] = step.answer
+                await self._until_arrived(step)
+            else:
+                await socket.send_str(step.decode())
+        self.done.set()
+        async for message in socket:  # open until the feed closes it
+            if message.type is not WSMsgType.CLOSE:
+                self.wrong.append(repr(message)[:100])
+        return socket
+
+    async def _until_arrived(self, step: Snapshot) -> None:
+        deadline = asyncio.get_running_loop().time() + 20
+        while not self.arrived(step):
+            if asyncio.get_running_loop().time() > deadline:
+                self.wrong.append(f"no book of {step.symbol} after its snapshot")
+                return
+            await asyncio.sleep(0.005)
+
+
+def snapshot_of(bids: dict[str, str], asks: dict[str, str], last: int) -> bytes:
+    """A /depth answer."""
+    answer: dict[str, Any] = {"lastUpdateId": last}
+    for name, side, down in (("bids", bids, True), ("asks", asks, False)):
+        answer[name] = [[p, side[p]] for p in sorted(side, key=float, reverse=down)]
+    return json.dumps(answer).encode()
