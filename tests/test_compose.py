@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
+import json
 import os
 import re
 import shlex
@@ -21,7 +22,7 @@ from click.testing import CliRunner
 from ingest import log, streams
 from ingest.cli import COMMANDS
 from ingest.cli.run import ROLES, STOP_S
-from ingest.messages import PLAIN_STREAM
+from ingest.membership import Member
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -29,12 +30,6 @@ COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 ROLE_OF = {"router": "router", "worker": "worker", "writer": "writer", "scorer": "scorer", "scorer-gpu": "scorer"}
-READS = {
-    "router": next(iter(PLAIN_STREAM)),
-    "worker": log.events(0),
-    "writer": log.outbox(0),
-    "scorer": log.SOCIAL,
-}
 KEYS = {  # of the compose specification, those in use here: anything else is a slip of the pen
     *("build", "cap_drop", "command", "container_name", "depends_on", "deploy", "entrypoint", "environment"),
     *("healthcheck", "image", "init", "pids_limit", "ports", "profiles", "read_only", "restart", "security_opt"),
@@ -42,6 +37,7 @@ KEYS = {  # of the compose specification, those in use here: anything else is a 
 }
 HEALTH_KEYS = {"test", "interval", "timeout", "retries", "start_period"}
 CONDITIONS = {"service_healthy", "service_completed_successfully"}
+SECRETS = {"REDIS_PASSWORD": "r", "POSTGRES_PASSWORD": "p", "GRAFANA_PASSWORD": "g"}
 VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)((?::?[-?+])[^}]*)?\}")
 
 
@@ -56,7 +52,7 @@ def seconds(text: str) -> float:
 
 def resolved(text: str) -> str:
     """Text as compose gives it to a container that was configured with .env.example and passwords."""
-    values = {**example(), "REDIS_PASSWORD": "r", "POSTGRES_PASSWORD": "p"}
+    values = {**example(), **SECRETS}
 
     def value(match: re.Match[str]) -> str:
         given, modifier = values.get(match[1], ""), match[2] or ""
@@ -80,7 +76,7 @@ def test_a_service_uses_only_keys_of_the_specification(name: str) -> None:
 def test_every_image_is_pinned_to_a_whole_version(name: str) -> None:
     image, _, tag = SERVICES[name]["image"].partition(":")
     assert image
-    assert re.match(r"\d+\.\d+\.\d+(-[\w.]+)?\Z", tag), tag
+    assert re.match(r"v?\d+\.\d+\.\d+(-[\w.]+)?\Z", tag), tag
 
 
 def test_the_dockerfile_begins_from_a_whole_version() -> None:
@@ -120,7 +116,32 @@ def test_our_services_hold_no_privilege_and_write_only_to_their_volumes(name: st
 
 def test_every_volume_is_named_and_used() -> None:
     used = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
-    assert used == set(COMPOSE["volumes"])
+    folders = {volume for volume in used if volume.startswith("./")}
+    assert used - folders == set(COMPOSE["volumes"])
+    for folder in folders:
+        assert (ROOT / folder).exists()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_files_of_the_project_are_mounted_for_reading_only(name: str) -> None:
+    for volume in SERVICES[name].get("volumes", []):
+        if volume.startswith("./"):
+            assert volume.endswith(":ro"), volume
+
+
+def test_the_file_is_one_of_the_compose_specification() -> None:
+    """Against the specification's own JSON schema, which the package check-jsonschema carries."""
+    package = importlib.util.find_spec("check_jsonschema")
+    if package is None or package.origin is None:
+        pytest.skip("check-jsonschema, which carries the schema, is not installed")
+    import jsonschema
+
+    schema = json.loads(
+        Path(package.origin).with_name("builtin_schemas").joinpath("vendor/compose-spec.json").read_text()
+    )
+    validator = jsonschema.validators.validator_for(schema)(schema)
+    assert [error.message for error in validator.iter_errors(COMPOSE)] == []
+    assert not validator.is_valid({"services": {"worker": {"imagine": "x"}}})
 
 
 def test_every_dependency_can_meet_its_condition() -> None:
@@ -139,7 +160,7 @@ def test_every_variable_is_in_the_example_and_the_example_holds_no_other() -> No
 
 def test_no_secret_is_written_down() -> None:
     given = example()
-    for name in ("REDIS_PASSWORD", "POSTGRES_PASSWORD"):
+    for name in SECRETS:
         assert given[name] == ""
         uses = [match for match in VARIABLE.finditer(TEXT) if match[1] == name]
         assert uses
@@ -178,7 +199,42 @@ def test_every_role_has_a_service_and_the_two_scorers_cannot_run_at_once() -> No
     assert gpu["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
 
 
-@pytest.mark.parametrize("name", ["apply", "feature-server"])
+def test_the_command_of_the_exporter_parses_and_listens_where_prometheus_looks() -> None:
+    service = SERVICES["metrics"]
+    assert "entrypoint" not in service
+    module, function, _ = COMMANDS[service["command"][0]]
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    getattr(importlib.import_module(module), function)(parser.add_subparsers())
+    args = parser.parse_args(service["command"])
+    assert not args.once
+    (scraped,) = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    assert scraped["static_configs"] == [{"targets": [f"metrics:{args.port}"]}]
+    assert SERVICES["metrics"]["healthcheck"]["test"][-1] == f"http://127.0.0.1:{args.port}/metrics"
+    assert resolved(service["ports"][0]).endswith(f":{args.port}")
+
+
+def test_prometheus_is_given_its_configuration_and_the_alerts() -> None:
+    service = SERVICES["prometheus"]
+    options = dict(word.removeprefix("--").split("=", 1) for word in service["command"])
+    mounts = {inside: outside for outside, inside in (v.split(":")[:2] for v in service["volumes"])}
+    configuration = Path(options["config.file"])
+    folder = ROOT / mounts[str(configuration.parent)]
+    assert (folder / configuration.name).is_file()
+    for name in yaml.safe_load((folder / configuration.name).read_text())["rule_files"]:
+        assert (folder / name).is_file()
+    assert mounts[options["storage.tsdb.path"]] in COMPOSE["volumes"]
+
+
+@pytest.mark.parametrize("name", [*OURS, "prometheus", "grafana"])
+def test_a_health_check_asks_a_port_that_its_service_publishes(name: str) -> None:
+    words = SERVICES[name].get("healthcheck", {"test": [""]})["test"]
+    if words[-1].startswith("http://"):
+        inside = {resolved(port).rsplit(":", 1)[1] for port in SERVICES[name]["ports"]}
+        assert re.match(r"http://127\.0\.0\.1:(\d+)/", words[-1])
+        assert words[-1].split(":")[2].split("/")[0] in inside
+
+
+@pytest.mark.parametrize("name", ["apply", "feature-server", "feast-ui"])
 def test_every_command_of_feast_parses(name: str) -> None:
     from feast.cli.cli import cli
 
@@ -212,13 +268,13 @@ def test_the_settings_of_the_example_are_ones_that_the_code_takes(name: str) -> 
     assert ("TFS_POSTGRES_URL" in environ) is (ROLE_OF[name] in ("writer", "scorer")), "who needs no database has none"
 
 
-def check(service: str, url: str, *, most_ms: str | None = None) -> int:
+def check(service: str, url: str, *, last: str | None = None) -> int:
     """Run a service's health check here; its exit code."""
     words = SERVICES[service]["healthcheck"]["test"]
     assert words[:3] == ["CMD", "python", "-c"]
-    code, stream, most = words[3:]
+    code, *arguments = words[3:]
     done = subprocess.run(
-        [sys.executable, "-c", code, stream, most_ms or most],
+        [sys.executable, "-c", code, *arguments[:-1], last or arguments[-1]],
         env={**os.environ, "TFS_REDIS_URL": url},
         capture_output=True,
         timeout=30,
@@ -226,19 +282,32 @@ def check(service: str, url: str, *, most_ms: str | None = None) -> int:
     return done.returncode
 
 
-@pytest.mark.parametrize("name", ROLE_OF)
-def test_a_health_check_watches_the_stream_that_its_role_reads(name: str) -> None:
-    assert SERVICES[name]["healthcheck"]["test"][4] == READS[ROLE_OF[name]]
+@pytest.mark.parametrize("name", ["router", "worker", "writer"])
+def test_a_part_is_well_while_its_role_gives_signs_of_life(
+    name: str, redis_client: redis.Redis, redis_url: str
+) -> None:
+    assert SERVICES[name]["healthcheck"]["test"][-1] == ROLE_OF[name]
+    assert check(name, redis_url) != 0
+    Member(redis_client, ROLE_OF[name], [0]).beat()
+    assert check(name, redis_url) == 0
+    role = log.members(ROLE_OF[name])
+    ((member, at_ms),) = redis_client.zrange(role, 0, -1, withscores=True)  # type: ignore[misc]
+    redis_client.zadd(role, {member: at_ms - 9000})
+    assert check(name, redis_url) != 0
 
 
-def test_a_part_is_well_while_it_reads_its_stream(redis_client: redis.Redis, redis_url: str) -> None:
-    assert check("worker", redis_url) != 0  # no log
-    stream = READS["worker"]
-    streams.join(redis_client, [stream])
-    assert check("worker", redis_url) != 0  # a group, and nobody in it
-    assert streams.new(redis_client, [stream], 1, 1) == []
-    assert check("worker", redis_url) == 0  # it asked, though there was nothing
-    assert check("worker", redis_url, most_ms="0") != 0  # it asked too long ago
+def test_a_scorer_is_well_while_it_reads_its_stream(redis_client: redis.Redis, redis_url: str) -> None:
+    assert SERVICES["scorer"]["healthcheck"]["test"][4] == log.SOCIAL
+    assert check("scorer", redis_url) != 0  # no stream
+    streams.join(redis_client, [log.SOCIAL])
+    assert check("scorer", redis_url) != 0  # a group, and nobody in it
+    assert streams.new(redis_client, [log.SOCIAL], 1, 1) == []
+    assert check("scorer", redis_url) == 0  # it asked, though there was nothing
+    assert check("scorer", redis_url, last="0") != 0  # it asked too long ago
+
+
+def test_the_exporter_is_well_while_it_answers() -> None:
+    assert check("metrics", "", last="http://127.0.0.1:1/metrics") != 0
 
 
 def test_redis_asks_for_its_password_keeps_what_it_is_told_and_throws_nothing_away(tmp_path: Path) -> None:
