@@ -7,6 +7,7 @@ an exception, so nothing half done is kept, and it is called again after a pause
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -30,8 +31,8 @@ _PASSING = (
     exceptions.TryAgainError,
 )
 _LASTING = (redis.AuthenticationError, exceptions.AuthorizationError)
-_PASSING_REPLIES = ("MISCONF", "NOREPLICAS", "BUSY ")
-"""Its disk is full, its replicas are away, a script of somebody's takes long."""
+_PASSING_REPLY = re.compile(r"(?:^|caused error: )(?:MISCONF|NOREPLICAS|BUSY) ")
+"""Its disk is full, its replicas are away, a script of somebody's takes long; alone or of a command in a pipeline."""
 
 
 def of_redis(error: Exception) -> bool:
@@ -39,7 +40,7 @@ def of_redis(error: Exception) -> bool:
     if isinstance(error, _LASTING):
         return False
     return isinstance(error, _PASSING) or (
-        isinstance(error, redis.ResponseError) and str(error).startswith(_PASSING_REPLIES)
+        isinstance(error, redis.ResponseError) and _PASSING_REPLY.search(str(error)) is not None
     )
 
 

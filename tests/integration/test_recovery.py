@@ -1,0 +1,323 @@
+"""Servers go away in the middle of a load; the same processes go on, and nothing is lost, doubled or changed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+
+from feature_repo.stores.redis_client import address_of_url, connect
+from feature_repo.stores.redis_format import SymbolKeys, encode_time, time_field
+from feature_repo.stores.redis_write import OnlineWriter
+from ingest import log, offline_writer, outage, rows, settings
+from ingest.backlog import backlog, counters
+from ingest.messages import OrderBook, Tick, Trade, encode
+from ingest.partition import Partition
+from ingest.servers.orders import orders
+from ingest.servers.supervisor import Server
+from ingest.worker import PROJECT, Worker
+from transforms.catalog import VIEWS
+
+T0 = 1_700_000_000_000
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "BINANCE:SOL-USDT")
+PARTITIONS = 2
+PATIENCE_S = 40.0
+
+Entry = tuple[str, bytes, dict[bytes, bytes]]
+"""Log, id, fields."""
+
+
+def entries(seconds: int) -> list[Entry]:
+    """A recorded market as entries with ids: a book and a trade of each symbol every 100 ms, and the tick that ends it."""
+    out: list[Entry] = []
+
+    def add(kind: str, message: Any) -> None:
+        stream = log.events(log.partition_of(message.symbol, PARTITIONS))
+        entry_id = b"%d-%d" % (T0 + seconds * 1000, len(out) + 1)
+        out.append((stream, entry_id, {b"kind": kind.encode(), b"data": encode(message), b"recorded": b"1"}))
+
+    for i in range(seconds * 10):
+        ms = T0 + 100 * i
+        for n, symbol in enumerate(SYMBOLS):
+            mid = 100.0 * (n + 1) + 0.1 * ((i * 7 + n) % 11)
+            bids = [(round(mid - 0.1 * k, 4), 1.0 + (i + k) % 5) for k in range(1, 6)]
+            asks = [(round(mid + 0.1 * k, 4), 1.0 + (i + 2 * k) % 4) for k in range(1, 6)]
+            add("book", OrderBook(ms, symbol, bids, asks, i, received=ms + 2))
+            add("trade", Trade(ms + 50, symbol, mid, 0.5 + i % 3, ("buy", "sell")[i % 2], i, received=ms + 52))
+    for symbol in SYMBOLS:
+        add("tick", Tick(T0 + seconds * 1000, symbol))
+    return out
+
+
+Row = tuple[str, str, int, int, bytes]
+"""View, symbol, event and created time, values."""
+
+
+def of(columns: rows.Columns) -> list[Row]:
+    times = zip(columns.symbols, columns.event_us.tolist(), columns.created_us.tolist(), strict=True)
+    return [(columns.view.name, *known, columns.values[i].tobytes()) for i, known in enumerate(times)]
+
+
+def by_symbol(every: list[Row]) -> dict[tuple[str, str], list[Row]]:
+    """The rows of each view and symbol, in the order in which they were given."""
+    out: dict[tuple[str, str], list[Row]] = {}
+    for row in every:
+        out.setdefault(row[:2], []).append(row)
+    return out
+
+
+def undisturbed(tape: list[Entry]) -> dict[tuple[str, str], list[Row]]:
+    """The rows of a run in which nothing happens."""
+    conf = settings.load({"TFS_PARTITIONS": str(PARTITIONS)})
+    partitions = {log.events(p): Partition(p, conf) for p in range(PARTITIONS)}
+    for stream, entry_id, fields in tape:
+        partitions[stream].process(entry_id, fields, 0)
+    return by_symbol([row for p in partitions.values() for b in p.pending.batches.values() for row in of(b.columns())])
+
+
+def in_outboxes(client: redis.Redis) -> dict[tuple[str, str], list[Row]]:
+    found: list[Row] = []
+    for p in range(PARTITIONS):
+        for _, fields in client.xrange(log.outbox(p)):
+            found += of(rows.decode(fields[b"rows"]))
+    return by_symbol(found)
+
+
+def assert_every_entity_is_whole(
+    client: redis.Redis, expected: dict[tuple[str, str], list[Row]], *, newest: bool
+) -> None:
+    """Each view online is one of the expected rows, all of its fields: the newest one where the load is over."""
+    for symbol in SYMBOLS:
+        key, wanted = (
+            SymbolKeys(PROJECT, "symbol").keys([symbol])[0],
+            SymbolKeys("expected", "symbol").keys([symbol])[0],
+        )
+        served: Any = client.hgetall(key)
+        for view in VIEWS:
+            if time_field(view.name) not in served:
+                continue
+            every = expected[view.name, symbol]
+            [row] = [row for row in every if encode_time(row[2]) == served[time_field(view.name)]]
+            assert row is every[-1] or not newest
+            columns = rows.Batch(view)
+            columns.add(symbol, row[2], row[3], memoryview(row[4]).cast("d"))
+            one = columns.columns()
+            OnlineWriter(client, "expected", view).write([symbol], one.event_us, one.values)
+        assert served == client.hgetall(wanted)
+        client.delete(wanted)
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not done():
+        assert time.monotonic() < deadline, "it takes too long"
+        time.sleep(0.01)
+
+
+class MortalRedis:
+    """A server with an append-only file that can be killed and started again on the same port and data."""
+
+    def __init__(self, folder: Path) -> None:
+        self._lock = open(folder / "lock", "wb")  # noqa: SIM115 - held as long as the server
+        told = orders(folder, self._lock.fileno(), ["redis_url"], durable=False)
+        self.url: str = told["state"]["redis_url"]
+        self._server = Server(told["servers"][0], self._lock.fileno())
+        self.start()
+
+    def start(self) -> None:
+        self._server.start()
+        wait_until(self._server.answers)
+
+    def kill(self, how: str = "SIGKILL") -> None:
+        self._server.signal(how)
+        assert self._server.process is not None
+        self._server.process.wait(30)
+
+    def close(self) -> None:
+        if not self._server.ended():
+            self.kill()
+        self._lock.close()
+
+
+@pytest.fixture
+def mortal() -> Iterator[MortalRedis]:
+    folder = Path(tempfile.mkdtemp(prefix="tfs-"))
+    folder.chmod(0o711)  # the server may run as another user
+    server = MortalRedis(folder)
+    try:
+        yield server
+    finally:
+        server.close()
+        shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def part(role: str, url: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """One process of the pipeline, killed in the end if it still runs."""
+    environ = {**os.environ, "TFS_REDIS_URL": url, "TFS_PARTITIONS": str(PARTITIONS), **more}
+    command = [sys.executable, "-m", "ingest", "run", "--roles", role, "--inline"]
+    process = subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin is not None and process.stderr is not None
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stderr.close()
+
+
+def publish(client: redis.Redis, some: list[Entry]) -> None:
+    """Append entries once each, however often it takes."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        pipe = client.pipeline(transaction=False)
+        for stream, entry_id, fields in some:
+            pipe.xadd(stream, fields, id=entry_id)  # type: ignore[arg-type]
+        try:
+            for reply in pipe.execute(raise_on_error=False):
+                if isinstance(reply, Exception) and "equal or smaller" not in str(reply):
+                    raise reply
+        except redis.RedisError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        else:
+            return
+
+
+def test_redis_is_killed_twice_in_the_middle_of_a_load_and_the_same_worker_goes_on(mortal: MortalRedis) -> None:
+    tape = entries(60)
+    expected = undisturbed(tape)
+    with (
+        connect(address_of_url(mortal.url), "redis") as client,
+        part("worker", mortal.url) as worker,
+    ):
+        thirds = [tape[i * len(tape) // 3 : (i + 1) * len(tape) // 3] for i in range(3)]
+        wait_until(lambda: all(client.exists(log.owner(p)) for p in range(PARTITIONS)))
+        for i, third in enumerate(thirds):
+            for at in range(0, len(third), 100):
+                publish(client, third[at : at + 100])
+            if i < 2:
+                wait_until(lambda n=i: counters(client, PARTITIONS).get("rows.microstructure", 0) > 40 * n)
+                mortal.kill()
+                publisher = threading.Thread(target=publish, args=(client, thirds[i + 1][:100]))
+                publisher.start()
+                mortal.start()
+                publisher.join()
+                assert_every_entity_is_whole(client, expected, newest=False)
+        wait_until(lambda: backlog(client, PARTITIONS).events == 0)
+        assert worker.poll() is None
+        assert in_outboxes(client) == expected
+        assert_every_entity_is_whole(client, expected, newest=True)
+        began = time.monotonic()
+        worker.send_signal(signal.SIGTERM)
+        _, said = worker.communicate(timeout=10)
+        assert worker.returncode == 0 and time.monotonic() - began < 5
+        lines = [line for line in said.decode().splitlines() if "ERROR" in line]
+        assert 1 <= len(lines) <= 6 and not any("Traceback" in line for line in lines), lines
+        assert not any(client.exists(log.owner(p)) for p in range(PARTITIONS))
+
+
+def owners(client: redis.Redis) -> set[bytes]:
+    """Names of the workers that hold a partition, None among them where one is free."""
+    tokens: Any = client.mget([log.owner(p) for p in range(PARTITIONS)])
+    return {token and token.partition(b":")[2] for token in tokens}
+
+
+def test_a_killed_workers_partitions_are_owned_again_in_time_and_a_frozen_one_comes_back(redis_url: str) -> None:
+    tape = entries(30)
+    third = len(tape) // 3
+    with (
+        redis.Redis.from_url(redis_url) as client,
+        part("worker", redis_url) as first,
+        part("worker", redis_url) as second,
+    ):
+        wait_until(lambda: len(owners(client)) == 2 and None not in owners(client))
+        publish(client, tape[:third])
+        first.kill()
+        killed = time.monotonic()
+        wait_until(lambda: len(owners(client)) == 1 and None not in owners(client))
+        assert time.monotonic() - killed < 3
+        [left] = owners(client)
+        publish(client, tape[third : 2 * third])
+        second.send_signal(signal.SIGSTOP)
+        with part("worker", redis_url) as third_one:
+            wait_until(lambda: left not in owners(client) and len(owners(client)) == 1 and None not in owners(client))
+            publish(client, tape[2 * third :])
+            wait_until(lambda: backlog(client, PARTITIONS).events == 0)
+            second.send_signal(signal.SIGCONT)
+            wait_until(lambda: left in owners(client) and len(owners(client)) == 2)
+            expected = undisturbed(tape)
+            assert in_outboxes(client) == expected
+            assert_every_entity_is_whole(client, expected, newest=True)
+            assert second.poll() is None and third_one.poll() is None
+            second.terminate()
+            stopped = time.monotonic()
+            assert second.wait(10) == 0
+            wait_until(lambda: len(owners(client)) == 1 and None not in owners(client))
+            assert time.monotonic() - stopped < 5
+
+
+def test_a_full_redis_is_waited_for_and_nothing_is_lost(
+    redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    tape = entries(20)
+    stop = threading.Event()
+    conf = settings.load({"TFS_PARTITIONS": str(PARTITIONS)})
+    publish(redis_client, tape)
+    redis_client.config_set("maxmemory", 1)
+    worker = Worker(redis_client, conf)
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    try:
+        thread.start()
+        wait_until(lambda: "OutOfMemoryError" in caplog.text)
+        assert not counters(redis_client, PARTITIONS)
+        redis_client.config_set("maxmemory", 0)
+        wait_until(lambda: backlog(redis_client, PARTITIONS).events == 0)
+    finally:
+        redis_client.config_set("maxmemory", 0)
+        stop.set()
+        thread.join()
+    assert in_outboxes(redis_client) == undisturbed(tape)
+    assert len([r for r in caplog.records if r.name == outage.__name__ and r.levelno == logging.ERROR]) == 1
+
+
+def test_a_read_only_database_is_waited_for_and_named_once(
+    pipeline: Any, postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(pipeline.client, entries(5))
+    pipeline.settings = settings.load({"TFS_PARTITIONS": str(PARTITIONS)})
+    worker = pipeline.worker()
+    pipeline.work(worker)
+    worker.close()
+    name = psycopg.conninfo.conninfo_to_dict(postgres_url)["dbname"]
+    pipeline.postgres.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    stop = threading.Event()
+    thread = threading.Thread(target=offline_writer.run, args=(pipeline.client, postgres_url, PARTITIONS, stop))
+    try:
+        thread.start()
+        wait_until(lambda: "ReadOnlySqlTransaction" in caplog.text)
+        waiting = backlog(pipeline.client, PARTITIONS).outbox
+        assert waiting > 0
+        pipeline.postgres.execute("SET default_transaction_read_only = off")
+        pipeline.postgres.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
+        wait_until(lambda: backlog(pipeline.client, PARTITIONS).outbox == 0)
+    finally:
+        stop.set()
+        thread.join()
+    assert pipeline.postgres.execute("SELECT count(*) FROM microstructure").fetchone() == (6 * len(SYMBOLS),)
+    assert caplog.text.count("cannot go on") == 1

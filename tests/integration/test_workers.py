@@ -1,0 +1,203 @@
+"""Several workers on the same partitions: shares, takeover, and what a worker that slept too long can still do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+import redis
+
+from ingest import log, router, settings, streams
+from ingest.backlog import backlog
+from ingest.messages import OrderBook, Tick, Trade, encode
+from ingest.worker import Worker
+
+T0 = 1_700_000_000_000
+PARTITIONS = 4
+SYMBOLS = [f"S{i}" for i in range(12)]
+CONF = settings.load({"TFS_PARTITIONS": str(PARTITIONS)})
+
+
+def publish(client: redis.Redis, from_s: int, to_s: int) -> None:
+    """Append a recorded market, ten books and trades a second and symbol, with a tick at the end."""
+    with log.Publisher(client, PARTITIONS) as publisher:
+        for ms in range(T0 + from_s * 1000, T0 + to_s * 1000, 100):
+            for n, symbol in enumerate(SYMBOLS):
+                bids, asks = [(99.0 - n, 1.0 + ms % 7)], [(101.0 + n, 1.0 + ms % 5)]
+                publisher.publish("book", OrderBook(ms, symbol, bids, asks, received=ms + 2), recorded=True)
+                publisher.publish("trade", Trade(ms + 50, symbol, 100.0, 1.0, "buy", received=ms + 52), recorded=True)
+        for symbol in SYMBOLS:
+            publisher.publish("tick", Tick(T0 + to_s * 1000, symbol), recorded=True)
+
+
+def turn_until(done: Callable[[], bool], *workers: Worker) -> None:
+    """Turns of the workers in this thread, until ``done``."""
+    deadline = time.monotonic() + 20
+    while not done():
+        assert time.monotonic() < deadline, [worker.holds() for worker in workers]
+        for worker in workers:
+            worker.step()
+
+
+def outboxes(client: redis.Redis) -> list[list[bytes]]:
+    return [[fields[b"rows"] for _, fields in client.xrange(log.outbox(p))] for p in range(PARTITIONS)]
+
+
+def state(client: redis.Redis) -> list[dict[bytes, bytes]]:
+    """The checkpoints without what counts from entry to entry: ids differ from run to run."""
+    return [
+        {k: v for k, v in client.hgetall(log.checkpoint(p)).items() if k not in (b"last_id", b"state_id")}
+        for p in range(PARTITIONS)
+    ]
+
+
+def test_workers_share_the_partitions_as_they_come_and_go(redis_client: redis.Redis) -> None:
+    a, b, c = (Worker(redis_client, CONF) for _ in range(3))
+    a.open()
+    assert a.holds() == [0, 1, 2, 3]
+    publish(redis_client, 0, 2)
+    turn_until(lambda: backlog(redis_client, PARTITIONS).events == 0, a)
+    b.open()
+    turn_until(lambda: len(a.holds()) == len(b.holds()) == 2, a, b)
+    c.open()
+    turn_until(lambda: sorted(map(len, (a.holds(), b.holds(), c.holds()))) == [1, 1, 2], a, b, c)
+    assert sorted(a.holds() + b.holds() + c.holds()) == [0, 1, 2, 3]
+    publish(redis_client, 2, 4)
+    turn_until(lambda: backlog(redis_client, PARTITIONS).events == 0, a, b, c)
+    b.close()
+    assert b.holds() == []
+    turn_until(lambda: len(a.holds()) == len(c.holds()) == 2, a, c)
+    a.close()
+    turn_until(lambda: c.holds() and sorted(c.holds()) == [0, 1, 2, 3], c)
+    publish(redis_client, 4, 6)
+    turn_until(lambda: backlog(redis_client, PARTITIONS).events == 0, c)
+    c.close()
+    passed_on, left = state(redis_client), redis_client.keys("own:*") + redis_client.keys("members:*")
+    assert left == []
+
+    redis_client.flushall()
+    alone = Worker(redis_client, CONF)
+    alone.open()
+    for second in (0, 2, 4):
+        publish(redis_client, second, second + 2)
+    turn_until(lambda: backlog(redis_client, PARTITIONS).events == 0, alone)
+    alone.close()
+    assert state(redis_client) == passed_on
+
+
+def test_a_worker_that_wakes_up_too_late_changes_nothing_and_joins_again(redis_client: redis.Redis) -> None:
+    publish(redis_client, 0, 3)
+    sleeper, heir = Worker(redis_client, CONF), Worker(redis_client, CONF)
+    sleeper.open()
+    turn_until(lambda: backlog(redis_client, PARTITIONS).events == 0, sleeper)
+    publish(redis_client, 3, 5)
+    while not any(p.pending.n_rows for p in sleeper._partitions.values()):
+        batch = streams.read(redis_client, {s: p.position for s, p in sleeper._partitions.items()}, 1000, 10)
+        sleeper._take(batch)  # it falls asleep with rows in its hands, and its leases end
+    redis_client.delete(*(log.owner(p) for p in range(PARTITIONS)), log.members("worker"))
+    heir.open()
+    assert heir.holds() == [0, 1, 2, 3]
+    publish(redis_client, 5, 8)
+    turn_until(lambda: backlog(redis_client, PARTITIONS).events == 0, heir)
+    heir.flush()
+    before = outboxes(redis_client), state(redis_client), online(redis_client)
+    sleeper.flush()
+    assert sleeper.holds() == []
+    assert (outboxes(redis_client), state(redis_client), online(redis_client)) == before
+    turn_until(lambda: len(sleeper.holds()) == len(heir.holds()) == 2, sleeper, heir)
+    sleeper.close()
+    heir.close()
+
+
+def online(client: redis.Redis) -> dict[bytes, dict[bytes, bytes]]:
+    return {key: client.hgetall(key) for key in client.keys("*trading")}
+
+
+def entry(symbol: str, at_ms: int) -> dict[str, bytes]:
+    return {"data": encode(Trade(at_ms, symbol, 1.0, 1.0, "buy", received=at_ms))}
+
+
+def in_logs(client: redis.Redis) -> int:
+    return sum(client.xlen(log.events(p)) for p in range(PARTITIONS))
+
+
+def test_two_routers_with_the_same_batch_move_each_entry_once(redis_client: redis.Redis) -> None:
+    for i in range(50):
+        redis_client.xadd("market_data", entry(SYMBOLS[i % 12], T0 + i))
+    batch = streams.read(redis_client, {"market_data": streams.START}, 100, 1)
+    assert router.move(redis_client, PARTITIONS, batch[:30]) == 30
+    assert router.move(redis_client, PARTITIONS, batch) == 20
+    assert in_logs(redis_client) == 50
+    assert redis_client.xlen("market_data") == 0
+
+
+def test_a_router_that_lost_its_seat_moves_nothing(redis_client: redis.Redis) -> None:
+    redis_client.xadd("market_data", entry("A", T0))
+    batch = streams.read(redis_client, {"market_data": streams.START}, 100, 1)
+    redis_client.set(log.owner("router"), "2:another")
+    with pytest.raises(router.FencedError):
+        router.move(redis_client, PARTITIONS, batch, "1:me")
+    assert (in_logs(redis_client), redis_client.xlen("market_data")) == (0, 1)
+
+
+def test_two_routers_run_and_when_one_goes_the_other_moves_on(redis_client: redis.Redis) -> None:
+    stops = [threading.Event(), threading.Event()]
+    threads = [threading.Thread(target=router.run, args=(redis_client, PARTITIONS, stop)) for stop in stops]
+    try:
+        for i, thread in enumerate(threads):
+            thread.start()
+            for n in range(100):
+                redis_client.xadd("order_book" if n % 2 else "market_data", entry(SYMBOLS[n % 12], T0 + n))
+            wait_until(lambda i=i: in_logs(redis_client) == 100 * (i + 1))
+        stops[0].set()
+        threads[0].join()
+        redis_client.xadd("market_data", entry("A", T0))
+        wait_until(lambda: in_logs(redis_client) == 201)
+    finally:
+        for stop, thread in zip(stops, threads, strict=True):
+            stop.set()
+            thread.join()
+    assert redis_client.xlen("order_book") == redis_client.xlen("market_data") == 0
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_an_entry_of_ten_thousand_fields_is_refused_and_stops_neither_router_nor_worker(
+    redis_client: redis.Redis,
+) -> None:
+    many = {f"f{i}": "x" for i in range(10_000)}
+    redis_client.xadd("market_data", many)
+    redis_client.xadd("market_data", entry("A", T0))
+    redis_client.xadd(log.events(1), {"kind": "trade", **many})
+    batch = streams.read(redis_client, {"market_data": streams.START}, 100, 1)
+    assert router.move(redis_client, PARTITIONS, batch) == 2
+    worker = Worker(redis_client, CONF)
+    worker.open()
+    turn_until(lambda: backlog(redis_client, PARTITIONS).events == 0, worker)
+    worker.close()
+    letters = [fields for _, fields in redis_client.xrange(log.DEAD_LETTER)]
+    assert [letter[b"reason"] for letter in letters] == [b"wrong_type", b"missing_field"]
+    assert all(b"f9999" in letter[b"fields"] for letter in letters)
+
+
+def test_the_log_keeps_every_entry_behind_the_saved_state(redis_client: redis.Redis) -> None:
+    publish(redis_client, 0, 30)
+    every = [[entry_id for entry_id, _ in redis_client.xrange(log.events(p))] for p in range(PARTITIONS)]
+    worker = Worker(redis_client, CONF)
+    worker.open()
+    turn_until(lambda: backlog(redis_client, PARTITIONS).events == 0, worker)
+    for _ in range(2):  # written, and then saved too
+        for p, published in enumerate(every):
+            saved = redis_client.hget(log.checkpoint(p), "state_id")
+            kept = {entry_id for entry_id, _ in redis_client.xrange(log.events(p))}
+            assert [e for e in published if streams.is_newer(e, saved) and e not in kept] == []
+        worker.close()
+    assert all(redis_client.hget(log.checkpoint(p), "state_id") == ids[-1] for p, ids in enumerate(every) if ids)
+    assert 0 < in_logs(redis_client) < 1000
