@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-import pytest
+import html
+import re
+import unicodedata
 
-from transforms.sentiment.text import PIECES_MAX, TWEET_CHARACTERS, clean, pieces
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from transforms.sentiment.text import (
+    _EMOJI_RANGES,
+    _JOINERS,
+    PIECES_MAX,
+    TWEET_CHARACTERS,
+    Kind,
+    _emoji_words,
+    clean,
+    pieces,
+)
 
 
 @pytest.mark.parametrize(
@@ -60,3 +75,29 @@ def test_text_without_an_end_is_cut_and_no_text_gives_many_pieces() -> None:
         out = pieces(text, "bert")
         assert 1 <= len(out) <= PIECES_MAX
         assert max(map(len, out)) <= TWEET_CHARACTERS
+
+
+def plainly(text: str, kind: Kind) -> str:
+    """``clean`` without looking first whether a step is needed."""
+    text = unicodedata.normalize("NFKC", html.unescape(text))
+    text = re.sub(r"[\x00-\x1f\x7f-\x9f\u200b\u2028\u2029\ufeff\ufff9-\ufffb\ud800-\udfff]", " ", text)
+    text = re.sub(r"(?<![\w@])@\w+", "@user", re.sub(r"(?:https?://|www\.)\S+", "http", text, flags=re.IGNORECASE))
+    if kind == "bert":
+        text = re.sub(f"[{_EMOJI_RANGES}]", _emoji_words, _JOINERS.sub("", text))
+    said = re.sub(rf"(?:\bhttp\b|@user\b|[^\w{_EMOJI_RANGES}])+", "", text)
+    return re.sub(r"\s+", " ", text).strip() if said else ""
+
+
+PARTS = [
+    "&", "&amp;", "&#36;", "@", "@user", "@bob", "http", "xhttp", "https://a.b", "HTTP://", "www.", "WWW.x", "://", ".", " ",
+    "\t", "\n", "\x00", "\x1c", "\u2028", "\u3000", "\ud83d", "ﬁ", "Ｂ", "é", "比", "🚀", "👍🏽", "🇺🇸", "\ufe0f", "€", "½", "up", "_",
+]  # fmt: skip
+
+
+@settings(max_examples=500)
+@given(
+    st.lists(st.sampled_from(PARTS) | st.text(max_size=3), max_size=8).map("".join),
+    st.sampled_from(["bert", "roberta"]),
+)
+def test_a_step_that_is_left_out_would_have_changed_nothing(text: str, kind: Kind) -> None:
+    assert clean(text, kind) == plainly(text, kind)
