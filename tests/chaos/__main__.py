@@ -1,0 +1,102 @@
+"""``python -m tests.chaos --minutes N --seed S``: recordings and simulated markets through a pipeline that is being broken.
+
+The same entries go through a deployment that is left in peace, and through one whose workers, writers and routers are killed
+and frozen, whose leases are stolen and whose Redis and PostgreSQL are killed, stopped and started again, all of it drawn from
+the seed. Then every row offline, every value online, every vector, every dead letter and every count must be equal, as bits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.chaos import faults, result
+from tests.chaos.deployment import DRAIN_S, PARTITIONS, PUBLISH, Deployment, deployment
+from tests.chaos.tape import Entry, entries
+
+
+def main() -> int:
+    """Both runs and the comparison; 1 where anything differs."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=1.0, help="how long faults happen (default 1)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other faults (default 0)")
+    parser.add_argument("--rate", type=int, default=300, help="entries a second (default 300)")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes (default 2)")
+    args = parser.parse_args()
+    given = os.environ.get("RECORDINGS")
+    folder = Path(given) if given else Path(__file__).parents[3] / "shared" / "recordings"
+    tape = list(entries(int(args.minutes * 60 * args.rate), args.seed, PARTITIONS, folder if folder.is_dir() else None))
+    print(f"{len(tape)} entries, recordings: {'yes' if folder.is_dir() else 'none'}", flush=True)
+    with deployment(args.workers) as calm:
+        _publish(calm, tape, 0.0)
+        calm.drain()
+        expected = result.read(calm)
+        codes = calm.close()
+    assert not any(codes), f"an undisturbed process ended with {codes}"
+    print(", ".join(f"{sum(_numbers(v))} {k}" for k, v in expected.items()), flush=True)
+    with deployment(args.workers) as disturbed:
+        happened = _disturb(disturbed, tape, args.minutes * 60, random.Random(args.seed))
+        disturbed.drain()
+        found = result.read(disturbed)
+        log = disturbed.log.read_text(errors="replace")
+        codes = disturbed.close()
+    kills = sum(happened[name] for name in faults.KILLS)
+    print(f"{kills} kills; " + ", ".join(f"{n} x {name}" for name, n in sorted(happened.items())))
+    wrong = result.differences(found, expected)
+    if any(codes):
+        wrong.append(f"a process ended with {codes} when told to stop")
+    for line in wrong:
+        print(line)
+    if wrong:
+        print(log[-4000:], file=sys.stderr)
+    print("different" if wrong else "equal, bit for bit")
+    return int(bool(wrong))
+
+
+def _numbers(place: object) -> list[int]:
+    assert hasattr(place, "values")
+    return [value if isinstance(value, int) else 1 for value in place.values()]
+
+
+def _publish(to: Deployment, tape: list[Entry], seconds: float) -> None:
+    """Append the tape evenly over some seconds."""
+    began = time.monotonic()
+    give_up = began + seconds + DRAIN_S
+    for at in range(0, len(tape), PUBLISH):
+        ahead = began + seconds * at / len(tape) - time.monotonic()
+        if ahead > 0:
+            time.sleep(ahead)
+        to.publish(tape[at : at + PUBLISH], give_up)
+
+
+def _disturb(it: Deployment, tape: list[Entry], seconds: float, random_: random.Random) -> Counter[str]:
+    """Publish while faults happen; what happened, counted."""
+    failed: list[BaseException] = []
+
+    def publish() -> None:
+        try:
+            _publish(it, tape, seconds)
+        except BaseException as error:
+            failed.append(error)
+
+    publisher = threading.Thread(target=publish)
+    publisher.start()
+    happened: Counter[str] = Counter()
+    while publisher.is_alive():
+        publisher.join(random_.uniform(*faults.EVERY_S))
+        name, fault = faults.draw(random_)
+        if publisher.is_alive() and fault(it, random_):
+            happened[name] += 1
+    if failed:
+        raise failed[0]
+    return happened
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""Both servers and the pipeline's processes, with handles to hurt each of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import psutil
+import psycopg
+import redis
+
+from feature_repo.stores.schema import migrate, table_of_view
+from ingest.backlog import backlog
+from ingest.servers.orders import orders
+from ingest.servers.supervisor import Server
+from tests.chaos.tape import Entry
+from transforms.catalog import VIEWS
+
+PARTITIONS = 4
+PUBLISH = 200
+"""Entries of one pipeline."""
+START_S = 60.0
+DRAIN_S = 180.0
+
+
+class Deployment:
+    """One deployment on servers of its own.
+
+    Attributes
+    ----------
+    redis_server, postgres:
+        The server processes.
+    published:
+        Entries appended so far.
+    """
+
+    def __init__(self, folder: Path, workers: int) -> None:
+        self._lock = open(folder / "lock", "wb")  # noqa: SIM115 - held as long as the servers
+        told = orders(folder, self._lock.fileno(), ["redis_url", "postgres_url"], durable=False)
+        self.redis_url: str = told["state"]["redis_url"]
+        self.postgres_url: str = told["state"]["postgres_url"]
+        self.redis_server, self.postgres = (Server(order, self._lock.fileno()) for order in told["servers"])
+        for server in (self.redis_server, self.postgres):
+            server.start()
+            self.wait_for(server)
+        self.client = redis.Redis.from_url(self.redis_url, socket_timeout=2.0)
+        with psycopg.connect(self.postgres_url) as connection:
+            migrate(connection, [table_of_view(view) for view in VIEWS])
+        self.log = folder / "pipeline.log"
+        self.published = 0
+        self._runs = [self._run("worker") for _ in range(workers)]
+        self._runs += [self._run("router"), self._run("writer")]
+
+    def _run(self, role: str) -> subprocess.Popen[bytes]:
+        environ = {
+            **os.environ,
+            "TFS_REDIS_URL": self.redis_url,
+            "TFS_POSTGRES_URL": self.postgres_url,
+            "TFS_PARTITIONS": str(PARTITIONS),
+        }
+        with self.log.open("ab") as out:
+            return subprocess.Popen(
+                [sys.executable, "-m", "ingest", "run", "--roles", role], env=environ, stdout=out, stderr=out
+            )
+
+    def children(self, role: str) -> list[psutil.Process]:
+        """The processes that do a role's work; ``ingest run`` starts another for one that dies."""
+        found: list[psutil.Process] = []
+        for run in self._runs:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                children = psutil.Process(run.pid).children()
+                found += (c for c in children if f"--roles {role} --inline" in " ".join(c.cmdline()))
+        return found
+
+    @staticmethod
+    def wait_for(server: Server) -> None:
+        """Return when the server answers."""
+        deadline = time.monotonic() + START_S
+        while not server.answers():
+            if server.ended() or time.monotonic() > deadline:
+                raise RuntimeError(f"{server.name} does not start: {server.tail()}")
+            time.sleep(0.02)
+
+    @staticmethod
+    def stop_server(server: Server, how: str) -> None:
+        """End a server by a signal and wait for its end."""
+        server.signal(how)
+        if server.process is not None:
+            server.process.wait(60)
+
+    def publish(self, batch: Sequence[Entry], give_up: float) -> None:
+        """Append entries, through any trouble, each once: what was appended before is refused by its id."""
+        while True:
+            # all or none: a server that is loading refuses the first of them and takes the rest
+            pipe = self.client.pipeline(transaction=True)
+            for entry in batch:
+                pipe.xadd(entry.stream, entry.fields, id=entry.id)  # type: ignore[arg-type]
+            try:
+                for reply in pipe.execute(raise_on_error=False):
+                    if isinstance(reply, Exception) and "equal or smaller" not in str(reply):
+                        raise reply
+            except redis.RedisError:
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(0.05)
+            else:
+                self.published += len(batch)
+                return
+
+    def drain(self) -> None:
+        """Return when everything that was published is in both stores.
+
+        Raises
+        ------
+        TimeoutError
+            It takes too long; the end of the processes' log is in the message.
+        """
+        deadline = time.monotonic() + DRAIN_S
+        while (left := backlog(self.client, PARTITIONS)).total:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not drained: {left}\n{self.log.read_text(errors='replace')[-4000:]}")
+            time.sleep(0.1)
+
+    def close(self) -> list[int]:
+        """Stop everything in order; the exit codes of the processes."""
+        for run in self._runs:
+            run.send_signal(signal.SIGTERM)
+        codes = [run.wait(60) for run in self._runs]
+        self.client.close()
+        self.stop_server(self.redis_server, "SIGTERM")
+        self.stop_server(self.postgres, "SIGINT")
+        self._lock.close()
+        return codes
+
+    def kill(self) -> None:
+        """Leave nothing behind, whatever state it is in."""
+        for run in self._runs:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(run.pid).children(recursive=True):
+                    child.kill()
+            run.kill()
+            run.wait()
+        for server in (self.redis_server, self.postgres):
+            if not server.ended():
+                self.stop_server(server, server.orders["quit_signal"])
+
+
+@contextlib.contextmanager
+def deployment(workers: int) -> Iterator[Deployment]:
+    """A deployment that is gone afterwards, however the block ends."""
+    folder = Path(tempfile.mkdtemp(prefix="tfs-chaos-"))
+    folder.chmod(0o711)  # the servers may run as another user
+    one = Deployment(folder, workers)
+    try:
+        yield one
+    finally:
+        one.kill()
+        shutil.rmtree(folder)
+
+
+def pick(processes: list[psutil.Process], random_: random.Random) -> psutil.Process | None:
+    """One of them, or None where none is up."""
+    return random_.choice(processes) if processes else None

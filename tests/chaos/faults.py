@@ -1,0 +1,90 @@
+"""What happens to a deployment, and how often."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+import psutil
+import redis
+
+from ingest import log
+from ingest.commit import LEASE_MS
+from tests.chaos.deployment import PARTITIONS, Deployment, pick
+
+EVERY_S = (0.5, 3.0)
+"""Between two faults, at least and at most."""
+
+Fault = Callable[[Deployment, random.Random], bool]
+"""Does it, and says whether there was anything to do it to."""
+
+
+def _kill(role: str) -> Fault:
+    def kill(deployment: Deployment, random_: random.Random) -> bool:
+        process = pick(deployment.children(role), random_)
+        if process is None:
+            return False
+        process.kill()
+        return True
+
+    return kill
+
+
+def freeze_worker(deployment: Deployment, random_: random.Random) -> bool:
+    """Stop a worker for longer than its leases hold, then let it go on where it was."""
+    process = pick(deployment.children("worker"), random_)
+    if process is None:
+        return False
+    try:
+        process.suspend()
+        time.sleep(LEASE_MS / 1000 + random_.uniform(0.2, 1.5))
+        process.resume()
+    except psutil.NoSuchProcess:
+        return False
+    return True
+
+
+def steal_lease(deployment: Deployment, random_: random.Random) -> bool:
+    """Take a partition from its owner, as another worker would, and never come back for it."""
+    p = random_.randrange(PARTITIONS)
+    try:
+        token = deployment.client.incr(log.fence(p))
+        deployment.client.set(log.owner(p), token, px=random_.randint(50, LEASE_MS))
+    except redis.RedisError:
+        return False
+    return True
+
+
+def _restart(server: str, how: str, longest_s: float) -> Fault:
+    def restart(deployment: Deployment, random_: random.Random) -> bool:
+        it = getattr(deployment, server)
+        deployment.stop_server(it, how)
+        time.sleep(random_.uniform(0.0, longest_s))
+        it.start()
+        deployment.wait_for(it)
+        return True
+
+    return restart
+
+
+FAULTS: dict[str, tuple[int, Fault]] = {
+    "worker killed": (8, _kill("worker")),
+    "writer killed": (2, _kill("writer")),
+    "router killed": (2, _kill("router")),
+    "worker frozen": (2, freeze_worker),
+    "lease stolen": (3, steal_lease),
+    "Redis killed": (1, _restart("redis_server", "SIGKILL", 2.0)),
+    "Redis stopped": (1, _restart("redis_server", "SIGTERM", 4.0)),
+    "PostgreSQL killed": (1, _restart("postgres", "SIGQUIT", 2.0)),
+    "PostgreSQL stopped": (1, _restart("postgres", "SIGINT", 8.0)),
+}
+"""Each fault and its weight. SIGQUIT is PostgreSQL's own word for: end now, and recover at the next start."""
+KILLS = ("worker killed", "writer killed", "router killed", "Redis killed", "PostgreSQL killed")
+
+
+def draw(random_: random.Random) -> tuple[str, Fault]:
+    """The next fault."""
+    names = list(FAULTS)
+    name = random_.choices(names, [FAULTS[n][0] for n in names])[0]
+    return name, FAULTS[name][1]
