@@ -49,12 +49,17 @@ def parse(line: Line, max_future_ms: int, *, received_ms: int | None = None) -> 
         kind = "trade"
     else:
         raise Refused(Reason.MISSING_FIELD, "neither bids and asks, nor price and size, nor text")
-    message: Any = decode(SocialPost if kind == "social" else KIND[kind], line.data)
+    return accept(kind, line.data, max_future_ms, received_ms=received_ms)
+
+
+def accept(kind: str, data: bytes, max_future_ms: int, *, received_ms: int | None = None) -> Parsed:
+    """The message in ``data``, of which the kind is known; all else as ``parse``."""
+    message: Any = decode(SocialPost if kind == "social" else KIND[kind], data)
     for name in _CHECKED:
         value = getattr(message, name, None)
         if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
             raise Refused(Reason.OUT_OF_RANGE, f"{name} {value!s:.40}")
-    if b"\\u" in line.data:
+    if b"\\u" in data:
         _check_text(message)
     if message.received is None:
         message.received = message.timestamp if received_ms is None else received_ms
