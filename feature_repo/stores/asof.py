@@ -12,24 +12,22 @@ NONE: Final = -1
 _Ints = NDArray[np.int64]
 
 
-def latest(
-    key: _Ints, moment: _Ints, row_key: _Ints, row_event: _Ints, row_created: _Ints | None, ttl: int, *, known: bool
-) -> _Ints:
-    """Position of the row that holds at each moment.
+def latest(moment: _Ints, event: _Ints, created: _Ints | None, ttl: int, *, known: bool) -> _Ints:
+    """Position of the row of one key that holds at each moment.
 
-    That is the row of the same key with the latest ``row_event <= moment`` and, of several such, the latest
-    ``row_created``; no older than `ttl` (inclusive).
+    That is the row with the latest ``event <= moment`` and, of several such, the latest ``created``; no older than `ttl`
+    (inclusive).
 
     Parameters
     ----------
-    key, moment
+    moment
         (m,) of the look-ups, in any order.
-    row_key, row_event, row_created
-        (n,) sorted by key, then event, then created. ``row_created`` is needed where `known`.
+    event, created
+        (n,) of the rows, sorted by event, then created. ``created`` is needed where `known`.
     ttl
         Oldest age, 0 for any; in the unit of the times.
     known
-        Leave out rows with ``row_created > moment``.
+        Leave out rows with ``created > moment``.
 
     Returns
     -------
@@ -38,47 +36,29 @@ def latest(
 
     Examples
     --------
-    >>> zeros = np.zeros(2, np.int64)
-    >>> times = np.array([10, 20])
-    >>> latest(zeros, np.array([20, 31]), zeros, times, np.array([15, 25]), 11, known=True).tolist()
+    >>> latest(np.array([20, 31]), np.array([10, 20]), np.array([15, 25]), 11, known=True).tolist()
     [0, 1]
     """
-    if not len(row_key) or not len(key):
-        return np.full(len(key), NONE, np.int64)
-    rows, asked = _one_axis(row_key, row_event, key, moment)
-    at = np.searchsorted(rows, asked, side="right") - 1
-    begin = np.searchsorted(row_key, key, side="left")
+    if not len(event) or not len(moment):
+        return np.full(len(moment), NONE, np.int64)
+    at = np.searchsorted(event, moment, side="right") - 1
     if known:
-        if row_created is None:
-            raise ValueError("known rows cannot be told without row_created")
-        at = _known(at, begin, moment, row_created)
-    found = at >= begin
+        if created is None:
+            raise ValueError("known rows cannot be told without their created times")
+        at = _known(at, moment, created)
     if ttl:
-        found &= row_event[np.where(found, at, 0)] >= moment - ttl
-    return np.where(found, at, NONE)
+        at = np.where((at >= 0) & (event[at] >= moment - ttl), at, NONE)
+    return at
 
 
-def _one_axis(row_key: _Ints, row_event: _Ints, key: _Ints, moment: _Ints) -> tuple[_Ints, _Ints]:
-    """Key and time as one number, so that one search serves all keys."""
-    low = min(int(row_event.min()), int(moment.min()))
-    span = max(int(row_event.max()), int(moment.max())) - low + 1
-    if span * (max(int(row_key.max()), int(key.max())) + 1) < 2**63:
-        return row_key * span + (row_event - low), key * span + (moment - low)
-    ranks = np.unique(np.concatenate((row_event, moment)))
-    return (
-        row_key * len(ranks) + np.searchsorted(ranks, row_event),
-        key * len(ranks) + np.searchsorted(ranks, moment),
-    )
-
-
-def _known(at: _Ints, begin: _Ints, moment: _Ints, created: _Ints) -> _Ints:
-    """Step back from `at` to the last row created by `moment`; before `begin` where there is none.
+def _known(at: _Ints, moment: _Ints, created: _Ints) -> _Ints:
+    """Step back from `at` to the last row created by `moment`; `NONE` where there is none.
 
     A minimum tree over `created` skips any number of late rows in a logarithm of steps: history that was backfilled
     days later would otherwise be walked row by row.
     """
     at = at.copy()
-    late = np.flatnonzero(at >= begin)
+    late = np.flatnonzero(at >= 0)
     late = late[created[at[late]] > moment[late]]
     if not len(late):
         return at

@@ -82,22 +82,33 @@ def read_table(connection: psycopg.Connection[Any], query: sql.Composable) -> pa
 
 def read(connection: psycopg.Connection[Any], query: sql.Composable, types: Sequence[int]) -> Iterator[list[pa.Array]]:
     """Run a query whose column types are known, and yield its columns, `BATCH` rows at a time."""
-    rows: list[Any] = []
+    for rows in _batches(connection, query):
+        yield columns(rows, types)
+
+
+def _batches(connection: psycopg.Connection[Any], query: sql.Composable) -> Iterator[list[bytes]]:
+    rows: list[bytes] = []
+    skip = len(SIGNATURE)
     with (
         connection.cursor() as cursor,
         cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(query)) as copy,
     ):
-        first = True
-        for message in copy:
-            if first:
-                message, first = message[len(SIGNATURE) :], False
-            if len(message) > len(TRAILER):
-                rows.append(message)
-            if len(rows) == BATCH:
-                yield columns(rows, types)
-                rows = []
+        take = connection.pgconn.get_copy_data
+        while message := copy.read():
+            # Bytes, not views: Python's collector looks at a view, and at 65,536 of them again and again.
+            row, skip = bytes(message)[skip:], 0
+            while len(row) > len(TRAILER):
+                rows.append(row)
+                if len(rows) == BATCH:
+                    yield rows
+                    rows = []
+                # What has arrived is taken at once; `read` waits for more, and for the end after the trailer.
+                size, message = take(1)
+                if not size:
+                    break
+                row = bytes(message)
     if rows:
-        yield columns(rows, types)
+        yield rows
 
 
 def arrow_type(kind: int) -> pa.DataType:

@@ -27,7 +27,10 @@ from feature_repo.stores.spine import Spine, column_type
 from feature_repo.stores.write import column_of
 
 MANY: Final = 20_000
-"""Entity rows from which on views are read side by side, each on a connection of its own with the same snapshot."""
+"""Entity rows from which on parts are read side by side, each on a connection of its own with the same snapshot."""
+
+CONNECTIONS: Final = 8
+"""Most connections of one retrieval."""
 
 
 class QueryJob(PostgreSQLRetrievalJob):  # type: ignore[misc]  # Feast is untyped here
@@ -115,7 +118,8 @@ class HistoricalJob(QueryJob):
                 spine = self._take(connections[0])
                 if spine.table.num_rows >= MANY:
                     same = export(connections[0])
-                    more = min(len(self._lookups), os.cpu_count() or 1, settings.max_conn) - 1
+                    # One more than there are processors: while this side decodes, the server reads on.
+                    more = min(1 + (os.cpu_count() or 1), CONNECTIONS, settings.max_conn) - 1
                     connections += [stack.enter_context(snapshot(settings, timeout, same)) for _ in range(more)]
                 return retrieve.join(connections, spine, self._lookups)
         except decode.UnsupportedTypeError:

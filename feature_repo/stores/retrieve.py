@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import psycopg
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from feature_repo.stores import asof, decode, encode, scan
+from feature_repo.stores.gather import Columns
 from feature_repo.stores.lookup import ASKED, KEYS, Lookup, look_up
 from feature_repo.stores.schema import TYPES
 from feature_repo.stores.spine import Keys, Spine, column_type, keys
@@ -34,7 +36,14 @@ _PACKED: Final = 0.6
 """What packing and sending a row of a scan costs, in the planner's units. Measured: a row scanned takes 1.25 µs in all and
 is put at 0.23 without this; a look-up takes 12 µs and is put at 8."""
 
+_UNPACKED: Final = 1.2
+"""The same of a row that is sent by itself."""
+
+PART: Final = 25_000
+"""Entity rows that are looked up at a time."""
+
 _Ints = NDArray[np.int64]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +66,28 @@ class _Asked:
         return _Asked(self.row[chosen], self.moment[chosen], self.code[chosen])
 
 
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What is asked of one view, and where the answer goes."""
+
+    lookup: Lookup
+    types: list[int]
+    key: Keys
+    asked: _Asked
+    columns: Columns
+
+
+_Task = Callable[[psycopg.Connection[Any]], None]
+
+
 def join(connections: Sequence[psycopg.Connection[Any]], spine: Spine, lookups: Sequence[Lookup]) -> pa.Table:
     """The entity rows with the features of each view, every row once and in order.
 
     Parameters
     ----------
     connections
-        Each in a transaction, all with one snapshot; as many views are read at a time. Temporary tables are made in
-        them, and dropped at their end.
+        Each in a transaction, all with one snapshot; as many parts of the result are read at a time. Temporary tables
+        are made in them, and dropped at their end.
     spine
         The entity rows.
     lookups
@@ -81,121 +104,121 @@ def join(connections: Sequence[psycopg.Connection[Any]], spine: Spine, lookups: 
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twice:
         raise ValueError(f"{', '.join(twice)}: columns of the result would share a name; ask for full_feature_names")
-    distinct = {names: keys(spine, names) for names in {lookup.key_names for lookup in lookups}}
+    asked = {names: _asked(spine, names) for names in {lookup.key_names for lookup in lookups}}
     free: SimpleQueue[psycopg.Connection[Any]] = SimpleQueue()
     for connection in connections:
         free.put(connection)
 
-    def read(lookup: Lookup) -> list[pa.Array]:
+    def with_a_connection(work: Callable[[psycopg.Connection[Any]], _T]) -> _T:
         connection = free.get()
         try:
-            return list(_features(connection, spine, lookup, distinct[lookup.key_names]))
+            return work(connection)
         finally:
             free.put(connection)
 
-    result = spine.table
     with ThreadPoolExecutor(len(connections)) as pool:
-        for lookup, columns in zip(lookups, pool.map(read, lookups), strict=True):
-            for name, column in zip(lookup.names, columns, strict=True):
-                result = result.append_column(name, column)
+        planned = list(
+            pool.map(with_a_connection, [partial(_plan, spine, lookup, asked[lookup.key_names]) for lookup in lookups])
+        )
+        for _ in pool.map(with_a_connection, [task for _, tasks in planned for task in tasks]):
+            pass
+    result = spine.table
+    for lookup, (columns, _) in zip(lookups, planned, strict=True):
+        for i, name in enumerate(lookup.names):
+            result = result.append_column(name, columns.finish(i))
     return result
 
 
-def _features(connection: psycopg.Connection[Any], spine: Spine, lookup: Lookup, key: Keys) -> Iterator[pa.Array]:
-    types = _types(connection, lookup)
+def _asked(spine: Spine, names: Sequence[str]) -> tuple[Keys, _Asked]:
+    key = keys(spine, names)
     rows = np.flatnonzero(spine.present & (key.codes >= 0))
     rows = rows[np.argsort(spine.moments[rows], kind="stable")]
-    asked = _Asked(rows, spine.moments[rows], key.codes[rows])
-    found: list[_Ints] = []
-    parts: list[list[pa.Array]] = []
-    for numbers, columns in _plan(connection, lookup, key, asked, types):
-        found.append(numbers)
-        parts.append(columns)
-    # Where in the concatenation the row of each entity row lies; null where there is none.
-    position = np.full(spine.table.num_rows, asof.NONE, np.int64)
-    if found:
-        numbers = np.concatenate(found)
-        position[numbers] = np.arange(len(numbers))
-    taken = pa.array(position, pa.int64(), mask=position == asof.NONE)
-    for i, kind in enumerate(types):
-        arrow = decode.arrow_type(kind)
-        yield pa.concat_arrays([part[i] for part in parts] or [pa.array([], arrow)]).take(taken)
-        for part in parts:
-            part[i] = None
+    return key, _Asked(rows, spine.moments[rows], key.codes[rows])
 
 
 def _types(connection: psycopg.Connection[Any], lookup: Lookup) -> list[int]:
     columns = sql.SQL(", ").join(sql.Identifier("r", feature) for feature in lookup.features)
     described = decode.describe(connection, sql.SQL("SELECT {} FROM {} AS r").format(columns, lookup.source))
-    types = [kind for _, kind in described]
-    for kind in types:
-        decode.arrow_type(kind)
-    return types
+    return [kind for _, kind in described]
 
 
-_Found = Iterator[tuple[_Ints, list[pa.Array]]]
-
-
-def _plan(connection: psycopg.Connection[Any], lookup: Lookup, key: Keys, asked: _Asked, types: list[int]) -> _Found:
+def _plan(
+    spine: Spine, lookup: Lookup, wanted: tuple[Keys, _Asked], connection: psycopg.Connection[Any]
+) -> tuple[Columns, list[_Task]]:
+    """Choose how a view is read. What is quick to look up is read at once; else the parts are returned."""
+    types = _types(connection, lookup)
+    columns = Columns(types, spine.table.num_rows)
+    key, asked = wanted
     if not len(asked.row):
-        return
+        return columns, []
+    view = _View(lookup, types, key, asked, columns)
     # A plan is chosen by a sample; where that is all, it is uploaded already.
     step = -(-len(asked.row) // SAMPLE)
     _upload_asked(connection, key, asked.part(slice(None, None, step)))
-    looked_up = len(asked.row) <= FEW or not scan.PACKED.issuperset(types)
-    rows = 0.0
-    if not looked_up:
+    if len(asked.row) > FEW:
         _upload_keys(connection, key)
         scanned, rows = _cost(connection, scan.statement(lookup, types, asked.begin - lookup.ttl, asked.end)[0])
         each, _ = _cost(connection, look_up(lookup, asked.begin, asked.end))
-        looked_up = each * step <= scanned + _PACKED * rows
-    if looked_up:
-        if step > 1:
-            _upload_asked(connection, key, asked)
-        yield from _look_up(connection, lookup, asked, types)
-        return
-    span = max(1, int((asked.end - asked.begin) * min(1.0, SLICE_CELLS / (1 + rows * len(types)))))
-    start = 0
+        if each * step > scanned + (_PACKED if scan.PACKED.issuperset(types) else _UNPACKED) * rows:
+            return columns, _slices(view, rows)
+    if step == 1:
+        _look_up(view, asked, connection, uploaded=True)
+        return columns, []
+    parts = (asked.part(slice(i, i + PART)) for i in range(0, len(asked.row), PART))
+    return columns, [partial(_look_up, view, part) for part in parts]
+
+
+def _slices(view: _View, rows: float) -> list[_Task]:
+    asked, tasks, start = view.asked, list[_Task](), 0
+    span = max(1, int((asked.end - asked.begin) * min(1.0, SLICE_CELLS / (1 + rows * len(view.types)))))
     while start < len(asked.row):
         stop = int(np.searchsorted(asked.moment, asked.moment[start] + span, side="right"))
-        yield from _scan(connection, lookup, key, asked.part(slice(start, stop)), types, span)
+        tasks.append(partial(_scan, view, asked.part(slice(start, stop)), span))
         start = stop
+    return tasks
 
 
-def _look_up(connection: psycopg.Connection[Any], lookup: Lookup, asked: _Asked, types: list[int]) -> _Found:
-    for number, *columns in decode.read(connection, look_up(lookup, asked.begin, asked.end), [_BIGINT, *types]):
-        yield number.to_numpy(), columns
+def _look_up(view: _View, asked: _Asked, connection: psycopg.Connection[Any], *, uploaded: bool = False) -> None:
+    if not uploaded:
+        _upload_asked(connection, view.key, asked)
+    query = look_up(view.lookup, asked.begin, asked.end)
+    for number, *columns in decode.read(connection, query, [_BIGINT, *view.types]):
+        view.columns.put(number.to_numpy(), columns)
 
 
-def _scan(
-    connection: psycopg.Connection[Any], lookup: Lookup, key: Keys, asked: _Asked, types: list[int], span: int
-) -> _Found:
+def _scan(view: _View, asked: _Asked, span: int, connection: psycopg.Connection[Any]) -> None:
+    lookup, types = view.lookup, view.types
     # Rows before the slice may hold in it. Past a slice's width they are looked up instead of read again and again.
     back = lookup.ttl if 0 < lookup.ttl <= span else span
     most = 4 * SLICE_CELLS // len(types)
-    _, packed = scan.statement(lookup, types, asked.begin - back, asked.end, limit=most + 1)
-    rows = scan.read(connection, packed, types)
-    if len(rows.key) > most:
+    _upload_keys(connection, view.key)
+    found = scan.read(connection, lookup, types, asked.begin - back, asked.end, limit=most + 1)
+    if sum(len(rows.event) for rows in found) > most:
         # The planner knew less than there is: halves, until a slice fits or is one moment.
-        del rows
+        del found
         middle = int(np.searchsorted(asked.moment, (asked.begin + asked.end) // 2, side="right"))
         if asked.begin == asked.end:
-            _upload_asked(connection, key, asked)
-            yield from _look_up(connection, lookup, asked, types)
+            _look_up(view, asked, connection)
         else:
             for half in (slice(0, middle), slice(middle, None)):
-                yield from _scan(connection, lookup, key, asked.part(half), types, max(1, span // 2))
+                _scan(view, asked.part(half), max(1, span // 2), connection)
         return
-    at = asof.latest(asked.code, asked.moment, rows.key, rows.event, rows.created, lookup.ttl, known=lookup.known)
-    hit = at != asof.NONE
-    if hit.any():
-        yield asked.row[hit], rows.take(at[hit])
-    del rows
+    hit = np.zeros(len(asked.row), np.bool_)
+    by_key = np.argsort(asked.code, kind="stable")
+    code = asked.code[by_key]
+    found.reverse()
+    while found:
+        rows = found.pop()  # and gone, once it is put
+        mine = by_key[slice(*np.searchsorted(code, (rows.key, rows.key + 1)))]
+        at = asof.latest(asked.moment[mine], rows.event, rows.created, lookup.ttl, known=lookup.known)
+        holds = at != asof.NONE
+        mine = mine[holds]
+        hit[mine] = True
+        rows.put(view.columns, asked.row[mine], at[holds])
     if back != lookup.ttl:
         rest = asked.part(~hit)
         if len(rest.row):
-            _upload_asked(connection, key, rest)
-            yield from _look_up(connection, lookup, rest, types)
+            _look_up(view, rest, connection)
 
 
 def _cost(connection: psycopg.Connection[Any], query: sql.Composable) -> tuple[float, float]:

@@ -1,8 +1,9 @@
-"""All rows of a stretch of time, read once: one message for each key instead of one for each row.
+"""All rows of a stretch of time, read once, by key.
 
-The server packs the rows of a key into arrays. That costs it no more than sending them one by one, and costs this side
-next to nothing: an array without nulls is a matrix of 12-byte cells (``int32 length`` 8, then the value), read as it is.
-A null is sent as one NaN that no computation gives, so that it differs from a NaN that is stored.
+Views of doubles and whole numbers come as one message for each key instead of one for each row: the server packs the
+rows of a key into arrays. That costs it little more than sending them one by one, and costs this side next to nothing:
+an array without nulls is a matrix of 12-byte cells (``int32 length`` 8, then the value), read as it is. A null is sent as
+one NaN that no computation gives, so that it differs from a NaN that is stored. Views with any other type come row by row.
 
 Source: PostgreSQL's ``array_send``: ``int32`` dimensions, flags, element type, then length and lower bound of each
 dimension, then the elements.
@@ -10,8 +11,10 @@ dimension, then the elements.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +23,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from psycopg import sql
 
+from feature_repo.stores import decode
 from feature_repo.stores.encode import EPOCH_US, SIGNATURE, TRAILER
+from feature_repo.stores.gather import Columns
 from feature_repo.stores.lookup import KEYS, Lookup, within
 
 VOID: Final = np.array([0x7FF8_0054_4653_0001], np.uint64).view(np.float64)
@@ -35,38 +40,30 @@ _Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of a stretch of time, sorted by key, event and created time.
+    """Rows of one key in a stretch of time, sorted by event and created time.
 
     Attributes
     ----------
-    key, event, created
-        (n,); times in microseconds since 1970 UTC.
+    key
+        Number of the key in `KEYS`.
+    event, created
+        (n,) microseconds since 1970 UTC.
+    put
+        Called with `Columns`, the (m,) entity rows to fill in, and the (m,) positions of the rows here that hold.
     """
 
-    key: _Ints
+    key: int
     event: _Ints
     created: _Ints
-    _order: _Ints
-    _doubles: NDArray[Any]
-    _whole: NDArray[Any]
-    _types: Sequence[int]
+    put: Callable[[Columns, _Ints, _Ints], None]
 
-    def take(self, positions: _Ints) -> list[pa.Array]:
-        """The features of the rows at `positions`, a column each."""
-        at = self._order[positions]
-        doubles = np.ascontiguousarray(self._doubles[at]["value"].T.astype(np.float64))
-        whole = np.ascontiguousarray(self._whole[at]["value"].T.astype(np.int64))
-        void = VOID.view(np.uint64)[0]
-        columns = []
-        used = {701: 0, 20: 0}
-        for kind in self._types:
-            i = used[kind]
-            used[kind] += 1
-            if kind == 701:
-                columns.append(pa.array(doubles[i], mask=doubles[i].view(np.uint64) == void))
-            else:
-                columns.append(pa.array(whole[2 * i], mask=whole[2 * i + 1] != 0))
-        return columns
+
+def read(
+    connection: psycopg.Connection[Any], lookup: Lookup, types: Sequence[int], begin: int, end: int, *, limit: int
+) -> list[Rows]:
+    """The rows of the keys in `KEYS` with event time in ``[begin, end]``, at most `limit` of them, whichever they are."""
+    rows, packed = statement(lookup, types, begin, end, limit=limit)
+    return _packed(connection, packed, types) if PACKED.issuperset(types) else _plain(connection, rows, types)
 
 
 def statement(
@@ -74,10 +71,12 @@ def statement(
 ) -> tuple[sql.Composed, sql.Composed]:
     """Statements for `KEYS`: the rows with event time in ``[begin, end]``, and the same packed by key.
 
+    Rows are ``id, event, created`` and, where every type is in `PACKED`, arrays, else the features.
+
     Parameters
     ----------
     lookup
-        The view; every type is in `PACKED`.
+        The view.
     types
         Types of its features.
     begin, end
@@ -98,8 +97,11 @@ def statement(
             within(lookup, created, None, end)[0] if lookup.known else sql.SQL("{} IS NOT NULL").format(created)
         )
     doubles, whole = [], []
-    for feature, kind in zip(lookup.features, types, strict=True):
-        column = sql.Identifier("r", feature)
+    plain = [sql.Identifier("r", feature) for feature in lookup.features]
+    can_pack = PACKED.issuperset(types)
+    for column, kind in zip(plain, types, strict=True):
+        if not can_pack:
+            break
         if kind == 701:
             doubles.append(sql.SQL("COALESCE({}, k.void)").format(column))
         else:
@@ -112,7 +114,7 @@ def statement(
     rows = sql.SQL("SELECT k.id, {} AS e, {} AS c, {} FROM {} AS k JOIN {} AS r ON {} WHERE {} LIMIT {}").format(
         event,
         created,
-        sql.SQL(", ").join(packed),
+        sql.SQL(", ").join(packed if can_pack else plain),
         KEYS,
         lookup.source,
         sql.SQL(" AND ").join(on) if on else sql.SQL("TRUE"),
@@ -125,41 +127,73 @@ def statement(
     return rows, sql.SQL("SELECT id, array_agg(e), array_agg(c), {} FROM ({}) AS s GROUP BY id").format(arrays, rows)
 
 
-def read(connection: psycopg.Connection[Any], packed: sql.Composable, types: Sequence[int]) -> Rows:
-    """Run a packed statement and sort its rows."""
-    parts: list[tuple[int, list[NDArray[Any]]]] = []
+def _packed(connection: psycopg.Connection[Any], packed: sql.Composable, types: Sequence[int]) -> list[Rows]:
+    found = []
     # The planner cannot see behind the limit that there are few keys, and would sort by them.
     connection.execute("SET LOCAL enable_sort = off")
     with connection.cursor().copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(packed)) as copy:
-        first = True
+        at = len(SIGNATURE)
         for message in copy:
-            at, first = (len(SIGNATURE), False) if first else (0, first)
             if len(message) - at > len(TRAILER):
-                parts.append(_fields(bytes(message), at))
+                key, (event, created, *cells) = _fields(message, at)
+                when, known = (column["value"].astype(np.int64) + EPOCH_US for column in (event, created))
+                by_kind = dict(zip([kind for kind in (701, 20) if kind in types], cells, strict=True))
+                found.append(_sorted(key, when, known, partial(_put_cells, by_kind, types)))
+            at = 0
     connection.execute("SET LOCAL enable_sort = on")
-    kinds = [20, 20, *(kind for kind in (701, 20) if kind in types)]
-    columns = [
-        np.concatenate([fields[i] for _, fields in parts] or [np.empty((0,), _CELL[kind])])
-        for i, kind in enumerate(kinds)
-    ]
-    sizes = [len(fields[0]) for _, fields in parts]
-    key = np.repeat(np.array([number for number, _ in parts], np.int64), np.array(sizes, np.int64))
-    event, created = (column["value"].astype(np.int64) + EPOCH_US for column in columns[:2])
+    return found
+
+
+def _put_cells(
+    cells: dict[int, NDArray[Any]], types: Sequence[int], into: Columns, rows: _Ints, positions: _Ints
+) -> None:
+    values = {
+        kind: matrix[positions]["value"].astype(matrix["value"].dtype.newbyteorder("="))
+        for kind, matrix in cells.items()
+    }
+    void = VOID.view(np.uint64)[0]
+    used = {701: 0, 20: 0}
+    for i, kind in enumerate(types):
+        column = used[kind]
+        used[kind] += 1
+        if kind == 701:
+            one = values[701][:, column]
+            into.put_values(i, rows, one, np.ascontiguousarray(one).view(np.uint64) != void)
+        else:
+            into.put_values(i, rows, values[20][:, 2 * column], values[20][:, 2 * column + 1] == 0)
+
+
+def _plain(connection: psycopg.Connection[Any], query: sql.Composable, types: Sequence[int]) -> list[Rows]:
+    batches = list(decode.read(connection, query, [20, 1184, 1184, *types]))
+    if not batches:
+        return []
+    columns = [pa.concat_arrays([batch[i] for batch in batches]) for i in range(3 + len(types))]
+    del batches
+    key, event, created = (column.view(pa.int64()).to_numpy() for column in columns[:3])
     order = np.lexsort((created, event, key))
-    by_kind = dict(zip(kinds[2:], columns[2:], strict=True))
-    nothing = np.empty((len(key), 0))
-    return Rows(
-        key[order],
-        event[order],
-        created[order],
-        order,
-        by_kind.get(701, nothing.astype(_CELL[701])),
-        by_kind.get(20, nothing.astype(_CELL[20])),
-        types,
-    )
+    key, event, created = key[order], event[order], created[order]
+    edges = np.flatnonzero(np.diff(key, prepend=-1, append=-1))
+
+    def put(begin: int, into: Columns, rows: _Ints, positions: _Ints) -> None:
+        at = pa.array(order[begin + positions])
+        into.put(rows, [column.take(at) for column in columns[3:]])
+
+    return [
+        Rows(int(key[begin]), event[begin:end], created[begin:end], partial(put, begin))
+        for begin, end in pairwise(edges.tolist())
+    ]
 
 
-def _fields(message: bytes, at: int) -> tuple[int, list[NDArray[Any]]]:
+def _sorted(key: int, event: _Ints, created: _Ints, put: Callable[[Columns, _Ints, _Ints], None]) -> Rows:
+    """Rows in order; where they came in another one, their positions are mapped back."""
+    later = event[1:] > event[:-1]
+    if np.all(later | ((event[1:] == event[:-1]) & (created[1:] >= created[:-1]))):
+        return Rows(key, event, created, put)
+    order = np.lexsort((created, event))
+    return Rows(key, event[order], created[order], lambda into, rows, at: put(into, rows, order[at]))
+
+
+def _fields(message: bytes | bytearray | memoryview, at: int) -> tuple[int, list[NDArray[Any]]]:
     """The key's number and the arrays of one message."""
     at += 2
     number = int.from_bytes(message[at + 4 : at + 12], "big")

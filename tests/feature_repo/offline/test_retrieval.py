@@ -283,7 +283,7 @@ def test_views_read_side_by_side_are_of_one_snapshot(store: FeatureStore, monkey
 
     monkeypatch.setattr(retrieve, "join", after_a_write)
     assert store.get_historical_features(frame, FEATURES).to_arrow() == wanted
-    assert used == [2]
+    assert used == [3]
 
 
 def test_a_stored_nan_stays_a_nan_and_a_null_a_null(
