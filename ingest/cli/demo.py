@@ -37,7 +37,8 @@ def add_parser(subparsers: Any) -> None:
         help="the whole system on this machine",
         description=(
             "Starts the servers and the pipeline, applies the definitions, feeds a simulated market, or the recordings named, through "
-            "the streams, and shows the three calls. What it wrote stays in the data folder; `servers up` serves it again."
+            "the streams, shows the three calls, and draws what the stores hold as demo/report.html. What it wrote stays in the data "
+            "folder; `servers up` serves it again."
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n  python -m ingest demo\n  python -m ingest demo spot_btcusdt.jsonl.gz spot_ethusdt.jsonl.gz",
@@ -85,16 +86,28 @@ def demo(args: argparse.Namespace, console: Console, endpoints: Endpoints) -> No
         feed = Feed(client, settings, processes, console)
         from feast import FeatureStore  # seconds to import: the pipeline starts meanwhile
 
-        from ingest.cli import demo_feed, demo_read
+        from ingest.cli import demo_feed, demo_read, demo_report
+        from ingest.report import latency
 
         store = FeatureStore(repo_path=str(DEFINITIONS))
+
+        def done() -> dict[str, int]:
+            return {name: n - before.get(name, 0) for name, n in counters(client, settings.partitions).items()}
+
         if args.recordings:
             symbols, span_us = demo_feed.recordings(feed, args.recordings)
             demo_read.show(console, store, symbols, span_us)
+            report = demo_report.write(store, settings, symbols, span_us, done(), None)
         else:
-            with demo_feed.simulation(feed, SYMBOLS, args.seed, HISTORY_S, LIVE_S):
+            with demo_feed.simulation(feed, SYMBOLS, args.seed, HISTORY_S):
+                with console.status(f"live for {LIVE_S:.0f} s"):
+                    delays_ms = latency.watch(store, SYMBOLS, LIVE_S)
                 demo_read.show(console, store, SYMBOLS, None)
-        demo_read.summary(console, before, counters(client, settings.partitions))
+                now_us = time.time_ns() // 1000
+                span_us = (now_us - HISTORY_S * 1_000_000, now_us)
+                report = demo_report.write(store, settings, SYMBOLS, span_us, done(), delays_ms)
+        demo_read.summary(console, done())
+        console.print(f"[bold]drawn[/] {report}", highlight=False, soft_wrap=True)
         if processes.restarts:
             raise DemoError(f"a process of the pipeline died {processes.restarts} times; its log is above")
 

@@ -48,7 +48,7 @@ def recordings(feed: Feed, paths: Sequence[str]) -> tuple[list[str], tuple[int, 
 
 
 @contextlib.contextmanager
-def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int, live_s: float) -> Iterator[None]:
+def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int) -> Iterator[None]:
     """Simulate the hours until now as fast as they can be taken, then go on live for as long as the block runs."""
     now_ms = _now_ms()
     known_ms = _known_until_ms(feed, symbols)
@@ -69,8 +69,6 @@ def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int, li
     thread = threading.Thread(target=_live, args=(feed, symbols, seed, at_ms, stop), daemon=True)
     thread.start()
     try:
-        with feed.console.status(f"live for {live_s:.0f} s"):
-            time.sleep(live_s)
         yield
     finally:
         stop.set()

@@ -153,9 +153,8 @@ def _train(console: Console, store: FeatureStore, symbols: Sequence[str], span_u
     )
 
 
-def summary(console: Console, before: dict[str, int], after: dict[str, int]) -> None:
+def summary(console: Console, done: dict[str, int]) -> None:
     """A line each on what was accepted, refused and written in this run."""
-    done = {name: n - before.get(name, 0) for name, n in after.items()}
     for what in ("accepted", "refused", "rows"):
         parts = [f"{n:,} {name.partition('.')[2]}" for name, n in done.items() if name.startswith(f"{what}.") and n]
         console.print(f"[bold]{what}[/] {', '.join(parts) or 'none'}")
