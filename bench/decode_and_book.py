@@ -15,13 +15,12 @@ import time
 import msgspec
 
 from bench.book_kernel import SECOND, feed
-from ingest.messages import OrderBook, decode, encode
+from ingest.levels import decode_book
+from ingest.messages import OrderBook, encode
 from transforms.engine import warm_up
 from transforms.instrument import Instrument
 from transforms.kernel import zeros
 from transforms.microstructure import kernel
-from transforms.microstructure.layout import MAX_LEVELS
-from transforms.microstructure.levels import fill
 from transforms.validation import OK, check_book
 
 MESSAGES = 20_000
@@ -41,19 +40,18 @@ def wire() -> dict[str, list[bytes]]:
 def messages_per_second(data: list[bytes]) -> float:
     """One pass over encoded books."""
     state = kernel.init(Instrument(size_digits=2), SECOND)
-    row, book = zeros(kernel.FEATURES), zeros(4 * MAX_LEVELS)
+    row = zeros(kernel.FEATURES)
     boundary = 0
     begin = time.process_time()
     for text in data:
-        message = decode(OrderBook, text)
+        message = decode_book({b"data": text})
         t_us = message.timestamp * 1000
         if t_us > boundary:
             if boundary:
                 kernel.emit(state, boundary, row)
             boundary = -(-t_us // SECOND) * SECOND
-        n_bid, n_ask = fill(book, message.bids, message.asks)
-        assert check_book(book, n_bid, n_ask) == OK
-        kernel.step_book(state, t_us, book, n_bid, n_ask)
+        assert check_book(message.levels, message.n_bid, message.n_ask) == OK
+        kernel.step_book(state, t_us, message.levels, message.n_bid, message.n_ask)
     return len(data) / (time.process_time() - begin)
 
 

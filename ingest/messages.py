@@ -143,7 +143,7 @@ PLAIN_STREAM: dict[str, str] = {"order_book": "book", "market_data": "trade"}
 _json = functools.cache(lambda kind: msgspec.json.Decoder(kind, strict=False))
 _msgpack = functools.cache(lambda kind: msgspec.msgpack.Decoder(kind, strict=False))
 _JSON_FIELDS = frozenset({b"bids", b"asks", b"symbols"})
-_MAPS = frozenset(bytes([b]) for b in (*range(0x80, 0x90), 0xDE, 0xDF))
+MAPS = frozenset(bytes([b]) for b in (*range(0x80, 0x90), 0xDE, 0xDF))
 """First bytes of a MessagePack map; everything else is taken as JSON."""
 _SYMBOL = re.compile(r"[A-Za-z0-9:._/\-]{1,64}\Z").match
 _MISSING = "missing required field"
@@ -161,7 +161,7 @@ def decode(kind: type[T], data: bytes) -> T:
         ``undecodable``, ``missing_field``, ``wrong_type``, ``not_finite`` or ``out_of_range``.
     """
     try:
-        if data[:1] in _MAPS:
+        if data[:1] in MAPS:
             return _msgpack(kind).decode(data)  # type: ignore[no-any-return]
         return _json(kind).decode(data)  # type: ignore[no-any-return]
     except msgspec.ValidationError as error:

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ingest import rows
-from ingest.messages import KIND, check_header, decode_entry
+from ingest.levels import decode_book
+from ingest.messages import KIND, OrderBook, check_header, decode_entry
 from ingest.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.streams import START
@@ -91,7 +92,7 @@ class Partition:
         form = KIND.get(kind)
         if form is None:
             raise Refused(Reason.WRONG_TYPE, f"kind {kind!r:.40} is none of {', '.join(KIND)}")
-        message: Any = decode_entry(form, fields)
+        message: Any = decode_book(fields) if form is OrderBook else decode_entry(form, fields)
         arrived_ms = int(entry_id.partition(b"-")[0])
         received_ms: int | None = getattr(message, "received", None)
         if received_ms is not None and received_ms > arrived_ms + self._settings.max_future_ms:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ingest.levels import FlatBook, decode_book
 from ingest.messages import (
     KIND,
     Gap,
@@ -149,7 +150,7 @@ class Symbol:
         kind = type(message)
         if kind is Trade:
             self.engine.trade(t_us, message.price, message.size, SIDE[message.side])
-        elif kind is OrderBook:
+        elif kind is FlatBook or kind is OrderBook:
             self._apply_book(t_us, message, entry)
         elif kind is Gap:
             self._sequence = None
@@ -159,7 +160,7 @@ class Symbol:
         else:
             self.engine.post(t_us, _facts(message))
 
-    def _apply_book(self, t_us: int, book: OrderBook, entry: Entry) -> None:
+    def _apply_book(self, t_us: int, book: FlatBook | OrderBook, entry: Entry) -> None:
         last, self._sequence = self._sequence, book.sequence
         if last is not None and book.sequence is not None and book.sequence != last + 1:
             if book.sequence == last:
@@ -169,7 +170,10 @@ class Symbol:
             self.engine.lose_book(t_us)
             self._refuse(entry, Refused(Reason.SEQUENCE_GAP, f"sequence {book.sequence} after {last}"))
             return
-        fault = self.engine.book(t_us, book.bids, book.asks)
+        if isinstance(book, FlatBook):
+            fault = self.engine.flat_book(t_us, book.levels, book.n_bid, book.n_ask)
+        else:
+            fault = self.engine.book(t_us, book.bids, book.asks)
         if fault != validation.OK:
             self._sequence = None  # neither its sound copy nor the one after it is to be lost as well
             self._refuse(entry, Refused(_BOOK_FAULT[fault]))
@@ -205,7 +209,8 @@ class Symbol:
         t.watermark, t.boundary, t.arrivals = watermark, boundary, arrivals
         for at, rank, number, arrival, entry_id, pairs in held:
             fields = dict(pairs)
-            message = decode_entry(KIND[fields[b"kind"].decode()], fields)
+            kind = fields[b"kind"].decode()
+            message = decode_book(fields) if kind == "book" else decode_entry(KIND[kind], fields)
             t.held.append((at, rank, number, arrival, (message, (entry_id, fields))))
         self._sequence, self.recorded, self.received_us = sequence, recorded, received_us
         self._ids = deque(ids)

@@ -18,7 +18,7 @@ from typing import Any
 import redis
 
 from feature_repo.stores.redis_write import OnlineWriter
-from ingest import commit, latency, log, memory, outage, streams
+from ingest import commit, latency, levels, log, memory, outage, streams
 from ingest.membership import FencedError, Member
 from ingest.partition import Partition, Pending
 from ingest.settings import Settings
@@ -36,6 +36,8 @@ COMMIT_S, COMMIT_ENTRIES = 1.0, 10_000
 """Entries that made no row wait so long, or for so many, for their commit."""
 SAVE_S, SAVE_ENTRIES = 5.0, 20_000
 """A partition's state is saved when it is so old or so many entries behind: what a takeover has to take again."""
+LULL_S = 0.05, 0.3
+"""So long after rows were written no others are expected: the time to save a state, which takes as long as several batches of rows."""
 TICK_US = 50_000
 """Between two looks for quiet symbols."""
 
@@ -94,6 +96,7 @@ class Worker:
         """Begin with nothing in memory: take this process's share of the partitions."""
         check_partitions(self._client, self._settings.partitions)
         warm_up()
+        levels.warm_up()
         self._partitions.clear()
         self._heard.clear()
         self._settle()
@@ -142,21 +145,23 @@ class Worker:
             self.flush()
         elif with_rows and (not busy or now - self._flushed >= self._settings.flush_interval_ms / 1000):
             self._flush(with_rows)
-            self._flushed = now
-        if busy or not with_rows:  # one a turn, and not where rows have just been waited for
-            for stream, partition in self._partitions.items():
-                if self._must_save(stream, partition, now):
-                    self._flush([partition], save=True)
-                    break
+            if not busy:
+                return
+        lull = busy or LULL_S[0] <= now - self._flushed <= LULL_S[1]
+        for stream, partition in self._partitions.items():
+            if self._must_save(stream, partition, now, lull=lull):
+                self._flush([partition], save=True)  # one a turn, so that none waits for all
+                return
 
-    def _must_save(self, stream: str, partition: Partition, now: float) -> bool:
-        unsaved = partition.unsaved + partition.pending.entries
-        return unsaved >= SAVE_ENTRIES or (unsaved > 0 and now - self._saved[stream] >= SAVE_S)
+    def _must_save(self, stream: str, partition: Partition, now: float, *, lull: bool) -> bool:
+        patience = 1 if lull else 2
+        entries, age = partition.unsaved + partition.pending.entries, now - self._saved[stream]
+        return entries >= SAVE_ENTRIES * patience or (entries > 0 and age >= SAVE_S * patience)
 
     def flush(self) -> None:
         """Write everything that is pending."""
         self._flush([p for p in self._partitions.values() if p.pending.entries])
-        self._flushed = self._committed = time.monotonic()
+        self._committed = time.monotonic()
 
     def _flush(self, partitions: Iterable[Partition], *, save: bool = False) -> None:
         """The newest rows online, then a commit a partition; a partition that was taken over is dropped, the others go on."""
@@ -189,6 +194,7 @@ class Worker:
         if not written:
             return
         pipe.execute()
+        self._flushed = time.monotonic()
         due_us = self._clock() - self._settings.allowed_lateness_ms * 1000
         for partition, pending, newest in written:
             live = [not partition.symbols[symbol].recorded for symbol in newest.symbols]

@@ -88,8 +88,10 @@ class Engine:
         int
             ``validation.OK``, or the code of the first fault: then the book counts as unknown from ``t_us`` on.
         """
-        book = self._book
-        n_bid, n_ask = fill(book, bids, asks)
+        return self.flat_book(t_us, self._book, *fill(self._book, bids, asks))
+
+    def flat_book(self, t_us: int, book: Vector, n_bid: int, n_ask: int) -> int:
+        """As ``book``, of levels that are in one vector already; see ``transforms.microstructure.levels``."""
         code = check_book(book, n_bid, n_ask)
         if code == OK:
             microstructure.step_book(self._micro, t_us, book, n_bid, n_ask)
