@@ -1,0 +1,164 @@
+"""Whatever bytes come, each entry is counted once: taken, or refused with a reason and kept as it came."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections import Counter
+from collections.abc import Iterator
+
+from ingest import settings
+from ingest.messages import SocialPost, encode
+from ingest.partition import Partition
+from ingest.refusal import Reason
+from ingest.simulate import history
+
+ENTRIES = int(os.environ.get("TFS_FUZZ_ENTRIES", "30000"))
+T0 = 1_700_000_000_000
+Fields = dict[bytes, bytes]
+KINDS = (b"book", b"trade", b"post", b"tick", b"gap", b"microprice")
+NUMBERS = (
+    "0",
+    "-1",
+    "1e400",
+    "NaN",
+    "-Infinity",
+    "1e-320",
+    "9" * 400,
+    "true",
+    "null",
+    '"1.5"',
+    '"x"',
+    "[]",
+    "{}",
+    "1e15",
+    "0.1",
+)
+WORDS = (
+    b"bids",
+    b"asks",
+    b"price",
+    b"size",
+    b"symbol",
+    b"timestamp",
+    b"sequence",
+    b"trade_id",
+    b"received",
+    b"side",
+    b"table",
+)
+
+
+def good() -> list[Fields]:
+    """Entries that a worker takes, in each of the three forms."""
+    out: list[Fields] = []
+    for n, (kind, message) in enumerate(history(T0, T0 + 60_000, symbols=("A", "B"), seed=5)):
+        if isinstance(message, SocialPost):
+            score = {
+                "symbol": "A",
+                "available": message.received,
+                "simhash": 5,
+                "positive": 0.5,
+                "negative": 0.25,
+                "neutral": 0.25,
+            }
+            out.append(
+                {
+                    b"kind": b"post",
+                    b"data": json.dumps({"timestamp": message.timestamp, "id": message.id, **score}).encode(),
+                }
+            )
+            continue
+        flat = {name: getattr(message, name) for name in message.__struct_fields__}
+        fields: Fields = {b"kind": kind.encode()}
+        if n % 3 == 0:
+            fields[b"data"] = encode(message)
+        elif n % 3 == 1:
+            fields[b"data"] = json.dumps(flat).encode()
+        else:
+            fields.update(
+                {k.encode(): v.encode() if isinstance(v, str) else json.dumps(v).encode() for k, v in flat.items()}
+            )
+        out.append(fields)
+    out.append({b"kind": b"tick", b"data": json.dumps({"timestamp": T0 + 61_000, "symbol": "A"}).encode()})
+    out.append({b"kind": b"gap", b"data": json.dumps({"timestamp": T0 + 61_000, "symbol": "A"}).encode()})
+    return out
+
+
+def damage(fields: Fields, r: random.Random, others: list[Fields]) -> Fields:
+    """The entry, a little or wholly destroyed."""
+    out = dict(fields)
+    name = r.choice([k for k in out if k != b"kind"] or list(out))
+    data = bytearray(out[name])
+    way = r.randrange(10)
+    if way == 0:
+        out[name] = r.randbytes(r.randrange(200))
+    elif way == 1 and data:
+        for _ in range(r.randrange(1, 6)):
+            data[r.randrange(len(data))] = r.randrange(256)
+        out[name] = bytes(data)
+    elif way == 2:
+        out[name] = bytes(data[: r.randrange(len(data) + 1)])
+    elif way == 3:
+        out[name] = bytes(data) + r.randbytes(r.randrange(1, 20))
+    elif way == 4:
+        other = r.choice(others).get(name, b"")
+        out[name] = bytes(data[: r.randrange(len(data) + 1)]) + other[r.randrange(len(other) + 1) :]
+    elif way == 5:
+        out[b"kind"] = r.choice((*KINDS, b"", b"book\x00", r.randbytes(5)))
+    elif way == 6:
+        del out[name]
+    elif way == 7:
+        out[r.choice((*WORDS, b"data", b"recorded", r.randbytes(8)))] = r.choice(
+            (*NUMBERS, "[[1,2]]", "[[NaN,1]]")
+        ).encode()
+    elif way == 8:  # another number where one stands
+        text = bytes(data)
+        at = [i for i, c in enumerate(text) if c in b"0123456789"]
+        if at:
+            i = r.choice(at)
+            out[name] = text[:i] + r.choice(NUMBERS).encode() + text[i + 1 :]
+    else:
+        depth = r.choice((3, 2000, 100_000))
+        out[name] = r.choice((b"[" * depth, b"\x91" * depth, b'{"a":' * depth, b"\x81\xa1a" * depth))
+    return out
+
+
+def entries(n: int, seed: int) -> Iterator[tuple[bytes, Fields]]:
+    """Good entries in turn, two in three of them damaged; time goes on, so that not all is late."""
+    r = random.Random(seed)
+    whole = good()
+    for i in range(n):
+        fields = whole[i % len(whole)]
+        yield b"%d-%d" % (T0 + 100_000, i + 1), fields if i % 3 == 0 else damage(fields, r, whole)
+
+
+def test_every_entry_of_garbage_is_counted_once_and_kept_where_it_is_refused() -> None:
+    conf = settings.load({"TFS_PARTITIONS": "1", "TFS_MAX_SYMBOLS": "50"})
+    partition = Partition(0, conf)
+    counts: Counter[str] = Counter()
+    refused: Counter[bytes] = Counter()
+    sent: dict[bytes, Fields] = {}
+    checkpoint: dict[bytes, bytes] = {}
+    for n, (entry_id, fields) in enumerate(entries(ENTRIES, 1), 1):
+        sent[entry_id] = fields
+        partition.process(entry_id, fields, now_us=(T0 + 100_000) * 1000)
+        if n % 5000 == 0 or n == ENTRIES:
+            pending = partition.take_pending()
+            counts.update(pending.counts)
+            for (dead_id, kept), why in pending.dead:
+                refused[dead_id] += 1
+                assert sent[dead_id] == kept
+                assert why.reason is not Reason.FAILED, (kept, why.detail)
+            held = {entry[0] for symbol in partition.symbols.values() for *_, (_, entry) in symbol.timeline.held}
+            sent = {k: v for k, v in sent.items() if k in held}
+            checkpoint.update(partition.save())
+            again = Partition(0, conf)
+            assert again.restore(checkpoint) == []  # hostile messages leave a state that can be read again
+            partition = again
+    taken = sum(n for name, n in counts.items() if name.startswith("accepted."))
+    assert taken + sum(n for name, n in counts.items() if name.startswith("refused.")) == ENTRIES
+    assert set(refused.values()) == {1}
+    assert sum(refused.values()) == ENTRIES - taken
+    assert taken > ENTRIES // 100 < sum(refused.values())
