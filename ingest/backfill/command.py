@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ingest.microprice.command import moment
+
 if TYPE_CHECKING:
+    from ingest.backfill.raw import Source
     from ingest.backfill.work import Done
 
 _EXAMPLE = """\
@@ -19,6 +22,15 @@ examples:
   python -m ingest backfill btcusdt.jsonl.gz ethusdt.jsonl.gz
   python -m ingest backfill history/*.jsonl.gz --jobs 8 --available-after 250ms
   python -m ingest backfill tweets.parquet btcusdt.jsonl.gz --time-column posted --symbol-column ticker
+  python -m ingest backfill --table market.trades --table market.books --jobs 8 --since 2026-01-01
+  python -m ingest backfill --table fills --column size=lots --column fills:received=
+
+--table reads raw tables (or views) of the offline database, the days of each symbol in order:
+  trades  time, symbol, price, size, side (buy, sell or NULL), trade_id, received, arrival
+  books   time, symbol, bids, asks (arrays or jsonb of [price, size], best first; both NULL: the feed lost its place), sequence,
+          received, arrival
+time and received are timestamps, or whole milliseconds; side, trade_id, sequence, received and arrival may be missing. --column names
+a column that is called otherwise, of one table with TABLE:, and FIELD= says that there is none. An index on (symbol, time) makes it quick.
 
 A row's created_timestamp is its event_timestamp and --available-after: give what your live pipeline takes, so that training
 sees history as late as it would have seen it live. Give all days of a symbol in one call: kernels remember days.
@@ -38,7 +50,20 @@ def add_parser(subparsers: Any) -> None:
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files, as for replay")
+    parser.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="files, as for replay")
+    parser.add_argument(
+        "--table", action="append", default=[], metavar="NAME", help="a raw table of trades or books (several times)"
+    )
+    parser.add_argument(
+        "--column",
+        type=_mapping,
+        action="append",
+        default=[],
+        metavar="[TABLE:]FIELD=NAME",
+        help="the table's name for a field",
+    )
+    parser.add_argument("--since", type=moment, metavar="DATE", help="of raw tables: events from here on")
+    parser.add_argument("--before", type=moment, metavar="DATE", help="of raw tables: events before here")
     parser.add_argument(
         "--available-after",
         type=duration_ms,
@@ -62,6 +87,7 @@ def _run(args: argparse.Namespace) -> int:
 
     from feature_repo.stores.endpoints import postgres_url
     from ingest import settings
+    from ingest.backfill import raw
     from ingest.backfill.run import backfill
     from ingest.feeds.posts import Columns, PostsFileError
 
@@ -72,36 +98,81 @@ def _run(args: argparse.Namespace) -> int:
 
         return load(conf.sentiment_model, revision=conf.sentiment_revision)
 
+    if not args.paths and not args.table:
+        sys.stderr.write("error: give files, or --table\n")
+        return 2
     try:
+        url = postgres_url()
+        source = _source(args, url)
         with _progress(quiet=args.json) as progress:
             done = backfill(
                 args.paths,
-                postgres_url(),
+                url,
                 conf,
+                source=source,
                 delay_ms=args.available_after,
                 jobs=args.jobs,
                 columns=Columns(args.text_column, args.time_column, args.id_column, args.symbol_column),
                 load_model=load_model,
                 progress=progress,
             )
-    except (PostsFileError, OSError, psycopg.Error) as error:
+    except (PostsFileError, raw.RawTableError, OSError, psycopg.Error) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     sys.stdout.write((json.dumps(_as_json(done)) if args.json else _text(done)) + "\n")
     return 0
 
 
+def _source(args: argparse.Namespace, url: str) -> Source | None:
+    """The raw tables that are asked for.
+
+    Raises
+    ------
+    ingest.backfill.raw.RawTableError
+        One is not there, or is not as it must be.
+    """
+    import psycopg
+
+    from ingest.backfill import raw
+    from ingest.microprice.tables import ms
+
+    unknown = {table for table, _, _ in args.column if table} - set(args.table)
+    if unknown:
+        raise raw.RawTableError(f"--column names {', '.join(sorted(unknown))}, which no --table does")
+    if not args.table:
+        return None
+    with psycopg.connect(url, autocommit=True) as connection:
+        tables = tuple(
+            raw.describe(
+                connection, name, {field: column for table, field, column in args.column if table in ("", name)}
+            )
+            for name in args.table
+        )
+    return raw.Source(tables, *(None if at is None else ms(at) for at in (args.since, args.before)))
+
+
 @contextmanager
 def _progress(*, quiet: bool) -> Iterator[Callable[[Done], None] | None]:
     """Shows counts on a terminal's standard error as they grow; None where there is no terminal."""
     from rich.console import Console
+    from rich.progress import Progress
 
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
         yield None
         return
-    with console.status("backfill") as status:
-        yield lambda done: status.update(f"backfill: {done.lines:,} lines, {done.taken.total():,} messages")
+    with Progress(console=console) as bar:
+        task = bar.add_task("backfill", total=None)
+
+        def show(done: Done) -> None:
+            bar.update(
+                task,
+                total=done.of or None,
+                completed=done.lines,
+                description=f"backfill: {done.lines:,} lines, {done.taken.total():,} messages",
+            )
+
+        yield show
 
 
 def _as_json(done: Done) -> dict[str, Any]:
@@ -143,6 +214,21 @@ def duration_ms(text: str) -> int:
     if match is None:
         raise argparse.ArgumentTypeError("a whole number and ms, s, m or h, as in 250ms")
     return int(match[1]) * _UNITS[match[2]]
+
+
+def _mapping(text: str) -> tuple[str, str, str]:
+    """Table (or none), field and column.
+
+    >>> _mapping("market.fills:size=lots"), _mapping("received=")
+    (('market.fills', 'size', 'lots'), ('', 'received', ''))
+    """
+    from ingest.backfill.raw import FIELDS
+
+    left, equals, column = text.partition("=")
+    table, _, field = left.rpartition(":")
+    if not equals or field not in FIELDS:
+        raise argparse.ArgumentTypeError(f"write FIELD=NAME or TABLE:FIELD=NAME, FIELD one of {', '.join(FIELDS)}")
+    return table, field, column
 
 
 def _count(text: str) -> int:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,25 +26,35 @@ _GZIP = b"\x1f\x8b"
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a file is made of: its symbols, and whether there may be posts in it. ``digest`` stands for its content."""
+    """What a file is made of: its symbols, and whether there may be posts in it. ``digest`` stands for its content.
+
+    ``lines`` is how many it has; of a table of posts it is not known without parsing, and 0.
+    """
 
     path: Path
     symbols: frozenset[str]
     posts: bool
     digest: bytes
+    lines: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """The work of one process: the market of ``paths``, and of its symbols those whose hash modulo ``shares`` is ``share``."""
+    """The work of one process: the market of ``paths``, and of its symbols those whose hash modulo ``shares`` is ``share``.
+
+    Of raw tables it is the symbols of ``days``, and each symbol's days.
+    """
 
     paths: tuple[Path, ...]
     symbols: frozenset[str]
     share: int = 0
     shares: int = 1
+    days: Mapping[str, Sequence[int]] | None = None
 
     def takes(self, symbol: str) -> bool:
         """Whether this task's share holds the symbol."""
+        if self.days is not None:
+            return symbol in self.days
         return self.shares == 1 or zlib.crc32(symbol.encode()) % self.shares == self.share
 
 
@@ -66,6 +76,7 @@ def scan(path: Path) -> Scan:
         stream = gzip.GzipFile(fileobj=raw) if packed else raw
         found: set[bytes] = set()
         posts = False
+        lines = 0
         tail = b""
         while True:
             try:
@@ -77,8 +88,9 @@ def scan(path: Path) -> Scan:
             text = tail + block
             found.update(_SYMBOL.findall(text))
             posts = posts or b'"text"' in text or b"\\u" in text
+            lines += block.count(b"\n")
             tail = text[-_OVERLAP:]
-    return Scan(path, frozenset(filter(None, map(_decoded, found))), posts, digest)
+    return Scan(path, frozenset(filter(None, map(_decoded, found))), posts, digest, lines)
 
 
 def _decoded(name: bytes) -> str:
@@ -105,3 +117,14 @@ def plan(scans: Sequence[Scan], jobs: int) -> list[Task]:
         kept = tuple(sorted(paths, key=order.__getitem__))
         tasks += [Task(kept, frozenset(symbols), share, shares) for share in range(shares)]
     return tasks or [Task((), frozenset())]
+
+
+def plan_days(days: Mapping[str, Mapping[int, int]], jobs: int) -> list[Task]:
+    """Tasks for ``jobs`` processes of the symbols, days and rows of raw tables: the fullest symbol goes where the least is."""
+    loads: list[tuple[int, dict[str, Sequence[int]]]] = [(0, {}) for _ in range(max(1, min(jobs, len(days))))]
+    for symbol, of_symbol in sorted(days.items(), key=lambda item: (-sum(item[1].values()), item[0])):
+        least = min(range(len(loads)), key=lambda i: loads[i][0])
+        rows, taken = loads[least]
+        taken[symbol] = sorted(of_symbol)
+        loads[least] = (rows + sum(of_symbol.values()), taken)
+    return [Task((), frozenset(taken), days=taken) for _, taken in loads]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import msgspec
 import psycopg
 
-from ingest.backfill import table
-from ingest.backfill.plan import Scan, Task, plan, scan
+from ingest.backfill import raw, table
+from ingest.backfill.plan import Scan, Task, plan, plan_days, scan
+from ingest.backfill.pool import together
 from ingest.backfill.posts import scored
 from ingest.backfill.work import Done, work
 from ingest.feeds import posts as post_files
@@ -33,18 +33,19 @@ def backfill(
     url: str,
     settings: Settings,
     *,
+    source: raw.Source | None = None,
     delay_ms: int = 1000,
     jobs: int = 1,
     columns: post_files.Columns = post_files.COMMON,
     load_model: Callable[[], Model] | None = None,
     progress: Progress | None = None,
 ) -> Done:
-    """Write the rows of recordings into the offline tables.
+    """Write the rows of recordings, or of raw tables, into the offline tables.
 
-    The rows are those that a replay of the same files gives, bit for bit; only ``created_timestamp`` differs. The microprice tables
+    The rows are those that a replay of the same messages gives, bit for bit; only ``created_timestamp`` differs. The microprice tables
     of the database count as they do live, each from its ``usable_from`` on. Rows that are there
     already are left as they are, and symbol-days that the same run has finished are not written again: what was stopped is
-    carried on by calling it again. (State is made anew from the beginning of the files, since kernels remember days.)
+    carried on by calling it again. (State is made anew from the beginning of the data, since kernels remember days.)
 
     Parameters
     ----------
@@ -52,6 +53,8 @@ def backfill(
         Raw Binance captures, JSON lines of our messages, posts as Parquet or CSV; text may be gzipped.
     url:
         The database.
+    source:
+        Raw tables of the same database; ``paths`` may hold posts besides, and no market.
     delay_ms:
         How long after its event time a row counts as available: ``created_timestamp`` less ``event_timestamp``.
     jobs:
@@ -67,36 +70,37 @@ def backfill(
     ------
     ingest.feeds.posts.PostsFileError, OSError
         A file cannot be read.
+    ingest.backfill.raw.RawTableError
+        There are raw tables, and a file that may hold market data.
     psycopg.Error
-        The database cannot be written.
+        The database cannot be read or written.
     """
+    if source is not None and (market := [path.name for path in paths if path.suffix not in post_files.SUFFIXES]):
+        raise raw.RawTableError(f"with raw tables, files hold posts (.parquet, .csv) only, not {', '.join(market[:5])}")
     scans = [scan(path) for path in paths]
-    tasks = plan(scans, jobs)
-    total = Done()
+    total = Done(of=sum(one.lines for one in scans))
+    days: raw.Days = {}
     with psycopg.connect(url, autocommit=True) as connection:
         table.prepare(connection)
         tables = microprice.load(connection)
+        if source is not None:
+            days, nowhere = raw.days(connection, source)
+            total.refused += Counter({str(reason): n for reason, n in nowhere.items()})
+            total.lines += nowhere.total()
+            total.of += nowhere.total() + sum(n for of_symbol in days.values() for n in of_symbol.values())
+    tasks = plan(scans, jobs) if source is None else plan_days(days, jobs)
     texts, model = _scores(scans, url, settings, columns, load_model, total)
-    run = _run_digest(scans, settings, delay_ms, model, tables)
+    run = _run_digest(
+        scans, settings, delay_ms, model, tables, (source, sorted((s, sorted(d.items())) for s, d in days.items()))
+    )
     parts = [(task, [p for p in texts if _owner(tasks, p.symbol) == i]) for i, task in enumerate(tasks)]
-    common = (tables, settings, url, run, delay_ms * 1000)
+    common = (tables, source, settings, url, run, delay_ms * 1000)
     if jobs == 1 or len(tasks) == 1:
         for task, posts in parts:
             before = _copy(total)
             total.add(work(task, posts, *common, _on_top(before, progress)))
         return total
-    # spawned: a fork would copy threads' locks
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(work, task, posts, *common) for task, posts in parts]
-        try:
-            for future in as_completed(futures):
-                total.add(future.result())
-                if progress is not None:
-                    progress(total)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return total
+    return together(parts, common, jobs, total, progress)
 
 
 def _scores(
@@ -143,14 +147,15 @@ def _run_digest(
     delay_ms: int,
     model: str,
     tables: Mapping[str, Sequence[MicropriceTable]],
+    rows: object = None,
 ) -> bytes:
-    """What decides every row: the files' content, kernels, grid, order, instruments, model, delay, microprice tables."""
+    """What decides every row: the files' content (of raw tables the number of rows a day), kernels, grid, order, and so on."""
     digest = hashlib.blake2b(digest_size=16)
     for one in scans:
         digest.update(one.digest)
     about = [VERSION, settings.emit_interval_ms, settings.allowed_lateness_ms, settings.max_future_ms, delay_ms, model]
     known = sorted((name, repr(instrument)) for name, instrument in settings.instruments.items())
-    digest.update(msgspec.msgpack.encode([about, known, sorted(settings.symbols), sorted(tables.items())]))
+    digest.update(msgspec.msgpack.encode([about, known, sorted(settings.symbols), sorted(tables.items()), rows]))
     return digest.digest()
 
 

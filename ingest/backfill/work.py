@@ -11,8 +11,9 @@ from typing import Any
 
 import psycopg
 
-from ingest.backfill import table
+from ingest.backfill import raw_read, table
 from ingest.backfill.plan import Task
+from ingest.backfill.raw import Source
 from ingest.feeds.lines import Parsed
 from ingest.messages import MicropriceTable, ScoredPost, Tick
 from ingest.refusal import Reason, Refused
@@ -24,12 +25,17 @@ from transforms.engine import warm_up
 _LOG = logging.getLogger(__name__)
 _CHECK_EVERY = 2000
 """Messages between two looks at what waits to be written."""
+_END = "end"
+"""Kind of what is no message: a symbol has no more."""
 _ENTRY: dict[str, Entry] = {
     kind: (b"0-0", {b"kind": kind.encode(), b"recorded": b"1"})
     for kind in ("book", "trade", "gap", "post", "tick", "microprice")
 }
 Tables = Mapping[str, Sequence[MicropriceTable]]
 """The fitted microprice tables of each symbol, by the time from which they are used."""
+
+Common = tuple[Tables, Source | None, Settings, str, bytes, int]
+"""What all tasks of a run are given: tables, raw tables, settings, the database, the run, the delay in microseconds."""
 
 
 @dataclass(slots=True)
@@ -38,8 +44,8 @@ class Done:
 
     Attributes
     ----------
-    lines:
-        Lines and rows of files read.
+    lines, of:
+        Lines of files and rows of tables read, and how many there are, 0 where nobody has counted.
     taken, refused:
         Messages by kind, and refusals by reason.
     made, new, skipped:
@@ -49,6 +55,7 @@ class Done:
     """
 
     lines: int = 0
+    of: int = 0
     taken: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     made: int = 0
@@ -59,6 +66,7 @@ class Done:
     def add(self, other: Done) -> None:
         """Add what another part did."""
         self.lines += other.lines
+        self.of += other.of
         self.taken += other.taken
         self.refused += other.refused
         self.made += other.made
@@ -71,20 +79,23 @@ def work(
     task: Task,
     posts: Sequence[ScoredPost],
     tables: Tables,
+    source: Source | None,
     settings: Settings,
     url: str,
     run: bytes,
     delay_us: int,
     report: Callable[[Done], None] | None = None,
 ) -> Done:
-    """Do one task; ``report`` is called now and then with what is done so far."""
+    """Do one task, of the raw tables of ``source`` where there are some; ``report`` is called now and then with what is done so far."""
     warm_up()
     with psycopg.connect(url, autocommit=True, application_name="tfs backfill") as connection:
         writer = table.Writer(connection, run, table.finished(connection, run), delay_us)
         done = Done()
         symbols = Symbols(settings, tables, writer, done)
-        source = _messages(task, posts, settings, done)
-        for n, (kind, message) in enumerate(source, 1):
+        for n, (kind, message) in enumerate(_messages(task, posts, source, settings, url, done), 1):
+            if kind == _END:
+                symbols.close(message)
+                continue
             symbols.take(kind, message)
             if n % _CHECK_EVERY == 0:
                 writer.flush()
@@ -96,10 +107,14 @@ def work(
     return done
 
 
-def _messages(task: Task, posts: Iterable[ScoredPost], settings: Settings, done: Done) -> Iterator[tuple[str, Any]]:
-    """The posts, then the market by receive time, as a replay publishes them."""
+def _messages(
+    task: Task, posts: Iterable[ScoredPost], source: Source | None, settings: Settings, url: str, done: Done
+) -> Iterator[tuple[str, Any]]:
+    """The posts, then the market by receive time, as a replay publishes them; of raw tables one symbol and its end after the other."""
     for post in posts:
         yield "post", post
+    if source is not None:
+        yield from _rows(task, source, settings, url, done)
     if not task.paths:
         return
     recording = Recording(task.paths, max_future_ms=settings.max_future_ms)
@@ -114,6 +129,18 @@ def _messages(task: Task, posts: Iterable[ScoredPost], settings: Settings, done:
             done.lines = recording.lines
     if first:
         done.lines = recording.lines
+
+
+def _rows(task: Task, source: Source, settings: Settings, url: str, done: Done) -> Iterator[tuple[str, Any]]:
+    with psycopg.connect(url, autocommit=True, application_name="tfs backfill, raw tables") as connection:
+        for symbol, days in (task.days or {}).items():
+            for output in raw_read.messages(connection, source, symbol, days, settings.max_future_ms):
+                done.lines += 1
+                if isinstance(output, Parsed):
+                    yield output
+                else:
+                    done.refused[str(output.reason)] += 1
+            yield _END, symbol
 
 
 class Symbols:
@@ -169,12 +196,19 @@ class Symbols:
         self._done.taken[entry[1][b"kind"].decode()] -= 1
         self._done.refused[str(refused.reason)] += 1
 
-    def end(self) -> None:
-        """Say for every symbol that all was said up to the grid's next boundary: so the last rows come out."""
+    def close(self, name: str) -> None:
+        """Say that all was said of a symbol up to the grid's next boundary: so its last rows come out. It is forgotten then."""
+        symbol = self._symbols.pop(name, None)
+        if symbol is None:
+            return  # nothing of it was taken
         grid = self._settings.emit_interval_ms
-        for name, symbol in self._symbols.items():
-            last = self._last.get(name) or self._last_post.get(name, 0)
-            end = -(-last // grid) * grid
-            if name in self._tables:
-                self._install(symbol, end)
-            symbol.take("tick", Tick(end, name), _ENTRY["tick"], 0)
+        last = self._last.get(name) or self._last_post.get(name, 0)
+        end = -(-last // grid) * grid
+        if name in self._tables:
+            self._install(symbol, end)
+        symbol.take("tick", Tick(end, name), _ENTRY["tick"], 0)
+
+    def end(self) -> None:
+        """Close every symbol."""
+        for name in list(self._symbols):
+            self.close(name)
