@@ -77,6 +77,7 @@ class History:
         self._clock = clock
         self._connection: psycopg.Connection | None = None
         self._retry_at = float("-inf")
+        self._is_lost = False
         self._waiting: deque[Scored] = deque(maxlen=WAITING_MAX)
 
     def find(self, hashes: Collection[bytes], model: str, revision: str) -> dict[bytes, Probabilities]:
@@ -131,11 +132,16 @@ class History:
                 self._lost(error)
             else:
                 self._connection = connection
+                if self._is_lost:
+                    _LOG.warning("social_scores is back; %d rows waited", len(self._waiting))
+                self._is_lost = False
         return self._connection
 
     def _lost(self, error: psycopg.Error) -> None:
-        """Try again later; the error's class says enough, its text could hold the address."""
-        _LOG.warning("social_scores: %s; trying again in %.0f s", type(error).__name__, RETRY_S)
+        """Try again later; told once an outage: the error's class says enough, its text could hold the address."""
+        if not self._is_lost:
+            _LOG.warning("social_scores: %s; trying again every %.0f s", type(error).__name__, RETRY_S)
+        self._is_lost = True
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -1,8 +1,9 @@
 """The scorer: posts of the stream ``social_data``, scored once, into the logs of the symbols that they name.
 
-A batch is what waits in the stream. Appending it to the logs, keeping what is refused, and acknowledging it are one
-transaction: a crash before it loses no post and one after it scores none again. Within a batch a text is scored
-once, and a text that the table ``social_scores`` knows is not scored at all.
+A batch is what waits in the stream. Its scores are written to the table ``social_scores`` first; then it is moved to the
+logs, and what is refused to the dead letters, by one script (``move``): a crash before it loses no post, one between the
+two scores none again, and none enters a log twice. Within a batch a text is scored once, and a text that the table knows
+is not scored at all. While Redis is away the scorer waits; without the table it goes on.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from typing import Any, NamedTuple, Protocol
 
 import redis
 
-from ingest import log, streams
+from ingest import log, outage, streams
 from ingest.messages import ScoredPost, SocialPost, check_header, decode_entry, encode, is_symbol
 from ingest.refusal import Reason, Refused
+from ingest.sentiment import move
 from ingest.sentiment.history import History, Scored, text_hash
 from ingest.sentiment.labels import ModelError
+from ingest.sentiment.move import Outcome
 from ingest.settings import Settings, SettingsError
 from transforms.sentiment.simhash import simhash
 from transforms.sentiment.symbols import ALIASES, SymbolFinder, parse_aliases
@@ -94,15 +97,23 @@ class Scorer:
         self._called = f"{model.name}@{model.revision}"[:NAME_MAX]
 
     def run(self, stop: threading.Event) -> None:
-        """Score what was begun and not finished before, then what comes, until ``stop`` is set."""
-        streams.join(self._client, [log.SOCIAL])
-        for batch in streams.unacknowledged(self._client, log.SOCIAL, self._model.window):
-            self.take(batch)
-        while not stop.is_set():
-            self.take(streams.new(self._client, [log.SOCIAL], self._model.window, BLOCK_MS))
+        """Score what was begun and not finished before, then what comes, until ``stop`` is set; lives through the loss of Redis."""
+
+        def work(well: Callable[[], None]) -> None:
+            streams.join(self._client, [log.SOCIAL])
+            for batch in streams.unacknowledged(self._client, log.SOCIAL, self._model.window):
+                if stop.is_set():
+                    return
+                self.take(batch)
+                well()
+            while not stop.is_set():
+                self.take(streams.new(self._client, [log.SOCIAL], self._model.window, BLOCK_MS))
+                well()
+
+        outage.ride_out("the scorer", work, stop)
 
     def take(self, batch: Sequence[streams.Read]) -> None:
-        """Score a batch, append it and acknowledge it."""
+        """Score a batch and move it to the logs."""
         if not batch:
             return
         waiting, refused = self._accept(batch)
@@ -110,27 +121,25 @@ class Scorer:
         scores, n_scored = self._score(waiting, refused)
         spent_ms = round((time.perf_counter() - begin) * 1000)
         now_ms = self._now_ms()
-        pipe: Any = self._client.pipeline(transaction=True)
-        for w in waiting:
-            if w.text_hash not in scores:
-                continue
-            for symbol in w.symbols:
-                scored = self._message(w, symbol, scores[w.text_hash], now_ms)
-                fields: dict[Any, Any] = {b"kind": b"post", b"data": encode(scored)}
-                if w.recorded:
-                    fields[b"recorded"] = b"1"
-                pipe.xadd(log.events(log.partition_of(symbol, self._settings.partitions)), fields)
-        for (name, entry_id, fields), why in refused:
-            log.refuse(pipe, name, fields, why.reason, why.detail, entry_id)
-        ids = [entry_id for _, entry_id, _ in batch]
-        pipe.xack(log.SOCIAL, log.GROUP, *ids)
-        pipe.xdel(log.SOCIAL, *ids)
-        counts = {"batches": 1, "texts": n_scored, "tokens": self._model.tokens_read - tokens, "ms": spent_ms}
-        for name, n in counts.items():
-            pipe.hincrby(log.counters(log.EDGE), f"scorer.{name}", n)
-        pipe.hset(log.counters(log.EDGE), "scorer.model", self._called)
-        pipe.execute()
         self._history.add([self._row(w, scores[w.text_hash], now_ms) for w in waiting if w.text_hash in scores])
+        outcomes = [
+            Outcome(
+                w.entry[1], "", [self._copy(w, symbol, scores[w.text_hash], self._now_ms()) for symbol in w.symbols]
+            )
+            for w in waiting
+            if w.text_hash in scores
+        ]
+        outcomes += [move.refused(entry, why.reason, why.detail) for entry, why in refused]
+        work = {"batches": 1, "texts": n_scored, "tokens": self._model.tokens_read - tokens, "ms": spent_ms}
+        facts: dict[str, int | str] = {f"scorer.{name}": n for name, n in work.items()}
+        move.move(self._client, outcomes, facts | {"scorer.model": self._called})
+
+    def _copy(self, w: Waiting, symbol: str, score: Probabilities | None, now_ms: int) -> tuple[str, list[Any]]:
+        """The entry of a post in the log of a symbol."""
+        fields: list[Any] = ["kind", "post", "data", encode(self._message(w, symbol, score, now_ms))]
+        if w.recorded:
+            fields += ("recorded", "1")
+        return log.events(log.partition_of(symbol, self._settings.partitions)), fields
 
     def _accept(self, batch: Sequence[streams.Read]) -> tuple[list[Waiting], Refusals]:
         waiting: list[Waiting] = []
@@ -144,6 +153,8 @@ class Scorer:
 
     def _accept_one(self, entry: streams.Read) -> Waiting:
         fields = entry[2]
+        if len(fields) > log.FIELDS_MAX:
+            raise Refused(Reason.WRONG_TYPE, f"{len(fields)} fields")
         recorded = b"recorded" in fields
         post = decode_entry(SocialPost, {k: v for k, v in fields.items() if k != b"recorded"})
         check_post(post, self._now_ms(), self._settings.max_future_ms)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import redis
 
@@ -262,6 +263,85 @@ def test_what_the_table_knows_is_not_scored_again(redis_client: redis.Redis, pos
         history.close()
         assert len(model.scored) == (2 if turn == 0 else 0)
     assert [p.positive for p in logged(redis_client, "BTCUSDT")] == [0.75, 0.0, 0.75, 0.0]
+
+
+def test_a_crash_between_the_table_and_the_logs_scores_nothing_again(
+    redis_client: redis.Redis, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(3):
+        add(redis_client, id=str(i), text=f"$BTC up {i}")
+    with monkeypatch.context() as patch:
+        patch.setattr("ingest.sentiment.move.move", lambda *_: (_ for _ in ()).throw(Crash))
+        before = History(postgres_url)
+        with pytest.raises(Crash):
+            scorer(redis_client, Words(), history=before).run(threading.Event())
+        before.close()
+    model = Words()
+    history = History(postgres_url)
+    drain(scorer(redis_client, model, history=history), redis_client)
+    history.close()
+    assert model.scored == []
+    assert [(p.id, p.positive) for p in logged(redis_client, "BTCUSDT")] == [("0", 0.75), ("1", 0.75), ("2", 0.75)]
+    with psycopg.connect(postgres_url) as connection:
+        assert connection.execute("SELECT count(*) FROM social_scores").fetchone() == (3,)
+
+
+def test_an_answer_that_was_lost_moves_nothing_twice(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for i in range(3):
+        add(redis_client, id=str(i))
+    add(redis_client, id="bad", text="nice weather")
+    whole = redis_client.eval
+    lost: list[int] = []
+
+    def loses_its_answer(*args: Any) -> Any:
+        reply = whole(*args)
+        if len(lost) < 2:
+            lost.append(reply)
+            raise redis.ConnectionError("gone")
+        return reply
+
+    monkeypatch.setattr(redis_client, "eval", loses_its_answer)
+    batch = [(log.SOCIAL, entry_id, fields) for entry_id, fields in redis_client.xrange(log.SOCIAL)]
+    target = scorer(redis_client, Words())
+    for _ in range(2):  # as two scorers that were given the same
+        with pytest.raises(redis.ConnectionError):
+            target.take(batch)
+    assert lost == [4, 0]
+    add(redis_client, id="3")
+    drain(target, redis_client)
+    assert [p.id for p in logged(redis_client, "BTCUSDT")] == ["0", "1", "2", "3"]
+    assert [reason for reason, _ in letters(redis_client)] == ["no_symbol"]
+    assert caplog.text.count("cannot go on") == 0
+
+
+def test_the_scorer_waits_for_a_redis_that_is_away_and_says_so_once(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for i in range(5):
+        add(redis_client, id=str(i))
+    away = [True] * 3
+    whole = redis_client.eval
+
+    def fails(*args: Any) -> Any:
+        if away:
+            away.pop()
+            raise redis.ConnectionError("away")
+        return whole(*args)
+
+    monkeypatch.setattr(redis_client, "eval", fails)
+    drain(scorer(redis_client, Words()), redis_client)
+    assert [p.id for p in logged(redis_client, "BTCUSDT")] == [str(i) for i in range(5)]
+    assert caplog.text.count("the scorer cannot go on") == 1
+
+
+def test_a_post_of_more_fields_than_any_has_is_refused(redis_client: redis.Redis) -> None:
+    redis_client.xadd(log.SOCIAL, {f"f{i}": "x" for i in range(20_000)})
+    add(redis_client)
+    drain(scorer(redis_client, Words()), redis_client)
+    assert [reason for reason, _ in letters(redis_client)] == ["wrong_type"]
+    assert len(logged(redis_client, "BTCUSDT")) == 1
 
 
 def test_the_scorer_goes_on_without_its_database(redis_client: redis.Redis) -> None:
