@@ -59,9 +59,9 @@ def write(
 
 def _about(symbols: Sequence[str], span_us: tuple[int, int], *, live: bool) -> str:
     start, end = (datetime.fromtimestamp(t / 1e6, UTC) for t in span_us)
-    until = f"{end:%H:%M:%S}" if start.date() == end.date() else f"{end:%Y-%m-%d %H:%M:%S}"
+    until = f"{end:%H:%M:%S}" if start.date() == end.date() else f"{end:%d %b %Y %H:%M:%S}"
     what = "a simulated market whose last seconds were live" if live else "recordings, replayed at their own times"
-    return f"{', '.join(symbols)}: {what}. {start:%Y-%m-%d %H:%M:%S} to {until} UTC."
+    return f"{', '.join(symbols)}: {what}. {start:%d %b %Y %H:%M:%S} to {until} UTC."
 
 
 def _served(online: Mapping[str, Any], *, live: bool) -> str:
@@ -69,8 +69,8 @@ def _served(online: Mapping[str, Any], *, live: bool) -> str:
     as_of = "now" if live else "as of the recording's end"
     told = ", ".join(f"{n} {status}" for status, n in sorted(statuses.items()))
     return (
-        f"Every symbol in one read of {online['took_ms']:.1f} ms, {as_of}: {told}. A number is PRESENT, its age beside it. A value older than "
-        f"its view may be served is null, OUTSIDE_MAX_AGE; {data.ABSENT} shows what a symbol gives that is not there."
+        f"Every symbol in one read of {online['took_ms']:.1f} ms, {as_of}: {told}. A number is PRESENT, its age beside it. A value older "
+        f"than its view may be served is null, OUTSIDE_MAX_AGE; {data.ABSENT} shows what a symbol gives that is not there."
     )
 
 

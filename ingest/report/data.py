@@ -34,7 +34,7 @@ SERIES: tuple[str, ...] = (
 ABSENT = "NO-SUCH-SYMBOL"
 """Read with the others, so that the page shows what an unknown symbol gives."""
 EXAMPLE_ROWS = 7
-EXAMPLE_MOMENTS_MS = (1900, 2350, 4150, 5980)
+EXAMPLE_MOMENTS_MS = (900, 2350, 4150, 5980)
 """Of the example's moments, from its first row on: between rows, right after one, and late in a second."""
 
 

@@ -85,8 +85,8 @@ function panels(id, times, step, list, source) {
     const height = panel.height || 130, [low, high] = extent(panel), bottom = top + height;
     const y = (v) => bottom - ((v - low) / (high - low)) * height;
     svg.append(el("text", { x: 0, y: top - 9, class: "name" }, `${panel.name}${panel.unit ? `, ${panel.unit}` : ""}`));
-    const marks = ticks(low, high, height < 100 ? 3 : 4);
-    for (const v of marks.at) {
+    const marks = ticks(low, high, height < 100 ? 3 : 4), empty = panel.series.every((s) => s.values.every((v) => v === null));
+    for (const v of empty ? [] : marks.at) {
       svg.append(el("line", { x1: LEFT, x2: right, y1: y(v), y2: y(v), stroke: v === 0 && low < 0 ? "var(--faint)" : "var(--grid)" }));
       svg.append(el("text", { x: LEFT - 8, y: y(v) + 4, "text-anchor": "end" }, marks.text(panel.series.some((s) => s.mirror) ? Math.abs(v) : v)));
     }
@@ -95,7 +95,7 @@ function panels(id, times, step, list, source) {
       if (s.fill) svg.append(el("path", { d: areaPath(times, values, x, y), fill: s.fill }));
       svg.append(el("path", { d: linePath(times, values, x, y, step * 1500), fill: "none", stroke: s.colour, "stroke-width": 1.5, "stroke-linejoin": "round", "stroke-linecap": "round" }));
     }
-    if (panel.series.every((s) => s.values.every((v) => v === null))) svg.append(el("text", { x: (LEFT + right) / 2, y: (top + bottom) / 2 + 4, "text-anchor": "middle" }, panel.empty || "null all along: too little history"));
+    if (empty) svg.append(el("text", { x: (LEFT + right) / 2, y: (top + bottom) / 2 + 4, "text-anchor": "middle" }, panel.empty || "null all along: too little history"));
     spans.push({ panel, y });
     top = bottom + 34;
   }
@@ -140,14 +140,14 @@ function tip(event, lines) {
 // ---- histogram -------------------------------------------------------------------------------------------------------------
 function quantile(sorted, q) { return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]; }
 function histogram(id, delays, marksAt, source) {
-  const figure = $(id), width = figure.clientWidth, height = 170, top = 34, right = width - RIGHT, bottom = top + height;
+  const figure = $(id), width = figure.clientWidth, height = 170, top = 54, right = width - RIGHT, bottom = top + height;
   const low = Math.min(0, ...delays), high = Math.max(...delays, ...marksAt.map((m) => m.ms)) * 1.02 || 1;
   const step = ticks(low, high, width < 480 ? 18 : 36), size = step.at.length > 1 ? step.at[1] - step.at[0] : 1, from = Math.floor(low / size) * size;
   const counts = new Array(Math.ceil((high - from) / size) + 1).fill(0);
   delays.forEach((ms) => counts[Math.floor((ms - from) / size)]++);
   const x = (ms) => LEFT + ((ms - from) / (counts.length * size)) * (right - LEFT), most = Math.max(...counts), y = (n) => bottom - (n / most) * height;
   const svg = el("svg", { role: "img", "aria-label": "latency histogram", viewBox: `0 0 ${width} ${bottom + 38}` });
-  svg.append(el("text", { x: 0, y: 12, class: "name" }, "rows"));
+  svg.append(el("text", { x: 0, y: top - 10, class: "name" }, "rows"));
   const rows = ticks(0, most, Math.min(4, most));
   for (const n of rows.at.filter(Number.isInteger)) {
     svg.append(el("line", { x1: LEFT, x2: right, y1: y(n), y2: y(n), stroke: "var(--grid)" }), el("text", { x: LEFT - 8, y: y(n) + 4, "text-anchor": "end" }, rows.text(n)));
@@ -165,8 +165,8 @@ function histogram(id, delays, marksAt, source) {
   svg.append(el("line", { x1: LEFT, x2: right, y1: bottom, y2: bottom, stroke: "var(--faint)" }));
   marksAt.forEach((m, i) => {
     const end = x(m.ms) > right - 90;
-    svg.append(el("line", { x1: x(m.ms), x2: x(m.ms), y1: top - 8 - (i % 2) * 13, y2: bottom, stroke: m.colour, "stroke-dasharray": "3 3" }));
-    svg.append(el("text", { x: x(m.ms) + (end ? -5 : 5), y: top - 10 - (i % 2) * 13, "text-anchor": end ? "end" : "start", class: "strong" }, m.name));
+    svg.append(el("line", { x1: x(m.ms), x2: x(m.ms), y1: top - 8 - (i % 3) * 14, y2: bottom, stroke: m.colour, "stroke-dasharray": "3 3" }));
+    svg.append(el("text", { x: x(m.ms) + (end ? -5 : 5), y: top - 6 - (i % 3) * 14, "text-anchor": end ? "end" : "start", class: "strong" }, m.name));
   });
   figure.replaceChildren(svg, el("figcaption", {}, `Source: ${source}`));
 }
@@ -176,9 +176,9 @@ function join(id, pit) {
   const figure = $(id), width = figure.clientWidth, right = width - 14, left = 14, rowY = 64, askY = 190;
   const x0 = pit.rows[0].t - 350, x1 = Math.max(pit.rows.at(-1).readable, pit.moments.at(-1).t) + 500;
   const x = (t) => left + ((t - x0) / (x1 - x0)) * (right - left);
-  const svg = el("svg", { role: "img", "aria-label": "which row each training moment gets", viewBox: `0 0 ${width} 300` });
-  svg.append(el("text", { x: 0, y: 14, class: "name" }, "rows of mid_price in the offline table: a dot at the row's time, a bar to when it could be read"));
-  svg.append(el("text", { x: 0, y: 292, class: "name" }, "moments that a training set asks for, and the value that each got"));
+  const svg = el("svg", { role: "img", "aria-label": "which row each training moment gets", viewBox: `0 0 ${width} 278` });
+  svg.append(el("text", { x: 0, y: 14, class: "name" }, "mid_price, its rows in the offline table"));
+  svg.append(el("text", { x: 0, y: 270, class: "name" }, "moments of a training set, and what each got"));
   svg.append(el("line", { x1: left, x2: right, y1: rowY, y2: rowY, stroke: "var(--rule)" }), el("line", { x1: left, x2: right, y1: askY, y2: askY, stroke: "var(--rule)" }));
   const narrow = width < 560;
   pit.rows.forEach((row, i) => {
@@ -188,7 +188,7 @@ function join(id, pit) {
     svg.append(el("text", { x: x(row.t), y: rowY - 28, "text-anchor": "middle" }, narrow ? `:${clock(row.t, "second").slice(-2)}` : clock(row.t, "second")));
     if (!narrow || i % 2 === 0) svg.append(el("text", { x: x(row.t), y: rowY - 14, "text-anchor": "middle", class: "strong" }, number(row.value, 7)));
   });
-  pit.moments.forEach((m, i) => {
+  pit.moments.forEach((m) => {
     const at = x(m.t);
     const arc = (value, readable, attributes) => {
       const fits = pit.rows.filter((r) => r.t <= m.t && (!readable || r.readable <= m.t));
@@ -197,16 +197,13 @@ function join(id, pit) {
       svg.append(el("path", { d: `M${at},${askY}C${at},${askY - 60} ${x(row.t)},${rowY + 66} ${x(row.t)},${rowY + 8}`, fill: "none", "stroke-width": 1.5, ...attributes }));
     };
     svg.append(el("line", { x1: at, x2: at, y1: rowY + 12, y2: askY, stroke: "var(--grid)" }));
-    arc(m.by_created, true, { stroke: "var(--orange)", "stroke-dasharray": "4 3" });
     arc(m.by_event, false, { stroke: "var(--blue)" });
+    arc(m.by_created, true, { stroke: "var(--orange)", "stroke-dasharray": "5 5" });
     svg.append(el("rect", { x: at - 4.5, y: askY - 4.5, width: 9, height: 9, fill: "var(--ink)", transform: `rotate(45 ${at} ${askY})` }));
-    const y = askY + 20 + (narrow && i % 2 ? 34 : 0);
-    const side = at > right - 34 ? "end" : "middle";
+    const side = at > right - 34 ? "end" : "middle", y = askY + 20;
     svg.append(el("text", { x: at, y, "text-anchor": side, class: "strong" }, narrow ? clock(m.t, "ms").slice(-7) : clock(m.t, "ms")));
-    if (!narrow) {
-      svg.append(el("text", { x: at, y: y + 17, "text-anchor": side, style: "fill:var(--blue)" }, number(m.by_event, 7)));
-      svg.append(el("text", { x: at, y: y + 33, "text-anchor": side, style: "fill:var(--orange)" }, number(m.by_created, 7)));
-    }
+    svg.append(el("text", { x: at, y: y + 17, "text-anchor": side, style: "fill:var(--blue)" }, number(m.by_event, 7)));
+    svg.append(el("text", { x: at, y: y + 33, "text-anchor": side, style: "fill:var(--orange)" }, number(m.by_created, 7)));
   });
   const legend = el("div", { class: "legend" },
     el("span", {}, el("i", { style: "background:var(--blue)" }), "by event time: the newest row at or before the moment"),
@@ -224,7 +221,7 @@ function onlineTable(online) {
     if (row.view !== view) body.push(el("tr", { class: "view" }, el("td", { colspan: online.symbols.length + 1 }, `${row.view}, served for ${age(row.ttl_s * 1000)} at most`)));
     view = row.view;
     body.push(el("tr", {}, el("td", {}, row.feature), ...row.cells.map((cell) => el("td", {},
-      cell.value === null ? el("span", { class: `state ${cell.status}` }, cell.status === "PRESENT" ? "null" : cell.status) : number(cell.value),
+      cell.value === null ? el("span", { class: `state ${cell.status === "PRESENT" ? "NULL_VALUE" : cell.status}` }, cell.status === "PRESENT" ? "null" : cell.status) : number(cell.value),
       el("small", {}, cell.status === "NOT_FOUND" ? "" : age(cell.age_ms))))));
   }
   $("online").replaceChildren(el("thead", {}, head), el("tbody", {}, ...body));
@@ -246,7 +243,8 @@ function draw() {
       { name: "Posts in five minutes", unit: "posts", zero: true, height: 60, empty: "no posts", series: [{ values: s.tweet_count, colour: "var(--faint)", fill: "var(--grid)" }] }], source);
   }
   const delays = DATA.latency.ms, sorted = [...delays].sort((a, b) => a - b);
-  if (delays.length) histogram("latency", delays, DATA.latency.marks.map((m) => ({ ...m, colour: "var(--faint)" })).concat(
+  if (sorted.length && sorted[0] === sorted.at(-1)) $("latency").replaceChildren(el("p", {}, `All ${sorted.length} of them: ${number(sorted[0])} ms.`));
+  else if (delays.length) histogram("latency", delays, DATA.latency.marks.map((m) => ({ ...m, colour: "var(--faint)" })).concat(
     { name: `p50 ${Math.round(quantile(sorted, 0.5))} ms`, ms: quantile(sorted, 0.5), colour: "var(--orange)" }, { name: `p99 ${Math.round(quantile(sorted, 0.99))} ms`, ms: quantile(sorted, 0.99), colour: "var(--orange)" }), DATA.latency.source);
   if (DATA.example) join("pit", DATA.example); else $("pit-section").hidden = true;
 }
