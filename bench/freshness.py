@@ -1,0 +1,145 @@
+"""Freshness: from the end of a second until its row is readable online, beyond the allowed lateness.
+
+A feed of 2,000 messages a second, books and trades of 20 symbols, is appended to the logs; a worker process makes the rows; a reader polls
+the stored event time of every symbol (a pipeline of HGET, as ``get_online_features`` reads it) and notes when a new one is there.
+Feed, worker, Redis and reader share this machine. The time counted runs from the boundary of the grid plus the allowed lateness, so it
+includes the wait for the message that moves the symbol's time past it: up to 10 ms, as each symbol speaks a hundred times a second.
+
+    python -m bench.freshness
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import redis
+
+from feature_repo.stores.redis_client import address_of_url, connect
+from feature_repo.stores.redis_format import SymbolKeys, decode_time, time_field
+from ingest import log, settings
+from ingest.messages import OrderBook, Trade
+from ingest.servers import embedded
+from ingest.worker import PROJECT
+
+SYMBOLS = [f"SYM{i}USDT" for i in range(20)]
+RATE = 2000
+STEP_MS = 5
+"""The feed appends what is due every so often: ten messages, each its own time."""
+WARM_S, MEASURE_S = 5, 60
+POLL_S = 0.001
+VIEWS = ("microstructure", "order_flow", "technical")
+TARGET_MS = 50.0
+LEVELS = 20
+
+
+def feed(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
+    """Append messages at their times until ``stop`` is set."""
+    publisher = log.Publisher(client, partitions)
+    now_ms = time.time_ns() // 1_000_000
+    n = 0
+    while not stop.is_set():
+        until = time.time_ns() // 1_000_000
+        while now_ms + n * 1000 // RATE <= until:
+            at = now_ms + n * 1000 // RATE
+            symbol = SYMBOLS[n % len(SYMBOLS)]
+            mid = 100.0 + 0.01 * (n * 7 % 13)
+            if n // len(SYMBOLS) % 2:
+                publisher.publish("trade", Trade(at, symbol, mid, 1.0 + n % 3, ("buy", "sell")[n % 2], received=at))
+            else:
+                bids = [(round(mid - 0.01 * k, 2), 1.0 + (n + k) % 5) for k in range(1, LEVELS + 1)]
+                asks = [(round(mid + 0.01 * k, 2), 1.0 + (n + 2 * k) % 4) for k in range(1, LEVELS + 1)]
+                publisher.publish("book", OrderBook(at, symbol, bids, asks, received=at))
+            n += 1
+        publisher.flush()
+        stop.wait(STEP_MS / 1000)
+
+
+def watch(client: redis.Redis, lateness_us: int, seconds: float) -> dict[str, list[float]]:
+    """For each view, how long after a boundary and the allowed lateness each of its rows was first seen, in ms."""
+    keys = SymbolKeys(PROJECT, "symbol").keys(SYMBOLS)
+    fields = [time_field(view) for view in VIEWS]
+    seen: dict[tuple[bytes, int], bytes] = {}
+    late: dict[str, list[float]] = {view: [] for view in VIEWS}
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pipe = client.pipeline(transaction=False)
+        for key in keys:
+            pipe.hmget(key, fields)  # type: ignore[arg-type]
+        replies = pipe.execute()
+        now_us = time.time_ns() // 1000
+        for key, reply in zip(keys, replies, strict=True):
+            for i, raw in enumerate(reply):
+                if raw is not None and seen.get((key, i)) != raw:
+                    if (key, i) in seen:
+                        late[VIEWS[i]].append((now_us - decode_time(raw) - lateness_us) / 1000)
+                    seen[key, i] = raw
+        time.sleep(POLL_S)
+    return late
+
+
+@contextlib.contextmanager
+def worker(url: str) -> Iterator[None]:
+    """A worker process."""
+    command = [sys.executable, "-m", "ingest", "run", "--roles", "worker", "--inline"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, "TFS_REDIS_URL": url})
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def main() -> None:
+    """Measure and print."""
+    conf = settings.load()
+    keys = SymbolKeys(PROJECT, "symbol").keys(SYMBOLS)
+    with tempfile.TemporaryDirectory(prefix="tfs-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        with embedded.running(folder / "servers") as servers:
+            url = address_of_url(servers.redis_url)
+            # the feed is a process of its own: it would take turns with the reader otherwise
+            command = [sys.executable, "-m", "bench.freshness", "feed"]
+            with worker(servers.redis_url), connect(url, "redis") as client:
+                while client.exists(*(log.owner(p) for p in range(conf.partitions))) < conf.partitions:
+                    time.sleep(0.1)
+                producer = subprocess.Popen(command, env={**os.environ, "TFS_REDIS_URL": servers.redis_url})
+                try:
+                    while client.exists(*keys) < len(keys):
+                        time.sleep(0.1)
+                    watch(client, 0, WARM_S)
+                    late = watch(client, conf.allowed_lateness_ms * 1000, MEASURE_S)
+                finally:
+                    producer.terminate()
+                    producer.wait()
+    every = np.concatenate([np.array(times) for times in late.values()])
+    for quantile in (50, 99, 100):
+        ours = float(np.percentile(every, quantile))
+        line = {
+            "bench": f"freshness_p{quantile}" if quantile < 100 else "freshness_max",
+            "size": len(every),
+            "ours": round(ours, 2),
+            "peer_name": "the target",
+            "peer": TARGET_MS,
+            "ratio": float(f"{TARGET_MS / ours:.3g}"),
+            "unit": "ms",
+        }
+        print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["feed"]:
+        with connect(address_of_url(os.environ["TFS_REDIS_URL"]), "redis") as to:
+            feed(to, settings.load().partitions, threading.Event())
+    else:
+        main()
