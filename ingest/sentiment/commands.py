@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ingest.sentiment.labels import LABELS, ModelError
+from ingest.sentiment.labels import LABELS, ModelError, meaning
 
 _MODEL = "hub id, folder or `embedded` (default: SENTIMENT_MODEL, else ProsusAI/finbert)"
 _PART = 4096
@@ -47,7 +47,9 @@ def add_evaluate(subparsers: Any) -> None:
     parser.add_argument("--text-column", default="text", help="default: text")
     parser.add_argument("--label-column", default="label", help="default: label")
     parser.add_argument(
-        "--labels", default="", help="what labels mean where they do not say so: 0=bearish,1=bullish,2=neutral"
+        "--labels",
+        default="",
+        help="what labels mean where they do not say so: 0=bearish,1=bullish,2=neutral; -1, 0 and 1 are signs",
     )
     parser.add_argument("--limit", type=int, help="read this many rows only")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -118,7 +120,7 @@ def evaluate(args: argparse.Namespace) -> int:
     from ingest.sentiment.evaluate import evaluate as held_against
     from ingest.sentiment.evaluate import label_indices
 
-    names = dict(pair.split("=", 1) for pair in args.labels.split(",") if "=" in pair)
+    names = _mapping(args.labels)
     rows: list[tuple[str, Any]] = []
     for table in files.read(args.input, _PART):
         pairs = zip(
@@ -189,6 +191,22 @@ def _command(function: Callable[[argparse.Namespace], int]) -> Callable[[argpars
             return 2
 
     return run
+
+
+def _mapping(text: str) -> dict[str, str]:
+    """What ``--labels`` says.
+
+    Raises
+    ------
+    FileError
+        It is not ``label=meaning`` with commas between.
+    """
+    from ingest.sentiment.files import FileError
+
+    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    if not all(label.strip() and meaning(said) is not None for label, _, said in pairs):
+        raise FileError(f"--labels={text:.100}: write 0=bearish,1=bullish,2=neutral")
+    return {label.strip(): said for label, _, said in pairs}
 
 
 def _which(args: argparse.Namespace) -> tuple[str, str | None]:

@@ -13,6 +13,7 @@ from ingest.sentiment.labels import LABELS, meaning
 
 Probabilities = tuple[float, float, float]
 BINS = 10
+_SIGNS = {"-1": "negative", "0": "neutral", "1": "positive"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,9 @@ def calibration_error(truth: Sequence[int], scores: Sequence[Probabilities | Non
 def label_indices(values: Sequence[object], names: Mapping[str, str]) -> list[int]:
     """What the labels of a file mean.
 
+    Names say it themselves, whatever their case: positive, bullish, pos; negative, bearish, neg; neutral, neu. Numbers say it
+    only as signs: where -1 occurs and nothing but -1, 0 and 1. No other numbers mean the same in every file.
+
     Parameters
     ----------
     values
@@ -117,10 +121,17 @@ def label_indices(values: Sequence[object], names: Mapping[str, str]) -> list[in
     ------
     ValueError
         A label that means nothing; the message says how to map it.
+
+    Examples
+    --------
+    >>> label_indices([1, -1, 0], {})
+    [0, 1, 2]
     """
     known: dict[str, int] = {}
     unknown: set[str] = set()
-    for text in {_text(v) for v in values}:
+    found = {_text(v) for v in values}
+    names = {**(_SIGNS if "-1" in found <= _SIGNS.keys() else {}), **names}
+    for text in found:
         label = meaning(names.get(text, text))
         if label is None:
             unknown.add(text)
@@ -129,11 +140,12 @@ def label_indices(values: Sequence[object], names: Mapping[str, str]) -> list[in
     if unknown:
         shown = ", ".join(repr(u[:40]) for u in sorted(unknown)[:5])
         raise ValueError(
-            f"label {shown} means nothing here; say what it is, such as --labels {sorted(unknown)[0][:40]}=positive"
+            f"label {shown} means nothing here; say what it is, such as --labels={sorted(unknown)[0][:40]}=positive"
         )
     return [known[_text(v)] for v in values]
 
 
 def _text(value: object) -> str:
-    """A label as text; 1.0, which is 1 in a column with gaps, is 1."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    """A label as text; 1.0, which is 1 in a column with gaps, is 1, and so is +1."""
+    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    return "1" if text == "+1" else text

@@ -127,7 +127,9 @@ class History:
                 connection = psycopg.connect(
                     self._url, autocommit=True, connect_timeout=3, options="-c statement_timeout=5000"
                 )
-                connection.execute(_TABLE)
+                # Asked first: a role that may not make tables may not say "if not exists" either.
+                if connection.execute("SELECT to_regclass('social_scores')").fetchone() == (None,):
+                    connection.execute(_TABLE)
             except psycopg.Error as error:
                 self._lost(error)
             else:

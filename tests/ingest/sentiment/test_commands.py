@@ -55,6 +55,8 @@ def test_evaluate_prints_accuracy_of_named_columns(
     [
         (["texts.parquet", "--text-column", "nothing"], "has no column 'nothing'; it has body, said"),
         (["texts.parquet", "--text-column", "body", "--label-column", "said"], "label '0', '1', '2' means nothing"),
+        (["texts.parquet", "--labels", "0:bearish"], "--labels=0:bearish: write 0=bearish"),
+        (["texts.parquet", "--labels", "0=joy"], "--labels=0=joy: write 0=bearish"),
         (["absent.parquet"], "cannot be read"),
         (["texts.txt"], r"neither \.parquet nor \.csv"),
         (["broken.parquet"], "cannot be read"),

@@ -44,6 +44,16 @@ def test_labels_are_names_or_numbers_with_a_mapping() -> None:
     assert label_indices([0.0, 1.0], {"0": "negative", "1": "positive"}) == [1, 0]
 
 
+def test_signs_are_labels_where_a_minus_tells_that_they_are() -> None:
+    assert label_indices([-1, 0, 1], {}) == [1, 2, 0]
+    assert label_indices(["+1", "-1"], {}) == [0, 1]
+    assert label_indices([1.0, -1.0, 0.0], {}) == [0, 1, 2]
+    assert label_indices([-1, 1], {"-1": "positive", "1": "negative"}) == [0, 1]
+    for values in ([0, 1], [-1, 0, 1, 2]):
+        with pytest.raises(ValueError, match="means nothing here"):
+            label_indices(values, {})
+
+
 def test_a_label_that_means_nothing_is_an_error_that_says_how_to_map_it() -> None:
-    with pytest.raises(ValueError, match=r"'7' means nothing here.*--labels 7=positive"):
+    with pytest.raises(ValueError, match=r"'7' means nothing here.*--labels=7=positive"):
         label_indices(["positive", 7], {})
