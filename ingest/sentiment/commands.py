@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from feature_repo.stores.endpoints import POSTGRES_VARIABLE
 from ingest.sentiment.labels import LABELS, ModelError, meaning
 
 _MODEL = "hub id, folder or `embedded` (default: SENTIMENT_MODEL, else ProsusAI/finbert)"
@@ -24,7 +25,9 @@ def add_score(subparsers: Any) -> None:
         "score",
         "score a file of texts",
         "Write a copy of a parquet or CSV file with columns positive, negative, neutral (null where a text says nothing), model"
-        " and revision. What was scored before an interruption is kept: run the same command again.",
+        " and revision. What was scored before an interruption is kept: run the same command again."
+        " Where TFS_POSTGRES_URL names a database,"
+        " texts that the scorer has scored with the same model are taken from its table.",
         "python -m ingest score tweets.parquet scored.parquet --text-column text --model embedded",
     )
     parser.add_argument("input", type=Path, help=".parquet or .csv")
@@ -78,10 +81,12 @@ def score(args: argparse.Namespace) -> int:
     import pyarrow.parquet as pq
 
     from ingest.sentiment import files
+    from ingest.sentiment.history import History
 
     if args.output.suffix != ".parquet":
         raise files.FileError(f"{args.output}: the output is written as .parquet")
     model = _load(args)
+    history = History(os.environ.get(POSTGRES_VARIABLE))
     parts = args.output.with_suffix(".parts")
     _begin(parts, args, model)
     made: list[Path] = []
@@ -90,7 +95,7 @@ def score(args: argparse.Namespace) -> int:
         for i, table in enumerate(files.read(args.input, _PART)):
             made.append(parts / f"{i:08d}.parquet")
             if not made[-1].is_file():
-                said = model.score(files.texts(table, args.text_column, args.input))
+                said = _unless_known(model, history, files.texts(table, args.text_column, args.input))
                 for at, name in enumerate(LABELS):
                     values = [None if s is None else s[at] for s in said]
                     table = _with_column(table, name, pa.array(values, pa.float64()))
@@ -98,6 +103,7 @@ def score(args: argparse.Namespace) -> int:
                     table = _with_column(table, name, pa.array([value] * len(said), pa.string()))
                 _write(table, made[-1])
             progress.advance(bar, table.num_rows)
+    history.close()
     if not made:
         raise files.FileError(f"{args.input} has no rows")
     temporary = args.output.with_name(args.output.name + ".new")
@@ -191,6 +197,18 @@ def _command(function: Callable[[argparse.Namespace], int]) -> Callable[[argpars
             return 2
 
     return run
+
+
+def _unless_known(model: Any, history: Any, texts: list[str]) -> list[Any]:
+    """Scores of texts; one that occurs twice, or that ``social_scores`` knows, is not scored again."""
+    from ingest.sentiment.history import text_hash
+
+    hashes = [text_hash(text) for text in texts]
+    distinct = dict(zip(hashes, texts, strict=True))
+    scores: dict[bytes, Any] = history.find(distinct, model.name, model.revision)
+    left = [h for h in distinct if h not in scores]
+    scores.update(zip(left, model.score([distinct[h] for h in left]), strict=True))
+    return [scores[h] for h in hashes]
 
 
 def _mapping(text: str) -> dict[str, str]:

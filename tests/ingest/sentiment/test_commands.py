@@ -15,6 +15,8 @@ import torch
 
 from ingest.cli import main
 from ingest.sentiment import commands
+from ingest.sentiment.history import History, Scored, text_hash
+from ingest.sentiment.loading import load_files
 from tests.ingest.sentiment import tiny
 
 
@@ -131,6 +133,22 @@ def test_score_goes_on_where_it_was_interrupted(
     assert main(arguments) == 0
     assert scored == [2, 2, 1]
     assert pq.read_table(out).column("body").to_pylist() == ["up", "down", "flat", "up", None]
+
+
+def test_score_takes_from_the_table_what_the_scorer_has_scored(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch, postgres_url: str
+) -> None:
+    loaded = load_files(model, None)
+    history = History(postgres_url)
+    history.add([Scored("1", text_hash("up"), loaded.name, loaded.revision, 0.5, 0.25, 0.25, 1_000, 2_000)])
+    history.add([Scored("2", text_hash("down"), loaded.name, "another", 0.5, 0.25, 0.25, 1_000, 2_000)])
+    history.close()
+    monkeypatch.setenv("TFS_POSTGRES_URL", postgres_url)
+    path = labelled(tmp_path / "texts.parquet")
+    out = tmp_path / "scored.parquet"
+    assert main(["score", str(path), str(out), "--text-column", "body", "--model", model]) == 0
+    table = pq.read_table(out).to_pylist()
+    assert [r["positive"] == 0.5 for r in table] == [True, False, False, True, False]
 
 
 def test_prepare_model_writes_a_folder_that_serves(
