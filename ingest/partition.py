@@ -19,7 +19,7 @@ from typing import Any
 
 from ingest import rows
 from ingest.levels import decode_book
-from ingest.messages import KIND, OrderBook, check_header, decode_entry
+from ingest.messages import KIND, OrderBook, ScoredPost, check_header, decode_entry
 from ingest.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.streams import START
@@ -98,6 +98,8 @@ class Partition:
         if received_ms is not None and received_ms > arrived_ms + self._settings.max_future_ms:
             raise Refused(Reason.FUTURE_TIME, "its receive time is ahead of its arrival here")
         check_header(message.symbol, message.timestamp, received_ms or arrived_ms, self._settings.max_future_ms)
+        if form is ScoredPost:  # a score that nobody can have yet would be held for ever
+            check_header(message.symbol, message.available, arrived_ms, self._settings.max_future_ms)
         symbol = self._symbol(message.symbol)
         self._current = symbol
         symbol.take(kind, message, entry, received_ms or 0)
