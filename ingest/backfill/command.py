@@ -22,6 +22,7 @@ examples:
   python -m ingest backfill btcusdt.jsonl.gz ethusdt.jsonl.gz
   python -m ingest backfill history/*.jsonl.gz --jobs 8 --available-after 250ms
   python -m ingest backfill tweets.parquet btcusdt.jsonl.gz --time-column posted --symbol-column ticker
+  python -m ingest backfill trades.parquet books.csv --symbol OKCOIN:BTC-CNY
   python -m ingest backfill --table market.trades --table market.books --jobs 8 --since 2026-01-01
   python -m ingest backfill --table fills --column size=lots --column fills:received=
 
@@ -32,6 +33,7 @@ examples:
 time and received are timestamps, or whole milliseconds; side, trade_id, sequence, received and arrival may be missing. --column names
 a column that is called otherwise, of one table with TABLE:, and FIELD= says that there is none. An index on (symbol, time) makes it quick.
 
+.parquet and .csv hold trades (columns price, size, side, ...), books (bids and asks, or bid_px_0, bid_qty_0, ask_px_0, ...) or posts.
 A row's created_timestamp is its event_timestamp and --available-after: give what your live pipeline takes, so that training
 sees history as late as it would have seen it live. Give all days of a symbol in one call: kernels remember days.
 Run it again after it was stopped: finished symbol-days are passed over, and no row is written twice.
@@ -78,6 +80,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--time-column", metavar="NAME", help="of their times")
     parser.add_argument("--id-column", metavar="NAME", help="of their ids")
     parser.add_argument("--symbol-column", metavar="NAME", help="of the symbols they are about")
+    parser.add_argument("--symbol", metavar="NAME", help="of trades and books in files that do not name it")
     parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
     parser.set_defaults(run=_run)
 
@@ -112,7 +115,7 @@ def _run(args: argparse.Namespace) -> int:
                 source=source,
                 delay_ms=args.available_after,
                 jobs=args.jobs,
-                columns=Columns(args.text_column, args.time_column, args.id_column, args.symbol_column),
+                columns=Columns(args.text_column, args.time_column, args.id_column, args.symbol_column, args.symbol),
                 load_model=load_model,
                 progress=progress,
             )

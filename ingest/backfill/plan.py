@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.feeds.posts import SUFFIXES
+from ingest.feeds import market_tables
+from ingest.feeds.posts import COMMON, SUFFIXES, Columns
 
 _BLOCK = 1 << 20
 _OVERLAP = 256
@@ -28,7 +29,7 @@ _GZIP = b"\x1f\x8b"
 class Scan:
     """What a file is made of: its symbols, and whether there may be posts in it. ``digest`` stands for its content.
 
-    ``lines`` is how many it has; of a table of posts it is not known without parsing, and 0.
+    ``lines`` is how many it has; of a table it is not known without parsing, and 0. ``market`` says whether books or trades may be in it.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class Scan:
     posts: bool
     digest: bytes
     lines: int = 0
+    market: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Task:
     share: int = 0
     shares: int = 1
     days: Mapping[str, Sequence[int]] | None = None
+    columns: Columns = COMMON
 
     def takes(self, symbol: str) -> bool:
         """Whether this task's share holds the symbol."""
@@ -58,18 +61,22 @@ class Task:
         return self.shares == 1 or zlib.crc32(symbol.encode()) % self.shares == self.share
 
 
-def scan(path: Path) -> Scan:
+def scan(path: Path, columns: Columns = COMMON) -> Scan:
     """Read a file once without parsing it.
 
     Raises
     ------
     OSError
         It cannot be read.
+    ingest.feeds.posts.PostsFileError
+        It is no table, or lacks a column.
     """
     with path.open("rb") as raw:
         digest = hashlib.file_digest(raw, "blake2b").digest()
         if path.suffix in SUFFIXES:
-            return Scan(path, frozenset(), True, digest)
+            if market_tables.is_market(path):
+                return Scan(path, market_tables.symbols(path, columns), False, digest)
+            return Scan(path, frozenset(), True, digest, market=False)
         raw.seek(0)
         packed = raw.read(2) == _GZIP
         raw.seek(0)
@@ -101,10 +108,10 @@ def _decoded(name: bytes) -> str:
         return ""
 
 
-def plan(scans: Sequence[Scan], jobs: int) -> list[Task]:
+def plan(scans: Sequence[Scan], jobs: int, columns: Columns = COMMON) -> list[Task]:
     """Tasks for ``jobs`` processes. A file of texts in which no symbol is named (snapshots, say) belongs to every group: it joins them."""
     groups: list[tuple[list[Path], set[str]]] = []
-    texts = [one for one in scans if one.path.suffix not in SUFFIXES]
+    texts = [one for one in scans if one.market]
     alone = all(one.symbols for one in texts)
     for one in texts:
         joined = [g for g in groups if not alone or g[1] & one.symbols]
@@ -115,7 +122,7 @@ def plan(scans: Sequence[Scan], jobs: int) -> list[Task]:
     for paths, symbols in groups:
         shares = max(1, min(jobs // len(groups), len(symbols)))
         kept = tuple(sorted(paths, key=order.__getitem__))
-        tasks += [Task(kept, frozenset(symbols), share, shares) for share in range(shares)]
+        tasks += [Task(kept, frozenset(symbols), share, shares, columns=columns) for share in range(shares)]
     return tasks or [Task((), frozenset())]
 
 

@@ -50,7 +50,7 @@ def backfill(
     Parameters
     ----------
     paths:
-        Raw Binance captures, JSON lines of our messages, posts as Parquet or CSV; text may be gzipped.
+        Raw Binance captures, JSON lines of our messages, posts, trades or books as Parquet or CSV; text may be gzipped.
     url:
         The database.
     source:
@@ -60,7 +60,7 @@ def backfill(
     jobs:
         Processes. Symbols are shared out among them; a symbol's days are always in order in one.
     columns:
-        Names of the posts' columns where they are not the common ones.
+        Names of columns of Parquet and CSV files where they are not the common ones.
     load_model:
         Gives the sentiment model; called only where there are posts.
     progress:
@@ -75,9 +75,9 @@ def backfill(
     psycopg.Error
         The database cannot be read or written.
     """
-    if source is not None and (market := [path.name for path in paths if path.suffix not in post_files.SUFFIXES]):
+    scans = [scan(path, columns) for path in paths]
+    if source is not None and (market := [one.path.name for one in scans if one.market]):
         raise raw.RawTableError(f"with raw tables, files hold posts (.parquet, .csv) only, not {', '.join(market[:5])}")
-    scans = [scan(path) for path in paths]
     total = Done(of=sum(one.lines for one in scans))
     days: raw.Days = {}
     with psycopg.connect(url, autocommit=True) as connection:
@@ -88,11 +88,10 @@ def backfill(
             total.refused += Counter({str(reason): n for reason, n in nowhere.items()})
             total.lines += nowhere.total()
             total.of += nowhere.total() + sum(n for of_symbol in days.values() for n in of_symbol.values())
-    tasks = plan(scans, jobs) if source is None else plan_days(days, jobs)
+    tasks = plan(scans, jobs, columns) if source is None else plan_days(days, jobs)
     texts, model = _scores(scans, url, settings, columns, load_model, total)
-    run = _run_digest(
-        scans, settings, delay_ms, model, tables, (source, sorted((s, sorted(d.items())) for s, d in days.items()))
-    )
+    rows = (columns, source, sorted((symbol, sorted(of_symbol.items())) for symbol, of_symbol in days.items()))
+    run = _run_digest(scans, settings, delay_ms, model, tables, rows)
     parts = [(task, [p for p in texts if _owner(tasks, p.symbol) == i]) for i, task in enumerate(tasks)]
     common = (tables, source, settings, url, run, delay_ms * 1000)
     if jobs == 1 or len(tasks) == 1:

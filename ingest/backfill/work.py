@@ -117,7 +117,7 @@ def _messages(
         yield from _rows(task, source, settings, url, done)
     if not task.paths:
         return
-    recording = Recording(task.paths, max_future_ms=settings.max_future_ms)
+    recording = Recording(task.paths, None, task.columns, settings.max_future_ms)
     first = task.share == 0  # of those that read the same files, one counts what is no symbol's
     for output in recording.market():
         if isinstance(output, Parsed):

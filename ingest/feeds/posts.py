@@ -53,12 +53,16 @@ class PostsFileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Names of columns where they are not the common ones; None looks for those."""
+    """Names of columns where they are not the common ones; None looks for those.
+
+    ``symbol`` is what a table of trades or books is about that does not say so itself.
+    """
 
     text: str | None = None
     timestamp: str | None = None
     id: str | None = None
     symbols: str | None = None
+    symbol: str | None = None
 
 
 COMMON = Columns()
@@ -72,7 +76,7 @@ def read(path: Path, max_future_ms: int, columns: Columns = COMMON, limit: int |
     PostsFileError
         It is no Parquet file, there is no column of texts or of times, or none of a name that was given.
     """
-    names, rows = _parquet(path) if path.suffix == ".parquet" else _csv(path)
+    names, rows = parquet_rows(path) if path.suffix == ".parquet" else csv_rows(path)
     found = _find(path.name, names, columns)
     for number, row in enumerate(islice(rows, limit), 1):
         try:
@@ -82,7 +86,14 @@ def read(path: Path, max_future_ms: int, columns: Columns = COMMON, limit: int |
             yield Rejected(Line(path.name, number, 0, data, False), refused.reason, refused.detail)
 
 
-def _parquet(path: Path) -> tuple[Sequence[str], Iterator[Mapping[str, Any]]]:
+def parquet_rows(path: Path) -> tuple[Sequence[str], Iterator[Mapping[str, Any]]]:
+    """The names of the columns of a Parquet file, and its rows.
+
+    Raises
+    ------
+    PostsFileError
+        It is none.
+    """
     try:
         file = pq.ParquetFile(path)
     except pa.ArrowInvalid as error:
@@ -110,13 +121,14 @@ class _Nanoseconds(int):
     """A number whose unit is known."""
 
 
-def _csv(path: Path) -> tuple[Sequence[str], Iterator[Mapping[str, Any]]]:
+def csv_rows(path: Path) -> tuple[Sequence[str], Iterator[Mapping[str, Any]]]:
+    """The names of the columns of a CSV file, and its rows as text; a damaged row has one nameless field."""
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         names = next(csv.reader(file), [])
-    return names, _csv_rows(path)
+    return names, _csv_dicts(path)
 
 
-def _csv_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+def _csv_dicts(path: Path) -> Iterator[Mapping[str, Any]]:
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         rows = csv.DictReader(file, restkey="")
         while True:
@@ -150,10 +162,10 @@ def _post(stem: str, row: Mapping[str, Any], max_future_ms: int) -> SocialPost:
         raise Refused(Reason.MISSING_FIELD, "no text")
     if not isinstance(text, str):
         raise Refused(Reason.WRONG_TYPE, f"text is {type(text).__name__}")
-    timestamp = _time("time", row["timestamp"])
+    timestamp = time_ms("time", row["timestamp"])
     if timestamp is None:
         raise Refused(Reason.MISSING_FIELD, "no time")
-    received = _time("received", row.get("received"))
+    received = time_ms("received", row.get("received"))
     check_header("-", timestamp, timestamp if received is None else received, max_future_ms)
     source, author, given_id = _name(row.get("source")) or stem, _name(row.get("author")), _name(row.get("id"))
     for name, value in (("text", text), ("source", source), ("author", author), ("id", given_id)):
@@ -170,7 +182,7 @@ def _post(stem: str, row: Mapping[str, Any], max_future_ms: int) -> SocialPost:
         reposts=_count("reposts", row.get("reposts")),
         replies=_count("replies", row.get("replies")),
         followers=_count("followers", row.get("followers")),
-        observed_at=_time("observed_at", row.get("observed_at")),
+        observed_at=time_ms("observed_at", row.get("observed_at")),
         symbols=_symbols(row.get("symbols")),
         received=timestamp if received is None else received,
     )
@@ -206,8 +218,14 @@ def _count(name: str, value: Any) -> int | None:
     return int(number)
 
 
-def _time(name: str, value: Any) -> int | None:
-    """Milliseconds since the epoch, None where there is nothing."""
+def time_ms(name: str, value: Any) -> int | None:
+    """A time of a table in milliseconds since the epoch, None where there is nothing.
+
+    Raises
+    ------
+    Refused
+        It is no time, or none that can be; ``name`` says in it which.
+    """
     if value is None or value == "":
         return None
     if isinstance(value, _Nanoseconds):

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from heapq import merge
 from pathlib import Path
 
-from ingest.feeds import own, posts
+from ingest.feeds import market_tables, own, posts
 from ingest.feeds.binance import Binance
 from ingest.feeds.lines import Output, Parsed, Rejected, merged, read
 from ingest.messages import Message, SocialPost
@@ -26,7 +27,7 @@ class Recording:
     Attributes
     ----------
     paths:
-        Raw captures and JSON lines (told line by line), or posts (``.parquet``, ``.csv``).
+        Raw captures and JSON lines (told line by line), or posts, trades or books in columns (``.parquet``, ``.csv``).
     limit:
         Lines (or rows) read of each file; None reads all.
     lines, ignored:
@@ -45,13 +46,15 @@ class Recording:
     lines: int = 0
     ignored: int = 0
     _texts: list[Path] = field(init=False)
+    _market: list[Path] = field(init=False)
     _tables: list[Path] = field(init=False)
 
     def __post_init__(self) -> None:
         for path in self.paths:
             path.open("rb").close()  # a path that is none is better found now than between two messages
-        self._tables = [path for path in self.paths if path.suffix in posts.SUFFIXES]
         self._texts = [path for path in self.paths if path.suffix not in posts.SUFFIXES]
+        self._market = [path for path in self.paths if market_tables.is_market(path)]
+        self._tables = [path for path in self.paths if path not in self._texts and path not in self._market]
 
     def posts(self) -> Iterator[Output]:
         """The posts of all files. Refused rows of tables come here, refused lines with ``market``."""
@@ -74,7 +77,8 @@ class Recording:
     def market(self) -> Iterator[Output]:
         """Books, trades and gaps of all files by receive time, and whatever is refused."""
         feed = Binance(self.max_future_ms)
-        for line in merged(self._texts, self.limit):
+        columns = [market_tables.lines(path, self.columns, self.limit) for path in self._market]
+        for line in merge(merged(self._texts, self.limit), *columns, key=lambda line: line.received_ns):
             if line.stamped:
                 self.lines += 1
                 before = feed.ignored
