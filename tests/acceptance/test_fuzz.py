@@ -15,7 +15,7 @@ from ingest.partition import Partition
 from ingest.refusal import Reason
 from ingest.simulate import history
 
-ENTRIES = int(os.environ.get("TFS_FUZZ_ENTRIES", "30000"))
+ENTRIES = int(os.environ.get("TFS_FUZZ_ENTRIES", "12000"))
 T0 = 1_700_000_000_000
 Fields = dict[bytes, bytes]
 KINDS = (b"book", b"trade", b"post", b"tick", b"gap", b"microprice")
