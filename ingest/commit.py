@@ -10,9 +10,10 @@ from typing import Any
 
 import redis
 
-from ingest import log, rows
+from ingest import log, rows, streams
 from ingest.membership import LEASE_MS, FencedError
 from ingest.partition import Partition, Pending
+from ingest.settings import Settings
 from transforms.catalog import NORMALIZED
 
 _COMMIT = """
@@ -20,9 +21,9 @@ local owner, state, outbox, features, events, dead, counters = unpack(KEYS)
 if redis.call('GET', owner) ~= ARGV[1] then return redis.error_reply('FENCED') end
 -- First, for it needs no memory: a full server refuses a script's first write only, so this one is not left half done.
 redis.call('PEXPIRE', owner, ARGV[2])
-local group, last_id, state_id, maxlen, at = ARGV[3], ARGV[4], ARGV[5], ARGV[7], 8
+local group, last_id, kept, maxlen, at = ARGV[3], ARGV[4], ARGV[5], ARGV[7], 8
 local entries = redis.call('HINCRBY', state, 'entries', ARGV[6])
-redis.call('HSET', state, 'last_id', last_id, 'state_id', state_id)
+redis.call('HSET', state, 'last_id', last_id)
 local function taken()
   local first = at + 1
   at = first + tonumber(ARGV[at])
@@ -44,26 +45,23 @@ while at <= #ARGV do
   redis.call('XADD', dead, '*', unpack(ARGV, first, last))
 end
 redis.call('XGROUP', 'SETID', events, group, last_id, 'ENTRIESREAD', entries)
-redis.call('XTRIM', events, 'MINID', '~', state_id)
+redis.call('XTRIM', events, 'MINID', '~', kept)
 return 1
 """
-"""ARGV: token, lease, group, last id, id up to which the log may go, entries taken, entries kept of features; then lists, each behind its
+"""ARGV: token, lease, group, last id, id before which the log may go, entries taken, entries kept of features; then lists, each behind its
 length: state, outbox, features, counts, and a list a dead letter."""
 
 
 def add_commit(
-    pipe: Any, partition: Partition, token: str, pending: Pending, state: dict[bytes, bytes], features_maxlen: int
+    pipe: Any, partition: Partition, token: str, pending: Pending, state: dict[bytes, bytes], settings: Settings
 ) -> None:
-    """Add to a pipeline the command that makes ``pending`` final and ``state`` the checkpoint's.
-
-    ``features`` keeps about ``features_maxlen`` entries. The command's reply is for ``check``.
-    """
+    """Add to a pipeline the command that makes ``pending`` final and ``state`` the checkpoint's; its reply is for ``check``."""
     p = partition.number
     events = log.events(p)
-    arguments: list[Any] = [token, LEASE_MS, log.GROUP, partition.last_id, partition.state_id, pending.entries]
-    arguments.append(features_maxlen)
+    arguments: list[Any] = [token, LEASE_MS, log.GROUP, partition.last_id, _trim_to(partition, settings.log_history_s)]
+    arguments += (pending.entries, settings.features_maxlen)
     lists: list[list[Any]] = [
-        [x for pair in state.items() for x in pair],
+        [x for pair in {**state, b"state_id": partition.state_id}.items() for x in pair],
         [rows.encode(batch.columns()) for batch in pending.batches.values() if len(batch)],
         rows.vectors(pending.batches[NORMALIZED.name].columns()),
         [x for pair in pending.counts.items() for x in pair],
@@ -81,6 +79,13 @@ def add_commit(
         log.counters(p),
     )
     pipe.eval(_COMMIT, len(keys), *keys, *arguments)
+
+
+def _trim_to(partition: Partition, history_s: int) -> bytes:
+    """The first entry that the log must keep: what the saved state lacks, and the history that was asked for."""
+    newest_ms, _ = streams.number(partition.last_id)
+    since = b"%d-0" % max(newest_ms - history_s * 1000, 0)
+    return partition.state_id if streams.is_newer(since, partition.state_id) else since
 
 
 def check(reply: Any, partition: int) -> None:

@@ -36,6 +36,9 @@ class Settings:
     features_maxlen:
         Entries, about, that a stream ``features:{p}`` keeps: its readers are independent, so nothing says that one was read.
         ``TFS_FEATURES_MAXLEN``
+    log_history_s:
+        Seconds of a log that stay behind what was taken: kernels of another version then begin with so much of the past.
+        ``TFS_LOG_HISTORY_S``
     symbols:
         The symbols taken, comma-separated; empty takes all. ``TFS_SYMBOLS``
     max_symbols:
@@ -55,6 +58,7 @@ class Settings:
     flush_interval_ms: int = 50
     max_future_ms: int = 5000
     features_maxlen: int = 100_000
+    log_history_s: int = 0
     symbols: frozenset[str] = frozenset()
     max_symbols: int = 1000
     instruments: Mapping[str, Instrument] = field(default_factory=dict)
@@ -93,6 +97,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         flush_interval_ms=_integer(environ, "TFS_FLUSH_INTERVAL_MS", default.flush_interval_ms, 1, 10_000),
         max_future_ms=_integer(environ, "TFS_MAX_FUTURE_MS", default.max_future_ms, 0, 86_400_000),
         features_maxlen=_integer(environ, "TFS_FEATURES_MAXLEN", default.features_maxlen, 1, 1_000_000_000),
+        log_history_s=_integer(environ, "TFS_LOG_HISTORY_S", default.log_history_s, 0, 31 * 86_400),
         symbols=frozenset(s for s in environ.get("TFS_SYMBOLS", "").split(",") if s),
         max_symbols=_integer(environ, "TFS_MAX_SYMBOLS", default.max_symbols, 1, 1_000_000),
         instruments=instruments(Path(environ.get("TFS_INSTRUMENTS") or Path(__file__).with_name("instruments.toml"))),

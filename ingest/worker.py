@@ -171,7 +171,7 @@ class Worker:
         for partition, pending in chosen:
             state = partition.save() if save else {}
             token = self._member.held[partition.number]
-            commit.add_commit(pipe, partition, token, pending, state, self._settings.features_maxlen)
+            commit.add_commit(pipe, partition, token, pending, state, self._settings)
         for (partition, _), reply in zip(chosen, pipe.execute(raise_on_error=False), strict=True):
             try:
                 commit.check(reply, partition.number)
@@ -255,14 +255,21 @@ class Worker:
             _LOG.warning(
                 "partition %d: %d symbols of other kernels or another grid start anew: %s", p, len(anew), names
             )
-        last_id = partition.last_id
+            state_id, partition = partition.state_id, Partition(p, self._settings)
+            self._replay(partition, state_id)  # what the log still holds of the past, by the kernels of today
+            partition.restore(saved)  # and the symbols whose state is good
+        self._replay(partition, partition.last_id)
+        if p in self._member.held:
+            self._partitions[stream] = partition
+            self._saved[stream] = time.monotonic()
+
+    def _replay(self, partition: Partition, last_id: bytes) -> None:
+        """Take entries again that were taken before, up to ``last_id``."""
+        stream = log.events(partition.number)
         while batch := streams.between(self._client, stream, partition.position, last_id, BATCH):
             partition.replay(batch)
             if self._member.due():
                 self._beat()
-        if p in self._member.held:
-            self._partitions[stream] = partition
-            self._saved[stream] = time.monotonic()
 
     def _begin_counting(self, p: int, last_id: bytes) -> None:
         """Of a log without a checkpoint, or with one of an earlier version: what was taken, and the group that tells what was not."""

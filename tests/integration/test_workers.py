@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from ingest import log, router, settings, streams
+from ingest import log, router, rows, settings, streams
 from ingest.backlog import backlog
 from ingest.messages import OrderBook, Tick, Trade, encode
 from ingest.worker import Worker
@@ -201,3 +201,35 @@ def test_the_log_keeps_every_entry_behind_the_saved_state(redis_client: redis.Re
         worker.close()
     assert all(redis_client.hget(log.checkpoint(p), "state_id") == ids[-1] for p, ids in enumerate(every) if ids)
     assert 0 < in_logs(redis_client) < 1000
+
+
+def test_a_symbol_whose_kernels_changed_is_warm_from_the_history_that_the_log_keeps(redis_client: redis.Redis) -> None:
+    conf = settings.load({"TFS_PARTITIONS": str(PARTITIONS), "TFS_LOG_HISTORY_S": "3600"})
+
+    def work(from_s: int, to_s: int) -> None:
+        publish(redis_client, from_s, to_s)
+        worker = Worker(redis_client, conf)
+        worker.open()
+        turn_until(lambda: backlog(redis_client, PARTITIONS).events == 0, worker)
+        worker.close()
+
+    work(0, 10)
+    work(10, 12)
+    undisturbed = state(redis_client), [values(found) for found in outboxes(redis_client)]
+    redis_client.flushall()
+    work(0, 10)
+    for symbol in SYMBOLS[:3]:
+        p = log.partition_of(symbol, PARTITIONS)
+        assert redis_client.hset(log.checkpoint(p), f"{symbol} engine", "0 1000000") == 0  # as earlier kernels wrote it
+    work(10, 12)
+    assert (state(redis_client), [values(found) for found in outboxes(redis_client)]) == undisturbed
+
+
+def values(found: list[bytes]) -> dict[tuple[str, str, int], bytes]:
+    """Rows of an outbox by view, symbol and time; however they were gathered into batches."""
+    out = {}
+    for columns in map(rows.decode, found):
+        for i, known in enumerate(zip(columns.symbols, columns.event_us.tolist(), strict=True)):
+            assert (columns.view.name, *known) not in out
+            out[columns.view.name, *known] = columns.values[i].tobytes()
+    return out
