@@ -1,21 +1,28 @@
 """Speed of the kernels that trades go through: events folded in a second of one core, a row emitted each second of event time.
 
-Prints one JSON object a line, ``size`` the number of events: compiled (``order_flow_kernel``, ``technical_kernel``) and as
-plain Python (``..._python``), each in a process of its own. The technical kernel is given the trades alone. The feed is
-seeded and has the mix of a busy capture: 100 events a second, three books to a trade, trades in bursts of one timestamp.
-No library that we know of computes these features incrementally, so there is no peer.
+Prints one JSON object a line, ``size`` ``compiled`` and ``pure`` (plain Python), each in a process of its own. ``trade_kernel`` is both
+kernels of the trades together, books as quotes; the feed is seeded and has the mix of a busy capture: 100 events a second, three
+books to a trade, trades in bursts of one timestamp. No library that we know of computes these features incrementally, so it has no peer.
+
+``trade_kernel_bars`` is the part that others have: one-minute bars folded one by one into RSI, EMA 12 and 26, MACD, Bollinger bands and
+ATR, each read after every bar. talipp is incremental; TA-Lib's stream functions compute the newest value from the last 250 bars. Ours
+computes four range estimators of volatility besides.
 
     python -m bench.trade_kernel
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import os
 import random
 import subprocess
 import sys
 import time
+
+import numpy as np
 
 from transforms.instrument import Instrument
 from transforms.kernel import COMPILED, zeros
@@ -29,6 +36,11 @@ ROUNDS = 3
 Event = tuple[int, float, float, int]
 """Time in µs; then bid, ask and 2 for a book, or price, size and the aggressor's side for a trade."""
 BOOK = 2
+
+Bar = tuple[float, float, float, float]
+"""Open, high, low, close."""
+BARS = 5_000
+HISTORY = 250
 
 
 def feed(events: int) -> list[Event]:
@@ -49,58 +61,113 @@ def feed(events: int) -> list[Event]:
     return out
 
 
-def order_flow_rate(events: list[Event]) -> float:
-    """One pass over ``events`` with a row at each whole second, events/s."""
-    state = order_flow.init(Instrument(vpin_bucket=20.0), SECOND)
-    row = zeros(order_flow.FEATURES)
-    step_quote, step_trade, emit = order_flow.step_quote, order_flow.step_trade, order_flow.emit
+def trade_rate(events: list[Event]) -> float:
+    """One pass over ``events`` through both kernels with a row of each at each whole second, events/s."""
+    flow, bars = order_flow.init(Instrument(vpin_bucket=20.0), SECOND), technical.init(Instrument(), SECOND)
+    flow_row, bars_row = zeros(order_flow.FEATURES), zeros(technical.FEATURES)
     boundary = events[0][0] // SECOND * SECOND + SECOND
-    begin = time.perf_counter()
+    begin = time.process_time()
     for t_us, first, second, kind in events:
         while t_us > boundary:
-            emit(state, boundary, row)
+            order_flow.emit(flow, boundary, flow_row)
+            technical.emit(bars, boundary, bars_row)
             boundary += SECOND
         if kind == BOOK:
-            step_quote(state, t_us, first, second)
+            order_flow.step_quote(flow, t_us, first, second)
         else:
-            step_trade(state, t_us, first, second, kind)
-    return len(events) / (time.perf_counter() - begin)
+            order_flow.step_trade(flow, t_us, first, second, kind)
+            technical.step_trade(bars, t_us, first, second)
+    return len(events) / (time.process_time() - begin)
 
 
-def technical_rate(events: list[Event]) -> float:
-    """One pass over the trades among ``events`` with a row at each whole second, trades/s."""
-    trades = [event for event in events if event[3] != BOOK]
+def bars_of(n: int) -> list[Bar]:
+    """``n`` one-minute bars of a walk."""
+    rng = random.Random(7)
+    close, out = 100.0, []
+    for _ in range(n):
+        open_, close = close, close * (1 + rng.gauss(0, 1e-3))
+        out.append((open_, max(open_, close) * 1.0005, min(open_, close) * 0.9995, close))
+    return out
+
+
+def bar_rate(bars: list[Bar]) -> float:
+    """Bars/s of our kernel."""
     state = technical.init(Instrument(), SECOND)
-    row = zeros(technical.FEATURES)
-    step_trade, emit = technical.step_trade, technical.emit
-    boundary = events[0][0] // SECOND * SECOND + SECOND
-    begin = time.perf_counter()
-    for t_us, price, size, _ in trades:
-        while t_us > boundary:
-            emit(state, boundary, row)
-            boundary += SECOND
-        step_trade(state, t_us, price, size)
-    return len(trades) / (time.perf_counter() - begin)
+    step = technical.step_bar
+    begin = time.process_time()
+    for minute, (open_, high, low, close) in enumerate(bars, 30_000_000):
+        step(state, minute, open_, high, low, close)
+    return len(bars) / (time.process_time() - begin)
 
 
-def measure(size: int) -> None:
-    """Print the best of a few passes over ``size`` events; the first one, which may compile, does not count."""
-    events = feed(size)
-    for name, rate in (("order_flow_kernel", order_flow_rate), ("technical_kernel", technical_rate)):
-        rate(events[:1000])
-        record = {
-            "bench": name if COMPILED else f"{name}_python",
-            "size": size,
-            "ours": round(max(rate(events) for _ in range(ROUNDS))),
-            "peer_name": None,
-            "peer": None,
-            "ratio": None,
-            "unit": "events/s",
-        }
-        print(json.dumps(record), flush=True)
+def talipp_rate(bars: list[Bar]) -> float:
+    """Bars/s of talipp's incremental indicators."""
+    indicators = importlib.import_module("talipp.indicators")
+    ohlcv = importlib.import_module("talipp.ohlcv").OHLCV
+    of_close = [
+        indicators.RSI(14), indicators.EMA(12), indicators.EMA(26), indicators.MACD(12, 26, 9), indicators.BB(20, 2),
+    ]  # fmt: skip
+    atr = indicators.ATR(14)
+    begin = time.process_time()
+    for bar in bars:
+        for indicator in of_close:
+            indicator.add(bar[3])
+            indicator[-1]
+        atr.add(ohlcv(*bar))
+        atr[-1]
+    return len(bars) / (time.process_time() - begin)
+
+
+def talib_rate(bars: list[Bar]) -> float:
+    """Bars/s of TA-Lib's stream functions, from the newest 250 bars each time."""
+    import talib.stream
+
+    _, high, low, close = (np.array(column) for column in zip(*bars, strict=True))
+    begin = time.process_time()
+    for end in range(HISTORY, len(bars) + 1):
+        c = close[end - HISTORY : end]
+        talib.stream.RSI(c, 14)
+        talib.stream.EMA(c, 12)
+        talib.stream.EMA(c, 26)
+        talib.stream.MACD(c, 12, 26, 9)
+        talib.stream.BBANDS(c, 20, 2, 2)
+        talib.stream.ATR(high[end - HISTORY : end], low[end - HISTORY : end], c, 14)
+    return (len(bars) - HISTORY + 1) / (time.process_time() - begin)
+
+
+def report(bench: str, ours: float, unit: str, peer_name: str | None = None, peer: float | None = None) -> None:
+    """Print one line."""
+    record = {
+        "bench": bench,
+        "size": "compiled" if COMPILED else "pure",
+        "ours": round(ours),
+        "peer_name": peer_name,
+        "peer": None if peer is None else round(peer),
+        "ratio": None if peer is None else round(ours / peer, 2),
+        "unit": unit,
+    }
+    print(json.dumps(record), flush=True)
+
+
+def main() -> None:
+    """Print the best of a few passes; the first one, which may compile, does not count."""
+    events = feed(100_000)
+    trade_rate(events[:1000])
+    report("trade_kernel", max(trade_rate(events) for _ in range(ROUNDS)), "events/s/core")
+    bars = bars_of(BARS)
+    bar_rate(bars[:1000])
+    ours = max(bar_rate(bars) for _ in range(ROUNDS))
+    for package, peer_name, rate in (
+        ("talipp", "talipp", talipp_rate),
+        ("talib", "TA-Lib stream, 250 bars", talib_rate),
+    ):
+        if importlib.util.find_spec(package) is None:
+            print(f"{package} is not installed here: no line against it", file=sys.stderr)
+            continue
+        report("trade_kernel_bars", ours, "bars/s/core", peer_name, max(rate(bars) for _ in range(ROUNDS)))
 
 
 if __name__ == "__main__":
-    measure(100_000)
+    main()
     if COMPILED:
         subprocess.run([sys.executable, "-m", "bench.trade_kernel"], env={**os.environ, "TFS_NUMBA": "0"}, check=True)
