@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 from feast import Entity, FeatureView
 from feast.infra.passthrough_provider import PassthroughProvider
 from feast.infra.utils.postgres.connection_utils import _get_conn
 from psycopg import sql
 
 from feature_repo.stores.endpoints import NoServerError, postgres_url
-from feature_repo.stores.schema import migrate, table_of_feature_view
+from feature_repo.stores.schema import identifier_parts, migrate, table_of_feature_view
 from feature_repo.stores.timescale import TimescaleOfflineStoreConfig
 
 log = logging.getLogger(__name__)
@@ -45,14 +46,19 @@ class TradingProvider(PassthroughProvider):  # type: ignore[misc]  # Feast is un
             views = [view for view in tables_to_keep if isinstance(view, FeatureView) and view.batch_source is not None]
             tables = [table for table in map(table_of_feature_view, views) if table is not None]
             with _get_conn(offline) as connection:
-                if offline.db_schema != "public":
-                    connection.execute(
-                        sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(offline.db_schema))
-                    )
+                _make_schema(connection, offline.db_schema)
                 migrate(connection, tables, offline.policy)
         for view in tables_to_delete:
             if isinstance(view, FeatureView):
                 log.warning("%s is no longer defined; its offline table is kept with its rows", view.name)
+
+
+def _make_schema(connection: psycopg.Connection[Any], name: str) -> None:
+    """Make the schema of the configuration, its name read as the search path reads it; nothing where it is there."""
+    schema = sql.Identifier(*identifier_parts(name))
+    there = connection.execute("SELECT to_regnamespace(%s)", (schema.as_string(connection),)).fetchone()
+    if there == (None,):  # "if not exists" would ask for a right that is not needed
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
 
 
 @contextmanager
