@@ -1,48 +1,16 @@
-"""Posts of recordings scored without streams: the live scorer, writing into memory instead of Redis."""
+"""Posts of recordings scored without streams: by the live scorer, whose outcomes are kept instead of moved."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import islice
-from typing import Any
 
 from ingest import log
 from ingest.messages import ScoredPost, SocialPost, decode, encode
 from ingest.sentiment.history import History
 from ingest.sentiment.scorer import Model, Scorer
 from ingest.settings import Settings
-
-
-class _Memory:
-    """What the scorer needs of Redis, kept here: the posts that it appends, the reasons of those that it refuses."""
-
-    def __init__(self) -> None:
-        self.posts: list[ScoredPost] = []
-        self.refused: Counter[str] = Counter()
-
-    def pipeline(self, transaction: bool = True) -> _Memory:
-        return self
-
-    def xadd(self, name: Any, fields: Mapping[bytes, bytes], *_: Any, **__: Any) -> None:
-        if name != log.DEAD_LETTER:
-            self.posts.append(decode(ScoredPost, fields[b"data"]))
-
-    def hincrby(self, _: Any, counter: str, by: int) -> None:
-        if counter.startswith("refused."):  # the scorer's own work is counted there too
-            self.refused[counter.removeprefix("refused.")] += by
-
-    def hset(self, *_: Any) -> None:
-        """Nobody looks here which model it is."""
-
-    def xack(self, *_: Any) -> None:
-        """Nothing waits here."""
-
-    def xdel(self, *_: Any) -> None:
-        """Nothing is kept here."""
-
-    def execute(self) -> None:
-        """All is done already."""
 
 
 def scored(
@@ -52,9 +20,16 @@ def scored(
 
     A recorded post counts from when it could be known (``scorer.recorded_ms``), as when it is replayed.
     """
-    memory = _Memory()
-    scorer = Scorer(memory, model, settings, history)  # type: ignore[arg-type]  # the part of a client that it uses
+    scorer = Scorer(None, model, settings, history)  # type: ignore[arg-type]  # what it scores is not moved
     entries = ((log.SOCIAL, b"0-0", {b"data": encode(post), b"recorded": b"1"}) for post in posts)
+    found: list[ScoredPost] = []
+    refused: Counter[str] = Counter()
     while batch := list(islice(entries, model.window)):
-        scorer.take(batch)
-    return memory.posts, memory.refused
+        outcomes, _ = scorer.outcomes(batch)
+        for outcome in outcomes:
+            if outcome.reason:
+                refused[outcome.reason] += 1
+                continue
+            for _, words in outcome.copies:
+                found.append(decode(ScoredPost, dict(zip(words[::2], words[1::2], strict=True))["data"]))
+    return found, refused

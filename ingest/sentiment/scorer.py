@@ -114,8 +114,11 @@ class Scorer:
 
     def take(self, batch: Sequence[streams.Read]) -> None:
         """Score a batch and move it to the logs."""
-        if not batch:
-            return
+        if batch:
+            move.move(self._client, *self.outcomes(batch))
+
+    def outcomes(self, batch: Sequence[streams.Read]) -> tuple[list[Outcome], dict[str, int | str]]:
+        """What becomes of each entry of a batch, and facts about the work; the scores are in the history then."""
         waiting, refused = self._accept(batch)
         begin, tokens = time.perf_counter(), self._model.tokens_read
         scores, n_scored = self._score(waiting, refused)
@@ -132,7 +135,7 @@ class Scorer:
         outcomes += [move.refused(entry, why.reason, why.detail) for entry, why in refused]
         work = {"batches": 1, "texts": n_scored, "tokens": self._model.tokens_read - tokens, "ms": spent_ms}
         facts: dict[str, int | str] = {f"scorer.{name}": n for name, n in work.items()}
-        move.move(self._client, outcomes, facts | {"scorer.model": self._called})
+        return outcomes, facts | {"scorer.model": self._called}
 
     def _copy(self, w: Waiting, symbol: str, score: Probabilities | None, now_ms: int) -> tuple[str, list[Any]]:
         """The entry of a post in the log of a symbol."""
