@@ -42,7 +42,7 @@ def main() -> None:
         say(bench="finbert_gpu", skipped=f"torch {torch.__version__} finds no CUDA device")
         return
     device = torch.device("cuda")
-    dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     setting = Setting(args.texts, device, dtype, compiled=args.compile)
     setting.about["device"] = torch.cuda.get_device_name()
     n = args.texts

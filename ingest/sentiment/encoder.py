@@ -23,6 +23,8 @@ from transformers import BertForSequenceClassification, PreTrainedModel, Roberta
 
 Runs = list[tuple[int, int]]
 """How many texts of which length follow one another."""
+_RUN_MAX = 16_384
+"""Texts that are attended to at once; the kernels of a GPU take 65,535."""
 
 
 class _Linear(NamedTuple):
@@ -85,7 +87,8 @@ class PackedEncoder:
         """Logits of each text, float32 on the device; fastest where texts of one length follow one another."""
         lengths = np.fromiter(map(len, texts), np.int64, len(texts))
         n_tokens = int(lengths.sum())
-        runs = [(len(list(same)), n) for n, same in groupby(lengths.tolist())]
+        alike = [(len(list(same)), length) for length, same in groupby(lengths.tolist())]
+        runs = [(min(n - i, _RUN_MAX), length) for n, length in alike for i in range(0, n, _RUN_MAX)]
         starts = np.cumsum(lengths) - lengths
         index = np.empty(2 * n_tokens + len(texts), np.int64)
         index[:n_tokens] = np.fromiter(chain.from_iterable(texts), np.int64, n_tokens)

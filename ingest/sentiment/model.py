@@ -198,7 +198,7 @@ def load(
         packable = is_packable(loaded.model)
         dtype = fastest_cpu_dtype(int(loaded.model.config.hidden_size)) if packable else torch.float32
     elif dtype is None:
-        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     return SentimentModel(loaded, chosen, dtype, compiled=compiled)
 
 

@@ -58,6 +58,14 @@ def test_packed_texts_have_the_logits_that_transformers_gives_each(tmp_path: Pat
     torch.testing.assert_close(encoder(texts(LENGTHS)[:1]), expected[:1], rtol=1e-4, atol=1e-5)
 
 
+def test_many_texts_of_one_length_are_attended_to_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = classifier(tmp_path, roberta=False)
+    some = texts([4] * 7 + [3])
+    whole = PackedEncoder(model, CPU, torch.float32)(some)
+    monkeypatch.setattr("ingest.sentiment.encoder._RUN_MAX", 3)
+    torch.testing.assert_close(PackedEncoder(model, CPU, torch.float32)(some), whole, rtol=1e-5, atol=1e-6)
+
+
 def test_low_precision_is_of_matrix_products_only(tmp_path: Path) -> None:
     model = classifier(tmp_path, roberta=False)
     exact = PackedEncoder(model, CPU, torch.float32)(texts(LENGTHS)).softmax(-1)
