@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +22,12 @@ STATE_NAME: Final = "servers.json"
 
 _PROJECT_LINE: Final = 'name = "trading-feature-store"'
 _REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
+_STRAY_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _POSTGRES_SCHEMES: Final = ("postgresql", "postgres")
+
+
+class AddressError(ValueError):
+    """What should be an address is none; the message shows it without its password."""
 
 
 class NoServerError(RuntimeError):
@@ -58,7 +64,7 @@ def redis_url() -> str:
     ------
     NoServerError
         Where ``TFS_REDIS_URL`` is not set and no embedded server runs.
-    ValueError
+    AddressError
         Where the variable does not hold a Redis address.
     """
     return _address(REDIS_VARIABLE, "redis_url", _REDIS_SCHEMES)
@@ -71,7 +77,7 @@ def postgres_url() -> str:
     ------
     NoServerError
         Where ``TFS_POSTGRES_URL`` is not set and no embedded server runs.
-    ValueError
+    AddressError
         Where the variable does not hold a PostgreSQL address.
     """
     return _address(POSTGRES_VARIABLE, "postgres_url", _POSTGRES_SCHEMES)
@@ -98,7 +104,7 @@ def postgres_parameters(url: str) -> dict[str, Any]:
 
     Raises
     ------
-    ValueError
+    AddressError
         Where the address is not one; the message shows it without its password.
 
     Examples
@@ -135,6 +141,10 @@ def masked(url: str) -> str:
     credentials, at, location = rest.rpartition("@")
     user, colon, _ = credentials.partition(":")
     place, question, query = location.partition("?")
+    if not at:  # what stands where a port should be may be a password whose host was forgotten
+        host, slash, path = place.partition("/")
+        name, separated, port = host.rpartition(":")
+        place = f"{name}:***{slash}{path}" if separated and not port.isdigit() else place
     options = (f"{part.partition('=')[0]}=***" if "pass" in part.lower() else part for part in query.split("&"))
     return f"{scheme}://{user}{':***' if colon else ''}{at}{place}{question}{'&'.join(options)}"
 
@@ -199,7 +209,9 @@ def _check(url: str, schemes: tuple[str, ...], what: str) -> str:
         valid = False
     if not valid:
         expected = " or ".join(f"{scheme}://" for scheme in schemes)
-        raise ValueError(f"{what} must begin with {expected} and have a valid port, not {masked(url)!r}")
+        raise AddressError(f"{what} must begin with {expected} and have a valid port, not {masked(url)!r}")
+    if _STRAY_PERCENT.search(url):  # the client library's own error would quote the password
+        raise AddressError(f"{what} has a % that two hexadecimal digits do not follow: write %25 for the sign itself")
     return url
 
 

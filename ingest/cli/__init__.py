@@ -72,9 +72,10 @@ def _expected() -> tuple[type[Exception], ...]:
     from redis.exceptions import ConnectionError as RedisAwayError
     from redis.exceptions import TimeoutError as RedisSlowError
 
-    from feature_repo.stores.endpoints import NoServerError
+    from feature_repo.stores.endpoints import AddressError, NoServerError
     from ingest.sentiment.labels import ModelError
     from ingest.servers.errors import ServersError
     from ingest.settings import SettingsError
 
-    return (ModelError, NoServerError, OperationalError, RedisAwayError, RedisSlowError, ServersError, SettingsError)
+    stores = (AddressError, NoServerError, OperationalError, RedisAwayError, RedisSlowError)
+    return (*stores, ModelError, ServersError, SettingsError)
