@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -77,16 +78,21 @@ def add_prepare_model(subparsers: Any) -> None:
 
 def score(args: argparse.Namespace) -> int:
     """Score a file, a part at a time; parts that are there are not made again."""
+    from ingest.sentiment.history import History
+
+    with closing(History(os.environ.get(POSTGRES_VARIABLE))) as history:
+        return _score(args, history)
+
+
+def _score(args: argparse.Namespace, history: Any) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from ingest.sentiment import files
-    from ingest.sentiment.history import History
 
     if args.output.suffix != ".parquet":
         raise files.FileError(f"{args.output}: the output is written as .parquet")
     model = _load(args)
-    history = History(os.environ.get(POSTGRES_VARIABLE))
     parts = args.output.with_suffix(".parts")
     _begin(parts, args, model)
     made: list[Path] = []
@@ -103,7 +109,6 @@ def score(args: argparse.Namespace) -> int:
                     table = _with_column(table, name, pa.array([value] * len(said), pa.string()))
                 _write(table, made[-1])
             progress.advance(bar, table.num_rows)
-    history.close()
     if not made:
         raise files.FileError(f"{args.input} has no rows")
     temporary = args.output.with_name(args.output.name + ".new")
