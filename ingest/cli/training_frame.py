@@ -25,12 +25,12 @@ def add_parser(subparsers: Any) -> None:
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=(
-            "example:\n  python -m ingest training-frame --service signal_v1 --symbols BTCUSDT,ETHUSDT \\\n"
+            "example:\n  python -m ingest training-frame --service signal_v1 --symbols BTCUSDT ETHUSDT \\\n"
             "    --start 2024-08-08T23:55:00 --end 2024-08-09T00:00:00 --every 1s --horizon 60s -o frame.parquet"
         ),
     )
     parser.add_argument("--service", default="signal_v1", help="the feature service (default signal_v1)")
-    parser.add_argument("--symbols", required=True, help="comma-separated")
+    parser.add_argument("--symbols", required=True, nargs="+", metavar="SYMBOL", help="with spaces or commas between")
     parser.add_argument("--start", required=True, type=moment, help="ISO time; UTC where it names no zone")
     parser.add_argument("--end", required=True, type=moment, help="the last time of the grid")
     parser.add_argument("--every", default=timedelta(seconds=1), type=duration, help="step of the grid (default 1s)")
@@ -61,6 +61,7 @@ def duration(text: str) -> timedelta:
 
 def run(args: argparse.Namespace) -> int:
     """Write the frame."""
+    import psycopg
     from feast import FeatureStore
     from feast.errors import FeastObjectNotFoundException
     from rich.console import Console
@@ -69,14 +70,14 @@ def run(args: argparse.Namespace) -> int:
     from feature_repo.stores import training
 
     store = FeatureStore(repo_path=str(Path(feature_repo.__file__).parent))
-    symbols = [s for s in args.symbols.split(",") if s]
+    symbols = list(dict.fromkeys(symbol for given in args.symbols for symbol in given.split(",") if symbol))
     try:
         rows = training.grid_rows(symbols, args.start, args.end, args.every)
         tables = training.slices(store, args.service, symbols, args.start, args.end, args.every, args.horizon)
         with Progress(console=Console(stderr=True)) as progress:
             task = progress.add_task("rows", total=rows)
             written = training.write_parquet(args.output, tables, lambda n: progress.advance(task, n))
-    except (ValueError, FeastObjectNotFoundException) as error:
+    except (ValueError, FeastObjectNotFoundException, OSError, psycopg.Error) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"{written:,} rows, label {training.label_name(args.horizon)}, in {args.output}")

@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from feast import FeatureStore
 
-from feature_repo.stores import training
+import feature_repo
+from feature_repo.stores import retrieve, training
 from feature_repo.stores.copy import append_rows
+from ingest.cli import main
 from transforms import catalog
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
@@ -58,6 +60,38 @@ def test_the_label_is_the_return_from_what_was_known_to_what_came(
     assert label[1] == pytest.approx(log(110 / 100), abs=1e-15)
     assert label[2:11] == pytest.approx([log(110 / 101)] * 9, abs=1e-15)
     assert label[11:] == [None, None]
+
+
+@pytest.mark.parametrize("plan", ["look-up", "scan"])
+def test_at_each_moment_the_frame_holds_what_was_believed_then(
+    store: FeatureStore, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, plan: str
+) -> None:
+    """Rows of every second, a third of them late, some corrected later still; ttl 10 s."""
+    if plan == "scan":
+        monkeypatch.setattr(retrieve, "FEW", 0)
+        monkeypatch.setattr(retrieve, "_PACKED", -1e12)
+    rng = np.random.default_rng(7)
+    rows = []
+    for second in range(0, 60, 3):  # gaps, so that ages are seen too
+        created = second + float(rng.choice([0, 0, 4.25, 12]))
+        rows.append(("A", second, created, 100.0 + second))
+        for again in range(int(rng.integers(3))):
+            created += float(rng.choice([0.5, 3, 7]))
+            rows.append(("A", second, created, 200.0 + second + again / 4))
+    put(database, rows)
+    believed: list[float | None] = []
+    in_hindsight: list[float | None] = []
+    for t in range(70):
+        there = [(event, created, mid) for _, event, created, mid in rows if t - 10 <= event <= t]
+        in_hindsight.append(max(there)[2] if there else None)
+        known = [row for row in there if row[1] <= t]
+        believed.append(max(known)[2] if known else None)
+    assert believed != in_hindsight
+    table = frame(store, 69)
+    assert table.column("mid_price").to_pylist() == believed
+    # The label starts from the same belief: no row later than t takes part in its denominator.
+    label = table.column("forward_log_return_60s").to_pylist()
+    assert [x is None for x in label[:9]] == [mid is None for mid in believed[:9]]
 
 
 def test_a_price_at_the_moment_itself_is_no_future(store: FeatureStore, database: psycopg.Connection[Any]) -> None:
@@ -111,3 +145,74 @@ def test_a_frame_that_cannot_be_is_refused(store: FeatureStore, change: dict[str
     given = {"symbols": ["A"], "start": T0, "end": T0 + MINUTE, "every": MINUTE, "horizon": MINUTE} | change
     with pytest.raises(ValueError, match=message):
         next(training.slices(store, "signal_v1", **given))
+
+
+@pytest.fixture
+def repo(tmp_path: Path, definitions: list[Any], postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with the project's definitions applied, which the command takes for its own."""
+    folder = tmp_path / "feature_repo"
+    folder.mkdir()
+    (folder / "feature_store.yaml").write_text(
+        "project: trading\nprovider: feature_repo.stores.provider.TradingProvider\nregistry: registry.db\n"
+        "online_store: {type: sqlite, path: online.db}\nentity_key_serialization_version: 3\n"
+        "offline_store: {type: feature_repo.stores.timescale.TimescaleOfflineStore}\n"
+    )
+    monkeypatch.setenv("TFS_POSTGRES_URL", postgres_url)
+    monkeypatch.setattr(feature_repo, "__file__", str(folder / "__init__.py"))
+    FeatureStore(repo_path=str(folder)).apply(definitions)
+    return folder
+
+
+@pytest.mark.parametrize("symbols", [["A", "B"], ["A,B"], ["A,B", "A"]])
+def test_the_command_writes_the_frame_and_says_so(
+    repo: Path, database: psycopg.Connection[Any], capsys: pytest.CaptureFixture[str], symbols: list[str]
+) -> None:
+    put(database, [("A", 0, 0, 100), ("A", 61, 61, 110), ("B", 0, 0.5, 50)])
+    path = repo.parent / "frame.parquet"
+    command = ["training-frame", "--service", "signal_v1", "--symbols", *symbols, "--start", "2024-01-01T00:00:00"]
+    command += ["--end", "2024-01-01T00:00:01Z", "--every", "1s", "--horizon", "60s", "-o", str(path)]
+    assert main(command) == 0
+    said = capsys.readouterr()
+    assert said.out == f"4 rows, label forward_log_return_60s, in {path}\n"
+    assert "rows" in said.err  # the progress bar
+    assert "100%" in said.err
+    table = pq.read_table(path)
+    assert table.select(["symbol", "mid_price"]).to_pylist() == [
+        {"symbol": "A", "mid_price": 100},
+        {"symbol": "B", "mid_price": None},
+        {"symbol": "A", "mid_price": 100},
+        {"symbol": "B", "mid_price": 50},
+    ]
+    # From second 1 the price of second 61 counts; from second 0 nothing comes in (0, 60].
+    assert table.column("forward_log_return_60s").to_pylist() == [None, None, pytest.approx(log(1.1), abs=1e-15), None]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--service": "nothing"}, "nothing"),
+        ({"--end": "2023-12-31"}, "end not before"),
+        ({"--symbols": ","}, "at least one symbol"),
+        ({"-o": "absent/frame.parquet"}, "absent"),
+    ],
+)
+def test_the_command_says_what_is_wrong_and_writes_nothing(
+    repo: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(repo.parent)
+    given = {
+        "--service": "signal_v1",
+        "--symbols": "A",
+        "--start": "2024-01-01",
+        "--end": "2024-01-01",
+        "-o": "f.parquet",
+    }
+    assert main(["training-frame", *(word for pair in (given | change).items() for word in pair)]) == 2
+    error = capsys.readouterr().err
+    assert "error: " in error
+    assert message in error
+    assert not list(repo.parent.glob("*parquet*"))
