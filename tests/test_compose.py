@@ -37,7 +37,16 @@ KEYS = {  # of the compose specification, those in use here: anything else is a 
 }
 HEALTH_KEYS = {"test", "interval", "timeout", "retries", "start_period"}
 CONDITIONS = {"service_healthy", "service_completed_successfully"}
-SECRETS = {"REDIS_PASSWORD": "r", "POSTGRES_PASSWORD": "p", "GRAFANA_PASSWORD": "g"}
+SECRETS = {
+    "REDIS_PASSWORD": "r",
+    "POSTGRES_PASSWORD": "p",
+    "TFS_OWNER_PASSWORD": "own",
+    "TFS_WRITER_PASSWORD": "write",
+    "TFS_READER_PASSWORD": "read",
+    "GRAFANA_PASSWORD": "g",
+}
+DATABASE_ROLE = {"apply": "owner", "writer": "writer", "scorer": "writer", "scorer-gpu": "writer", "metrics": "reader"}
+"""The parts that know the database, and as whom."""
 VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)((?::?[-?+])[^}]*)?\}")
 
 
@@ -169,7 +178,7 @@ def test_no_secret_is_written_down() -> None:
     for match in re.finditer(r"(?i)(?:passw(?:or)?d|secret|token|requirepass)\w*[:=\s]\s*(\S+)", text):
         assert "$" in match[1], f"a literal secret: {match[0]}"
     addresses = re.findall(r"\w+://[^@\n]*@", TEXT)
-    assert len(addresses) == 2
+    assert len(addresses) == 4
     for address in addresses:
         assert re.search(r":\$\{\w+:\?[^}]*\}@\Z", address), address
 
@@ -252,20 +261,45 @@ def test_every_command_of_feast_parses(name: str) -> None:
 
 @pytest.mark.parametrize("name", ROLE_OF)
 def test_the_settings_of_the_example_are_ones_that_the_code_takes(name: str) -> None:
-    from feature_repo.stores.endpoints import postgres_parameters
     from ingest import settings
 
     environ = {key: resolved(text) for key, text in SERVICES[name]["environment"].items()}
     assert settings.load(environ) == settings.load({"SENTIMENT_MODEL": "embedded"})
     assert environ["TFS_REDIS_URL"] == "redis://:r@redis:6379/0"
-    if "TFS_POSTGRES_URL" in environ:
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_part_knows_the_database_as_the_least_role_that_it_needs_or_not_at_all(name: str) -> None:
+    from feature_repo.stores.endpoints import postgres_parameters
+
+    environ = {key: resolved(text) for key, text in SERVICES[name]["environment"].items()}
+    assert ("TFS_POSTGRES_URL" in environ) is (name in DATABASE_ROLE)
+    if name in DATABASE_ROLE:
         parameters = postgres_parameters(environ["TFS_POSTGRES_URL"])
         postgres = {key: resolved(text) for key, text in SERVICES["timescaledb"]["environment"].items()}
+        role = DATABASE_ROLE[name]
         assert parameters["host"] in SERVICES
-        assert parameters["user"] == postgres["POSTGRES_USER"]
+        assert parameters["user"] == f"tfs_{role}" != postgres["POSTGRES_USER"]
         assert parameters["database"] == postgres["POSTGRES_DB"]
-        assert parameters["password"] == postgres["POSTGRES_PASSWORD"]
-    assert ("TFS_POSTGRES_URL" in environ) is (ROLE_OF[name] in ("writer", "scorer")), "who needs no database has none"
+        assert parameters["password"] == postgres[f"TFS_{role.upper()}_PASSWORD"]
+        needs = set(SERVICES[name]["depends_on"])
+        assert needs & {"timescaledb", "apply"} or name == "metrics", (
+            "the exporter alone tells that the database is away"
+        )
+
+
+def test_the_database_is_given_the_script_that_makes_the_roles() -> None:
+    mounts = {inside: outside for outside, inside in (v.split(":")[:2] for v in SERVICES["timescaledb"]["volumes"])}
+    (script,) = [path for path in mounts if path.startswith("/docker-entrypoint-initdb.d/")]
+    text = (ROOT / mounts[script]).read_text()
+    assert script.endswith(".sql")
+    assert Path(script).name > "001_timescaledb_tune.sh", (
+        "the image's own scripts come first: they install the extension"
+    )
+    for role in set(DATABASE_ROLE.values()):
+        assert f"tfs_{role}" in text
+        assert f"TFS_{role.upper()}_PASSWORD" in SERVICES["timescaledb"]["environment"]
+        assert rf"\getenv {role}_password TFS_{role.upper()}_PASSWORD" in text
 
 
 def check(service: str, url: str, *, last: str | None = None) -> int:
