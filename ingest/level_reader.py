@@ -26,7 +26,7 @@ _EXACT_POWER = 22
 @jit
 def _word(data: bytes, at: int) -> int:
     """Four bytes as a number."""
-    return (
+    return int(
         np.int64(data[at]) << 24 | np.int64(data[at + 1]) << 16 | np.int64(data[at + 2]) << 8 | np.int64(data[at + 3])
     )
 
@@ -60,10 +60,10 @@ def _msgpack_side(data: bytes, at: int, levels: Vector, slot: int) -> tuple[int,
     end = len(data)
     if at >= end:
         return -1, 0
-    first = np.int64(data[at])
+    first = int(np.int64(data[at]))
     at += 1
     if 0x90 <= first <= 0x9F:
-        n = int(first) - 0x90
+        n = first - 0x90
     elif first == 0xDC and at + 2 <= end:
         n = int(np.int64(data[at]) << 8 | np.int64(data[at + 1]))
         at += 2
@@ -76,13 +76,13 @@ def _msgpack_side(data: bytes, at: int, levels: Vector, slot: int) -> tuple[int,
         for part in range(2):
             if at >= end:
                 return -1, 0
-            form = np.int64(data[at])
+            form = int(np.int64(data[at]))
             width = 8 if form == 0xCB else 1 << (form - 0xCC) if 0xCC <= form <= 0xCE else 0
             if (form > 0x7F and width == 0) or at + width >= end:
                 return -1, 0
-            number = np.int64(0)
+            number = 0
             for i in range(at + 1, at + 1 + width):
-                number = number << 8 | np.int64(data[i])
+                number = number << 8 | int(np.int64(data[i]))
             at += 1 + width
             if level < MAX_LEVELS:
                 to = slot + part * MAX_LEVELS + level

@@ -67,6 +67,7 @@ class Symbol:
         "_emit",
         "_id_set",
         "_ids",
+        "_instrument",
         "_refuse",
         "_sequence",
         "engine",
@@ -78,7 +79,8 @@ class Symbol:
 
     def __init__(self, name: str, settings: Settings, emit: Emit, refuse: Refuse) -> None:
         self.name = name
-        self.engine = Engine(settings.instrument(name), settings.emit_us)
+        self._instrument = settings.instrument(name)
+        self.engine = Engine(self._instrument, settings.emit_us)
         self.timeline = Timeline(settings.emit_us, settings.allowed_lateness_ms * 1000)
         self.recorded = False
         self.received_us = 0
@@ -111,6 +113,9 @@ class Symbol:
             raise Refused(Reason.LATE, f"{(timeline.watermark - t_us) / 1000} ms behind the watermark")
         elif kind == "trade":
             check_trade(message)
+            if not self._instrument.holds(message.size):
+                digits = self._instrument.size_digits
+                raise Refused(Reason.OUT_OF_RANGE, f"size {message.size} is no lot of 1e-{digits}; see size_digits")
             sequence = self._new_id(message.trade_id)
         elif kind == "book" and message.sequence is not None:
             sequence = message.sequence

@@ -30,7 +30,7 @@ from transforms.technical import (
 )
 from transforms.technical.lots import lots
 
-VERSION = 1
+VERSION = 2
 FEATURES = len(TECHNICAL.features)
 
 NEWEST, _PRICE, _BUCKET, _SCALE = 0, 1, 2, 3

@@ -6,16 +6,16 @@ import math
 
 from transforms.kernel import jit
 
-MOST = 2.0**53
-"""More lots than this in one trade are taken for this many; no venue trades them, and a double counts no further."""
+_ALL_WHOLE = 2.0**52
+"""Every double from here on is whole; far above it a floor would not fit an integer."""
 
 
 @jit
 def lots(size: float, scale: float) -> float:
     """``size`` in lots of ``1/scale``, the nearest whole number.
 
-    >>> lots(0.29, 100.0)
-    29.0
+    >>> float(lots(0.29, 100.0)), float(lots(1e12, 1e8))
+    (29.0, 1e+20)
     """
-    x = size * scale + 0.5
-    return float(math.floor(x)) if x < MOST else MOST
+    x = size * scale
+    return float(math.floor(x + 0.5)) if x < _ALL_WHOLE else x

@@ -32,7 +32,7 @@ YZ_K = 0.34 / (1.34 + (BARS + 1) / (BARS - 1))
 @jit
 def step(state: Vector, o: int, minute: int, open_: float, high: float, low: float, close: float) -> None:
     """Fold in the bar of ``minute``."""
-    unbroken = minute == int(state[o + _MINUTE]) + 1
+    unbroken = state[o + _RUN] > 0.0 and minute == int(state[o + _MINUTE]) + 1
     at = o + _TERMS + minute % BARS * 4
     hl = log_ratio(high, low)
     state[at + _RANGE2] = hl * hl

@@ -20,7 +20,7 @@ from transforms.instrument import Instrument
 from transforms.kernel import MINUTE_US, NAN, Vector, jit, zeros
 from transforms.technical.lots import lots
 
-VERSION = 1
+VERSION = 2
 RELATIVE_VOLUME = TECHNICAL.index["relative_volume"]
 SLOT_US = 5 * MINUTE_US
 SLOTS = 288

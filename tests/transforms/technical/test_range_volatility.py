@@ -105,3 +105,12 @@ def test_a_row_within_a_minute_does_not_see_the_open_bar(feed: HandFeed) -> None
     feed.trade((FIRST + 14) * 60 + 10, 200.0)
     assert feed.row((FIRST + 14) * 60 + 20)["parkinson_15m"] == 0.0
     assert feed.row((FIRST + 15) * 60)["parkinson_15m"] == 0.0  # a bar of one trade has no range
+
+
+def test_the_first_minute_of_the_epoch_has_no_bar_before_it(feed: HandFeed) -> None:
+    """A message may be stamped so; an empty state is no bar that closed at minute 0."""
+    for minute in range(16):
+        feed.trade(60 * minute + 30, 100.0 + minute % 3)
+    row = feed.row(16 * 60)
+    assert row["parkinson_15m"] == 0.0  # one trade a minute has no range
+    assert row["yang_zhang_15m"] is not None

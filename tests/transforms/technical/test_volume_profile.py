@@ -115,7 +115,7 @@ def test_prices_from_nowhere_do_not_break_the_table() -> None:
     feed = HandFeed()
     rng = random.Random(6)
     for i in range(4 * price_cells.CELLS):
-        feed.trade(DAY + i // 10, 10.0 ** rng.uniform(-300, 300), 10.0 ** rng.uniform(-9, 300))
+        feed.trade(DAY + i // 10, 10.0 ** rng.uniform(-300, 300), 10.0 ** rng.uniform(-8, 15))
     share = feed.row(DAY + 2000)["volume_profile"]
     assert share is not None
     assert 0.0 < share <= 1.0
