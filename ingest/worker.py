@@ -23,8 +23,8 @@ from ingest.membership import FencedError, Member
 from ingest.partition import Partition, Pending
 from ingest.settings import Settings
 from ingest.symbol import Symbol, tick_at
+from transforms import engine
 from transforms.catalog import VIEWS
-from transforms.engine import warm_up
 
 _LOG = logging.getLogger(__name__)
 PROJECT = "trading"
@@ -57,14 +57,21 @@ class Worker:
         Of this deployment.
     clock:
         Microseconds since the epoch; injected, so that tests decide what time it is.
+    steady:
+        Microseconds of a clock that nobody sets: it tells how long a symbol has been quiet, so a clock that is set makes none so.
     """
 
     def __init__(
-        self, client: redis.Redis, settings: Settings, clock: Callable[[], int] = lambda: time.time_ns() // 1000
+        self,
+        client: redis.Redis,
+        settings: Settings,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+        steady: Callable[[], int] = lambda: time.monotonic_ns() // 1000,
     ) -> None:
         self._client = client
         self._settings = settings
         self._clock = clock
+        self._steady = steady
         self._member = Member(client, ROLE, range(settings.partitions))
         self._partitions: dict[str, Partition] = {}
         self._online = [OnlineWriter(client, PROJECT, view) for view in VIEWS]
@@ -95,7 +102,8 @@ class Worker:
     def open(self) -> None:
         """Begin with nothing in memory: take this process's share of the partitions."""
         check_partitions(self._client, self._settings.partitions)
-        warm_up()
+        engine.warm_up()
+        levels.warm_up()
         levels.warm_up()
         self._partitions.clear()
         self._heard.clear()
@@ -130,11 +138,11 @@ class Worker:
         return len(batch)
 
     def _take(self, batch: list[streams.Read]) -> None:
-        now_us = self._clock()
+        now_us, heard_us = self._clock(), self._steady()
         for stream, entry_id, fields in batch:
             symbol = self._partitions[stream].process(entry_id, fields, now_us)
             if symbol is not None and fields.get(b"kind") not in (b"post", b"microprice"):
-                self._heard[symbol.name] = now_us
+                self._heard[symbol.name] = heard_us
 
     def _write(self, *, busy: bool) -> None:
         """Write what is due: rows at once, or every ``flush_interval`` while more waits to be read than one turn takes."""
@@ -205,18 +213,19 @@ class Worker:
 
         Not while a lease may have ended: then somebody else may have heard what is not known here.
         """
-        now_us = self._clock()
-        if abs(now_us - self._ticked_us) < TICK_US or not self._member.stands():
+        steady_us = self._steady()
+        if steady_us - self._ticked_us < TICK_US or not self._member.stands():
             return
-        self._ticked_us = now_us
+        self._ticked_us = steady_us
         idle_us = self._settings.idle_after_ms * 1000
+        known_us = self._clock() - idle_us
         with log.Publisher(self._client, self._settings.partitions) as publisher:
             for partition in self._partitions.values():
                 for symbol in partition.symbols.values():
-                    heard_us = self._heard.setdefault(symbol.name, now_us)
-                    if now_us - heard_us >= idle_us and _has_more(symbol):
-                        publisher.publish("tick", tick_at(symbol.name, now_us - idle_us))
-                        self._heard[symbol.name] = now_us - idle_us + self._settings.emit_us
+                    quiet_us = steady_us - self._heard.setdefault(symbol.name, steady_us)
+                    if quiet_us >= idle_us and _has_more(symbol):
+                        publisher.publish("tick", tick_at(symbol.name, known_us))
+                        self._heard[symbol.name] = steady_us - idle_us + self._settings.emit_us
 
     def _settle(self) -> None:
         """Renew the leases, drop what was lost, give back what others are due, take and open what is due here."""

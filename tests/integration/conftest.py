@@ -54,7 +54,7 @@ class Pipeline:
 
     def worker(self) -> Worker:
         """A worker that owns every partition."""
-        worker = Worker(self.client, self.settings, self.clock)
+        worker = Worker(self.client, self.settings, self.clock, self.clock)
         worker.open()
         assert sorted(worker.holds()) == list(range(self.settings.partitions))
         return worker
