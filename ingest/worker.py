@@ -104,12 +104,11 @@ class Worker:
         check_partitions(self._client, self._settings.partitions)
         engine.warm_up()
         levels.warm_up()
-        levels.warm_up()
+        gc.collect()
+        gc.freeze()  # what lives as long as the process need not be looked through again and again
         self._partitions.clear()
         self._heard.clear()
         self._settle()
-        gc.collect()
-        gc.freeze()  # what lives as long as the process need not be looked through again and again
 
     def close(self) -> None:
         """Write and save everything, and give the leases back."""
