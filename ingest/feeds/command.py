@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 import redis
 
 from feature_repo.stores.endpoints import redis_url
+from ingest.feeds import kafka_command
 from ingest.feeds.binance_live import VENUES, BinanceFeed, Venue
 from ingest.feeds.outlet import Outlet
 from ingest.replay import report
@@ -33,8 +34,10 @@ example:
   python -m ingest feed kraken BTC-USD ETH-USD                         as KRAKEN:BTC-USD and KRAKEN:ETH-USD
   TFS_WEBHOOK_TOKEN=... python -m ingest feed posts --listen 127.0.0.1:8800
   tail -F messages.jsonl | python -m ingest feed jsonl -
+  python -m ingest feed kafka --brokers a:9092,b:9092                  topics order_book, market_data and social_data
+  python -m ingest feed kafka order_book=books.v1 --brokers a:9092     another name, and this topic alone
 
-sources: binance, binance-us, binance-futures; any other venue of cryptofeed by its name; posts (by HTTP); jsonl (our messages)
+sources: binance, binance-us, binance-futures; any other venue of cryptofeed by its name; posts (by HTTP); jsonl (our messages); kafka
 a connection that is lost is made anew, and the books are unknown meanwhile; venues need the extra `feeds`
 exit codes: 0 stopped or at the end of its input, 1 it could not go on
 """
@@ -66,9 +69,14 @@ def add_parser(subparsers: SubParsers) -> argparse.ArgumentParser:
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", help="binance, binance-us, binance-futures, a venue of cryptofeed, posts or jsonl")
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="symbols as the venue writes them; the file of jsonl, - for a pipe"
+        "source", help="binance, binance-us, binance-futures, a venue of cryptofeed, posts, jsonl or kafka"
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="symbols as the venue writes them; the file of jsonl, - for a pipe; of kafka, STREAM=TOPIC",
     )
     parser.add_argument(
         "--record", type=Path, metavar="FILE", help="append what a Binance venue sends, as a capture; .gz packs it"
@@ -78,6 +86,7 @@ def add_parser(subparsers: SubParsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "--listen", default="127.0.0.1:8800", metavar="HOST:PORT", help="of posts (default 127.0.0.1:8800)"
     )
+    kafka_command.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the counts as one JSON object at the end")
     parser.set_defaults(run=run)
     return parser
@@ -86,6 +95,8 @@ def add_parser(subparsers: SubParsers) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Run one feed until it is stopped or its input ends."""
     settings = load()
+    if args.source == "kafka":
+        return kafka_command.run(args, settings)
     with redis.Redis.from_url(redis_url()) as client, report.live("feed", quiet=args.json) as progress:
         outlet = Outlet(
             client,
