@@ -78,7 +78,8 @@ class Recording:
         """Books, trades and gaps of all files by receive time, and whatever is refused."""
         feed = Binance(self.max_future_ms)
         columns = [market_tables.lines(path, self.columns, self.limit) for path in self._market]
-        for line in merge(merged(self._texts, self.limit), *columns, key=lambda line: line.received_ns):
+        lines = merged(self._texts, self.limit)
+        for line in merge(lines, *columns, key=lambda line: line.received_ns) if columns else lines:
             if line.stamped:
                 self.lines += 1
                 before = feed.ignored
