@@ -83,7 +83,7 @@ def ride_out(
         except Exception as error:
             if not passing(error):
                 raise
-            lost = began if lost is None and failures else lost or time.monotonic()
+            lost = time.monotonic() if lost is None else lost
             trouble = type(error).__name__
             if trouble not in told:
                 told.add(trouble)
