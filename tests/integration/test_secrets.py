@@ -99,21 +99,19 @@ def until(what, *, seconds: float = 90) -> None:
 
 def test_no_password_shows_while_the_system_runs_and_is_looked_at(addresses, tmp_path, capfd, caplog):
     repo = Path(feature_repo.__file__).parent
-    feast = str(Path(sys.executable).with_name("feast"))
-    said = finished([feast, "-c", str(repo), "apply"])
+    said = finished([str(Path(sys.executable).with_name("feast")), "-c", str(repo), "--log-level", "DEBUG", "apply"])
     assert "microstructure" in said
-    said += finished([feast, "-c", str(repo), "configuration"])
     said_by_parts = tmp_path / "run.log"
     with said_by_parts.open("wb") as out:
         parts = subprocess.Popen(
-            [sys.executable, "-m", "ingest", "run", "--roles", "router,worker,writer"],
+            [sys.executable, "-m", "ingest", "run", "--roles", "worker,writer"],
             stdout=out,
             stderr=out,
             stdin=subprocess.DEVNULL,
         )
     try:
         with redis.Redis.from_url(addresses["TFS_REDIS_URL"]) as client:
-            client.xadd("market_data", {"data": b'{"symbol": "A B"}'})
+            client.xadd(log.events(0), {"kind": "trade", "data": b'{"symbol": "A B"}'})
             publish_a_minute(client)
             until(lambda: counters(client, 2).get("rows.microstructure", 0) >= 60 and not backlog(client, 2).total)
         for process in Path("/proc").iterdir():
@@ -137,7 +135,7 @@ def test_no_password_shows_while_the_system_runs_and_is_looked_at(addresses, tmp
         assert parts.wait(60) == 0
     looked = capfd.readouterr()
     assert "tfs_up" in looked.out
-    assert "bad_symbol" in looked.out
+    assert "missing_field" in looked.out
     logged = said_by_parts.read_text(errors="replace")
     assert logged, "the parts said nothing at all"
     assert shows(said + looked.out + looked.err + caplog.text + logged) == []
