@@ -27,7 +27,7 @@ from ingest import log, settings
 from ingest.servers import embedded
 from ingest.worker import PROJECT
 
-ROUNDS = 5
+ROUNDS = 3
 TARGET_S = 3.0
 PATIENCE_S = 300.0
 POLL_S = 0.01

@@ -253,6 +253,7 @@ class Worker:
     def _open(self, p: int) -> None:
         """Bring a partition to where its last owner was, as long as its lease holds."""
         stream = log.events(p)
+        streams.join(self._client, [stream])
         saved: Any = self._client.hgetall(log.checkpoint(p))
         partition = Partition(p, self._settings)
         anew = partition.restore(saved)
@@ -282,7 +283,6 @@ class Worker:
     def _begin_counting(self, p: int, last_id: bytes) -> None:
         """Of a log without a checkpoint, or with one of an earlier version: what was taken, and the group that tells what was not."""
         stream = log.events(p)
-        streams.join(self._client, [stream])
         about: Any = self._client.xinfo_stream(stream)
         taken = (
             about["entries-added"]

@@ -19,11 +19,12 @@ from typing import Any
 import psycopg
 import pytest
 import redis
+from redis import exceptions
 
 from feature_repo.stores.redis_client import address_of_url, connect
 from feature_repo.stores.redis_format import SymbolKeys, encode_time, time_field
 from feature_repo.stores.redis_write import OnlineWriter
-from ingest import log, offline_writer, outage, rows, settings
+from ingest import commit, log, offline_writer, outage, router, rows, settings, streams
 from ingest.backlog import backlog, counters
 from ingest.messages import OrderBook, Tick, Trade, encode
 from ingest.partition import Partition
@@ -294,6 +295,38 @@ def test_a_full_redis_is_waited_for_and_nothing_is_lost(
         thread.join()
     assert in_outboxes(redis_client) == undisturbed(tape)
     assert len([r for r in caplog.records if r.name == outage.__name__ and r.levelno == logging.ERROR]) == 1
+
+
+def test_a_redis_that_fills_up_takes_a_commit_and_a_move_whole_and_no_new_message(redis_client: redis.Redis) -> None:
+    """The online write is refused before anything else is written; what makes room goes on."""
+    publish(redis_client, entries(5))
+    redis_client.xadd("market_data", {"data": encode(Trade(T0, "A", 1.0, 1.0))})
+    worker = Worker(redis_client, settings.load({"TFS_PARTITIONS": str(PARTITIONS)}))
+    worker.open()
+    taken = streams.read(redis_client, {log.events(p): streams.START for p in range(PARTITIONS)}, 1000, 1)
+    plain = streams.read(redis_client, {"market_data": streams.START}, 1, 1)
+    worker._take(taken)
+    chosen = [(partition, partition.take_pending()) for partition in worker._partitions.values()]
+    pipe = redis_client.pipeline(transaction=False)
+    for partition, pending in chosen:
+        token = worker._member.held[partition.number]
+        commit.add_commit(pipe, partition, token, pending, partition.save(), settings.load({}))
+    redis_client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(exceptions.OutOfMemoryError):
+            worker._write_online(chosen)
+        assert pipe.execute() == [1] * PARTITIONS
+        assert router.move(redis_client, PARTITIONS, plain) == 1
+        with pytest.raises(exceptions.OutOfMemoryError):
+            publish_one(redis_client)
+    finally:
+        redis_client.config_set("maxmemory", 0)
+    assert in_outboxes(redis_client) == undisturbed(entries(5))
+    assert backlog(redis_client, PARTITIONS).events == 1  # the one that was moved
+
+
+def publish_one(client: redis.Redis) -> None:
+    client.xadd("market_data", {"data": b"{}"})
 
 
 def test_a_read_only_database_is_waited_for_and_named_once(
