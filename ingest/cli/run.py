@@ -26,7 +26,8 @@ def add_parser(subparsers: Any) -> None:
         description="Run router, feature worker, scorer and offline writer until stopped; each is a process of its own.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=(
-            "examples:\n  SENTIMENT_MODEL=embedded python -m ingest run\n  python -m ingest run --roles worker --workers 4\n\n"
+            "examples:\n  SENTIMENT_MODEL=embedded python -m ingest run\n  python -m ingest run --roles worker --workers 4\n"
+            "  ray job submit -- python -m ingest run --engine ray --workers 16 --gpu-workers 1\n\n"
             "Workers share the partitions, wherever they were started. A second router or writer stands by."
         ),
     )
@@ -34,6 +35,19 @@ def add_parser(subparsers: Any) -> None:
         "--roles", default=",".join(ROLES), help=f"which of them, comma-separated (default {','.join(ROLES)})"
     )
     parser.add_argument("--workers", type=_positive, default=1, metavar="N", help="worker processes (default 1)")
+    parser.add_argument(
+        "--engine",
+        choices=("embedded", "ray"),
+        default="embedded",
+        help="processes on this machine, or actors on a Ray cluster (default embedded)",
+    )
+    parser.add_argument(
+        "--gpu-workers",
+        type=_positive,
+        default=0,
+        metavar="N",
+        help="of ray: scorers with a GPU each (default: one without)",
+    )
     parser.add_argument("--inline", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
 
@@ -46,6 +60,13 @@ def run(args: argparse.Namespace) -> int:
         print(f"error: no role {', '.join(unknown)}; roles are {', '.join(ROLES)}", file=sys.stderr)
         return 2
     stop = threading.Event()
+    if args.engine == "ray":
+        return _run_on_ray(roles, args, stop)
+    if args.gpu_workers:
+        print(
+            "error: --gpu-workers is for --engine ray; here the scorer takes a GPU where there is one", file=sys.stderr
+        )
+        return 2
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if args.inline:
@@ -56,6 +77,22 @@ def run(args: argparse.Namespace) -> int:
         with Processes(every) as processes:
             while not stop.wait(0.2):
                 processes.restart_dead()
+    return 0
+
+
+def _run_on_ray(roles: list[str], args: argparse.Namespace, stop: threading.Event) -> int:
+    from feature_repo.stores.endpoints import postgres_url, redis_url
+    from ingest import ray_engine
+
+    try:
+        parts = ray_engine.parts(roles, args.workers, args.gpu_workers)
+        addresses = {"TFS_REDIS_URL": redis_url()}
+        if {"writer", "scorer"} & set(roles):
+            addresses["TFS_POSTGRES_URL"] = postgres_url()
+        ray_engine.run(parts, {**os.environ, **addresses}, stop)
+    except ray_engine.EngineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -1,0 +1,167 @@
+"""The pipeline as actors of Ray, on two emulated nodes: the same rows as without it, whatever node dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from ingest import log, rows, settings
+from ingest.backlog import backlog
+from ingest.cli import main
+from ingest.messages import OrderBook, Tick, Trade
+from ingest.ray_engine import EngineError, Part, parts, settings_of
+from ingest.worker import Worker
+
+T0 = 1_700_000_000_000
+PARTITIONS = 4
+SYMBOLS = [f"S{i}" for i in range(12)]
+CONF = settings.load({"TFS_PARTITIONS": str(PARTITIONS)})
+SMALL = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_log_monitor": False}
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_memory_monitor_refresh_ms": "0",  # other programs' memory is none of its business
+    "RAY_enable_metrics_collection": "false",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_failure_threshold": "2",
+}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two nodes of one processor each, on this machine."""
+    pytest.importorskip("ray", reason="ray is not installed; it comes with the extra ray")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in QUIET.items():
+            patch.setenv(name, value)
+        from ray.cluster_utils import Cluster
+
+        cluster = Cluster(initialize_head=True, head_node_args={**SMALL, "include_dashboard": False})
+        try:
+            cluster.add_node(**SMALL)
+            yield cluster
+        finally:
+            cluster.shutdown()
+
+
+def publish(client: redis.Redis, from_s: int, to_s: int) -> None:
+    """Append a recorded market, ten books and trades a second and symbol, with a tick at the end."""
+    with log.Publisher(client, PARTITIONS) as publisher:
+        for ms in range(T0 + from_s * 1000, T0 + to_s * 1000, 100):
+            for n, symbol in enumerate(SYMBOLS):
+                bids, asks = [(99.0 - n, 1.0 + ms % 7)], [(101.0 + n, 1.0 + ms % 5)]
+                publisher.publish("book", OrderBook(ms, symbol, bids, asks, received=ms + 2), recorded=True)
+                price = 100.0 + (ms // 100 * (n + 3)) % 11 / 8
+                publisher.publish("trade", Trade(ms + 50, symbol, price, 1.0, "buy", received=ms + 52), recorded=True)
+        for symbol in SYMBOLS:
+            publisher.publish("tick", Tick(T0 + to_s * 1000, symbol), recorded=True)
+
+
+def until(done: Callable[[], bool], within_s: float = 50) -> None:
+    deadline = time.monotonic() + within_s
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def made(client: redis.Redis) -> list[tuple[str, str, int, int, bytes]]:
+    """Every row of the outboxes, as bits."""
+    found = []
+    for p in range(PARTITIONS):
+        for _, fields in client.xrange(log.outbox(p)):
+            part = rows.decode(fields[b"rows"])
+            for i, symbol in enumerate(part.symbols):
+                times = int(part.event_us[i]), int(part.created_us[i])
+                found.append((part.view.name, symbol, *times, part.values[i].tobytes()))
+    return sorted(found)
+
+
+def online(client: redis.Redis) -> dict[bytes, dict[bytes, bytes]]:
+    return {key: client.hgetall(key) for key in client.keys("*trading")}
+
+
+def owners(client: redis.Redis) -> set[bytes]:
+    """Who holds the partitions; a free one shows as empty."""
+    tokens = client.mget([log.owner(p) for p in range(PARTITIONS)])
+    return {(token or b"").partition(b":")[2] for token in tokens}
+
+
+def share_of_two(client: redis.Redis) -> bool:
+    return len(names := owners(client)) == 2 and b"" not in names
+
+
+def test_two_nodes_give_the_rows_of_one_process_bit_for_bit_though_one_of_them_is_killed(
+    cluster: Any, redis_client: redis.Redis, redis_url: str
+) -> None:
+    alone = Worker(redis_client, CONF)
+    alone.open()
+    for second in (0, 3, 6):
+        publish(redis_client, second, second + 3)
+        while alone.step():
+            pass
+    alone.close()
+    expected = made(redis_client), online(redis_client)
+    assert len(expected[0]) > 100
+    redis_client.flushall()
+
+    command = [sys.executable, "-m", "ingest", "run", "--engine", "ray", "--roles", "worker", "--workers", "2"]
+    environ = {**os.environ, **QUIET, "RAY_ADDRESS": cluster.address, "TFS_REDIS_URL": redis_url}
+    driver = subprocess.Popen(command, env={**environ, "TFS_PARTITIONS": str(PARTITIONS)})
+    try:
+        until(lambda: share_of_two(redis_client))
+        publish(redis_client, 0, 3)
+        until(lambda: redis_client.xlen(log.outbox(0)) > 0)
+        before = owners(redis_client)
+        publish(redis_client, 3, 6)
+        (node,) = cluster.worker_nodes
+        cluster.remove_node(node, allow_graceful=False)
+        publish(redis_client, 6, 9)
+        until(lambda: len(names := owners(redis_client)) == 1 and names < before)  # the other one took them over
+        until(lambda: backlog(redis_client, PARTITIONS).events == 0)
+        until(lambda: len(made(redis_client)) >= len(expected[0]))
+        assert driver.poll() is None
+        cluster.add_node(**SMALL)
+        until(lambda: share_of_two(redis_client))  # started again where there is room, and given its share
+        driver.send_signal(signal.SIGTERM)
+        assert driver.wait(30) == 0
+    finally:
+        driver.kill()
+        driver.wait()
+    assert (made(redis_client), online(redis_client)) == expected
+    assert redis_client.keys("own:*") + redis_client.keys("members:*") == []  # they left in order
+
+
+def test_the_parts_of_a_pipeline_are_those_that_were_asked_for() -> None:
+    roles = ["worker", "router", "scorer", "writer"]
+    assert [(part.name, part.gpus) for part in parts(roles, 2, 2)] == [
+        ("worker-0", 0.0), ("worker-1", 0.0), ("router", 0.0), ("scorer-0", 1.0), ("scorer-1", 1.0), ("writer", 0.0)
+    ]  # fmt: skip
+    assert Part("scorer", "scorer", 1.0, 0.0) in parts(roles, 1, 0)
+    with pytest.raises(EngineError, match="--gpu-workers is for the role scorer"):
+        parts(["worker"], 1, 1)
+
+
+def test_the_parts_are_given_the_settings_and_nothing_else_of_the_environment() -> None:
+    environ = {"TFS_PARTITIONS": "2", "SENTIMENT_MODEL": "embedded", "AWS_SECRET_ACCESS_KEY": "x", "PATH": "/bin"}
+    assert settings_of(environ) == {"TFS_PARTITIONS": "2", "SENTIMENT_MODEL": "embedded"}
+
+
+def test_without_the_library_the_command_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], redis_url: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setenv("TFS_REDIS_URL", redis_url)
+    assert main(["run", "--engine", "ray", "--roles", "worker"]) == 2
+    assert "ray is not installed; it comes with the extra `ray`" in capsys.readouterr().err
+
+
+def test_gpu_workers_are_rays(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--gpu-workers", "1"]) == 2
+    assert "--gpu-workers is for --engine ray" in capsys.readouterr().err
