@@ -243,6 +243,11 @@ def test_a_health_check_asks_a_port_that_its_service_publishes(name: str) -> Non
         assert words[-1].split(":")[2].split("/")[0] in inside
 
 
+def test_feasts_ui_has_what_it_imports_when_it_starts() -> None:
+    pytest.importorskip("grpc", reason="feast ui needs grpcio, grpcio-health-checking and grpcio-reflection")
+    assert importlib.import_module("feast.registry_server")
+
+
 @pytest.mark.parametrize("name", ["apply", "feature-server", "feast-ui"])
 def test_every_command_of_feast_parses(name: str) -> None:
     from feast.cli.cli import cli
