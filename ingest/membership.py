@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import socket
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -86,7 +87,9 @@ class Member:
         self._seats = seats
         self._goal = 0
         self._beaten = 0.0
-        self._name = f"{time.time_ns() // 1000:016x}-{secrets.token_hex(4)}"  # in the order of age
+        self._name = (
+            f"{time.time_ns() // 1000:016x}-{secrets.token_hex(4)}@{socket.gethostname()}"  # in the order of age
+        )
 
     def due(self) -> bool:
         """Whether it is time for a sign of life."""
@@ -161,3 +164,12 @@ def share(seats: int, living: Sequence[bytes], me: bytes) -> int:
     [3, 2, 2]
     """
     return seats // len(living) + (living.index(me) < seats % len(living))
+
+
+def host(name: str) -> str:
+    """The host of a process, by its name among the living.
+
+    >>> host("000645a1b2c3d4e5-0badcafe@node-7")
+    'node-7'
+    """
+    return name.partition("@")[2]
