@@ -155,7 +155,10 @@ class Supervisor:
             ray.wait(ends, num_returns=len(ends), timeout=STOP_S)
         for actor in self._actors.values():
             ray.kill(actor, no_restart=True)
-        ray.actor.exit_actor()
+        itself = ray.get_runtime_context().current_actor
+        threading.Timer(
+            LOOK_S, lambda: ray.kill(itself, no_restart=True)
+        ).start()  # should the driver be gone meanwhile
 
 
 def run(wanted: Sequence[Part], environ: Mapping[str, str], stop: threading.Event) -> None:
@@ -194,8 +197,8 @@ def run(wanted: Sequence[Part], environ: Mapping[str, str], stop: threading.Even
             _LOG.info(
                 "%d of %d parts run%s", running, len(there), "" if running == len(there) else ", others wait for room"
             )
-    with contextlib.suppress(ray.exceptions.RayActorError):  # its last act
-        ray.get(supervisor.stop.remote())
+    ray.get(supervisor.stop.remote())
+    ray.kill(supervisor, no_restart=True)
 
 
 def settings_of(environ: Mapping[str, str]) -> dict[str, str]:
