@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help extras demo test bench lint format up down clean
+.PHONY: help extras demo test chaos bench lint format up down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ demo: $(READY) ## the whole system in a minute [RECORDING="path ..."]
 
 test: $(READY) ## every test, on servers that the tests start
 	$(BIN)/python -m pytest
+
+chaos: $(READY) ## break a running pipeline and compare every row with an undisturbed run [MINUTES=1 SEED=0]
+	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),1) --seed $(or $(SEED),0)
 
 bench: $(READY) ## measure [BENCH="name ..."], one JSON object a line
 	@$(BIN)/python -m bench $(BENCH)
