@@ -1,0 +1,153 @@
+"""One worker process and two on the same partitions, messages a second from the logs to both stores' queues, everything on.
+
+A market of 16 symbols, one a partition, is laid beside the logs while the workers stand ready with even shares, and is put in
+their place at once; the time runs until the last entry is committed. ``scale`` is by the clock: two workers against one on this machine,
+where the server wants a processor too. ``scale_core`` is messages by processor second of the workers: where it keeps its worth, workers do
+not stand in each other's way, and processors are all that more of them need.
+
+    python -m bench.scale
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import redis
+
+from feature_repo.stores.redis_client import address_of_url, connect
+from ingest import log
+from ingest.backlog import backlog
+from ingest.messages import LEVELS, OrderBook, Tick, Trade, encode
+from ingest.servers import embedded
+
+PARTITIONS = 16
+SPAN_MS = 150_000
+T0 = 1_700_000_000_000
+ROUNDS = 3
+PATIENCE_S = 180.0
+POLL_S = 0.02
+"""Looking costs the server too."""
+
+
+def symbols() -> list[str]:
+    """One name for each partition, so that even shares are even work."""
+    found: dict[int, str] = {}
+    for n in itertools.count():
+        name = f"SYM{n}USDT"
+        found.setdefault(log.partition_of(name, PARTITIONS), name)
+        if len(found) == PARTITIONS:
+            return [found[p] for p in range(PARTITIONS)]
+    raise AssertionError("unreachable")
+
+
+def market(names: list[str]) -> list[tuple[int, dict[str, Any]]]:
+    """A hundred messages a second of every symbol, books of 20 levels and trades in turn, and a tick that ends it: partition and entry."""
+    found = []
+    for at in range(T0, T0 + SPAN_MS, 10):
+        for number, name in enumerate(names):
+            n = (at - T0) // 10
+            mid = 100.0 + 0.01 * ((n * 7 + number) % 13)
+            message: Any = Trade(at, name, mid, 1.0 + n % 3, ("buy", "sell")[n // 2 % 2], received=at)
+            if n % 2 == 0:
+                bids = [(round(mid - 0.01 * k, 2), 1.0 + (n + k) % 5) for k in range(1, LEVELS + 1)]
+                asks = [(round(mid + 0.01 * k, 2), 1.0 + (n + 2 * k) % 4) for k in range(1, LEVELS + 1)]
+                message = OrderBook(at, name, bids, asks, received=at)
+            found.append((number, {"kind": ("book", "trade")[n % 2], "data": encode(message), "recorded": "1"}))
+    for number, name in enumerate(names):
+        found.append((number, {"kind": "tick", "data": encode(Tick(T0 + SPAN_MS, name)), "recorded": "1"}))
+    return found
+
+
+def staged(client: redis.Redis, entries: list[tuple[int, dict[str, Any]]]) -> None:
+    """Lay the market beside the logs."""
+    for p in range(PARTITIONS):
+        client.xgroup_create(f"staged:{{{p}}}", log.GROUP, id="0", mkstream=True)
+    pipe: Any = client.pipeline(transaction=False)
+    for n, (p, fields) in enumerate(entries, 1):
+        pipe.xadd(f"staged:{{{p}}}", fields)
+        if n % 1000 == 0:
+            pipe.execute()
+    pipe.execute()
+
+
+def wait(done: Callable[[], bool]) -> None:
+    """Until ``done``."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not done():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {PATIENCE_S:.0f} s")
+        time.sleep(POLL_S)
+
+
+def share(client: redis.Redis) -> list[int]:
+    """How many partitions each worker holds; empty while one is free."""
+    tokens: Any = client.mget([log.owner(p) for p in range(PARTITIONS)])
+    if None in tokens:
+        return []
+    names = [token.partition(b":")[2] for token in tokens]
+    return sorted(names.count(name) for name in set(names))
+
+
+def measure(url: str, entries: list[tuple[int, dict[str, Any]]], workers: int) -> tuple[float, float]:
+    """Seconds by the clock, and processor seconds of the workers, for all of ``entries``."""
+    command = [sys.executable, "-m", "ingest", "run", "--roles", "worker", "--inline"]
+    environ = {**os.environ, "TFS_REDIS_URL": url, "TFS_PARTITIONS": str(PARTITIONS), "TFS_LOG_LEVEL": "WARNING"}
+    with connect(address_of_url(url), "redis") as client, contextlib.ExitStack() as stack:
+        client.flushall()
+        processes = []
+        for _ in range(workers):
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environ)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            processes.append(psutil.Process(process.pid))
+        staged(client, entries)
+        wait(lambda: share(client) == [PARTITIONS // workers] * workers)
+
+        def spent() -> float:
+            return sum(sum(process.cpu_times()[:2]) for process in processes)
+
+        pipe: Any = client.pipeline(transaction=True)
+        for p in range(PARTITIONS):
+            pipe.rename(f"staged:{{{p}}}", log.events(p))
+        began, before = time.monotonic(), spent()
+        pipe.execute()
+        wait(lambda: backlog(client, PARTITIONS).events == 0)
+        seconds, processor = time.monotonic() - began, spent() - before
+        taken = [int(client.hget(log.checkpoint(p), "entries") or 0) for p in range(PARTITIONS)]
+        assert sum(taken) == len(entries), "not every message was taken once"
+        assert client.xlen(log.DEAD_LETTER) == 0, "a message was refused"
+        return seconds, processor
+
+
+def main() -> None:
+    """Measure and print."""
+    entries = market(symbols())
+    best: dict[int, tuple[float, float]] = {}
+    with tempfile.TemporaryDirectory(prefix="tfs-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # the server may run as another user
+        with embedded.running(folder / "servers", durable=False) as servers:
+            for _ in range(ROUNDS):
+                for workers in (1, 2):
+                    found = measure(servers.redis_url, entries, workers)
+                    old = best.get(workers, found)
+                    best[workers] = min(old[0], found[0]), min(old[1], found[1])
+    for bench, which, unit in (("scale", 0, "messages/s"), ("scale_core", 1, "messages/s/core")):
+        one, two = len(entries) / best[1][which], len(entries) / best[2][which]
+        line = {"bench": bench, "size": len(entries), "ours": round(two), "peer_name": "one worker", "peer": round(one)}
+        print(json.dumps(line | {"ratio": float(f"{two / one:.3g}"), "unit": unit}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
