@@ -3,7 +3,8 @@
 A market of 16 symbols, one a partition, is laid beside the logs while the workers stand ready with even shares, and is put in
 their place at once; the time runs until the last entry is committed. ``scale`` is by the clock: two workers against one on this machine,
 where the server wants a processor too. ``scale_core`` is messages by processor second of the workers: where it keeps its worth, workers do
-not stand in each other's way, and processors are all that more of them need.
+not stand in each other's way, and processors are all that more of them need. ``scale_server`` is the same of the server's processor,
+producers not counted: more messages than that no number of workers takes from one server.
 
     python -m bench.scale
 """
@@ -99,8 +100,8 @@ def share(client: redis.Redis) -> list[int]:
     return sorted(names.count(name) for name in set(names))
 
 
-def measure(url: str, entries: list[tuple[int, dict[str, Any]]], workers: int) -> tuple[float, float]:
-    """Seconds by the clock, and processor seconds of the workers, for all of ``entries``."""
+def measure(url: str, entries: list[tuple[int, dict[str, Any]]], workers: int) -> tuple[float, float, float]:
+    """Seconds by the clock, and processor seconds of the workers and of the server, for all of ``entries``."""
     command = [sys.executable, "-m", "ingest", "run", "--roles", "worker", "--inline"]
     environ = {**os.environ, "TFS_REDIS_URL": url, "TFS_PARTITIONS": str(PARTITIONS), "TFS_LOG_LEVEL": "WARNING"}
     with connect(address_of_url(url), "redis") as client, contextlib.ExitStack() as stack:
@@ -114,26 +115,29 @@ def measure(url: str, entries: list[tuple[int, dict[str, Any]]], workers: int) -
         staged(client, entries)
         wait(lambda: share(client) == [PARTITIONS // workers] * workers)
 
-        def spent() -> float:
-            return sum(sum(process.cpu_times()[:2]) for process in processes)
+        about: Any = client.info("server")
+        server = psutil.Process(about["process_id"])
+
+        def spent(those: list[psutil.Process]) -> float:
+            return sum(sum(process.cpu_times()[:2]) for process in those)
 
         pipe: Any = client.pipeline(transaction=True)
         for p in range(PARTITIONS):
             pipe.rename(f"staged:{{{p}}}", log.events(p))
-        began, before = time.monotonic(), spent()
+        began, before, served = time.monotonic(), spent(processes), spent([server])
         pipe.execute()
         wait(lambda: backlog(client, PARTITIONS).events == 0)
-        seconds, processor = time.monotonic() - began, spent() - before
+        found = time.monotonic() - began, spent(processes) - before, spent([server]) - served
         taken = [int(client.hget(log.checkpoint(p), "entries") or 0) for p in range(PARTITIONS)]
         assert sum(taken) == len(entries), "not every message was taken once"
         assert client.xlen(log.DEAD_LETTER) == 0, "a message was refused"
-        return seconds, processor
+        return found
 
 
 def main() -> None:
     """Measure and print."""
     entries = market(symbols())
-    best: dict[int, tuple[float, float]] = {}
+    best: dict[int, tuple[float, ...]] = {}
     with tempfile.TemporaryDirectory(prefix="tfs-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # the server may run as another user
@@ -142,8 +146,9 @@ def main() -> None:
                 for workers in (1, 2):
                     found = measure(servers.redis_url, entries, workers)
                     old = best.get(workers, found)
-                    best[workers] = min(old[0], found[0]), min(old[1], found[1])
-    for bench, which, unit in (("scale", 0, "messages/s"), ("scale_core", 1, "messages/s/core")):
+                    best[workers] = tuple(map(min, old, found))
+    units = ("messages/s", "messages/s/core", "messages/s/core")
+    for which, (bench, unit) in enumerate(zip(("scale", "scale_core", "scale_server"), units, strict=True)):
         one, two = len(entries) / best[1][which], len(entries) / best[2][which]
         line = {"bench": bench, "size": len(entries), "ours": round(two), "peer_name": "one worker", "peer": round(one)}
         print(json.dumps(line | {"ratio": float(f"{two / one:.3g}"), "unit": unit}), flush=True)
