@@ -271,6 +271,7 @@ class Worker:
         if p in self._member.held:
             self._partitions[stream] = partition
             self._saved[stream] = time.monotonic()
+            _LOG.info("partition %d is worked here, with %d symbols so far", p, len(partition.symbols))
 
     def _replay(self, partition: Partition, last_id: bytes) -> None:
         """Take entries again that were taken before, up to ``last_id``."""
