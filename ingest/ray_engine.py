@@ -151,7 +151,9 @@ class Supervisor:
         ray = _ray()
         self._stopping.set()
         self._watcher.join()
-        if ends := [self._actors[name].stop.remote() for name in self._nodes]:
+        asked = {actor.node.remote(): actor for actor in self._actors.values()}
+        there, _ = ray.wait(list(asked), num_returns=len(asked), timeout=2 * LOOK_S)  # one without room answers never
+        if ends := [asked[answer].stop.remote() for answer in there]:
             ray.wait(ends, num_returns=len(ends), timeout=STOP_S)
         for actor in self._actors.values():
             ray.kill(actor, no_restart=True)
