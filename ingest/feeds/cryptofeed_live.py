@@ -32,7 +32,7 @@ class FeedError(ValueError):
 
 def venues() -> dict[str, type[Any]]:
     """cryptofeed's venues by the names that ``feed`` takes, such as ``kraken``."""
-    from cryptofeed.exchanges import EXCHANGE_MAP  # type: ignore[import-untyped, unused-ignore]
+    from cryptofeed.exchanges import EXCHANGE_MAP
 
     return {name.lower().replace("_", "-"): venue for name, venue in EXCHANGE_MAP.items()}
 
