@@ -1,8 +1,8 @@
 """Point-in-time join of very many entity rows: 3 views of 15 features, 20 symbols of one-second rows for a day.
 
 Prints JSON lines: seconds of ``get_historical_features(...).to_arrow()``, which reads everything from the server, beside
-Polars' as-of join of the same frame with the same rows, which it has in memory already, to the same result; and peak memory of the
-retrieval in MiB above what was held before. Feast's own store does not finish at these sizes.
+as-of joins of Polars and DuckDB: of the same frame with the same rows, which they have in memory already, to the same result; and
+peak memory of the retrieval in MiB above what was held before. Feast's own store does not finish at these sizes.
 
     python -m bench.pit_dense
 """
@@ -12,9 +12,11 @@ from __future__ import annotations
 import statistics
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -74,12 +76,33 @@ def merge(frame: pd.DataFrame, rows: list[pl.DataFrame]) -> Any:
     return result.sort("number").to_arrow()
 
 
+def in_duckdb(rows: list[pl.DataFrame]) -> tuple[duckdb.DuckDBPyConnection, str]:
+    """The rows in DuckDB's memory, and its own as-of join of each view in turn with the frame ``asked``."""
+    connection = duckdb.connect()
+    columns, joins = ["asked.*"], []
+    for i, view in enumerate(rows):
+        connection.register("view", view.to_arrow())
+        connection.execute(f"CREATE TABLE view{i} AS FROM view")
+        alive = f"view{i}.event_timestamp >= asked.event_timestamp - INTERVAL 5 MINUTE"
+        columns += [f"CASE WHEN {alive} THEN {name} END AS {name}" for name in view.columns[2:]]
+        on = f"asked.symbol = view{i}.symbol AND asked.event_timestamp >= view{i}.event_timestamp"
+        joins.append(f"ASOF LEFT JOIN view{i} ON {on}")
+    return connection, f"SELECT {', '.join(columns)} FROM asked {' '.join(joins)} ORDER BY number"  # noqa: S608 - as above
+
+
+def ask(connection: duckdb.DuckDBPyConnection, query: str, frame: pd.DataFrame) -> Any:
+    """DuckDB's answer as an Arrow table."""
+    connection.register("asked", frame.assign(event_timestamp=frame["event_timestamp"].dt.tz_localize(None)))
+    return connection.sql(query).to_arrow_table()
+
+
 def main() -> None:
     """Measure and print."""
     with bench(views=VIEWS, features=15) as store:
         fill(store)
         features = references(store)
         rows = in_memory(store)
+        duck, query = in_duckdb(rows)
         rng = np.random.default_rng(7)
         for size in SIZES:
             frame = pd.DataFrame(
@@ -97,15 +120,19 @@ def main() -> None:
                     result = store.ours.get_historical_features(frame, features).to_arrow()
                     ours.append(time.perf_counter() - begin)
                 peak.append(held.mib)
-            polars: list[float] = []
-            merged: Any = None
-            for _ in range(ROUNDS):
-                begin = time.perf_counter()
-                merged = merge(frame, rows)
-                polars.append(time.perf_counter() - begin)
-            assert pl.from_arrow(result).equals(pl.from_arrow(merged))
-            del merged
-            report("pit_dense", size, statistics.median(ours), "polars in memory", statistics.median(polars), "s")
+            for name, join in (
+                ("polars in memory", partial(merge, frame, rows)),
+                ("duckdb in memory", partial(ask, duck, query, frame)),
+            ):
+                peer: list[float] = []
+                joined: Any = None
+                for _ in range(ROUNDS):
+                    begin = time.perf_counter()
+                    joined = join()
+                    peer.append(time.perf_counter() - begin)
+                assert pl.from_arrow(result).equals(pl.from_arrow(joined))
+                del joined
+                report("pit_dense", size, statistics.median(ours), name, statistics.median(peer), "s")
             report("pit_dense_memory", size, max(peak), "limit", 2048, "MiB")
 
 
