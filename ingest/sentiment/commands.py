@@ -129,7 +129,7 @@ def evaluate(args: argparse.Namespace) -> int:
 
     from ingest.sentiment import files
     from ingest.sentiment.evaluate import evaluate as held_against
-    from ingest.sentiment.evaluate import label_indices
+    from ingest.sentiment.evaluate import is_missing, label_indices
 
     names = _mapping(args.labels)
     rows: list[tuple[str, Any]] = []
@@ -140,10 +140,14 @@ def evaluate(args: argparse.Namespace) -> int:
             strict=True,
         )
         rows += islice(pairs, None if args.limit is None else max(0, args.limit - len(rows)))
+    n_read = len(rows)
+    rows = [(text, label) for text, label in rows if not is_missing(label)]
+    if len(rows) < n_read:
+        print(f"{n_read - len(rows)} of {n_read} rows have no label and are left out", file=sys.stderr)
     try:
         truth = label_indices([label for _, label in rows], names)
         if not rows:
-            raise ValueError(f"{args.input} has no rows")
+            raise ValueError(f"{args.input} has no labelled rows")
     except ValueError as error:
         raise files.FileError(str(error)) from error
     model = _load(args)

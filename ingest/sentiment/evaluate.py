@@ -6,6 +6,7 @@ was asked for.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from ingest.sentiment.labels import LABELS, meaning
 
 Probabilities = tuple[float, float, float]
 BINS = 10
+_WHOLE = re.compile(r"[+-]?[0-9]{1,9}(\.0*)?")
 _SIGNS = {"-1": "negative", "0": "neutral", "1": "positive"}
 
 
@@ -145,7 +147,16 @@ def label_indices(values: Sequence[object], names: Mapping[str, str]) -> list[in
     return [known[_text(v)] for v in values]
 
 
+def is_missing(label: object) -> bool:
+    """Whether a row was not labelled.
+
+    >>> is_missing(None), is_missing(float("nan")), is_missing(" "), is_missing(0)
+    (True, True, True, False)
+    """
+    return label is None or label != label or not str(label).strip()
+
+
 def _text(value: object) -> str:
-    """A label as text; 1.0, which is 1 in a column with gaps, is 1, and so is +1."""
-    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-    return "1" if text == "+1" else text
+    """A label as text; a whole number is written as one: 1.0, which is 1 in a column with gaps, is 1, and so is +1."""
+    text = str(value).strip()
+    return str(int(float(text))) if _WHOLE.fullmatch(text) else text

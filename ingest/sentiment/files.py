@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+_BLOCK_MAX = (1 << 31) - 1
+
 
 class FileError(Exception):
     """A file cannot be used; the message says why."""
@@ -17,7 +19,7 @@ class FileError(Exception):
 
 def count(path: Path) -> int | None:
     """Rows of a parquet file; None of a CSV file, whose rows are known when it has been read."""
-    return int(pq.ParquetFile(path).metadata.num_rows) if path.suffix == ".parquet" else None
+    return int(pq.ParquetFile(path).metadata.num_rows) if path.suffix.lower() == ".parquet" else None
 
 
 def read(path: Path, size: int) -> Iterator[Any]:
@@ -29,11 +31,17 @@ def read(path: Path, size: int) -> Iterator[Any]:
         No such file, or not parquet or CSV.
     """
     try:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             for batch in pq.ParquetFile(path).iter_batches(batch_size=size):
                 yield pa.Table.from_batches([batch])
-        elif path.suffix == ".csv":
-            table = pyarrow.csv.read_csv(path, parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True))
+        elif path.suffix.lower() == ".csv":
+            # One block: a column's type is what all of its values are, not what those of the first megabyte are.
+            block = min(max(path.stat().st_size, 1), _BLOCK_MAX)
+            table = pyarrow.csv.read_csv(
+                path,
+                read_options=pyarrow.csv.ReadOptions(block_size=block),
+                parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+            )
             for start in range(0, table.num_rows, size):
                 yield table.slice(start, size)
         else:
@@ -43,7 +51,7 @@ def read(path: Path, size: int) -> Iterator[Any]:
 
 
 def column(table: Any, name: str, path: Path) -> list[Any]:
-    """One column's values.
+    """One column's values; bytes are text in UTF-8, or else in Latin-1.
 
     Raises
     ------
@@ -52,9 +60,16 @@ def column(table: Any, name: str, path: Path) -> list[Any]:
     """
     if name not in table.column_names:
         raise FileError(f"{path} has no column {name!r}; it has {', '.join(table.column_names)}")
-    return list(table.column(name).to_pylist())
+    return [_decoded(value) if isinstance(value, bytes) else value for value in table.column(name).to_pylist()]
 
 
 def texts(table: Any, name: str, path: Path) -> list[str]:
     """A column of texts; a missing one is empty."""
     return ["" if value is None else str(value) for value in column(table, name, path)]
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

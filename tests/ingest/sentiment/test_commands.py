@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ingest.cli import main
-from ingest.sentiment import commands
+from ingest.sentiment import commands, files
 from ingest.sentiment.history import History, Scored, text_hash
 from ingest.sentiment.loading import load_files
 from tests.ingest.sentiment import tiny
@@ -50,6 +50,27 @@ def test_evaluate_prints_accuracy_of_named_columns(
     assert found["confusion"]["negative"] == {"positive": 1, "negative": 1, "neutral": 0, "unscored": 0}
     assert main(["evaluate", str(path), *columns, "--model", model, "--limit", "3"]) == 0
     assert "accuracy 1.0000  macro-F1 1.0000" in capsys.readouterr().out
+
+
+def test_evaluate_reads_files_as_others_write_them(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Quoted names with commas, line ends and quotes in a text, Latin-1, a gap in the labels, ids that stop being numbers."""
+    rows = [f'{i},"up, ""caf\xe9""\nup","{label}"' for i, label in enumerate(["1.0", "1", "", "1.00"])]
+    far = [f"{i},{'up ' * 40},1" for i in range(10_000)]
+    path = tmp_path / "OTHERS.CSV"
+    path.write_bytes("\r\n".join(['id,"the text","a, label"', *rows, *far, "x9,down,0"]).encode("latin-1"))
+    assert path.stat().st_size > 1 << 20
+    columns = ["--text-column", "the text", "--label-column", "a, label", "--labels", "0=bearish,1=bullish"]
+    assert main(["evaluate", str(path), *columns, "--model", model, "--json", "--limit", "4"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["confusion"]["positive"]["positive"] == 3
+    assert "1 of 4 rows have no label and are left out" in captured.err
+
+
+def test_bytes_are_text() -> None:
+    table = pa.table({"a": pa.array(["£ up".encode(), "£ up".encode("latin-1"), None], pa.binary())})
+    assert files.texts(table, "a", Path("a")) == ["£ up", "£ up", ""]
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,8 @@ def test_as_many_labels_as_scores_are_needed() -> None:
 def test_labels_are_names_or_numbers_with_a_mapping() -> None:
     assert label_indices(["Positive", "bearish", " neutral "], {}) == [0, 1, 2]
     assert label_indices([0, 1, 2], {"0": "bearish", "1": "bullish", "2": "neutral"}) == [1, 0, 2]
-    assert label_indices([0.0, 1.0], {"0": "negative", "1": "positive"}) == [1, 0]
+    for values in ([0.0, 1.0], ["0.0", "1."], ["00", "+1"]):
+        assert label_indices(values, {"0": "negative", "1": "positive"}) == [1, 0]
 
 
 def test_signs_are_labels_where_a_minus_tells_that_they_are() -> None:
