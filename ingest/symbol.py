@@ -60,7 +60,8 @@ class Symbol:
     recorded:
         Whether its newest message came from a recording: then no wall clock makes time pass for it.
     received_us:
-        The newest receive time that a message named, 0 before any; a recorded row became available then.
+        The newest receive time that a book, a trade or a gap named, 0 before any; a recorded row became available then. A post says
+        nothing here: a replay gives it ahead of the market, and it is held until the time from which it counts.
     """
 
     __slots__ = (
@@ -122,7 +123,8 @@ class Symbol:
             if not 0 <= sequence < MAX_INTEGER:
                 raise Refused(Reason.OUT_OF_RANGE, f"sequence {sequence!s:.40}")
         self.recorded = b"recorded" in entry[1]
-        self.received_us = max(self.received_us, received_ms * 1000)
+        if kind != "post":
+            self.received_us = max(self.received_us, received_ms * 1000)
         if kind != "tick":
             timeline.hold(t_us, kind, sequence, (message, entry))
         timeline.advance(self._apply, self._emit_rows, self.engine.speaks_until)

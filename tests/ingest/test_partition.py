@@ -77,6 +77,12 @@ def test_a_recorded_row_is_available_when_the_message_that_completed_it_was_rece
     assert (event, created) == (1000, 1603)
 
 
+def test_a_recorded_post_given_ahead_of_the_market_makes_no_row_available_later_than_the_market_did():
+    post = ScoredPost(T0 + 90_000, "A", "p", T0 + 90_500, 1, 0.6, 0.1, 0.3, received=T0 + 90_500)
+    log = Log().append(("post", post), book(500), book(1600))
+    assert [(event, created) for event, created, _ in log.rows("microstructure")] == [(1000, 1603)]
+
+
 def test_a_live_row_is_available_when_it_is_made():
     log = Log().append(book(500), book(1600), recorded=False)
     assert [created for _, created, _ in log.rows("microstructure")] == [100_000]
