@@ -15,7 +15,7 @@ import redis
 from rich.console import Console
 
 import feature_repo
-from feature_repo.stores.endpoints import Endpoints
+from feature_repo.stores.endpoints import Endpoints, masked
 from ingest import settings as conf
 from ingest.backlog import Backlog, backlog, counters
 from ingest.cli.demo_feed import DemoError
@@ -44,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
         epilog="examples:\n  python -m ingest demo\n  python -m ingest demo spot_btcusdt.jsonl.gz spot_ethusdt.jsonl.gz",
     )
     parser.add_argument("recordings", nargs="*", metavar="PATH", help="recordings to replay at their own times")
-    parser.add_argument("--seed", type=int, default=1, help="of the simulated market (default 1)")
+    parser.add_argument("--seed", type=int, default=0, help="of the simulated market (default 0)")
     parser.set_defaults(run=run)
 
 
@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     os.environ.setdefault("SENTIMENT_MODEL", "embedded")
     try:
         with embedded.running() as endpoints:
-            console.print(f"[bold]servers[/] {endpoints!r}")
+            addresses = f"{masked(endpoints.redis_url)} and {masked(endpoints.postgres_url)}"
+            console.print(f"[bold]servers[/] {addresses}", highlight=False, soft_wrap=True)
             demo(args, console, endpoints)
     except (DemoError, AssertionError, NotReadError) as error:
         console.print(f"[bold red]not right:[/] {error}", markup=True, highlight=False)

@@ -6,16 +6,13 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ingest import log
-from ingest.messages import Gap
-from ingest.partition import Partition
 from ingest.replay.counts import Counts
 from ingest.replay.sink import Sink
-from ingest.timeline import RANK
+from ingest.simulate.resume import resume
 
 if TYPE_CHECKING:
     from ingest.cli.demo import Feed
@@ -51,12 +48,7 @@ def recordings(feed: Feed, paths: Sequence[str]) -> tuple[list[str], tuple[int, 
 def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int) -> Iterator[None]:
     """Simulate the hours until now as fast as they can be taken, then go on live for as long as the block runs."""
     now_ms = _now_ms()
-    known_ms = _known_until_ms(feed, symbols)
-    at_ms = max(now_ms - history_s * 1000, known_ms)
-    if known_ms:
-        with log.Publisher(feed.client, feed.settings.partitions) as publisher:
-            for symbol in symbols:
-                publisher.publish("gap", Gap(at_ms, symbol, received=at_ms), recorded=True)
+    at_ms = resume(feed.client, feed.settings, symbols, now_ms - history_s * 1000)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=feed.console) as progress:
         task = progress.add_task("simulated seconds", total=(now_ms - at_ms) // 1000)
@@ -115,19 +107,3 @@ def _live(feed: Feed, symbols: Sequence[str], seed: int, start_ms: int, stop: th
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _known_until_ms(feed: Feed, symbols: Sequence[str]) -> int:
-    """Up to when an earlier run brought the symbols: this one goes on from there, so that no message is late or a repeat."""
-    until_us = 0
-    for symbol in symbols:
-        p = log.partition_of(symbol, feed.settings.partitions)
-        partition = Partition(p, feed.settings)
-        saved: Any = feed.client.hgetall(log.checkpoint(p))
-        partition.restore(saved)
-        if symbol in partition.symbols:
-            timeline = partition.symbols[symbol].timeline
-            until_us = max(
-                until_us, timeline.watermark, *(t_us + 1 for t_us, rank, *_ in timeline.held if rank < RANK["post"])
-            )
-    return -(-until_us // 1000)

@@ -12,6 +12,7 @@ from ingest.replay.counts import Counts
 from ingest.replay.sink import PATIENCE_S, Sink
 from ingest.settings import Settings
 from ingest.simulate.history import SYMBOLS, history, live
+from ingest.simulate.resume import resume
 
 REPORT_EVERY = 1000
 
@@ -32,8 +33,8 @@ def simulate(
 ) -> Counts:
     """Publish ``history_ms`` before now as recorded, posts first, and then ``seconds`` in real time.
 
-    The live part begins where the history ends. Without a live part a tick ends each symbol; with one, time goes on by the
-    worker's clock.
+    The history begins no earlier than where an earlier run brought the symbols. The live part begins where it ends. Without a live
+    part a tick ends each symbol; with one, time goes on by the worker's clock.
 
     Parameters
     ----------
@@ -58,12 +59,14 @@ def simulate(
     grid = settings.emit_interval_ms
     now_ms = int(clock() * 1000) // grid * grid
 
+    start_ms = min(resume(client, settings, symbols, now_ms - history_ms), now_ms)
+
     def report() -> None:
         if progress is not None and counts.published.total() % REPORT_EVERY == 0:
             progress(counts)
 
     for kinds in (("social",), ("book", "trade")):
-        for kind, message in history(now_ms - history_ms, now_ms, symbols=symbols, seed=seed, kinds=kinds):
+        for kind, message in history(start_ms, now_ms, symbols=symbols, seed=seed, kinds=kinds):
             sink.publish(kind, message, recorded=True)
             report()
         if "social" in kinds and counts.published["social"]:

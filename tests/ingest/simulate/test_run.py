@@ -12,6 +12,7 @@ import redis
 from ingest import log
 from ingest.cli import main
 from ingest.messages import KIND, decode
+from ingest.partition import Partition
 from ingest.replay.sink import NotReadError
 from ingest.settings import Settings
 from ingest.simulate import history, simulate
@@ -61,6 +62,24 @@ def test_the_live_part_begins_where_the_history_ends_and_is_not_recorded(redis_c
     )
     assert all(recorded == (m.timestamp < T0 + 5000) for _, m, recorded in got)
     assert clock.now_s < T0 / 1000 + 10.5
+
+
+def test_a_second_run_goes_on_where_the_first_stopped_and_says_that_it_was_away(redis_client: redis.Redis) -> None:
+    span = {"symbols": ["SIM-ETH"], "patience_s": 1}
+    simulate(redis_client, SETTINGS, history_ms=10_000, clock=Clock(T0 / 1000 + 10), **span)
+    partition = Partition(0, SETTINGS)
+    for entry_id, fields in redis_client.xrange(log.events(0)):
+        partition.process(entry_id, fields, 0)
+    redis_client.hset(log.checkpoint(0), mapping=partition.save())
+    first = redis_client.xlen(log.events(0))
+
+    simulate(redis_client, SETTINGS, history_ms=13_000, clock=Clock(T0 / 1000 + 13), **span)
+    gap, *market, _ = entries(redis_client)[first:]
+    after = T0 + 10_001  # the tick at the first run's end spoke for all up to and with its own millisecond
+    assert (gap[0], gap[1].timestamp) == ("gap", after)
+    assert [(k, m) for k, m, _ in market] == list(
+        history(after, T0 + 13_000, symbols=["SIM-ETH"], kinds=["book", "trade"])
+    )
 
 
 def test_live_posts_go_to_the_scorer_unrecorded(redis_client: redis.Redis) -> None:

@@ -1,0 +1,43 @@
+"""Where a feed of its own making goes on, on a system that it, or a feed like it, has fed before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+
+from ingest import log
+from ingest.messages import Gap
+from ingest.partition import Partition
+from ingest.settings import Settings
+from ingest.timeline import RANK
+
+
+def resume(client: redis.Redis, settings: Settings, symbols: Sequence[str], start_ms: int) -> int:
+    """When to begin, at ``start_ms`` or up to where the workers' checkpoints have the symbols, so that no message is late or a repeat.
+
+    Where there is such a past, the logs are told that the feed was away: the books are unknown until the next ones.
+    """
+    known_ms = _known_until_ms(client, settings, symbols)
+    at_ms = max(start_ms, known_ms)
+    if known_ms:
+        with log.Publisher(client, settings.partitions) as publisher:
+            for symbol in symbols:
+                publisher.publish("gap", Gap(at_ms, symbol, received=at_ms), recorded=True)
+    return at_ms
+
+
+def _known_until_ms(client: redis.Redis, settings: Settings, symbols: Sequence[str]) -> int:
+    until_us = 0
+    for symbol in symbols:
+        p = log.partition_of(symbol, settings.partitions)
+        partition = Partition(p, settings)
+        saved: Any = client.hgetall(log.checkpoint(p))
+        partition.restore(saved)
+        if symbol in partition.symbols:
+            timeline = partition.symbols[symbol].timeline
+            until_us = max(
+                until_us, timeline.watermark, *(t_us + 1 for t_us, rank, *_ in timeline.held if rank < RANK["post"])
+            )
+    return -(-until_us // 1000)
