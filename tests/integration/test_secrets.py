@@ -168,6 +168,13 @@ WRONG = {
         "TFS_REDIS_URL": f"redis://planted:{quote(SECRETS[REDIS_MARK], safe='')}@127.0.0.1:1/0",
         "TFS_POSTGRES_URL": f"postgresql://planted:{quote(SECRETS[POSTGRES_MARK], safe='')}@127.0.0.1:1/none",
     },
+    "certificates that are not there": lambda env: {
+        "TFS_REDIS_URL": env["TFS_REDIS_URL"].replace("redis://", "rediss://") + "?ssl_ca_certs=absent.pem",
+        "TFS_POSTGRES_URL": env["TFS_POSTGRES_URL"] + "?sslmode=verify-full&sslrootcert=absent.pem",
+    },
+    "hosts that have no address": lambda env: {
+        name: env[name].replace("@127.0.0.1", "@absent.invalid") for name in ("TFS_REDIS_URL", "TFS_POSTGRES_URL")
+    },
     "a password that is not encoded": lambda env: {
         "TFS_REDIS_URL": f"redis://planted:a@/?#%zz{REDIS_MARK}@127.0.0.1:6379/0",
         "TFS_POSTGRES_URL": f"postgresql://planted:b%zz{POSTGRES_MARK}@127.0.0.1:5432/none",
