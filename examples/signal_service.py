@@ -3,8 +3,8 @@
 Run it beside a pipeline, on the symbols that it feeds::
 
     python -m ingest servers up && feast -c feature_repo apply
-    SENTIMENT_MODEL=embedded python -m ingest run &
-    python -m ingest simulate --history 20m &
+    SENTIMENT_MODEL=embedded python -m ingest run >run.log 2>&1 &
+    python -m ingest simulate --history 20m >simulate.log 2>&1 &
     python examples/signal_service.py SIM-BTC SIM-ETH --every 0.5
 
 Every feature comes with a status. PRESENT is a value, or null where the feature itself says so (too little history, a book with a gap);

@@ -1,7 +1,8 @@
 """A model trained on ``signal_v1``, judged on data that lies after everything it has seen.
 
-After a demo, or with any history in the offline store::
+After a demo, or with any history in the offline store, and its server up::
 
+    python -m ingest servers up
     python examples/train_model.py --symbols SIM-BTC,SIM-ETH --hours 4 --horizon 30
 
 The frame is the store's own (features as they were known at each moment, the forward return after it). The split is by time, and
