@@ -175,7 +175,8 @@ class BinanceFeed:
                 if heard:
                     attempts = pauses(self._first_pause_s)
                 pause = next(attempts)
-                _LOG.warning("the connection is lost (%.200s): again in %.1f s", why, pause)
+                what = "the connection is lost" if heard else "no connection"
+                _LOG.warning("%s (%.200s): again in %.1f s", what, why, pause)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), pause)
 

@@ -120,6 +120,8 @@ class CryptofeedFeed:
         self._pump: Pump[Output] = Pump(list, outlet)
         self._stop = asyncio.Event()
         self._translator = Translator(kind.id.replace("_", "-"), self._pump.put, lambda: time.time_ns() // 1_000_000)
+        talk = logging.getLogger("feedhandler")  # cryptofeed's own: it prints the trace of what it raises as well
+        was, talk.disabled = talk.disabled, True
         try:
             self._feed = kind(
                 config={"log": {"disabled": True}},
@@ -130,6 +132,8 @@ class CryptofeedFeed:
             )
         except Exception as error:  # of cryptofeed, requests or the venue: there is no common kind
             raise FeedError(f"{venue}: {type(error).__name__}: {error!s:.200}") from error
+        finally:
+            talk.disabled = was
 
     async def run(self) -> None:
         """Listen until ``stop``."""
