@@ -17,10 +17,10 @@ import redis
 from feature_repo.stores.endpoints import redis_url
 from ingest.log import CONSUMER, GROUP, SOCIAL, members
 from ingest.membership import host
+from ingest.outage import open_redis
 
 SIGN_MS = 5000
 ASKED_MS = 60_000
-TIMEOUT_S = 5
 
 
 def is_well(client: redis.Redis, role: str, at_host: str | None = None) -> bool:
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     try:
-        with redis.Redis.from_url(redis_url(), socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S) as client:
+        with open_redis(redis_url()) as client:
             return 0 if is_well(client, args.role, socket.gethostname() if args.here else None) else 1
     except (redis.ConnectionError, redis.TimeoutError):
         return 0 if args.here else 1

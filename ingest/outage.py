@@ -14,10 +14,14 @@ from collections.abc import Callable
 
 import redis
 from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 _LOG = logging.getLogger(__name__)
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
+ANSWER_S = 5.0
+"""How long a command waits for an answer of Redis: a server that takes the connection and says nothing is away, too."""
 STEADY_S = 1.0
 """Work that has gone on for so long is well again: one that fails at its first write each time is not."""
 
@@ -41,6 +45,15 @@ def of_redis(error: Exception) -> bool:
         return False
     return isinstance(error, _PASSING) or (
         isinstance(error, redis.ResponseError) and _PASSING_REPLY.search(str(error)) is not None
+    )
+
+
+def open_redis(url: str) -> redis.Redis:
+    """A client for a command. It waits `ANSWER_S` at most, unless the address says otherwise, and sends nothing a second time by itself:
+    what was lost on the way back may have been written.
+    """
+    return redis.Redis.from_url(
+        url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S, retry=Retry(NoBackoff(), 0)
     )
 
 

@@ -47,7 +47,6 @@ def add_parser(checks: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Read, compare, keep the outcome for the exporter, print it."""
     import psycopg
-    import redis
     from feast import FeatureStore
     from rich.console import Console
 
@@ -56,12 +55,13 @@ def run(args: argparse.Namespace) -> int:
     from ingest import settings
     from ingest.check import consistency
     from ingest.metrics.redis_state import spread, symbols
+    from ingest.outage import open_redis
 
     conf = settings.load()
     store = FeatureStore(repo_path=str(Path(feature_repo.__file__).parent))
     store.config.online_store.enforce_ttl = False
     with (
-        redis.Redis.from_url(redis_url()) as client,
+        open_redis(redis_url()) as client,
         psycopg.connect(postgres_url(), autocommit=True, connect_timeout=5) as connection,
         Console(stderr=True).status("check consistency"),
     ):

@@ -14,6 +14,7 @@ import redis
 from feature_repo.stores.endpoints import redis_url
 from ingest import dead_letters, settings
 from ingest.dead_letters import Letter, RetryError, shown
+from ingest.outage import open_redis
 
 SHOWN = 160
 """Characters shown of a message in the list."""
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         return _wrong("show needs an ID")
     if args.what == "retry" and not args.ids and args.reason is None:
         return _wrong("retry needs an ID, or --reason for all letters of that reason")
-    with redis.Redis.from_url(redis_url()) as client:
+    with open_redis(redis_url()) as client:
         if args.what == "list":
             for letter in reversed(list(dead_letters.newest(client, count=args.count, reason=args.reason))):
                 _print(letter, whole=False, as_json=args.json)

@@ -20,6 +20,7 @@ from ingest import settings as conf
 from ingest.backlog import Backlog, backlog, counters
 from ingest.cli.demo_feed import DemoError
 from ingest.cli.run import Processes
+from ingest.outage import open_redis
 from ingest.replay.sink import NotReadError
 
 SYMBOLS = ("SIM-BTC", "SIM-ETH", "SIM-SOL")
@@ -79,7 +80,7 @@ def demo(args: argparse.Namespace, console: Console, endpoints: Endpoints) -> No
     os.environ.update(endpoints.environment())
     settings = conf.load()
     with (
-        redis.Redis.from_url(endpoints.redis_url) as client,
+        open_redis(endpoints.redis_url) as client,
         Processes(["scorer", "router", "writer"], environ) as processes,
     ):
         apply(console, environ)

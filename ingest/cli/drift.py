@@ -44,15 +44,15 @@ def _day(text: str) -> datetime:
 def run(args: argparse.Namespace) -> int:
     """Measure or show."""
     import psycopg
-    import redis
 
     from feature_repo.stores.endpoints import postgres_url, redis_url
     from ingest import drift, settings
     from ingest.metrics.redis_state import symbols
+    from ingest.outage import open_redis
 
     conf = settings.load()
     with (
-        redis.Redis.from_url(redis_url()) as client,
+        open_redis(redis_url()) as client,
         psycopg.connect(postgres_url(), autocommit=True, connect_timeout=5) as connection,
     ):
         if args.what == "reference":

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import redis
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -17,10 +16,10 @@ from rich.text import Text
 from feature_repo.stores.endpoints import postgres_url, redis_url
 from ingest import settings, status
 from ingest.dead_letters import shown
+from ingest.outage import open_redis
 from transforms.catalog import VIEWS
 
 SYMBOLS_SHOWN = 15
-TIMEOUT_S = 5.0
 
 
 def add_parser(subparsers: Any) -> None:
@@ -56,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     """Print it."""
     conf = settings.load()
     console = Console()
-    with redis.Redis.from_url(redis_url(), socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S) as client:
+    with open_redis(redis_url()) as client:
 
         def look(run_failed_jobs: bool = False) -> dict[str, Any]:
             seen = status.snapshot(client, conf, time.time_ns() // 1000)

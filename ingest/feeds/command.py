@@ -21,6 +21,7 @@ from feature_repo.stores.endpoints import redis_url
 from ingest.feeds import kafka_command
 from ingest.feeds.binance_live import VENUES, BinanceFeed, Venue
 from ingest.feeds.outlet import Outlet
+from ingest.outage import open_redis
 from ingest.replay import report
 from ingest.settings import Settings, load
 
@@ -97,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     settings = load()
     if args.source == "kafka":
         return kafka_command.run(args, settings)
-    with redis.Redis.from_url(redis_url()) as client, report.live("feed", quiet=args.json) as progress:
+    with open_redis(redis_url()) as client, report.live("feed", quiet=args.json) as progress:
         outlet = Outlet(
             client,
             settings,

@@ -16,7 +16,6 @@ examples:
 one exporter a deployment: it reads Redis and PostgreSQL, so no worker opens a port; docs/metrics.md lists what it shows
 exit codes: 0 done, 1 with --once a store could not be read, 2 no server is known or the port is taken
 """
-TIMEOUT_S = 5.0
 
 
 def add_parser(subparsers: Any) -> None:
@@ -36,16 +35,16 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C."""
-    import redis
     from prometheus_client import CollectorRegistry, start_http_server
     from prometheus_client.exposition import generate_latest
 
     from feature_repo.stores.endpoints import postgres_url, redis_url
     from ingest import settings
     from ingest.metrics.collector import Collector
+    from ingest.outage import open_redis
 
     conf = settings.load()
-    with redis.Redis.from_url(redis_url(), socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S) as client:
+    with open_redis(redis_url()) as client:
         registry = CollectorRegistry()
         registry.register(Collector(client, postgres_url(), conf))
         if args.once:

@@ -100,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
     from ingest import settings
     from ingest.microprice import tables
     from ingest.microprice.publish import in_force, publish
+    from ingest.outage import open_redis
     from ingest.worker import PartitionsError
 
     conf = settings.load()
@@ -125,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
             else:
                 chosen = [t for of_symbol in every.values() for t in of_symbol if (t.symbol, t.version) in versions]
             if chosen:
-                with redis.Redis.from_url(redis_url()) as client:
+                with open_redis(redis_url()) as client:
                     published = publish(client, conf, chosen, tables.ms(now))
     except (psycopg.Error, redis.RedisError, PartitionsError) as error:
         kept = "; the tables are stored: publish them with --republish" if stored and not args.no_publish else ""

@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import redis
-
 from feature_repo.stores.endpoints import redis_url
 from ingest.feeds.posts import Columns, PostsFileError
+from ingest.outage import open_redis
 from ingest.replay import report
 from ingest.replay.run import replay
 from ingest.replay.sink import NotReadError
@@ -59,7 +58,7 @@ def add_parser(subparsers: SubParsers) -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> int:
     columns = Columns(args.text_column, args.time_column, args.id_column, args.symbol_column)
     settings = load()
-    with redis.Redis.from_url(redis_url()) as client, report.live("replay", quiet=args.json) as progress:
+    with open_redis(redis_url()) as client, report.live("replay", quiet=args.json) as progress:
         try:
             counts = replay(
                 args.paths,

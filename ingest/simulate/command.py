@@ -7,10 +7,9 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-import redis
-
 from feature_repo.stores.endpoints import redis_url
 from ingest.messages import is_symbol
+from ingest.outage import open_redis
 from ingest.replay import report
 from ingest.replay.counts import Counts
 from ingest.replay.sink import NotReadError
@@ -64,7 +63,7 @@ def add_parser(subparsers: SubParsers) -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     settings = load()
-    with redis.Redis.from_url(redis_url()) as client, report.live("simulate", quiet=args.json) as progress:
+    with open_redis(redis_url()) as client, report.live("simulate", quiet=args.json) as progress:
         try:
             counts: Counts = simulate(
                 client,
