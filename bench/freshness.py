@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -88,10 +88,9 @@ def watch(client: redis.Redis, lateness_us: int, seconds: float) -> dict[str, li
 
 
 @contextlib.contextmanager
-def worker(url: str) -> Iterator[None]:
-    """A worker process."""
-    command = [sys.executable, "-m", "ingest", "run", "--roles", "worker", "--inline"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, "TFS_REDIS_URL": url})
+def part(*arguments: str, environ: Mapping[str, str]) -> Iterator[None]:
+    """A process of the system, ``python -m`` with these arguments, that is stopped in order."""
+    process = subprocess.Popen([sys.executable, "-m", *arguments], stdin=subprocess.PIPE, env=environ)
     try:
         yield
     finally:
@@ -99,29 +98,41 @@ def worker(url: str) -> Iterator[None]:
         process.wait(20)
 
 
+def role(name: str, environ: Mapping[str, str]) -> contextlib.AbstractContextManager[None]:
+    """A worker, or another role of the pipeline, in one process."""
+    return part("ingest", "run", "--roles", name, "--inline", environ=environ)
+
+
+def wait_for_leases(client: redis.Redis, partitions: int) -> None:
+    """Return when every partition has an owner."""
+    while client.exists(*(log.owner(p) for p in range(partitions))) < partitions:
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def fed(client: redis.Redis, environ: Mapping[str, str]) -> Iterator[None]:
+    """The feed, warm: every symbol has been online for a while. A process of its own, for it would take turns with the reader otherwise."""
+    with part("bench.freshness", "feed", environ=environ):
+        keys = SymbolKeys(PROJECT, "symbol").keys(SYMBOLS)
+        while client.exists(*keys) < len(keys):
+            time.sleep(0.1)
+        watch(client, 0, WARM_S)
+        yield
+
+
 def main() -> None:
     """Measure and print."""
     conf = settings.load()
-    keys = SymbolKeys(PROJECT, "symbol").keys(SYMBOLS)
     with tempfile.TemporaryDirectory(prefix="tfs-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)
         with embedded.running(folder / "servers") as servers:
+            environ = {**os.environ, "TFS_REDIS_URL": servers.redis_url}
             url = address_of_url(servers.redis_url)
-            # the feed is a process of its own: it would take turns with the reader otherwise
-            command = [sys.executable, "-m", "bench.freshness", "feed"]
-            with worker(servers.redis_url), connect(url, "redis") as client:
-                while client.exists(*(log.owner(p) for p in range(conf.partitions))) < conf.partitions:
-                    time.sleep(0.1)
-                producer = subprocess.Popen(command, env={**os.environ, "TFS_REDIS_URL": servers.redis_url})
-                try:
-                    while client.exists(*keys) < len(keys):
-                        time.sleep(0.1)
-                    watch(client, 0, WARM_S)
+            with role("worker", environ), connect(url, "redis") as client:
+                wait_for_leases(client, conf.partitions)
+                with fed(client, environ):
                     late = watch(client, conf.allowed_lateness_ms * 1000, MEASURE_S)
-                finally:
-                    producer.terminate()
-                    producer.wait()
     every = np.concatenate([np.array(times) for times in late.values()])
     for quantile in (50, 99, 100):
         ours = float(np.percentile(every, quantile))
