@@ -4,7 +4,7 @@ Feed, reader and worker are those of ``bench.freshness``, 2,000 messages a secon
 stays away, and comes back; once the outboxes are empty every row that the worker ever made must be in the tables, and every second of
 every symbol among them, else the exit code is 1. One JSON object a quantile: ``ours`` without the database, ``peer`` with it.
 
-    python -m bench.database_away [seconds away]
+    python -m bench.database_away
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def missing(client: redis.Redis, url: str, partitions: int) -> list[str]:
     return found
 
 
-def main(away_s: int) -> int:
+def main() -> int:
     """Measure, print, and tell whether all rows are there."""
     conf = settings.load()
     lateness = conf.allowed_lateness_ms * 1000
@@ -96,7 +96,7 @@ def main(away_s: int) -> int:
                     with fed(client, environ):
                         there = watch(client, lateness, THERE_S)
                         stop(postgres, "SIGKILL")
-                        gone = watch(client, lateness, away_s)
+                        gone = watch(client, lateness, AWAY_S)
                         waiting = backlog(client, conf.partitions).outbox
                         start(postgres)
                     deadline = time.monotonic() + PATIENCE_S
@@ -120,10 +120,9 @@ def main(away_s: int) -> int:
             "unit": "ms",
         }
         print(json.dumps(line), flush=True)
-    for line in lost:
-        print(line, file=sys.stderr)
+    print("\n".join(lost), file=sys.stderr)
     return int(bool(lost))
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if sys.argv[1:] else AWAY_S))
+    sys.exit(main())
