@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -100,15 +100,20 @@ def _parts(seen: dict[str, Any]) -> Iterator[RenderableType]:
         yield Text(line)
 
 
-def _table(*columns: str, title: str) -> Table:
+def _table(*columns: str, title: str, yields: str = "") -> Table:
+    """A table; on a narrow screen the column ``yields`` is cut before any other."""
     table = Table(title=title, title_justify="left")
     for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left", no_wrap=True)
+        gives = column == yields
+        justify: JustifyMethod = "right" if i and not gives else "left"
+        table.add_column(column, justify=justify, no_wrap=not gives, overflow="ellipsis")
     return table
 
 
 def _partitions(seen: dict[str, Any]) -> Table:
-    table = _table("stream", "owner", "symbols", "lag", "pending", "oldest", "outbox", "oldest", title="streams")
+    table = _table(
+        "stream", "owner", "symbols", "lag", "pending", "oldest", "outbox", "oldest", title="streams", yields="owner"
+    )
     for p in seen["partitions"]:
         owner = "nobody" if p["owner"] is None else shown(p["owner"], 40)
         events, outbox = p["events"], p["outbox"]
