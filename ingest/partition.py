@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,8 +162,10 @@ class Partition:
         changed[b"state_id"] = self.state_id = self.position
         return changed
 
-    def restore(self, checkpoint: Mapping[bytes, bytes]) -> list[str]:
+    def restore(self, checkpoint: Mapping[bytes, bytes], between: Callable[[], None] = lambda: None) -> list[str]:
         """Take a stored checkpoint: ``position`` is then where its state was saved.
+
+        ``between`` is called before each symbol: a thousand of them take longer than a lease.
 
         Returns
         -------
@@ -179,6 +181,7 @@ class Partition:
                 parts.setdefault(name, {})[part] = data
         refused = []
         for name, saved in parts.items():
+            between()
             symbol = Symbol(name, self._settings, self._emit, self._refuse_held)
             try:
                 symbol.restore(saved)

@@ -240,6 +240,11 @@ class Worker:
             if log.events(int(seat)) not in self._partitions:
                 self._open(int(seat))
 
+    def _stay(self) -> None:
+        """Keep the leases, in the middle of what takes long."""
+        if self._member.due():
+            self._beat()
+
     def _beat(self) -> None:
         for seat in self._member.beat():
             self._drop(int(seat))
@@ -256,7 +261,7 @@ class Worker:
         streams.join(self._client, [stream])
         saved: Any = self._client.hgetall(log.checkpoint(p))
         partition = Partition(p, self._settings)
-        anew = partition.restore(saved)
+        anew = partition.restore(saved, self._stay)
         if b"entries" not in saved:
             self._begin_counting(p, partition.last_id)
         if anew:
@@ -266,7 +271,7 @@ class Worker:
             )
             state_id, partition = partition.state_id, Partition(p, self._settings)
             self._replay(partition, state_id)  # what the log still holds of the past, by the kernels of today
-            partition.restore(saved)  # and the symbols whose state is good
+            partition.restore(saved, self._stay)  # and the symbols whose state is good
         self._replay(partition, partition.last_id)
         if p in self._member.held:
             self._partitions[stream] = partition
@@ -278,8 +283,7 @@ class Worker:
         stream = log.events(partition.number)
         while batch := streams.between(self._client, stream, partition.position, last_id, BATCH):
             partition.replay(batch)
-            if self._member.due():
-                self._beat()
+            self._stay()
 
     def _begin_counting(self, p: int, last_id: bytes) -> None:
         """Of a log without a checkpoint, or with one of an earlier version: what was taken, and the group that tells what was not."""

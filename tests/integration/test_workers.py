@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 import redis
 
-from ingest import log, router, rows, settings, streams
+from ingest import log, membership, router, rows, settings, streams
 from ingest.backlog import backlog
 from ingest.messages import OrderBook, Tick, Trade, encode
+from ingest.symbol import Symbol
 from ingest.worker import Worker
 
 T0 = 1_700_000_000_000
@@ -121,6 +122,32 @@ def entry(symbol: str, at_ms: int) -> dict[str, bytes]:
 
 def in_logs(client: redis.Redis) -> int:
     return sum(client.xlen(log.events(p)) for p in range(PARTITIONS))
+
+
+def test_a_partition_that_takes_longer_to_open_than_a_lease_lasts_is_not_lost(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(redis_client, 0, 3)
+    first = Worker(redis_client, CONF)
+    first.open()
+    turn_until(lambda: backlog(redis_client, PARTITIONS).events == 0, first)
+    first.close()
+    monkeypatch.setattr(membership, "LEASE_MS", 400)
+    monkeypatch.setattr(membership, "BEAT_S", 0.04)
+    quick, began = Symbol.restore, time.monotonic()
+
+    def slow(symbol: Symbol, parts: Mapping[str, bytes]) -> None:
+        quick(symbol, parts)
+        time.sleep(0.1)  # as long as a thousand of them take: a fact of the test, nothing is waited for
+
+    monkeypatch.setattr(Symbol, "restore", slow)
+    second = Worker(redis_client, CONF)
+    second.open()
+    assert time.monotonic() - began > 1
+    assert second.holds() == [0, 1, 2, 3]
+    assert redis_client.exists(*(log.owner(p) for p in range(PARTITIONS))) == PARTITIONS
+    assert [redis_client.get(log.fence(p)) for p in range(PARTITIONS)] == [b"2"] * PARTITIONS
+    second.close()
 
 
 def test_two_routers_with_the_same_batch_move_each_entry_once(redis_client: redis.Redis) -> None:
