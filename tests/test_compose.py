@@ -401,7 +401,7 @@ def test_the_image_installs_what_make_installs_without_the_tools_of_development(
     makefile = installs((ROOT / "Makefile").read_text().partition("\nextras:")[0])
     image = installs("\n".join(line for line in instructions() if line.startswith("RUN ")))
     assert len(makefile) == 2
-    assert image == [["." if word == ".[dev]" else word for word in arguments] for arguments in makefile]
+    assert image == [[".$EXTRAS" if word == ".[dev]" else word for word in arguments] for arguments in makefile]
 
 
 def test_the_image_runs_as_nobody_in_particular_and_carries_no_compiler() -> None:
