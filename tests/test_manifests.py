@@ -18,7 +18,7 @@ import yaml
 from click.testing import CliRunner
 
 from feature_repo.stores.endpoints import POSTGRES_VARIABLE, REDIS_VARIABLE
-from ingest import alive, log, settings, streams
+from ingest import alive, log, outage, settings, streams
 from ingest.cli import COMMANDS
 from ingest.cli.run import ROLES, STOP_S
 from ingest.membership import Member
@@ -239,7 +239,7 @@ def test_a_probe_asks_for_signs_of_life_of_its_role(file: str, document: dict[st
     assert container["readinessProbe"]["exec"]["command"] == ask
     for probe in ("startupProbe", "livenessProbe"):
         assert container[probe]["exec"]["command"] == [*ask, "--here"]
-        assert container[probe]["timeoutSeconds"] > alive.TIMEOUT_S
+        assert container[probe]["timeoutSeconds"] > outage.ANSWER_S
 
 
 def test_a_part_is_well_while_its_role_gives_signs_of_life_and_here_asks_for_this_host(
