@@ -256,7 +256,7 @@ def test_a_capture_with_lost_connections_and_lost_frames_gives_the_rows_of_its_r
         assert set(range(11, 15)) <= set(unknown) <= set(range(10, 17)) | set(range(24, 26)) | {30, 31, 40}, unknown
 
 
-@pytest.mark.parametrize("name", ["btcusdt"])
+@pytest.mark.parametrize("name", ["btcusdt", "ethusdt"])
 def test_a_recorded_capture_through_the_feed_gives_the_rows_of_its_replay(recordings, redis_client, tmp_path, name):
     source = recordings / "ws_binance_hftbacktest" / f"spot_{name}_20240808.jsonl.gz"
     symbol = name.upper()

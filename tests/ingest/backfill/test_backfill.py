@@ -115,11 +115,12 @@ def test_the_rows_are_those_of_a_replay_to_the_bit_and_as_late_as_was_said(paths
 
 
 def test_both_captures_give_the_rows_of_their_replay(recordings, postgres_url):
-    captures = sorted((recordings / "ws_binance_hftbacktest").glob("*.jsonl.gz"))
+    names = [f"spot_{symbol}_20240808" for symbol in ("btcusdt", "ethusdt")]
+    captures = [recordings / "ws_binance_hftbacktest" / f"{name}.jsonl.gz" for name in names]
+    references = [recordings / "reference" / f"binance_{name}_book_features.parquet" for name in names]
+    books = sum(pq.read_metadata(path).num_rows for path in references)  # a row per diff that applies
     done = backfill(captures, postgres_url, CONF)
     assert done.lines == 41_249 + 33_618  # as their description counts them
-    references = (recordings / "reference").glob("binance_spot_*_book_features.parquet")
-    books = sum(pq.read_metadata(path).num_rows for path in references)  # a row per diff that applies
     assert done.taken == {"trade": 9_757 + 6_106, "book": books}
     assert differing(stored(postgres_url)[0], replay(captures)) == []
 
