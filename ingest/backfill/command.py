@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ingest.feeds import columns
 from ingest.microprice.command import moment
 
 if TYPE_CHECKING:
@@ -76,11 +77,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--jobs", type=_count, default=1, metavar="N", help="processes; symbols are shared out (default 1)"
     )
-    parser.add_argument("--text-column", metavar="NAME", help="column of the posts' texts, where it has no common name")
-    parser.add_argument("--time-column", metavar="NAME", help="of their times")
-    parser.add_argument("--id-column", metavar="NAME", help="of their ids")
-    parser.add_argument("--symbol-column", metavar="NAME", help="of the symbols they are about")
-    parser.add_argument("--symbol", metavar="NAME", help="of trades and books in files that do not name it")
+    columns.add_options(parser)
     parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
     parser.set_defaults(run=_run)
 
@@ -92,7 +89,7 @@ def _run(args: argparse.Namespace) -> int:
     from ingest import settings
     from ingest.backfill import raw
     from ingest.backfill.run import backfill
-    from ingest.feeds.posts import Columns, PostsFileError
+    from ingest.feeds.posts import PostsFileError
 
     conf = settings.load()
 
@@ -115,7 +112,7 @@ def _run(args: argparse.Namespace) -> int:
                 source=source,
                 delay_ms=args.available_after,
                 jobs=args.jobs,
-                columns=Columns(args.text_column, args.time_column, args.id_column, args.symbol_column, args.symbol),
+                columns=columns.chosen(args),
                 load_model=load_model,
                 progress=progress,
             )

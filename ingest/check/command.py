@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from ingest.check import consistency_command
+from ingest.feeds import columns
 
 _EXAMPLE = """\
 examples:
   python -m ingest check lookahead btcusdt.jsonl.gz ethusdt.jsonl.gz
   python -m ingest check warmup btcusdt.jsonl.gz --starts 0.1 0.5
+  python -m ingest check lookahead trades.parquet books.csv --symbol OKCOIN:BTC-CNY
 
 lookahead  the value at t from the data up to t is the value at t from all data, bit for bit
 warmup     values do not depend on where the history began, once a feature's stated warm-up has passed: bit for bit for
@@ -40,6 +43,7 @@ def add_parser(subparsers: Any) -> None:
         )
         one.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="recordings, as for replay")
         one.add_argument("--symbols", default="", help="only these, comma-separated")
+        columns.add_options(one)
         one.add_argument("--json", action="store_true", help="print one JSON object")
         if name == "lookahead":
             one.add_argument(
@@ -66,10 +70,12 @@ def _run(args: argparse.Namespace) -> int:
     from ingest.feeds.posts import PostsFileError
 
     conf = settings.load()
+    symbols = [s for s in args.symbols.split(",") if s]
+    refused: Counter[str] = Counter()
     console = Console(stderr=True)
     try:
         with console.status(f"check {args.check}"):  # shown on a terminal only
-            feeds = tape.read(args.paths, conf, [s for s in args.symbols.split(",") if s])
+            feeds = tape.read(args.paths, conf, symbols, columns.chosen(args), refused)
             if args.check == "lookahead":
                 found = lookahead.lookahead(feeds, conf, samples=args.samples)
             else:
@@ -77,7 +83,9 @@ def _run(args: argparse.Namespace) -> int:
     except (PostsFileError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    result.show(found, f"check {args.check}: {', '.join(feeds) or 'no symbol'}", as_json=args.json)
+    for name in sorted(set(symbols) - set(feeds)):
+        sys.stderr.write(f"{name}: no message\n")
+    result.show(found, f"check {args.check}: {', '.join(feeds) or 'no symbol'}", refused, as_json=args.json)
     return int(result.failed(found))
 
 

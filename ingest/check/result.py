@@ -96,14 +96,22 @@ def failed(found: Sequence[Result]) -> bool:
     return any(r.differing for r in found) or not any(r.compared for r in found)
 
 
-def show(found: Sequence[Result], title: str, *, as_json: bool) -> None:
-    """Print the table, features that differ first, and what it comes to; or one JSON object."""
+def show(found: Sequence[Result], title: str, refused: Mapping[str, int], *, as_json: bool) -> None:
+    """Print the table, features that differ first, and what it comes to; or one JSON object.
+
+    ``refused`` are lines of the recording that were no part of it, by reason.
+    """
     console = Console()
     n_differing = sum(r.differing for r in found)
     passed = not failed(found)
     if as_json:
         features = [{name: getattr(r, name) for name in Result.__slots__} for r in found]
-        console.file.write(json.dumps({"check": title, "passed": passed, "features": features}) + "\n")
+        console.file.write(
+            json.dumps(
+                {"check": title, "passed": passed, "refused": dict(sorted(refused.items())), "features": features}
+            )
+            + "\n"
+        )
         return
     table = Table(title=title, title_justify="left")
     for heading in ("view", "feature"):
@@ -114,6 +122,11 @@ def show(found: Sequence[Result], title: str, *, as_json: bool) -> None:
     for r in sorted(found, key=lambda r: not r.differing):
         table.add_row(r.view, r.feature, *_counts(r), r.example or r.note, style="red" if r.differing else None)
     console.print(table)
+    if refused:
+        console.print("lines refused: " + ", ".join(f"{n:,} {reason}" for reason, n in sorted(refused.items())))
+    if not any(r.compared for r in found):
+        console.print("FAILED: there was nothing to compare")
+        return
     silent = sum(not r.values for r in found)
     console.print(
         f"{'passed' if passed else 'FAILED'}: {sum(r.compared for r in found):,} values of {len(found)} features compared, "

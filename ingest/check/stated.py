@@ -22,7 +22,10 @@ class WarmUp:
     Attributes
     ----------
     seconds:
-        Of history, since the first event of the view's feed (of order flow: of trades and of books).
+        Of history, since the first event of the view's feed (of order flow: of trades and of books; where trades have no side, since the
+        price first changed, for the tick rule looks back to that).
+    events:
+        Which event of the feed (of order flow: which trade) that counts from: 2 where a change is summed, which the first one has not.
     bars:
         One-minute bars besides; a minute without a trade is none.
     session:
@@ -32,6 +35,7 @@ class WarmUp:
     """
 
     seconds: int = 0
+    events: int = 1
     bars: int = 0
     session: bool = False
     recursive: bool = False
@@ -39,14 +43,14 @@ class WarmUp:
     def __str__(self) -> str:
         parts = [f"{self.bars} bars"] if self.bars else []
         if self.seconds or not parts:
-            parts.append(f"{self.seconds} s")
+            parts.append(f"{self.seconds} s" + (f" after {self.events} events" if self.events > 1 else ""))
         if self.session:
             parts.append("from 00:00 UTC")
         return ", ".join(parts) + (f", within {FADED:g}" if self.recursive else ", exact")
 
 
-def _window(seconds: int, *names: str) -> dict[str, WarmUp]:
-    return dict.fromkeys(names, WarmUp(seconds))
+def _window(seconds: int, *names: str, events: int = 1) -> dict[str, WarmUp]:
+    return dict.fromkeys(names, WarmUp(seconds, events))
 
 
 _Z_SETTLES = 20 * HOUR
@@ -58,12 +62,14 @@ _BUCKET = 1
 
 _STATED: dict[str, WarmUp] = {
     **_window(0, *MICROSTRUCTURE.names),
-    **_window(1 + _BUCKET, "ofi_1s"),
-    **_window(10 + _BUCKET, "ofi_10s", "quote_rate_10s", *(f"mlofi_l{k}" for k in range(1, 6))),
-    **_window(60 + _BUCKET, "ofi_60s"),
+    **_window(1 + _BUCKET, "ofi_1s", events=2),
+    **_window(10 + _BUCKET, "ofi_10s", *(f"mlofi_l{k}" for k in range(1, 6)), events=2),
+    **_window(10 + _BUCKET, "quote_rate_10s"),
+    **_window(60 + _BUCKET, "ofi_60s", events=2),
     **_window(MINUTE + _BUCKET, *(n for n in ORDER_FLOW.names if n.endswith("_1m"))),
     **_window(1 + _BUCKET, "delta_volume_1s"),
     **_window(5 * MINUTE + _BUCKET, *(n for n in ORDER_FLOW.names if n.endswith("_5m"))),
+    **_window(5 * MINUTE + _BUCKET, "roll_spread_5m", events=2),
     **_window(HOUR + MINUTE, "amihud_60m"),
     **_window(MINUTE + 6, "realized_spread_bps_5s"),
     "trade_rate_10s": WarmUp(200, recursive=True),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ingest.backfill.posts import scored
+from ingest.feeds.lines import Parsed
+from ingest.feeds.posts import COMMON, Columns
 from ingest.messages import Message, SocialPost, Tick
 from ingest.refusal import Refused
-from ingest.replay.source import messages
+from ingest.replay.source import Recording
 from ingest.sentiment.history import History
 from ingest.settings import Settings
 from ingest.symbol import Emit, Entry, Refuse, Symbol
@@ -57,9 +59,25 @@ class StandIn:
         return out
 
 
-def read(paths: Sequence[Path], settings: Settings, symbols: Sequence[str] = ()) -> dict[str, list[Any]]:
-    """The messages of recordings, as ``by_symbol``."""
-    return by_symbol(messages(paths, max_future_ms=settings.max_future_ms), settings, symbols)
+def read(
+    paths: Sequence[Path],
+    settings: Settings,
+    symbols: Sequence[str] = (),
+    columns: Columns = COMMON,
+    refused: Counter[str] | None = None,
+) -> dict[str, list[Any]]:
+    """The messages of recordings, as ``by_symbol``; lines that are refused are counted into ``refused`` by reason."""
+    recording = Recording(paths, None, columns, settings.max_future_ms)
+
+    def taken() -> Iterator[tuple[str, Message | SocialPost]]:
+        for stage in (recording.posts(), recording.market()):
+            for output in stage:
+                if isinstance(output, Parsed):
+                    yield output.kind, output.message
+                elif refused is not None:
+                    refused[output.reason] += 1
+
+    return by_symbol(taken(), settings, symbols)
 
 
 def by_symbol(

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from transforms.kernel import DAY_US, MINUTE_US, SECOND_US
 
 STARTS = (0.1, 0.35, 0.6)
 _NEVER = 1 << 62
+_EVENTS = 2
+"""The most that a warm-up counts from (``WarmUp.events``)."""
 Key = tuple[str, str]
 """View and feature."""
 
@@ -79,25 +82,38 @@ def warmup(
 
 def _warm_times(part: Sequence[Taken], warm_ups: Mapping[Key, WarmUp], skipped: Sequence[str]) -> dict[Key, int]:
     """From when on each feature is warm in a history that begins with ``part``."""
-    firsts: dict[str, int] = {}
+    firsts: dict[str, list[int]] = defaultdict(list)
     for one in part:
-        firsts.setdefault(one.kind, one.t_us)
-        if len(firsts) == 3:
-            break
+        if len(firsts[one.kind]) < _EVENTS:
+            firsts[one.kind].append(one.t_us)
     minutes = list(dict.fromkeys(-(-one.t_us // MINUTE_US) for one in part if one.kind == "trade"))
+    sides = _sides_known(part)
     return {
         (view.name, name): _NEVER
         if raw(name) in skipped
-        else _warm_us(warm_ups[view.name, name], view_of(raw(name)), firsts, minutes)
+        else _warm_us(warm_ups[view.name, name], view_of(raw(name)), firsts, minutes, sides)
         for view in VIEWS
         for name in view.names
     }
 
 
-def _warm_us(warm_up: WarmUp, view: View, firsts: Mapping[str, int], minutes: Sequence[int]) -> int:
-    if view.feed not in firsts:
+def _sides_known(part: Sequence[Taken]) -> int:
+    """From when on the tick rule gives a side whatever came before: since the price first changed; 0 where every trade has a side."""
+    trades = [one for one in part if one.kind == "trade"]
+    if all(one.message.side for one in trades):
+        return 0
+    return next((one.t_us for one in trades if one.message.price != trades[0].message.price), _NEVER)
+
+
+def _warm_us(
+    warm_up: WarmUp, view: View, firsts: Mapping[str, Sequence[int]], minutes: Sequence[int], sides_us: int
+) -> int:
+    events = firsts.get(view.feed, ())
+    if len(events) < warm_up.events:
         return _NEVER
-    begin = max(firsts.get(kind, 0) for kind in (("book", "trade") if view is ORDER_FLOW else (view.feed,)))
+    begin = events[warm_up.events - 1]
+    if view is ORDER_FLOW:
+        begin = max(begin, sides_us, *firsts.get("book", ())[:1])
     if warm_up.bars:
         if len(minutes) <= warm_up.bars:
             return _NEVER

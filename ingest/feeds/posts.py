@@ -152,7 +152,10 @@ def _find(file: str, names: Sequence[str], columns: Columns) -> dict[str, str]:
             found[field] = name
         elif field in _REQUIRED:
             option = {"text": "--text-column", "timestamp": "--time-column"}[field]
-            raise PostsFileError(f"{file} has no column of {field}s that is known by its name: say which with {option}")
+            neither = "holds no trades (price, size), no books (bids, asks), and " if field == "text" else ""
+            raise PostsFileError(
+                f"{file} {neither}has no column of {field}s that is known by its name: say which with {option}"
+            )
     return found
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_repo.stores.endpoints import redis_url
-from ingest.feeds.posts import Columns, PostsFileError
+from ingest.feeds import columns
+from ingest.feeds.posts import PostsFileError
 from ingest.outage import open_redis
 from ingest.replay import report
 from ingest.replay.run import replay
@@ -24,9 +25,11 @@ example:
   python -m ingest replay btcusdt.jsonl.gz --speed 1           in real time
   python -m ingest replay btcusdt.jsonl.gz --rebase now        moved in time so that it ends now
   python -m ingest replay tweets.parquet --time-column posted --symbol-column ticker
+  python -m ingest replay trades.parquet books.csv --symbol OKCOIN:BTC-CNY
 
 a line of a text file is a raw Binance message behind its receive time in nanoseconds, or one JSON message of
-order_book, market_data or social_data; .parquet and .csv hold posts
+order_book, market_data or social_data; .parquet and .csv hold trades (columns price, size, side, ...), books (bids and
+asks, or bid_px_0, bid_qty_0, ask_px_0, ...) or posts
 exit codes: 0 all was read (refused lines are in the dead letters), 1 it could not go on
 """
 
@@ -36,7 +39,7 @@ def add_parser(subparsers: SubParsers) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "replay",
         help="recordings into the streams",
-        description="Publish recordings: raw Binance captures, JSON lines of our messages, posts as Parquet or CSV.",
+        description="Publish recordings: raw Binance captures, JSON lines of our messages, trades, books and posts as Parquet or CSV.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -46,17 +49,13 @@ def add_parser(subparsers: SubParsers) -> argparse.ArgumentParser:
     )
     parser.add_argument("--rebase", choices=["now"], help="move all times so that the recording ends now")
     parser.add_argument("--limit", type=_count, metavar="N", help="read the first N lines or rows of each file")
-    parser.add_argument("--text-column", metavar="NAME", help="column of the posts' texts, where it has no common name")
-    parser.add_argument("--time-column", metavar="NAME", help="of their times")
-    parser.add_argument("--id-column", metavar="NAME", help="of their ids")
-    parser.add_argument("--symbol-column", metavar="NAME", help="of the symbols they are about")
+    columns.add_options(parser)
     parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
     parser.set_defaults(run=_run)
     return parser
 
 
 def _run(args: argparse.Namespace) -> int:
-    columns = Columns(args.text_column, args.time_column, args.id_column, args.symbol_column)
     settings = load()
     with open_redis(redis_url()) as client, report.live("replay", quiet=args.json) as progress:
         try:
@@ -67,7 +66,7 @@ def _run(args: argparse.Namespace) -> int:
                 speed=args.speed,
                 rebase=args.rebase,
                 limit=args.limit,
-                columns=columns,
+                columns=columns.chosen(args),
                 progress=progress,
             )
         except (NotReadError, PostsFileError, OSError) as error:

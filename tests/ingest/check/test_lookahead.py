@@ -72,6 +72,30 @@ def test_nothing_to_compare_is_no_success(tmp_path, capsys):
     assert "FAILED" in capsys.readouterr().out
 
 
+def test_lines_that_are_no_messages_are_told_with_the_reason(tmp_path, capsys):
+    path = tmp_path / "another_venue.txt"
+    path.write_text('1629477133.1: [0, {"a": []}, "book-25"]\n1629477133.2: {"channel": 1}\nconnected\n')
+    assert main(["check", "lookahead", str(path)]) == 1
+    out = capsys.readouterr().out
+    assert "lines refused: 1 undecodable, 2 wrong_type" in out and "there was nothing to compare" in out
+    assert main(["check", "warmup", str(path), "--json", "--symbols", "BTC-USD"]) == 1
+    told = capsys.readouterr()
+    assert json.loads(told.out)["refused"] == {"undecodable": 1, "wrong_type": 2}
+    assert told.err == "BTC-USD: no message\n"
+
+
+def test_trades_in_columns_need_only_the_symbol_that_they_do_not_name(tmp_path, capsys):
+    path = tmp_path / "trades.csv"
+    rows = [f"{MIDNIGHT + i * 700},{10 + i % 3},1" for i in range(120)]
+    path.write_text("\n".join(["moment,price,qty", *rows]))
+    assert main(["check", "lookahead", str(path), "--time-column", "moment"]) == 2
+    assert "--symbol" in capsys.readouterr().err
+    assert main(["check", "lookahead", str(path), "--time-column", "moment", "--symbol", "X:A-B", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["check"] == "check lookahead: X:A-B"
+    assert {f["feature"]: f["values"] for f in report["features"]}["vwap_1m"] > 10
+
+
 def test_a_file_that_is_not_there_is_an_error_and_no_finding(tmp_path, capsys):
     assert main(["check", "lookahead", str(tmp_path / "none.jsonl")]) == 2
     assert "none.jsonl" in capsys.readouterr().err

@@ -6,12 +6,13 @@ from dataclasses import replace
 from ingest.check import result, warmup
 from ingest.check.stated import WarmUp, stated, table
 from ingest.cli import main
+from ingest.messages import OrderBook, Trade
 from ingest.settings import load
 from ingest.symbol import Symbol
 from transforms.catalog import ORDER_FLOW, VIEWS
 from transforms.instrument import Instrument
 
-from .conftest import CONF
+from .conftest import CONF, MIDNIGHT
 
 
 class Leaking(Symbol):
@@ -57,6 +58,32 @@ def test_a_warm_up_that_is_stated_too_short_is_found(feeds):
     short = {**table(), ("order_flow", "vwap_5m"): WarmUp(30)}
     found = warmup.warmup(feeds, CONF, starts=(0.3,), stated=short)
     assert [r.feature for r in found if r.differing] == ["vwap_5m"]
+
+
+def test_a_market_with_a_book_in_ten_seconds_is_compared_from_its_second_book_on():
+    # 9.7 s apart: the first book after the start has no change yet, where a longer history has one
+    feed = []
+    for i in range(60):
+        at, mid = MIDNIGHT + 9700 * i, 10 + i % 2
+        feed.append(("book", OrderBook(at, "SLOW", [(mid - 0.01, 1.0)], [(mid + 0.01, 1.0)])))
+        feed.append(("trade", Trade(at + 1, "SLOW", mid, 1.0, "buy", i)))
+    found = warmup.warmup({"SLOW": feed}, CONF)
+    assert [r for r in found if r.differing] == []
+    values = {r.feature: r.values for r in found}
+    assert values["ofi_1s"] > 900 and values["roll_spread_5m"] > 0
+    once = {**table(), ("microstructure", "ofi_1s"): WarmUp(2), ("order_flow", "roll_spread_5m"): WarmUp(301)}
+    found = warmup.warmup({"SLOW": feed}, CONF, stated=once)
+    assert [r.feature for r in found if r.differing] == ["ofi_1s", "roll_spread_5m"]
+
+
+def test_trades_without_a_side_are_compared_from_the_first_change_of_the_price_on():
+    # the price rises once, long before the starts, and once after the last: until then a later history cannot know the direction
+    feed = [("trade", Trade(MIDNIGHT + 500 * i, "FLAT", 10.0 + (i > 3) + (i > 700), 1.0, None, i)) for i in range(1000)]
+    found = {r.feature: r for r in warmup.warmup({"FLAT": feed}, CONF)}
+    assert [r for r in found.values() if r.differing] == []
+    # the price changes at 350.5 s, the last trade is at 499.5 s: with 61 s of window the rows of 412 s to 500 s, for each of three starts
+    assert found["buy_volume_1m"].values == 3 * 89
+    assert found["mid_price"].compared == 0 < found["market_hour"].values
 
 
 def test_a_configured_bucket_of_vpin_is_left_out_with_the_reason(feeds):

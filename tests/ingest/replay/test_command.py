@@ -45,6 +45,15 @@ def test_what_cannot_be_read_is_an_error_with_a_reason(tmp_path: Path, capsys: p
     assert "--time-column" in capsys.readouterr().err
 
 
+def test_a_table_of_trades_may_be_told_what_it_is_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "trades.csv"
+    path.write_text("time,price,size\n1723161255408,1,1\n")
+    assert main(["replay", str(path)]) == 1
+    assert "--symbol" in capsys.readouterr().err
+    assert main(["replay", str(path), "--symbol", "X:A-B", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["symbols"] == ["X:A-B"]
+
+
 @pytest.mark.parametrize("option", [["--speed", "-1"], ["--speed", "nan"], ["--limit", "0"], ["--rebase", "then"]])
 def test_an_option_that_cannot_be_is_refused(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
