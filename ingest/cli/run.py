@@ -16,6 +16,9 @@ _LOG = logging.getLogger(__name__)
 ROLES = ("worker", "router", "scorer", "writer")
 RESTART_S = 1.0
 STOP_S = 20.0
+GRACE_S = 4.0
+"""A part that was asked to stop and has not by then ends as it is, for what was not committed is taken again: its kernels may be
+compiling, or a server may keep it waiting."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -70,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if args.inline:
+        threading.Thread(target=_stop_in_time, args=(_signals(),), daemon=True).start()
         threading.Thread(target=_stop_with_parent, args=(stop,), daemon=True).start()
         work(roles[0], stop)
     else:
@@ -189,3 +193,23 @@ def _stop_with_parent(stop: threading.Event) -> None:
     while os.read(0, 1024):
         pass
     stop.set()
+    _end_soon()
+
+
+def _signals() -> int:
+    """What can be read from once a signal has come, though the main thread may not hear of it while it is in compiled code."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    return reader
+
+
+def _stop_in_time(signals: int) -> None:
+    os.read(signals, 1)
+    _end_soon()
+
+
+def _end_soon() -> None:
+    time.sleep(GRACE_S)
+    _LOG.error("it did not stop within %.0f s and ends as it is; what was not committed is taken again", GRACE_S)
+    os._exit(1)

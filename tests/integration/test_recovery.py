@@ -143,10 +143,15 @@ class MortalRedis:
         self._server.start()
         wait_until(self._server.answers)
 
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The server itself."""
+        assert self._server.process is not None
+        return self._server.process
+
     def kill(self, how: str = "SIGKILL") -> None:
         self._server.signal(how)
-        assert self._server.process is not None
-        self._server.process.wait(30)
+        self.process.wait(30)
 
     def close(self) -> None:
         if not self._server.ended():
