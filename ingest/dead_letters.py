@@ -143,7 +143,8 @@ def retry(client: redis.Redis, letter: Letter, partitions: int) -> tuple[bool, s
     RetryError
         The message came from no stream of this deployment, or the letter is gone.
     """
-    streams = {*PLAIN_STREAM, log.SOCIAL, *(log.events(p) for p in range(partitions))}
+    of_partitions = (name(p) for p in range(partitions) for name in (log.events, log.outbox))
+    streams = {*PLAIN_STREAM, log.SOCIAL, *of_partitions}
     source = letter.source.decode(errors="replace")
     if source not in streams:
         raise RetryError(f"{letter.id} came from {shown(letter.source, 80)}, which is no stream of this deployment")

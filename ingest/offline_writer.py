@@ -7,6 +7,7 @@ stands by.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -18,8 +19,10 @@ import redis
 from feature_repo.stores.copy import append_rows
 from ingest import log, outage, rows, streams
 from ingest.membership import Member
+from ingest.refusal import Reason
 from transforms.catalog import VIEWS
 
+_LOG = logging.getLogger(__name__)
 ROLE = "writer"
 BATCH = 50
 BLOCK_MS = 100
@@ -62,13 +65,24 @@ def _passing(error: Exception) -> bool:
 
 
 def write(client: redis.Redis, connection: psycopg.Connection, batch: Sequence[streams.Read]) -> int:
-    """Write a batch of the outboxes in one transaction, then delete it; the number of rows that were new."""
+    """Write a batch of the outboxes in one transaction, then delete it; the number of rows that were new.
+
+    What holds no rows of a view that there is goes to the dead letters, and the rest goes on.
+    """
     if not batch:
         return 0
     gathered: dict[str, list[rows.Columns]] = defaultdict(list)
-    for _, _, fields in batch:
-        columns = rows.decode(fields[b"rows"])
-        gathered[columns.view.name].append(columns)
+    broken: list[tuple[streams.Read, str]] = []
+    for entry in batch:
+        try:
+            columns = rows.decode(entry[2][b"rows"])
+        except Exception as error:  # an entry must not stop the outboxes, whatever it does to us
+            _LOG.exception(
+                "entry %s of %s holds no rows that can be read and is kept in the dead letters", *entry[1::-1]
+            )
+            broken.append((entry, f"{type(error).__name__}: {error}"))
+        else:
+            gathered[columns.view.name].append(columns)
     new = 0
     with connection.transaction():
         for view in VIEWS:
@@ -81,6 +95,11 @@ def write(client: redis.Redis, connection: psycopg.Connection, batch: Sequence[s
                     np.concatenate([part.created_us for part in parts]),
                     np.concatenate([part.values for part in parts]),
                 )
+    for (outbox, entry_id, fields), detail in broken:
+        with client.pipeline(transaction=True) as both:
+            log.refuse(both, outbox, fields, Reason.FAILED, detail, entry_id)
+            both.xdel(outbox, entry_id)
+            both.execute()
     pipe = client.pipeline(transaction=False)
     for outbox, entry_id, _ in batch:
         pipe.xdel(outbox, entry_id)

@@ -96,9 +96,16 @@ def decode(data: bytes) -> Columns:
     """The rows that ``encode`` packed, laid out as the catalogue is now.
 
     A feature that has been added since is null; one that was dropped is left out.
+
+    Raises
+    ------
+    KeyError, ValueError
+        They are of a view that is gone, or no rows at all.
     """
     name, names, symbols, event, created, values = msgspec.msgpack.decode(data)
     view = VIEW[name]
+    if not len(event) == len(created) == 8 * len(symbols):
+        raise ValueError(f"{len(symbols)} rows of {view.name} with {len(event)} and {len(created)} bytes of times")
     packed = np.frombuffer(values).reshape(len(symbols), len(names))
     if tuple(names) != view.names:
         slot = {n: i for i, n in enumerate(names)}
