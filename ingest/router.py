@@ -54,12 +54,16 @@ def run(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
     waiting = dict.fromkeys(PLAIN_STREAM, streams.START)  # what was moved is there no longer
 
     def work(well: Callable[[], None]) -> None:
+        count = streams.FIRST
         while not stop.is_set():
             if (token := member.sit()) is None:
                 stop.wait(STAND_BY_S)
                 continue
             try:
-                move(client, partitions, streams.read(client, waiting, BATCH, BLOCK_MS), token)
+                parts = streams.parts(sorted(streams.read(client, waiting, count, BLOCK_MS), key=streams.order))
+                for part in parts:
+                    move(client, partitions, part, token)
+                count = streams.next_count(count, len(parts), BATCH)
             except FencedError:
                 member.lose(ROLE)
             well()

@@ -7,7 +7,8 @@ a group would count what it reads as given, and nobody else would be given it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 import redis
 
@@ -20,6 +21,11 @@ Read = tuple[str, bytes, Fields]
 
 START = b"0-0"
 """The position before every entry."""
+FIRST = 16
+"""Entries to ask a stream for at first: a process that was ended by an answer of large ones is not ended by it again."""
+PART_BYTES = 8 << 20
+"""Of entries that are handled, and written elsewhere, at once: Redis closes the connection of a command of 1 GB."""
+E = TypeVar("E", bound=tuple[Any, ...])
 
 
 def read(client: redis.Redis, positions: Mapping[str, bytes], count: int, block_ms: int) -> list[Read]:
@@ -32,6 +38,31 @@ def between(client: redis.Redis, stream: str, after: bytes, last: bytes, count: 
     """The first ``count`` entries behind ``after``, up to and with ``last``."""
     entries: Any = client.xrange(stream, b"(" + after, last, count=count)
     return list(entries)
+
+
+def parts(entries: Sequence[E]) -> list[Sequence[E]]:
+    """Entries, whose fields come last, as they are, or cut where they are larger than ``PART_BYTES`` together."""
+    if sum(map(len, chain.from_iterable(entry[-1].values() for entry in entries))) <= PART_BYTES:
+        return [entries]
+    found: list[list[E]] = []
+    room = 0
+    for entry in entries:
+        size = sum(map(len, entry[-1].values()))
+        if not found or size > room:
+            found.append([])
+            room = PART_BYTES
+        found[-1].append(entry)
+        room -= size
+    return list(found)
+
+
+def next_count(count: int, n_parts: int, most: int) -> int:
+    """How many entries to ask for after ``count``, whose answer came in so many parts: fewer where they were large, else more.
+
+    >>> next_count(16, 1, 1000), next_count(1000, 1, 1000), next_count(16, 2, 1000), next_count(2, 2, 1000)
+    (32, 1000, 4, 1)
+    """
+    return min(2 * count, most) if n_parts == 1 else max(count // 4, 1)
 
 
 def is_newer(a: bytes, b: bytes) -> bool:

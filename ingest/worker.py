@@ -12,7 +12,7 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import redis
@@ -78,6 +78,8 @@ class Worker:
         self._heard: dict[str, int] = {}
         self._saved: dict[str, float] = {}
         self._flushed = self._committed = 0.0
+        self._count = streams.FIRST
+        self._stop = threading.Event()
         self._ticked_us = 0
         self._memory = memory.Alarm(client)
 
@@ -89,6 +91,8 @@ class Worker:
         PartitionsError
             The deployment has another number of partitions.
         """
+
+        self._stop = stop
 
         def work(well: Callable[[], None]) -> None:
             self.open()
@@ -108,6 +112,7 @@ class Worker:
         gc.freeze()  # what lives as long as the process need not be looked through again and again
         self._partitions.clear()
         self._heard.clear()
+        self._count = streams.FIRST
         self._settle()
 
     def close(self) -> None:
@@ -128,18 +133,26 @@ class Worker:
         if not self._partitions:
             time.sleep(BLOCK_MS / 1000)
             return 0
-        count = max(BATCH // len(self._partitions), 20)
+        most = max(BATCH // len(self._partitions), 20)
+        count = min(self._count, most)
         positions = {stream: partition.position for stream, partition in self._partitions.items()}
         batch = streams.read(self._client, positions, count, BLOCK_MS)
-        self._take(batch)
+        parts = streams.parts(batch)
+        for part in parts:
+            self._take(part)
+            if len(parts) > 1:  # what is refused of them is written whole
+                self.flush()
+        self._count = streams.next_count(count, len(parts), most)
         self._tick()
         self._write(busy=len(batch) >= count)
         return len(batch)
 
-    def _take(self, batch: list[streams.Read]) -> None:
+    def _take(self, batch: Sequence[streams.Read]) -> None:
         now_us, heard_us = self._clock(), self._steady()
         for stream, entry_id, fields in batch:
-            symbol = self._partitions[stream].process(entry_id, fields, now_us)
+            if (partition := self._partitions.get(stream)) is None:
+                continue  # lost since it was read
+            symbol = partition.process(entry_id, fields, now_us)
             if symbol is not None and fields.get(b"kind") not in (b"post", b"microprice"):
                 self._heard[symbol.name] = heard_us
 
@@ -147,7 +160,7 @@ class Worker:
         """Write what is due: rows at once, or every ``flush_interval`` while more waits to be read than one turn takes."""
         now = time.monotonic()
         with_rows = [p for p in self._partitions.values() if p.pending.n_rows]
-        most = max(p.pending.entries for p in self._partitions.values())
+        most = max((p.pending.entries for p in self._partitions.values()), default=0)
         if most >= COMMIT_ENTRIES or now - self._committed >= COMMIT_S:
             self.flush()
         elif with_rows and (not busy or now - self._flushed >= self._settings.flush_interval_ms / 1000):
@@ -212,12 +225,13 @@ class Worker:
 
         Not while a lease may have ended: then somebody else may have heard what is not known here.
         """
-        steady_us = self._steady()
+        steady_us, idle_us = self._steady(), self._settings.idle_after_ms * 1000
+        known_us = (
+            self._clock() - idle_us
+        )  # before the lease is looked at: whoever sleeps in between says what was so then
         if steady_us - self._ticked_us < TICK_US or not self._member.stands():
             return
         self._ticked_us = steady_us
-        idle_us = self._settings.idle_after_ms * 1000
-        known_us = self._clock() - idle_us
         with log.Publisher(self._client, self._settings.partitions) as publisher:
             for partition in self._partitions.values():
                 for symbol in partition.symbols.values():
@@ -237,6 +251,8 @@ class Worker:
                 self._member.release(seat)
         self._member.take()
         for seat in list(self._member.held):
+            if self._stop.is_set():
+                return  # none is opened only to be closed
             if log.events(int(seat)) not in self._partitions:
                 self._open(int(seat))
 
@@ -281,8 +297,10 @@ class Worker:
     def _replay(self, partition: Partition, last_id: bytes) -> None:
         """Take entries again that were taken before, up to ``last_id``."""
         stream = log.events(partition.number)
-        while batch := streams.between(self._client, stream, partition.position, last_id, BATCH):
+        count = streams.FIRST
+        while batch := streams.between(self._client, stream, partition.position, last_id, count):
             partition.replay(batch)
+            count = streams.next_count(count, len(streams.parts(batch)), BATCH)
             self._stay()
 
     def _begin_counting(self, p: int, last_id: bytes) -> None:
