@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -30,6 +31,7 @@ from transforms.engine import Engine
 from transforms.kernel import Vector
 from transforms.sentiment.post import Post
 
+_LOG = logging.getLogger(__name__)
 SIDE = {"buy": 1, "sell": -1, None: 0}
 IDS_KEPT = 512
 """Trade ids remembered a symbol. A repeat that is older than the allowed lateness is refused as late anyway."""
@@ -153,7 +155,13 @@ class Symbol:
         return trade_id if isinstance(trade_id, int) else 0
 
     def _apply(self, t_us: int, item: tuple[Any, Entry]) -> None:
-        message, entry = item
+        try:
+            self._give(t_us, *item)
+        except Exception as error:  # else the message that made time pass would be refused in its place
+            _LOG.exception("a held message of %s failed and is kept in the dead letters", self.name)
+            self._refuse(item[1], Refused(Reason.FAILED, f"{type(error).__name__}: {error}"))
+
+    def _give(self, t_us: int, message: Any, entry: Entry) -> None:
         kind = type(message)
         if kind is Trade:
             self.engine.trade(t_us, message.price, message.size, SIDE[message.side])
