@@ -33,6 +33,7 @@ _PASSING = (
     exceptions.MasterDownError,
     exceptions.ClusterDownError,
     exceptions.TryAgainError,
+    exceptions.NoPermissionError,  # a right that was revoked
 )
 _LASTING = (redis.AuthenticationError, exceptions.AuthorizationError)
 _PASSING_REPLY = re.compile(r"(?:^|caused error: )(?:MISCONF|NOREPLICAS|BUSY) ")
