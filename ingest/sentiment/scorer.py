@@ -31,6 +31,8 @@ from transforms.sentiment.symbols import ALIASES, SymbolFinder, parse_aliases
 BLOCK_MS = 100
 SYMBOLS_MAX = 64
 NAME_MAX = 256
+SOUND = "Bitcoin is up."
+"""A text that every model can score."""
 COUNT_MAX = 1 << 53
 _LOG = logging.getLogger(__name__)
 
@@ -114,8 +116,9 @@ class Scorer:
 
     def take(self, batch: Sequence[streams.Read]) -> None:
         """Score a batch and move it to the logs."""
-        if batch:
-            move.move(self._client, *self.outcomes(batch))
+        for part in streams.parts(batch):
+            if part:
+                move.move(self._client, *self.outcomes(part))
 
     def outcomes(self, batch: Sequence[streams.Read]) -> tuple[list[Outcome], dict[str, int | str]]:
         """What becomes of each entry of a batch, and facts about the work; the scores are in the history then."""
@@ -203,7 +206,7 @@ class Scorer:
         Raises
         ------
         Exception
-            Every one of several failed: the fault is not the texts'.
+            Every one failed, and so does a text that is good: the fault is not theirs.
         """
         failed: dict[bytes, str] = {}
         for digest, text in texts.items():
@@ -211,8 +214,8 @@ class Scorer:
                 scores[digest] = self._model.score([text])[0]
             except Exception as error:
                 failed[digest] = f"{type(error).__name__}: {error}"
-                if len(texts) > 1 and len(failed) == len(texts):
-                    raise
+        if len(failed) == len(texts):
+            self._model.score([SOUND])
         return failed
 
     def _message(self, w: Waiting, symbol: str, score: Probabilities | None, now_ms: int) -> ScoredPost:

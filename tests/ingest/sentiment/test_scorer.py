@@ -33,9 +33,10 @@ class Words:
     def __init__(self) -> None:
         self.scored: list[str] = []
         self.tokens_read = 0
+        self.broken = False
 
     def score(self, texts: Sequence[str]) -> list[tuple[float, float, float] | None]:
-        if any("poison" in t for t in texts):
+        if self.broken or any("poison" in t for t in texts):
             raise RuntimeError("poison")
         self.scored += texts
         self.tokens_read += sum(len(t.split()) for t in texts)
@@ -222,12 +223,25 @@ def test_hostile_posts_are_scored_or_refused(redis_client: redis.Redis) -> None:
 
 
 def test_a_model_that_always_fails_stops_the_scorer_and_keeps_the_posts(redis_client: redis.Redis) -> None:
+    model = Words()
+    model.broken = True
+    for i in range(3):
+        add(redis_client, id=str(i), text=f"$BTC up {i}")
+        with pytest.raises(RuntimeError, match="poison"):
+            scorer(redis_client, model).run(threading.Event())
+    assert redis_client.xpending(log.SOCIAL, log.GROUP)["pending"] == 1  # of one post, too, the fault is the model's
+    assert letters(redis_client) == []
+    model.broken = False
+    drain(scorer(redis_client, model), redis_client)
+    assert [p.id for p in logged(redis_client, "BTCUSDT")] == ["0", "1", "2"]
+
+
+def test_posts_that_all_fail_do_not_stop_a_model_that_is_well(redis_client: redis.Redis) -> None:
     for i in range(3):
         add(redis_client, id=str(i), text=f"$BTC poison {i}")
-    with pytest.raises(RuntimeError, match="poison"):
-        scorer(redis_client, Words()).run(threading.Event())
-    assert redis_client.xpending(log.SOCIAL, log.GROUP)["pending"] == 3
-    assert letters(redis_client) == []
+    drain(scorer(redis_client, Words()), redis_client)
+    assert len(letters(redis_client)) == 3
+    assert redis_client.xlen(log.SOCIAL) == 0
 
 
 def test_a_text_is_scored_once_a_batch(redis_client: redis.Redis) -> None:
