@@ -8,18 +8,17 @@ over the last 60 whole minutes (k - 1 min, k]. D is the bar's turnover, sum pq; 
 before the bar, however old, to the bar's last trade. Bars without volume are skipped.
 
 Null where none of them had volume, or the first trade seen lies after the begin of the window. (So every bar in a
-window that is covered has a trade before it, and its return.)
+window that is covered has a trade before it, and its return.) Null also where a return leaves the range of a double.
 
 Amihud 2002, with minutes for days.
 """
 
 from __future__ import annotations
 
-import math
-
 from transforms import window
 from transforms.catalog import ORDER_FLOW
 from transforms.kernel import MINUTE_US, Vector, jit
+from transforms.technical.returns import log_ratio
 
 BARS = 60
 
@@ -58,6 +57,6 @@ def emit(state: Vector, o: int, t_us: int, scale: float, first_us: int, out: Vec
         turnover = state[at] / scale
         if turnover > 0.0:
             bars += 1
-            impact += abs(math.log(state[at + 1] / state[at + 2])) / turnover
+            impact += abs(log_ratio(state[at + 1], state[at + 2])) / turnover
     if bars > 0:
         out[_AMIHUD] = 1e6 * (impact / bars)
