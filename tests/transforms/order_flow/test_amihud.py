@@ -50,6 +50,6 @@ def test_a_window_that_began_before_the_first_trade_is_null(new_feed: Any) -> No
 
 def test_a_return_past_a_double_is_null_and_stops_nothing(new_feed: Any) -> None:
     feed = new_feed().trade(START, 1e15, 1).trade(START + 30, 5e-324, 1)  # the ratio of these prices is 0
-    feed.trade(START + 3601, 100, 1).trade(START + 3655, 101, 1).trade(START + 3661, 102, 1)
     assert feed.row(START + 3600)["amihud_60m"] is None
+    feed.trade(START + 3601, 100, 1).trade(START + 3655, 101, 1).trade(START + 3661, 102, 1)
     assert feed.row(START + 7260)["amihud_60m"] == pytest.approx(1e6 * log(102 / 101) / 102, rel=1e-13)
