@@ -24,7 +24,7 @@ START = b"0-0"
 FIRST = 16
 """Entries to ask a stream for at first: a process that was ended by an answer of large ones is not ended by it again."""
 PART_BYTES = 8 << 20
-"""Of entries that are handled, and written elsewhere, at once: Redis closes the connection of a command of 1 GB."""
+"""Of entries that are handled, and written elsewhere, at once: the words of a script lie in the server's memory more than once."""
 E = TypeVar("E", bound=tuple[Any, ...])
 
 
