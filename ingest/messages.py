@@ -43,7 +43,10 @@ class OrderBook(msgspec.Struct, gc=False):
 
 
 class Trade(msgspec.Struct, gc=False):
-    """Stream ``market_data``: one trade; ``side`` is the aggressor's, None where the venue gives none."""
+    """Stream ``market_data``: one trade; ``side`` is the aggressor's, None where the venue gives none.
+
+    ``next_funding`` is when the venue settles funding next, where it says so.
+    """
 
     timestamp: int
     symbol: str
@@ -52,6 +55,7 @@ class Trade(msgspec.Struct, gc=False):
     side: str | None = None
     trade_id: int | str | None = None
     received: int | None = None
+    next_funding: int | None = None
 
 
 class SocialPost(msgspec.Struct, gc=False):
@@ -252,6 +256,8 @@ def check_trade(trade: Trade) -> None:
         check_number(name, value)
     if trade.side not in ("buy", "sell", None):
         raise Refused(Reason.WRONG_TYPE, f"side {trade.side!r:.20} is not buy, sell or null")
+    if trade.next_funding is not None and not 0 < trade.next_funding <= MAX_TIME_MS:
+        raise Refused(Reason.OUT_OF_RANGE, f"next_funding {trade.next_funding!s:.40}")
 
 
 def check_microprice(table: MicropriceTable) -> None:

@@ -165,6 +165,8 @@ class Symbol:
         kind = type(message)
         if kind is Trade:
             self.engine.trade(t_us, message.price, message.size, SIDE[message.side])
+            if message.next_funding is not None:
+                self.engine.next_funding(message.next_funding * 1000)
         elif kind is FlatBook or kind is OrderBook:
             self._apply_book(t_us, message, entry)
         elif kind is Gap:

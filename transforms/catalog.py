@@ -239,7 +239,7 @@ TECHNICAL = View(
         Feature("weekday_sin", "", -1, 1, "sin(2 pi day_of_week/7)"),
         Feature("weekday_cos", "", -1, 1, "cos of the same"),
         Feature("is_weekend", "flag", 0, 1, "1 on Saturday and Sunday, UTC"),
-        Feature("minutes_to_funding", "min", 0, 1440, "minutes to the next 00:00, 08:00 or 16:00 UTC"),
+        Feature("minutes_to_funding", "min", 0, 1440, "minutes to the next 00:00, 08:00 or 16:00 UTC, or to the venue's own time while one that a trade carried lies ahead, a day at most"),
     ),
 )
 

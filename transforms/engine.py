@@ -111,6 +111,10 @@ class Engine:
         technical.step_trade(self._technical, t_us, price, size)
         relative_volume.step_trade(self._relative, t_us, price, size)
 
+    def next_funding(self, at_us: int) -> None:
+        """The venue, with the newest trade, said when it settles funding next."""
+        technical.step_funding(self._technical, at_us)
+
     def post(self, t_us: int, post: Post) -> None:
         """Take a post that counts from ``t_us``."""
         posts.step_post(self._posts, t_us, post)

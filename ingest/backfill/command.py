@@ -28,11 +28,12 @@ examples:
   python -m ingest backfill --table fills --column size=lots --column fills:received=
 
 --table reads raw tables (or views) of the offline database, the days of each symbol in order:
-  trades  time, symbol, price, size, side (buy, sell or NULL), trade_id, received, arrival
+  trades  time, symbol, price, size, side (buy, sell or NULL), trade_id, next_funding, received, arrival
   books   time, symbol, bids, asks (arrays or jsonb of [price, size], best first; both NULL: the feed lost its place), sequence,
           received, arrival
-time and received are timestamps, or whole milliseconds; side, trade_id, sequence, received and arrival may be missing. --column names
-a column that is called otherwise, of one table with TABLE:, and FIELD= says that there is none. An index on (symbol, time) makes it quick.
+time and received are timestamps, or whole milliseconds; side, trade_id, next_funding (whole milliseconds), sequence, received and arrival
+may be missing. --column names a column that is called otherwise, of one table with TABLE:, and FIELD= says that there is none.
+An index on (symbol, time) makes it quick.
 
 .parquet and .csv hold trades (columns price, size, side, ...), books (bids and asks, or bid_px_0, bid_qty_0, ask_px_0, ...) or posts.
 A row's created_timestamp is its event_timestamp and --available-after: give what your live pipeline takes, so that training

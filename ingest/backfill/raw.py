@@ -2,7 +2,7 @@
 
 A table (or a view) of trades has price and size, one of books has bids and asks::
 
-    trades  time, symbol, price, size, side?, trade_id?, received?, arrival?
+    trades  time, symbol, price, size, side?, trade_id?, next_funding? (whole milliseconds), received?, arrival?
     books   time, symbol, bids, asks, sequence?, received?, arrival?
 
 ``time`` and ``received`` are timestamps (without a zone: UTC) or whole numbers of milliseconds. ``bids`` and ``asks`` are arrays of
@@ -37,12 +37,13 @@ _COMMON: dict[str, tuple[str, ...]] = {
     "size": ("size", "qty", "quantity", "amount"),
     "side": ("side", "aggressor", "taker_side"),
     "trade_id": ("trade_id",),
+    "next_funding": ("next_funding",),
     "bids": ("bids",),
     "asks": ("asks",),
     "sequence": ("sequence",),
 }
 _SHARED = ("time", "symbol", "received", "arrival")
-_OF_KIND = {"book": ("bids", "asks", "sequence"), "trade": ("price", "size", "side", "trade_id")}
+_OF_KIND = {"book": ("bids", "asks", "sequence"), "trade": ("price", "size", "side", "trade_id", "next_funding")}
 _REQUIRED = {"book": ("time", "symbol", "bids", "asks"), "trade": ("time", "symbol", "price", "size")}
 FIELDS = tuple(_COMMON)
 _WHOLE = ("bigint", "integer")
@@ -145,7 +146,13 @@ def describe(connection: psycopg.Connection[Any], name: str, given: Mapping[str,
                 f"{shown} has no column for {field}: say which with --column {field}=NAME; it has {has}"
             )
     columns = {field: column for field, column in columns.items() if field in (*_SHARED, *_OF_KIND[kind])}
-    for field, allowed in (("time", (*_STAMPS, *_WHOLE)), ("received", (*_STAMPS, *_WHOLE)), ("arrival", _WHOLE)):
+    times = (
+        ("time", (*_STAMPS, *_WHOLE)),
+        ("received", (*_STAMPS, *_WHOLE)),
+        ("arrival", _WHOLE),
+        ("next_funding", _WHOLE),
+    )
+    for field, allowed in times:
         if field in columns and types[columns[field]] not in allowed:
             raise RawTableError(
                 f"{shown}.{columns[field]} is {types[columns[field]]}: {field} must be {', '.join(allowed)}"

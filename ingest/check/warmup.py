@@ -88,13 +88,14 @@ def _warm_times(part: Sequence[Taken], warm_ups: Mapping[Key, WarmUp], skipped: 
             firsts[one.kind].append(one.t_us)
     minutes = list(dict.fromkeys(-(-one.t_us // MINUTE_US) for one in part if one.kind == "trade"))
     sides = _sides_known(part)
+    told = next((one.t_us for one in part if one.kind == "trade" and one.message.next_funding), 0)
     return {
         (view.name, name): _NEVER
         if raw(name) in skipped
         else _warm_us(warm_ups[view.name, name], view_of(raw(name)), firsts, minutes, sides)
         for view in VIEWS
         for name in view.names
-    }
+    } | {("technical", "minutes_to_funding"): max(told, min(firsts.get("trade", [_NEVER])))}
 
 
 def _sides_known(part: Sequence[Taken]) -> int:

@@ -23,9 +23,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from ingest.feeds import binance_wire as wire
 from ingest.feeds.book import Book, Level
 from ingest.feeds.lines import Line, Output, Parsed, Rejected
-from ingest.messages import LEVELS, MAX_NUMBER, Gap, OrderBook, Trade, check_header, check_trade, decode
+from ingest.messages import LEVELS, MAX_NUMBER, MAX_TIME_MS, Gap, OrderBook, Trade, check_header, check_trade, decode
 from ingest.refusal import Reason, Refused
 
 HELD = 5000
@@ -52,76 +53,23 @@ class _Envelope(msgspec.Struct):
     id: msgspec.Raw = _ABSENT
 
 
-class _Snapshot(msgspec.Struct):
-    """REST ``/depth``."""
-
-    last: int = msgspec.field(name="lastUpdateId")
-    bids: list[Level]
-    asks: list[Level]
-    symbol: str | None = None
-
-    def is_of(self, symbol: str) -> bool:
-        return self.symbol is None or self.symbol == symbol
-
-
-class _Disconnect(msgspec.Struct):
-    """The connection that carried these symbols was lost."""
-
-    symbols: list[str] = msgspec.field(name="s")
-
-
-class _Diff(msgspec.Struct):
-    """``<symbol>@depth``: E is the event time, U and u the first and last update in it, pu (futures) the u before it."""
-
-    time: int = msgspec.field(name="E")
-    symbol: str = msgspec.field(name="s")
-    first: int = msgspec.field(name="U")
-    last: int = msgspec.field(name="u")
-    bids: list[Level] = msgspec.field(name="b")
-    asks: list[Level] = msgspec.field(name="a")
-    before: int | None = msgspec.field(name="pu", default=None)
-
-    def follows(self, last: int) -> bool:
-        return self.first == last + 1 if self.before is None else self.before == last
-
-    def spans(self, last: int) -> bool:
-        """Whether this is the first diff to apply to a book of the update ``last``."""
-        return self.last > last and (self.first <= last + 1 or (self.before is not None and self.before <= last))
-
-
-class _Trade(msgspec.Struct):
-    """``<symbol>@trade``: T is the trade time; m, the buyer was the maker, so the seller was the aggressor."""
-
-    symbol: str = msgspec.field(name="s")
-    time: int = msgspec.field(name="T")
-    price: float = msgspec.field(name="p")
-    size: float = msgspec.field(name="q")
-    maker_bought: bool = msgspec.field(name="m")
-    id: int = msgspec.field(name="t")
-
-
-class _AggTrade(_Trade):
-    """``<symbol>@aggTrade``: the trades of one order at one price, with an id of its own."""
-
-    id: int = msgspec.field(name="a")
-
-
 @dataclass(slots=True)
 class _Symbol:
     """The book of one symbol, good as of update ``last``, and the diffs that wait.
 
     ``fresh``: it is a snapshot, nothing is applied yet. ``lost``: the gap after ``last`` has been told.
-    ``newest``: the newest event time of its diffs and trades.
+    ``newest``: the newest event time of its diffs and trades. ``next_funding``: as its trades shall say.
     """
 
     book: Book = field(default_factory=Book)
     last: int | None = None
     fresh: bool = False
     lost: bool = False
-    held: deque[tuple[_Diff, Line]] = field(default_factory=deque)
+    held: deque[tuple[wire.Diff, Line]] = field(default_factory=deque)
     sequence: int = 0
     trades: str = ""
     newest: int = 0
+    next_funding: int | None = None
 
 
 class Binance:
@@ -145,7 +93,7 @@ class Binance:
         self.ignored = 0
         self._max_future_ms = max_future_ms
         self._symbols: dict[str, _Symbol] = {}
-        self._snapshots: deque[_Snapshot] = deque(maxlen=SNAPSHOTS)
+        self._snapshots: deque[wire.Snapshot] = deque(maxlen=SNAPSHOTS)
 
     def take(self, line: Line) -> Iterator[Output]:
         """What a line gives: messages, and refusals of it or of lines that waited."""
@@ -178,17 +126,19 @@ class Binance:
         if envelope.stream is not None and not envelope.data:
             raise Refused(Reason.MISSING_FIELD, "a stream without data")
         if name in ("depth", "depthUpdate") or (name and name.startswith("depth@")):
-            yield from self._diff(decode(_Diff, body), line)
+            yield from self._diff(decode(wire.Diff, body), line)
         elif name in ("trade", "aggTrade"):
-            yield from self._trade(name, decode(_AggTrade if name == "aggTrade" else _Trade, body), line)
+            yield from self._trade(name, decode(wire.AggTrade if name == "aggTrade" else wire.Trade, body), line)
+        elif name == "markPriceUpdate" or (name and name.split("@")[0] == "markPrice"):
+            self._mark_price(decode(wire.MarkPrice, body))
         elif name == "disconnect":
-            yield from self._disconnect(decode(_Disconnect, body), line)
+            yield from self._disconnect(decode(wire.Disconnect, body), line)
         elif name or envelope.ask_size or envelope.id:
             self.ignored += 1  # another stream, a quote (which has no type), the answer to a subscription
         else:
             raise Refused(Reason.MISSING_FIELD, "neither stream nor event type")
 
-    def _trade(self, stream: str, trade: _Trade, line: Line) -> Iterator[Output]:
+    def _trade(self, stream: str, trade: wire.Trade, line: Line) -> Iterator[Output]:
         check_header(trade.symbol, trade.time, line.received_ms, self._max_future_ms)
         _check_ids(trade.id)
         side = "sell" if trade.maker_bought else "buy"
@@ -196,14 +146,20 @@ class Binance:
         check_trade(message)
         state = self._symbol(trade.symbol)
         state.newest = max(state.newest, trade.time)
+        message.next_funding = state.next_funding
         state.trades = state.trades or stream
         if state.trades != stream:
             self.ignored += 1  # both streams were recorded: they tell of the same trades
         else:
             yield Parsed("trade", message)
 
+    def _mark_price(self, mark: wire.MarkPrice) -> None:
+        self.ignored += 1
+        if mark.symbol in self._symbols and 0 < mark.next_funding <= MAX_TIME_MS:
+            self._symbols[mark.symbol].next_funding = mark.next_funding
+
     def _snapshot(self, payload: bytes, line: Line) -> Iterator[Output]:
-        snapshot = decode(_Snapshot, payload)
+        snapshot = decode(wire.Snapshot, payload)
         _check_ids(snapshot.last)
         for side in (snapshot.bids, snapshot.asks):
             _check_levels(side, snapshot=True)
@@ -220,7 +176,7 @@ class Binance:
                 yield from self._settle(state, line)
                 return
 
-    def _diff(self, diff: _Diff, line: Line) -> Iterator[Output]:
+    def _diff(self, diff: wire.Diff, line: Line) -> Iterator[Output]:
         check_header(diff.symbol, diff.time, line.received_ms, self._max_future_ms)
         _check_ids(diff.first, diff.last, diff.before or 0)
         if not 0 <= diff.last - diff.first < SPAN:
@@ -251,7 +207,7 @@ class Binance:
         if len(state.held) > HELD:
             yield _gap(state.held.popleft()[1])
 
-    def _disconnect(self, disconnect: _Disconnect, line: Line) -> Iterator[Output]:
+    def _disconnect(self, disconnect: wire.Disconnect, line: Line) -> Iterator[Output]:
         self.ignored += 1
         for name in disconnect.symbols:
             state = self._symbols.get(name)
@@ -268,7 +224,7 @@ class Binance:
             state = self._symbols[name] = _Symbol()
         return state
 
-    def _start(self, state: _Symbol, snapshot: _Snapshot) -> None:
+    def _start(self, state: _Symbol, snapshot: wire.Snapshot) -> None:
         """Take the book from a snapshot. Before the first one, the diffs it covers were waiting only for it."""
         self._snapshots.remove(snapshot)
         if state.last is None:
@@ -294,7 +250,7 @@ class Binance:
             else:
                 state.held.append((diff, line))
 
-    def _apply(self, state: _Symbol, diff: _Diff, line: Line, now: Line) -> Iterator[Output]:
+    def _apply(self, state: _Symbol, diff: wire.Diff, line: Line, now: Line) -> Iterator[Output]:
         """Apply a diff that follows; its book is known from the receive time of ``now``, the line that made it fit."""
         if not state.book.apply(diff.bids, diff.asks):
             yield Rejected(line, Reason.CROSSED_BOOK, f"update {diff.last} would cross the book")

@@ -30,13 +30,14 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "size": ("size", "qty", "quantity", "amount"),
     "side": ("side", "aggressor", "taker_side"),
     "trade_id": ("trade_id",),
+    "next_funding": ("next_funding",),
     "bids": ("bids",),
     "asks": ("asks",),
     "sequence": ("sequence",),
 }
-_TIMES = ("timestamp", "received")
+_TIMES = ("timestamp", "received", "next_funding")
 _SIDES = ("bids", "asks")
-_TRADE, _BOOK = ("price", "size", "side", "trade_id"), ("bids", "asks", "sequence")
+_TRADE, _BOOK = ("price", "size", "side", "trade_id", "next_funding"), ("bids", "asks", "sequence")
 _LEVEL = re.compile(r"(bid|ask)s?_(px|price|qty|size|quantity|amount)_(\d{1,3})")
 _NS_PER_MS = 1_000_000
 

@@ -14,7 +14,17 @@ from ingest.refusal import Reason, Refused
 KINDS: dict[str, str] = {**PLAIN_STREAM, SOCIAL: "social"}
 """The kind of the messages of each plain stream."""
 _LARGEST = 2**63
-_CHECKED = ("sequence", "trade_id", "received", "observed_at", "likes", "reposts", "replies", "followers")
+_CHECKED = (
+    "sequence",
+    "trade_id",
+    "next_funding",
+    "received",
+    "observed_at",
+    "likes",
+    "reposts",
+    "replies",
+    "followers",
+)
 
 
 class _Told(msgspec.Struct):

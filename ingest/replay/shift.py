@@ -10,7 +10,7 @@ from typing import Any
 
 from ingest.messages import Message, SocialPost
 
-_TIMES = ("timestamp", "received", "observed_at")
+_TIMES = ("timestamp", "received", "observed_at", "next_funding")
 
 
 def shift_to_end_at(last_ms: int, end_ms: int, grid_ms: int) -> int:

@@ -1,4 +1,7 @@
-"""market_hour, day_of_week, their cyclic encodings, is_weekend and minutes_to_funding: functions of the row's time alone, in UTC."""
+"""market_hour, day_of_week, their cyclic encodings, is_weekend and minutes_to_funding: functions of the row's time, in UTC.
+
+Only minutes_to_funding may know more: the venue's own time, where a message carried it.
+"""
 
 from __future__ import annotations
 
@@ -49,10 +52,15 @@ def is_weekend(t_us: int) -> float:
 
 
 @jit
-def minutes_to_funding(t_us: int) -> float:
-    """Minutes to the next settlement, in (0, 480]: at a settlement itself, the one after it.
+def minutes_to_funding(t_us: int, told_us: int) -> float:
+    """Minutes to the next settlement, in (0, 1440]: at a settlement itself, the one after it.
 
-    >>> minutes_to_funding(1_723_161_270_000_000)  # 23:54:30
+    It is at ``told_us``, the time that the venue told last, until that has passed; where that is past, or more than a day ahead, at the
+    next of 00:00, 08:00 and 16:00 UTC.
+
+    >>> minutes_to_funding(1_723_161_270_000_000, 0)  # 23:54:30
     5.5
     """
+    if t_us < told_us <= t_us + DAY_US:
+        return (told_us - t_us) / MINUTE_US
     return (FUNDING_US - t_us % FUNDING_US) / MINUTE_US

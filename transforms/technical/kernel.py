@@ -30,10 +30,10 @@ from transforms.technical import (
 )
 from transforms.technical.lots import lots
 
-VERSION = 2
+VERSION = 3
 FEATURES = len(TECHNICAL.features)
 
-NEWEST, _PRICE, _BUCKET, _SCALE = 0, 1, 2, 3
+NEWEST, _PRICE, _BUCKET, _SCALE, _FUNDING = 0, 1, 2, 3, 4
 _BARS = 8
 _VALUES = _BARS + bars.SIZE
 
@@ -159,7 +159,13 @@ def step_trade(state: Vector, t_us: int, price: float, size: float) -> None:
 
 
 @jit
-def _emit_calendar(t_us: int, out: Vector) -> None:
+def step_funding(state: Vector, at_us: int) -> None:
+    """The venue settles funding at ``at_us`` next."""
+    state[_FUNDING] = float(at_us)
+
+
+@jit
+def _emit_calendar(t_us: int, funding_us: int, out: Vector) -> None:
     """Write the functions of time."""
     hour = calendar.hour_angle(t_us)
     weekday = calendar.weekday_angle(t_us)
@@ -170,7 +176,7 @@ def _emit_calendar(t_us: int, out: Vector) -> None:
     out[_WEEKDAY_SIN] = math.sin(weekday)
     out[_WEEKDAY_COS] = math.cos(weekday)
     out[_IS_WEEKEND] = calendar.is_weekend(t_us)
-    out[_TO_FUNDING] = calendar.minutes_to_funding(t_us)
+    out[_TO_FUNDING] = calendar.minutes_to_funding(t_us, funding_us)
 
 
 @jit
@@ -178,7 +184,7 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
     """Write the row of grid time ``t_us``, from all trades at or before it; relative_volume is left null for its own kernel."""
     for i in range(_MARKET_HOUR):
         out[i] = NAN
-    _emit_calendar(t_us, out)
+    _emit_calendar(t_us, int(state[_FUNDING]), out)
     if state[NEWEST] == 0.0:
         return
     price = state[_PRICE]

@@ -8,6 +8,7 @@ from math import cos, pi, sin
 import pytest
 
 from tests.transforms.technical.conftest import HandFeed
+from transforms.technical import kernel
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,18 @@ def test_before_the_first_trade_only_the_calendar_is_known(feed: HandFeed) -> No
     assert known == {
         "market_hour", "day_of_week", "hour_sin", "hour_cos", "weekday_sin", "weekday_cos", "is_weekend", "minutes_to_funding",
     }  # fmt: skip
+
+
+def test_the_time_that_the_venue_told_counts_until_it_has_passed(feed: HandFeed) -> None:
+    noon = 1_723_118_400  # 2024-08-08 12:00 UTC: the next of the usual ones is 16:00
+    feed.trade(noon, 100)
+    kernel.step_funding(feed.state, (noon + 3600) * 1_000_000)
+    minutes = {t: feed.row(noon + t)["minutes_to_funding"] for t in (0, 3599, 3600, 3601)}
+    assert minutes == {0: 60.0, 3599: pytest.approx(1 / 60), 3600: 180.0, 3601: pytest.approx(180 - 1 / 60)}
+
+
+def test_a_settlement_more_than_a_day_ahead_is_not_the_next(feed: HandFeed) -> None:
+    noon = 1_723_118_400
+    kernel.step_funding(feed.state, (noon + 86_401) * 1_000_000)
+    assert feed.row(noon)["minutes_to_funding"] == 240.0
+    assert feed.row(noon + 1)["minutes_to_funding"] == 1440.0
