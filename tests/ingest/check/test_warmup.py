@@ -1,15 +1,16 @@
 """A later start: once warm, a value has forgotten where its history began, and one that has not is found."""
 
 import json
+import struct
 from dataclasses import replace
 
-from ingest.check import result, warmup
+from ingest.check import result, tape, warmup
 from ingest.check.stated import WarmUp, stated, table
 from ingest.cli import main
 from ingest.messages import OrderBook, Trade
 from ingest.settings import load
 from ingest.symbol import Symbol
-from transforms.catalog import ORDER_FLOW, VIEWS
+from transforms.catalog import ORDER_FLOW, TECHNICAL, VIEWS
 from transforms.instrument import Instrument
 
 from .conftest import CONF, MIDNIGHT
@@ -98,3 +99,22 @@ def test_both_captures_pass(recordings, capsys):
     assert main(["check", "warmup", *paths, "--starts", "0.1", "--json"]) == 0
     values = {f["feature"]: f["values"] for f in json.loads(capsys.readouterr().out)["features"]}
     assert values["ofi_60s"] > 400 and values["vwap_5m"] > 10
+
+
+def test_the_venues_own_funding_time_reaches_the_row_and_is_compared_from_when_it_was_told():
+    told = MIDNIGHT + 3_600_000
+    feed = [
+        (
+            "trade",
+            Trade(MIDNIGHT + 1000 * i, "PERP", 10.0 + i % 2, 1.0, "buy", i, next_funding=told if i % 20 == 5 else None),
+        )
+        for i in range(100)
+    ]
+    rows = tape.whole("PERP", CONF, feed).rows
+    at = TECHNICAL.index["minutes_to_funding"]
+    minutes = [struct.unpack_from("d", rows[(MIDNIGHT + 1000 * t) * 1000]["technical"], 8 * at)[0] for t in (4, 5, 65)]
+    # midnight is a usual one: 8 h less 4 s; told is an hour after it
+    assert minutes == [480 - 4 / 60, 60 - 5 / 60, 60 - 65 / 60]
+    found = {r.feature: r for r in warmup.warmup({"PERP": feed}, CONF)}
+    assert [r for r in found.values() if r.differing] == []
+    assert found["minutes_to_funding"].values < found["market_hour"].values
