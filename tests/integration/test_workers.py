@@ -112,6 +112,31 @@ def test_a_worker_that_wakes_up_too_late_changes_nothing_and_joins_again(redis_c
     heir.close()
 
 
+def test_what_a_woken_worker_writes_online_ahead_of_its_heir_are_the_heirs_own_values(
+    redis_client: redis.Redis,
+) -> None:
+    """The rows go online before the fence is asked; they come from the log alone, so they are right whoever writes them."""
+    publish(redis_client, 0, 3)
+    sleeper, heir = Worker(redis_client, CONF), Worker(redis_client, CONF)
+    sleeper.open()
+    turn_until(lambda: backlog(redis_client, PARTITIONS).events == 0, sleeper)
+    publish(redis_client, 3, 5)
+    sleeper._take(streams.read(redis_client, {s: p.position for s, p in sleeper._partitions.items()}, 1000, 10))
+    redis_client.delete(*(log.owner(p) for p in range(PARTITIONS)), log.members("worker"))
+    heir.open()
+    before, committed = online(redis_client), (outboxes(redis_client), state(redis_client))
+    sleeper.flush()
+    assert sleeper.holds() == []
+    assert (outboxes(redis_client), state(redis_client)) == committed
+    woken = online(redis_client)
+    assert woken.keys() == before.keys() and all(woken[key] != before[key] for key in woken)
+    redis_client.delete(*woken)  # else the heir's would not be taken, as they are of the same times
+    turn_until(lambda: backlog(redis_client, PARTITIONS).events == 0, heir)
+    heir.flush()
+    assert online(redis_client) == woken
+    heir.close()
+
+
 def online(client: redis.Redis) -> dict[bytes, dict[bytes, bytes]]:
     return {key: client.hgetall(key) for key in client.keys("*trading")}
 
