@@ -86,6 +86,9 @@ def test_fields_that_nobody_asked_for_are_ignored():
         (changed(size=10**400), Reason.OUT_OF_RANGE),
         (json.dumps(TRADE).replace("100.5", "1e999").encode(), Reason.OUT_OF_RANGE),
         (changed(price=1.1e15), Reason.OUT_OF_RANGE),
+        (changed(next_funding=0), Reason.OUT_OF_RANGE),
+        (changed(next_funding=MAX_TIME_MS + 1), Reason.OUT_OF_RANGE),
+        (changed(next_funding="soon"), Reason.WRONG_TYPE),
     ],
 )
 def test_a_bad_trade_is_refused_with_its_own_reason(data, reason):
