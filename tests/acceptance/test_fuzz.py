@@ -6,14 +6,18 @@ import json
 import os
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
+from typing import Any
 
-from ingest import settings
-from ingest.messages import SocialPost, encode
+from ingest import log, router, settings
+from ingest.messages import Gap, MicropriceTable, ScoredPost, SocialPost, Tick, encode
 from ingest.partition import Partition
 from ingest.refusal import Reason
+from ingest.sentiment.history import History
+from ingest.sentiment.scorer import Scorer
 from ingest.simulate import history
+from transforms.microstructure.layout import G_SIZE
 
 ENTRIES = int(os.environ.get("TFS_FUZZ_ENTRIES", "12000"))
 T0 = 1_700_000_000_000
@@ -31,6 +35,9 @@ NUMBERS = (
     "null",
     '"1.5"',
     '"x"',
+    "9" * 5000,
+    '"' + "9" * 5000 + '"',
+    '"\\ud800"',
     "[]",
     "{}",
     "1e15",
@@ -52,39 +59,35 @@ WORDS = (
 
 
 def good(start: int) -> list[Fields]:
-    """Entries of a minute that a worker takes, in each of the three forms."""
+    """Entries of a minute that a worker takes: every kind, in each of the three forms."""
     out: list[Fields] = []
     for n, (kind, message) in enumerate(history(start, start + 60_000, symbols=("A", "B"), seed=5)):
         if isinstance(message, SocialPost):
-            score = {
-                "symbol": "A",
+            score: dict[str, Any] = {
                 "available": message.received,
                 "simhash": 5,
                 "positive": 0.5,
                 "negative": 0.25,
                 "neutral": 0.25,
             }
-            out.append(
-                {
-                    b"kind": b"post",
-                    b"data": json.dumps({"timestamp": message.timestamp, "id": message.id, **score}).encode(),
-                }
-            )
+            out += forms("post", ScoredPost(message.timestamp, "A", message.id, **score))
             continue
-        flat = {name: getattr(message, name) for name in message.__struct_fields__}
-        fields: Fields = {b"kind": kind.encode()}
-        if n % 3 == 0:
-            fields[b"data"] = encode(message)
-        elif n % 3 == 1:
-            fields[b"data"] = json.dumps(flat).encode()
-        else:
-            fields.update(
-                {k.encode(): v.encode() if isinstance(v, str) else json.dumps(v).encode() for k, v in flat.items()}
+        out.append(forms(kind, message)[n % 3])
+        if n % 50 == 0:
+            at = message.timestamp
+            table = MicropriceTable(
+                at, "A", n + 1, at - 1, at, 0.5, [0.25, None] * (G_SIZE // 2) + [0.0] * (G_SIZE % 2)
             )
-        out.append(fields)
-    out.append({b"kind": b"tick", b"data": json.dumps({"timestamp": start + 61_000, "symbol": "A"}).encode()})
-    out.append({b"kind": b"gap", b"data": json.dumps({"timestamp": start + 61_000, "symbol": "A"}).encode()})
+            out += forms("tick", Tick(at - 1000, "A")) + forms("gap", Gap(at, "B")) + forms("microprice", table)
     return out
+
+
+def forms(kind: str, message: Any) -> list[Fields]:
+    """A message as MessagePack, as JSON and flat."""
+    known = {name: getattr(message, name) for name in message.__struct_fields__}
+    flat = {k.encode(): v.encode() if isinstance(v, str) else json.dumps(v).encode() for k, v in known.items()}
+    named = {b"kind": kind.encode()}
+    return [{**named, b"data": encode(message)}, {**named, b"data": json.dumps(known).encode()}, {**named, **flat}]
 
 
 def damage(fields: Fields, r: random.Random, others: list[Fields]) -> Fields:
@@ -167,3 +170,58 @@ def test_every_entry_of_garbage_is_counted_once_and_kept_where_it_is_refused() -
     assert set(refused.values()) == {1}
     assert sum(refused.values()) == ENTRIES - taken
     assert taken > ENTRIES // 10 < sum(refused.values())
+    assert {f"accepted.{kind.decode()}" for kind in KINDS} <= set(counts)
+
+
+def test_the_router_moves_or_refuses_each_entry_of_garbage() -> None:
+    for entry_id, fields in entries(ENTRIES // 4, 2):
+        target, reason, words = router._entry("order_book", entry_id, fields, 4)
+        if reason:
+            assert reason != Reason.FAILED, (fields, words)
+            assert words == log.dead_letter("order_book", entry_id, fields, reason, words[3])
+        else:
+            assert dict(zip(words[::2], words[1::2], strict=True)) == {**fields, b"kind": "book"}
+        assert (target == log.DEAD_LETTER) == bool(reason)
+
+
+class Neutral:
+    """A model to which every text is neutral."""
+
+    name, revision, window, tokens_read = "neutral", "1", 64, 0
+
+    def score(self, texts: Sequence[str]) -> list[tuple[float, float, float] | None]:
+        return [(0.0, 0.0, 1.0) for _ in texts]
+
+
+def posts() -> list[Fields]:
+    out: list[Fields] = []
+    for i in range(100):
+        named = ["BTCUSDT", "A"] if i % 2 else None
+        out += forms(
+            "", SocialPost(T0 + i, f"p{i}", "bitcoin is up $BTC", "x", "me", 3, 1, 0, 9, T0 + i, named, T0 + i)
+        )
+    return [{k: v for k, v in fields.items() if k != b"kind" and v != b"null"} for fields in out]
+
+
+def test_the_scorer_takes_or_refuses_each_post_of_garbage() -> None:
+    scorer = Scorer(None, Neutral(), settings.load({}), History(None), now_ms=lambda: T0 + 1000)  # type: ignore[arg-type]
+    r, whole = random.Random(3), posts()
+    reasons: Counter[str] = Counter()
+    for i in range(ENTRIES // 4):
+        fields = whole[i % len(whole)] if i % 3 == 0 else damage(whole[i % len(whole)], r, whole)
+        outcomes, _ = scorer.outcomes([("social_data", b"%d-0" % T0, fields)])
+        [(_, reason, copies)] = outcomes
+        reasons[reason] += 1
+        assert reason != Reason.FAILED, (fields, copies)
+        for stream, words in copies:
+            entry = {k.encode() if isinstance(k, str) else k: v for k, v in zip(words[::2], words[1::2], strict=True)}
+            if reason:
+                assert words == log.dead_letter("social_data", b"%d-0" % T0, fields, reason, words[3])
+            else:  # the worker takes what the scorer gives, unless it was received long before it was written
+                p = int(stream.removeprefix("events:{").removesuffix("}"))
+                kept = {k: v.encode() if isinstance(v, str) else v for k, v in entry.items()}
+                worker = Partition(p, settings.load({}))
+                worker.process(b"%d-0" % (T0 + 1000), kept, 0)
+                assert [why.reason for _, why in worker.pending.dead] in ([], [Reason.FUTURE_TIME]), fields
+    assert reasons[""] > ENTRIES // 12
+    assert len(reasons) > 5
