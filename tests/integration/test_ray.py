@@ -151,8 +151,11 @@ def test_two_nodes_give_the_rows_of_one_process_bit_for_bit_though_one_of_them_i
         assert driver.poll() is None
         cluster.add_node(**SMALL)
         until(lambda: share_of_two(redis_client))  # started again where there is room, and given its share
+        before = owners(redis_client)
         kill_for_good("worker-0", cluster.address)
-        until(lambda: share_of_two(redis_client))
+        until(
+            lambda: share_of_two(redis_client) and owners(redis_client) != before
+        )  # not by the leases that the dead one left
         driver.send_signal(signal.SIGTERM)
         assert driver.wait(30) == 0
     finally:
