@@ -21,7 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ingest.cli.run import RESTART_S, STOP_S
+from ingest.cli.run import GRACE_S, RESTART_S, STOP_S
 
 _LOG = logging.getLogger(__name__)
 NAMESPACE = "trading-feature-store"
@@ -96,7 +96,7 @@ class Actor:
     def stop(self) -> bool:
         """Finish what is in hand and give the leases back; whether it did in time."""
         self._stop.set()
-        self._thread.join(STOP_S)
+        self._thread.join(GRACE_S)
         return not self._thread.is_alive()
 
 
