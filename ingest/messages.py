@@ -260,6 +260,27 @@ def check_trade(trade: Trade) -> None:
         raise Refused(Reason.OUT_OF_RANGE, f"next_funding {trade.next_funding!s:.40}")
 
 
+def check_score(post: ScoredPost) -> None:
+    """Refuse a score that no model gives, or a hash that is not of 64 bits: they would be part of every later mean, or of no saved state.
+
+    Raises
+    ------
+    Refused
+        ``not_finite``, ``out_of_range`` or ``missing_field`` (one or two of the three probabilities).
+    """
+    if not 0 <= post.simhash < 2**64:
+        raise Refused(Reason.OUT_OF_RANGE, f"simhash {post.simhash!s:.40}")
+    probabilities = (post.positive, post.negative, post.neutral)
+    given = [p for p in probabilities if p is not None]
+    if len(given) not in (0, len(probabilities)):
+        raise Refused(Reason.MISSING_FIELD, "a score has positive, negative and neutral, or none of them")
+    for p in given:
+        if not math.isfinite(p):
+            raise Refused(Reason.NOT_FINITE, f"probability {p}")
+        if not 0.0 <= p <= 1.0:
+            raise Refused(Reason.OUT_OF_RANGE, f"probability {p}")
+
+
 def check_microprice(table: MicropriceTable) -> None:
     """Refuse a microprice table that no fit makes, or that would be used before the end of its data.
 

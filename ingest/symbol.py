@@ -19,6 +19,7 @@ from ingest.messages import (
     Tick,
     Trade,
     check_microprice,
+    check_score,
     check_trade,
     decode_entry,
 )
@@ -110,6 +111,7 @@ class Symbol:
         if kind == "tick":
             timeline.tick(t_us)
         elif kind == "post":
+            check_score(message)
             # a score counts from when it could be known, and never changes a row that is written: so it is never late
             t_us = max(message.available * 1000, timeline.watermark)
         elif timeline.is_late(t_us):

@@ -245,3 +245,24 @@ def test_json_entries_are_taken_like_our_own():
     log.append_raw({b"kind": b"book", b"data": json.dumps(text).encode(), b"recorded": b"1"})
     log.append(tick(1000))
     assert log.rows("microstructure")[0][2]["imbalance_l1"] == -0.5
+
+
+@pytest.mark.parametrize(
+    ("reason", "changes"),
+    [
+        ("out_of_range", {"simhash": 2**64}),
+        ("out_of_range", {"simhash": -1}),
+        ("out_of_range", {"positive": 1.5}),
+        ("out_of_range", {"neutral": -0.1}),
+        ("not_finite", {"negative": "NaN"}),
+        ("missing_field", {"neutral": None}),
+    ],
+)
+def test_a_score_that_no_model_gives_is_refused_and_the_state_can_be_saved(reason, changes):
+    score = {"simhash": 1, "positive": 0.6, "negative": 0.1, "neutral": 0.3, **changes}
+    post = {"timestamp": T0 + 400, "symbol": "A", "id": "p", "available": T0 + 450, **score}
+    log = Log().append(("post", json.dumps(post).encode()), book(500), book(1600))
+    assert log.partition.pending.counts[f"refused.{reason}"] == 1
+    assert len(log.rows("microstructure")) == 1
+    assert log.rows("sentiment") == []
+    assert log.partition.save()
