@@ -90,6 +90,9 @@ def to_us(moment: datetime) -> int:
 
 def of_table(table: pa.Table, event: str) -> Spine:
     """Take over an Arrow table whose moments are in column `event`."""
+    for i, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):  # pandas' categories
+            table = table.set_column(i, field.name, table.column(i).cast(field.type.value_type))
     moments = table.column(event).combine_chunks()
     present = np.asarray(moments.is_valid().to_numpy(zero_copy_only=False))
     us = microseconds(moments)

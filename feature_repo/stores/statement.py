@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
 
+import pyarrow as pa
 from psycopg import sql
 
 from feature_repo.stores.lookup import Lookup, holding
@@ -92,12 +96,34 @@ def _between(lookup: Lookup, period: tuple[datetime, datetime]) -> sql.Composed:
 
 
 def _literal(spine: Spine) -> sql.Composed:
-    kinds = {field.name: column_type(field.type) for field in spine.table.schema}
+    kinds = {field.name: _kind(field) for field in spine.table.schema}
     typed = sql.SQL(", ").join(
         sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind)) for name, kind in kinds.items()
     )
-    rows = [
-        {name: f"{value.isoformat()}+00:00" if hasattr(value, "isoformat") else value for name, value in row.items()}
-        for row in spine.table.to_pylist()
-    ]
+    rows = [{name: _cell(value) for name, value in row.items()} for row in spine.table.to_pylist()]
     return sql.SQL("SELECT * FROM json_to_recordset({}) AS given({})").format(sql.Literal(json.dumps(rows)), typed)
+
+
+def _kind(field: pa.Field) -> str:
+    """The type of a column in the statement: there more are possible than in a table of ours."""
+    if pa.types.is_date(field.type):
+        return "date"
+    if pa.types.is_decimal(field.type):
+        return "numeric"
+    try:
+        return column_type(field.type)
+    except TypeError as error:
+        raise TypeError(f"column {field.name!r}: {error}") from None
+
+
+def _cell(value: Any) -> Any:
+    """A value as JSON that PostgreSQL reads as the same value of its column's type."""
+    if isinstance(value, datetime):
+        return f"{value.isoformat()}+00:00"
+    if isinstance(value, date | Decimal):
+        return str(value)
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

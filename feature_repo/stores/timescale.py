@@ -156,7 +156,8 @@ class TimescaleOfflineStore(PostgreSQLOfflineStore):  # type: ignore[misc]
             known=filter_by_created_timestamp,
         )
         on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
-        frame = entity_df if isinstance(entity_df, str) else None
+        # it is put into brackets: a semicolon would end it there, and a comment the bracket
+        frame = entity_df.rstrip("; \t\r\n") + "\n" if isinstance(entity_df, str) else None
         if entity_df is None:
             if filter_by_created_timestamp:
                 raise ValueError(
