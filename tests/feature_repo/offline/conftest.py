@@ -22,6 +22,7 @@ from psycopg import sql
 from feature_repo.stores import hypertable
 from feature_repo.stores.endpoints import postgres_parameters
 
+TIMESCALE = os.environ.get("TFS_TIMESCALE_URL")
 REPO = Path(__file__).parents[3] / "feature_repo"
 SYMBOL = Entity(name="symbol", join_keys=["symbol"], value_type=ValueType.STRING)
 
@@ -60,10 +61,16 @@ class Pair:
     connection: psycopg.Connection[Any]
 
 
-@pytest.fixture
+@pytest.fixture(params=["plain", "timescale"] if TIMESCALE else None)
 def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A database made for this test: on the server of ``TEST_POSTGRES_URL``, of any release, else on the tests' own."""
+    """A database made for this test: on the server of ``TEST_POSTGRES_URL``, of any release, else on the tests' own.
+
+    Where ``TFS_TIMESCALE_URL`` names a server, every test runs once more on that.
+    """
     server = os.environ.get("TEST_POSTGRES_URL") or request.getfixturevalue("servers").postgres_url
+    if getattr(request, "param", "plain") == "timescale":
+        assert TIMESCALE
+        server = TIMESCALE
     name = f"test_{uuid.uuid4().hex}"
     base, _, options = server.partition("?")
     with psycopg.connect(server, autocommit=True) as admin:
@@ -85,7 +92,7 @@ def database(postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
 def plain(database: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
     """`database`, on a server that does not load TimescaleDB."""
     if hypertable.version(database):
-        pytest.skip("TEST_POSTGRES_URL names a TimescaleDB server")
+        pytest.skip("of a server without TimescaleDB")
     return database
 
 
