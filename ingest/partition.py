@@ -120,7 +120,8 @@ class Partition:
     def _emit(self, view: View, t_us: int, values: Vector) -> None:
         symbol = self._current
         created_us = max(t_us, symbol.received_us if symbol.recorded else self._now_us)
-        self.pending.batches[view.name].add(symbol.name, t_us, created_us, values)
+        silent_us = symbol.engine.silence_us(view, t_us)
+        self.pending.batches[view.name].add(symbol.name, t_us, created_us, values, silent_us)
         self.pending.n_rows += 1
 
     def _refuse(self, entry: Entry, refused: Refused) -> None:

@@ -25,23 +25,25 @@ class Columns(NamedTuple):
 class Batch:
     """Rows of one view, gathered one by one."""
 
-    __slots__ = ("_created", "_event", "_symbols", "_values", "view")
+    __slots__ = ("_created", "_event", "_silent", "_symbols", "_values", "view")
 
     def __init__(self, view: View) -> None:
         self.view = view
         self._symbols: list[str] = []
         self._event: list[int] = []
         self._created: list[int] = []
+        self._silent: list[int] = []
         self._values: list[bytes] = []
 
     def __len__(self) -> int:
         return len(self._symbols)
 
-    def add(self, symbol: str, event_us: int, created_us: int, values: Vector) -> None:
-        """Add a row; ``values`` may be overwritten afterwards."""
+    def add(self, symbol: str, event_us: int, created_us: int, values: Vector, silent_us: int = 0) -> None:
+        """Add a row; ``values`` may be overwritten afterwards. ``silent_us``: for how long the feed had been silent."""
         self._symbols.append(symbol)
         self._event.append(event_us)
         self._created.append(created_us)
+        self._silent.append(silent_us)
         self._values.append(to_bytes(values))
 
     def columns(self) -> Columns:
@@ -51,17 +53,18 @@ class Batch:
             self.view, self._symbols, np.array(self._event, np.int64), np.array(self._created, np.int64), values
         )
 
-    def newest(self) -> Columns:
-        """The last row of each symbol: what the online store keeps."""
+    def newest(self) -> tuple[Columns, NDArray[np.int64]]:
+        """The last row of each symbol, and for how long its feed had been silent, microseconds: what the online store keeps."""
         rows = list({symbol: i for i, symbol in enumerate(self._symbols)}.values())
         every = self.columns()
-        return Columns(
+        newest = Columns(
             self.view,
             [self._symbols[i] for i in rows],
             every.event_us[rows],
             every.created_us[rows],
             every.values[rows],
         )
+        return newest, np.array(self._silent, np.int64)[rows]
 
 
 def encode(columns: Columns) -> bytes:

@@ -208,8 +208,8 @@ class Worker:
         for partition, pending in chosen:
             for writer, batch in zip(self._online, pending.batches.values(), strict=True):
                 if len(batch):
-                    newest = batch.newest()
-                    writer.add_to(pipe, newest.symbols, newest.event_us, newest.values)
+                    newest, silent_us = batch.newest()
+                    writer.add_to(pipe, newest.symbols, newest.event_us, newest.values, silent_us)
                     written.append((partition, pending, newest))
         if not written:
             return

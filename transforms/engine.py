@@ -32,6 +32,7 @@ VERSION = ".".join(
 _RANGES = [ranges(view) for view in VIEWS]
 _TTL_US = [view.ttl_s * SECOND_US for view in RAW_VIEWS]
 _NORMALIZED = len(RAW_VIEWS)
+_INDEX = {view.name: i for i, view in enumerate(RAW_VIEWS)}
 
 
 class VersionError(ValueError):
@@ -132,6 +133,10 @@ class Engine:
     def speaks_until(self) -> int:
         """Time of the last row that the events so far can give: the newest event of a feed plus its longest ttl, 0 before any."""
         return max((newest + ttl for newest, ttl in zip(self._newest(), _TTL_US, strict=True) if newest), default=0)
+
+    def silence_us(self, view: View, t_us: int) -> int:
+        """For how long the feed of a view had been silent at ``t_us``; 0 of a derived view, which has none."""
+        return t_us - self._newest()[_INDEX[view.name]] if view.feed != "derived" else 0
 
     def emit(self, t_us: int) -> list[tuple[View, Vector]]:
         """Rows of the boundary ``t_us``: one a view whose feed spoke within the view's ttl; at whole seconds, the normalised one of them.

@@ -39,7 +39,7 @@ from feature_repo.stores.redis_client import (
     with_watchers,
 )
 from feature_repo.stores.redis_fetch import Wanted, fetch, fetch_async
-from feature_repo.stores.redis_format import decode_time
+from feature_repo.stores.redis_format import decode_time, without_silence
 from feature_repo.stores.redis_read import (
     ColumnResponse,
     FeatureTypes,
@@ -260,8 +260,9 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
             if stamp is None:
                 rows.append((None, None))
                 continue
-            event_us = decode_time(stamp)
-            withheld = ttl and now_us - event_us > ttl
+            at, silent_us = without_silence(stamp)
+            event_us = decode_time(at)
+            withheld = ttl and now_us - event_us + silent_us > ttl
             found = {n: Value.FromString(b"" if withheld else v or b"") for n, v in zip(features, values, strict=True)}
             rows.append((_EPOCH + event_us * _MICROSECOND, found))
         return rows

@@ -1,7 +1,8 @@
 """Feast's Redis format as bytes: one hash an entity, one field a feature, protobuf inside.
 
 - key: the entity key, serialised in version 3, then the project
-- field ``_ts:<view>``: the event time, a ``google.protobuf.Timestamp``
+- field ``_ts:<view>``: the event time, a ``google.protobuf.Timestamp``; in rows of our workers a field that it has not stands
+  before it, 15, fixed32: for how many milliseconds the view's feed had been silent by then. Protobuf has readers pass over it
 - field ``mmh3("<view>:<feature>")``, four bytes: a ``feast.types.Value``; empty means null
 
 Source: docs/specs/online_store_format.md of Feast.
@@ -22,6 +23,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 DOUBLE_TAG: Final = 0x29  # field 5 of Value, eight bytes follow
 INT64_TAG: Final = 0x20  # field 4 of Value, a varint follows
 DOUBLE_SIZE: Final = 9
+SILENCE: Final = b"\x7d"  # field 15, four bytes follow
 
 _STRING: Final = struct.Struct("<II")
 _SECOND_US: Final = 1_000_000
@@ -75,6 +77,27 @@ def encode_time(event_us: int) -> bytes:
     """
     seconds, micros = divmod(event_us, _SECOND_US)
     return (b"\x08" + varint(seconds) if seconds else b"") + (b"\x10" + varint(micros * 1_000) if micros else b"")
+
+
+def with_silence(time: bytes, silent_us: int) -> bytes:
+    """Return a serialised event time that also says how long the feed had been silent by then.
+
+    >>> with_silence(encode_time(1_500_000), 3_000).hex()
+    '7d0300000008011080cab5ee01'
+    """
+    return SILENCE + min(silent_us // 1_000, 2**32 - 1).to_bytes(4, "little") + time if silent_us >= 1_000 else time
+
+
+def without_silence(raw: bytes) -> tuple[bytes, int]:
+    """Return the serialised event time alone, and the silence in microseconds.
+
+    >>> time, silent_us = without_silence(with_silence(encode_time(1_500_000), 3_000))
+    >>> decode_time(time), silent_us
+    (1500000, 3000)
+    """
+    if raw[:1] != SILENCE:
+        return raw, 0
+    return raw[5:], int.from_bytes(raw[1:5], "little") * 1_000
 
 
 @lru_cache(maxsize=4_096)

@@ -29,6 +29,7 @@ from feature_repo.stores.redis_format import (
     feature_field,
     time_field,
     varint,
+    without_silence,
 )
 
 Reply = Sequence[bytes | None]
@@ -212,8 +213,9 @@ def _judge(times: Reply, ttl: int, now_us: int | None) -> tuple[bytes, bytes]:
     for raw in set(times):
         if raw is None:
             continue
-        event_us = decode_time(raw)
-        late = bool(ttl) and now_us is not None and now_us - event_us > ttl
+        time, silent_us = without_silence(raw)
+        event_us = decode_time(time)
+        late = bool(ttl) and now_us is not None and now_us - event_us + silent_us > ttl
         micros = encode_time(event_us)
         judged[raw] = (_OUTSIDE_MAX_AGE if late else _PRESENT, b"\x1a" + varint(len(micros)) + micros)
     chosen = [judged[raw] for raw in times]

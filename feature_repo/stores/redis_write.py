@@ -26,6 +26,7 @@ from feature_repo.stores.redis_format import (
     feature_field,
     time_field,
     varint,
+    with_silence,
 )
 from transforms.catalog import View
 
@@ -33,7 +34,7 @@ ROWS_A_SCRIPT: Final = 32  # about a millisecond on the server: longer scripts w
 
 WRITE_NEWER: Final = """
 local function instant(b)
-  local at, parts = 1, {0, 0}
+  local at, parts = string.byte(b, 1) == 0x7d and 6 or 1, {0, 0} -- behind the silence, where one is told
   while at <= #b do
     local part = math.floor(string.byte(b, at) / 8)
     local value, inverse, scale, size, byte = 0, 0, 1, 0, 0
@@ -158,7 +159,12 @@ class RowEncoder:
         self._ints = [i for i, dtype in enumerate(dtypes) if dtype == "Int64"]
         self._int_cells = [(names[i], fields[i]) for i in self._ints]
 
-    def rows(self, event_us: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> list[bytes]:
+    def rows(
+        self,
+        event_us: npt.NDArray[np.int64],
+        values: npt.NDArray[np.float64],
+        silent_us: npt.NDArray[np.int64] | None = None,
+    ) -> list[bytes]:
         """Return one packed row a line of `values`; NaN becomes null.
 
         Parameters
@@ -167,6 +173,8 @@ class RowEncoder:
             Event times, microseconds since the epoch, shape ``(n,)``.
         values
             Shape ``(n, n_features)``; an Int64 feature is given as a whole double.
+        silent_us
+            For how long the feed had been silent at the event times, shape ``(n,)``; None says nothing of it.
 
         Raises
         ------
@@ -183,7 +191,10 @@ class RowEncoder:
             for row in values[:, self._doubles].tolist()
         ]
         ints = [self._packed_ints(i, row) for i, row in enumerate(values[:, self._ints].tolist())]
-        starts = [self._head + packed_text(encode_time(t)) for t in event_us.tolist()]
+        times = [encode_time(t) for t in event_us.tolist()]
+        if silent_us is not None:
+            times = [with_silence(time, silent) for time, silent in zip(times, silent_us.tolist(), strict=True)]
+        starts = [self._head + packed_text(time) for time in times]
         return [b"".join(parts) for parts in zip(starts, doubles, ints, strict=True)]
 
     def _packed_ints(self, at: int, row: list[float]) -> bytes:
@@ -241,7 +252,13 @@ class OnlineWriter:
         self._retries = retries
         self._rows_a_script = 1 if is_cluster(client) else ROWS_A_SCRIPT
 
-    def write(self, symbols: Sequence[str], event_us: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> int:
+    def write(
+        self,
+        symbols: Sequence[str],
+        event_us: npt.NDArray[np.int64],
+        values: npt.NDArray[np.float64],
+        silent_us: npt.NDArray[np.int64] | None = None,
+    ) -> int:
         """Write rows and return how many were stored; the others were not newer than what is there.
 
         Parameters
@@ -252,6 +269,9 @@ class OnlineWriter:
             Event times in microseconds since the epoch, shape ``(n,)``.
         values
             Columns in the catalogue's order, shape ``(n, n_features)``; NaN is null.
+        silent_us
+            For how long the view's feed had been silent at the event times, microseconds, shape ``(n,)``: a ttl counts from when
+            it spoke. None where that is the event time.
 
         Raises
         ------
@@ -262,7 +282,7 @@ class OnlineWriter:
         redis.exceptions.RedisError
             Where the server refuses.
         """
-        calls = self._calls(symbols, event_us, values)
+        calls = self._calls(symbols, event_us, values, silent_us)
 
         def send() -> int:
             with self._client.pipeline(transaction=False) as pipe:
@@ -273,18 +293,27 @@ class OnlineWriter:
         return attempt(send, self._retries, server_of(self._client))
 
     def add_to(
-        self, pipe: Any, symbols: Sequence[str], event_us: npt.NDArray[np.int64], values: npt.NDArray[np.float64]
+        self,
+        pipe: Any,
+        symbols: Sequence[str],
+        event_us: npt.NDArray[np.int64],
+        values: npt.NDArray[np.float64],
+        silent_us: npt.NDArray[np.int64] | None = None,
     ) -> int:
         """Add the commands to a caller's pipeline and return how many; each replies with its count of rows stored."""
-        calls = self._calls(symbols, event_us, values)
+        calls = self._calls(symbols, event_us, values, silent_us)
         for call in calls:
             pipe.execute_command(*call)
         return len(calls)
 
     def _calls(
-        self, symbols: Sequence[str], event_us: npt.NDArray[np.int64], values: npt.NDArray[np.float64]
+        self,
+        symbols: Sequence[str],
+        event_us: npt.NDArray[np.int64],
+        values: npt.NDArray[np.float64],
+        silent_us: npt.NDArray[np.int64] | None,
     ) -> list[tuple[Any, ...]]:
         if len(symbols) != len(event_us):
             raise ValueError(f"{len(symbols)} symbols but {len(event_us)} event times")
-        rows = self._encoder.rows(event_us, values)
+        rows = self._encoder.rows(event_us, values, silent_us)
         return list(script_calls(self._keys.keys(symbols), rows, self._ttl_s, self._rows_a_script))

@@ -24,7 +24,7 @@ def test_rows_come_out_of_the_outbox_with_the_same_bits():
 
 
 def test_the_online_store_gets_the_last_row_of_each_symbol():
-    newest = batch().newest()
+    newest, _ = batch().newest()
     assert newest.symbols == ["A", "B"]
     assert newest.event_us.tolist() == [2_000_000, 1_000_000]
     assert newest.values[:, 0].tolist() == [2.0, 1.0]

@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 import redis
 from redis import exceptions
 
 from feature_repo.stores.redis_client import address_of_url, connect
-from feature_repo.stores.redis_format import SymbolKeys, encode_time, time_field
+from feature_repo.stores.redis_format import SymbolKeys, decode_time, time_field, without_silence
 from feature_repo.stores.redis_write import OnlineWriter
 from ingest import commit, log, offline_writer, outage, router, rows, settings, streams
 from ingest.backlog import backlog, counters
@@ -112,12 +113,13 @@ def assert_every_entity_is_whole(
             if time_field(view.name) not in served:
                 continue
             every = expected[view.name, symbol]
-            [row] = [row for row in every if encode_time(row[2]) == served[time_field(view.name)]]
+            time, silent_us = without_silence(served[time_field(view.name)])
+            [row] = [row for row in every if row[2] == decode_time(time)]
             assert row is every[-1] or not newest
             columns = rows.Batch(view)
             columns.add(symbol, row[2], row[3], memoryview(row[4]).cast("d"))
             one = columns.columns()
-            OnlineWriter(client, "expected", view).write([symbol], one.event_us, one.values)
+            OnlineWriter(client, "expected", view).write([symbol], one.event_us, one.values, np.array([silent_us]))
         assert served == client.hgetall(wanted)
         client.delete(wanted)
 
