@@ -153,9 +153,9 @@ def test_two_nodes_give_the_rows_of_one_process_bit_for_bit_though_one_of_them_i
         until(lambda: share_of_two(redis_client))  # started again where there is room, and given its share
         before = owners(redis_client)
         kill_for_good("worker-0", cluster.address)
-        until(
-            lambda: share_of_two(redis_client) and owners(redis_client) != before
-        )  # not by the leases that the dead one left
+        # not by the leases that the dead one left, nor while its last sign of life stands
+        until(lambda: share_of_two(redis_client) and owners(redis_client) != before)
+        until(lambda: redis_client.zcard(log.members("worker")) == 2)
         driver.send_signal(signal.SIGTERM)
         assert driver.wait(30) == 0
     finally:
