@@ -162,4 +162,4 @@ def test_binaries_that_can_be_read_where_they_are_are_not_copied(data_dir: Path)
     (tools / "tool").touch(mode=0o755)
     home = data_dir / "servers"
     assert reachable_binaries(data_dir, ("tools",), "tools-1", home, server_account()) == data_dir
-    assert not (home / "binaries").exists()
+    assert not (home / "binaries" / "tools-1").exists()
