@@ -13,17 +13,13 @@ from typing import Any
 import pytest
 import redis
 
-from ingest import log, ray_engine, rows, settings
+from ingest import log, ray_engine, rows
 from ingest.backlog import backlog
 from ingest.cli import main
-from ingest.messages import OrderBook, Tick, Trade
 from ingest.ray_engine import EngineError, Part, parts, settings_of
 from ingest.worker import Worker
+from tests.integration.market import CONF, PARTITIONS, publish
 
-T0 = 1_700_000_000_000
-PARTITIONS = 4
-SYMBOLS = [f"S{i}" for i in range(12)]
-CONF = settings.load({"TFS_PARTITIONS": str(PARTITIONS)})
 SMALL = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_log_monitor": False}
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -49,19 +45,6 @@ def cluster() -> Iterator[Any]:
             yield cluster
         finally:
             cluster.shutdown()
-
-
-def publish(client: redis.Redis, from_s: int, to_s: int) -> None:
-    """Append a recorded market, ten books and trades a second and symbol, with a tick at the end."""
-    with log.Publisher(client, PARTITIONS) as publisher:
-        for ms in range(T0 + from_s * 1000, T0 + to_s * 1000, 100):
-            for n, symbol in enumerate(SYMBOLS):
-                bids, asks = [(99.0 - n, 1.0 + ms % 7)], [(101.0 + n, 1.0 + ms % 5)]
-                publisher.publish("book", OrderBook(ms, symbol, bids, asks, received=ms + 2), recorded=True)
-                price = 100.0 + (ms // 100 * (n + 3)) % 11 / 8
-                publisher.publish("trade", Trade(ms + 50, symbol, price, 1.0, "buy", received=ms + 52), recorded=True)
-        for symbol in SYMBOLS:
-            publisher.publish("tick", Tick(T0 + to_s * 1000, symbol), recorded=True)
 
 
 def until(done: Callable[[], bool], within_s: float = 50) -> None:

@@ -11,26 +11,10 @@ import redis
 
 from ingest import log, membership, router, rows, settings, streams
 from ingest.backlog import backlog
-from ingest.messages import OrderBook, Tick, Trade, encode
+from ingest.messages import OrderBook, Trade, encode
 from ingest.symbol import Symbol
 from ingest.worker import Worker
-
-T0 = 1_700_000_000_000
-PARTITIONS = 4
-SYMBOLS = [f"S{i}" for i in range(12)]
-CONF = settings.load({"TFS_PARTITIONS": str(PARTITIONS)})
-
-
-def publish(client: redis.Redis, from_s: int, to_s: int) -> None:
-    """Append a recorded market, ten books and trades a second and symbol, with a tick at the end."""
-    with log.Publisher(client, PARTITIONS) as publisher:
-        for ms in range(T0 + from_s * 1000, T0 + to_s * 1000, 100):
-            for n, symbol in enumerate(SYMBOLS):
-                bids, asks = [(99.0 - n, 1.0 + ms % 7)], [(101.0 + n, 1.0 + ms % 5)]
-                publisher.publish("book", OrderBook(ms, symbol, bids, asks, received=ms + 2), recorded=True)
-                publisher.publish("trade", Trade(ms + 50, symbol, 100.0, 1.0, "buy", received=ms + 52), recorded=True)
-        for symbol in SYMBOLS:
-            publisher.publish("tick", Tick(T0 + to_s * 1000, symbol), recorded=True)
+from tests.integration.market import CONF, PARTITIONS, SYMBOLS, T0, publish
 
 
 def turn_until(done: Callable[[], bool], *workers: Worker) -> None:
