@@ -175,13 +175,21 @@ def mortal() -> Iterator[MortalRedis]:
 
 @contextlib.contextmanager
 def part(role: str, url: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
-    """One process of the pipeline, killed in the end if it still runs."""
-    environ = {**os.environ, "TFS_REDIS_URL": url, "TFS_PARTITIONS": str(PARTITIONS), **more}
+    """One process of the pipeline, killed in the end if it still runs; where the test fails, it tells where it was and what it logged."""
+    environ = {**os.environ, "TFS_REDIS_URL": url, "TFS_PARTITIONS": str(PARTITIONS), "PYTHONFAULTHANDLER": "1", **more}
     command = [sys.executable, "-m", "ingest", "run", "--roles", role, "--inline"]
     process = subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdin is not None and process.stderr is not None
     try:
         yield process
+    except BaseException:
+        ended = process.poll()
+        process.send_signal(signal.SIGABRT)  # the stacks of its threads go to its standard error
+        process.send_signal(signal.SIGCONT)
+        process.wait()
+        print(f"{role} {process.pid}, {'running' if ended is None else f'ended with {ended}'}:", file=sys.stderr)
+        print(process.stderr.read().decode(errors="replace")[-8000:], file=sys.stderr)
+        raise
     finally:
         process.kill()
         process.wait()

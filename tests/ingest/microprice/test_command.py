@@ -11,7 +11,7 @@ import msgspec
 import psycopg
 import pytest
 
-from ingest import log, settings
+from ingest import log, settings, streams
 from ingest.backfill.run import backfill
 from ingest.cli import main
 from ingest.messages import MicropriceTable, Tick, decode, encode
@@ -68,17 +68,23 @@ def servers_known(monkeypatch, postgres_url, redis_url):
 
 def live(redis_client, path):
     """The rows of the log as it stands, with a recording behind it: what the worker makes of them."""
-    entries = [fields for _, fields in redis_client.xrange(log.events(0))]
-    assert {fields[b"kind"] for fields in entries} == {b"microprice"}
+    entries = redis_client.xrange(log.events(0))
+    assert {fields[b"kind"] for _, fields in entries} == {b"microprice"}
+    newest, n = streams.number(entries[-1][0])
     last = {}
+
+    def add(kind, message):
+        entry_id = b"%d-%d" % (newest, n + 1 + len(entries))
+        entries.append((entry_id, {b"kind": kind.encode(), b"data": encode(message), b"recorded": b"1"}))
+
     for kind, message in messages([path]):
-        entries.append({b"kind": kind.encode(), b"data": encode(message), b"recorded": b"1"})
+        add(kind, message)
         last[message.symbol] = message.timestamp
-    ticks = [Tick(-(-t // 1000) * 1000, symbol) for symbol, t in last.items()]
-    entries += [{b"kind": b"tick", b"data": encode(t), b"recorded": b"1"} for t in ticks]
+    for symbol, t in last.items():
+        add("tick", Tick(-(-t // 1000) * 1000, symbol))
     partition = Partition(0, CONF)
-    for n, fields in enumerate(entries, 1):
-        partition.process(b"%d-%d" % (int(NOW.timestamp() * 1000), n), fields, 0)
+    for entry_id, fields in entries:
+        partition.process(entry_id, fields, 0)
     assert not partition.pending.dead
     columns = partition.pending.batches["microstructure"].columns()
     return {
