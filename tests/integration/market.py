@@ -1,6 +1,8 @@
-"""A small recorded market for tests of several workers."""
+"""A small recorded market for tests of several workers, and who of them works."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import redis
 
@@ -24,3 +26,9 @@ def publish(client: redis.Redis, from_s: int, to_s: int) -> None:
                 publisher.publish("trade", Trade(ms + 50, symbol, price, 1.0, "buy", received=ms + 52), recorded=True)
         for symbol in SYMBOLS:
             publisher.publish("tick", Tick(T0 + to_s * 1000, symbol), recorded=True)
+
+
+def owners(client: redis.Redis, partitions: int) -> set[bytes]:
+    """Names of the workers that hold the partitions, at one moment; none where one of them is free."""
+    tokens: Any = client.mget([log.owner(p) for p in range(partitions)])
+    return {token.partition(b":")[2] for token in tokens} if all(tokens) else set()

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from ingest.backlog import backlog
 from ingest.cli import main
 from ingest.ray_engine import EngineError, Part, parts, settings_of
 from ingest.worker import Worker
-from tests.integration.market import CONF, PARTITIONS, publish
+from tests.integration.market import CONF, PARTITIONS, owners, publish
 
 SMALL = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_log_monitor": False}
 QUIET = {
@@ -47,7 +47,7 @@ def cluster() -> Iterator[Any]:
             cluster.shutdown()
 
 
-def until(done: Callable[[], bool], within_s: float = 50) -> None:
+def until(done: Callable[[], bool], within_s: float = 100) -> None:
     deadline = time.monotonic() + within_s
     while not done():
         assert time.monotonic() < deadline
@@ -70,14 +70,8 @@ def online(client: redis.Redis) -> dict[bytes, dict[bytes, bytes]]:
     return {key: client.hgetall(key) for key in client.keys("*trading")}
 
 
-def owners(client: redis.Redis) -> set[bytes]:
-    """Who holds the partitions; a free one shows as empty."""
-    tokens = client.mget([log.owner(p) for p in range(PARTITIONS)])
-    return {(token or b"").partition(b":")[2] for token in tokens}
-
-
-def share_of_two(client: redis.Redis) -> bool:
-    return len(names := owners(client)) == 2 and b"" not in names
+def share_of_two(client: redis.Redis, but: Set[bytes] = frozenset()) -> bool:
+    return len(names := owners(client, PARTITIONS)) == 2 and names != but
 
 
 def kill_for_good(name: str, address: str) -> None:
@@ -123,21 +117,22 @@ def test_two_nodes_give_the_rows_of_one_process_bit_for_bit_though_one_of_them_i
         until(lambda: share_of_two(redis_client))
         publish(redis_client, 0, 3)
         until(lambda: redis_client.xlen(log.outbox(0)) > 0)
-        before = owners(redis_client)
+        before = owners(redis_client, PARTITIONS)
         publish(redis_client, 3, 6)
         (node,) = cluster.worker_nodes
         cluster.remove_node(node, allow_graceful=False)
         publish(redis_client, 6, 9)
-        until(lambda: len(names := owners(redis_client)) == 1 and names < before)  # the other one took them over
+        # the other one took them over
+        until(lambda: len(names := owners(redis_client, PARTITIONS)) == 1 and names < before)
         until(lambda: backlog(redis_client, PARTITIONS).events == 0)
         until(lambda: len(made(redis_client)) >= len(expected[0]))
         assert driver.poll() is None
         cluster.add_node(**SMALL)
         until(lambda: share_of_two(redis_client))  # started again where there is room, and given its share
-        before = owners(redis_client)
+        before = owners(redis_client, PARTITIONS)
         kill_for_good("worker-0", cluster.address)
         # not by the leases that the dead one left, nor while its last sign of life stands
-        until(lambda: share_of_two(redis_client) and owners(redis_client) != before)
+        until(lambda: share_of_two(redis_client, but=before))
         until(lambda: redis_client.zcard(log.members("worker")) == 2)
         driver.send_signal(signal.SIGTERM)
         assert driver.wait(30) == 0

@@ -32,6 +32,7 @@ from ingest.partition import Partition
 from ingest.servers.orders import orders
 from ingest.servers.supervisor import Server
 from ingest.worker import PROJECT, Worker
+from tests.integration.market import owners
 from transforms.catalog import VIEWS
 
 T0 = 1_700_000_000_000
@@ -248,12 +249,6 @@ def test_redis_is_killed_twice_in_the_middle_of_a_load_and_the_same_worker_goes_
         assert not any(client.exists(log.owner(p)) for p in range(PARTITIONS))
 
 
-def owners(client: redis.Redis) -> set[bytes]:
-    """Names of the workers that hold a partition, None among them where one is free."""
-    tokens: Any = client.mget([log.owner(p) for p in range(PARTITIONS)])
-    return {token and token.partition(b":")[2] for token in tokens}
-
-
 def test_a_killed_workers_partitions_are_owned_again_in_time_and_a_frozen_one_comes_back(redis_url: str) -> None:
     tape = entries(30)
     third = len(tape) // 3
@@ -262,21 +257,21 @@ def test_a_killed_workers_partitions_are_owned_again_in_time_and_a_frozen_one_co
         part("worker", redis_url) as first,
         part("worker", redis_url) as second,
     ):
-        wait_until(lambda: len(owners(client)) == 2 and None not in owners(client))
+        wait_until(lambda: len(owners(client, PARTITIONS)) == 2)
         publish(client, tape[:third])
         first.kill()
         killed = time.monotonic()
-        wait_until(lambda: len(owners(client)) == 1 and None not in owners(client))
+        wait_until(lambda: len(owners(client, PARTITIONS)) == 1)
         assert time.monotonic() - killed < 3
-        [left] = owners(client)
+        [left] = owners(client, PARTITIONS)
         publish(client, tape[third : 2 * third])
         second.send_signal(signal.SIGSTOP)
         with part("worker", redis_url) as third_one:
-            wait_until(lambda: left not in owners(client) and len(owners(client)) == 1 and None not in owners(client))
+            wait_until(lambda: len(names := owners(client, PARTITIONS)) == 1 and left not in names)
             publish(client, tape[2 * third :])
             wait_until(lambda: backlog(client, PARTITIONS).events == 0)
             second.send_signal(signal.SIGCONT)
-            wait_until(lambda: left in owners(client) and len(owners(client)) == 2)
+            wait_until(lambda: len(names := owners(client, PARTITIONS)) == 2 and left in names)
             expected = undisturbed(tape)
             assert in_outboxes(client) == expected
             assert_every_entity_is_whole(client, expected, newest=True)
@@ -284,7 +279,7 @@ def test_a_killed_workers_partitions_are_owned_again_in_time_and_a_frozen_one_co
             second.terminate()
             stopped = time.monotonic()
             assert second.wait(10) == 0
-            wait_until(lambda: len(owners(client)) == 1 and None not in owners(client))
+            wait_until(lambda: len(owners(client, PARTITIONS)) == 1)
             assert time.monotonic() - stopped < 5
 
 
