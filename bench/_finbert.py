@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-from ingest.sentiment.embedded import encoder_folder
-from ingest.sentiment.labels import LABELS
-from ingest.sentiment.loading import Loaded
-from ingest.sentiment.model import SentimentModel
+from ingest.sentiment.model.embedded import encoder_folder
+from ingest.sentiment.model.labels import LABELS
+from ingest.sentiment.model.loading import Loaded
+from ingest.sentiment.model.model import SentimentModel
 
 MEAN_TOKENS = 28
 HIDDEN, INTERMEDIATE, LAYERS = 768, 3072, 12

@@ -22,12 +22,12 @@ import redis
 from psycopg import sql
 
 from bench.freshness import SYMBOLS, VIEWS, fed, role, wait_for_leases, watch
-from feature_repo.stores.redis_client import address_of_url, connect
-from feature_repo.stores.schema import migrate, table_of_view
+from feature_repo.stores.offline.tables.schema import migrate, table_of_view
+from feature_repo.stores.online.client import address_of_url, connect
 from ingest import settings
-from ingest.backlog import backlog, counters
 from ingest.servers.orders import orders
 from ingest.servers.supervisor import Server
+from ingest.streams.backlog import backlog, counters
 from transforms import catalog
 
 AWAY_S = 120

@@ -15,8 +15,9 @@ import time
 import msgspec
 
 from bench.book_kernel import SECOND, feed
-from ingest.levels import decode_book
-from ingest.messages import OrderBook, encode
+from ingest.messages.decode import encode
+from ingest.messages.flat_book import decode_book
+from ingest.messages.kinds import OrderBook
 from transforms.engine import warm_up
 from transforms.instrument import Instrument
 from transforms.kernel import zeros

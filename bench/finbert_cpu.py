@@ -14,7 +14,7 @@ import argparse
 import torch
 
 from bench._finbert import HIDDEN, Setting, compare, host, say
-from ingest.sentiment.model import fastest_cpu_dtype
+from ingest.sentiment.model.model import fastest_cpu_dtype
 
 
 def main() -> None:

@@ -24,12 +24,14 @@ from pathlib import Path
 import numpy as np
 import redis
 
-from feature_repo.stores.redis_client import address_of_url, connect
-from feature_repo.stores.redis_format import SymbolKeys, decode_time, time_field
-from ingest import log, settings
-from ingest.messages import OrderBook, Trade
+from feature_repo.stores.online.client import address_of_url, connect
+from feature_repo.stores.online.format import SymbolKeys, decode_time, time_field
+from ingest import settings
+from ingest.messages.kinds import OrderBook, Trade
+from ingest.publish.publisher import Publisher
 from ingest.servers import embedded
-from ingest.worker import PROJECT
+from ingest.streams import keys as log
+from ingest.streams.keys import PROJECT
 
 SYMBOLS = [f"SYM{i}USDT" for i in range(20)]
 RATE = 2000
@@ -44,7 +46,7 @@ LEVELS = 20
 
 def feed(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
     """Append messages at their times until ``stop`` is set."""
-    publisher = log.Publisher(client, partitions)
+    publisher = Publisher(client, partitions)
     now_ms = time.time_ns() // 1_000_000
     n = 0
     while not stop.is_set():

@@ -21,11 +21,13 @@ from typing import Any
 
 import redis
 
-from ingest import log, settings
-from ingest.messages import Tick
+from ingest import settings
+from ingest.messages.kinds import Tick
+from ingest.publish.publisher import Publisher
 from ingest.replay import messages
 from ingest.servers import embedded
-from ingest.worker import Worker
+from ingest.streams import keys
+from ingest.worker.worker import Worker
 
 ROUNDS = 3
 
@@ -52,7 +54,7 @@ def measure(client: redis.Redis, entries: list[tuple[str, Any]]) -> float:
     """Processor seconds of a worker that takes all of ``entries`` from logs of their own."""
     client.flushall()
     conf = settings.load()
-    with log.Publisher(client, conf.partitions) as publisher:
+    with Publisher(client, conf.partitions) as publisher:
         for kind, message in entries:
             publisher.publish(kind, message, recorded=True)
     worker = Worker(client, conf)
@@ -62,8 +64,8 @@ def measure(client: redis.Redis, entries: list[tuple[str, Any]]) -> float:
         taken += worker.step()
     worker.close()
     seconds = time.process_time() - begin
-    assert any(client.exists(log.outbox(p)) for p in range(conf.partitions)), "no row reached the outbox"
-    assert client.xlen(log.DEAD_LETTER) == 0, "a message of the captures was refused"
+    assert any(client.exists(keys.outbox(p)) for p in range(conf.partitions)), "no row reached the outbox"
+    assert client.xlen(keys.DEAD_LETTER) == 0, "a message of the captures was refused"
     return seconds
 
 

@@ -20,7 +20,7 @@ from feast.types import Float64, String
 from psycopg import sql
 
 from feature_repo.stores.endpoints import postgres_parameters
-from feature_repo.stores.schema import Table, migrate, table_of_feature_view
+from feature_repo.stores.offline.tables.schema import Table, migrate, table_of_feature_view
 from ingest.servers import embedded
 
 START = pd.Timestamp("2024-01-01T00:00:00Z")

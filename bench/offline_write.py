@@ -19,7 +19,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from bench.offline_stores import START, SYMBOLS, bench, report
-from feature_repo.stores.copy import append_rows
+from feature_repo.stores.offline.append import append_rows
 from feature_repo.stores.timescale import TimescaleOfflineStore
 from transforms.catalog import Feature, View
 

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from bench.online_stores import PROJECT, Bench, bench, report
-from feature_repo.stores.redis_format import SymbolKeys
-from feature_repo.stores.redis_read import request_fields
-from feature_repo.stores.redis_write import OnlineWriter
+from feature_repo.stores.online.format import SymbolKeys
+from feature_repo.stores.online.request import request_fields
+from feature_repo.stores.online.write import OnlineWriter
 from transforms.catalog import VIEWS
 
 ROUNDS = {1: 500, 10: 300, 50: 200, 200: 100}

@@ -26,7 +26,7 @@ from feast import (
 )
 from feast.types import Float64, Int64, String
 
-from feature_repo.stores.redis_client import address_of_url, connect
+from feature_repo.stores.online.client import address_of_url, connect
 from ingest.servers import embedded
 from transforms import catalog
 

@@ -21,7 +21,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
 from bench.online_stores import PROJECT, bench, report
-from feature_repo.stores.redis_write import OnlineWriter
+from feature_repo.stores.online.write import OnlineWriter
 from transforms.catalog import MICROSTRUCTURE
 
 ROUNDS = {1: 100, 50: 30, 500: 15}

@@ -24,7 +24,7 @@ import psycopg
 from psycopg import sql
 
 from bench.offline_stores import SECONDS, START, SYMBOLS, Bench, bench, fill, references, report
-from feature_repo.stores.decode import read_table
+from feature_repo.stores.offline.binary.decode import read_table
 
 SIZES = (100_000, 1_000_000)
 ROUNDS = 3

@@ -26,11 +26,12 @@ from typing import Any
 import psutil
 import redis
 
-from feature_repo.stores.redis_client import address_of_url, connect
-from ingest import log
-from ingest.backlog import backlog
-from ingest.messages import LEVELS, OrderBook, Tick, Trade, encode
+from feature_repo.stores.online.client import address_of_url, connect
+from ingest.messages.decode import encode
+from ingest.messages.kinds import LEVELS, OrderBook, Tick, Trade
 from ingest.servers import embedded
+from ingest.streams import keys
+from ingest.streams.backlog import backlog
 
 PARTITIONS = 16
 SPAN_MS = 150_000
@@ -46,7 +47,7 @@ def symbols() -> list[str]:
     found: dict[int, str] = {}
     for n in itertools.count():
         name = f"SYM{n}USDT"
-        found.setdefault(log.partition_of(name, PARTITIONS), name)
+        found.setdefault(keys.partition_of(name, PARTITIONS), name)
         if len(found) == PARTITIONS:
             return [found[p] for p in range(PARTITIONS)]
     raise AssertionError("unreachable")
@@ -73,7 +74,7 @@ def market(names: list[str]) -> list[tuple[int, dict[str, Any]]]:
 def staged(client: redis.Redis, entries: list[tuple[int, dict[str, Any]]]) -> None:
     """Lay the market beside the logs."""
     for p in range(PARTITIONS):
-        client.xgroup_create(f"staged:{{{p}}}", log.GROUP, id="0", mkstream=True)
+        client.xgroup_create(f"staged:{{{p}}}", keys.GROUP, id="0", mkstream=True)
     pipe: Any = client.pipeline(transaction=False)
     for n, (p, fields) in enumerate(entries, 1):
         pipe.xadd(f"staged:{{{p}}}", fields)
@@ -93,7 +94,7 @@ def wait(done: Callable[[], bool]) -> None:
 
 def share(client: redis.Redis) -> list[int]:
     """How many partitions each worker holds; empty while one is free."""
-    tokens: Any = client.mget([log.owner(p) for p in range(PARTITIONS)])
+    tokens: Any = client.mget([keys.owner(p) for p in range(PARTITIONS)])
     if None in tokens:
         return []
     names = [token.partition(b":")[2] for token in tokens]
@@ -123,14 +124,14 @@ def measure(url: str, entries: list[tuple[int, dict[str, Any]]], workers: int) -
 
         pipe: Any = client.pipeline(transaction=True)
         for p in range(PARTITIONS):
-            pipe.rename(f"staged:{{{p}}}", log.events(p))
+            pipe.rename(f"staged:{{{p}}}", keys.events(p))
         began, before, served = time.monotonic(), spent(processes), spent([server])
         pipe.execute()
         wait(lambda: backlog(client, PARTITIONS).events == 0)
         found = time.monotonic() - began, spent(processes) - before, spent([server]) - served
-        taken = [int(client.hget(log.checkpoint(p), "entries") or 0) for p in range(PARTITIONS)]
+        taken = [int(client.hget(keys.checkpoint(p), "entries") or 0) for p in range(PARTITIONS)]
         assert sum(taken) == len(entries), "not every message was taken once"
-        assert client.xlen(log.DEAD_LETTER) == 0, "a message was refused"
+        assert client.xlen(keys.DEAD_LETTER) == 0, "a message was refused"
         return found
 
 

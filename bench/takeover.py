@@ -21,11 +21,12 @@ from pathlib import Path
 import redis
 
 from bench.freshness import SYMBOLS
-from feature_repo.stores.redis_client import address_of_url, connect
-from feature_repo.stores.redis_format import SymbolKeys, decode_time, time_field
-from ingest import log, settings
+from feature_repo.stores.online.client import address_of_url, connect
+from feature_repo.stores.online.format import SymbolKeys, decode_time, time_field
+from ingest import settings
 from ingest.servers import embedded
-from ingest.worker import PROJECT
+from ingest.streams import keys
+from ingest.streams.keys import PROJECT
 
 ROUNDS = 3
 TARGET_S = 3.0
@@ -35,7 +36,7 @@ POLL_S = 0.01
 
 def owners(client: redis.Redis, partitions: int) -> list[bytes]:
     """The name of the worker that holds each partition, empty where it is free."""
-    tokens = client.mget([log.owner(p) for p in range(partitions)])
+    tokens = client.mget([keys.owner(p) for p in range(partitions)])
     return [(token or b"").partition(b":")[2] for token in tokens]  # type: ignore[union-attr]
 
 

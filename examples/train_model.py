@@ -28,7 +28,7 @@ from feast import FeatureStore
 from numpy.typing import NDArray
 
 import feature_repo
-from feature_repo.stores import training
+from feature_repo.stores.offline import training
 
 Floats = NDArray[np.float64]
 SHRINK = (1e1, 1e2, 1e3, 1e4, 1e5)

@@ -15,9 +15,9 @@ from typing import Any
 import redis
 
 from feature_repo.stores.endpoints import redis_url
-from ingest.log import CONSUMER, GROUP, SOCIAL, members
-from ingest.membership import host
-from ingest.outage import open_redis
+from ingest.streams.keys import CONSUMER, GROUP, SOCIAL, members
+from ingest.streams.membership import host
+from ingest.streams.outage import open_redis
 
 SIGN_MS = 5000
 ASKED_MS = 60_000

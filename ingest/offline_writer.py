@@ -16,10 +16,12 @@ import numpy as np
 import psycopg
 import redis
 
-from feature_repo.stores.copy import append_rows
-from ingest import log, outage, rows, streams
-from ingest.membership import Member
-from ingest.refusal import Reason
+from feature_repo.stores.offline.append import append_rows
+from ingest.messages.refusal import Reason
+from ingest.streams import keys, outage, read
+from ingest.streams.dead_letters import refuse
+from ingest.streams.membership import Member
+from ingest.worker import rows
 from transforms.catalog import VIEWS
 
 _LOG = logging.getLogger(__name__)
@@ -51,11 +53,11 @@ def _carry(
     go_on: Callable[[], bool],
     well: Callable[[], None],
 ) -> None:
-    waiting = {log.outbox(p): streams.START for p in range(partitions)}  # what was written is there no longer
+    waiting = {keys.outbox(p): read.START for p in range(partitions)}  # what was written is there no longer
     about = "tfs offline writer"
     with psycopg.connect(postgres_url, application_name=about, connect_timeout=5, tcp_user_timeout=20_000) as database:
         while go_on():
-            write(client, database, streams.read(client, waiting, BATCH, BLOCK_MS))
+            write(client, database, read.read(client, waiting, BATCH, BLOCK_MS))
             well()
 
 
@@ -64,7 +66,7 @@ def _passing(error: Exception) -> bool:
     return isinstance(error, psycopg.Error) or outage.of_redis(error)
 
 
-def write(client: redis.Redis, connection: psycopg.Connection, batch: Sequence[streams.Read]) -> int:
+def write(client: redis.Redis, connection: psycopg.Connection, batch: Sequence[read.Read]) -> int:
     """Write a batch of the outboxes in one transaction, then delete it; the number of rows that were new.
 
     What holds no rows of a view that there is goes to the dead letters, and the rest goes on.
@@ -72,7 +74,7 @@ def write(client: redis.Redis, connection: psycopg.Connection, batch: Sequence[s
     if not batch:
         return 0
     gathered: dict[str, list[rows.Columns]] = defaultdict(list)
-    broken: list[tuple[streams.Read, str]] = []
+    broken: list[tuple[read.Read, str]] = []
     for entry in batch:
         try:
             columns = rows.decode(entry[2][b"rows"])
@@ -97,7 +99,7 @@ def write(client: redis.Redis, connection: psycopg.Connection, batch: Sequence[s
                 )
     for (outbox, entry_id, fields), detail in broken:
         with client.pipeline(transaction=True) as both:
-            log.refuse(both, outbox, fields, Reason.FAILED, detail, entry_id)
+            refuse(both, outbox, fields, Reason.FAILED, detail, entry_id)
             both.xdel(outbox, entry_id)
             both.execute()
     pipe = client.pipeline(transaction=False)

@@ -14,10 +14,14 @@ from typing import Any
 import msgspec
 import redis
 
-from ingest import log, outage, streams
-from ingest.membership import FencedError, Member
-from ingest.messages import PLAIN_STREAM, decode_entry, is_symbol
-from ingest.refusal import Reason, Refused
+from ingest.messages.check import is_symbol
+from ingest.messages.decode import decode_entry
+from ingest.messages.kinds import PLAIN_STREAM
+from ingest.messages.refusal import Reason, Refused
+from ingest.streams import keys as log
+from ingest.streams import outage, read
+from ingest.streams.dead_letters import FIELDS_MAX, dead_letter
+from ingest.streams.membership import FencedError, Member
 
 ROLE = "router"
 BATCH = 1000
@@ -51,19 +55,19 @@ class Header(msgspec.Struct, gc=False):
 def run(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
     """Move entries until ``stop`` is set, or stand by while another router does; lives through the loss of Redis."""
     member = Member(client, ROLE, [ROLE])
-    waiting = dict.fromkeys(PLAIN_STREAM, streams.START)  # what was moved is there no longer
+    waiting = dict.fromkeys(PLAIN_STREAM, read.START)  # what was moved is there no longer
 
     def work(well: Callable[[], None]) -> None:
-        count = streams.FIRST
+        count = read.FIRST
         while not stop.is_set():
             if (token := member.sit()) is None:
                 stop.wait(STAND_BY_S)
                 continue
             try:
-                parts = streams.parts(sorted(streams.read(client, waiting, count, BLOCK_MS), key=streams.order))
+                parts = read.parts(sorted(read.read(client, waiting, count, BLOCK_MS), key=read.order))
                 for part in parts:
                     move(client, partitions, part, token)
-                count = streams.next_count(count, len(parts), BATCH)
+                count = read.next_count(count, len(parts), BATCH)
             except FencedError:
                 member.lose(ROLE)
             well()
@@ -72,7 +76,7 @@ def run(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
     outage.ride_out("the router", work, stop)
 
 
-def move(client: redis.Redis, partitions: int, batch: Sequence[streams.Read], token: str = "") -> int:
+def move(client: redis.Redis, partitions: int, batch: Sequence[read.Read], token: str = "") -> int:
     """Append a batch to the logs in the order of its ids, and delete it; how many were still there.
 
     Parameters
@@ -89,7 +93,7 @@ def move(client: redis.Redis, partitions: int, batch: Sequence[streams.Read], to
         return 0
     keys: dict[str, int] = {log.owner(ROLE): 1, log.counters(log.EDGE): 2}
     words: list[Any] = [token]
-    for name, entry_id, fields in sorted(batch, key=streams.order):
+    for name, entry_id, fields in sorted(batch, key=read.order):
         target, reason, entry = _entry(name, entry_id, fields, partitions)
         source = keys.setdefault(name, len(keys) + 1)
         words += (source, entry_id, keys.setdefault(target, len(keys) + 1), reason, len(entry), *entry)
@@ -102,17 +106,17 @@ def move(client: redis.Redis, partitions: int, batch: Sequence[streams.Read], to
     return int(moved)
 
 
-def _entry(name: str, entry_id: bytes, fields: streams.Fields, partitions: int) -> tuple[str, str, list[Any]]:
+def _entry(name: str, entry_id: bytes, fields: read.Fields, partitions: int) -> tuple[str, str, list[Any]]:
     """Where an entry goes, why if it is refused, and its words there."""
     try:
-        if len(fields) > log.FIELDS_MAX:
+        if len(fields) > FIELDS_MAX:
             raise Refused(Reason.WRONG_TYPE, f"{len(fields)} fields")
         symbol = decode_entry(Header, fields).symbol
         if not is_symbol(symbol):
             raise Refused(Reason.BAD_SYMBOL, repr(symbol[:64]))
     except Exception as error:  # an entry must not stop the router, whatever it does to us
         refused = error if isinstance(error, Refused) else Refused(Reason.FAILED, f"{type(error).__name__}: {error}")
-        letter = log.dead_letter(name, entry_id, fields, refused.reason, refused.detail)
+        letter = dead_letter(name, entry_id, fields, refused.reason, refused.detail)
         return log.DEAD_LETTER, str(refused.reason), letter
     moved = {**fields, b"kind": PLAIN_STREAM[name]}
     return log.events(log.partition_of(symbol, partitions)), "", [word for pair in moved.items() for word in pair]

@@ -19,10 +19,11 @@ import redis
 import yaml
 from click.testing import CliRunner
 
-from ingest import log, streams
 from ingest.cli import COMMANDS
-from ingest.cli.run import ROLES, STOP_S
-from ingest.membership import Member
+from ingest.run.processes import STOP_S
+from ingest.run.roles import ROLES
+from ingest.streams import keys, read
+from ingest.streams.membership import Member
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -331,18 +332,18 @@ def test_a_part_is_well_while_its_role_gives_signs_of_life(redis_client: redis.R
     assert check("worker", redis_url) != 0
     Member(redis_client, "worker", [0]).beat()
     assert check("worker", redis_url) == 0
-    role = log.members("worker")
+    role = keys.members("worker")
     ((member, at_ms),) = redis_client.zrange(role, 0, -1, withscores=True)  # type: ignore[misc]
     redis_client.zadd(role, {member: at_ms - 9000})
     assert check("worker", redis_url) != 0
 
 
 def test_a_scorer_is_well_while_it_reads_its_stream(redis_client: redis.Redis, redis_url: str) -> None:
-    assert SERVICES["scorer"]["healthcheck"]["test"][4] == log.SOCIAL
+    assert SERVICES["scorer"]["healthcheck"]["test"][4] == keys.SOCIAL
     assert check("scorer", redis_url) != 0  # no stream
-    streams.join(redis_client, [log.SOCIAL])
+    read.join(redis_client, [keys.SOCIAL])
     assert check("scorer", redis_url) != 0  # a group, and nobody in it
-    assert streams.new(redis_client, [log.SOCIAL], 1, 1) == []
+    assert read.new(redis_client, [keys.SOCIAL], 1, 1) == []
     assert check("scorer", redis_url) == 0  # it asked, though there was nothing
     assert check("scorer", redis_url, last="0") != 0  # it asked too long ago
 

@@ -18,10 +18,13 @@ import yaml
 from click.testing import CliRunner
 
 from feature_repo.stores.endpoints import POSTGRES_VARIABLE, REDIS_VARIABLE
-from ingest import alive, log, outage, settings, streams
+from ingest import alive, settings
 from ingest.cli import COMMANDS
-from ingest.cli.run import ROLES, STOP_S
-from ingest.membership import Member
+from ingest.run.processes import STOP_S
+from ingest.run.roles import ROLES
+from ingest.streams import keys as log
+from ingest.streams import outage, read
+from ingest.streams.membership import Member
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -261,9 +264,9 @@ def test_a_scorer_is_well_while_it_asks_for_posts(
 ) -> None:
     monkeypatch.setenv(REDIS_VARIABLE, redis_url)
     assert alive.main(["scorer"]) == 1  # no stream
-    streams.join(redis_client, [log.SOCIAL])
+    read.join(redis_client, [log.SOCIAL])
     assert alive.main(["scorer"]) == 1  # nobody asked
-    assert streams.new(redis_client, [log.SOCIAL], 1, 1) == []
+    assert read.new(redis_client, [log.SOCIAL], 1, 1) == []
     assert alive.main(["scorer"]) == 0
     monkeypatch.setattr(alive, "ASKED_MS", 0)
     assert alive.main(["scorer"]) == 1
@@ -277,7 +280,7 @@ def test_a_redis_that_is_away_makes_a_part_not_ready_and_is_no_reason_to_start_i
 
 
 def test_the_job_of_ray_asks_for_what_its_cluster_has() -> None:
-    from ingest.ray_engine import parts
+    from ingest.run.ray_engine import parts
 
     (job,) = documents("ray-job.yaml")
     words = shlex.split(job["spec"]["entrypoint"])

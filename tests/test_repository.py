@@ -75,7 +75,7 @@ def test_the_documented_defaults_are_the_defaults() -> None:
 
 
 def test_the_page_lists_every_reason_for_a_refusal() -> None:
-    from ingest.refusal import Reason
+    from ingest.messages.refusal import Reason
 
     text = (ROOT / "docs/architecture.md").read_text().partition("## Refusals")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", text, re.M) == [str(reason) for reason in Reason]

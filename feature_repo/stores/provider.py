@@ -14,7 +14,7 @@ from feast.infra.utils.postgres.connection_utils import _get_conn
 from psycopg import sql
 
 from feature_repo.stores.endpoints import NoServerError, postgres_url
-from feature_repo.stores.schema import identifier_parts, migrate, table_of_feature_view
+from feature_repo.stores.offline.tables.schema import identifier_parts, migrate, table_of_feature_view
 from feature_repo.stores.timescale import TimescaleOfflineStoreConfig
 
 log = logging.getLogger(__name__)

@@ -4,10 +4,10 @@ What it changes
 ---------------
 - ``FeatureView.ttl`` holds at read: an older value is null with status ``OUTSIDE_MAX_AGE``, an absent entity null with
   ``NOT_FOUND`` (https://github.com/feast-dev/feast/issues/6821). Event times are exact to the microsecond.
-- One request an entity for all views, the response assembled as bytes (`feature_repo.stores.redis_read`).
-- An older event never overwrites a newer one, whoever else writes (`feature_repo.stores.redis_write`).
+- One request an entity for all views, the response assembled as bytes (`feature_repo.stores.online.response`).
+- An older event never overwrites a newer one, whoever else writes (`feature_repo.stores.online.write`).
 - Connections: addresses as URLs, passwords of any characters, timeouts and bounded retries
-  (`feature_repo.stores.redis_client`).
+  (`feature_repo.stores.online.client`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from pydantic import Field, NonNegativeInt, StrictStr, model_validator
 
 from feature_repo.stores import endpoints
-from feature_repo.stores.redis_client import (
+from feature_repo.stores.online.client import (
     Address,
     address_of_connection_string,
     address_of_url,
@@ -38,20 +38,12 @@ from feature_repo.stores.redis_client import (
     connect_async,
     with_watchers,
 )
-from feature_repo.stores.redis_fetch import Wanted, fetch, fetch_async
-from feature_repo.stores.redis_format import decode_time, without_silence
-from feature_repo.stores.redis_read import (
-    ColumnResponse,
-    FeatureTypes,
-    Fields,
-    Reply,
-    Request,
-    fill,
-    plan,
-    request_fields,
-    ttl_us,
-)
-from feature_repo.stores.redis_write import ROWS_A_SCRIPT, packed_row, script_calls
+from feature_repo.stores.online.fetch import Wanted, fetch, fetch_async
+from feature_repo.stores.online.format import decode_time, without_silence
+from feature_repo.stores.online.pack import packed_row
+from feature_repo.stores.online.request import Fields, Reply, Request, plan, request_fields, ttl_us
+from feature_repo.stores.online.response import ColumnResponse, FeatureTypes, fill
+from feature_repo.stores.online.write import ROWS_A_SCRIPT, script_calls
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)

@@ -27,15 +27,15 @@ from feast.repo_config import RepoConfig
 from feast.utils import compute_non_entity_date_range
 from pydantic import Field, PositiveFloat, StrictStr, model_validator
 
-from feature_repo.stores import spine as spines
 from feature_repo.stores.endpoints import postgres_parameters, postgres_url
-from feature_repo.stores.hypertable import Policy
-from feature_repo.stores.job import HistoricalJob, QueryJob
-from feature_repo.stores.lookup import lookups
-from feature_repo.stores.schema import table_of_feature_view
-from feature_repo.stores.spine import Spine
-from feature_repo.stores.statement import moments_between, rows_between, text
-from feature_repo.stores.write import append_table
+from feature_repo.stores.offline.append import append_table
+from feature_repo.stores.offline.job import HistoricalJob, QueryJob
+from feature_repo.stores.offline.join import spine as spines
+from feature_repo.stores.offline.join.lookup import lookups
+from feature_repo.stores.offline.join.spine import Spine
+from feature_repo.stores.offline.join.statement import moments_between, rows_between, text
+from feature_repo.stores.offline.tables.hypertable import Policy
+from feature_repo.stores.offline.tables.schema import table_of_feature_view
 
 _FROM_URL: Final = {
     "host": "host",

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest.feeds import columns
 from ingest.microprice.command import moment
+from ingest.recordings import options
 
 if TYPE_CHECKING:
     from ingest.backfill.raw import Source
@@ -78,7 +78,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--jobs", type=_count, default=1, metavar="N", help="processes; symbols are shared out (default 1)"
     )
-    columns.add_options(parser)
+    options.add_options(parser)
     parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
     parser.set_defaults(run=_run)
 
@@ -90,12 +90,12 @@ def _run(args: argparse.Namespace) -> int:
     from ingest import settings
     from ingest.backfill import raw
     from ingest.backfill.run import backfill
-    from ingest.feeds.posts import PostsFileError
+    from ingest.recordings.posts import PostsFileError
 
     conf = settings.load()
 
     def load_model() -> Any:
-        from ingest.sentiment.model import load  # torch takes seconds to import, and most histories have no posts
+        from ingest.sentiment.model.model import load  # torch takes seconds to import, and most histories have no posts
 
         return load(conf.sentiment_model, revision=conf.sentiment_revision)
 
@@ -113,7 +113,7 @@ def _run(args: argparse.Namespace) -> int:
                 source=source,
                 delay_ms=args.available_after,
                 jobs=args.jobs,
-                columns=columns.chosen(args),
+                columns=options.chosen(args),
                 load_model=load_model,
                 progress=progress,
             )

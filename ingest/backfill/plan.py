@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.feeds import market_tables
-from ingest.feeds.posts import COMMON, SUFFIXES, Columns
+from ingest.recordings import market_tables
+from ingest.recordings.posts import COMMON, SUFFIXES, Columns
 
 _BLOCK = 1 << 20
 _OVERLAP = 256
@@ -68,7 +68,7 @@ def scan(path: Path, columns: Columns = COMMON) -> Scan:
     ------
     OSError
         It cannot be read.
-    ingest.feeds.posts.PostsFileError
+    ingest.recordings.posts.PostsFileError
         It is no table, or lacks a column.
     """
     with path.open("rb") as raw:

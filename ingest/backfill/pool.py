@@ -10,7 +10,7 @@ from typing import Any
 
 from ingest.backfill.plan import Task
 from ingest.backfill.work import Common, Done, work
-from ingest.messages import ScoredPost
+from ingest.messages.kinds import ScoredPost
 
 REPORT_S = 0.5
 _reports: Any = None

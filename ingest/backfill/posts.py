@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
 
-from ingest import log
-from ingest.messages import ScoredPost, SocialPost, decode, encode
+from ingest.messages.decode import decode, encode
+from ingest.messages.kinds import ScoredPost, SocialPost
 from ingest.sentiment.history import History
 from ingest.sentiment.scorer import Model, Scorer
 from ingest.settings import Settings
+from ingest.streams import keys
 
 
 def scored(
@@ -21,7 +22,7 @@ def scored(
     A recorded post counts from when it could be known (``scorer.recorded_ms``), as when it is replayed.
     """
     scorer = Scorer(None, model, settings, history)  # type: ignore[arg-type]  # what it scores is not moved
-    entries = ((log.SOCIAL, b"0-0", {b"data": encode(post), b"recorded": b"1"}) for post in posts)
+    entries = ((keys.SOCIAL, b"0-0", {b"data": encode(post), b"recorded": b"1"}) for post in posts)
     found: list[ScoredPost] = []
     refused: Counter[str] = Counter()
     while batch := list(islice(entries, model.window)):

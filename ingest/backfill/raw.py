@@ -22,9 +22,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from feature_repo.stores.schema import identifier_parts
-from ingest.messages import MAX_TIME_MS, is_symbol
-from ingest.refusal import Reason
+from feature_repo.stores.offline.tables.schema import identifier_parts
+from ingest.messages.check import is_symbol
+from ingest.messages.kinds import MAX_TIME_MS
+from ingest.messages.refusal import Reason
 from transforms.kernel import DAY_US
 
 DAY_MS = DAY_US // 1000

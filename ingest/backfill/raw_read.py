@@ -17,9 +17,9 @@ from typing import Any
 import psycopg
 
 from ingest.backfill.raw import Source, query
-from ingest.feeds.lines import Line, Output, Rejected
-from ingest.feeds.own import accept
-from ingest.refusal import Refused
+from ingest.messages.refusal import Refused
+from ingest.recordings.lines import Line, Output, Rejected
+from ingest.recordings.own import accept
 from transforms.kernel import DAY_US
 
 FETCH = 2000

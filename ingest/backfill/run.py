@@ -15,11 +15,11 @@ from ingest.backfill.plan import Scan, Task, plan, plan_days, scan
 from ingest.backfill.pool import together
 from ingest.backfill.posts import scored
 from ingest.backfill.work import Done, work
-from ingest.feeds import posts as post_files
-from ingest.feeds.lines import Parsed
-from ingest.messages import MicropriceTable, ScoredPost, SocialPost
+from ingest.messages.kinds import MicropriceTable, ScoredPost, SocialPost
 from ingest.microprice import tables as microprice
-from ingest.replay.source import Recording
+from ingest.recordings import posts as post_files
+from ingest.recordings.lines import Parsed
+from ingest.recordings.recording import Recording
 from ingest.sentiment.history import History
 from ingest.sentiment.scorer import Model
 from ingest.settings import Settings
@@ -68,7 +68,7 @@ def backfill(
 
     Raises
     ------
-    ingest.feeds.posts.PostsFileError, OSError
+    ingest.recordings.posts.PostsFileError, OSError
         A file cannot be read.
     ingest.backfill.raw.RawTableError
         There are raw tables, and a file that may hold market data.

@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 
-from feature_repo.stores.copy import append_rows
-from feature_repo.stores.schema import migrate, table_of_view
-from ingest import rows
+from feature_repo.stores.offline.append import append_rows
+from feature_repo.stores.offline.tables.schema import migrate, table_of_view
+from ingest.worker import rows
 from transforms.catalog import VIEWS, View
 from transforms.kernel import DAY_US, Vector
 

@@ -14,12 +14,12 @@ import psycopg
 from ingest.backfill import raw_read, table
 from ingest.backfill.plan import Task
 from ingest.backfill.raw import Source
-from ingest.feeds.lines import Parsed
-from ingest.messages import MicropriceTable, ScoredPost, Tick
-from ingest.refusal import Reason, Refused
-from ingest.replay.source import Recording
+from ingest.messages.kinds import MicropriceTable, ScoredPost, Tick
+from ingest.messages.refusal import Reason, Refused
+from ingest.recordings.lines import Parsed
+from ingest.recordings.recording import Recording
 from ingest.settings import Settings
-from ingest.symbol import Entry, Symbol
+from ingest.worker.symbol import Entry, Symbol
 from transforms.engine import warm_up
 
 _LOG = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.check import consistency_command
-from ingest.feeds import columns
+from ingest.recordings import options
 
 _EXAMPLE = """\
 examples:
@@ -43,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
         )
         one.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="recordings, as for replay")
         one.add_argument("--symbols", default="", help="only these, comma-separated")
-        columns.add_options(one)
+        options.add_options(one)
         one.add_argument("--json", action="store_true", help="print one JSON object")
         if name == "lookahead":
             one.add_argument(
@@ -67,7 +67,7 @@ def _run(args: argparse.Namespace) -> int:
 
     from ingest import settings
     from ingest.check import lookahead, result, tape, warmup
-    from ingest.feeds.posts import PostsFileError
+    from ingest.recordings.posts import PostsFileError
 
     conf = settings.load()
     symbols = [s for s in args.symbols.split(",") if s]
@@ -75,7 +75,7 @@ def _run(args: argparse.Namespace) -> int:
     console = Console(stderr=True)
     try:
         with console.status(f"check {args.check}"):  # shown on a terminal only
-            feeds = tape.read(args.paths, conf, symbols, columns.chosen(args), refused)
+            feeds = tape.read(args.paths, conf, symbols, options.chosen(args), refused)
             if args.check == "lookahead":
                 found = lookahead.lookahead(feeds, conf, samples=args.samples)
             else:

@@ -22,12 +22,11 @@ import redis
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from psycopg import sql
 
-from feature_repo.stores.schema import table_of_view
-from ingest import log
+from feature_repo.stores.offline.tables.schema import table_of_view
 from ingest.check.result import Result, results
-from ingest.metrics import redis_state
-from ingest.metrics.redis_state import EVENTS, OUTBOX
-from ingest.metrics.samples import CONSISTENCY
+from ingest.observe.samples import CONSISTENCY
+from ingest.streams import keys
+from ingest.streams.backlog import EVENTS, OUTBOX, streams
 from transforms.catalog import VIEWS, View
 
 POLL_S = 0.05
@@ -152,10 +151,10 @@ class _Passed:
 
     def look(self, reads: Sequence[Read]) -> set[tuple[str, str, int]]:
         now_ms = _now_ms(self._client)
-        oldest = {(s.name, s.partition): s.oldest_ms for s in redis_state.streams(self._client, self._partitions)}
+        oldest = {(s.name, s.partition): s.oldest_ms for s in streams(self._client, self._partitions)}
         done = set()
         for read in reads:
-            p = log.partition_of(read.symbol, self._partitions)
+            p = keys.partition_of(read.symbol, self._partitions)
             if _after(oldest[EVENTS, p], read.read_ms):
                 self._committed_ms.setdefault((p, read.read_ms), now_ms)
             committed_ms = self._committed_ms.get((p, read.read_ms))

@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
     from feature_repo.stores.endpoints import postgres_url, redis_url
     from ingest import settings
     from ingest.check import consistency
-    from ingest.metrics.redis_state import spread, symbols
-    from ingest.outage import open_redis
+    from ingest.observe.redis_state import spread, symbols
+    from ingest.streams.outage import open_redis
 
     conf = settings.load()
     store = FeatureStore(repo_path=str(Path(feature_repo.__file__).parent))

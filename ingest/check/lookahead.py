@@ -19,7 +19,7 @@ from typing import Any
 from ingest.check.result import Result, compare, results
 from ingest.check.tape import Make, Rows, Run, Taken, in_order, whole
 from ingest.settings import Settings
-from ingest.symbol import Symbol
+from ingest.worker.symbol import Symbol
 
 SAMPLES = 200
 SEED = 0

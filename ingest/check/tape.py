@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ingest.backfill.posts import scored
-from ingest.feeds.lines import Parsed
-from ingest.feeds.posts import COMMON, Columns
-from ingest.messages import Message, SocialPost, Tick
-from ingest.refusal import Refused
-from ingest.replay.source import Recording
+from ingest.messages.kinds import Message, SocialPost, Tick
+from ingest.messages.refusal import Refused
+from ingest.recordings.lines import Parsed
+from ingest.recordings.posts import COMMON, Columns
+from ingest.recordings.recording import Recording
 from ingest.sentiment.history import History
 from ingest.settings import Settings
-from ingest.symbol import Emit, Entry, Refuse, Symbol
+from ingest.worker.symbol import Emit, Entry, Refuse, Symbol
 from transforms.catalog import View
 from transforms.kernel import Vector, to_bytes
 from transforms.microstructure.layout import IMBALANCE_BINS, SPREAD_BINS

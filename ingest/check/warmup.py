@@ -16,7 +16,7 @@ from ingest.check.result import Result, results, values
 from ingest.check.stated import CONFIGURED_VPIN, FADED, WarmUp, raw, table
 from ingest.check.tape import Make, Run, Taken, in_order, since, whole
 from ingest.settings import Settings
-from ingest.symbol import Symbol
+from ingest.worker.symbol import Symbol
 from transforms.catalog import ORDER_FLOW, VIEWS, View, view_of
 from transforms.kernel import DAY_US, MINUTE_US, SECOND_US
 

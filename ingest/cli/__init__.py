@@ -10,29 +10,29 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
-    "demo": ("ingest.cli.demo", "add_parser", "the whole system on this machine, in a minute"),
+    "demo": ("ingest.demo.command", "add_parser", "the whole system on this machine, in a minute"),
     "servers": ("ingest.servers.command", "add_parser", "Redis-compatible and PostgreSQL servers on this machine"),
-    "run": ("ingest.cli.run", "add_parser", "router, feature worker, scorer and offline writer"),
+    "run": ("ingest.run.command", "add_parser", "router, feature worker, scorer and offline writer"),
     "replay": ("ingest.replay.command", "add_parser", "recordings into the streams"),
     "feed": ("ingest.feeds.command", "add_parser", "live markets and posts into the streams"),
     "simulate": ("ingest.simulate.command", "add_parser", "a made-up market into the streams"),
-    "status": ("ingest.cli.status", "add_parser", "what was taken, refused and written, and what waits"),
-    "dead-letters": ("ingest.cli.dead_letters", "add_parser", "refused messages, with their reasons"),
-    "metrics": ("ingest.metrics.command", "add_parser", "the Prometheus exporter"),
-    "drift": ("ingest.cli.drift", "add_parser", "features now against a reference day"),
+    "status": ("ingest.observe.status_command", "add_parser", "what was taken, refused and written, and what waits"),
+    "dead-letters": ("ingest.streams.dead_letters_command", "add_parser", "refused messages, with their reasons"),
+    "metrics": ("ingest.observe.metrics_command", "add_parser", "the Prometheus exporter"),
+    "drift": ("ingest.observe.drift_command", "add_parser", "features now against a reference day"),
     "backfill": ("ingest.backfill.command", "add_parser", "history into the offline store"),
     "fit-microprice": ("ingest.microprice.command", "add_parser", "the micro-price tables from stored history"),
     "check": ("ingest.check.command", "add_parser", "no look-ahead, and no dependence on the start, on any recording"),
-    "features": ("ingest.cli.feature_docs", "add_parser", "the feature catalogue, as Markdown or JSON"),
+    "features": ("ingest.cli.features", "add_parser", "the feature catalogue, as Markdown or JSON"),
     "training-frame": (
         "ingest.cli.training_frame",
         "add_parser",
         "leak-free features with a forward return, as Parquet",
     ),
-    "score": ("ingest.sentiment.commands", "add_score", "a file of texts through the sentiment model"),
-    "evaluate": ("ingest.sentiment.commands", "add_evaluate", "the sentiment model against a labelled file"),
+    "score": ("ingest.sentiment.command", "add_score", "a file of texts through the sentiment model"),
+    "evaluate": ("ingest.sentiment.command", "add_evaluate", "the sentiment model against a labelled file"),
     "prepare-model": (
-        "ingest.sentiment.commands",
+        "ingest.sentiment.command",
         "add_prepare_model",
         "a hub's model into a folder that serves offline",
     ),
@@ -73,7 +73,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from redis.exceptions import TimeoutError as RedisSlowError
 
     from feature_repo.stores.endpoints import AddressError, NoServerError
-    from ingest.sentiment.labels import ModelError
+    from ingest.sentiment.model.labels import ModelError
     from ingest.servers.errors import ServersError
     from ingest.settings import SettingsError
 

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from feature_repo.stores import training
+    from feature_repo.stores.offline import training
 
     store = FeatureStore(repo_path=str(Path(feature_repo.__file__).parent))
     symbols = list(dict.fromkeys(symbol for given in args.symbols for symbol in given.split(",") if symbol))

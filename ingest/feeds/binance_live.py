@@ -28,10 +28,10 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from ingest.feeds.binance import Binance
-from ingest.feeds.lines import Line, Output
-from ingest.feeds.outlet import Outlet, pauses
 from ingest.feeds.pump import Pump
+from ingest.publish.outlet import Outlet, pauses
+from ingest.recordings.binance import Binance
+from ingest.recordings.lines import Line, Output
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession, ClientWebSocketResponse

@@ -18,12 +18,12 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 import redis
 
 from feature_repo.stores.endpoints import redis_url
-from ingest.feeds import kafka_command
 from ingest.feeds.binance_live import VENUES, BinanceFeed, Venue
-from ingest.feeds.outlet import Outlet
-from ingest.outage import open_redis
-from ingest.replay import report
+from ingest.feeds.kafka import command
+from ingest.publish import report
+from ingest.publish.outlet import Outlet
 from ingest.settings import Settings, load
+from ingest.streams.outage import open_redis
 
 if TYPE_CHECKING:
     SubParsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -87,7 +87,7 @@ def add_parser(subparsers: SubParsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "--listen", default="127.0.0.1:8800", metavar="HOST:PORT", help="of posts (default 127.0.0.1:8800)"
     )
-    kafka_command.add_arguments(parser)
+    command.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the counts as one JSON object at the end")
     parser.set_defaults(run=run)
     return parser
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     """Run one feed until it is stopped or its input ends."""
     settings = load()
     if args.source == "kafka":
-        return kafka_command.run(args, settings)
+        return command.run(args, settings)
     with open_redis(redis_url()) as client, report.live("feed", quiet=args.json) as progress:
         outlet = Outlet(
             client,
@@ -198,5 +198,7 @@ def _posts(args: argparse.Namespace, settings: Settings, outlet: Outlet) -> None
         for number in (signal.SIGTERM, signal.SIGINT):
             # shutdown waits for the loop that this handler interrupts: so from another thread
             signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
-        print(f"listening on {server.server_address[0]!s}:{server.server_address[1]}", flush=True)  # noqa: T201  # a command says where
+        print(
+            f"listening on {server.server_address[0]!s}:{server.server_address[1]}", flush=True
+        )  # a command says where
         server.serve_forever(poll_interval=0.1)

@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ingest.feeds.lines import Output, Parsed
-from ingest.feeds.outlet import Outlet, pauses
 from ingest.feeds.pump import Pump
-from ingest.messages import LEVELS, Gap, OrderBook, Trade
+from ingest.messages.kinds import LEVELS, Gap, OrderBook, Trade
+from ingest.publish.outlet import Outlet, pauses
+from ingest.recordings.lines import Output, Parsed
 
 QUIET_S = 120.0
 """A connection that says nothing for so long is taken for lost."""

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from ingest.feeds import own
-from ingest.feeds.lines import MAX_LINE, Line, Output, Rejected
-from ingest.feeds.outlet import Outlet
-from ingest.refusal import Refused
+from ingest.messages.refusal import Refused
+from ingest.publish.outlet import Outlet
+from ingest.recordings import own
+from ingest.recordings.lines import MAX_LINE, Line, Output, Rejected
 
 CHUNK = 1 << 16
 

@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from ingest.feeds.lines import Output
-from ingest.feeds.outlet import Outlet
+from ingest.publish.outlet import Outlet
+from ingest.recordings.lines import Output
 
 BATCH = 200
 QUEUED_MAX = 20_000

@@ -21,10 +21,10 @@ from typing import Any
 import redis
 
 from ingest.feeds.jsonl import parse
-from ingest.feeds.lines import Line, Output, Rejected
-from ingest.feeds.outlet import Outlet
-from ingest.messages import SocialPost
-from ingest.refusal import Reason
+from ingest.messages.kinds import SocialPost
+from ingest.messages.refusal import Reason
+from ingest.publish.outlet import Outlet
+from ingest.recordings.lines import Line, Output, Rejected
 
 BODY_MAX = 1 << 20
 CALLERS_MAX = 32

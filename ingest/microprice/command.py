@@ -100,8 +100,8 @@ def run(args: argparse.Namespace) -> int:
     from ingest import settings
     from ingest.microprice import tables
     from ingest.microprice.publish import in_force, publish
-    from ingest.outage import open_redis
-    from ingest.worker import PartitionsError
+    from ingest.streams.keys import PartitionsError
+    from ingest.streams.outage import open_redis
 
     conf = settings.load()
     now = datetime.fromtimestamp(time.time(), UTC)

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 import redis
 
-from ingest.log import Publisher
-from ingest.messages import MicropriceTable, check_microprice
+from ingest.messages.check import check_microprice
+from ingest.messages.kinds import MicropriceTable
+from ingest.publish.publisher import Publisher
 from ingest.settings import Settings
-from ingest.worker import check_partitions
+from ingest.streams.keys import check_partitions
 
 
 def publish(client: redis.Redis, settings: Settings, tables: Iterable[MicropriceTable], now_ms: int) -> int:
@@ -20,9 +21,9 @@ def publish(client: redis.Redis, settings: Settings, tables: Iterable[Microprice
 
     Raises
     ------
-    ingest.worker.PartitionsError
+    ingest.worker.worker.PartitionsError
         The logs are those of another number of partitions.
-    ingest.refusal.Refused
+    ingest.messages.refusal.Refused
         The worker would refuse it.
     """
     check_partitions(client, settings.partitions)

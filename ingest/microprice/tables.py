@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from ingest.messages import MicropriceTable
+from ingest.messages.kinds import MicropriceTable
 from transforms.microstructure.layout import G_SIZE
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

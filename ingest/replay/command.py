@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_repo.stores.endpoints import redis_url
-from ingest.feeds import columns
-from ingest.feeds.posts import PostsFileError
-from ingest.outage import open_redis
-from ingest.replay import report
+from ingest.publish import report
+from ingest.publish.sink import NotReadError
+from ingest.recordings import options
+from ingest.recordings.posts import PostsFileError
 from ingest.replay.run import replay
-from ingest.replay.sink import NotReadError
 from ingest.settings import load
+from ingest.streams.outage import open_redis
 
 if TYPE_CHECKING:
     SubParsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -49,7 +49,7 @@ def add_parser(subparsers: SubParsers) -> argparse.ArgumentParser:
     )
     parser.add_argument("--rebase", choices=["now"], help="move all times so that the recording ends now")
     parser.add_argument("--limit", type=_count, metavar="N", help="read the first N lines or rows of each file")
-    columns.add_options(parser)
+    options.add_options(parser)
     parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
     parser.set_defaults(run=_run)
     return parser
@@ -66,7 +66,7 @@ def _run(args: argparse.Namespace) -> int:
                 speed=args.speed,
                 rebase=args.rebase,
                 limit=args.limit,
-                columns=columns.chosen(args),
+                columns=options.chosen(args),
                 progress=progress,
             )
         except (NotReadError, PostsFileError, OSError) as error:

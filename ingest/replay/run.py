@@ -8,13 +8,13 @@ from pathlib import Path
 
 import redis
 
-from ingest.feeds import posts
-from ingest.feeds.lines import Output, Parsed
-from ingest.messages import SocialPost
-from ingest.replay.counts import Counts
+from ingest.messages.kinds import SocialPost
+from ingest.publish.counts import Counts
+from ingest.publish.sink import PATIENCE_S, Sink
+from ingest.recordings import posts
+from ingest.recordings.lines import Output, Parsed
+from ingest.recordings.recording import Recording
 from ingest.replay.shift import shift_to_end_at, shifted
-from ingest.replay.sink import PATIENCE_S, Sink
-from ingest.replay.source import Recording
 from ingest.settings import Settings
 
 REPORT_EVERY = 1000
@@ -60,9 +60,9 @@ def replay(
 
     Raises
     ------
-    ingest.replay.sink.NotReadError
+    ingest.publish.sink.NotReadError
         Posts are not scored, or the logs are full and nobody reads them.
-    ingest.feeds.posts.PostsFileError, OSError
+    ingest.recordings.posts.PostsFileError, OSError
         A file cannot be read.
     """
     if rebase not in (None, "now"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ingest.messages import Message, SocialPost
+from ingest.messages.kinds import Message, SocialPost
 
 _TIMES = ("timestamp", "received", "observed_at", "next_funding")
 

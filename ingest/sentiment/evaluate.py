@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ingest.sentiment.labels import LABELS, meaning
+from ingest.sentiment.model.labels import LABELS, meaning
 
 Probabilities = tuple[float, float, float]
 BINS = 10

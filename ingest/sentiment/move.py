@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import redis
 
-from ingest import log, streams
+from ingest.streams import keys as log
+from ingest.streams import read
+from ingest.streams.dead_letters import dead_letter
 
 _MOVE = """
 local moved, at = 0, 2 + 2 * tonumber(ARGV[1])
@@ -58,7 +60,7 @@ def move(client: redis.Redis, outcomes: Sequence[Outcome], facts: Mapping[str, i
     return int(moved)
 
 
-def refused(entry: streams.Read, reason: str, detail: str) -> Outcome:
+def refused(entry: read.Read, reason: str, detail: str) -> Outcome:
     """An entry that is kept among the dead letters, with the reason."""
     name, entry_id, fields = entry
-    return Outcome(entry_id, reason, [(log.DEAD_LETTER, log.dead_letter(name, entry_id, fields, reason, detail))])
+    return Outcome(entry_id, reason, [(log.DEAD_LETTER, dead_letter(name, entry_id, fields, reason, detail))])

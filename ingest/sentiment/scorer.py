@@ -17,14 +17,17 @@ from typing import Any, NamedTuple, Protocol
 
 import redis
 
-from ingest import log, outage, streams
-from ingest.messages import ScoredPost, SocialPost, check_header, decode_entry, encode, is_symbol
-from ingest.refusal import Reason, Refused
+from ingest.messages.check import check_header, is_symbol
+from ingest.messages.decode import decode_entry, encode
+from ingest.messages.kinds import ScoredPost, SocialPost
+from ingest.messages.refusal import Reason, Refused
 from ingest.sentiment import move
 from ingest.sentiment.history import History, Scored, text_hash
-from ingest.sentiment.labels import ModelError
+from ingest.sentiment.model.labels import ModelError
 from ingest.sentiment.move import Outcome
 from ingest.settings import Settings, SettingsError
+from ingest.streams import keys, outage, read
+from ingest.streams.dead_letters import FIELDS_MAX
 from transforms.sentiment.simhash import simhash
 from transforms.sentiment.symbols import ALIASES, SymbolFinder, parse_aliases
 
@@ -54,14 +57,14 @@ class Model(Protocol):
 class Waiting(NamedTuple):
     """A post that was taken: its message, whether it was recorded, the symbols that it names, the hash of its text."""
 
-    entry: streams.Read
+    entry: read.Read
     post: SocialPost
     recorded: bool
     symbols: list[str]
     text_hash: bytes
 
 
-Refusals = list[tuple[streams.Read, Refused]]
+Refusals = list[tuple[read.Read, Refused]]
 
 
 class Scorer:
@@ -102,25 +105,25 @@ class Scorer:
         """Score what was begun and not finished before, then what comes, until ``stop`` is set; lives through the loss of Redis."""
 
         def work(well: Callable[[], None]) -> None:
-            streams.join(self._client, [log.SOCIAL])
-            for batch in streams.unacknowledged(self._client, log.SOCIAL, self._model.window):
+            read.join(self._client, [keys.SOCIAL])
+            for batch in read.unacknowledged(self._client, keys.SOCIAL, self._model.window):
                 if stop.is_set():
                     return
                 self.take(batch)
                 well()
             while not stop.is_set():
-                self.take(streams.new(self._client, [log.SOCIAL], self._model.window, BLOCK_MS))
+                self.take(read.new(self._client, [keys.SOCIAL], self._model.window, BLOCK_MS))
                 well()
 
         outage.ride_out("the scorer", work, stop)
 
-    def take(self, batch: Sequence[streams.Read]) -> None:
+    def take(self, batch: Sequence[read.Read]) -> None:
         """Score a batch and move it to the logs."""
-        for part in streams.parts(batch):
+        for part in read.parts(batch):
             if part:
                 move.move(self._client, *self.outcomes(part))
 
-    def outcomes(self, batch: Sequence[streams.Read]) -> tuple[list[Outcome], dict[str, int | str]]:
+    def outcomes(self, batch: Sequence[read.Read]) -> tuple[list[Outcome], dict[str, int | str]]:
         """What becomes of each entry of a batch, and facts about the work; the scores are in the history then."""
         waiting, refused = self._accept(batch)
         begin, tokens = time.perf_counter(), self._model.tokens_read
@@ -145,9 +148,9 @@ class Scorer:
         fields: list[Any] = ["kind", "post", "data", encode(self._message(w, symbol, score, now_ms))]
         if w.recorded:
             fields += ("recorded", "1")
-        return log.events(log.partition_of(symbol, self._settings.partitions)), fields
+        return keys.events(keys.partition_of(symbol, self._settings.partitions)), fields
 
-    def _accept(self, batch: Sequence[streams.Read]) -> tuple[list[Waiting], Refusals]:
+    def _accept(self, batch: Sequence[read.Read]) -> tuple[list[Waiting], Refusals]:
         waiting: list[Waiting] = []
         refused: Refusals = []
         for entry in batch:
@@ -157,9 +160,9 @@ class Scorer:
                 refused.append((entry, why))
         return waiting, refused
 
-    def _accept_one(self, entry: streams.Read) -> Waiting:
+    def _accept_one(self, entry: read.Read) -> Waiting:
         fields = entry[2]
-        if len(fields) > log.FIELDS_MAX:
+        if len(fields) > FIELDS_MAX:
             raise Refused(Reason.WRONG_TYPE, f"{len(fields)} fields")
         recorded = b"recorded" in fields
         post = decode_entry(SocialPost, {k: v for k, v in fields.items() if k != b"recorded"})
@@ -303,7 +306,7 @@ def run(client: redis.Redis, settings: Settings, stop: threading.Event, *, postg
     SettingsError
         The alias table cannot be read.
     """
-    from ingest.sentiment.model import load  # torch takes seconds to import; a wrong setting should not
+    from ingest.sentiment.model.model import load  # torch takes seconds to import; a wrong setting should not
 
     finder(settings)
     model = load(settings.sentiment_model, revision=settings.sentiment_revision)

@@ -8,14 +8,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from feature_repo.stores.endpoints import redis_url
-from ingest.messages import is_symbol
-from ingest.outage import open_redis
-from ingest.replay import report
-from ingest.replay.counts import Counts
-from ingest.replay.sink import NotReadError
+from ingest.messages.check import is_symbol
+from ingest.publish import report
+from ingest.publish.counts import Counts
+from ingest.publish.sink import NotReadError
 from ingest.settings import load
 from ingest.simulate.history import SYMBOLS
 from ingest.simulate.run import simulate
+from ingest.streams.outage import open_redis
 
 if TYPE_CHECKING:
     SubParsers = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from heapq import merge
 
-from ingest.messages import OrderBook, SocialPost, Trade
+from ingest.messages.kinds import OrderBook, SocialPost, Trade
 from ingest.simulate.market import SPECS, Market
 from ingest.simulate.talk import Talk
 

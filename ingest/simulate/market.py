@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ingest.feeds.book import Level
-from ingest.messages import LEVELS, OrderBook, Trade
+from ingest.messages.kinds import LEVELS, OrderBook, Trade
+from ingest.recordings.book import Level
 from ingest.simulate.noise import Floats, Ints, key, level, uniform
 
 BOOKS = 2

@@ -7,11 +7,12 @@ from typing import Any
 
 import redis
 
-from ingest import log
-from ingest.messages import Gap
-from ingest.partition import Partition
+from ingest.messages.kinds import Gap
+from ingest.publish.publisher import Publisher
 from ingest.settings import Settings
-from ingest.timeline import RANK
+from ingest.streams import keys
+from ingest.worker.partition import Partition
+from ingest.worker.timeline import RANK
 
 
 def resume(client: redis.Redis, settings: Settings, symbols: Sequence[str], start_ms: int) -> int:
@@ -22,7 +23,7 @@ def resume(client: redis.Redis, settings: Settings, symbols: Sequence[str], star
     known_ms = _known_until_ms(client, settings, symbols)
     at_ms = max(start_ms, known_ms)
     if known_ms:
-        with log.Publisher(client, settings.partitions) as publisher:
+        with Publisher(client, settings.partitions) as publisher:
             for symbol in symbols:
                 publisher.publish("gap", Gap(at_ms, symbol, received=at_ms), recorded=True)
     return at_ms
@@ -31,9 +32,9 @@ def resume(client: redis.Redis, settings: Settings, symbols: Sequence[str], star
 def _known_until_ms(client: redis.Redis, settings: Settings, symbols: Sequence[str]) -> int:
     until_us = 0
     for symbol in symbols:
-        p = log.partition_of(symbol, settings.partitions)
+        p = keys.partition_of(symbol, settings.partitions)
         partition = Partition(p, settings)
-        saved: Any = client.hgetall(log.checkpoint(p))
+        saved: Any = client.hgetall(keys.checkpoint(p))
         partition.restore(saved)
         if symbol in partition.symbols:
             timeline = partition.symbols[symbol].timeline

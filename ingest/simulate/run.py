@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 import redis
 
-from ingest.replay.counts import Counts
-from ingest.replay.sink import PATIENCE_S, Sink
+from ingest.publish.counts import Counts
+from ingest.publish.sink import PATIENCE_S, Sink
 from ingest.settings import Settings
 from ingest.simulate.history import SYMBOLS, history, live
 from ingest.simulate.resume import resume
@@ -51,7 +51,7 @@ def simulate(
 
     Raises
     ------
-    ingest.replay.sink.NotReadError
+    ingest.publish.sink.NotReadError
         Posts are not scored, or the logs are full and nobody reads them.
     """
     counts = Counts()

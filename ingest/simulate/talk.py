@@ -7,7 +7,7 @@ from math import ceil
 
 import numpy as np
 
-from ingest.messages import SocialPost
+from ingest.messages.kinds import SocialPost
 from ingest.simulate.corpus import BEARISH, BULLISH, NEUTRAL
 from ingest.simulate.market import Market
 from ingest.simulate.noise import Floats, Ints, key, uniform

@@ -15,12 +15,13 @@ import numpy as np
 from ingest import settings
 from ingest.backfill.posts import scored
 from ingest.check.tape import StandIn
-from ingest.messages import OrderBook, ScoredPost, SocialPost, Tick, Trade, encode
-from ingest.partition import Partition, Pending
+from ingest.messages.decode import encode
+from ingest.messages.kinds import OrderBook, ScoredPost, SocialPost, Tick, Trade
 from ingest.replay import messages
-from ingest.rows import Columns
 from ingest.sentiment.history import History
 from ingest.simulate import history
+from ingest.worker.partition import Partition, Pending
+from ingest.worker.rows import Columns
 from transforms.catalog import VIEWS
 from transforms.engine import Engine
 from transforms.sentiment.post import Post

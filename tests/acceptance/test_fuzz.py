@@ -10,13 +10,16 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
 
-from ingest import log, router, settings
-from ingest.messages import Gap, MicropriceTable, ScoredPost, SocialPost, Tick, encode
-from ingest.partition import Partition
-from ingest.refusal import Reason
+from ingest import router, settings
+from ingest.messages.decode import encode
+from ingest.messages.kinds import Gap, MicropriceTable, ScoredPost, SocialPost, Tick
+from ingest.messages.refusal import Reason
 from ingest.sentiment.history import History
 from ingest.sentiment.scorer import Scorer
 from ingest.simulate import history
+from ingest.streams import keys
+from ingest.streams.dead_letters import dead_letter
+from ingest.worker.partition import Partition
 from transforms.microstructure.layout import G_SIZE
 
 ENTRIES = int(os.environ.get("TFS_FUZZ_ENTRIES", "12000"))
@@ -178,10 +181,10 @@ def test_the_router_moves_or_refuses_each_entry_of_garbage() -> None:
         target, reason, words = router._entry("order_book", entry_id, fields, 4)
         if reason:
             assert reason != Reason.FAILED, (fields, words)
-            assert words == log.dead_letter("order_book", entry_id, fields, reason, words[3])
+            assert words == dead_letter("order_book", entry_id, fields, reason, words[3])
         else:
             assert dict(zip(words[::2], words[1::2], strict=True)) == {**fields, b"kind": "book"}
-        assert (target == log.DEAD_LETTER) == bool(reason)
+        assert (target == keys.DEAD_LETTER) == bool(reason)
 
 
 class Neutral:
@@ -216,7 +219,7 @@ def test_the_scorer_takes_or_refuses_each_post_of_garbage() -> None:
         for stream, words in copies:
             entry = {k.encode() if isinstance(k, str) else k: v for k, v in zip(words[::2], words[1::2], strict=True)}
             if reason:
-                assert words == log.dead_letter("social_data", b"%d-0" % T0, fields, reason, words[3])
+                assert words == dead_letter("social_data", b"%d-0" % T0, fields, reason, words[3])
             else:  # the worker takes what the scorer gives, unless it was received long before it was written
                 p = int(stream.removeprefix("events:{").removesuffix("}"))
                 kept = {k: v.encode() if isinstance(v, str) else v for k, v in entry.items()}

@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from ingest.feeds.binance import Binance
-from ingest.feeds.lines import Line, Rejected, merged
-from ingest.messages import Gap, OrderBook, Trade
-from ingest.refusal import Reason
+from ingest.messages.kinds import Gap, OrderBook, Trade
+from ingest.messages.refusal import Reason
+from ingest.recordings.binance import Binance
+from ingest.recordings.lines import Line, Rejected, merged
 
 TRADES = {"btcusdt": 9_757, "ethusdt": 6_106}
 """Counts of the recordings' own description."""

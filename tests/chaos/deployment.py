@@ -18,10 +18,10 @@ import psutil
 import psycopg
 import redis
 
-from feature_repo.stores.schema import migrate, table_of_view
-from ingest.backlog import backlog
+from feature_repo.stores.offline.tables.schema import migrate, table_of_view
 from ingest.servers.orders import orders
 from ingest.servers.supervisor import Server
+from ingest.streams.backlog import backlog
 from tests.chaos.tape import Entry
 from transforms.catalog import VIEWS
 

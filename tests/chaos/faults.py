@@ -9,8 +9,8 @@ from collections.abc import Callable
 import psutil
 import redis
 
-from ingest import log
-from ingest.commit import LEASE_MS
+from ingest.streams import keys
+from ingest.worker.commit import LEASE_MS
 from tests.chaos.deployment import PARTITIONS, Deployment, pick
 
 EVERY_S = (0.5, 3.0)
@@ -49,8 +49,8 @@ def steal_lease(deployment: Deployment, random_: random.Random) -> bool:
     """Take a partition from its owner, as another worker would, and never come back for it."""
     p = random_.randrange(PARTITIONS)
     try:
-        token = deployment.client.incr(log.fence(p))
-        deployment.client.set(log.owner(p), token, px=random_.randint(50, LEASE_MS))
+        token = deployment.client.incr(keys.fence(p))
+        deployment.client.set(keys.owner(p), token, px=random_.randint(50, LEASE_MS))
     except redis.RedisError:
         return False
     return True

@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from ingest import log
-from ingest.backlog import counters
+from ingest.streams import keys as log
+from ingest.streams.backlog import counters
 from tests.chaos.deployment import PARTITIONS, Deployment
 from transforms.catalog import VIEWS
 

@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ingest import log, settings
+from ingest import settings
 from ingest.backfill.posts import scored
 from ingest.check.tape import StandIn
-from ingest.messages import OrderBook, SocialPost, Tick, Trade, encode
+from ingest.messages.decode import encode
+from ingest.messages.kinds import OrderBook, SocialPost, Tick, Trade
 from ingest.replay import messages
 from ingest.sentiment.history import History
 from ingest.simulate import history
+from ingest.streams import keys
 
 START_MS = 1_700_006_400_000 - 60_000
 """A minute before midnight, where sessions turn."""
@@ -57,7 +59,7 @@ def entries(count: int, seed: int, partitions: int, recordings: Path | None) -> 
         if message.symbol == PLAIN and kind == "trade":
             yield Entry("market_data", f"{n}-0", fields)
         else:
-            stream = log.events(log.partition_of(message.symbol, partitions))
+            stream = keys.events(keys.partition_of(message.symbol, partitions))
             yield Entry(stream, f"{n}-0", {b"kind": kind.encode(), **fields})
 
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from ingest import log
-from ingest.messages import Gap, Tick
+from ingest.messages.kinds import Gap, Tick
+from ingest.publish.publisher import Publisher
 from ingest.simulate import history
 
 T0 = 1_700_000_000_000
@@ -48,7 +48,7 @@ def test_a_null_is_waited_for_and_never_taken_for_zero(signal_service, name) -> 
 
 
 def publish(pipeline, *, gap: bool) -> None:
-    with log.Publisher(pipeline.client, pipeline.settings.partitions) as publisher:
+    with Publisher(pipeline.client, pipeline.settings.partitions) as publisher:
         for kind, message in history(T0, T0 + 90_000, symbols=("SIM-BTC",), seed=5, kinds=("book", "trade")):
             publisher.publish(kind, message, recorded=True)
         if gap:

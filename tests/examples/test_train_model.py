@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest import log
-from ingest.messages import Tick
+from ingest.messages.kinds import Tick
+from ingest.publish.publisher import Publisher
 from ingest.simulate import history
 
 T0 = 1_700_000_000_000
@@ -98,7 +98,7 @@ def test_its_example_gives_what_it_says(train_model) -> None:
 
 def test_the_program_trains_on_what_the_stores_hold(train_model, store, pipeline, capsys, monkeypatch) -> None:
     seconds = 420
-    with log.Publisher(pipeline.client, pipeline.settings.partitions) as publisher:
+    with Publisher(pipeline.client, pipeline.settings.partitions) as publisher:
         for kind, message in history(T0, T0 + seconds * 1000, symbols=("SIM-BTC",), seed=5, kinds=("book", "trade")):
             publisher.publish(kind, message, recorded=True)
         publisher.publish("tick", Tick(T0 + seconds * 1000, "SIM-BTC"), recorded=True)

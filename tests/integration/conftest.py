@@ -17,10 +17,11 @@ from feast.repo_config import load_repo_config
 from feast.repo_operations import apply_total
 
 import feature_repo
-from ingest import log, offline_writer, router, settings, streams
-from ingest.messages import PLAIN_STREAM
+from ingest import offline_writer, router, settings
+from ingest.messages.kinds import PLAIN_STREAM
 from ingest.settings import Settings
-from ingest.worker import Worker
+from ingest.streams import keys, read
+from ingest.worker.worker import Worker
 
 DEFINITIONS = Path(feature_repo.__file__).parent
 
@@ -61,7 +62,7 @@ class Pipeline:
 
     def route(self) -> None:
         """Move what waits in the plain streams."""
-        while batch := streams.read(self.client, dict.fromkeys(PLAIN_STREAM, streams.START), 1000, 1):
+        while batch := read.read(self.client, dict.fromkeys(PLAIN_STREAM, read.START), 1000, 1):
             router.move(self.client, self.settings.partitions, batch)
 
     def work(self, worker: Worker) -> None:
@@ -72,9 +73,9 @@ class Pipeline:
 
     def store_rows(self) -> int:
         """Carry the outboxes into the database; the number of rows that were new."""
-        outboxes = {log.outbox(p): streams.START for p in range(self.settings.partitions)}
+        outboxes = {keys.outbox(p): read.START for p in range(self.settings.partitions)}
         new = 0
-        while batch := streams.read(self.client, outboxes, 50, 1):
+        while batch := read.read(self.client, outboxes, 50, 1):
             new += offline_writer.write(self.client, self.postgres, batch)
         return new
 

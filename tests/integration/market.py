@@ -6,8 +6,10 @@ from typing import Any
 
 import redis
 
-from ingest import log, settings
-from ingest.messages import OrderBook, Tick, Trade
+from ingest import settings
+from ingest.messages.kinds import OrderBook, Tick, Trade
+from ingest.publish.publisher import Publisher
+from ingest.streams import keys
 
 T0 = 1_700_000_000_000
 PARTITIONS = 4
@@ -17,7 +19,7 @@ CONF = settings.load({"TFS_PARTITIONS": str(PARTITIONS)})
 
 def publish(client: redis.Redis, from_s: int, to_s: int) -> None:
     """Append a recorded market, ten books and trades a second and symbol, with a tick at the end."""
-    with log.Publisher(client, PARTITIONS) as publisher:
+    with Publisher(client, PARTITIONS) as publisher:
         for ms in range(T0 + from_s * 1000, T0 + to_s * 1000, 100):
             for n, symbol in enumerate(SYMBOLS):
                 bids, asks = [(99.0 - n, 1.0 + ms % 7)], [(101.0 + n, 1.0 + ms % 5)]
@@ -30,5 +32,5 @@ def publish(client: redis.Redis, from_s: int, to_s: int) -> None:
 
 def owners(client: redis.Redis, partitions: int) -> set[bytes]:
     """Names of the workers that hold the partitions, at one moment; none where one of them is free."""
-    tokens: Any = client.mget([log.owner(p) for p in range(partitions)])
+    tokens: Any = client.mget([keys.owner(p) for p in range(partitions)])
     return {token.partition(b":")[2] for token in tokens} if all(tokens) else set()

@@ -14,16 +14,20 @@ import pytest
 import redis
 import yaml
 
-from feature_repo.stores import schema, upkeep
-from feature_repo.stores.copy import append_rows
-from feature_repo.stores.redis_format import SymbolKeys
-from feature_repo.stores.redis_write import OnlineWriter
-from ingest import drift, latency, log, streams
+from feature_repo.stores.offline.append import append_rows
+from feature_repo.stores.offline.tables import schema, upkeep
+from feature_repo.stores.online.format import SymbolKeys
+from feature_repo.stores.online.write import OnlineWriter
 from ingest.check import consistency
-from ingest.metrics.collector import Collector
+from ingest.observe import drift
+from ingest.observe.collector import Collector
 from ingest.settings import Settings
-from ingest.worker import PROJECT
-from tests.ingest.metrics.exposition import Series, named, scrape
+from ingest.streams import keys
+from ingest.streams import read as streams
+from ingest.streams.dead_letters import refuse
+from ingest.streams.keys import PROJECT
+from ingest.worker import latency
+from tests.ingest.observe.exposition import Series, named, scrape
 from transforms.catalog import VIEW, VIEWS
 
 RULES = Path(__file__).parents[2] / "deploy/prometheus/alerts.yml"
@@ -45,21 +49,21 @@ class Stand:
         for view in VIEWS:
             self.online(view.name, NOW_US - 1_000_000, np.zeros(len(view.features)))
         for p in range(2):
-            client.set(log.owner(p), "1:w", px=600_000)
-            client.set(log.fence(p), 1)
+            client.set(keys.owner(p), "1:w", px=600_000)
+            client.set(keys.fence(p), 1)
         seconds, _ = client.time()
         for role in ("worker", "router", "writer"):
-            client.zadd(log.members(role), {"one": (seconds + 1000) * 1000})
-        streams.join(client, [log.SOCIAL])
-        streams.new(client, [log.SOCIAL], 1, 1)
-        client.hset(log.counters(0), mapping={"accepted.book": 1000, "rows.social": 5})
+            client.zadd(keys.members(role), {"one": (seconds + 1000) * 1000})
+        streams.join(client, [keys.SOCIAL])
+        streams.new(client, [keys.SOCIAL], 1, 1)
+        client.hset(keys.counters(0), mapping={"accepted.book": 1000, "rows.social": 5})
 
     def exporter(self) -> Collector:
         return Collector(self.client, self.url, Settings(partitions=2), clock=lambda: NOW_US)
 
     def online(self, view: str, t_us: int, values) -> None:
         symbol = "BTCUSDT"
-        self.client.hset(log.checkpoint(log.partition_of(symbol, 2)), f"{symbol} order", b"")
+        self.client.hset(keys.checkpoint(keys.partition_of(symbol, 2)), f"{symbol} order", b"")
         OnlineWriter(self.client, PROJECT, VIEW[view]).write([symbol], np.array([t_us]), np.array([values]))
 
     def offline(self, view: str, t_us, values) -> None:
@@ -68,7 +72,7 @@ class Stand:
 
     def refuse(self, reason: str, times: int) -> None:
         for _ in range(times):
-            log.refuse(self.client, "market_data", {b"data": b"{}"}, reason, "")
+            refuse(self.client, "market_data", {b"data": b"{}"}, reason, "")
 
 
 @pytest.fixture
@@ -83,25 +87,25 @@ def row(view: str, **known: float):
 
 
 def the_router_is_away(stand: Stand) -> None:
-    stand.client.delete(log.members("router"))
+    stand.client.delete(keys.members("router"))
 
 
 def nobody_is_left(stand: Stand) -> None:
-    stand.client.delete(log.owner(1))
+    stand.client.delete(keys.owner(1))
 
 
 def a_partition_wanders(stand: Stand) -> None:
-    stand.client.incrby(log.fence(1), 1)
+    stand.client.incrby(keys.fence(1), 1)
 
 
 def posts_wait(stand: Stand) -> None:
     seconds, _ = stand.client.time()
-    stand.client.xadd(log.SOCIAL, {"data": b"{}"}, id=f"{(seconds - 30) * 1000}-1")
+    stand.client.xadd(keys.SOCIAL, {"data": b"{}"}, id=f"{(seconds - 30) * 1000}-1")
 
 
 def rows_wait(stand: Stand) -> None:
     seconds, _ = stand.client.time()
-    stand.client.xadd(log.outbox(0), {"rows": b""}, id=f"{(seconds - 400) * 1000}-1")
+    stand.client.xadd(keys.outbox(0), {"rows": b""}, id=f"{(seconds - 400) * 1000}-1")
 
 
 def memory_is_short(stand: Stand) -> None:
@@ -111,12 +115,12 @@ def memory_is_short(stand: Stand) -> None:
 
 def much_is_refused(stand: Stand) -> None:
     stand.refuse("late", 30)
-    stand.client.hincrby(log.counters(0), "accepted.book", 100)
+    stand.client.hincrby(keys.counters(0), "accepted.book", 100)
 
 
 def code_fails(stand: Stand) -> None:
     stand.refuse("failed", 1)
-    stand.client.hincrby(log.counters(0), "accepted.book", 100)
+    stand.client.hincrby(keys.counters(0), "accepted.book", 100)
 
 
 def a_feed_is_silent(stand: Stand) -> None:
@@ -128,7 +132,7 @@ def rows_are_late(stand: Stand) -> None:
     counts: Counter[str] = Counter()
     latency.count(counts, [2_000_000] * 10 + [3_000] * 90)
     for name, n in counts.items():
-        stand.client.hincrby(log.counters(1), name, n)
+        stand.client.hincrby(keys.counters(1), name, n)
 
 
 def vpin_is_gone(stand: Stand) -> None:
@@ -156,7 +160,9 @@ def a_policy_fails(stand: Stand) -> None:
 
 
 def letters_pile_up(stand: Stand) -> None:
-    stand.client.eval("for i = 1, 100001 do redis.call('XADD', KEYS[1], '*', 'reason', 'late') end", 1, log.DEAD_LETTER)
+    stand.client.eval(
+        "for i = 1, 100001 do redis.call('XADD', KEYS[1], '*', 'reason', 'late') end", 1, keys.DEAD_LETTER
+    )
 
 
 def the_database_is_away(stand: Stand) -> None:

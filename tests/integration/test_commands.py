@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from ingest import log
 from ingest.cli import main, training_frame
-from ingest.messages import OrderBook, Tick
+from ingest.messages.kinds import OrderBook, Tick
+from ingest.publish.publisher import Publisher
 
 T0 = 1_700_000_000_000
 
@@ -22,7 +22,7 @@ def fed(pipeline, store, monkeypatch):
     """Ten minutes of books whose mid is 100 + seconds/100, the definitions where the commands look for them."""
     monkeypatch.setattr("feature_repo.__file__", str(store.repo_path / "__init__.py"))
     monkeypatch.setenv("TFS_PARTITIONS", "2")
-    with log.Publisher(pipeline.client, 2) as publisher:
+    with Publisher(pipeline.client, 2) as publisher:
         for i in range(600):
             mid = 100 + i / 100
             book = OrderBook(

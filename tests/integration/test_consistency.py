@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from feature_repo.stores.redis_format import SymbolKeys, feature_field
-from ingest import log
+from feature_repo.stores.online.format import SymbolKeys, feature_field
 from ingest.cli import main
-from ingest.messages import OrderBook, Tick, Trade
-from ingest.metrics.samples import CONSISTENCY
-from ingest.worker import PROJECT
+from ingest.messages.kinds import OrderBook, Tick, Trade
+from ingest.observe.samples import CONSISTENCY
+from ingest.publish.publisher import Publisher
+from ingest.streams.keys import PROJECT
 
 T0 = 1_700_000_000_000
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -22,7 +22,7 @@ def check(pipeline, store, monkeypatch, capsys):
     """Runs the check on a small market that is online and not carried yet; the exit code and what it says."""
     monkeypatch.setattr("feature_repo.__file__", str(store.repo_path / "__init__.py"))
     monkeypatch.setenv("TFS_PARTITIONS", "2")
-    with log.Publisher(pipeline.client, 2) as publisher:
+    with Publisher(pipeline.client, 2) as publisher:
         for i in range(40):
             for symbol in SYMBOLS:
                 ms = T0 + 500 * i

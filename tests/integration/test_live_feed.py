@@ -17,15 +17,17 @@ from typing import Any
 import pytest
 import redis
 
-from ingest import log
 from ingest.feeds import binance_live
 from ingest.feeds.binance_live import BinanceFeed
-from ingest.feeds.outlet import Outlet
-from ingest.messages import Gap, OrderBook, Tick, decode
-from ingest.partition import Partition
+from ingest.messages.decode import decode
+from ingest.messages.kinds import Gap, OrderBook, Tick
+from ingest.publish.outlet import Outlet
+from ingest.publish.publisher import Publisher
 from ingest.replay import replay
 from ingest.settings import Settings, load
 from ingest.simulate import history
+from ingest.streams import keys
+from ingest.worker.partition import Partition
 from tests.integration.venue import Disconnect, Snapshot, Step, Venue, snapshot_of
 
 pytest.importorskip("aiohttp", reason="the extra `feeds` is not installed")
@@ -147,7 +149,7 @@ def simulated(seconds: int) -> list[tuple[int, dict[str, Any]]]:
 
 
 def entries(client: redis.Redis) -> list[list[tuple[bytes, dict[bytes, bytes]]]]:
-    found: Any = [client.xrange(log.events(p)) for p in range(PARTITIONS)]
+    found: Any = [client.xrange(keys.events(p)) for p in range(PARTITIONS)]
     return found  # type: ignore[no-any-return]
 
 
@@ -178,7 +180,7 @@ def live(client: redis.Redis, tape: Tape, symbols: Sequence[str], record: Path) 
     client.flushall()
 
     def arrived(step: Snapshot) -> bool:
-        found: Any = client.xrevrange(log.events(log.partition_of(step.symbol, PARTITIONS)), count=20)
+        found: Any = client.xrevrange(keys.events(keys.partition_of(step.symbol, PARTITIONS)), count=20)
         books = (decode(OrderBook, f[b"data"]) for _, f in found if f[b"kind"] == b"book")
         return any(b.symbol == step.symbol and b.timestamp == step.event_ms for b in books)
 
@@ -202,7 +204,7 @@ def live(client: redis.Redis, tape: Tape, symbols: Sequence[str], record: Path) 
 
     with record.open("wb") as file:
         outlet = asyncio.run(play(file))
-    with log.Publisher(client, PARTITIONS) as publisher:
+    with Publisher(client, PARTITIONS) as publisher:
         for symbol, last in outlet.counts.last_event.items():
             publisher.publish("tick", Tick(-(-last // 1000) * 1000, symbol))
     return rows(client)
@@ -292,7 +294,7 @@ def test_the_command_listens_until_it_is_stopped_and_then_says_that_the_book_is_
     captured = tmp_path / "capture.jsonl.gz"
 
     def books() -> list[OrderBook]:
-        found = entries(redis_client)[log.partition_of(A, PARTITIONS)]
+        found = entries(redis_client)[keys.partition_of(A, PARTITIONS)]
         return [decode(OrderBook, f[b"data"]) for _, f in found if f[b"kind"] == b"book"]
 
     async def play() -> tuple[int, str, str]:
@@ -329,7 +331,7 @@ def test_the_command_listens_until_it_is_stopped_and_then_says_that_the_book_is_
     counts = json.loads(out)
     assert counts["published"]["book"] == len(books())
     assert counts["published"]["gap"] == 1
-    last = entries(redis_client)[log.partition_of(A, PARTITIONS)][-1][1]
+    last = entries(redis_client)[keys.partition_of(A, PARTITIONS)][-1][1]
     assert last[b"kind"] == b"gap" and decode(Gap, last[b"data"]).timestamp > books()[-1].timestamp
     with gzip.open(captured) as file:
         assert b'"e":"disconnect"' in file.read().splitlines()[-1]

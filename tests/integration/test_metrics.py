@@ -10,14 +10,17 @@ import urllib.request
 import numpy as np
 import pytest
 
-from feature_repo.stores.copy import append_rows
-from ingest import drift, log, streams
+from feature_repo.stores.offline.append import append_rows
 from ingest.cli import main
-from ingest.messages import OrderBook, SocialPost, Trade, encode
-from ingest.metrics.table import METRICS
+from ingest.messages.decode import encode
+from ingest.messages.kinds import OrderBook, SocialPost, Trade
+from ingest.observe import drift
+from ingest.observe.table import METRICS
+from ingest.publish.publisher import Publisher
 from ingest.sentiment.history import History
 from ingest.sentiment.scorer import Scorer
-from tests.ingest.metrics.exposition import named, parsed
+from ingest.streams import keys, read
+from tests.ingest.observe.exposition import named, parsed
 from transforms.catalog import VIEW, VIEWS
 
 SECONDS = 30
@@ -41,12 +44,12 @@ def live(pipeline, store, monkeypatch):
     monkeypatch.setenv("TFS_PARTITIONS", "2")
     pipeline.clock = lambda: time.time_ns() // 1000
     first_ms = (time.time_ns() // 1_000_000_000 - SECONDS) * 1000
-    streams.join(pipeline.client, [log.SOCIAL])
+    read.join(pipeline.client, [keys.SOCIAL])
     post = SocialPost(first_ms, "p1", "$BTCUSDT is up again", "test", symbols=["BTCUSDT"])
-    pipeline.client.xadd(log.SOCIAL, {"data": encode(post)})
+    pipeline.client.xadd(keys.SOCIAL, {"data": encode(post)})
     scorer = Scorer(pipeline.client, StandIn(), pipeline.settings, History(None), now_ms=lambda: first_ms + 1000)
-    scorer.take(streams.new(pipeline.client, [log.SOCIAL], 10, 1))
-    with log.Publisher(pipeline.client, 2) as publisher:
+    scorer.take(read.new(pipeline.client, [keys.SOCIAL], 10, 1))
+    with Publisher(pipeline.client, 2) as publisher:
         for i in range(SECONDS * 4):
             ms = first_ms + 250 * i
             publisher.publish("book", OrderBook(ms, "BTCUSDT", [(100.0, 1.0 + i % 3)], [(100.1, 2.0)]))
@@ -144,7 +147,7 @@ def test_no_label_of_any_metric_is_chosen_by_who_sends_messages(live, capsys):
     pipeline, worker = live
     for i in range(50):
         pipeline.client.xadd("market_data", {"data": b'{"symbol": "PLANTED%d"}' % i, b"PLANTED": b"PLANTED"})
-        pipeline.client.xadd(log.events(0), {"kind": f"PLANTED{i}", "data": b"PLANTED"})
+        pipeline.client.xadd(keys.events(0), {"kind": f"PLANTED{i}", "data": b"PLANTED"})
     pipeline.route()
     pipeline.work(worker)
     assert main(["metrics", "--once"]) == 0

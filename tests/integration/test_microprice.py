@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ingest import log
-from ingest.backlog import counters
-from ingest.messages import MicropriceTable, OrderBook
+from ingest.messages.kinds import MicropriceTable, OrderBook
 from ingest.microprice.publish import publish
+from ingest.publish.publisher import Publisher
+from ingest.streams import keys
+from ingest.streams.backlog import counters
 from transforms.microstructure.layout import G_SIZE
 
 T0 = 1_700_000_000_000
@@ -15,14 +16,14 @@ NEVER_HEARD = MicropriceTable(T0, "SILENT", 1, T0 - DAY, T0 + DAY, 0.5, [1.0] * 
 
 
 def entries(pipeline):
-    return sum(pipeline.client.xlen(log.events(p)) for p in range(2))
+    return sum(pipeline.client.xlen(keys.events(p)) for p in range(2))
 
 
 def test_a_table_that_waits_ticks_nobody_and_outlives_its_owner(pipeline):
     now = [T0 * 1000 + 1_000_000]
     pipeline.clock = lambda: now[0]
     book = OrderBook(T0 + 400, "QUIET", [(100.0, 1.0)], [(101.0, 2.0)])
-    with log.Publisher(pipeline.client, 2) as publisher:
+    with Publisher(pipeline.client, 2) as publisher:
         publisher.publish("book", book)
     worker = pipeline.worker()
     pipeline.work(worker)
@@ -39,7 +40,7 @@ def test_a_table_that_waits_ticks_nobody_and_outlives_its_owner(pipeline):
     worker.close()
     worker = pipeline.worker()
     now[0] = (T0 + DAY + 3000) * 1000
-    with log.Publisher(pipeline.client, 2) as publisher:
+    with Publisher(pipeline.client, 2) as publisher:
         for ms in (-500, 500, 1500):
             publisher.publish("book", OrderBook(T0 + DAY + ms, "QUIET", [(100.0, 1.0)], [(101.0, 1.0)]))
     pipeline.work(worker)

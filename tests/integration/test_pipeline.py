@@ -11,10 +11,13 @@ import pandas as pd
 import pytest
 from psycopg import sql
 
-from ingest import log, settings
-from ingest.backlog import backlog, counters
-from ingest.messages import OrderBook, ScoredPost, Tick, Trade, encode
-from ingest.worker import PartitionsError, check_partitions
+from ingest import settings
+from ingest.messages.decode import encode
+from ingest.messages.kinds import OrderBook, ScoredPost, Tick, Trade
+from ingest.publish.publisher import Publisher
+from ingest.streams import keys
+from ingest.streams.backlog import backlog, counters
+from ingest.streams.keys import PartitionsError, check_partitions
 from transforms.catalog import VIEW, VIEWS
 
 T0 = 1_700_000_000_000
@@ -44,7 +47,7 @@ def messages(seconds=90):
 
 
 def publish(pipeline, some):
-    with log.Publisher(pipeline.client, pipeline.settings.partitions) as publisher:
+    with Publisher(pipeline.client, pipeline.settings.partitions) as publisher:
         for kind, message in some:
             publisher.publish(kind, message, recorded=True)
 
@@ -87,7 +90,7 @@ def stream_of_features(pipeline):
     """Entries of all partitions as rows of the table: symbol, event time, creation, values."""
     rows = []
     for p in range(pipeline.settings.partitions):
-        for _, fields in pipeline.client.xrange(log.features(p)):
+        for _, fields in pipeline.client.xrange(keys.features(p)):
             values = json.loads(fields[b"values"])
             assert tuple(values) == VIEW["normalized"].names
             event, created = (
@@ -122,7 +125,7 @@ def test_the_stream_of_features_is_bounded_and_keeps_the_newest(pipeline):
     pipeline.run()
     assert {row[1].timestamp() for row in stream_of_features(pipeline)} >= {T0 / 1000 + 90}
     for p in range(2):
-        assert 20 <= pipeline.client.xlen(log.features(p)) < 60
+        assert 20 <= pipeline.client.xlen(keys.features(p)) < 60
 
 
 def test_training_reads_each_row_from_when_it_was_available(pipeline, store):
@@ -173,8 +176,8 @@ def test_a_worker_that_dies_between_commits_changes_nothing_for_the_next(pipelin
         for _ in range(turns):
             worker.step()
         for partition in worker.holds():  # it dies: what it holds is not committed
-            assert pipeline.client.delete(log.owner(partition))
-        pipeline.client.delete(log.members("worker"))
+            assert pipeline.client.delete(keys.owner(partition))
+        pipeline.client.delete(keys.members("worker"))
     pipeline.run()
     assert everything(pipeline) == expected
 
@@ -183,12 +186,12 @@ def test_an_owner_that_lost_its_lease_commits_nothing(pipeline):
     publish(pipeline, messages(5))
     worker = pipeline.worker()
     for p in range(2):
-        pipeline.client.set(log.owner(p), 999)
+        pipeline.client.set(keys.owner(p), 999)
     while worker.holds():
         worker.step()
         worker.flush()
-    assert pipeline.client.xlen(log.outbox(0)) == pipeline.client.xlen(log.outbox(1)) == 0
-    assert not pipeline.client.exists(*(key(p) for key in (log.checkpoint, log.features) for p in range(2)))
+    assert pipeline.client.xlen(keys.outbox(0)) == pipeline.client.xlen(keys.outbox(1)) == 0
+    assert not pipeline.client.exists(*(key(p) for key in (keys.checkpoint, keys.features) for p in range(2)))
 
 
 def test_plain_streams_give_the_same_rows_as_the_logs(pipeline):
@@ -204,11 +207,11 @@ def test_plain_streams_give_the_same_rows_as_the_logs(pipeline):
         if stream:
             pipe.xadd(stream, {"data": encode(message), "recorded": "1"})
         else:
-            p = log.partition_of(message.symbol, 2)
+            p = keys.partition_of(message.symbol, 2)
             if kind == "tick":
                 pipe.execute()
                 pipeline.route()
-            pipe.xadd(log.events(p), {"kind": kind, "data": encode(message), "recorded": "1"})
+            pipe.xadd(keys.events(p), {"kind": kind, "data": encode(message), "recorded": "1"})
     pipe.execute()
     pipeline.run()
     got = everything(pipeline)
@@ -223,7 +226,7 @@ def test_what_is_refused_is_kept_whole_and_counted_and_nothing_else_is_lost(pipe
     pipeline.client.xadd("market_data", {"symbol": "A", "timestamp": "5", "price": "1", "size": "-2"})
     publish(pipeline, messages(3))
     pipeline.run()
-    letters = [fields for _, fields in pipeline.client.xrange(log.DEAD_LETTER)]
+    letters = [fields for _, fields in pipeline.client.xrange(keys.DEAD_LETTER)]
     assert sorted(f[b"reason"] for f in letters) == [b"bad_symbol", b"missing_field", b"not_positive", b"undecodable"]
     assert {f[b"field:data"] for f in letters if b"field:data" in f} == {
         b'{"timestamp": 17',
@@ -249,7 +252,7 @@ def test_a_quiet_live_symbol_gets_its_last_row_by_the_owners_clock(pipeline):
     now = [T0 * 1000 + 400_000]
     pipeline.clock = lambda: now[0]
     bids, asks = [(100.0, 1.0)], [(101.0, 2.0)]
-    with log.Publisher(pipeline.client, 2) as publisher:
+    with Publisher(pipeline.client, 2) as publisher:
         publisher.publish("book", OrderBook(T0 + 400, "BTCUSDT", bids, asks))
     worker = pipeline.worker()
     pipeline.work(worker)

@@ -11,11 +11,15 @@ import pytest
 import redis
 from msgspec import msgpack
 
-from ingest import log, offline_writer, router, rows, settings, streams
-from ingest.backlog import backlog, counters
-from ingest.dead_letters import newest, retry
-from ingest.messages import OrderBook, Tick, Trade, encode
-from ingest.worker import Worker
+from ingest import offline_writer, router, settings
+from ingest.messages.decode import encode
+from ingest.messages.kinds import OrderBook, Tick, Trade
+from ingest.publish.publisher import Publisher
+from ingest.streams import keys, read
+from ingest.streams.backlog import backlog, counters
+from ingest.streams.dead_letters import newest, retry
+from ingest.worker import rows
+from ingest.worker.worker import Worker
 from tests.integration.test_recovery import PARTITIONS, SYMBOLS, entries, publish, wait_until
 from transforms.catalog import VIEWS
 from transforms.engine import Engine
@@ -29,7 +33,7 @@ LARGE = 100
 @pytest.fixture
 def strict(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[redis.Redis]:
     """A server that closes the connection of whom it sends, or who sends it, more than a few MB at once."""
-    monkeypatch.setattr(streams, "PART_BYTES", 300_000)
+    monkeypatch.setattr(read, "PART_BYTES", 300_000)
     redis_client.config_set("maxmemory-clients", 4 << 20)
     try:
         with pytest.raises(redis.ConnectionError):
@@ -63,9 +67,9 @@ def until_done(work: Any, done: Any) -> None:
 
 
 def test_large_entries_do_not_stop_a_log(strict: redis.Redis) -> None:
-    large(strict, log.events(log.partition_of(SYMBOLS[0], PARTITIONS)), kind="trade")
+    large(strict, keys.events(keys.partition_of(SYMBOLS[0], PARTITIONS)), kind="trade")
     until_done(Worker(strict, CONF).run, lambda: counters(strict, PARTITIONS).get("accepted.trade") == 1)
-    assert counters(strict, PARTITIONS)["refused.wrong_type"] == LARGE == strict.xlen(log.DEAD_LETTER)
+    assert counters(strict, PARTITIONS)["refused.wrong_type"] == LARGE == strict.xlen(keys.DEAD_LETTER)
     strict.config_set("maxmemory-clients", 0)  # the letters are read here at once
     assert [letter.fields[-1] for letter in newest(strict)] == [(b"n", b"%d" % i) for i in reversed(range(LARGE))]
 
@@ -73,8 +77,8 @@ def test_large_entries_do_not_stop_a_log(strict: redis.Redis) -> None:
 def test_large_entries_do_not_stop_the_router(strict: redis.Redis) -> None:
     large(strict, "market_data")
     until_done(lambda stop: router.run(strict, PARTITIONS, stop), lambda: strict.xlen("market_data") == 0)
-    assert strict.xlen(log.DEAD_LETTER) == LARGE
-    assert strict.xlen(log.events(log.partition_of(SYMBOLS[0], PARTITIONS))) == 1
+    assert strict.xlen(keys.DEAD_LETTER) == LARGE
+    assert strict.xlen(keys.events(keys.partition_of(SYMBOLS[0], PARTITIONS))) == 1
 
 
 def test_a_batch_that_holds_no_rows_is_kept_and_the_writer_goes_on(pipeline: Any) -> None:
@@ -83,7 +87,7 @@ def test_a_batch_that_holds_no_rows_is_kept_and_the_writer_goes_on(pipeline: Any
     gone = msgpack.encode(["a view that is gone", [], [], b"", b"", b""])
     crooked = msgpack.encode(["microstructure", [], ["A"], b"", b"", b""])
     for fields in ({"rows": b"\xc1"}, {"row": b""}, {"rows": gone}, {"rows": crooked}, whole):
-        client.xadd(log.outbox(0), fields)
+        client.xadd(keys.outbox(0), fields)
     publish(client, entries(5))
     pipeline.settings = CONF
     worker = pipeline.worker()
@@ -96,7 +100,7 @@ def test_a_batch_that_holds_no_rows_is_kept_and_the_writer_goes_on(pipeline: Any
     assert [letter.reason for letter in letters] == ["failed"] * 4
     assert counters(client, PARTITIONS)["refused.failed"] == 4
     put_back, _ = retry(client, letters[-1], PARTITIONS)
-    assert put_back and client.xrange(log.outbox(0))[0][1] == {b"rows": b"\xc1"}
+    assert put_back and client.xrange(keys.outbox(0))[0][1] == {b"rows": b"\xc1"}
 
 
 def test_a_held_message_on_which_our_code_fails_is_refused_itself(
@@ -112,7 +116,7 @@ def test_a_held_message_on_which_our_code_fails_is_refused_itself(
     monkeypatch.setattr(Engine, "trade", fails)
     worker = Worker(redis_client, CONF)
     worker.open()
-    with log.Publisher(redis_client, PARTITIONS) as publisher:
+    with Publisher(redis_client, PARTITIONS) as publisher:
         publisher.publish("book", OrderBook(T0, "A", [(99.0, 1.0)], [(101.0, 1.0)]), recorded=True)
         for i, price in enumerate((12.0, 13.0, 14.0)):
             publisher.publish("trade", Trade(T0 + i, "A", price, 1.0, "buy"), recorded=True)
@@ -174,7 +178,7 @@ def test_a_right_that_redis_revoked_is_waited_for_and_named_once(
     thread = threading.Thread(target=router.run, args=(client, PARTITIONS, stop))
     thread.start()
     try:
-        wait_until(lambda: bool(redis_client.exists(log.owner("router"))))
+        wait_until(lambda: bool(redis_client.exists(keys.owner("router"))))
         redis_client.acl_setuser("part", enabled=True, commands=["-xread"])
         wait_until(lambda: "NoPermissionError" in caplog.text)
         redis_client.xadd("market_data", {"data": encode(Trade(T0, "A", 1.0, 1.0))})

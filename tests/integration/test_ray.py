@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 import redis
 
-from ingest import log, ray_engine, rows
-from ingest.backlog import backlog
 from ingest.cli import main
-from ingest.ray_engine import EngineError, Part, parts, settings_of
-from ingest.worker import Worker
+from ingest.run import ray_engine
+from ingest.run.ray_engine import EngineError, Part, parts, settings_of
+from ingest.streams import keys
+from ingest.streams.backlog import backlog
+from ingest.worker import rows
+from ingest.worker.worker import Worker
 from tests.integration.market import CONF, PARTITIONS, owners, publish
 
 SMALL = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_log_monitor": False}
@@ -58,7 +60,7 @@ def made(client: redis.Redis) -> list[tuple[str, str, int, int, bytes]]:
     """Every row of the outboxes, as bits."""
     found = []
     for p in range(PARTITIONS):
-        for _, fields in client.xrange(log.outbox(p)):
+        for _, fields in client.xrange(keys.outbox(p)):
             part = rows.decode(fields[b"rows"])
             for i, symbol in enumerate(part.symbols):
                 times = int(part.event_us[i]), int(part.created_us[i])
@@ -116,7 +118,7 @@ def test_two_nodes_give_the_rows_of_one_process_bit_for_bit_though_one_of_them_i
     try:
         until(lambda: share_of_two(redis_client))
         publish(redis_client, 0, 3)
-        until(lambda: redis_client.xlen(log.outbox(0)) > 0)
+        until(lambda: redis_client.xlen(keys.outbox(0)) > 0)
         before = owners(redis_client, PARTITIONS)
         publish(redis_client, 3, 6)
         (node,) = cluster.worker_nodes
@@ -133,7 +135,7 @@ def test_two_nodes_give_the_rows_of_one_process_bit_for_bit_though_one_of_them_i
         kill_for_good("worker-0", cluster.address)
         # not by the leases that the dead one left, nor while its last sign of life stands
         until(lambda: share_of_two(redis_client, but=before))
-        until(lambda: redis_client.zcard(log.members("worker")) == 2)
+        until(lambda: redis_client.zcard(keys.members("worker")) == 2)
         driver.send_signal(signal.SIGTERM)
         assert driver.wait(30) == 0
     finally:

@@ -22,16 +22,20 @@ import pytest
 import redis
 from redis import exceptions
 
-from feature_repo.stores.redis_client import address_of_url, connect
-from feature_repo.stores.redis_format import SymbolKeys, decode_time, time_field, without_silence
-from feature_repo.stores.redis_write import OnlineWriter
-from ingest import commit, log, offline_writer, outage, router, rows, settings, streams
-from ingest.backlog import backlog, counters
-from ingest.messages import OrderBook, Tick, Trade, encode
-from ingest.partition import Partition
+from feature_repo.stores.online.client import address_of_url, connect
+from feature_repo.stores.online.format import SymbolKeys, decode_time, time_field, without_silence
+from feature_repo.stores.online.write import OnlineWriter
+from ingest import offline_writer, router, settings
+from ingest.messages.decode import encode
+from ingest.messages.kinds import OrderBook, Tick, Trade
 from ingest.servers.orders import orders
 from ingest.servers.supervisor import Server
-from ingest.worker import PROJECT, Worker
+from ingest.streams import keys, outage, read
+from ingest.streams.backlog import backlog, counters
+from ingest.streams.keys import PROJECT
+from ingest.worker import commit, rows
+from ingest.worker.partition import Partition
+from ingest.worker.worker import Worker
 from tests.integration.market import owners
 from transforms.catalog import VIEWS
 
@@ -49,7 +53,7 @@ def entries(seconds: int) -> list[Entry]:
     out: list[Entry] = []
 
     def add(kind: str, message: Any) -> None:
-        stream = log.events(log.partition_of(message.symbol, PARTITIONS))
+        stream = keys.events(keys.partition_of(message.symbol, PARTITIONS))
         entry_id = b"%d-%d" % (T0 + seconds * 1000, len(out) + 1)
         out.append((stream, entry_id, {b"kind": kind.encode(), b"data": encode(message), b"recorded": b"1"}))
 
@@ -86,7 +90,7 @@ def by_symbol(every: list[Row]) -> dict[tuple[str, str], list[Row]]:
 def undisturbed(tape: list[Entry]) -> dict[tuple[str, str], list[Row]]:
     """The rows of a run in which nothing happens."""
     conf = settings.load({"TFS_PARTITIONS": str(PARTITIONS)})
-    partitions = {log.events(p): Partition(p, conf) for p in range(PARTITIONS)}
+    partitions = {keys.events(p): Partition(p, conf) for p in range(PARTITIONS)}
     for stream, entry_id, fields in tape:
         partitions[stream].process(entry_id, fields, 0)
     return by_symbol([row for p in partitions.values() for b in p.pending.batches.values() for row in of(b.columns())])
@@ -95,7 +99,7 @@ def undisturbed(tape: list[Entry]) -> dict[tuple[str, str], list[Row]]:
 def in_outboxes(client: redis.Redis) -> dict[tuple[str, str], list[Row]]:
     found: list[Row] = []
     for p in range(PARTITIONS):
-        for _, fields in client.xrange(log.outbox(p)):
+        for _, fields in client.xrange(keys.outbox(p)):
             found += of(rows.decode(fields[b"rows"]))
     return by_symbol(found)
 
@@ -224,7 +228,7 @@ def test_redis_is_killed_twice_in_the_middle_of_a_load_and_the_same_worker_goes_
         part("worker", mortal.url) as worker,
     ):
         thirds = [tape[i * len(tape) // 3 : (i + 1) * len(tape) // 3] for i in range(3)]
-        wait_until(lambda: all(client.exists(log.owner(p)) for p in range(PARTITIONS)))
+        wait_until(lambda: all(client.exists(keys.owner(p)) for p in range(PARTITIONS)))
         for i, third in enumerate(thirds):
             for at in range(0, len(third), 100):
                 publish(client, third[at : at + 100])
@@ -246,7 +250,7 @@ def test_redis_is_killed_twice_in_the_middle_of_a_load_and_the_same_worker_goes_
         assert worker.returncode == 0 and time.monotonic() - began < 5
         lines = [line for line in said.decode().splitlines() if "ERROR" in line]
         assert 1 <= len(lines) <= 6 and not any("Traceback" in line for line in lines), lines
-        assert not any(client.exists(log.owner(p)) for p in range(PARTITIONS))
+        assert not any(client.exists(keys.owner(p)) for p in range(PARTITIONS))
 
 
 def test_a_killed_workers_partitions_are_owned_again_in_time_and_a_frozen_one_comes_back(redis_url: str) -> None:
@@ -313,8 +317,8 @@ def test_a_redis_that_fills_up_takes_a_commit_and_a_move_whole_and_no_new_messag
     redis_client.xadd("market_data", {"data": encode(Trade(T0, "A", 1.0, 1.0))})
     worker = Worker(redis_client, settings.load({"TFS_PARTITIONS": str(PARTITIONS)}))
     worker.open()
-    taken = streams.read(redis_client, {log.events(p): streams.START for p in range(PARTITIONS)}, 1000, 1)
-    plain = streams.read(redis_client, {"market_data": streams.START}, 1, 1)
+    taken = read.read(redis_client, {keys.events(p): read.START for p in range(PARTITIONS)}, 1000, 1)
+    plain = read.read(redis_client, {"market_data": read.START}, 1, 1)
     worker._take(taken)
     chosen = [(partition, partition.take_pending()) for partition in worker._partitions.values()]
     pipe = redis_client.pipeline(transaction=False)

@@ -21,14 +21,17 @@ import psycopg
 import pytest
 import redis
 
-from ingest import log, settings
-from ingest.messages import OrderBook, ScoredPost, Tick, decode_entry
-from ingest.partition import Partition
+from ingest import settings
+from ingest.messages.decode import decode_entry
+from ingest.messages.kinds import OrderBook, ScoredPost, Tick
+from ingest.publish.publisher import Publisher
 from ingest.sentiment.history import History
 from ingest.sentiment.scorer import Scorer
 from ingest.servers.orders import orders
 from ingest.servers.supervisor import Server
 from ingest.settings import Settings
+from ingest.streams import keys
+from ingest.worker.partition import Partition
 from tests.ingest.sentiment import tiny
 from transforms.catalog import SOCIAL
 
@@ -123,7 +126,7 @@ def posts(n: int) -> list[dict[str, Any]]:
 
 def pending(client: redis.Redis) -> int:
     """Posts that a scorer was given and has not moved."""
-    found: Any = client.xpending(log.SOCIAL, log.GROUP)
+    found: Any = client.xpending(keys.SOCIAL, keys.GROUP)
     return int(found["pending"])
 
 
@@ -131,7 +134,7 @@ def freeze_in_a_batch(client: redis.Redis, process: subprocess.Popen[bytes], aft
     """Stop the process while it has posts in hand, having finished ``after`` batches at least."""
 
     def batches() -> int:
-        return int(client.hget(log.counters(log.EDGE), "scorer.batches") or 0)  # type: ignore[arg-type]
+        return int(client.hget(keys.counters(keys.EDGE), "scorer.batches") or 0)  # type: ignore[arg-type]
 
     def frozen() -> bool:
         if batches() < after or not pending(client):
@@ -139,7 +142,7 @@ def freeze_in_a_batch(client: redis.Redis, process: subprocess.Popen[bytes], aft
             return False
         process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
-        if pending(client) and client.xlen(log.SOCIAL) > 1000:
+        if pending(client) and client.xlen(keys.SOCIAL) > 1000:
             return True
         process.send_signal(signal.SIGCONT)
         return False
@@ -155,7 +158,7 @@ def test_a_scorer_killed_in_a_batch_and_a_redis_killed_under_it_lose_no_post_and
     with redis.Redis.from_url(mortal.url) as client:
         pipe = client.pipeline(transaction=False)
         for post in posts(n):
-            pipe.xadd(log.SOCIAL, {"data": json.dumps(post)})
+            pipe.xadd(keys.SOCIAL, {"data": json.dumps(post)})
         pipe.execute()
         with scorer_process(mortal.url, postgres_url, tmp_path / "model") as first:
             freeze_in_a_batch(client, first, 3)
@@ -168,14 +171,14 @@ def test_a_scorer_killed_in_a_batch_and_a_redis_killed_under_it_lose_no_post_and
             mortal.kill()
             second.send_signal(signal.SIGCONT)
             mortal.start()
-            wait_until(lambda: client.xlen(log.SOCIAL) == 0)
+            wait_until(lambda: client.xlen(keys.SOCIAL) == 0)
             assert pending(client) == 0
             assert second.poll() is None
             second.terminate()
             assert second.wait(20) == 0
-        stream = log.events(log.partition_of("BTCUSDT", 2))
+        stream = keys.events(keys.partition_of("BTCUSDT", 2))
         entries: Any = client.xrange(stream)
-        letters: Any = client.xrange(log.DEAD_LETTER)
+        letters: Any = client.xrange(keys.DEAD_LETTER)
         assert Counter(fields[b"reason"] for _, fields in letters) == {b"no_symbol": NAMELESS}
     ids = Counter(decode_entry(ScoredPost, {b"data": fields[b"data"]}).id for _, fields in entries)
     refused = {json.loads(fields[b"field:data"])["id"] for _, fields in letters}
@@ -189,11 +192,11 @@ def test_a_scorer_killed_in_a_batch_and_a_redis_killed_under_it_lose_no_post_and
 
 def in_windows(entries: Any) -> float:
     """Posts of the last hour that the worker's own partition counts out of the log."""
-    partition = Partition(log.partition_of("BTCUSDT", 2), settings.load({"TFS_PARTITIONS": "2"}))
+    partition = Partition(keys.partition_of("BTCUSDT", 2), settings.load({"TFS_PARTITIONS": "2"}))
     now_ms = max(decode_entry(ScoredPost, {b"data": f[b"data"]}).available for _, f in entries) + 5000
     for entry_id, fields in entries:
         partition.process(entry_id, fields, now_ms * 1000)
-    tick = {b"kind": b"tick", b"data": log.encode(Tick(now_ms, "BTCUSDT"))}
+    tick = {b"kind": b"tick", b"data": keys.encode(Tick(now_ms, "BTCUSDT"))}
     partition.process(b"9999999999999-0", tick, now_ms * 1000)
     rows = partition.pending.batches["social"].columns()
     return float(rows.values[-1][SOCIAL.index["social_volume_1h"]])
@@ -210,7 +213,7 @@ class Words:
 
 def books(pipeline: Any, start: int, end: int) -> None:
     """A live book a second, of the seconds ``[start, end)``."""
-    with log.Publisher(pipeline.client, pipeline.settings.partitions) as publisher:
+    with Publisher(pipeline.client, pipeline.settings.partitions) as publisher:
         for i in range(start, end):
             ms = T0 + 1000 * i
             publisher.publish(
@@ -225,13 +228,13 @@ def test_no_row_holds_a_score_from_before_it_was_available(pipeline: Any, availa
     """A post of second 5 is scored at second 30, and stands in the log behind the book of second ``behind_s - 1``."""
     conf: Settings = pipeline.settings
     post = {"timestamp": T0 + 5000, "id": "1", "text": "$BTC up", "source": "x"}
-    pipeline.client.xadd(log.SOCIAL, {"data": json.dumps(post)})
-    [entry] = pipeline.client.xrange(log.SOCIAL)
+    pipeline.client.xadd(keys.SOCIAL, {"data": json.dumps(post)})
+    [entry] = pipeline.client.xrange(keys.SOCIAL)
     worker = pipeline.worker()
     books(pipeline, 0, behind_s)
     pipeline.work(worker)
     delayed = Scorer(pipeline.client, Words(), conf, History(None), now_ms=lambda: T0 + available_s * 1000)
-    delayed.take([(log.SOCIAL, *entry)])
+    delayed.take([(keys.SOCIAL, *entry)])
     books(pipeline, behind_s, 120)
     pipeline.work(worker)
     worker.close()

@@ -19,12 +19,14 @@ from psycopg import sql
 
 import feature_repo
 from feature_repo.stores.endpoints import Endpoints, endpoints
-from ingest import log
-from ingest.backlog import backlog, counters
-from ingest.cli import main, run
-from ingest.messages import OrderBook, Tick
-from ingest.metrics.collector import Collector
+from ingest.cli import main
+from ingest.messages.kinds import OrderBook, Tick
+from ingest.observe.collector import Collector
+from ingest.publish.publisher import Publisher
+from ingest.run.roles import work
 from ingest.settings import Settings
+from ingest.streams import keys
+from ingest.streams.backlog import backlog, counters
 
 REDIS_MARK, POSTGRES_MARK = "Pl4ntedR3dis", "Pl4ntedP0stgres"
 """Parts of the passwords that no encoding of an address changes."""
@@ -83,7 +85,7 @@ def finished(command: list[str]) -> str:
 
 def publish_a_minute(client: redis.Redis) -> None:
     """A book a second, of a recording, and the tick that ends it."""
-    with log.Publisher(client, 2) as publisher:
+    with Publisher(client, 2) as publisher:
         for ms in range(T0, T0 + 60_000, 1000):
             book = OrderBook(ms, "SIM-BTC", [(100.0, 1.0)], [(100.1, 2.0)], received=ms)
             publisher.publish("book", book, recorded=True)
@@ -111,7 +113,7 @@ def test_no_password_shows_while_the_system_runs_and_is_looked_at(addresses, tmp
         )
     try:
         with redis.Redis.from_url(addresses["TFS_REDIS_URL"]) as client:
-            client.xadd(log.events(0), {"kind": "trade", "data": b'{"symbol": "A B"}'})
+            client.xadd(keys.events(0), {"kind": "trade", "data": b'{"symbol": "A B"}'})
             publish_a_minute(client)
             until(lambda: counters(client, 2).get("rows.microstructure", 0) >= 60 and not backlog(client, 2).total)
         for process in Path("/proc").iterdir():
@@ -207,7 +209,7 @@ def test_no_password_shows_when_a_server_cannot_be_reached(trouble, addresses, m
         stop = threading.Event()
         threading.Timer(0.3, stop.set).start()  # a part tries again until it is stopped
         try:
-            run.work(role, stop)
+            work(role, stop)
         except Exception:
             traces.append(traceback.format_exc())
     for words in COMMANDS:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 
-from feature_repo.stores.redis_write import OnlineWriter
-from ingest import log
-from ingest.messages import OrderBook, ScoredPost, Tick, Trade
-from ingest.worker import PROJECT
+from feature_repo.stores.online.write import OnlineWriter
+from ingest.messages.kinds import OrderBook, ScoredPost, Tick, Trade
+from ingest.publish.publisher import Publisher
+from ingest.streams.keys import PROJECT
 from transforms.catalog import RAW_VIEWS, VIEW
 
 T0 = 1_700_000_000_000
@@ -21,7 +21,7 @@ PRESENT, OUTSIDE = FieldStatus.PRESENT, FieldStatus.OUTSIDE_MAX_AGE
 
 def publish(pipeline: Any, from_s: int, to_s: int, *kinds: str) -> None:
     """Ten messages a second of each kind, and a tick that ends the last second."""
-    with log.Publisher(pipeline.client, pipeline.settings.partitions) as publisher:
+    with Publisher(pipeline.client, pipeline.settings.partitions) as publisher:
         for ms in range(T0 + from_s * 1000, T0 + to_s * 1000, 100):
             if "book" in kinds:
                 book = OrderBook(ms, "A", [(99.0, 1.0 + ms % 7)], [(101.0, 1.0 + ms % 5)], received=ms)

@@ -14,8 +14,8 @@ import psycopg
 import pytest
 import redis
 
-from ingest import log
-from ingest.backlog import backlog, counters
+from ingest.streams import keys
+from ingest.streams.backlog import backlog, counters
 from tests.integration.test_recovery import (
     PARTITIONS,
     SYMBOLS,
@@ -53,7 +53,7 @@ def test_a_worker_with_twenty_thousand_messages_waiting_leaves_in_order_and_the_
             stop(worker)
             assert worker.returncode == 0
         assert backlog(client, PARTITIONS).events > 0
-        assert not any(client.exists(log.owner(p)) for p in range(PARTITIONS))
+        assert not any(client.exists(keys.owner(p)) for p in range(PARTITIONS))
         with part("worker", redis_url) as worker:
             wait_until(lambda: backlog(client, PARTITIONS).events == 0)
             stop(worker)
@@ -64,7 +64,7 @@ def test_a_worker_with_twenty_thousand_messages_waiting_leaves_in_order_and_the_
 @pytest.mark.parametrize("role", ["worker", "router"])
 def test_a_part_whose_redis_is_gone_or_says_nothing_ends_in_time(mortal: MortalRedis, role: str, how: str) -> None:
     with redis.Redis.from_url(mortal.url) as client, part(role, mortal.url) as process:
-        wait_until(lambda: client.exists(log.members(role)))
+        wait_until(lambda: client.exists(keys.members(role)))
         mortal.process.send_signal(getattr(signal, how))
         try:
             stop(process)
@@ -82,7 +82,7 @@ def silent() -> Iterator[str]:
 
 def test_a_writer_whose_database_says_nothing_ends_in_time(redis_url: str, silent: str) -> None:
     with redis.Redis.from_url(redis_url) as client, part("writer", redis_url, TFS_POSTGRES_URL=silent) as writer:
-        wait_until(lambda: client.exists(log.owner("writer")))
+        wait_until(lambda: client.exists(keys.owner("writer")))
         stop(writer)
 
 
@@ -114,4 +114,4 @@ def test_a_worker_that_compiles_its_kernels_ends_in_time(redis_url: str, tmp_pat
         wait_until(lambda: any(tmp_path.rglob("*.nbi")))
         stop(worker)
     with redis.Redis.from_url(redis_url) as client:
-        assert not any(client.exists(log.owner(p)) for p in range(PARTITIONS))
+        assert not any(client.exists(keys.owner(p)) for p in range(PARTITIONS))

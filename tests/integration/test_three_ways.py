@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from ingest import log
 from ingest.backfill.posts import scored
 from ingest.backfill.run import backfill
 from ingest.check.tape import StandIn
-from ingest.messages import SocialPost, Tick
+from ingest.messages.kinds import SocialPost, Tick
+from ingest.publish.publisher import Publisher
 from ingest.replay import messages, replay
 from ingest.sentiment.history import History
 from ingest.simulate import history
@@ -112,7 +112,7 @@ def test_a_simulated_market_with_posts_gives_the_same_bits_in_every_view(pipelin
     texts, refused = scored([post for _, post in posts], pipeline.settings, StandIn(), History(None))
     assert not refused
     end = max(message.timestamp for _, message in market)
-    with log.Publisher(pipeline.client, pipeline.settings.partitions) as publisher:
+    with Publisher(pipeline.client, pipeline.settings.partitions) as publisher:
         for kind, message in [*(("post", text) for text in texts), *market]:
             publisher.publish(kind, message, recorded=True)
         for symbol in symbols:

@@ -9,11 +9,15 @@ from collections.abc import Callable, Mapping
 import pytest
 import redis
 
-from ingest import log, membership, router, rows, settings, streams
-from ingest.backlog import backlog
-from ingest.messages import OrderBook, Trade, encode
-from ingest.symbol import Symbol
-from ingest.worker import Worker
+from ingest import router, settings
+from ingest.messages.decode import encode
+from ingest.messages.kinds import OrderBook, Trade
+from ingest.publish.publisher import Publisher
+from ingest.streams import keys, membership, read
+from ingest.streams.backlog import backlog
+from ingest.worker import rows
+from ingest.worker.symbol import Symbol
+from ingest.worker.worker import Worker
 from tests.integration.market import CONF, PARTITIONS, SYMBOLS, T0, publish
 
 
@@ -27,13 +31,13 @@ def turn_until(done: Callable[[], bool], *workers: Worker) -> None:
 
 
 def outboxes(client: redis.Redis) -> list[list[bytes]]:
-    return [[fields[b"rows"] for _, fields in client.xrange(log.outbox(p))] for p in range(PARTITIONS)]
+    return [[fields[b"rows"] for _, fields in client.xrange(keys.outbox(p))] for p in range(PARTITIONS)]
 
 
 def state(client: redis.Redis) -> list[dict[bytes, bytes]]:
     """The checkpoints without what counts from entry to entry: ids differ from run to run."""
     return [
-        {k: v for k, v in client.hgetall(log.checkpoint(p)).items() if k not in (b"last_id", b"state_id")}
+        {k: v for k, v in client.hgetall(keys.checkpoint(p)).items() if k not in (b"last_id", b"state_id")}
         for p in range(PARTITIONS)
     ]
 
@@ -79,9 +83,9 @@ def test_a_worker_that_wakes_up_too_late_changes_nothing_and_joins_again(redis_c
     turn_until(lambda: backlog(redis_client, PARTITIONS).events == 0, sleeper)
     publish(redis_client, 3, 5)
     while not any(p.pending.n_rows for p in sleeper._partitions.values()):
-        batch = streams.read(redis_client, {s: p.position for s, p in sleeper._partitions.items()}, 1000, 10)
+        batch = read.read(redis_client, {s: p.position for s, p in sleeper._partitions.items()}, 1000, 10)
         sleeper._take(batch)  # it falls asleep with rows in its hands, and its leases end
-    redis_client.delete(*(log.owner(p) for p in range(PARTITIONS)), log.members("worker"))
+    redis_client.delete(*(keys.owner(p) for p in range(PARTITIONS)), keys.members("worker"))
     heir.open()
     assert heir.holds() == [0, 1, 2, 3]
     publish(redis_client, 5, 8)
@@ -105,8 +109,8 @@ def test_what_a_woken_worker_writes_online_ahead_of_its_heir_are_the_heirs_own_v
     sleeper.open()
     turn_until(lambda: backlog(redis_client, PARTITIONS).events == 0, sleeper)
     publish(redis_client, 3, 5)
-    sleeper._take(streams.read(redis_client, {s: p.position for s, p in sleeper._partitions.items()}, 1000, 10))
-    redis_client.delete(*(log.owner(p) for p in range(PARTITIONS)), log.members("worker"))
+    sleeper._take(read.read(redis_client, {s: p.position for s, p in sleeper._partitions.items()}, 1000, 10))
+    redis_client.delete(*(keys.owner(p) for p in range(PARTITIONS)), keys.members("worker"))
     heir.open()
     before, committed = online(redis_client), (outboxes(redis_client), state(redis_client))
     sleeper.flush()
@@ -130,7 +134,7 @@ def entry(symbol: str, at_ms: int) -> dict[str, bytes]:
 
 
 def in_logs(client: redis.Redis) -> int:
-    return sum(client.xlen(log.events(p)) for p in range(PARTITIONS))
+    return sum(client.xlen(keys.events(p)) for p in range(PARTITIONS))
 
 
 def test_a_partition_that_takes_longer_to_open_than_a_lease_lasts_is_not_lost(
@@ -154,15 +158,15 @@ def test_a_partition_that_takes_longer_to_open_than_a_lease_lasts_is_not_lost(
     second.open()
     assert time.monotonic() - began > 1
     assert second.holds() == [0, 1, 2, 3]
-    assert redis_client.exists(*(log.owner(p) for p in range(PARTITIONS))) == PARTITIONS
-    assert [redis_client.get(log.fence(p)) for p in range(PARTITIONS)] == [b"2"] * PARTITIONS
+    assert redis_client.exists(*(keys.owner(p) for p in range(PARTITIONS))) == PARTITIONS
+    assert [redis_client.get(keys.fence(p)) for p in range(PARTITIONS)] == [b"2"] * PARTITIONS
     second.close()
 
 
 def test_two_routers_with_the_same_batch_move_each_entry_once(redis_client: redis.Redis) -> None:
     for i in range(50):
         redis_client.xadd("market_data", entry(SYMBOLS[i % 12], T0 + i))
-    batch = streams.read(redis_client, {"market_data": streams.START}, 100, 1)
+    batch = read.read(redis_client, {"market_data": read.START}, 100, 1)
     assert router.move(redis_client, PARTITIONS, batch[:30]) == 30
     assert router.move(redis_client, PARTITIONS, batch) == 20
     assert in_logs(redis_client) == 50
@@ -171,8 +175,8 @@ def test_two_routers_with_the_same_batch_move_each_entry_once(redis_client: redi
 
 def test_a_router_that_lost_its_seat_moves_nothing(redis_client: redis.Redis) -> None:
     redis_client.xadd("market_data", entry("A", T0))
-    batch = streams.read(redis_client, {"market_data": streams.START}, 100, 1)
-    redis_client.set(log.owner("router"), "2:another")
+    batch = read.read(redis_client, {"market_data": read.START}, 100, 1)
+    redis_client.set(keys.owner("router"), "2:another")
     with pytest.raises(router.FencedError):
         router.move(redis_client, PARTITIONS, batch, "1:me")
     assert (in_logs(redis_client), redis_client.xlen("market_data")) == (0, 1)
@@ -211,31 +215,31 @@ def test_an_entry_of_ten_thousand_fields_is_refused_and_stops_neither_router_nor
     many = {f"f{i}": "x" for i in range(10_000)}
     redis_client.xadd("market_data", many)
     redis_client.xadd("market_data", entry("A", T0))
-    redis_client.xadd(log.events(1), {"kind": "trade", **many})
-    batch = streams.read(redis_client, {"market_data": streams.START}, 100, 1)
+    redis_client.xadd(keys.events(1), {"kind": "trade", **many})
+    batch = read.read(redis_client, {"market_data": read.START}, 100, 1)
     assert router.move(redis_client, PARTITIONS, batch) == 2
     worker = Worker(redis_client, CONF)
     worker.open()
     turn_until(lambda: backlog(redis_client, PARTITIONS).events == 0, worker)
     worker.close()
-    letters = [fields for _, fields in redis_client.xrange(log.DEAD_LETTER)]
+    letters = [fields for _, fields in redis_client.xrange(keys.DEAD_LETTER)]
     assert [letter[b"reason"] for letter in letters] == [b"wrong_type", b"missing_field"]
     assert all(b"f9999" in letter[b"fields"] for letter in letters)
 
 
 def test_the_log_keeps_every_entry_behind_the_saved_state(redis_client: redis.Redis) -> None:
     publish(redis_client, 0, 30)
-    every = [[entry_id for entry_id, _ in redis_client.xrange(log.events(p))] for p in range(PARTITIONS)]
+    every = [[entry_id for entry_id, _ in redis_client.xrange(keys.events(p))] for p in range(PARTITIONS)]
     worker = Worker(redis_client, CONF)
     worker.open()
     turn_until(lambda: backlog(redis_client, PARTITIONS).events == 0, worker)
     for _ in range(2):  # written, and then saved too
         for p, published in enumerate(every):
-            saved = redis_client.hget(log.checkpoint(p), "state_id")
-            kept = {entry_id for entry_id, _ in redis_client.xrange(log.events(p))}
-            assert [e for e in published if streams.is_newer(e, saved) and e not in kept] == []
+            saved = redis_client.hget(keys.checkpoint(p), "state_id")
+            kept = {entry_id for entry_id, _ in redis_client.xrange(keys.events(p))}
+            assert [e for e in published if read.is_newer(e, saved) and e not in kept] == []
         worker.close()
-    assert all(redis_client.hget(log.checkpoint(p), "state_id") == ids[-1] for p, ids in enumerate(every) if ids)
+    assert all(redis_client.hget(keys.checkpoint(p), "state_id") == ids[-1] for p, ids in enumerate(every) if ids)
     assert 0 < in_logs(redis_client) < 1000
 
 
@@ -255,8 +259,10 @@ def test_a_symbol_whose_kernels_changed_is_warm_from_the_history_that_the_log_ke
     redis_client.flushall()
     work(0, 10)
     for symbol in SYMBOLS[:3]:
-        p = log.partition_of(symbol, PARTITIONS)
-        assert redis_client.hset(log.checkpoint(p), f"{symbol} engine", "0 1000000") == 0  # as earlier kernels wrote it
+        p = keys.partition_of(symbol, PARTITIONS)
+        assert (
+            redis_client.hset(keys.checkpoint(p), f"{symbol} engine", "0 1000000") == 0
+        )  # as earlier kernels wrote it
     work(10, 12)
     assert (state(redis_client), [values(found) for found in outboxes(redis_client)]) == undisturbed
 
@@ -275,11 +281,11 @@ def test_a_clock_that_is_set_forward_makes_no_symbol_quiet(redis_client: redis.R
     now_us, steady_us = [T0 * 1000 + 400_000], [0]
     worker = Worker(redis_client, CONF, lambda: now_us[0], lambda: steady_us[0])
     worker.open()
-    with log.Publisher(redis_client, PARTITIONS) as publisher:
+    with Publisher(redis_client, PARTITIONS) as publisher:
         publisher.publish("book", OrderBook(T0 + 400, "A", [(99.0, 1.0)], [(101.0, 1.0)]))
     for elapsed_s, ticks in ((0, 0), (1, 0), (3, 1)):
         now_us[0], steady_us[0] = T0 * 1000 + 3_600_000_000, elapsed_s * 1_000_000
         worker.step()
-        kinds = [fields[b"kind"] for _, fields in redis_client.xrange(log.events(log.partition_of("A", PARTITIONS)))]
+        kinds = [fields[b"kind"] for _, fields in redis_client.xrange(keys.events(keys.partition_of("A", PARTITIONS)))]
         assert kinds.count(b"tick") == ticks, elapsed_s
     worker.close()

@@ -7,10 +7,10 @@ import struct
 
 import pytest
 
-from ingest.messages import Trade
-from ingest.refusal import Reason, Refused
+from ingest.messages.kinds import Trade
+from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
-from ingest.symbol import Symbol
+from ingest.worker.symbol import Symbol
 from transforms.catalog import MICROSTRUCTURE, ORDER_FLOW, TECHNICAL
 from transforms.engine import Engine
 from transforms.instrument import Instrument

@@ -19,11 +19,10 @@ order-flow imbalance in a limit order book".
 
 from __future__ import annotations
 
-from math import floor
-
 from transforms import window
 from transforms.catalog import MICROSTRUCTURE
 from transforms.kernel import SECOND_US, Vector, jit
+from transforms.lots import lots
 from transforms.microstructure.layout import (
     ASK_PRICE,
     ASK_SIZE,
@@ -43,20 +42,6 @@ OFI_1S = MICROSTRUCTURE.index["ofi_1s"]
 OFI_10S = MICROSTRUCTURE.index["ofi_10s"]
 OFI_60S = MICROSTRUCTURE.index["ofi_60s"]
 MLOFI_L1 = MICROSTRUCTURE.index["mlofi_l1"]
-
-_INTEGRAL = 2.0**52
-"""A double from here on is a whole number already."""
-
-
-@jit
-def lots(size: float, scale: float) -> float:
-    """``size`` in whole lots of ``1/scale``.
-
-    >>> float(lots(0.29, 100.0)), float(lots(1e15, 1e8))
-    (29.0, 1e+23)
-    """
-    x = size * scale
-    return float(floor(x + 0.5)) if x < _INTEGRAL else x
 
 
 @jit

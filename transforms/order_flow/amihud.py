@@ -18,7 +18,7 @@ from __future__ import annotations
 from transforms import window
 from transforms.catalog import ORDER_FLOW
 from transforms.kernel import MINUTE_US, Vector, jit
-from transforms.technical.returns import log_ratio
+from transforms.returns import log_ratio
 
 BARS = 60
 

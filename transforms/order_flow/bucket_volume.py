@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from transforms import window
 from transforms.kernel import Vector, jit
-from transforms.order_flow.lots import whole
+from transforms.lots import whole
 
 BUCKETS_A_DAY = 50
 MAX_DAYS = 28

@@ -23,6 +23,7 @@ from transforms import window
 from transforms.catalog import ORDER_FLOW
 from transforms.instrument import Instrument
 from transforms.kernel import DAY_US, NAN, SECOND_US, Vector, jit, zeros
+from transforms.lots import whole
 from transforms.order_flow import (
     amihud,
     bucket_volume,
@@ -37,7 +38,6 @@ from transforms.order_flow import (
     volume,
     vpin,
 )
-from transforms.order_flow.lots import whole
 
 VERSION = 1
 """Of the state's layout and of every formula; another version's checkpoint is refused."""

@@ -16,6 +16,7 @@ from transforms import window
 from transforms.catalog import TECHNICAL
 from transforms.instrument import Instrument
 from transforms.kernel import MINUTE_US, NAN, SECOND_US, Vector, jit, zeros
+from transforms.lots import lots
 from transforms.technical import (
     atr,
     bars,
@@ -28,7 +29,6 @@ from transforms.technical import (
     volatility,
     volume_profile,
 )
-from transforms.technical.lots import lots
 
 VERSION = 3
 FEATURES = len(TECHNICAL.features)

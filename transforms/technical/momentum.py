@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from transforms import window
 from transforms.kernel import MINUTE_US, NAN, Vector, jit
-from transforms.technical.returns import log_ratio
+from transforms.returns import log_ratio
 
 HISTORY_US = 15 * MINUTE_US + 90 * 1_000_000
 """The longest look-back and its tolerance."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 
 from transforms.kernel import NAN, Vector, jit
-from transforms.technical.returns import log_ratio
+from transforms.returns import log_ratio
 
 BARS = 15
 _MINUTE, _RUN, _CLOSE, _TERMS = 0, 1, 2, 3

@@ -18,7 +18,7 @@ from transforms import window
 from transforms.catalog import TECHNICAL
 from transforms.instrument import Instrument
 from transforms.kernel import MINUTE_US, NAN, Vector, jit, zeros
-from transforms.technical.lots import lots
+from transforms.lots import lots
 
 VERSION = 2
 RELATIVE_VOLUME = TECHNICAL.index["relative_volume"]

@@ -19,7 +19,7 @@ import math
 
 from transforms import window
 from transforms.kernel import NAN, SECOND_US, Vector, jit
-from transforms.technical.returns import log_ratio
+from transforms.returns import log_ratio
 
 SECONDS = 900
 _OPEN, _EDGE, _FIRST, _TRADED, _CLOSED, _RING = 0, 1, 2, 3, 4, 5

@@ -17,11 +17,12 @@ from ingest.backfill.posts import scored
 from ingest.backfill.run import backfill
 from ingest.check.tape import StandIn
 from ingest.cli import main
-from ingest.messages import SocialPost, Tick, encode
-from ingest.partition import Partition
+from ingest.messages.decode import encode
+from ingest.messages.kinds import SocialPost, Tick
 from ingest.replay import messages
 from ingest.sentiment.history import History
 from ingest.simulate import history
+from ingest.worker.partition import Partition
 from transforms.catalog import VIEWS, View
 
 MIDNIGHT = 1_700_006_400_000

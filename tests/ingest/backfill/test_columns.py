@@ -15,8 +15,8 @@ import pytest
 from ingest import settings
 from ingest.backfill.run import backfill
 from ingest.cli import main
-from ingest.feeds import market_tables
-from ingest.feeds.posts import Columns, PostsFileError
+from ingest.recordings import market_tables
+from ingest.recordings.posts import Columns, PostsFileError
 from ingest.replay import messages
 from ingest.simulate import history
 

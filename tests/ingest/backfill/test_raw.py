@@ -15,7 +15,7 @@ from ingest.backfill import raw, raw_read, table, work
 from ingest.backfill.plan import plan_days
 from ingest.backfill.run import backfill
 from ingest.cli import main
-from ingest.messages import Gap, OrderBook
+from ingest.messages.kinds import Gap, OrderBook
 from ingest.replay import messages
 from ingest.simulate import history
 

@@ -7,8 +7,8 @@ import pytest
 
 from ingest.check import lookahead, result, tape
 from ingest.cli import main
-from ingest.messages import OrderBook, Trade
-from ingest.symbol import Symbol
+from ingest.messages.kinds import OrderBook, Trade
+from ingest.worker.symbol import Symbol
 from transforms.catalog import MICROSTRUCTURE, VIEWS
 
 from .conftest import CONF, MIDNIGHT

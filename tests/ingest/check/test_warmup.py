@@ -7,9 +7,9 @@ from dataclasses import replace
 from ingest.check import result, tape, warmup
 from ingest.check.stated import WarmUp, stated, table
 from ingest.cli import main
-from ingest.messages import OrderBook, Trade
+from ingest.messages.kinds import OrderBook, Trade
 from ingest.settings import load
-from ingest.symbol import Symbol
+from ingest.worker.symbol import Symbol
 from transforms.catalog import ORDER_FLOW, TECHNICAL, VIEWS
 from transforms.instrument import Instrument
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ingest import outage
 from ingest.cli import main
+from ingest.streams import outage
 
 
 @pytest.fixture

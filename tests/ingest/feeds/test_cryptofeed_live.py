@@ -20,9 +20,9 @@ from cryptofeed.types import OrderBook as TheirBook
 from cryptofeed.types import Trade as TheirTrade
 
 from ingest.feeds.cryptofeed_live import CryptofeedFeed, FeedError, Translator, venues
-from ingest.feeds.lines import Parsed
-from ingest.messages import Gap, OrderBook, Trade
-from ingest.replay.counts import Counts
+from ingest.messages.kinds import Gap, OrderBook, Trade
+from ingest.publish.counts import Counts
+from ingest.recordings.lines import Parsed
 
 S = 1_700_000_000.0
 MS = 1_700_000_000_000

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from ingest import log
 from ingest.feeds import jsonl
-from ingest.feeds.outlet import Outlet
-from ingest.messages import OrderBook, Trade, decode
+from ingest.messages.decode import decode
+from ingest.messages.kinds import OrderBook, Trade
+from ingest.publish.outlet import Outlet
 from ingest.settings import Settings
+from ingest.streams import keys
 
 T0 = 1_700_000_000_000
 NOW_NS = (T0 + 500) * 1_000_000
@@ -37,7 +38,7 @@ class Drops(io.RawIOBase):
 
 
 def entries(client: Any) -> list[Any]:
-    return [fields for _, fields in client.xrange(log.events(0))]
+    return [fields for _, fields in client.xrange(keys.events(0))]
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1 << 16])
@@ -50,7 +51,7 @@ def test_lines_come_whole_however_the_pipe_breaks_them(redis_client, size) -> No
     assert decode(OrderBook, book[b"data"]).received == T0 + 3
     assert b"recorded" not in trade
     assert outlet.counts.refused == {"undecodable": 1, "future_time": 1}
-    letters = [fields for _, fields in redis_client.xrange(log.DEAD_LETTER)]
+    letters = [fields for _, fields in redis_client.xrange(keys.DEAD_LETTER)]
     assert [(x[b"source"], x[b"field:data"][:7]) for x in letters] == [(b"pipe", b"{broken"), (b"pipe", b'{"times')]
 
 

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import redis
 
-from ingest import log
 from ingest.feeds import webhook
-from ingest.feeds.outlet import Outlet
 from ingest.feeds.webhook import Webhook
-from ingest.messages import SocialPost, decode
+from ingest.messages.decode import decode
+from ingest.messages.kinds import SocialPost
+from ingest.publish.outlet import Outlet
 from ingest.settings import Settings
+from ingest.streams import keys
 
 T0 = 1_700_000_000_000
 TOKEN = "planted-secret-of-this-test"
@@ -57,7 +58,7 @@ def call(server) -> Call:
 
 
 def posts(client: redis.Redis) -> list[SocialPost]:
-    found: Any = client.xrange(log.SOCIAL)
+    found: Any = client.xrange(keys.SOCIAL)
     return [decode(SocialPost, fields[b"data"]) for _, fields in found]
 
 
@@ -71,8 +72,8 @@ def test_lines_are_taken_each_for_itself_and_what_is_refused_is_kept(call, redis
     body = "\n".join([json.dumps(POST), "{cut", json.dumps(trade), "", json.dumps({**POST, "id": "2"})])
     assert call(body.encode()) == (202, {"accepted": 2, "refused": {"undecodable": 1, "wrong_type": 1}})
     assert [p.id for p in posts(redis_client)] == ["1", "2"]
-    assert redis_client.xlen(log.events(0)) == 0, "a caller of the webhook moves no market"
-    assert redis_client.xlen(log.DEAD_LETTER) == 2
+    assert redis_client.xlen(keys.events(0)) == 0, "a caller of the webhook moves no market"
+    assert redis_client.xlen(keys.DEAD_LETTER) == 2
     assert outlet.counts.published == {"social": 2}
 
 

@@ -11,14 +11,16 @@ import msgspec
 import psycopg
 import pytest
 
-from ingest import log, settings, streams
+from ingest import settings
 from ingest.backfill.run import backfill
 from ingest.cli import main
-from ingest.messages import MicropriceTable, Tick, decode, encode
+from ingest.messages.decode import decode, encode
+from ingest.messages.kinds import MicropriceTable, Tick
 from ingest.microprice.command import moment, span_of
-from ingest.partition import Partition
 from ingest.replay import messages
 from ingest.simulate import history
+from ingest.streams import keys, read
+from ingest.worker.partition import Partition
 from transforms.catalog import MICROSTRUCTURE
 
 MIDNIGHT = 1_700_006_400_000
@@ -68,9 +70,9 @@ def servers_known(monkeypatch, postgres_url, redis_url):
 
 def live(redis_client, path):
     """The rows of the log as it stands, with a recording behind it: what the worker makes of them."""
-    entries = redis_client.xrange(log.events(0))
+    entries = redis_client.xrange(keys.events(0))
     assert {fields[b"kind"] for _, fields in entries} == {b"microprice"}
-    newest, n = streams.number(entries[-1][0])
+    newest, n = read.number(entries[-1][0])
     last = {}
 
     def add(kind, message):
@@ -147,7 +149,7 @@ def test_a_second_fit_takes_the_place_of_the_first_at_its_own_time(
     second = ["--from", "2023-11-15T00:00:30", "--since", "2023-11-14T23:50"]
     assert main([*FIT, "--symbols", "ODD", *second]) == 0
     assert [f["version"] for f in json.loads(capsys.readouterr().out.splitlines()[-1])["fitted"]] == [2]
-    first, then = (decode(MicropriceTable, fields[b"data"]) for _, fields in redis_client.xrange(log.events(0)))
+    first, then = (decode(MicropriceTable, fields[b"data"]) for _, fields in redis_client.xrange(keys.events(0)))
     backfill([after], postgres_url, CONF, delay_ms=LATER_MS)
     stored, streamed = microprices(backfilled(postgres_url)), microprices(live(redis_client, after))
     assert stored == streamed
@@ -171,10 +173,10 @@ def test_a_backfill_with_other_tables_is_another_run(before, servers_known, post
 def test_tables_come_back_out_of_the_database_into_a_new_redis(before, servers_known, redis_client, postgres_url):
     backfill([before], postgres_url, CONF)
     assert main(list(FIT)) == 0
-    published = [decode(MicropriceTable, fields[b"data"]) for _, fields in redis_client.xrange(log.events(0))]
+    published = [decode(MicropriceTable, fields[b"data"]) for _, fields in redis_client.xrange(keys.events(0))]
     redis_client.flushall()
     assert main(["fit-microprice", "--republish"]) == 0
-    again = [decode(MicropriceTable, fields[b"data"]) for _, fields in redis_client.xrange(log.events(0))]
+    again = [decode(MicropriceTable, fields[b"data"]) for _, fields in redis_client.xrange(keys.events(0))]
     assert [msgspec.structs.replace(t, timestamp=0) for t in again] == [
         msgspec.structs.replace(t, timestamp=0) for t in published
     ]

@@ -8,8 +8,8 @@ import numpy as np
 import psycopg
 import pytest
 
-from feature_repo.stores.copy import append_rows
-from feature_repo.stores.schema import migrate, table_of_view
+from feature_repo.stores.offline.append import append_rows
+from feature_repo.stores.offline.tables.schema import migrate, table_of_view
 from ingest.microprice import fit, tables
 from transforms.catalog import MICROSTRUCTURE
 from transforms.microstructure.microprice_fit import fit as plain_fit

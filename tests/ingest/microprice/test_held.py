@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from ingest import settings
-from ingest.messages import MAX_AHEAD_MS, MicropriceTable, OrderBook, Tick, Trade, encode
-from ingest.partition import Partition
-from ingest.refusal import Refused
-from ingest.symbol import TABLES_HELD, Symbol
+from ingest.messages.decode import encode
+from ingest.messages.kinds import MAX_AHEAD_MS, MicropriceTable, OrderBook, Tick, Trade
+from ingest.messages.refusal import Refused
+from ingest.worker.partition import Partition
+from ingest.worker.symbol import TABLES_HELD, Symbol
 from transforms.catalog import MICROSTRUCTURE
 from transforms.microstructure.layout import G_SIZE
 

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import redis
 
-from ingest import log
-from ingest.messages import KIND, SocialPost, decode
+from ingest.messages.decode import decode
+from ingest.messages.kinds import KIND, SocialPost
+from ingest.publish import sink as sink_module
+from ingest.publish.sink import NotReadError
 from ingest.replay import Counts, messages, replay
-from ingest.replay import sink as sink_module
-from ingest.replay.sink import NotReadError
 from ingest.settings import Settings
+from ingest.streams import keys
 
 T0 = 1_723_161_255_000
 SETTINGS = Settings(partitions=2)
@@ -63,7 +64,7 @@ def entries(client: redis.Redis, stream: str) -> list[dict[bytes, bytes]]:
 
 
 def published(client: redis.Redis, symbol: str) -> list[tuple[str, Any]]:
-    found = entries(client, log.events(log.partition_of(symbol, 2)))
+    found = entries(client, keys.events(keys.partition_of(symbol, 2)))
     kinds = [(e[b"kind"].decode(), e[b"data"]) for e in found]
     return [m for m in ((kind, decode(KIND[kind], data)) for kind, data in kinds) if m[1].symbol == symbol]
 
@@ -71,17 +72,17 @@ def published(client: redis.Redis, symbol: str) -> list[tuple[str, Any]]:
 @pytest.fixture
 def scorer(redis_client: redis.Redis) -> Iterator[list[int]]:
     """Takes posts as the scorer does, and notes how many market messages were there before each."""
-    redis_client.xgroup_create(log.SOCIAL, log.GROUP, id="0", mkstream=True)
+    redis_client.xgroup_create(keys.SOCIAL, keys.GROUP, id="0", mkstream=True)
     stop = threading.Event()
     before: list[int] = []
 
     def score() -> None:
         while not stop.is_set():
-            reply: Any = redis_client.xreadgroup(log.GROUP, log.CONSUMER, {log.SOCIAL: ">"}, block=20)
+            reply: Any = redis_client.xreadgroup(keys.GROUP, keys.CONSUMER, {keys.SOCIAL: ">"}, block=20)
             for _, found in reply or []:
                 for entry_id, _ in found:
-                    before.append(sum(redis_client.xlen(log.events(p)) for p in range(2)))  # type: ignore[misc]
-                    redis_client.xack(log.SOCIAL, log.GROUP, entry_id)
+                    before.append(sum(redis_client.xlen(keys.events(p)) for p in range(2)))  # type: ignore[misc]
+                    redis_client.xack(keys.SOCIAL, keys.GROUP, entry_id)
 
     thread = threading.Thread(target=score)
     thread.start()
@@ -101,7 +102,7 @@ def test_a_capture_goes_into_the_log_of_its_symbol_and_a_tick_ends_it(redis_clie
         ("trade", 1290),
         ("tick", 2000),
     ]
-    assert all(e[b"recorded"] == b"1" for e in entries(redis_client, log.events(log.partition_of(A, 2))))
+    assert all(e[b"recorded"] == b"1" for e in entries(redis_client, keys.events(keys.partition_of(A, 2))))
     assert got[0][1].bids == [(99.5, 1.0), (99.0, 1.0)]
     assert counts.published == {"book": 2, "trade": 2, "tick": 1}
     assert counts.refused == {"undecodable": 1}
@@ -120,7 +121,7 @@ def test_every_line_is_published_refused_or_ignored(
 
 def test_a_refused_line_is_kept_byte_for_byte_with_its_place(redis_client: redis.Redis, capture: Path) -> None:
     replay([capture], redis_client, SETTINGS)
-    (letter,) = entries(redis_client, log.DEAD_LETTER)
+    (letter,) = entries(redis_client, keys.DEAD_LETTER)
     assert letter[b"field:data"] == b"1723161255160000000 {cut"
     assert (letter[b"source"], letter[b"id"], letter[b"reason"]) == (b"btc.jsonl", b"4", b"undecodable")
 
@@ -128,7 +129,7 @@ def test_a_refused_line_is_kept_byte_for_byte_with_its_place(redis_client: redis
 def test_replaying_twice_publishes_the_same_messages(redis_client: redis.Redis, capture: Path) -> None:
     replay([capture], redis_client, SETTINGS)
     replay([capture], redis_client, SETTINGS)
-    found = entries(redis_client, log.events(log.partition_of(A, 2)))
+    found = entries(redis_client, keys.events(keys.partition_of(A, 2)))
     assert found[:5] == found[5:]
 
 
@@ -138,7 +139,7 @@ def test_posts_are_scored_before_the_market_passes_them(
     counts = replay([capture, own], redis_client, SETTINGS)
 
     assert scorer == [0], "no market message was in the logs when the post was scored"
-    (post,) = entries(redis_client, log.SOCIAL)
+    (post,) = entries(redis_client, keys.SOCIAL)
     assert decode(SocialPost, post[b"data"]).id == "p"
     assert post[b"recorded"] == b"1"
     assert counts.published["social"] == 1
@@ -168,7 +169,7 @@ def test_logs_that_nobody_reads_do_not_grow_without_bound(
     path.write_text("".join(raw(T0 + n, {**TRADE, "T": T0 + n, "t": n}) for n in range(200)))
     with pytest.raises(NotReadError, match="No worker reads the logs: 40 wait"):
         replay([path], redis_client, SETTINGS, patience_s=0.05)
-    assert redis_client.xlen(log.events(log.partition_of(A, 2))) == 40
+    assert redis_client.xlen(keys.events(keys.partition_of(A, 2))) == 40
 
 
 def test_a_recording_is_moved_to_end_now_by_whole_grid_intervals(redis_client: redis.Redis, capture: Path) -> None:

@@ -13,12 +13,13 @@ import psycopg
 import pytest
 import redis
 
-from ingest import log
-from ingest.backlog import counters
-from ingest.messages import ScoredPost, decode_entry
+from ingest.messages.decode import decode_entry
+from ingest.messages.kinds import ScoredPost
 from ingest.sentiment.history import History
 from ingest.sentiment.scorer import Scorer, finder
 from ingest.settings import Settings, SettingsError
+from ingest.streams import keys
+from ingest.streams.backlog import counters
 from transforms.sentiment.simhash import simhash
 
 NOW_MS = 1_717_243_200_000
@@ -52,7 +53,7 @@ def add(client: redis.Redis, *, recorded: bool = False, **post: Any) -> None:
     fields: dict[Any, Any] = {"data": json.dumps(whole)}
     if recorded:
         fields["recorded"] = "1"
-    client.xadd(log.SOCIAL, fields)
+    client.xadd(keys.SOCIAL, fields)
 
 
 def run(target: Scorer, until: Callable[[], bool]) -> None:
@@ -71,11 +72,11 @@ def run(target: Scorer, until: Callable[[], bool]) -> None:
 
 
 def drain(target: Scorer, client: redis.Redis) -> None:
-    run(target, lambda: client.xlen(log.SOCIAL) == 0)
+    run(target, lambda: client.xlen(keys.SOCIAL) == 0)
 
 
 def logged(client: redis.Redis, symbol: str) -> list[ScoredPost]:
-    stream = log.events(log.partition_of(symbol, SETTINGS.partitions))
+    stream = keys.events(keys.partition_of(symbol, SETTINGS.partitions))
     found = []
     for _, fields in client.xrange(stream):
         assert fields.pop(b"kind") == b"post"
@@ -87,7 +88,7 @@ def logged(client: redis.Redis, symbol: str) -> list[ScoredPost]:
 
 
 def letters(client: redis.Redis) -> list[tuple[str, bytes]]:
-    return [(f[b"reason"].decode(), f.get(b"field:data", b"")) for _, f in client.xrange(log.DEAD_LETTER)]
+    return [(f[b"reason"].decode(), f.get(b"field:data", b"")) for _, f in client.xrange(keys.DEAD_LETTER)]
 
 
 def test_a_post_enters_the_log_of_every_symbol_that_it_names(redis_client: redis.Redis) -> None:
@@ -102,7 +103,7 @@ def test_a_post_enters_the_log_of_every_symbol_that_it_names(redis_client: redis
                 likes=3, reposts=2, replies=1, followers=9, received=NOW_MS - 4000,
             )
         ]  # fmt: skip
-    assert redis_client.xpending(log.SOCIAL, log.GROUP)["pending"] == 0
+    assert redis_client.xpending(keys.SOCIAL, keys.GROUP)["pending"] == 0
     assert letters(redis_client) == []
 
 
@@ -126,7 +127,7 @@ def test_a_recorded_post_counts_from_when_it_was_received_or_observed(redis_clie
     add(redis_client, recorded=True, timestamp=1_000_000, received=1_000_500, observed_at=1_000_900, id="2")
     drain(scorer(redis_client, Words()), redis_client)
     assert [(p.available, p.received) for p in logged(redis_client, "BTCUSDT")] == [(1_000_500,) * 2, (1_000_900,) * 2]
-    stream = log.events(log.partition_of("BTCUSDT", SETTINGS.partitions))
+    stream = keys.events(keys.partition_of("BTCUSDT", SETTINGS.partitions))
     assert all(fields[b"recorded"] == b"1" for _, fields in redis_client.xrange(stream))
 
 
@@ -155,7 +156,7 @@ def test_what_cannot_be_taken_is_kept_whole_with_its_reason(
 ) -> None:
     add(redis_client, **post)
     add(redis_client, id="good")
-    [(_, refused), _] = redis_client.xrange(log.SOCIAL)
+    [(_, refused), _] = redis_client.xrange(keys.SOCIAL)
     drain(scorer(redis_client, Words()), redis_client)
     assert letters(redis_client) == [(reason, refused[b"data"])]
     assert [p.id for p in logged(redis_client, "BTCUSDT")] == ["good"]
@@ -163,7 +164,7 @@ def test_what_cannot_be_taken_is_kept_whole_with_its_reason(
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\x80", b"\xff\xff", b'{"id": "1"}', b"[" * 100_000])
 def test_bytes_that_are_no_post_are_kept(redis_client: redis.Redis, data: bytes) -> None:
-    redis_client.xadd(log.SOCIAL, {"data": data})
+    redis_client.xadd(keys.SOCIAL, {"data": data})
     drain(scorer(redis_client, Words()), redis_client)
     [(reason, kept)] = letters(redis_client)
     assert kept == data
@@ -204,7 +205,7 @@ def test_a_crash_anywhere_in_a_batch_loses_no_post_and_logs_none_twice(
             monkeypatch.setattr(victim, "_message", lambda *_: (_ for _ in ()).throw(Crash))
         with pytest.raises(Crash):
             victim.run(threading.Event())
-    assert redis_client.xpending(log.SOCIAL, log.GROUP)["pending"] == 50
+    assert redis_client.xpending(keys.SOCIAL, keys.GROUP)["pending"] == 50
     drain(scorer(redis_client, model), redis_client)
     assert [p.id for p in logged(redis_client, "BTCUSDT")] == [str(i) for i in range(120)]
 
@@ -229,7 +230,7 @@ def test_a_model_that_always_fails_stops_the_scorer_and_keeps_the_posts(redis_cl
         add(redis_client, id=str(i), text=f"$BTC up {i}")
         with pytest.raises(RuntimeError, match="poison"):
             scorer(redis_client, model).run(threading.Event())
-    assert redis_client.xpending(log.SOCIAL, log.GROUP)["pending"] == 1  # of one post, too, the fault is the model's
+    assert redis_client.xpending(keys.SOCIAL, keys.GROUP)["pending"] == 1  # of one post, too, the fault is the model's
     assert letters(redis_client) == []
     model.broken = False
     drain(scorer(redis_client, model), redis_client)
@@ -241,7 +242,7 @@ def test_posts_that_all_fail_do_not_stop_a_model_that_is_well(redis_client: redi
         add(redis_client, id=str(i), text=f"$BTC poison {i}")
     drain(scorer(redis_client, Words()), redis_client)
     assert len(letters(redis_client)) == 3
-    assert redis_client.xlen(log.SOCIAL) == 0
+    assert redis_client.xlen(keys.SOCIAL) == 0
 
 
 def test_a_text_is_scored_once_a_batch(redis_client: redis.Redis) -> None:
@@ -257,7 +258,7 @@ def test_what_the_model_did_is_counted_beside_its_name(redis_client: redis.Redis
     for i, text in enumerate(["$BTC up", "$BTC up", "$BTC is down", "nice weather"]):
         add(redis_client, id=str(i), text=text)
     drain(scorer(redis_client, Words()), redis_client)
-    found: Any = redis_client.hgetall(log.counters(log.EDGE))
+    found: Any = redis_client.hgetall(keys.counters(keys.EDGE))
     assert found.pop(b"scorer.model") == b"words@1"
     assert int(found.pop(b"scorer.ms")) >= 0
     # two texts, of two and three words; the weather names no symbol
@@ -317,7 +318,7 @@ def test_an_answer_that_was_lost_moves_nothing_twice(
         return reply
 
     monkeypatch.setattr(redis_client, "eval", loses_its_answer)
-    batch = [(log.SOCIAL, entry_id, fields) for entry_id, fields in redis_client.xrange(log.SOCIAL)]
+    batch = [(keys.SOCIAL, entry_id, fields) for entry_id, fields in redis_client.xrange(keys.SOCIAL)]
     target = scorer(redis_client, Words())
     for _ in range(2):  # as two scorers that were given the same
         with pytest.raises(redis.ConnectionError):
@@ -351,7 +352,7 @@ def test_the_scorer_waits_for_a_redis_that_is_away_and_says_so_once(
 
 
 def test_a_post_of_more_fields_than_any_has_is_refused(redis_client: redis.Redis) -> None:
-    redis_client.xadd(log.SOCIAL, {f"f{i}": "x" for i in range(20_000)})
+    redis_client.xadd(keys.SOCIAL, {f"f{i}": "x" for i in range(20_000)})
     add(redis_client)
     drain(scorer(redis_client, Words()), redis_client)
     assert [reason for reason, _ in letters(redis_client)] == ["wrong_type"]

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.messages import OrderBook, SocialPost, Trade, check_header, check_trade
+from ingest.messages.check import check_header, check_trade
+from ingest.messages.kinds import OrderBook, SocialPost, Trade
 from ingest.settings import instruments
 from ingest.simulate.corpus import BEARISH, BULLISH
 from ingest.simulate.history import SYMBOLS, history, live

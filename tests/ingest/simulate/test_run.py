@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 import redis
 
-from ingest import log
 from ingest.cli import main
-from ingest.messages import KIND, decode
-from ingest.partition import Partition
-from ingest.replay.sink import NotReadError
+from ingest.messages.decode import decode
+from ingest.messages.kinds import KIND
+from ingest.publish.sink import NotReadError
 from ingest.settings import Settings
 from ingest.simulate import history, simulate
 from ingest.simulate.command import duration_s
+from ingest.streams import keys
+from ingest.worker.partition import Partition
 
 T0 = 1_754_611_215_000
 """The middle of a slot of posts: there is none for the next 15 seconds."""
@@ -35,7 +36,7 @@ class Clock:
 
 
 def entries(client: redis.Redis) -> list[tuple[str, Any, bool]]:
-    found: Any = client.xrange(log.events(0))
+    found: Any = client.xrange(keys.events(0))
     return [(e[b"kind"].decode(), decode(KIND[e[b"kind"].decode()], e[b"data"]), b"recorded" in e) for _, e in found]
 
 
@@ -68,10 +69,10 @@ def test_a_second_run_goes_on_where_the_first_stopped_and_says_that_it_was_away(
     span = {"symbols": ["SIM-ETH"], "patience_s": 1}
     simulate(redis_client, SETTINGS, history_ms=10_000, clock=Clock(T0 / 1000 + 10), **span)
     partition = Partition(0, SETTINGS)
-    for entry_id, fields in redis_client.xrange(log.events(0)):
+    for entry_id, fields in redis_client.xrange(keys.events(0)):
         partition.process(entry_id, fields, 0)
-    redis_client.hset(log.checkpoint(0), mapping=partition.save())
-    first = redis_client.xlen(log.events(0))
+    redis_client.hset(keys.checkpoint(0), mapping=partition.save())
+    first = redis_client.xlen(keys.events(0))
 
     simulate(redis_client, SETTINGS, history_ms=13_000, clock=Clock(T0 / 1000 + 13), **span)
     gap, *market, _ = entries(redis_client)[first:]
@@ -85,7 +86,7 @@ def test_a_second_run_goes_on_where_the_first_stopped_and_says_that_it_was_away(
 def test_live_posts_go_to_the_scorer_unrecorded(redis_client: redis.Redis) -> None:
     clock = Clock(T0 / 1000)
     counts = simulate(redis_client, SETTINGS, symbols=["SIM-ETH"], seconds=60, clock=clock, sleep=clock.sleep)
-    posts: Any = redis_client.xrange(log.SOCIAL)
+    posts: Any = redis_client.xrange(keys.SOCIAL)
     assert len(posts) == counts.published["social"] == 2
     assert all(b"recorded" not in fields for _, fields in posts)
 

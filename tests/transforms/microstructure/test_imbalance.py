@@ -10,13 +10,7 @@ from hypothesis import strategies as st
 from transforms.instrument import Instrument
 from transforms.kernel import vector, zeros
 from transforms.microstructure import kernel
-from transforms.microstructure.imbalance import (
-    IMBALANCE_L1,
-    IMBALANCE_L3,
-    IMBALANCE_L5,
-    IMBALANCE_L10,
-    IMBALANCE_RATIO,
-)
+from transforms.microstructure.imbalance import IMBALANCE_L1, IMBALANCE_L3, IMBALANCE_L5, IMBALANCE_L10, IMBALANCE_RATIO
 
 BIDS = [(100.0 - i, size) for i, size in enumerate((3.0, 1.0, 1.0, 2.0, 1.0, 4.0, 1.0, 1.0, 1.0, 1.0, 9.0))]
 ASKS = [(101.0 + i, size) for i, size in enumerate((1.0, 1.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 4.0))]

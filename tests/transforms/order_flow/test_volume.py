@@ -113,3 +113,15 @@ def test_fast_rows_see_windows_that_begin_within_a_second(new_feed: Any) -> None
     assert feed.row(70.3)["buy_volume_1m"] == 4.0  # (10.3, 70.3]
     feed = new_feed(bucket_us=100_000).trade(0.05).trade(10.25, size=2)
     assert feed.row(70.2)["buy_volume_1m"] == 2.0  # (10.2, 70.2]
+
+
+def test_a_coin_of_a_millionth_trades_in_sizes_past_64_bits_of_lots(new_feed: Any) -> None:
+    """1e12 coins are 1e20 lots of 1e-8: rounded in the last of 16 digits, and no more than that."""
+    feed = new_feed(vpin_bucket=1e11).trade(1, 1e-6, 1e12, 1).trade(30, 1e-6, 3e12, -1).trade(40, 2e-6, 1e12, 1)
+    row = feed.row(61)
+    assert row["buy_volume_1m"] == 1e12
+    assert row["sell_volume_1m"] == 3e12
+    assert row["cvd"] == -1e12
+    assert row["vwap_1m"] == (3e6 + 2e6) / 4e12
+    # 10 buckets bought, 30 sold, 10 bought
+    assert row["vpin"] == 1.0

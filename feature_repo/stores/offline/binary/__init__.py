@@ -1,0 +1,1 @@
+"""PostgreSQL's binary COPY format: columns into bytes, bytes into Arrow arrays."""

@@ -1,0 +1,166 @@
+"""What a retrieval gives back: nothing is read before ``to_df``, ``to_arrow``, ``to_sql`` or ``persist`` is called."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from feast.errors import SavedDatasetLocationAlreadyExists
+from feast.infra.offline_stores.contrib.postgres_offline_store.postgres import PostgreSQLRetrievalJob
+from feast.infra.offline_stores.contrib.postgres_offline_store.postgres_source import SavedDatasetPostgreSQLStorage
+from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
+from feast.infra.utils.postgres.connection_utils import _get_conn
+from feast.on_demand_feature_view import OnDemandFeatureView
+from feast.repo_config import RepoConfig
+from feast.saved_dataset import SavedDatasetStorage
+from psycopg import sql
+
+from feature_repo.stores.offline.binary import decode, encode
+from feature_repo.stores.offline.binary.from_arrow import column_of
+from feature_repo.stores.offline.join import plan, statement
+from feature_repo.stores.offline.join.lookup import Lookup
+from feature_repo.stores.offline.join.spine import Spine, column_type
+from feature_repo.stores.offline.session import export, snapshot
+from feature_repo.stores.offline.tables.schema import identifier_parts
+
+MANY: Final = 20_000
+"""Entity rows from which on parts are read side by side, each on a connection of its own with the same snapshot."""
+
+CONNECTIONS: Final = 8
+"""Most connections of one retrieval."""
+
+
+class QueryJob(PostgreSQLRetrievalJob):  # type: ignore[misc]  # Feast is untyped here
+    """One of Feast's own queries, with the result decoded in columns."""
+
+    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
+        with self._query_generator() as query:
+            try:
+                with snapshot(self.config.offline_store, timeout) as connection:
+                    return decode.read_table(connection, sql.SQL(query))
+            except decode.UnsupportedTypeError:
+                # Arrays and JSON: Feast's slow way knows them.
+                return super()._to_arrow_internal(timeout)
+
+    def persist(
+        self, storage: SavedDatasetStorage, allow_overwrite: bool | None = False, timeout: int | None = None
+    ) -> None:
+        """Write the result, on-demand features included, to a table.
+
+        Raises
+        ------
+        feast.errors.SavedDatasetLocationAlreadyExists
+            The table exists and may not be overwritten.
+        """
+        if not isinstance(storage, SavedDatasetPostgreSQLStorage):
+            raise TypeError(f"results are stored in PostgreSQL, not as {type(storage).__name__}")
+        name = storage.postgres_options._table
+        store_table(self.config.offline_store, name, self.to_arrow(timeout=timeout), overwrite=bool(allow_overwrite))
+
+
+class HistoricalJob(QueryJob):
+    """A point-in-time join.
+
+    Parameters
+    ----------
+    spine
+        Gives the entity rows, when they are needed.
+    lookups
+        The views.
+    frame
+        Entity frame of ``to_sql``: the caller's own SQL, or None to write the rows out.
+    features
+        Feast's references.
+    stock
+        Feast's own retrieval, for types that are not decoded here.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: RepoConfig,
+        spine: Callable[[Any], Spine],
+        lookups: Sequence[Lookup],
+        frame: str | None,
+        features: list[str],
+        full_feature_names: bool,
+        on_demand_feature_views: list[OnDemandFeatureView],
+        stock: Callable[[], RetrievalJob],
+    ) -> None:
+        super().__init__("", config, full_feature_names, on_demand_feature_views)
+        self._spine = spine
+        self._lookups = lookups
+        self._frame = frame
+        self._features = features
+        self._stock = stock
+
+    @property
+    def metadata(self) -> RetrievalMetadata:
+        """Features, keys and the range of moments; entity SQL is run for it where it has not been run yet."""
+        if self._metadata is None:
+            with snapshot(self.config.offline_store) as connection:
+                self._take(connection)
+        return self._metadata
+
+    def to_sql(self) -> str:
+        """One statement that gives the result, without on-demand features; the entity rows are part of it."""
+        with snapshot(self.config.offline_store) as connection:
+            return statement.whole(self._take(connection), self._lookups, self._frame).as_string(connection)
+
+    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
+        try:
+            with ExitStack() as stack:
+                settings = self.config.offline_store
+                connections = [stack.enter_context(snapshot(settings, timeout))]
+                spine = self._take(connections[0])
+                if spine.table.num_rows >= MANY:
+                    same = export(connections[0])
+                    # One more than there are processors: while this side decodes, the server reads on.
+                    more = min(1 + (os.cpu_count() or 1), CONNECTIONS, settings.max_conn) - 1
+                    connections += [stack.enter_context(snapshot(settings, timeout, same)) for _ in range(more)]
+                return plan.join(connections, spine, self._lookups)
+        except decode.UnsupportedTypeError:
+            # Arrays and JSON: Feast's slow way knows them.
+            return self._stock()._to_arrow_internal(timeout)
+
+    def _take(self, connection: Any) -> Spine:
+        spine = self._spine(connection)
+        times = spine.table.column(spine.event)
+        self._metadata = RetrievalMetadata(
+            features=self._features,
+            keys=[name for name in spine.table.column_names if name != spine.event],
+            min_event_timestamp=pc.min(times).as_py(),
+            max_event_timestamp=pc.max(times).as_py(),
+        )
+        return spine
+
+
+def store_table(settings: Any, name: str, table: pa.Table, *, overwrite: bool) -> None:
+    """Write an Arrow table to a new table of the database, in one transaction.
+
+    Raises
+    ------
+    feast.errors.SavedDatasetLocationAlreadyExists
+        It exists and `overwrite` is false.
+    TypeError
+        A column has a type that no column of a table is made for.
+    """
+    target = sql.Identifier(*identifier_parts(name))
+    kinds = {field.name: column_type(field.type) for field in table.schema}
+    encoded = [column_of(table.column(field).combine_chunks(), kind) for field, kind in kinds.items()]
+    body = sql.SQL(", ").join(
+        sql.SQL("{} {}").format(sql.Identifier(field), sql.SQL(kind)) for field, kind in kinds.items()
+    )
+    with _get_conn(settings) as connection, connection.cursor() as cursor:
+        if overwrite:
+            cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(target))
+        elif cursor.execute("SELECT to_regclass(%s)", (target.as_string(connection),)).fetchone() != (None,):
+            raise SavedDatasetLocationAlreadyExists(name)
+        cursor.execute(sql.SQL("CREATE TABLE {} ({})").format(target, body))
+        with cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(target)) as copy:
+            for block in encode.encode(encoded):
+                copy.write(block)

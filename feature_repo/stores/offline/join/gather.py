@@ -1,0 +1,115 @@
+"""The features of one view for every entity row, filled in from any part, in any order, by several threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from feature_repo.stores.offline.binary import decode
+
+_Ints = NDArray[np.int64]
+_Bools = NDArray[np.bool_]
+
+_STORED: Final[dict[pa.DataType, Any]] = {
+    pa.bool_(): np.bool_,
+    pa.int32(): np.int32,
+    pa.int64(): np.int64,
+    pa.float32(): np.float32,
+    pa.float64(): np.float64,
+    pa.timestamp("us"): np.int64,
+}
+
+
+class Columns:
+    """Columns of a result, null wherever nothing was put.
+
+    Threads may put at the same time, each to rows of its own.
+
+    Parameters
+    ----------
+    types
+        PostgreSQL type ids of the features.
+    rows
+        Entity rows.
+
+    Raises
+    ------
+    feature_repo.stores.offline.binary.decode.UnsupportedTypeError
+        A type is not decoded here.
+    """
+
+    def __init__(self, types: Sequence[int], rows: int) -> None:
+        self.types = types
+        self._rows = rows
+        self._columns = [_column(decode.arrow_type(kind), rows) for kind in types]
+
+    def put(self, rows: _Ints, columns: Sequence[pa.Array]) -> None:
+        """Fill in `rows` of every column."""
+        for column, values in zip(self._columns, columns, strict=True):
+            column.put_array(rows, values)
+
+    def put_values(self, index: int, rows: _Ints, values: NDArray[Any], valid: _Bools) -> None:
+        """Fill in `rows` of one column of numbers."""
+        column = self._columns[index]
+        if not isinstance(column, _Fixed):
+            raise TypeError("a column of texts takes Arrow arrays")
+        column.put(rows, values, valid)
+
+    def finish(self, index: int) -> pa.Array:
+        """One column, whole; its memory here is given up."""
+        column = self._columns[index]
+        self._columns[index] = _Long(column.kind, 0)
+        return column.finish()
+
+
+def _column(kind: pa.DataType, rows: int) -> _Fixed | _Long:
+    return _Fixed(kind, rows) if kind in _STORED else _Long(kind, rows)
+
+
+class _Fixed:
+    def __init__(self, kind: pa.DataType, rows: int) -> None:
+        self.kind = kind
+        self._values = np.zeros(rows, _STORED[kind])
+        self._valid = np.zeros(rows, np.bool_)
+
+    def put(self, rows: _Ints, values: NDArray[Any], valid: _Bools) -> None:
+        self._values[rows] = values
+        self._valid[rows] = valid
+
+    def put_array(self, rows: _Ints, array: pa.Array) -> None:
+        valid = np.asarray(array.is_valid().to_numpy(zero_copy_only=False))
+        array = array.view(pa.int64()) if pa.types.is_timestamp(self.kind) else array
+        if array.null_count:
+            array = pc.fill_null(array, pa.scalar(0).cast(array.type))
+        self.put(rows, np.asarray(array.to_numpy(zero_copy_only=False)), valid)
+
+    def finish(self) -> pa.Array:
+        values = np.packbits(self._values, bitorder="little") if pa.types.is_boolean(self.kind) else self._values
+        valid = None if self._valid.all() else pa.py_buffer(np.packbits(self._valid, bitorder="little"))
+        return pa.Array.from_buffers(self.kind, len(self._values), [valid, pa.py_buffer(values)])
+
+
+class _Long:
+    """Texts and bytes: parts are kept, and put in order at the end."""
+
+    def __init__(self, kind: pa.DataType, rows: int) -> None:
+        self.kind = kind
+        self._rows = rows
+        self._parts: list[tuple[_Ints, pa.Array]] = []
+
+    def put_array(self, rows: _Ints, array: pa.Array) -> None:
+        self._parts.append((rows, array))
+
+    def finish(self) -> pa.Array:
+        position = np.full(self._rows, -1, np.int64)
+        start = 0
+        for rows, _ in self._parts:
+            position[rows] = np.arange(start, start + len(rows))
+            start += len(rows)
+        parts = pa.concat_arrays([pa.array([], self.kind), *(array for _, array in self._parts)])
+        return parts.take(pa.array(position, mask=position < 0))

@@ -1,0 +1,221 @@
+"""The offline tables: one a view, created and migrated by ``feast apply``.
+
+``symbol, event_timestamp, created_timestamp, <features>``, unique on the first three. A new feature adds a column; a
+feature that is gone keeps its column, because rows are facts. Where the server has TimescaleDB each table is a
+hypertable with one-day chunks and a columnstore; elsewhere it is the same table without them.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+
+from feature_repo.stores.offline.tables import hypertable
+from transforms import catalog
+
+log = logging.getLogger(__name__)
+
+TYPES: Final[Mapping[str, str]] = {
+    "Float64": "double precision",
+    "Int64": "bigint",
+    "Float32": "real",
+    "Int32": "integer",
+    "Bool": "boolean",
+    "String": "text",
+    "Bytes": "bytea",
+    "UnixTimestamp": "timestamp with time zone",
+}
+"""Feast's primitive types and PostgreSQL's name for each, as ``format_type`` writes it."""
+
+_LOCK: Final = 0x7F5_0FF1  # any constant: one migration at a time on a database
+_PART: Final = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([A-Za-z_][A-Za-z0-9_$]*))\s*')
+
+
+class SchemaError(RuntimeError):
+    """A table cannot hold what the definitions say; the message names the column and both types."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """An offline table as the definitions want it.
+
+    Attributes
+    ----------
+    name
+        Parts of the table's name: ``("microstructure",)`` or ``("schema", "table")``.
+    keys
+        Join-key columns and their types.
+    event, created
+        Names of the two time columns; ``created`` may be empty.
+    features
+        Feature columns and their types, in order.
+    """
+
+    name: tuple[str, ...]
+    keys: Mapping[str, str]
+    event: str
+    created: str
+    features: Mapping[str, str]
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """The quoted name."""
+        return sql.Identifier(*self.name)
+
+    @property
+    def unique(self) -> tuple[str, ...]:
+        """The columns that make a row the same row."""
+        return (*self.keys, self.event, *([self.created] if self.created else []))
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Every column and its type, in the order of the table."""
+        times = dict.fromkeys(self.unique[len(self.keys) :], TYPES["UnixTimestamp"])
+        return {**self.keys, **times, **self.features}
+
+
+def table_of_view(view: catalog.View) -> Table:
+    """The table of a view of the catalogue; its name is the view's."""
+    return Table(
+        name=(view.name,),
+        keys={"symbol": TYPES["String"]},
+        event="event_timestamp",
+        created="created_timestamp",
+        features={f.name: TYPES[f.dtype] for f in view.features},
+    )
+
+
+def table_of_feature_view(view: Any) -> Table | None:
+    """The table behind a Feast feature view, or None where its source is not a table (a query, another kind of source).
+
+    Raises
+    ------
+    SchemaError
+        A field has a type that no column is made for.
+    """
+    source = view.batch_source
+    name = getattr(getattr(source, "_postgres_options", None), "_table", "")
+    if not name:
+        return None
+    column = {new: old for old, new in source.field_mapping.items()}
+
+    def typed(fields: Sequence[Any]) -> dict[str, str]:
+        columns = {}
+        for field in fields:
+            if str(field.dtype) not in TYPES:
+                raise SchemaError(f"{view.name}.{field.name}: the offline store has no column type for {field.dtype}")
+            columns[column.get(field.name, field.name)] = TYPES[str(field.dtype)]
+        return columns
+
+    return Table(
+        name=identifier_parts(name),
+        keys=typed(view.entity_columns),
+        event=source.timestamp_field,
+        created=source.created_timestamp_column or "",
+        features=typed(view.features),
+    )
+
+
+def identifier_parts(name: str) -> tuple[str, ...]:
+    """Split a table name as SQL reads it: unquoted parts fold to lower case, quoted ones stay.
+
+    >>> identifier_parts('Prices.microstructure'), identifier_parts('"Odd ""name"')
+    (('prices', 'microstructure'), ('Odd "name',))
+
+    Raises
+    ------
+    ValueError
+        It is not a table name.
+    """
+    parts: list[str] = []
+    position = 0
+    while match := _PART.match(name, position):
+        quoted, plain = match.groups()
+        parts.append(quoted.replace('""', '"') if quoted else plain.lower())
+        position = match.end()
+        if position == len(name):
+            return tuple(parts)
+        if name[position] != ".":
+            break
+        position += 1
+    raise ValueError(f"not a table name: {name!r}")
+
+
+def migrate(
+    connection: psycopg.Connection[Any], tables: Sequence[Table], policy: hypertable.Policy | None = None
+) -> None:
+    """Create what is missing of `tables`, in one transaction; run again, it changes nothing.
+
+    Parameters
+    ----------
+    connection
+        Its search path decides the schema of unqualified names.
+    tables
+        What the definitions want.
+    policy
+        Chunks, columnstore and retention where the server has TimescaleDB; None for the defaults.
+
+    Raises
+    ------
+    SchemaError
+        A column exists with another type.
+    """
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        version = hypertable.version(connection)
+        for table in tables:
+            _migrate(connection, table)
+            if version:
+                hypertable.convert(
+                    connection, table.identifier, table.event, tuple(table.keys), policy or hypertable.Policy()
+                )
+    if not version:
+        log.warning("PostgreSQL here has no TimescaleDB: the %d offline tables are plain tables", len(tables))
+
+
+def _migrate(connection: psycopg.Connection[Any], table: Table) -> None:
+    shown = ".".join(table.name)
+    have = _columns(connection, table)
+    wanted = table.columns
+    if not have:
+        body = sql.SQL(", ").join(_define(name, kind, name in table.unique) for name, kind in wanted.items())
+        connection.execute(sql.SQL("CREATE TABLE {} ({})").format(table.identifier, body))
+        log.info("%s: table created", shown)
+    wrong = [f"{name} is {have[name]}, not {kind}" for name, kind in wanted.items() if have.get(name, kind) != kind]
+    if wrong:
+        raise SchemaError(f"table {shown}: {'; '.join(wrong)}. Give the feature a new name, or convert the column.")
+    added = [name for name in wanted if have and name not in have]
+    if added:
+        body = sql.SQL(", ").join(sql.SQL("ADD COLUMN {}").format(_define(name, wanted[name], False)) for name in added)
+        connection.execute(sql.SQL("ALTER TABLE {} {}").format(table.identifier, body))
+        log.warning("%s: added %s", shown, ", ".join(added))
+    kept = [name for name in have if name not in wanted]
+    if kept:
+        log.warning("%s: no longer defined, kept with its rows: %s", shown, ", ".join(kept))
+    connection.execute(
+        sql.SQL("CREATE UNIQUE INDEX IF NOT EXISTS {} ON {} ({})").format(
+            sql.Identifier(f"{table.name[-1][:55]}_row"),
+            table.identifier,
+            sql.SQL(", ").join(map(sql.Identifier, table.unique)),
+        )
+    )
+
+
+def _define(name: str, kind: str, required: bool) -> sql.Composed:
+    # `kind` is one of TYPES, never a caller's text.
+    return sql.SQL("{} {}{}").format(sql.Identifier(name), sql.SQL(kind), sql.SQL(" NOT NULL" if required else ""))
+
+
+def _columns(connection: psycopg.Connection[Any], table: Table) -> dict[str, str]:
+    rows = connection.execute(
+        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
+        "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        (table.identifier.as_string(connection),),
+    ).fetchall()
+    return dict(rows)

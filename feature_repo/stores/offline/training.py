@@ -1,0 +1,173 @@
+"""Training frames: a grid of moments, the features known at each, and what the price did afterwards.
+
+Features are leak-free: a row counts from its ``created_timestamp`` on, and a correction from its own. The label looks
+ahead, as a label must, and is named for it: ``forward_log_return_<h>s`` is ``ln(mid(t + h)/mid(t))``, mid(t) the last
+``mid_price`` known at t, mid(t + h) the last one with event time in (t, t + h]. Null where either is missing or older
+than the ttl of its view.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from feast import FeatureStore
+from psycopg import sql
+
+from feature_repo.stores.offline.join import plan
+from feature_repo.stores.offline.join import spine as spines
+from feature_repo.stores.offline.join.lookup import Lookup
+from feature_repo.stores.offline.session import snapshot
+from transforms import catalog
+
+SLICE: Final = 100_000
+"""Rows of a slice: what bounds the memory of a frame over months."""
+
+_UTC: Final = pa.timestamp("us", "UTC")
+
+
+def label_name(horizon: timedelta) -> str:
+    """Name of the label's column.
+
+    >>> label_name(timedelta(seconds=60)), label_name(timedelta(milliseconds=500))
+    ('forward_log_return_60s', 'forward_log_return_0.5s')
+    """
+    return f"forward_log_return_{horizon.total_seconds():g}s"
+
+
+def grid_rows(symbols: Sequence[str], start: datetime, end: datetime, every: timedelta) -> int:
+    """Rows of the frame of `slices`, for a progress bar.
+
+    Raises
+    ------
+    ValueError
+        A time has no zone, the range is empty, or the step is not positive.
+    """
+    if start.tzinfo is None or end.tzinfo is None:
+        raise ValueError("start and end need a time zone")
+    if every <= timedelta(0) or end < start:
+        raise ValueError("the step must be positive and the end not before the start")
+    return len(symbols) * ((end - start) // every + 1)
+
+
+def slices(
+    store: FeatureStore,
+    service: str,
+    symbols: Sequence[str],
+    start: datetime,
+    end: datetime,
+    every: timedelta,
+    horizon: timedelta,
+) -> Iterator[pa.Table]:
+    """The frame in slices of about `SLICE` rows, oldest first.
+
+    Parameters
+    ----------
+    store
+        With a `TimescaleOfflineStore` and the project's definitions.
+    service
+        Name of a feature service.
+    symbols
+        At least one.
+    start, end
+        First and last moment, ends included; aware.
+    every
+        Step of the grid.
+    horizon
+        How far the label looks ahead; a millisecond or more.
+
+    Yields
+    ------
+    pyarrow.Table
+        ``symbol``, ``event_timestamp`` (UTC), the features of the service, the label.
+
+    Raises
+    ------
+    ValueError
+        As for `grid_rows`, or no symbols, or no horizon.
+    """
+    rows = grid_rows(symbols, start, end, every)
+    if not symbols or horizon < timedelta(milliseconds=1):
+        raise ValueError("at least one symbol and a horizon of a millisecond or more are needed")
+    features = store.get_feature_service(service)
+    moments = rows // len(symbols)
+    step = max(1, SLICE // len(symbols))
+    for first in range(0, moments, step):
+        count = min(step, moments - first)
+        times = pd.date_range(start + first * every, periods=count, freq=every).tz_convert("UTC").as_unit("us")
+        frame = pd.DataFrame({"symbol": np.tile(list(symbols), count), "event_timestamp": times.repeat(len(symbols))})
+        table = store.get_historical_features(frame, features, filter_by_created_timestamp=True).to_arrow()
+        table = table.set_column(1, "event_timestamp", table.column("event_timestamp").cast(_UTC))
+        yield table.append_column(label_name(horizon), _forward_return(store, frame, horizon))
+
+
+def write_parquet(path: Path, tables: Iterator[pa.Table], progress: Callable[[int], Any] | None = None) -> int:
+    """Write slices to one parquet file, which appears under its name only when it is whole.
+
+    Parameters
+    ----------
+    path
+        An existing file is replaced.
+    tables
+        Of `slices`.
+    progress
+        Called with the rows of each slice written.
+
+    Returns
+    -------
+    int
+        Rows written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    written = 0
+    writer: pq.ParquetWriter | None = None
+    try:
+        for table in tables:
+            writer = writer or pq.ParquetWriter(part, table.schema, compression="zstd")
+            writer.write_table(table)
+            written += table.num_rows
+            if progress is not None:
+                progress(table.num_rows)
+        if writer is not None:
+            writer.close()
+            os.replace(part, path)
+    finally:
+        if writer is not None:
+            writer.close()
+        part.unlink(missing_ok=True)
+    return written
+
+
+def _forward_return(store: FeatureStore, frame: pd.DataFrame, horizon: timedelta) -> pa.Array:
+    ahead = horizon // timedelta(microseconds=1)
+    oldest = catalog.view_of("mid_price").ttl_s * 1_000_000
+    with snapshot(store.config.offline_store) as connection:
+        now = plan.join([connection], spines.of_frame(frame), [_mid("now", oldest, known=True)])
+        later = frame.assign(event_timestamp=frame["event_timestamp"] + horizon)
+        # One microsecond short of the horizon: strictly after t.
+        after = plan.join([connection], spines.of_frame(later), [_mid("after", min(oldest, ahead - 1), known=False)])
+    with np.errstate(invalid="ignore"):
+        logs = np.log(after.column("after").to_numpy() / now.column("now").to_numpy())
+    return pa.array(logs, mask=np.isnan(logs))
+
+
+def _mid(name: str, ttl: int, *, known: bool) -> Lookup:
+    view = catalog.view_of("mid_price")
+    return Lookup(
+        view=view.name,
+        source=sql.Identifier(view.name),
+        keys=(("symbol", "symbol"),),
+        event="event_timestamp",
+        created="created_timestamp",
+        ttl=ttl,
+        features=("mid_price",),
+        names=(name,),
+        known=known,
+    )

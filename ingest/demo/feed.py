@@ -1,0 +1,149 @@
+"""What the demo feeds: recordings at their own times, or a simulated market whose last seconds are live."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import redis
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ingest import settings as conf
+from ingest.publish.counts import Counts
+from ingest.publish.sink import Sink
+from ingest.run.processes import Processes
+from ingest.simulate.resume import resume
+from ingest.streams.backlog import Backlog, backlog
+
+NEAR_MS = 2000
+"""So close to now, the simulation goes live."""
+PATIENCE_S = 180.0
+
+
+class DemoError(RuntimeError):
+    """Something was not right; the demo says what and ends with exit code 1."""
+
+
+def recordings(feed: Feed, paths: Sequence[str]) -> tuple[list[str], tuple[int, int]]:
+    """Replay recordings; their symbols, and when they began and ended, µs: the demo reads online as of the end."""
+    from ingest.replay import replay
+
+    feed.start_worker()
+    columns = TextColumn("{task.description}"), TextColumn("{task.fields[lines]:,} lines"), TimeElapsedColumn()
+    with Progress(*columns, console=feed.console) as progress:
+        task = progress.add_task("replaying", lines=0)
+        counts = replay(paths, feed.client, feed.settings, progress=lambda c: progress.update(task, lines=c.lines))
+    published = ", ".join(f"{n:,} {kind}" for kind, n in sorted(counts.published.items()))
+    feed.console.print(f"[bold]replayed[/] {counts.lines:,} lines: {published}; {counts.ignored:,} ignored")
+    feed.wait()
+    if not counts.symbols:
+        raise DemoError("the recordings hold no message that could be read")
+    grid = feed.settings.emit_interval_ms
+    end_ms = -(-max(counts.last_event.values()) // grid) * grid
+    return counts.symbols, ((counts.first_ms or end_ms) * 1000, end_ms * 1000)
+
+
+@contextlib.contextmanager
+def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int) -> Iterator[None]:
+    """Simulate the hours until now as fast as they can be taken, then go on live for as long as the block runs."""
+    now_ms = _now_ms()
+    at_ms = resume(feed.client, feed.settings, symbols, now_ms - history_s * 1000)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=feed.console) as progress:
+        task = progress.add_task("simulated seconds", total=(now_ms - at_ms) // 1000)
+        start: Callable[[], None] | None = feed.start_worker
+        while (now_ms := _now_ms()) - at_ms > NEAR_MS or start:
+            progress.update(task, total=progress.tasks[0].completed + (now_ms - at_ms) // 1000)
+            _past(feed, symbols, seed, at_ms, now_ms, lambda seconds: progress.advance(task, seconds), start)
+            at_ms, start = now_ms, None
+    stop = threading.Event()
+    thread = threading.Thread(target=_live, args=(feed, symbols, seed, at_ms, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _past(
+    feed: Feed,
+    symbols: Sequence[str],
+    seed: int,
+    start_ms: int,
+    end_ms: int,
+    advance: Callable[[int], None],
+    start_worker: Callable[[], None] | None,
+) -> None:
+    """Publish a span of the past: posts first, so that they are scored when the market passes them."""
+    from ingest.simulate import history
+
+    sink = Sink(feed.client, feed.settings, Counts())
+    for kind, message in history(start_ms, end_ms, symbols=symbols, seed=seed, kinds=("social",)):
+        sink.publish(kind, message, recorded=True)
+    sink.wait_for_scores()
+    if start_worker:
+        start_worker()
+    shown_ms = start_ms
+    for kind, message in history(start_ms, end_ms, symbols=symbols, seed=seed, kinds=("book", "trade")):
+        sink.publish(kind, message, recorded=True)
+        if message.timestamp - shown_ms >= 10_000:
+            advance((message.timestamp - shown_ms) // 1000)
+            shown_ms = message.timestamp
+    advance((end_ms - shown_ms) // 1000)
+    sink.flush()
+    feed.wait()
+
+
+def _live(feed: Feed, symbols: Sequence[str], seed: int, start_ms: int, stop: threading.Event) -> None:
+    from ingest.simulate import live
+
+    sink = Sink(feed.client, feed.settings, Counts())
+    for kind, message in live(start_ms, symbols=symbols, seed=seed, stop=stop):
+        sink.publish(kind, message, recorded=False)
+        sink.flush()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Feed:
+    """What the two feeds share: where they write, and waiting with a live display until all of it is in both stores."""
+
+    def __init__(self, client: redis.Redis, settings: conf.Settings, processes: Processes, console: Console) -> None:
+        self.client = client
+        self.settings = settings
+        self.console = console
+        self._processes = processes
+
+    def start_worker(self) -> None:
+        """Start the feature worker; not before there is market data to read, or its clock would tick past the simulated hours."""
+        self._processes.start("worker")
+
+    def wait(self, done: Callable[[Backlog], bool] = lambda waiting: waiting.total == 0) -> None:
+        """Wait until ``done`` of what waits.
+
+        Raises
+        ------
+        DemoError
+            Nothing moved for a long time.
+        """
+        last, deadline = -1, time.monotonic() + PATIENCE_S
+        with self.console.status("waiting for the pipeline") as status:
+            while True:
+                self._processes.restart_dead()
+                waiting = backlog(self.client, self.settings.partitions)
+                if done(waiting):
+                    return
+                status.update(
+                    f"{waiting.posts:,} posts, {waiting.events:,} messages, {waiting.outbox:,} batches of rows wait"
+                )
+                if waiting.total != last:
+                    last, deadline = waiting.total, time.monotonic() + PATIENCE_S
+                if time.monotonic() > deadline:
+                    raise DemoError(f"the pipeline stands still with {waiting}")
+                time.sleep(0.1)

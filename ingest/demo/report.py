@@ -1,0 +1,119 @@
+"""The demo's page: what the stores hold at its end, as ``demo/report.html`` in the current folder."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from feast import FeatureStore
+
+from feature_repo.stores.endpoints import postgres_url
+from ingest.demo import data, page
+from ingest.settings import Settings
+
+PATH = Path("demo/report.html")
+
+
+def write(
+    store: FeatureStore,
+    settings: Settings,
+    symbols: Sequence[str],
+    span_us: tuple[int, int],
+    done: Mapping[str, int],
+    delays_ms: Sequence[float] | None,
+) -> Path:
+    """Read the stores and write the page.
+
+    Parameters
+    ----------
+    symbols:
+        Those of this run; the first few are drawn.
+    span_us:
+        What is drawn, microseconds.
+    done:
+        What this run accepted, refused and wrote, by counter.
+    delays_ms:
+        Measured by ``report.latency.watch`` while the market was live; None for a recording.
+    """
+    shown = list(symbols)[:6]
+    clock = (lambda: time.time_ns() // 1000) if delays_ms is not None else (lambda: span_us[1])
+    with psycopg.connect(postgres_url(), autocommit=True) as connection:
+        online = data.online(store, shown, clock)
+        content = {
+            "about": _about(shown, span_us, live=delays_ms is not None),
+            "series": data.series(store, shown, *span_us),
+            "online": online,
+            "served": _served(online, live=delays_ms is not None),
+            "example": data.example(store, connection, shown[0], span_us[1]),
+            "latency": _latency(connection, settings, shown, span_us, delays_ms),
+            "tiles": _tiles(done, online),
+        }
+    page.write(PATH, content)
+    return PATH.resolve()
+
+
+def _about(symbols: Sequence[str], span_us: tuple[int, int], *, live: bool) -> str:
+    start, end = (datetime.fromtimestamp(t / 1e6, UTC) for t in span_us)
+    until = f"{end:%H:%M:%S}" if start.date() == end.date() else f"{end:%d %b %Y %H:%M:%S}"
+    what = "a simulated market whose last seconds were live" if live else "recordings, replayed at their own times"
+    return f"{', '.join(symbols)}: {what}. {start:%d %b %Y %H:%M:%S} to {until} UTC."
+
+
+def _served(online: Mapping[str, Any], *, live: bool) -> str:
+    statuses = Counter(cell["status"] for row in online["rows"] for cell in row["cells"])
+    as_of = "now" if live else "as of the recording's end"
+    told = ", ".join(f"{n} {status}" for status, n in sorted(statuses.items()))
+    return (
+        f"Every symbol in one read of {online['took_ms']:.1f} ms, {as_of}: {told}. A number is PRESENT, its age beside it. A value older "
+        f"than its view may be served is null, OUTSIDE_MAX_AGE; {data.ABSENT} shows what a symbol gives that is not there."
+    )
+
+
+def _tiles(done: Mapping[str, int], online: Mapping[str, Any]) -> list[tuple[str, str]]:
+    def total(what: str) -> int:
+        return sum(n for name, n in done.items() if name.startswith(f"{what}."))
+
+    return [
+        (f"{total('accepted'):,}", "messages accepted in this run"),
+        (f"{total('refused'):,}", "refused, kept with the reason"),
+        (f"{total('rows'):,}", "rows written to both stores"),
+        (
+            f"{online['took_ms']:.1f} ms",
+            f"online read of {len(online['symbols'])} symbols, {len(online['rows'])} features",
+        ),
+    ]
+
+
+def _latency(
+    connection: psycopg.Connection[Any],
+    settings: Settings,
+    symbols: Sequence[str],
+    span_us: tuple[int, int],
+    delays_ms: Sequence[float] | None,
+) -> dict[str, Any]:
+    if delays_ms is not None:
+        wait = settings.allowed_lateness_ms
+        return {
+            "title": "From the boundary of the grid to readable",
+            "text": f"{len(delays_ms)} rows of three views, seen to arrive online while the market was live, by a reader that asks every "
+            f"few milliseconds. A row waits {wait} ms on purpose for messages that come late, and then for the next message of its "
+            "symbol, which the simulated market sends about twice a second: a busy feed has less to wait for.",
+            "ms": [round(ms, 3) for ms in delays_ms],
+            "marks": [{"name": f"allowed lateness {wait} ms", "ms": wait}],
+            "source": "get_online_features, again and again in the live seconds of this demo",
+        }
+    delays = data.recorded_delays(connection, symbols, *span_us)
+    return {
+        "title": "From the boundary of the grid to known",
+        "text": "created_timestamp less event_timestamp of the rows of the view microstructure: when each could be known by the "
+        "recorder's own receive times; 0 where its clock ran behind. How long this machine takes is measured where the demo has a live "
+        "market: run it without a recording.",
+        "ms": [round(ms, 3) for ms in delays],
+        "marks": [],
+        "source": "the offline table microstructure",
+    }

@@ -1,0 +1,1 @@
+"""Kafka topics into the streams, each record once: offsets and records are written by one script."""

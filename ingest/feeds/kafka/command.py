@@ -1,0 +1,100 @@
+"""``python -m ingest feed kafka``: the part of the command that is Kafka's; its library is imported only when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from feature_repo.stores.endpoints import redis_url
+from feature_repo.stores.online.client import address_of_url, connect
+from ingest.publish import report
+from ingest.settings import Settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the source ``kafka``."""
+    parser.add_argument("--brokers", metavar="HOST:PORT,...", help="of kafka: where to begin to look for its brokers")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="of kafka: options of librdkafka, KEY=VALUE a line, such as passwords",
+    )
+    parser.add_argument(
+        "--name", default="kafka", help="of kafka: under which its offsets are kept; feeds of other topics need another"
+    )
+    parser.add_argument(
+        "--from-end", action="store_true", help="of kafka: of partitions never read before, only what comes from now on"
+    )
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Move records until stopped; its exit code."""
+    try:
+        from confluent_kafka import KafkaException
+
+        from ingest.feeds.kafka import feed
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "confluent_kafka":
+            raise
+        sys.stderr.write(
+            "error: confluent_kafka is not installed; it comes with the extra `kafka`: pip install -e '.[kafka]'\n"
+        )
+        return 1
+    if not args.brokers:
+        sys.stderr.write("error: name the brokers: python -m ingest feed kafka --brokers localhost:9092\n")
+        return 1
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        options = {} if args.config is None else options_of(args.config.read_text())
+        topics = topics_of(args.names) or {name: name for name in feed.STREAMS}
+        source = feed.Source(args.brokers, topics, args.name, args.from_end, options)
+        with (
+            connect(address_of_url(redis_url()), "redis") as client,
+            report.live("feed", quiet=args.json) as progress,
+        ):
+            counts = feed.run(client, source, settings.partitions, stop, progress)
+    except (ValueError, OSError, feed.OffsetsError, KafkaException) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    report.finish(counts, as_json=args.json)
+    return 0
+
+
+def options_of(text: str) -> dict[str, str]:
+    """The options of a file of properties; empty lines and those that begin with ``#`` say nothing.
+
+    >>> options_of("# of the cluster\\nsecurity.protocol = SASL_SSL\\n")
+    {'security.protocol': 'SASL_SSL'}
+
+    Raises
+    ------
+    ValueError
+        A line that is none; what it says is not repeated, for it may be a secret.
+    """
+    options = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            key, equals, value = line.partition("=")
+            if not equals or not key.strip():
+                raise ValueError(f"--config: line {number} is not KEY=VALUE")
+            options[key.strip()] = value.strip()
+    return options
+
+
+def topics_of(names: list[str]) -> dict[str, str]:
+    """The stream of each topic that the command line names.
+
+    >>> topics_of(["order_book=books.v1", "market_data"])
+    {'books.v1': 'order_book', 'market_data': 'market_data'}
+    """
+    topics = {}
+    for name in names:
+        stream, _, topic = name.partition("=")
+        topics[topic or stream] = stream
+    return topics

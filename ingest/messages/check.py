@@ -1,0 +1,113 @@
+"""Checks of a decoded message: symbol, times and numbers that no market has are refused."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from ingest.messages.kinds import MAX_AHEAD_MS, MAX_NUMBER, MAX_TIME_MS, MicropriceTable, ScoredPost, Trade
+from ingest.messages.refusal import Reason, Refused
+from transforms.microstructure.layout import G_SIZE
+
+_SYMBOL = re.compile(r"[A-Za-z0-9:._/\-]{1,64}\Z").match
+
+
+def is_symbol(text: str) -> bool:
+    """Whether ``text`` is 1 to 64 letters, digits and ``: . _ / -``.
+
+    >>> is_symbol("BINANCE:BTC-USDT"), is_symbol("BTC USDT"), is_symbol("")
+    (True, False, False)
+    """
+    return _SYMBOL(text) is not None
+
+
+def check_header(symbol: str, timestamp: int, received_ms: int, max_future_ms: int) -> None:
+    """Refuse a symbol or a time that cannot be.
+
+    Raises
+    ------
+    Refused
+        ``bad_symbol``, ``out_of_range`` or ``future_time``.
+    """
+    if not _SYMBOL(symbol):
+        raise Refused(Reason.BAD_SYMBOL, repr(symbol[:64]))
+    if timestamp > received_ms + max_future_ms:
+        raise Refused(
+            Reason.FUTURE_TIME, f"{timestamp - received_ms} ms ahead of its receive time, {max_future_ms} allowed"
+        )
+    if not 0 < timestamp <= MAX_TIME_MS:
+        raise Refused(Reason.OUT_OF_RANGE, f"timestamp {timestamp}")
+
+
+def check_trade(trade: Trade) -> None:
+    """Refuse a trade that no market makes.
+
+    Raises
+    ------
+    Refused
+        ``not_finite``, ``not_positive``, ``out_of_range`` or ``wrong_type`` (a side other than buy, sell or null).
+    """
+    for name, value in (("price", trade.price), ("size", trade.size)):
+        check_number(name, value)
+    if trade.side not in ("buy", "sell", None):
+        raise Refused(Reason.WRONG_TYPE, f"side {trade.side!r:.20} is not buy, sell or null")
+    if trade.next_funding is not None and not 0 < trade.next_funding <= MAX_TIME_MS:
+        raise Refused(Reason.OUT_OF_RANGE, f"next_funding {trade.next_funding!s:.40}")
+
+
+def check_score(post: ScoredPost) -> None:
+    """Refuse a score that no model gives, or a hash that is not of 64 bits: they would be part of every later mean, or of no saved state.
+
+    Raises
+    ------
+    Refused
+        ``not_finite``, ``out_of_range`` or ``missing_field`` (one or two of the three probabilities).
+    """
+    if not 0 <= post.simhash < 2**64:
+        raise Refused(Reason.OUT_OF_RANGE, f"simhash {post.simhash!s:.40}")
+    probabilities = (post.positive, post.negative, post.neutral)
+    given = [p for p in probabilities if p is not None]
+    if len(given) not in (0, len(probabilities)):
+        raise Refused(Reason.MISSING_FIELD, "a score has positive, negative and neutral, or none of them")
+    for p in given:
+        if not math.isfinite(p):
+            raise Refused(Reason.NOT_FINITE, f"probability {p}")
+        if not 0.0 <= p <= 1.0:
+            raise Refused(Reason.OUT_OF_RANGE, f"probability {p}")
+
+
+def check_microprice(table: MicropriceTable) -> None:
+    """Refuse a microprice table that no fit makes, or that would be used before the end of its data.
+
+    Raises
+    ------
+    Refused
+        ``wrong_type`` (of another length), ``not_finite``, ``not_positive``, ``out_of_range`` or ``future_time``.
+    """
+    if len(table.g) != G_SIZE:
+        raise Refused(Reason.WRONG_TYPE, f"g has {len(table.g)} numbers, not {G_SIZE}")
+    check_number("tick", table.tick)
+    for g in table.g:
+        if g is not None and not abs(g) <= MAX_NUMBER:
+            raise Refused(Reason.OUT_OF_RANGE if math.isfinite(g) else Reason.NOT_FINITE, f"g {g}")
+    if not 0 < table.fitted_before <= table.usable_from <= MAX_TIME_MS or not 0 < table.version < 2**63:
+        times = f"fitted before {table.fitted_before!s:.40}, usable from {table.usable_from!s:.40}"
+        raise Refused(Reason.OUT_OF_RANGE, f"version {table.version!s:.40}, {times}")
+    if table.usable_from > table.timestamp + MAX_AHEAD_MS:
+        raise Refused(Reason.FUTURE_TIME, f"usable {table.usable_from - table.timestamp} ms after it was published")
+
+
+def check_number(name: str, value: float) -> None:
+    """Refuse a price or size that is not a finite positive number of at most 1e15.
+
+    Raises
+    ------
+    Refused
+        ``not_finite``, ``not_positive`` or ``out_of_range``.
+    """
+    if not math.isfinite(value):
+        raise Refused(Reason.NOT_FINITE, f"{name} {value}")
+    if value <= 0.0:
+        raise Refused(Reason.NOT_POSITIVE, f"{name} {value}")
+    if value > MAX_NUMBER:
+        raise Refused(Reason.OUT_OF_RANGE, f"{name} {value}")

@@ -1,0 +1,91 @@
+"""An order book of the wire straight into the flat vector that the kernels read.
+
+Making a Python object of each price and size costs more than all kernels together. Where the kernels are compiled, the levels of a
+message are therefore read by a compiled function from the message's own bytes (``ingest.messages.level_reader``). It takes what feeds send and
+leaves the rest, every fault among it, to the general way (``ingest.messages.decode``), which alone decides what a message is and why it is
+refused: what the compiled function takes, the general way takes with the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from ingest.messages.decode import MAPS, decode_entry
+from ingest.messages.kinds import OrderBook
+from ingest.messages.level_reader import read_json, read_msgpack
+from transforms.kernel import COMPILED, Vector, zeros
+from transforms.microstructure.layout import MAX_LEVELS
+from transforms.microstructure.levels import fill
+
+
+class FlatBook(msgspec.Struct, gc=False):
+    """``OrderBook`` with its best 20 levels a side in one vector; see ``transforms.microstructure.levels``."""
+
+    timestamp: int
+    symbol: str
+    levels: Vector
+    n_bid: int
+    n_ask: int
+    sequence: int | None = None
+    received: int | None = None
+
+
+class _Frame(msgspec.Struct, gc=False):
+    """``OrderBook`` with its levels unread."""
+
+    timestamp: int
+    symbol: str
+    bids: msgspec.Raw
+    asks: msgspec.Raw
+    sequence: int | None = None
+    received: int | None = None
+
+
+_msgpack = msgspec.msgpack.Decoder(_Frame, strict=False).decode
+_json = msgspec.json.Decoder(_Frame, strict=False).decode
+
+
+def decode_book(fields: Mapping[bytes, bytes]) -> FlatBook:
+    """The book of a stream entry, in ``data`` or flat.
+
+    Raises
+    ------
+    ingest.messages.refusal.Refused
+        As ``ingest.messages.decode.decode_entry``.
+    """
+    data = fields.get(b"data")
+    book = fast(data) if COMPILED and data is not None else None
+    return slow(fields) if book is None else book
+
+
+def fast(data: bytes) -> FlatBook | None:
+    """The book by the compiled function, None where the general way must look at it."""
+    packed = data[:1] in MAPS
+    try:
+        frame = _msgpack(data) if packed else _json(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    if not packed and b"\\" in data:
+        return None
+    levels = zeros(4 * MAX_LEVELS)
+    n_bid, n_ask = read_msgpack(data, levels) if packed else read_json(data, levels)
+    if n_ask < 0:
+        return None
+    return FlatBook(frame.timestamp, frame.symbol, levels, n_bid, n_ask, frame.sequence, frame.received)
+
+
+def slow(fields: Mapping[bytes, bytes]) -> FlatBook:
+    """The book by the general way."""
+    book = decode_entry(OrderBook, fields)
+    levels = zeros(4 * MAX_LEVELS)
+    n_bid, n_ask = fill(levels, book.bids, book.asks)
+    return FlatBook(book.timestamp, book.symbol, levels, n_bid, n_ask, book.sequence, book.received)
+
+
+def warm_up() -> None:
+    """Compile the readers, or load what was compiled before, so that the first book does not wait for it."""
+    book = OrderBook(1, "A", [(1.0, 1.0)], [(2.0, 1.0)])
+    for data in (msgspec.msgpack.encode(book), msgspec.json.encode(book)):
+        decode_book({b"data": data})

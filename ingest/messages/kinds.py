@@ -1,0 +1,128 @@
+"""The kinds of messages, one struct each. Times are whole milliseconds since the epoch, UTC."""
+
+from __future__ import annotations
+
+import msgspec
+
+LEVELS = 20
+"""Price levels of a side that are used; deeper ones are ignored."""
+MAX_TIME_MS = 9_007_199_254_740
+"""The largest time whose microseconds a double holds exactly, in the year 2255."""
+MAX_NUMBER = 1e15
+MAX_AHEAD_MS = 31 * 86_400_000
+"""How long before it is used a microprice table may be published."""
+
+
+class OrderBook(msgspec.Struct, gc=False):
+    """Stream ``order_book``: the best levels of both sides, best first; each message stands for itself.
+
+    ``sequence`` grows by one from message to message of a symbol; leave it out where a venue's numbers jump.
+    """
+
+    timestamp: int
+    symbol: str
+    bids: list[tuple[float, float]]
+    asks: list[tuple[float, float]]
+    sequence: int | None = None
+    received: int | None = None
+
+
+class Trade(msgspec.Struct, gc=False):
+    """Stream ``market_data``: one trade; ``side`` is the aggressor's, None where the venue gives none.
+
+    ``next_funding`` is when the venue settles funding next, where it says so.
+    """
+
+    timestamp: int
+    symbol: str
+    price: float
+    size: float
+    side: str | None = None
+    trade_id: int | str | None = None
+    received: int | None = None
+    next_funding: int | None = None
+
+
+class SocialPost(msgspec.Struct, gc=False):
+    """Stream ``social_data``: one post as written; ``observed_at`` is when its engagement was read."""
+
+    timestamp: int
+    id: str
+    text: str
+    source: str
+    author: str | None = None
+    likes: int | None = None
+    reposts: int | None = None
+    replies: int | None = None
+    followers: int | None = None
+    observed_at: int | None = None
+    symbols: list[str] | None = None
+    received: int | None = None
+
+
+class ScoredPost(msgspec.Struct, gc=False):
+    """A post as it enters the log of one symbol: a score is made once and is a fact of the log.
+
+    ``available`` is when the score could be read. The probabilities are None where the text held nothing to score.
+    """
+
+    timestamp: int
+    symbol: str
+    id: str
+    available: int
+    simhash: int
+    positive: float | None = None
+    negative: float | None = None
+    neutral: float | None = None
+    model: str | None = None
+    author: str | None = None
+    likes: int | None = None
+    reposts: int | None = None
+    replies: int | None = None
+    followers: int | None = None
+    received: int | None = None
+
+
+class Tick(msgspec.Struct, gc=False):
+    """Time itself, in the log: all that this symbol's feeds had to say up to ``timestamp`` has been said."""
+
+    timestamp: int
+    symbol: str
+
+
+class Gap(msgspec.Struct, gc=False):
+    """A feed lost its place at ``timestamp``: the book is unknown until the next one."""
+
+    timestamp: int
+    symbol: str
+    received: int | None = None
+
+
+class MicropriceTable(msgspec.Struct, gc=False):
+    """A fitted table of ``microprice`` as it enters the log of its symbol: used for rows from ``usable_from`` on.
+
+    ``timestamp`` is when it was published; the data that it was fitted on end before ``fitted_before``. ``g`` is what the mid is expected
+    to move, in ticks, by imbalance bin and spread bin; None where the data could not tell.
+    """
+
+    timestamp: int
+    symbol: str
+    version: int
+    fitted_before: int
+    usable_from: int
+    tick: float
+    g: list[float | None]
+
+
+Message = OrderBook | Trade | ScoredPost | Tick | Gap | MicropriceTable
+KIND: dict[str, type[Message]] = {
+    "book": OrderBook,
+    "trade": Trade,
+    "post": ScoredPost,
+    "tick": Tick,
+    "gap": Gap,
+    "microprice": MicropriceTable,
+}
+"""What an entry of a partition log may be, by its field ``kind``."""
+PLAIN_STREAM: dict[str, str] = {"order_book": "book", "market_data": "trade"}
+"""The plain streams that the router serves, and the kind of their messages."""

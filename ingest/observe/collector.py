@@ -1,0 +1,188 @@
+"""The collector: at each scrape it reads both stores and gives the metrics of ``table`` their form.
+
+A store that is away is ``tfs_up`` 0 and its metrics are absent: an old number is not shown as a new one. The database is asked
+at most every ``OFFLINE_S``, and drift is computed at most every ``DRIFT_S``, for both cost it work.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import redis
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, SummaryMetricFamily
+from prometheus_client.core import Metric as Family
+
+from feature_repo.stores.offline.tables import upkeep
+from feature_repo.stores.offline.tables.schema import table_of_view
+from ingest.observe import drift, online, redis_state, samples
+from ingest.observe.samples import Sample
+from ingest.observe.table import METRICS, Metric
+from ingest.settings import Settings
+from transforms.catalog import VIEWS
+
+_LOG = logging.getLogger(__name__)
+OFFLINE_S = 30.0
+DRIFT_S = 600.0
+CONNECT_S = 2
+
+
+class Collector:
+    """For ``prometheus_client``'s registry; also called by hand in ``ingest metrics --once``.
+
+    Parameters
+    ----------
+    client:
+        Redis, with a timeout: a scrape waits for it.
+    postgres_url:
+        The offline store; None leaves its metrics out.
+    settings:
+        Of this deployment.
+    clock:
+        Microseconds since the epoch, for ages.
+    monotonic:
+        Seconds, for what is not read at each scrape.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        postgres_url: str | None,
+        settings: Settings,
+        *,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._postgres_url = postgres_url
+        self._settings = settings
+        self._clock = clock
+        self._offline = _Kept(OFFLINE_S, monotonic)
+        self._drift = _Kept(DRIFT_S, monotonic)
+        self._up: dict[str, bool] = {}
+        self._heights: dict[tuple[str, tuple[str, ...]], float] = {}
+
+    def describe(self) -> Iterator[Family]:
+        """Nothing: asked at registration, before a store need be there."""
+        return iter(())
+
+    def collect(self) -> Iterator[Family]:
+        """Read, and yield every metric that could be read."""
+        found: dict[str, list[tuple[tuple[str, ...], float]]] = defaultdict(list)
+        forms: dict[str, Any] = {}
+
+        def add(some: Iterator[Sample]) -> None:
+            for name, labels, value in some:
+                found[name].append((labels, self._risen(name, labels, float(value))))
+
+        try:
+            state = redis_state.read(self._client, self._settings.partitions)
+            ages = online.ages(
+                self._client, redis_state.symbols(self._client, self._settings.partitions), self._clock()
+            )
+            add(samples.of_redis(state))
+            add(samples.of_online(ages, online.null_shares(self._client, ages)))
+            add(samples.of_consistency(self._client.hgetall(samples.CONSISTENCY)))  # type: ignore[arg-type]
+            forms["tfs_grid_to_online_seconds"] = samples.latency(state)
+            forms["tfs_scorer_batch_size"] = samples.batch_size(state)
+            reference = drift.load(self._client)
+            if reference is not None:
+                found["tfs_drift_reference_time_seconds"].append(((), reference.start_us / 1e6))
+            found["tfs_up"].append((("redis",), self._is_up("redis", None)))
+        except redis.RedisError as error:
+            found.clear()
+            forms.clear()
+            ages, reference = [], None
+            found["tfs_up"].append((("redis",), self._is_up("redis", error)))
+        if self._postgres_url is not None:
+            try:
+                add(iter(self._offline(self._read_offline)))
+                if reference is not None:
+                    newest_us = self._clock() - min((a for about in ages for a in about.by_symbol.values()), default=0)
+                    add(iter(self._drift(lambda: self._read_drift(reference, newest_us), reference.start_us)))
+                found["tfs_up"].append((("postgresql",), self._is_up("postgresql", None)))
+            except psycopg.Error as error:
+                found["tfs_up"].append((("postgresql",), self._is_up("postgresql", error)))
+        for metric in METRICS:
+            if metric.name in forms or found[metric.name]:
+                yield _family(metric, found[metric.name], forms.get(metric.name))
+
+    def _risen(self, name: str, labels: tuple[str, ...], value: float) -> float:
+        """A counter at its greatest height: what was accepted and held can turn out bad, and Prometheus takes a fall for a new start.
+
+        A fall by more than half is one.
+        """
+        if not name.endswith("_total"):
+            return value
+        height = self._heights.get((name, labels), 0.0)
+        self._heights[name, labels] = value if value < height / 2 else max(value, height)
+        return self._heights[name, labels]
+
+    def _read_offline(self) -> list[Sample]:
+        with self._connect() as connection:
+            tables = upkeep.tables(connection, [table_of_view(view) for view in VIEWS])
+            return list(samples.of_tables(tables, len(upkeep.failed_jobs(connection))))
+
+    def _read_drift(self, reference: drift.Reference, end_us: int) -> list[Sample]:
+        with self._connect() as connection:
+            found = drift.drift(connection, reference, end_us, self._settings.emit_us)
+        return [("tfs_feature_drift_psi", labels, value) for labels, value in found.items()]
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        assert self._postgres_url is not None  # noqa: S101 - for the type checker
+        return psycopg.connect(
+            self._postgres_url, autocommit=True, connect_timeout=CONNECT_S, application_name="tfs metrics"
+        )
+
+    def _is_up(self, store: str, error: Exception | None) -> float:
+        up = error is None
+        if self._up.get(store, True) != up:
+            if error is None:
+                _LOG.info("%s can be read again", store)
+            else:
+                _LOG.warning(
+                    "%s cannot be read: %s: %.200s", store, type(error).__name__, str(error).partition("\n")[0]
+                )
+        self._up[store] = up
+        return float(up)
+
+
+class _Kept:
+    """What was read last, for so many seconds; a failure is kept as long, so that a store that is away is not waited for each time."""
+
+    def __init__(self, seconds: float, monotonic: Callable[[], float]) -> None:
+        self._seconds, self._monotonic = seconds, monotonic
+        self._until = -1.0
+        self._of: object = None
+        self._value: list[Sample] | psycopg.Error = []
+
+    def __call__(self, read: Callable[[], list[Sample]], of: object = None) -> list[Sample]:
+        """Read again where the time is over, or where ``of`` is another than last time."""
+        now = self._monotonic()
+        if now >= self._until or of != self._of:
+            try:
+                self._value = read()
+            except psycopg.Error as error:
+                self._value = error
+            self._until, self._of = now + self._seconds, of
+        if isinstance(self._value, psycopg.Error):
+            raise self._value
+        return self._value
+
+
+def _family(metric: Metric, found: list[tuple[tuple[str, ...], float]], form: Any) -> Family:
+    if metric.kind == "histogram":
+        buckets, total = form
+        return HistogramMetricFamily(metric.name, metric.help, buckets=buckets, sum_value=total)
+    if metric.kind == "summary":
+        count, total = form
+        return SummaryMetricFamily(metric.name, metric.help, count_value=count, sum_value=total)
+    make = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    family = make(metric.name, metric.help, labels=metric.labels)
+    for labels, value in found:
+        family.add_metric(labels, value)
+    return family

@@ -1,0 +1,63 @@
+"""How old the online rows are, and which of their features are null, over the symbols that the checkpoints know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from feature_repo.stores.online.format import SymbolKeys, decode_time, feature_field, time_field
+from ingest.observe.redis_state import spread
+from ingest.streams.keys import PROJECT
+from transforms.catalog import VIEWS, View
+
+SYMBOLS_MAX = 1000
+"""Symbols whose ages one look reads."""
+NULLS_MAX = 200
+"""Symbols whose values one look reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """Age in microseconds of a view's online row, by symbol."""
+
+    view: View
+    by_symbol: Mapping[str, int]
+
+    def fresh(self, symbol: str) -> bool:
+        """Whether the row is there and not past its view's ttl."""
+        age = self.by_symbol.get(symbol)
+        return age is not None and age <= self.view.ttl_s * 1_000_000
+
+
+def ages(client: redis.Redis, symbols: Sequence[str], now_us: int) -> list[Ages]:
+    """Ages of every view, one round trip; a symbol without a row of a view is left out there."""
+    some = spread(symbols, SYMBOLS_MAX)
+    rows = _fields(client, some, [time_field(view.name) for view in VIEWS])
+    return [
+        Ages(view, {s: now_us - decode_time(row[i]) for s, row in zip(some, rows, strict=True) if row[i]})
+        for i, view in enumerate(VIEWS)
+    ]
+
+
+def null_shares(client: redis.Redis, found: Sequence[Ages]) -> dict[tuple[str, str], float]:
+    """Share of fresh rows in which a feature is null, by view and feature; a view without a fresh row is left out."""
+    shares: dict[tuple[str, str], float] = {}
+    for about in found:
+        view = about.view
+        fresh = spread([s for s in about.by_symbol if about.fresh(s)], NULLS_MAX)
+        if not fresh:
+            continue
+        rows = _fields(client, fresh, [feature_field(view.name, name) for name in view.names])
+        for i, name in enumerate(view.names):
+            shares[view.name, name] = sum(not row[i] for row in rows) / len(rows)
+    return shares
+
+
+def _fields(client: redis.Redis, symbols: Sequence[str], fields: Sequence[bytes]) -> list[list[bytes | None]]:
+    pipe: Any = client.pipeline(transaction=False)
+    for key in SymbolKeys(PROJECT, "symbol").keys(symbols):
+        pipe.hmget(key, list(fields))
+    return list(pipe.execute())

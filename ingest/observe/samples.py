@@ -1,0 +1,112 @@
+"""What was read, as samples: the metric's name, the values of its labels, a number. Pure; the collector gives them their form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
+
+from prometheus_client.utils import floatToGoString
+
+from feature_repo.stores.offline.tables.upkeep import TableState
+from ingest.messages.kinds import KIND
+from ingest.messages.refusal import Reason
+from ingest.observe.online import Ages
+from ingest.observe.redis_state import RedisState, number
+from ingest.streams import keys
+from ingest.streams.backlog import OUTBOX
+from ingest.worker.latency import BOUNDS_MS, BUCKETS, SUM
+from transforms.catalog import VIEW, VIEWS
+
+Sample = tuple[str, tuple[str, ...], float]
+CONSISTENCY = "tfs:consistency"
+"""A hash: values by outcome, and ``time_ms``, of the last ``check consistency``."""
+OUTCOMES = ("equal", "differing", "missing", "waiting")
+MODEL_MAX = 200
+
+
+def of_redis(state: RedisState) -> Iterator[Sample]:
+    """Counters, streams, leases and memory."""
+    yield from _messages(state)
+    for view in VIEWS:
+        yield "tfs_rows_total", (view.name,), state.total(f"rows.{view.name}")
+        yield "tfs_view_ttl_seconds", (view.name,), view.ttl_s
+    for s in state.streams:
+        labels = (s.name, "" if s.partition is None else str(s.partition))
+        yield "tfs_stream_length", labels, s.length
+        yield "tfs_stream_lag", labels, s.lag
+        yield "tfs_stream_pending", labels, s.pending
+        yield "tfs_stream_oldest_seconds", labels, 0 if s.oldest_ms is None else (state.now_ms - s.oldest_ms) / 1000
+    yield "tfs_outbox_depth", (), sum(s.length for s in state.streams if s.name == OUTBOX)
+    for p, lease in enumerate(state.leases):
+        yield "tfs_partition_owned", (str(p),), lease.token is not None
+        yield "tfs_partition_owners_total", (str(p),), lease.given
+    for role, n in state.processes.items():
+        yield "tfs_processes", (role,), n
+    yield "tfs_dead_letters", (), state.dead_letters
+    yield "tfs_redis_memory_used_bytes", (), state.memory_used
+    yield "tfs_redis_memory_limit_bytes", (), state.memory_limit
+    yield "tfs_scorer_tokens_total", (), state.total("scorer.tokens")
+    yield "tfs_scorer_seconds_total", (), state.total("scorer.ms") / 1000
+    if model := state.counters[keys.EDGE].get("scorer.model"):
+        yield "tfs_scorer_model_info", ("".join(c for c in model if c.isprintable())[:MODEL_MAX],), 1
+
+
+def _messages(state: RedisState) -> Iterator[Sample]:
+    for kind in KIND:
+        yield "tfs_messages_total", ("events", kind, "accepted"), state.total(f"accepted.{kind}")
+    edge = {keys.EDGE: state.counters[keys.EDGE]}
+    logs = {place: counts for place, counts in state.counters.items() if place != keys.EDGE}
+    for stream, places in (("events", logs), ("edge", edge)):
+        by_reason = {r: sum(number(counts.get(f"refused.{r}")) for counts in places.values()) for r in Reason}
+        yield "tfs_messages_total", (stream, "any", "refused"), sum(by_reason.values())
+        for reason, n in by_reason.items():
+            yield "tfs_refused_total", (stream, str(reason)), n
+
+
+def latency(state: RedisState) -> tuple[list[tuple[str, float]], float]:
+    """Cumulative counts by upper bound in seconds, and the sum in seconds: the histogram of grid to online."""
+    buckets, total = [], 0
+    for name, bound in zip(BUCKETS, (*BOUNDS_MS, math.inf), strict=True):
+        total += state.total(name)
+        buckets.append((floatToGoString(bound / 1000), float(total)))  # type: ignore[no-untyped-call]
+    return buckets, state.total(SUM) / 1000
+
+
+def batch_size(state: RedisState) -> tuple[int, int]:
+    """Batches that the model scored, and texts in them."""
+    return state.total("scorer.batches"), state.total("scorer.texts")
+
+
+def of_online(found: Sequence[Ages], nulls: Mapping[tuple[str, str], float]) -> Iterator[Sample]:
+    """Ages of the online rows, and what of them is null. A view without rows has no age."""
+    for about in found:
+        name = about.view.name
+        seconds = sorted(age / 1e6 for age in about.by_symbol.values())
+        fresh = sum(map(about.fresh, about.by_symbol))
+        yield "tfs_online_symbols", (name, "fresh"), fresh
+        yield "tfs_online_symbols", (name, "stale"), len(seconds) - fresh
+        if seconds:
+            for which, age in (("newest", seconds[0]), ("median", median(seconds)), ("oldest", seconds[-1])):
+                yield "tfs_feature_age_seconds", (name, which), age
+    for labels, share in nulls.items():
+        yield "tfs_feature_null_share", labels, share
+
+
+def of_consistency(stored: Mapping[bytes, bytes]) -> Iterator[Sample]:
+    """What the last check of online against offline found; nothing before the first."""
+    if b"time_ms" in stored:
+        yield "tfs_consistency_time_seconds", (), number(stored[b"time_ms"].decode()) / 1000
+        for outcome in OUTCOMES:
+            yield "tfs_consistency_values", (outcome,), number(stored.get(outcome.encode(), b"0").decode())
+
+
+def of_tables(tables: Sequence[TableState], n_failed_jobs: int) -> Iterator[Sample]:
+    """The offline tables of the catalogue, and TimescaleDB's jobs."""
+    for table in tables:
+        if table.name in VIEW:
+            yield "tfs_offline_rows", (table.name,), table.rows
+            yield "tfs_offline_bytes", (table.name,), table.bytes
+            yield "tfs_offline_chunks", (table.name, "plain"), table.chunks - table.compressed
+            yield "tfs_offline_chunks", (table.name, "compressed"), table.compressed
+    yield "tfs_offline_failed_jobs", (), n_failed_jobs

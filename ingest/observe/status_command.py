@@ -1,0 +1,188 @@
+"""``python -m ingest status``: one screen of what is owned, waiting, fresh, refused and stored."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console, Group, JustifyMethod, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from feature_repo.stores.endpoints import postgres_url, redis_url
+from ingest import settings
+from ingest.observe import snapshot
+from ingest.streams.dead_letters import shown
+from ingest.streams.outage import open_redis
+from transforms.catalog import VIEWS
+
+SYMBOLS_SHOWN = 15
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "status",
+        help="what is owned, taken, refused and written, what waits, how fresh it is, and how the offline tables stand",
+        epilog=(
+            "examples:\n  python -m ingest status --watch\n  python -m ingest status --json\n"
+            "  python -m ingest status --run-failed-jobs\n\n"
+            "exit codes: 0 well, 1 a job of the database has failed or the database cannot be read, 2 Redis cannot be read"
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object; with --watch one a line")
+    parser.add_argument(
+        "--watch", nargs="?", type=_seconds, const=2.0, metavar="S", help="again every S seconds (2) until Ctrl-C"
+    )
+    parser.add_argument(
+        "--run-failed-jobs", action="store_true", help="run TimescaleDB's failed background jobs here and now first"
+    )
+    parser.set_defaults(run=run)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError("must be from 0.1 to 3600")
+    return seconds
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print it."""
+    conf = settings.load()
+    console = Console()
+    with open_redis(redis_url()) as client:
+
+        def look(run_failed_jobs: bool = False) -> dict[str, Any]:
+            seen = snapshot.snapshot(client, conf, time.time_ns() // 1000)
+            return {**seen, **snapshot.offline(postgres_url(), run_failed_jobs=run_failed_jobs)}
+
+        seen = look(args.run_failed_jobs)
+        if args.watch is None:
+            _print(seen, console, as_json=args.json)
+        elif args.json:
+            while True:
+                print(json.dumps(seen), flush=True)
+                time.sleep(args.watch)
+                seen = look()
+        else:
+            with Live(screen(seen), console=console, screen=console.is_terminal, auto_refresh=False) as live:
+                while True:
+                    time.sleep(args.watch)
+                    live.update(screen(look()), refresh=True)
+    return int(bool(seen["failed_jobs"]) or seen["offline_error"] is not None)
+
+
+def _print(seen: dict[str, Any], console: Console, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(seen))
+    else:
+        console.print(screen(seen))
+
+
+def screen(seen: dict[str, Any]) -> Group:
+    """The screen."""
+    return Group(*_parts(seen))
+
+
+def _parts(seen: dict[str, Any]) -> Iterator[RenderableType]:
+    yield _partitions(seen)
+    alive = ", ".join(f"{n} {role}" for role, n in seen["processes"].items())
+    yield Text(f"alive: {alive}", style="" if all(seen["processes"].values()) else "red")
+    yield _freshness(seen["freshness"])
+    yield _counts(seen)
+    yield _offline(seen)
+    for line in _errors(seen):
+        yield Text(line)
+
+
+def _table(*columns: str, title: str, yields: str = "") -> Table:
+    """A table; on a narrow screen the column ``yields`` is cut before any other."""
+    table = Table(title=title, title_justify="left")
+    for i, column in enumerate(columns):
+        gives = column == yields
+        justify: JustifyMethod = "right" if i and not gives else "left"
+        table.add_column(column, justify=justify, no_wrap=not gives, overflow="ellipsis")
+    return table
+
+
+def _partitions(seen: dict[str, Any]) -> Table:
+    table = _table(
+        "stream", "owner", "symbols", "lag", "pending", "oldest", "outbox", "oldest", title="streams", yields="owner"
+    )
+    for p in seen["partitions"]:
+        owner = "nobody" if p["owner"] is None else shown(p["owner"], 40)
+        events, outbox = p["events"], p["outbox"]
+        table.add_row(
+            f"events {p['partition']}",
+            owner,
+            f"{p['symbols']:,}",
+            *_waits(events),
+            f"{outbox['length']:,}",
+            _age_ms(outbox["oldest_ms"]),
+            style="red" if p["owner"] is None else None,
+        )
+    for stream in seen["streams"]:
+        table.add_row(stream["stream"], "", "", *_waits(stream), "", "")
+    return table
+
+
+def _waits(stream: dict[str, Any]) -> tuple[str, str, str]:
+    return f"{stream['lag']:,}", f"{stream['pending']:,}", _age_ms(stream["oldest_ms"])
+
+
+def _freshness(ages: dict[str, dict[str, float | None]]) -> Table:
+    table = _table("online, age in s", *ages, title="")
+    symbols = list(next(iter(ages.values()), {}))
+    for symbol in symbols[:SYMBOLS_SHOWN]:
+        table.add_row(symbol, *(_age(ages[view.name][symbol], view.ttl_s) for view in VIEWS))
+    if len(symbols) > SYMBOLS_SHOWN:
+        table.add_row(f"and {len(symbols) - SYMBOLS_SHOWN:,} more")
+    return table
+
+
+def _age(seconds: float | None, ttl_s: int) -> Text:
+    """An age; red past the view's ttl, where readers are served null."""
+    return Text("-") if seconds is None else Text(f"{seconds:,.1f}", style="red" if seconds > ttl_s else "")
+
+
+def _counts(seen: dict[str, Any]) -> Table:
+    table = _table("count", "n", title="")
+    for name, n in {**seen["counts"], **{f"waiting.{name}": n for name, n in seen["waiting"].items()}}.items():
+        if not name.startswith("latency_ms."):
+            table.add_row(name, f"{n:,}")
+    letters = seen["dead_letters"]
+    table.add_row("dead letters kept", f"{letters['kept']:,}")
+    for reason, n in letters["by_reason"].items():
+        table.add_row(f"  {reason}, of the newest {letters['looked_at']:,}", f"{n:,}")
+    used, limit = seen["redis"]["memory_used"], seen["redis"]["memory_limit"]
+    table.add_row("Redis, MB", f"{used / 1e6:,.1f}" + (f" of {limit / 1e6:,.1f}" if limit else ""))
+    if checked := seen["consistency"]:
+        outcomes = ", ".join(f"{n:,} {name}" for name, n in checked.items() if name != "time_ms")
+        table.add_row("last check consistency", outcomes)
+    return table
+
+
+def _offline(seen: dict[str, Any]) -> Table:
+    table = _table("offline table", "rows, about", "MB", "chunks", "compressed", title="")
+    for t in seen["offline"]:
+        table.add_row(t["name"], f"{t['rows']:,}", f"{t['bytes'] / 1e6:,.1f}", str(t["chunks"]), str(t["compressed"]))
+    return table
+
+
+def _errors(seen: dict[str, Any]) -> Iterator[str]:
+    if seen["offline_error"]:
+        yield f"the offline store cannot be read: {seen['offline_error']}"
+    for job in seen["failed_jobs"]:
+        yield f"failed: job {job['id']} {job['procedure']} of {job['table']}: {job['message']}"
+    for error in seen["last_errors"]:
+        yield f"refused: {error['letter']} {error['source']} {error['reason']} {error['detail']}"
+
+
+def _age_ms(ms: int | None) -> str:
+    return "-" if ms is None else f"{ms / 1000:,.1f} s"

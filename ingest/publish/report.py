@@ -1,0 +1,59 @@
+"""What `replay` and `simulate` show: a line that lives on a terminal, and the counts at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from ingest.publish.counts import Counts
+
+
+@contextlib.contextmanager
+def live(what: str, *, quiet: bool) -> Iterator[Callable[[Counts], None] | None]:
+    """A function that shows counts on a terminal's standard error as they grow; None where there is no terminal."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield None
+        return
+    with console.status(what) as status:
+
+        def show(counts: Counts) -> None:
+            now = f", at {utc(counts.last_ms)}" if counts.last_ms else ""
+            status.update(f"{what}: {counts.published.total():,} messages{now}")
+
+        yield show
+
+
+def finish(counts: Counts, *, as_json: bool) -> None:
+    """Print the counts."""
+    sys.stdout.write((json.dumps(counts.as_json()) if as_json else _text(counts)) + "\n")
+
+
+def _text(counts: Counts) -> str:
+    rows = {
+        "symbols": ", ".join(counts.symbols) or "none",
+        "event time": f"{utc(counts.first_ms)} to {utc(counts.last_ms)}" if counts.last_ms else "none",
+        "published": _listed(counts.published),
+        "refused": _listed(counts.refused),
+    }
+    if counts.lines:
+        rows["lines"] = f"{counts.lines:,} read, {counts.ignored:,} of them without a message"
+    return "\n".join(f"{name:<11}{text}" for name, text in rows.items())
+
+
+def _listed(counted: dict[str, int]) -> str:
+    return ", ".join(f"{n:,} {name}" for name, n in sorted(counted.items())) or "none"
+
+
+def utc(t_ms: int) -> str:
+    """A time for people.
+
+    >>> utc(1_723_161_255_408)
+    '2024-08-08 23:54:15 UTC'
+    """
+    return datetime.fromtimestamp(t_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

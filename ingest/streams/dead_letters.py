@@ -1,0 +1,202 @@
+"""The stream ``dead_letter``: reading refused messages, and putting one back once what refused it is mended.
+
+A retry appends the message's fields, byte for byte as they were kept, to the stream that it came from, and marks the letter, in
+one script: a letter is put back once, whoever asks how often. The letter itself stays.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from msgspec import msgpack
+
+from ingest.messages.kinds import PLAIN_STREAM
+from ingest.streams import keys
+from ingest.streams.keys import DEAD_LETTER, EDGE, counters
+
+RETRIED = "dead_letter:retried"
+"""A hash: id of the letter, and the stream and id of the entry that it became."""
+PAGE = 500
+ID = re.compile(r"\d{1,20}-\d{1,20}\Z").match
+FIELD = b"field:"
+MANY = b"fields"
+"""All fields of a message of very many, as MessagePack."""
+
+_RETRY = """
+local letters, target, retried = unpack(KEYS)
+local done = redis.call('HGET', retried, ARGV[1])
+if done then return {0, done} end
+local found = redis.call('XRANGE', letters, ARGV[1], ARGV[1])[1]
+if not found then return {-1, ''} end
+local entry = {}
+for i = 1, #found[2], 2 do
+  local name = found[2][i]
+  if name == 'fields' then return {-3, ''} end
+  if name == 'source' and found[2][i + 1] ~= target then return {-2, found[2][i + 1]} end
+  if string.sub(name, 1, 6) == 'field:' then
+    entry[#entry + 1] = string.sub(name, 7)
+    entry[#entry + 1] = found[2][i + 1]
+  end
+end
+local id = redis.call('XADD', target, '*', unpack(entry))
+redis.call('HSET', retried, ARGV[1], target .. ' ' .. id)
+return {1, target .. ' ' .. id}
+"""
+
+
+class RetryError(ValueError):
+    """A letter cannot be put back; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A refused message.
+
+    Attributes
+    ----------
+    id:
+        Of the letter; ``origin`` is the id that the message had in the stream ``source``, or a line of a file.
+    reason, detail:
+        Why it was refused.
+    fields:
+        The message as it came: its fields in order.
+    retried:
+        What it became, ``<stream> <id>``; empty where nobody put it back.
+    """
+
+    id: str
+    reason: str
+    detail: bytes
+    source: bytes
+    origin: bytes
+    fields: tuple[tuple[bytes, bytes], ...]
+    retried: str = ""
+
+
+def newest(client: redis.Redis, *, count: int | None = None, reason: str | None = None) -> Iterator[Letter]:
+    """Letters, newest first; all of them where ``count`` is None."""
+    last, found = "+", 0
+    while count is None or found < count:
+        page: Any = client.xrevrange(keys.DEAD_LETTER, max=last, count=PAGE)
+        if not page:
+            return
+        for letter in _letters(client, page):
+            if reason is None or letter.reason == reason:
+                yield letter
+                found += 1
+                if found == count:
+                    return
+        last = "(" + page[-1][0].decode()
+
+
+def oldest(client: redis.Redis, *, reason: str | None = None) -> Iterator[Letter]:
+    """Letters in the order of their refusal, up to the newest there is when this begins."""
+    newest_id: Any = client.xrevrange(keys.DEAD_LETTER, count=1)
+    first = "-"
+    while newest_id:
+        page: Any = client.xrange(keys.DEAD_LETTER, min=first, max=newest_id[0][0], count=PAGE)
+        if not page:
+            return
+        yield from (letter for letter in _letters(client, page) if reason is None or letter.reason == reason)
+        first = "(" + page[-1][0].decode()
+
+
+def one(client: redis.Redis, letter_id: str) -> Letter | None:
+    """The letter of that id."""
+    page: Any = client.xrange(keys.DEAD_LETTER, min=letter_id, max=letter_id) if ID(letter_id) else []
+    return next(iter(_letters(client, page)), None)
+
+
+def _letters(client: redis.Redis, page: list[tuple[bytes, dict[bytes, bytes]]]) -> Iterator[Letter]:
+    marks: Any = client.hmget(RETRIED, [entry_id.decode() for entry_id, _ in page]) if page else []
+    for (entry_id, fields), mark in zip(page, marks, strict=True):
+        yield Letter(
+            entry_id.decode(),
+            fields.get(b"reason", b"").decode(errors="replace"),
+            fields.get(b"detail", b""),
+            fields.get(b"source", b""),
+            fields.get(b"id", b""),
+            _fields(fields),
+            (mark or b"").decode(errors="replace"),
+        )
+
+
+def _fields(letter: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
+    if MANY in letter:
+        return tuple((name, value) for name, value in msgpack.decode(letter[MANY]))
+    return tuple((name[len(FIELD) :], value) for name, value in letter.items() if name.startswith(FIELD))
+
+
+def retry(client: redis.Redis, letter: Letter, partitions: int) -> tuple[bool, str]:
+    """Put a letter's message back into its stream, unless somebody has.
+
+    Returns
+    -------
+    bool, str
+        Whether it was done now, and the stream and id of the entry.
+
+    Raises
+    ------
+    RetryError
+        The message came from no stream of this deployment, or the letter is gone.
+    """
+    of_partitions = (name(p) for p in range(partitions) for name in (keys.events, keys.outbox))
+    streams = {*PLAIN_STREAM, keys.SOCIAL, *of_partitions}
+    source = letter.source.decode(errors="replace")
+    if source not in streams:
+        raise RetryError(f"{letter.id} came from {shown(letter.source, 80)}, which is no stream of this deployment")
+    if not letter.fields:
+        raise RetryError(f"{letter.id} has no fields")
+    reply: Any = client.eval(_RETRY, 3, keys.DEAD_LETTER, source, RETRIED, letter.id)
+    state, text = reply
+    if state == -3:
+        raise RetryError(f"{letter.id} has {len(letter.fields):,} fields; no message that is taken has as many")
+    if state < 0:
+        raise RetryError(f"{letter.id} is gone")
+    return state == 1, text.decode(errors="replace")
+
+
+def shown(raw: bytes | str, most: int) -> str:
+    r"""Bytes for a terminal: printable ASCII, all else escaped, cut to ``most`` characters.
+
+    >>> shown(b"a\x1b[2J\xff" + "\u202eé".encode(), 60)
+    'a\\x1b[2J\\xff\\xe2\\x80\\xae\\xc3\\xa9'
+    >>> shown("x" * 9, 4)
+    'xxxx...'
+    """
+    data = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
+    text = "".join(chr(b) if 32 <= b < 127 else f"\\x{b:02x}" for b in data[: most + 1])
+    return text[:most] + "..." if len(text) > most else text
+
+
+FIELDS_MAX = 16
+"""Fields of a dead letter's message that are kept apart; no message that is taken has as many."""
+
+
+def refuse(
+    client: Any, source: str, fields: Mapping[bytes, bytes], reason: str, detail: str, entry_id: bytes | str = b""
+) -> None:
+    """Keep and count a message that never reached a log. ``client`` may be a pipeline."""
+    letter = dead_letter(source, entry_id, fields, reason, detail)
+    client.xadd(DEAD_LETTER, dict(zip(letter[::2], letter[1::2], strict=True)))
+    client.hincrby(counters(EDGE), f"refused.{reason}", 1)
+
+
+def dead_letter(
+    source: str, entry_id: bytes | str, fields: Mapping[bytes, bytes], reason: str, detail: str
+) -> list[Any]:
+    """Fields and values in turn: reason, detail, source and id, and each field of the message under ``field:<name>``.
+
+    A message of more than ``FIELDS_MAX`` fields is kept as one field ``fields``, MessagePack of all: a script takes so many
+    arguments only, and one message must not stop it.
+    """
+    letter: list[Any] = ["reason", reason, "detail", detail[:200], "source", source, "id", entry_id]
+    if len(fields) > FIELDS_MAX:
+        return [*letter, "fields", msgpack.encode(list(fields.items()))]
+    for name, value in fields.items():
+        letter += (b"field:" + name, value)
+    return letter

@@ -1,0 +1,170 @@
+"""``python -m ingest dead-letters``: list, show, retry and export refused messages."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from feature_repo.stores.endpoints import redis_url
+from ingest import settings
+from ingest.streams import dead_letters
+from ingest.streams.dead_letters import Letter, RetryError, shown
+from ingest.streams.outage import open_redis
+
+SHOWN = 160
+"""Characters shown of a message in the list."""
+WHOLE = 20_000
+"""Characters shown of each field of one letter."""
+
+_EXAMPLE = """\
+examples:
+  python -m ingest dead-letters --reason crossed_book --count 5 --json
+  python -m ingest dead-letters show 1700000000000-0
+  python -m ingest dead-letters retry 1700000000000-0       after what refused it is mended
+  python -m ingest dead-letters retry --reason unknown_symbol
+  python -m ingest dead-letters export --output letters.jsonl
+
+retry puts the message back into its stream as it came, once: a second retry of a letter does nothing. What is behind its
+symbol's watermark by then is refused again, as late.
+export writes a JSON object a line, oldest first; a field that is no text is {"base64": ...}
+exit codes: 0 done, 1 a letter is not there or cannot be put back, 2 a server is away or an option is wrong
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "dead-letters",
+        help="refused messages, with their reasons",
+        description="Refused messages: list (default), show, retry, export.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", nargs="?", choices=("list", "show", "retry", "export"), default="list")
+    parser.add_argument("ids", nargs="*", metavar="ID", help="letters to show or to retry")
+    parser.add_argument("--count", type=int, default=20, help="list: the newest so many (default 20)")
+    parser.add_argument("--reason", help="only those refused for this reason")
+    parser.add_argument("--json", action="store_true", help="list, show: one JSON object a line, the message whole")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="export: the file (default: standard output)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it."""
+    if args.ids and args.what not in ("show", "retry"):
+        return _wrong(f"{args.what} takes no ID")
+    if args.what == "show" and not args.ids:
+        return _wrong("show needs an ID")
+    if args.what == "retry" and not args.ids and args.reason is None:
+        return _wrong("retry needs an ID, or --reason for all letters of that reason")
+    with open_redis(redis_url()) as client:
+        if args.what == "list":
+            for letter in reversed(list(dead_letters.newest(client, count=args.count, reason=args.reason))):
+                _print(letter, whole=False, as_json=args.json)
+            return 0
+        if args.what == "export":
+            return _export(client, args.output, args.reason)
+        if args.what == "retry":
+            return _retry(client, args.ids, args.reason)
+        found = [dead_letters.one(client, letter_id) for letter_id in args.ids]
+        for letter_id, letter_or_none in zip(args.ids, found, strict=True):
+            if letter_or_none is None:
+                print(f"error: no letter {shown(letter_id, 60)}", file=sys.stderr)
+            else:
+                _print(letter_or_none, whole=True, as_json=args.json)
+    return int(None in found)
+
+
+def _wrong(what: str) -> int:
+    print(f"error: {what}", file=sys.stderr)
+    return 2
+
+
+def _print(letter: Letter, *, whole: bool, as_json: bool) -> None:
+    if as_json:
+        text = {
+            "entry": letter.id,
+            "reason": letter.reason,
+            "detail": _replaced(letter.detail),
+            "source": _replaced(letter.source),
+            "id": _replaced(letter.origin),
+            **{f"field:{_replaced(name)}": _replaced(value) for name, value in letter.fields},
+            **({"retried": letter.retried} if letter.retried else {}),
+        }
+        print(json.dumps(text))
+        return
+    about = [shown(raw, 200) for raw in (letter.reason, letter.source, letter.origin, letter.detail)]
+    print(letter.id, *about, *([f"[retried: {shown(letter.retried, 80)}]"] if letter.retried else []))
+    if whole:
+        for name, value in letter.fields:
+            print(f"    {shown(name, SHOWN)} ({len(value):,} bytes): {shown(value, WHOLE)}")
+    else:
+        message = b" ".join(name[:SHOWN] + b"=" + value[:SHOWN] for name, value in letter.fields)
+        print("   ", shown(message, SHOWN))
+
+
+def _replaced(raw: bytes) -> str:
+    return raw.decode(errors="backslashreplace")
+
+
+def _retry(client: redis.Redis, ids: list[str], reason: str | None) -> int:
+    partitions = settings.load().partitions
+    done = failed = 0
+    if ids:
+        found = [(letter_id, dead_letters.one(client, letter_id)) for letter_id in ids]
+    else:
+        found = [(letter.id, letter) for letter in dead_letters.oldest(client, reason=reason)]
+    for letter_id, letter in found:
+        try:
+            if letter is None:
+                raise RetryError(f"no letter {shown(letter_id, 60)}")
+            new, entry = dead_letters.retry(client, letter, partitions)
+            done += new
+            print(f"{letter_id} {'put back as' if new else 'was put back before, as'} {shown(entry, 80)}")
+        except RetryError as error:
+            failed += 1
+            print(f"error: {error}", file=sys.stderr)
+    print(f"{done:,} put back, {len(found) - done - failed:,} had been before, {failed:,} cannot be")
+    return int(failed > 0)
+
+
+def _export(client: redis.Redis, output: Path | None, reason: str | None) -> int:
+    lines = (
+        json.dumps(
+            {
+                "entry": letter.id,
+                "reason": letter.reason,
+                "detail": _exact(letter.detail),
+                "source": _exact(letter.source),
+                "id": _exact(letter.origin),
+                "retried": letter.retried,
+                "fields": [[_exact(name), _exact(value)] for name, value in letter.fields],
+            }
+        )
+        for letter in dead_letters.oldest(client, reason=reason)
+    )
+    if output is None:
+        for line in lines:
+            print(line)
+        return 0
+    try:
+        with output.open("x", encoding="ascii") as file:
+            n = sum(bool(file.write(line + "\n")) for line in lines)
+    except OSError as error:
+        return _wrong(f"{output}: {error.strerror}")
+    print(f"{n:,} letters in {output}", file=sys.stderr)
+    return 0
+
+
+def _exact(raw: bytes) -> str | dict[str, str]:
+    """Text where the bytes are UTF-8, else their base64: either way the bytes can be had again."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(raw).decode()}

@@ -1,0 +1,246 @@
+"""One symbol in the worker: its order, its kernels, and what must be remembered to refuse a message a second time."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from ingest.messages.check import check_microprice, check_score, check_trade
+from ingest.messages.decode import decode_entry
+from ingest.messages.flat_book import FlatBook, decode_book
+from ingest.messages.kinds import KIND, Gap, MicropriceTable, OrderBook, ScoredPost, Tick, Trade
+from ingest.messages.refusal import Reason, Refused
+from ingest.settings import Settings
+from ingest.worker.timeline import Timeline
+from transforms import validation
+from transforms.catalog import View
+from transforms.engine import Engine
+from transforms.kernel import Vector
+from transforms.sentiment.post import Post
+
+_LOG = logging.getLogger(__name__)
+SIDE = {"buy": 1, "sell": -1, None: 0}
+IDS_KEPT = 512
+"""Trade ids remembered a symbol. A repeat that is older than the allowed lateness is refused as late anyway."""
+MAX_INTEGER = 2**63
+TABLES_HELD = 512
+"""Microprice tables that may wait for their time, so that a producer of them cannot fill the memory."""
+
+Entry = tuple[bytes, Mapping[bytes, bytes]]
+"""Id and fields of a stream entry, as they came."""
+Emit = Callable[[View, int, Vector], None]
+Refuse = Callable[[Entry, Refused], None]
+
+_BOOK_FAULT = {
+    validation.NOT_FINITE: Reason.NOT_FINITE,
+    validation.NOT_POSITIVE: Reason.NOT_POSITIVE,
+    validation.OUT_OF_RANGE: Reason.OUT_OF_RANGE,
+    validation.UNSORTED: Reason.UNSORTED_SIDE,
+    validation.EMPTY_SIDE: Reason.EMPTY_BOOK,
+    validation.CROSSED: Reason.CROSSED_BOOK,
+}
+
+
+class Symbol:
+    """Messages of one symbol in, rows out through ``emit``; what turns out bad when its turn comes goes to ``refuse``.
+
+    Attributes
+    ----------
+    recorded:
+        Whether its newest message came from a recording: then no wall clock makes time pass for it.
+    received_us:
+        The newest receive time that a book, a trade or a gap named, 0 before any; a recorded row became available then. A post says
+        nothing here: a replay gives it ahead of the market, and it is held until the time from which it counts.
+    """
+
+    __slots__ = (
+        "_emit",
+        "_id_set",
+        "_ids",
+        "_instrument",
+        "_refuse",
+        "_sequence",
+        "engine",
+        "name",
+        "received_us",
+        "recorded",
+        "timeline",
+    )
+
+    def __init__(self, name: str, settings: Settings, emit: Emit, refuse: Refuse) -> None:
+        self.name = name
+        self._instrument = settings.instrument(name)
+        self.engine = Engine(self._instrument, settings.emit_us)
+        self.timeline = Timeline(settings.emit_us, settings.allowed_lateness_ms * 1000)
+        self.recorded = False
+        self.received_us = 0
+        self._sequence: int | None = None
+        self._ids: deque[int | str] = deque()
+        self._id_set: set[int | str] = set()
+        self._emit = emit
+        self._refuse = refuse
+
+    def take(self, kind: str, message: Any, entry: Entry, received_ms: int) -> None:
+        """Take a decoded message whose symbol and time are good; ``received_ms`` is 0 where it names no receive time.
+
+        Raises
+        ------
+        Refused
+            It is late, or a repeat, or no market makes such a trade; nothing has changed then.
+        """
+        if kind == "microprice":
+            self._take_table(message, entry)
+            return
+        t_us = message.timestamp * 1000
+        timeline = self.timeline
+        sequence = 0
+        if kind == "tick":
+            timeline.tick(t_us)
+        elif kind == "post":
+            check_score(message)
+            # a score counts from when it could be known, and never changes a row that is written: so it is never late
+            t_us = max(message.available * 1000, timeline.watermark)
+        elif timeline.is_late(t_us):
+            raise Refused(Reason.LATE, f"{(timeline.watermark - t_us) / 1000} ms behind the watermark")
+        elif kind == "trade":
+            check_trade(message)
+            if not self._instrument.holds(message.size):
+                digits = self._instrument.size_digits
+                raise Refused(Reason.OUT_OF_RANGE, f"size {message.size} is no lot of 1e-{digits}; see size_digits")
+            sequence = self._new_id(message.trade_id)
+        elif kind == "book" and message.sequence is not None:
+            sequence = message.sequence
+            if not 0 <= sequence < MAX_INTEGER:
+                raise Refused(Reason.OUT_OF_RANGE, f"sequence {sequence!s:.40}")
+        self.recorded = b"recorded" in entry[1]
+        if kind != "post":
+            self.received_us = max(self.received_us, received_ms * 1000)
+        if kind != "tick":
+            timeline.hold(t_us, kind, sequence, (message, entry))
+        timeline.advance(self._apply, self._emit_rows, self.engine.speaks_until)
+
+    def _take_table(self, table: MicropriceTable, entry: Entry) -> None:
+        """Hold a table until its rows begin. Like a score it is never late, and it says nothing of how far the feeds are."""
+        check_microprice(table)
+        if self.timeline.tables() >= TABLES_HELD:
+            raise Refused(Reason.OUT_OF_RANGE, f"{TABLES_HELD} microprice tables wait already")
+        t_us = max(table.usable_from * 1000, self.timeline.watermark)
+        self.timeline.hold(t_us, "microprice", table.version, (table, entry))
+
+    def _new_id(self, trade_id: int | str | None) -> int:
+        if trade_id is None:
+            return 0
+        if isinstance(trade_id, int) and not -MAX_INTEGER <= trade_id < MAX_INTEGER:
+            raise Refused(Reason.OUT_OF_RANGE, f"trade_id {trade_id!s:.40}")
+        if isinstance(trade_id, str) and len(trade_id) > 128:
+            raise Refused(Reason.OUT_OF_RANGE, "trade_id longer than 128 characters")
+        if trade_id in self._id_set:
+            raise Refused(Reason.DUPLICATE, f"trade_id {trade_id}")
+        self._ids.append(trade_id)
+        self._id_set.add(trade_id)
+        if len(self._ids) > IDS_KEPT:
+            self._id_set.discard(self._ids.popleft())
+        return trade_id if isinstance(trade_id, int) else 0
+
+    def _apply(self, t_us: int, item: tuple[Any, Entry]) -> None:
+        try:
+            self._give(t_us, *item)
+        except Exception as error:  # else the message that made time pass would be refused in its place
+            _LOG.exception("a held message of %s failed and is kept in the dead letters", self.name)
+            self._refuse(item[1], Refused(Reason.FAILED, f"{type(error).__name__}: {error}"))
+
+    def _give(self, t_us: int, message: Any, entry: Entry) -> None:
+        kind = type(message)
+        if kind is Trade:
+            self.engine.trade(t_us, message.price, message.size, SIDE[message.side])
+            if message.next_funding is not None:
+                self.engine.next_funding(message.next_funding * 1000)
+        elif kind is FlatBook or kind is OrderBook:
+            self._apply_book(t_us, message, entry)
+        elif kind is Gap:
+            self._sequence = None
+            self.engine.lose_book(t_us)
+        elif kind is MicropriceTable:
+            self.engine.install_microprice(t_us, message.tick, message.g)
+        else:
+            self.engine.post(t_us, _facts(message))
+
+    def _apply_book(self, t_us: int, book: FlatBook | OrderBook, entry: Entry) -> None:
+        last, self._sequence = self._sequence, book.sequence
+        if last is not None and book.sequence is not None and book.sequence != last + 1:
+            if book.sequence == last:
+                self._refuse(entry, Refused(Reason.DUPLICATE, f"sequence {last}"))
+                return
+            self._sequence = None  # the next book stands for itself, whatever its number
+            self.engine.lose_book(t_us)
+            self._refuse(entry, Refused(Reason.SEQUENCE_GAP, f"sequence {book.sequence} after {last}"))
+            return
+        if isinstance(book, FlatBook):
+            fault = self.engine.flat_book(t_us, book.levels, book.n_bid, book.n_ask)
+        else:
+            fault = self.engine.book(t_us, book.bids, book.asks)
+        if fault != validation.OK:
+            self._sequence = None  # neither its sound copy nor the one after it is to be lost as well
+            self._refuse(entry, Refused(_BOOK_FAULT[fault]))
+
+    def _emit_rows(self, t_us: int) -> None:
+        for view, values in self.engine.emit(t_us):
+            self._emit(view, t_us, values)
+
+    def save(self) -> dict[str, bytes]:
+        """All that a restart needs, in named parts."""
+        t = self.timeline
+        held = [
+            (at, rank, sequence, arrival, entry[0], list(entry[1].items()))
+            for at, rank, sequence, arrival, (_, entry) in t.held
+        ]
+        order = [t.watermark, t.boundary, t.arrivals, held]
+        memory = [self._sequence, list(self._ids), self.recorded, self.received_us]
+        return {"order": msgspec.msgpack.encode([order, memory]), **self.engine.save()}
+
+    def restore(self, parts: Mapping[str, bytes]) -> None:
+        """Take what ``save`` gave.
+
+        Raises
+        ------
+        transforms.engine.VersionError
+            It was saved by other kernels or for another grid.
+        """
+        self.engine.restore(parts)
+        (watermark, boundary, arrivals, held), (sequence, ids, recorded, received_us) = msgspec.msgpack.decode(
+            parts["order"]
+        )
+        t = self.timeline
+        t.watermark, t.boundary, t.arrivals = watermark, boundary, arrivals
+        for at, rank, number, arrival, entry_id, pairs in held:
+            fields = dict(pairs)
+            kind = fields[b"kind"].decode()
+            message = decode_book(fields) if kind == "book" else decode_entry(KIND[kind], fields)
+            t.held.append((at, rank, number, arrival, (message, (entry_id, fields))))
+        self._sequence, self.recorded, self.received_us = sequence, recorded, received_us
+        self._ids = deque(ids)
+        self._id_set = set(ids)
+
+
+def _facts(post: ScoredPost) -> Post:
+    return Post(
+        post.id,
+        post.author,
+        post.simhash,
+        post.positive,
+        post.negative,
+        post.neutral,
+        post.likes,
+        post.reposts,
+        post.replies,
+        post.followers,
+    )
+
+
+def tick_at(name: str, t_us: int) -> Tick:
+    """The tick that says: all events of ``name`` up to ``t_us`` are known."""
+    return Tick(t_us // 1000, name)

@@ -1,0 +1,213 @@
+"""Every plan gives what Feast's own store gives, on the frames that one is right for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psycopg
+import pyarrow as pa
+import pytest
+from feast import FeatureStore, FeatureView
+from feast.types import Array, Bool, Bytes, Float32, Float64, Int32, Int64, String, UnixTimestamp
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from feature_repo.stores.offline.append import append_columns
+from feature_repo.stores.offline.binary.encode import doubles, integers, texts, times
+from feature_repo.stores.offline.join import plan as retrieve
+from feature_repo.stores.offline.tables.schema import table_of_feature_view
+from feature_repo.stores.timescale import TimescaleOfflineStore
+
+BASE = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+FEATURES = ["quick:a", "quick:n", "slow:b"]
+
+# Half seconds make ties and ttl edges; the odd microseconds stand just beside them.
+moment = st.builds(lambda half, off: BASE + half * 500_000 + off, st.integers(0, 40), st.sampled_from([0, 0, 0, 1, -1]))
+delay = st.sampled_from([0, 1, 500_000, 3_000_000, 12_000_000])
+value = st.one_of(st.none(), st.floats(allow_nan=False), st.sampled_from([0.0, -0.0]))
+row = st.tuples(st.sampled_from("AB"), moment, delay, value, st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)))
+entity = st.tuples(st.sampled_from(["A", "B", "C", None]), moment)
+
+
+def write(pair: Any, name: str, rows: list[tuple[Any, ...]]) -> None:
+    table = table_of_feature_view(pair.ours.get_feature_view(name))
+    pair.connection.execute(f"TRUNCATE {name}")
+    if not rows:
+        return
+    event = np.array([r[1] for r in rows], np.int64)
+    number = np.array([0 if r[4] is None else r[4] for r in rows], np.int64)
+    columns = [texts([r[0] for r in rows]), times(event), times(event + np.array([r[2] for r in rows]))]
+    columns.append(doubles(np.array([np.nan if r[3] is None else r[3] for r in rows], np.float64)))
+    if name == "quick":
+        columns.append(integers(number, np.array([r[4] is None for r in rows])))
+    append_columns(pair.connection, table, columns)
+
+
+def take(plan: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every retrieval take one plan."""
+    if plan != "look-up":
+        monkeypatch.setattr(retrieve, "FEW", 0)
+        for price in ("_PACKED", "_UNPACKED"):
+            monkeypatch.setattr(retrieve, price, -1e12)
+    if plan == "scan in slices":
+        # Slices of a few rows: the planner's estimate is wrong for them, so they are halved too.
+        monkeypatch.setattr(retrieve, "SLICE_CELLS", 8)
+
+
+def framed(asked: list[tuple[Any, int]]) -> pd.DataFrame:
+    start = pd.Timestamp("1970-01-01", tz="UTC")
+    asked = [("A", BASE), *asked]  # a frame of null symbols alone is one that stock cannot upload
+    return pd.DataFrame(
+        {
+            "symbol": pd.Series([s for s, _ in asked], dtype=object),
+            "event_timestamp": [start + timedelta(microseconds=us) for _, us in asked],
+            "number": np.arange(len(asked)),
+        }
+    )
+
+
+S = 1_000_000
+NAMED = {
+    "quick": [
+        ("A", BASE + 10 * S, 0, 1.0, 1),
+        ("B", BASE + 10 * S, 0, 2.0, 2),  # the same moment of another symbol
+        ("A", BASE + 10 * S, 3 * S, 3.0, 3),  # a correction
+        ("A", BASE + 10 * S + 1, 1, -0.0, 6),  # a microsecond later
+        ("A", BASE + 12 * S, 12 * S, 4.0, None),  # known late
+        ("B", BASE + 12 * S, 1, None, 5),
+        ("B", BASE + 12 * S, 1, None, 5),  # written twice
+    ],
+    "slow": [
+        ("A", BASE, 0, 7.0, None),
+        ("A", BASE, 500_000, 8.0, None),
+        ("B", BASE + 12 * S, 0, 9.0, None),
+    ],
+    "asked": [
+        ("A", BASE - 1),  # before anything
+        ("A", BASE),
+        ("A", BASE + 10 * S),
+        ("A", BASE + 15 * S),  # as old as the ttl
+        ("A", BASE + 15 * S + 1),
+        ("A", BASE + 15 * S + 2),  # past it
+        ("B", BASE + 17 * S),
+        ("B", BASE + 17 * S + 1),
+        ("C", BASE + 12 * S),  # not there
+        (None, BASE + 12 * S),
+        ("A", BASE + 12 * S + 999_999),
+        ("A", BASE + 10 * S),  # again
+        ("A", BASE + 24 * S),
+    ],
+}
+
+
+@pytest.mark.parametrize("plan", ["look-up", "scan", "scan in slices"])
+def test_values_equal_those_of_stock_feast(pair: Any, plan: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    take(plan, monkeypatch)
+
+    @example(**NAMED, known=False, full=False)
+    @example(**NAMED, known=True, full=True)
+    @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        quick=st.lists(row, max_size=30),
+        slow=st.lists(row, max_size=30),
+        asked=st.lists(entity, max_size=12),
+        known=st.booleans(),
+        full=st.booleans(),
+    )
+    def check(quick: Any, slow: Any, asked: Any, known: bool, full: bool) -> None:
+        write(pair, "quick", quick)
+        write(pair, "slow", slow)
+        frame = framed(asked)
+        results = [
+            store.get_historical_features(
+                frame, FEATURES, full_feature_names=full, filter_by_created_timestamp=known
+            ).to_arrow()
+            for store in (pair.ours, pair.stock)
+        ]
+        ours, stock = results[0], results[1].sort_by("number")
+        assert ours.schema == stock.schema
+        assert ours.to_pylist() == stock.to_pylist()
+
+    check()
+
+
+KINDS: dict[str, Any] = {
+    "s": String,
+    "b": Bool,
+    "t": UnixTimestamp,
+    "f": Float32,
+    "i": Int32,
+    "n": Int64,
+    "d": Float64,
+    "y": Bytes,
+}
+cells = st.fixed_dictionaries(
+    {
+        "s": st.none() | st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5),
+        "b": st.none() | st.booleans(),
+        "t": st.none() | moment,
+        "f": st.none() | st.floats(allow_nan=False, width=32),
+        "i": st.none() | st.integers(-(2**31), 2**31 - 1),
+        "n": st.none() | st.integers(-(2**63), 2**63 - 1),
+        "d": value,
+        "y": st.none() | st.binary(max_size=5),
+    }
+)
+
+
+@pytest.mark.parametrize("plan", ["look-up", "scan", "scan in slices"])
+def test_every_type_comes_by_every_plan(
+    plan: str,
+    open_store: Callable[..., FeatureStore],
+    database: psycopg.Connection[Any],
+    view: Callable[..., FeatureView],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is written is what is read, at the moment of each row."""
+    take(plan, monkeypatch)
+    typed = view("typed", 5, KINDS)
+    ours = open_store(typed)
+    stamp = pa.timestamp("us", "UTC")
+
+    @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(st.tuples(st.sampled_from("AB"), moment, cells), max_size=20, unique_by=lambda r: r[:2]))
+    def check(rows: Any) -> None:
+        database.execute("TRUNCATE typed")
+        columns = {name: [r[2][name] for r in rows] for name in KINDS}
+        table = pa.table(
+            {"symbol": pa.array([r[0] for r in rows], pa.string())}
+            | {name: pa.array([r[1] for r in rows], stamp) for name in ("event_timestamp", "created_timestamp")}
+            | {name: pa.array(columns[name]) for name in "sbind"}
+            | {"t": pa.array(columns["t"], stamp), "f": pa.array(columns["f"], pa.float32())}
+            | {"y": pa.array(columns["y"], pa.binary())}
+        )
+        TimescaleOfflineStore.offline_write_batch(ours.config, typed, table, None)
+        frame = framed([(r[0], r[1]) for r in rows])
+        result = ours.get_historical_features(frame, [f"typed:{name}" for name in KINDS]).to_arrow().slice(1)
+        for name in KINDS:
+            wanted = columns[name]
+            if name == "t":
+                wanted = [None if us is None else datetime(1970, 1, 1) + timedelta(microseconds=us) for us in wanted]  # noqa: DTZ001  # as Feast gives it
+            assert list(map(repr, result.column(name).to_pylist())) == list(map(repr, wanted)), name
+
+    check()
+
+
+def test_an_array_comes_by_feasts_own_way_whatever_the_plan(
+    open_store: Callable[..., FeatureStore],
+    database: psycopg.Connection[Any],
+    view: Callable[..., FeatureView],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    take("scan", monkeypatch)
+    database.execute(
+        "CREATE TABLE listed (symbol text, event_timestamp timestamptz, created_timestamp timestamptz, v double precision[])"
+    )
+    database.execute("INSERT INTO listed VALUES ('A', '2024-01-01Z', '2024-01-01Z', '{1,2}')")
+    listed = view("listed", 5, {"v": Array(Float64)}, table=None, query="SELECT * FROM listed")
+    result = open_store(listed).get_historical_features(framed([("A", BASE), ("B", BASE)]), ["listed:v"]).to_arrow()
+    assert result.sort_by("number").column("v").to_pylist() == [[1.0, 2.0], [1.0, 2.0], None]

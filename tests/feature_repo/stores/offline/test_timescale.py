@@ -1,0 +1,202 @@
+"""The same statements on TimescaleDB: hypertables, compressed chunks, policies. Needs ``TFS_TIMESCALE_URL``."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psycopg
+import pyarrow as pa
+import pytest
+from psycopg import sql
+
+from feature_repo.stores.offline.append import append_rows
+from feature_repo.stores.offline.join import lookup, plan
+from feature_repo.stores.offline.join import spine as spines
+from feature_repo.stores.offline.tables import hypertable, upkeep
+from feature_repo.stores.offline.tables.schema import migrate, table_of_view
+from transforms import catalog
+
+VIEW = catalog.SOCIAL
+TABLE = table_of_view(VIEW)
+T0 = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+N = 3 * 24 * 60
+"""One row a minute for three days."""
+
+
+@pytest.fixture
+def scaled(timescale_url: str) -> Iterator[psycopg.Connection[Any]]:
+    """A database on the TimescaleDB server, dropped afterwards; every statement is its own transaction."""
+    name = f"test_{uuid.uuid4().hex}"
+    base, _, options = timescale_url.partition("?")
+    with psycopg.connect(timescale_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            with psycopg.connect(f"{base.rpartition('/')[0]}/{name}?{options}", autocommit=True) as connection:
+                yield connection
+        finally:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def fill(connection: psycopg.Connection[Any], delay_us: int = 0) -> int:
+    rng = np.random.default_rng(7)
+    values = np.floor(rng.normal(size=(2 * N, len(VIEW.features))) * 100)
+    values[rng.random(values.shape) < 0.2] = np.nan
+    event = T0 + np.repeat(np.arange(N, dtype=np.int64), 2) * 60_000_000
+    return append_rows(connection, VIEW, ["A", "B"] * N, event, event + 1_000_000 + delay_us, values)
+
+
+def compress(connection: psycopg.Connection[Any]) -> int:
+    chunks = connection.execute("SELECT format('%I.%I', chunk_schema, chunk_name) FROM timescaledb_information.chunks")
+    names = [name for (name,) in chunks.fetchall()]
+    for name in names:
+        connection.execute("SELECT compress_chunk(%s::regclass)", (name,))
+    return len(names)
+
+
+def joined(connection: psycopg.Connection[Any], known: bool) -> pa.Table:
+    rng = np.random.default_rng(8)
+    frame = pd.DataFrame(
+        {
+            "symbol": rng.choice(["A", "B", "C"], 2_000),
+            "event_timestamp": pd.to_datetime(T0 + rng.integers(0, N * 60_000_000, 2_000), unit="us", utc=True),
+        }
+    )
+    asked = lookup.Lookup(
+        view="social",
+        source=TABLE.identifier,
+        keys=(("symbol", "symbol"),),
+        event="event_timestamp",
+        created="created_timestamp",
+        ttl=90_000_000,
+        features=VIEW.names,
+        names=VIEW.names,
+        known=known,
+    )
+    with connection.transaction():
+        connection.execute("SET LOCAL TimeZone = 'UTC'")
+        return plan.join([connection], spines.of_frame(frame), [asked])
+
+
+def test_a_table_becomes_a_hypertable_with_day_chunks_a_columnstore_and_its_policy(
+    scaled: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        migrate(scaled, [TABLE])
+    assert "plain tables" not in caplog.text
+    assert scaled.execute("SELECT compression_enabled FROM timescaledb_information.hypertables").fetchall() == [(True,)]
+    dimension = "SELECT column_name, time_interval FROM timescaledb_information.dimensions"
+    assert scaled.execute(dimension).fetchall() == [("event_timestamp", timedelta(days=1))]
+    settings = "SELECT segmentby, orderby FROM timescaledb_information.hypertable_columnstore_settings"
+    ((segments, order),) = scaled.execute(settings).fetchall()
+    assert (segments, order) == ("symbol", "event_timestamp DESC")
+    jobs = "SELECT config ->> 'compress_after' FROM timescaledb_information.jobs WHERE hypertable_name = 'social'"
+    assert scaled.execute(jobs).fetchall() == [("2 days",)]
+
+
+def test_nothing_is_deleted_unless_retention_is_asked_for(scaled: psycopg.Connection[Any]) -> None:
+    migrate(scaled, [TABLE], hypertable.Policy(retain=timedelta(days=30), columnstore_after=None))
+    jobs = (
+        "SELECT proc_name, config ->> 'drop_after' FROM timescaledb_information.jobs WHERE hypertable_name = 'social'"
+    )
+    assert scaled.execute(jobs).fetchall() == [("policy_retention", "30 days")]
+
+
+def test_a_plain_table_with_rows_is_converted_with_its_rows(scaled: psycopg.Connection[Any]) -> None:
+    scaled.execute("DROP EXTENSION IF EXISTS timescaledb CASCADE")
+    body = ", ".join(f"{name} {kind}" for name, kind in TABLE.columns.items())
+    scaled.execute(f"CREATE TABLE social ({body})")
+    scaled.execute("INSERT INTO social (symbol, event_timestamp, created_timestamp) VALUES ('A', now(), now())")
+    with psycopg.connect(scaled.info.dsn, password=scaled.info.password, autocommit=True) as fresh:
+        migrate(fresh, [TABLE])
+        assert fresh.execute("SELECT count(*) FROM timescaledb_information.chunks").fetchone() == (1,)
+        assert fresh.execute("SELECT count(*) FROM social").fetchone() == (1,)
+
+
+def test_a_new_feature_is_added_to_a_hypertable_that_has_compressed_chunks(scaled: psycopg.Connection[Any]) -> None:
+    short = table_of_view(catalog.View("social", "post", 3600, "", VIEW.features[:-1]))
+    migrate(scaled, [short])
+    scaled.execute("INSERT INTO social (symbol, event_timestamp, created_timestamp) VALUES ('A', '2024-01-01Z', now())")
+    assert compress(scaled) == 1
+    migrate(scaled, [TABLE])
+    assert fill(scaled) == 2 * N
+    assert scaled.execute("SELECT count(*) FROM social").fetchone() == (2 * N + 1,)
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("packed", [1e12, -1e12], ids=["look-up", "scan"])
+def test_a_join_gives_the_same_on_compressed_chunks(
+    scaled: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, known: bool, packed: float
+) -> None:
+    monkeypatch.setattr(plan, "_PACKED", packed)
+    migrate(scaled, [TABLE])
+    fill(scaled)
+    fill(scaled, delay_us=30_000_000)
+    rows = joined(scaled, known)
+    assert rows.column("social_volume_5m").null_count < 1_500
+    assert compress(scaled) == 3
+    assert joined(scaled, known) == rows
+
+
+def test_repeats_into_compressed_chunks_are_ignored_and_corrections_added(scaled: psycopg.Connection[Any]) -> None:
+    migrate(scaled, [TABLE])
+    assert fill(scaled) == 2 * N
+    compress(scaled)
+    assert fill(scaled) == 0
+    assert fill(scaled, delay_us=1) == 2 * N
+    assert scaled.execute("SELECT count(*) FROM social").fetchone() == (4 * N,)
+
+
+def test_the_state_of_a_hypertable_counts_its_chunks(scaled: psycopg.Connection[Any]) -> None:
+    migrate(scaled, [TABLE])
+    fill(scaled)
+    scaled.execute("ANALYZE social")
+    (state,) = upkeep.tables(scaled, [TABLE])
+    assert (state.name, state.rows, state.chunks, state.compressed) == ("social", 2 * N, 3, 0)
+    compress(scaled)
+    (packed,) = upkeep.tables(scaled, [TABLE])
+    assert (packed.chunks, packed.compressed) == (3, 3)
+    assert 0 < packed.bytes < state.bytes
+
+
+def test_a_policy_that_failed_is_run_in_the_foreground(scaled: psycopg.Connection[Any]) -> None:
+    assert hypertable.version(scaled)
+    scaled.execute("CREATE TABLE done (job int)")
+    scaled.execute("CREATE TABLE trouble ()")
+    scaled.execute(
+        "CREATE PROCEDURE work(job_id int, config jsonb) LANGUAGE plpgsql AS $$ BEGIN "
+        "IF to_regclass('trouble') IS NOT NULL THEN RAISE 'no luck'; END IF; INSERT INTO done VALUES (job_id); END $$"
+    )
+    (job,) = scaled.execute("SELECT add_job('work', '1 hour', initial_start => now())").fetchone() or (0,)
+
+    def failed() -> list[tuple[str, str]]:
+        # TimescaleDB's own jobs may fail too: on the newest releases some do.
+        return [(f.procedure, f.message) for f in upkeep.failed_jobs(scaled) if f.id == job]
+
+    deadline = time.monotonic() + 60
+    while not failed() and time.monotonic() < deadline:
+        scaled.execute("SELECT pg_sleep(0.05)")
+    assert failed() == [("work", "no luck")]
+    assert [(f.id, f.message) for f in upkeep.run_failed(scaled)] == [(job, "no luck")]
+    scaled.execute("DROP TABLE trouble")
+    assert upkeep.run_failed(scaled) == []
+    assert (job,) in scaled.execute("SELECT job FROM done").fetchall()
+
+
+def test_a_plain_server_has_tables_without_chunks_and_no_jobs(plain: psycopg.Connection[Any]) -> None:
+    migrate(plain, [TABLE])
+    assert fill(plain) == 2 * N
+    plain.execute("ANALYZE social")
+    (state,) = upkeep.tables(plain, [TABLE, table_of_view(catalog.SENTIMENT)])
+    assert (state.name, state.rows, state.chunks, state.compressed) == ("social", 2 * N, 0, 0)
+    assert state.bytes > 0
+    assert upkeep.run_failed(plain) == []
+
+
+def test_a_server_without_the_extension_is_left_as_it_is(plain: psycopg.Connection[Any]) -> None:
+    assert hypertable.version(plain) == ()

@@ -1,0 +1,219 @@
+"""Training frames: what was known at each moment, and a label that looks only ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from math import log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from feast import FeatureStore
+
+import feature_repo
+from feature_repo.stores.offline import training
+from feature_repo.stores.offline.append import append_rows
+from feature_repo.stores.offline.join import plan as retrieve
+from ingest.cli import main
+from transforms import catalog
+
+T0 = datetime(2024, 1, 1, tzinfo=UTC)
+VIEW = catalog.MICROSTRUCTURE
+MINUTE = timedelta(minutes=1)
+
+
+def put(connection: psycopg.Connection[Any], rows: list[tuple[str, float, float, float]]) -> None:
+    """Write ``(symbol, event, created, mid_price)``, times in seconds after `T0`."""
+    values = np.full((len(rows), len(VIEW.features)), np.nan)
+    values[:, VIEW.index["mid_price"]] = [r[3] for r in rows]
+    base = int(T0.timestamp()) * 1_000_000
+    event, created = (np.array([base + round(r[i] * 1e6) for r in rows], np.int64) for i in (1, 2))
+    append_rows(connection, VIEW, [r[0] for r in rows], event, created, values)
+
+
+@pytest.fixture
+def store(open_store: Callable[..., FeatureStore], definitions: list[Any]) -> FeatureStore:
+    return open_store(*definitions)
+
+
+def frame(store: FeatureStore, seconds: int, horizon: timedelta = MINUTE, **more: Any) -> pa.Table:
+    end = T0 + timedelta(seconds=seconds)
+    symbols = more.get("symbols", ["A"])
+    return pa.concat_tables(training.slices(store, "signal_v1", symbols, T0, end, timedelta(seconds=1), horizon))
+
+
+def test_the_label_is_the_return_from_what_was_known_to_what_came(
+    store: FeatureStore, database: psycopg.Connection[Any]
+) -> None:
+    # 100 at 0, corrected to 101 at 1.5 s; 110 at second 60, which is written 5 s late.
+    put(database, [("A", 0, 0.2, 100), ("A", 0, 1.5, 101), ("A", 60, 65, 110)])
+    table = frame(store, 12)
+    assert table.column("event_timestamp").type == pa.timestamp("us", "UTC")
+    mids = table.column("mid_price").to_pylist()
+    assert mids == [None, 100, *[101] * 9, None, None]
+    label = table.column("forward_log_return_60s").to_pylist()
+    assert label[0] is None
+    assert label[1] == pytest.approx(log(110 / 100), abs=1e-15)
+    assert label[2:11] == pytest.approx([log(110 / 101)] * 9, abs=1e-15)
+    assert label[11:] == [None, None]
+
+
+@pytest.mark.parametrize("plan", ["look-up", "scan"])
+def test_at_each_moment_the_frame_holds_what_was_believed_then(
+    store: FeatureStore, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, plan: str
+) -> None:
+    """Rows of every second, a third of them late, some corrected later still; ttl 10 s."""
+    if plan == "scan":
+        monkeypatch.setattr(retrieve, "FEW", 0)
+        monkeypatch.setattr(retrieve, "_PACKED", -1e12)
+    rng = np.random.default_rng(7)
+    rows = []
+    for second in range(0, 60, 3):  # gaps, so that ages are seen too
+        created = second + float(rng.choice([0, 0, 4.25, 12]))
+        rows.append(("A", second, created, 100.0 + second))
+        for again in range(int(rng.integers(3))):
+            created += float(rng.choice([0.5, 3, 7]))
+            rows.append(("A", second, created, 200.0 + second + again / 4))
+    put(database, rows)
+    believed: list[float | None] = []
+    in_hindsight: list[float | None] = []
+    for t in range(70):
+        there = [(event, created, mid) for _, event, created, mid in rows if t - 10 <= event <= t]
+        in_hindsight.append(max(there)[2] if there else None)
+        known = [row for row in there if row[1] <= t]
+        believed.append(max(known)[2] if known else None)
+    assert believed != in_hindsight
+    table = frame(store, 69)
+    assert table.column("mid_price").to_pylist() == believed
+    # The label starts from the same belief: no row later than t takes part in its denominator.
+    label = table.column("forward_log_return_60s").to_pylist()
+    assert [x is None for x in label[:9]] == [mid is None for mid in believed[:9]]
+
+
+def test_a_price_at_the_moment_itself_is_no_future(store: FeatureStore, database: psycopg.Connection[Any]) -> None:
+    put(database, [("A", 0, 0, 100), ("A", 2, 2, 120)])
+    label = frame(store, 1, horizon=timedelta(seconds=1)).column("forward_log_return_1s").to_pylist()
+    # From 0 nothing comes in (0, 1]; from 1 the price of 2 does.
+    assert label == [None, pytest.approx(log(120 / 100), abs=1e-15)]
+
+
+def test_the_grid_is_every_moment_for_every_symbol_in_slices(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database: psycopg.Connection[Any]
+) -> None:
+    put(database, [("A", 3, 3, 100), ("B", 4, 4, 200)])
+    whole = frame(store, 10, symbols=["B", "A"])
+    monkeypatch.setattr(training, "SLICE", 7)
+    seen: list[int] = []
+    path = tmp_path / "frame.parquet"
+    parts = training.slices(
+        store, "signal_v1", ["B", "A"], T0, T0 + timedelta(seconds=10), timedelta(seconds=1), MINUTE
+    )
+    assert training.write_parquet(path, parts, seen.append) == 22
+    assert seen == [6, 6, 6, 4]
+    assert training.grid_rows(["B", "A"], T0, T0 + timedelta(seconds=10), timedelta(seconds=1)) == 22
+    assert pq.read_table(path) == whole
+    assert whole.column("symbol").to_pylist() == ["B", "A"] * 11
+    raw = [name for view in catalog.VIEWS if view.feed in ("book", "trade", "post") for name in view.names]
+    assert whole.column_names == ["symbol", "event_timestamp", *raw, "forward_log_return_60s"]
+
+
+def test_a_frame_that_failed_leaves_no_file(tmp_path: Path) -> None:
+    def broken() -> Any:
+        yield pa.table({"a": [1]})
+        raise OSError("the server went away")
+
+    with pytest.raises(OSError, match="went away"):
+        training.write_parquet(tmp_path / "frame.parquet", broken())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"symbols": []}, "at least one symbol"),
+        ({"horizon": timedelta(microseconds=1)}, "horizon of a millisecond"),
+        ({"every": timedelta(0)}, "step must be positive"),
+        ({"end": T0 - MINUTE}, "end not before"),
+        ({"start": datetime(2024, 1, 1)}, "need a time zone"),  # noqa: DTZ001  # what is refused
+    ],
+)
+def test_a_frame_that_cannot_be_is_refused(store: FeatureStore, change: dict[str, Any], message: str) -> None:
+    given = {"symbols": ["A"], "start": T0, "end": T0 + MINUTE, "every": MINUTE, "horizon": MINUTE} | change
+    with pytest.raises(ValueError, match=message):
+        next(training.slices(store, "signal_v1", **given))
+
+
+@pytest.fixture
+def repo(tmp_path: Path, definitions: list[Any], postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with the project's definitions applied, which the command takes for its own."""
+    folder = tmp_path / "feature_repo"
+    folder.mkdir()
+    (folder / "feature_store.yaml").write_text(
+        "project: trading\nprovider: feature_repo.stores.provider.TradingProvider\nregistry: registry.db\n"
+        "online_store: {type: sqlite, path: online.db}\nentity_key_serialization_version: 3\n"
+        "offline_store: {type: feature_repo.stores.timescale.TimescaleOfflineStore}\n"
+    )
+    monkeypatch.setenv("TFS_POSTGRES_URL", postgres_url)
+    monkeypatch.setattr(feature_repo, "__file__", str(folder / "__init__.py"))
+    FeatureStore(repo_path=str(folder)).apply(definitions)
+    return folder
+
+
+@pytest.mark.parametrize("symbols", [["A", "B"], ["A,B"], ["A,B", "A"]])
+def test_the_command_writes_the_frame_and_says_so(
+    repo: Path, database: psycopg.Connection[Any], capsys: pytest.CaptureFixture[str], symbols: list[str]
+) -> None:
+    put(database, [("A", 0, 0, 100), ("A", 61, 61, 110), ("B", 0, 0.5, 50)])
+    path = repo.parent / "frame.parquet"
+    command = ["training-frame", "--service", "signal_v1", "--symbols", *symbols, "--start", "2024-01-01T00:00:00"]
+    command += ["--end", "2024-01-01T00:00:01Z", "--every", "1s", "--horizon", "60s", "-o", str(path)]
+    assert main(command) == 0
+    said = capsys.readouterr()
+    assert said.out == f"4 rows, label forward_log_return_60s, in {path}\n"
+    assert "rows" in said.err  # the progress bar
+    assert "100%" in said.err
+    table = pq.read_table(path)
+    assert table.select(["symbol", "mid_price"]).to_pylist() == [
+        {"symbol": "A", "mid_price": 100},
+        {"symbol": "B", "mid_price": None},
+        {"symbol": "A", "mid_price": 100},
+        {"symbol": "B", "mid_price": 50},
+    ]
+    # From second 1 the price of second 61 counts; from second 0 nothing comes in (0, 60].
+    assert table.column("forward_log_return_60s").to_pylist() == [None, None, pytest.approx(log(1.1), abs=1e-15), None]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--service": "nothing"}, "nothing"),
+        ({"--end": "2023-12-31"}, "end not before"),
+        ({"--symbols": ","}, "at least one symbol"),
+        ({"-o": "absent/frame.parquet"}, "absent"),
+    ],
+)
+def test_the_command_says_what_is_wrong_and_writes_nothing(
+    repo: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(repo.parent)
+    given = {
+        "--service": "signal_v1",
+        "--symbols": "A",
+        "--start": "2024-01-01",
+        "--end": "2024-01-01",
+        "-o": "f.parquet",
+    }
+    assert main(["training-frame", *(word for pair in (given | change).items() for word in pair)]) == 2
+    error = capsys.readouterr().err
+    assert "error: " in error
+    assert message in error
+    assert not list(repo.parent.glob("*parquet*"))

@@ -1,0 +1,30 @@
+"""Sizes as whole lots: sums of them are exact, so they depend neither on order nor on where they began."""
+
+from __future__ import annotations
+
+import math
+
+from transforms.kernel import jit
+
+_ALL_WHOLE = 2.0**52
+"""Every double from here on is whole; far above it a floor would not fit an integer."""
+
+
+@jit
+def whole(x: float) -> float:
+    """The whole number nearest to ``x >= 0``, halves up.
+
+    >>> float(whole(2.5)), float(whole(0.49)), float(whole(1e25))
+    (3.0, 0.0, 1e+25)
+    """
+    return float(math.floor(x + 0.5)) if x < _ALL_WHOLE else x
+
+
+@jit
+def lots(size: float, scale: float) -> float:
+    """``size`` in lots of ``1/scale``, the nearest whole number.
+
+    >>> float(lots(0.29, 100.0)), float(lots(1e12, 1e8))
+    (29.0, 1e+20)
+    """
+    return whole(size * scale)
