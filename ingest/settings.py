@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from feature_repo.stores.errors import UserError
 from transforms.instrument import Instrument
 
 
-class SettingsError(ValueError):
+class SettingsError(UserError, ValueError):
     """A setting that cannot be; the message names the variable and what it may be."""
 
 

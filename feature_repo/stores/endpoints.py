@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from feature_repo.stores.errors import UserError
+
 REDIS_VARIABLE: Final = "TFS_REDIS_URL"
 POSTGRES_VARIABLE: Final = "TFS_POSTGRES_URL"
 DATA_VARIABLE: Final = "TFS_DATA_DIR"
@@ -26,11 +28,11 @@ _STRAY_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _POSTGRES_SCHEMES: Final = ("postgresql", "postgres")
 
 
-class AddressError(ValueError):
+class AddressError(UserError, ValueError):
     """What should be an address is none; the message shows it without its password."""
 
 
-class NoServerError(RuntimeError):
+class NoServerError(UserError, RuntimeError):
     """No server is known: no variable is set and no embedded server runs on the data folder."""
 
 

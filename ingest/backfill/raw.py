@@ -22,6 +22,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from feature_repo.stores.errors import UserError
 from feature_repo.stores.offline.tables.schema import identifier_parts
 from ingest.messages.check import is_symbol
 from ingest.messages.kinds import MAX_TIME_MS
@@ -51,7 +52,7 @@ _WHOLE = ("bigint", "integer")
 _STAMPS = ("timestamp with time zone", "timestamp without time zone")
 
 
-class RawTableError(ValueError):
+class RawTableError(UserError, ValueError):
     """A table is not there, or lacks a column; the message says which, and what the table has."""
 
 

@@ -72,10 +72,6 @@ def _expected() -> tuple[type[Exception], ...]:
     from redis.exceptions import ConnectionError as RedisAwayError
     from redis.exceptions import TimeoutError as RedisSlowError
 
-    from feature_repo.stores.endpoints import AddressError, NoServerError
-    from ingest.sentiment.model.labels import ModelError
-    from ingest.servers.errors import ServersError
-    from ingest.settings import SettingsError
+    from feature_repo.stores.errors import UserError
 
-    stores = (AddressError, NoServerError, OperationalError, RedisAwayError, RedisSlowError)
-    return (*stores, ModelError, ServersError, SettingsError)
+    return UserError, OperationalError, RedisAwayError, RedisSlowError

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from ingest.demo.feed import Feed
-
 import argparse
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import redis
 from rich.console import Console
 
 import feature_repo
 from feature_repo.stores.endpoints import Endpoints, masked
 from ingest import settings as conf
-from ingest.streams.backlog import Backlog, backlog, counters
-from ingest.demo.feed import DemoError
-from ingest.run.processes import Processes
-from ingest.streams.outage import open_redis
+from ingest.demo.feed import DemoError, Feed
 from ingest.publish.sink import NotReadError
+from ingest.run.processes import Processes
+from ingest.streams.backlog import counters
+from ingest.streams.outage import open_redis
 
 SYMBOLS = ("SIM-BTC", "SIM-ETH", "SIM-SOL")
 HISTORY_S = 16_200
@@ -89,8 +85,9 @@ def demo(args: argparse.Namespace, console: Console, endpoints: Endpoints) -> No
         feed = Feed(client, settings, processes, console)
         from feast import FeatureStore  # seconds to import: the pipeline starts meanwhile
 
-        from ingest.demo import feed as demo_feed, read, report as demo_report
-        from ingest.demo import latency
+        from ingest.demo import feed as demo_feed
+        from ingest.demo import latency, read
+        from ingest.demo import report as demo_report
 
         store = FeatureStore(repo_path=str(DEFINITIONS))
 
@@ -122,5 +119,3 @@ def apply(console: Console, environ: dict[str, str]) -> None:
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)  # noqa: S603  # our own program
     if done.returncode:
         raise DemoError(f"feast apply failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-
-

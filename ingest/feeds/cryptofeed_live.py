@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from feature_repo.stores.errors import UserError
 from ingest.feeds.pump import Pump
 from ingest.messages.kinds import LEVELS, Gap, OrderBook, Trade
 from ingest.publish.outlet import Outlet, pauses
@@ -26,7 +27,7 @@ QUIET_S = 120.0
 _LOG = logging.getLogger(__name__)
 
 
-class FeedError(ValueError):
+class FeedError(UserError, ValueError):
     """cryptofeed does not know the venue or a symbol, or cannot reach it to ask."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import redis
 
+from feature_repo.stores.errors import UserError
 from ingest.messages.check import is_symbol
 from ingest.messages.decode import encode
 from ingest.messages.kinds import Message, SocialPost, Tick
@@ -28,7 +29,7 @@ POST_SYMBOLS = 100
 _NAME_MAX = 200
 
 
-class NotReadError(RuntimeError):
+class NotReadError(UserError, RuntimeError):
     """Whoever should read a stream does not; the message says who and how to start it."""
 
 

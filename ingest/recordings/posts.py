@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from feature_repo.stores.errors import UserError
 from ingest.messages.check import check_header
 from ingest.messages.kinds import SocialPost
 from ingest.messages.refusal import Reason, Refused
@@ -48,7 +49,7 @@ _MS_MAX = 10**14
 _BATCH = 1024
 
 
-class PostsFileError(ValueError):
+class PostsFileError(UserError, ValueError):
     """A file of posts cannot be read, lacks a column, or has none of the name given."""
 
 

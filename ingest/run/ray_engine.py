@@ -21,6 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from feature_repo.stores.errors import UserError
 from ingest.run.processes import GRACE_S, RESTART_S, STOP_S
 
 _LOG = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ PASSED_ON = ("TFS_", "SENTIMENT_", "HF_")
 """Beginnings of the variables that reach the parts: as arguments, for Ray shows a runtime environment to whoever looks."""
 
 
-class EngineError(RuntimeError):
+class EngineError(UserError, RuntimeError):
     """The engine cannot start; the message says what to do."""
 
 

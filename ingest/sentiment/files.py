@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from feature_repo.stores.errors import UserError
+
 _BLOCK_MAX = (1 << 31) - 1
 
 
-class FileError(Exception):
+class FileError(UserError):
     """A file cannot be used; the message says why."""
 
 

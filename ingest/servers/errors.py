@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from feature_repo.stores.errors import UserError
 
-class ServersError(RuntimeError):
+
+class ServersError(UserError, RuntimeError):
     """The embedded servers cannot do what was asked; the message says why and what to do."""
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import redis
 from msgspec import msgpack
 
+from feature_repo.stores.errors import UserError
 from ingest.messages.kinds import PLAIN_STREAM
 from ingest.streams import keys
 from ingest.streams.keys import DEAD_LETTER, EDGE, counters
@@ -48,7 +49,7 @@ return {1, target .. ' ' .. id}
 """
 
 
-class RetryError(ValueError):
+class RetryError(UserError, ValueError):
     """A letter cannot be put back; the message says why."""
 
 

@@ -11,6 +11,8 @@ import zlib
 
 import redis
 
+from feature_repo.stores.errors import UserError
+
 SOCIAL = "social_data"
 """Posts as written; the scorer reads them."""
 DEAD_LETTER = "dead_letter"
@@ -80,7 +82,7 @@ def partition_of(symbol: str, partitions: int) -> int:
 PROJECT = "trading"
 
 
-class PartitionsError(RuntimeError):
+class PartitionsError(UserError, RuntimeError):
     """This deployment was started with another number of partitions."""
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import redis
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from feature_repo.stores.errors import UserError
 from ingest.feeds.kafka.move import ElsewhereError, move, name_of, offsets
 from ingest.feeds.kafka.reader import Place, Reader
 from ingest.messages.kinds import PLAIN_STREAM
@@ -57,7 +58,7 @@ DEFAULTS = {
 }
 
 
-class OffsetsError(RuntimeError):
+class OffsetsError(UserError, RuntimeError):
     """The offsets that are kept do not fit what Kafka holds; the message says what to do."""
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from feature_repo.stores.errors import UserError
+
 LABELS = ("positive", "negative", "neutral")
 """The order of every triple of probabilities here."""
 
@@ -14,7 +16,7 @@ _MEANING = {
 }  # fmt: skip
 
 
-class ModelError(Exception):
+class ModelError(UserError):
     """A sentiment model cannot be used; the message says why and what to do."""
 
 

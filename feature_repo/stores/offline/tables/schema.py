@@ -16,6 +16,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
+from feature_repo.stores.errors import UserError
 from feature_repo.stores.offline.tables import hypertable
 from transforms import catalog
 
@@ -37,7 +38,7 @@ _LOCK: Final = 0x7F5_0FF1  # any constant: one migration at a time on a database
 _PART: Final = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([A-Za-z_][A-Za-z0-9_$]*))\s*')
 
 
-class SchemaError(RuntimeError):
+class SchemaError(UserError, RuntimeError):
     """A table cannot hold what the definitions say; the message names the column and both types."""
 
 
