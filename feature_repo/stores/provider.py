@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -13,7 +12,7 @@ from feast.infra.passthrough_provider import PassthroughProvider
 from feast.infra.utils.postgres.connection_utils import _get_conn
 from psycopg import sql
 
-from feature_repo.stores.endpoints import NoServerError, postgres_url
+from feature_repo.stores.endpoints import postgres_url
 from feature_repo.stores.offline.tables.schema import identifier_parts, migrate, table_of_feature_view
 from feature_repo.stores.timescale import TimescaleOfflineStoreConfig
 
@@ -21,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class TradingProvider(PassthroughProvider):  # type: ignore[misc]  # Feast is untyped here
-    """Passes everything to the two stores, as Feast does, and keeps the offline tables in step with the definitions."""
+    """Feast's own provider, which also keeps the offline tables in step with the definitions."""
 
     def update_infra(
         self,
@@ -32,47 +31,35 @@ class TradingProvider(PassthroughProvider):  # type: ignore[misc]  # Feast is un
         entities_to_keep: Sequence[Entity],
         partial: bool,
     ) -> None:
-        """Called by every ``feast apply``. Offline tables are created and get new columns; none is ever dropped."""
+        """Create the offline tables and add their new columns; drop none. Feast calls it in every ``feast apply``.
+
+        Raises
+        ------
+        NoServerError
+            No offline server is configured or up. The message names the command that starts one.
+        """
         offline = self.repo_config.offline_store
         if not isinstance(offline, TimescaleOfflineStoreConfig):
             super().update_infra(
                 project, tables_to_delete, tables_to_keep, entities_to_delete, entities_to_keep, partial
             )
             return
-        with _servers(offline):
-            super().update_infra(
-                project, tables_to_delete, tables_to_keep, entities_to_delete, entities_to_keep, partial
-            )
-            views = [view for view in tables_to_keep if isinstance(view, FeatureView) and view.batch_source is not None]
-            tables = [table for table in map(table_of_feature_view, views) if table is not None]
-            with _get_conn(offline) as connection:
-                _make_schema(connection, offline.db_schema)
-                migrate(connection, tables, offline.policy)
+        if not offline.has_host:
+            postgres_url()  # without a server the apply ends here, before it has changed anything
+        super().update_infra(project, tables_to_delete, tables_to_keep, entities_to_delete, entities_to_keep, partial)
+        views = [view for view in tables_to_keep if isinstance(view, FeatureView) and view.batch_source is not None]
+        tables = [table for table in map(table_of_feature_view, views) if table is not None]
+        with _get_conn(offline) as connection:
+            _make_schema(connection, offline.db_schema)
+            migrate(connection, tables, offline.policy)
         for view in tables_to_delete:
             if isinstance(view, FeatureView):
                 log.warning("%s is no longer defined; its offline table is kept with its rows", view.name)
 
 
 def _make_schema(connection: psycopg.Connection[Any], name: str) -> None:
-    """Make the schema of the configuration, its name read as the search path reads it; nothing where it is there."""
+    """Create the configured schema unless it exists. Its name is parsed as PostgreSQL parses a search path."""
     schema = sql.Identifier(*identifier_parts(name))
     there = connection.execute("SELECT to_regnamespace(%s)", (schema.as_string(connection),)).fetchone()
-    if there == (None,):  # "if not exists" would ask for a right that is not needed
+    if there == (None,):  # CREATE ... IF NOT EXISTS needs the right to create even when the schema exists
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
-
-
-@contextmanager
-def _servers(offline: TimescaleOfflineStoreConfig) -> Iterator[None]:
-    """The configured servers; where none is known, the embedded ones for as long as the block runs."""
-    try:
-        if not offline.has_host:
-            postgres_url()
-    except NoServerError:
-        # Imported here: this is the one place where definitions need servers, and only on a machine without any.
-        from ingest.servers import embedded
-
-        log.warning("no server is configured or up: the embedded ones are started, and stopped again after apply")
-        with embedded.running():
-            yield
-    else:
-        yield

@@ -23,7 +23,7 @@ from feature_repo.stores.endpoints import postgres_parameters
 from feature_repo.stores.offline.tables import hypertable
 
 TIMESCALE = os.environ.get("TFS_TIMESCALE_URL")
-REPO = Path(__file__).parents[3] / "feature_repo"
+REPO = Path(__file__).parents[4] / "feature_repo"
 SYMBOL = Entity(name="symbol", join_keys=["symbol"], value_type=ValueType.STRING)
 
 

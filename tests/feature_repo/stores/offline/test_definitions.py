@@ -1,4 +1,4 @@
-"""The definitions say what the catalogue says, and `feast apply` works by itself."""
+"""The definitions say what the catalogue says, and `feast apply` finds the servers by itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from feature_repo.stores.timescale import TimescaleOfflineStoreConfig
 from ingest.servers import embedded
 from transforms import catalog
 
-REPO = Path(__file__).parents[3] / "feature_repo"
+REPO = Path(__file__).parents[4] / "feature_repo"
 
 
 def named(definitions: list[Any], name: str) -> Any:
@@ -51,21 +51,39 @@ def test_the_vector_is_in_its_order_and_the_signal_has_everything(definitions: l
     assert features(named(definitions, "signal_v1")) == [name for view in raw for name in view.names]
 
 
-def test_apply_needs_nothing_but_itself_and_can_be_repeated(data_dir: Path, tmp_path: Path) -> None:
-    repo = tmp_path / "feature_repo"
-    shutil.copytree(REPO, repo, ignore=shutil.ignore_patterns("data", "stores", "__pycache__"))
+def apply(repo: Path, data_dir: Path) -> subprocess.CompletedProcess[str]:
+    """Run `feast apply` as a user does who has set no address."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("TFS_")} | {"TFS_DATA_DIR": str(data_dir)}
     command = [str(Path(sys.executable).with_name("feast")), "-c", str(repo), "apply"]
-    for _ in range(2):
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert (done.stdout + done.stderr).count("no server is configured or up") == 1
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """A copy of the definitions, with a registry of its own."""
+    copy = tmp_path / "feature_repo"
+    shutil.copytree(REPO, copy, ignore=shutil.ignore_patterns("data", "stores", "__pycache__"))
+    return copy
+
+
+def test_apply_finds_the_embedded_servers_and_can_be_repeated(repo: Path, data_dir: Path) -> None:
+    with embedded.running(data_dir, durable=False) as endpoints:
+        for _ in range(2):
+            done = apply(repo, data_dir)
+            assert done.returncode == 0, done.stdout + done.stderr
+        with psycopg.connect(endpoints.postgres_url) as connection:
+            tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
     store = FeatureStore(repo_path=str(repo))
     assert {view.name for view in store.list_feature_views()} == {view.name for view in catalog.VIEWS}
     assert {service.name for service in store.list_feature_services()} >= {"feature_vector_v1", "signal_v1"}
-    with embedded.running(data_dir, durable=False) as endpoints, psycopg.connect(endpoints.postgres_url) as connection:
-        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
     assert {name for (name,) in tables} >= {view.name for view in catalog.VIEWS}
+
+
+def test_apply_without_a_server_says_which_command_starts_one(repo: Path, data_dir: Path) -> None:
+    done = apply(repo, data_dir)
+    assert done.returncode == 1
+    assert "python -m ingest servers up" in done.stdout + done.stderr
+    assert not (data_dir / "servers.json").exists(), "apply starts no server"
 
 
 def test_the_server_is_looked_up_when_a_connection_is_made(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from feature_repo.stores.offline.append import append_rows
 from ingest.sentiment.history import History, Scored, text_hash
 from transforms import catalog
 
-SCRIPT = Path(__file__).parents[3] / "deploy/sql/roles.sql"
+SCRIPT = Path(__file__).parents[4] / "deploy/sql/roles.sql"
 ROLES = ("owner", "writer", "reader")
 SECRETS = {role: f"p@ss'w/{role}?:\"$%20 \\" for role in ROLES}
 """Passwords that hold what an address, SQL and a shell treat specially."""
