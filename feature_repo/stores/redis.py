@@ -28,12 +28,11 @@ from feast.protos.feast.types.Value_pb2 import Value
 from pydantic import Field, NonNegativeInt, StrictStr, model_validator
 
 from feature_repo.stores import endpoints
+from feature_repo.stores.online.attempt import attempt, attempt_async
 from feature_repo.stores.online.client import (
     Address,
     address_of_connection_string,
     address_of_url,
-    attempt,
-    attempt_async,
     connect,
     connect_async,
     with_watchers,

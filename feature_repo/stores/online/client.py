@@ -1,40 +1,19 @@
-"""Connections to Redis for the online store: where it is, who we are, and how long we try."""
+"""Connections to Redis for the online store: the address, the user, and the client."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import redis
 from redis import asyncio as redis_asyncio
-from redis import exceptions
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
 
-T = TypeVar("T")
-
-_PASSING: Final = (
-    exceptions.ConnectionError,
-    exceptions.TimeoutError,
-    exceptions.ReadOnlyError,  # the master we spoke to was demoted
-    exceptions.MasterDownError,
-    exceptions.ClusterDownError,
-    exceptions.TryAgainError,
-)
-_LASTING: Final = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.MaxConnectionsError)
-_FIRST_PAUSE_S: Final = 0.05
-_LONGEST_PAUSE_S: Final = 1.0
 _TIMEOUTS_S: Final = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
 _TEXT: Final = ("username", "password", "sentinel_username", "sentinel_password")
-
-
-class OnlineStoreUnavailableError(ConnectionError):
-    """The online store did not answer within the bounded number of attempts; nothing is half written."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -155,64 +134,3 @@ def server_of(client: Any) -> str:
     if "path" in known:
         return str(known["path"])
     return f"{known['host']}:{known['port']}" if "host" in known else type(client).__name__
-
-
-def attempt(call: Callable[[], T], retries: int, where: object, sleep: Callable[[float], None] = time.sleep) -> T:
-    """Return ``call()``, tried again where the connection failed or the master moved; `call` must be idempotent.
-
-    Parameters
-    ----------
-    call
-        What to do.
-    retries
-        Attempts after the first; the pauses between them double from 50 ms up to 1 s.
-    where
-        Shown in the error; without secrets.
-
-    Raises
-    ------
-    OnlineStoreUnavailableError
-        Where no attempt got through.
-    redis.exceptions.RedisError
-        Where trying again is of no use: a wrong password, a missing permission, a key of another type.
-    """
-    for n in range(retries):
-        try:
-            return call()
-        except _LASTING:
-            raise
-        except _PASSING:
-            sleep(_pause_s(n))
-    try:
-        return call()
-    except _LASTING:
-        raise
-    except _PASSING as error:
-        raise _unavailable(where, retries, error) from error
-
-
-async def attempt_async(call: Callable[[], Awaitable[T]], retries: int, where: object) -> T:
-    """Await ``call()`` as `attempt` calls it."""
-    for n in range(retries):
-        try:
-            return await call()
-        except _LASTING:
-            raise
-        except _PASSING:
-            await asyncio.sleep(_pause_s(n))
-    try:
-        return await call()
-    except _LASTING:
-        raise
-    except _PASSING as error:
-        raise _unavailable(where, retries, error) from error
-
-
-def _pause_s(n: int) -> float:
-    return min(_FIRST_PAUSE_S * 2.0**n, _LONGEST_PAUSE_S)
-
-
-def _unavailable(where: object, retries: int, error: Exception) -> OnlineStoreUnavailableError:
-    return OnlineStoreUnavailableError(
-        f"Redis at {where} did not answer in {retries + 1} attempts: {type(error).__name__}: {error}"
-    )

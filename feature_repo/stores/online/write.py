@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import redis
 
-from feature_repo.stores.online.client import attempt, is_cluster, server_of
+from feature_repo.stores.online.attempt import attempt
+from feature_repo.stores.online.client import is_cluster, server_of
 from feature_repo.stores.online.format import (
     SymbolKeys,
 )

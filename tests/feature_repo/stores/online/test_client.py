@@ -27,14 +27,8 @@ from feast.protos.feast.types.Value_pb2 import Value
 from pydantic import ValidationError
 from redis.exceptions import AuthenticationError
 
-from feature_repo.stores.online import client as redis_client
-from feature_repo.stores.online.client import (
-    OnlineStoreUnavailableError,
-    address_of_connection_string,
-    address_of_url,
-    attempt,
-    connect,
-)
+from feature_repo.stores.online.attempt import OnlineStoreUnavailableError
+from feature_repo.stores.online.client import address_of_connection_string, address_of_url, connect
 from feature_repo.stores.online.format import SymbolKeys, feature_field, time_field
 from feature_repo.stores.online.write import OnlineWriter
 from feature_repo.stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
@@ -218,7 +212,7 @@ def test_an_acl_user_with_any_password_and_the_least_rights_reads_and_writes(
 def test_a_wrong_password_fails_at_once_and_is_not_shown(
     stores: Any, servers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_client.time, "sleep", lambda _: pytest.fail("a wrong password is not tried again"))
+    monkeypatch.setattr("redis.retry.sleep", lambda _: pytest.fail("a wrong password is not tried again"))
     store = RedisOnlineStore()
     config = Config(settings(connection_string=str(address_of_url(servers.redis_url)), password="hunter2"))
     with pytest.raises(AuthenticationError) as failure:
@@ -227,33 +221,6 @@ def test_a_wrong_password_fails_at_once_and_is_not_shown(
 
 
 # -- loss and return ------------------------------------------------------------------------------------------------
-
-
-def test_attempts_are_bounded_their_pauses_grow_and_the_error_says_where() -> None:
-    pauses: list[float] = []
-
-    def never() -> None:
-        raise redis.ConnectionError("refused")
-
-    with pytest.raises(OnlineStoreUnavailableError, match=r"Redis at db:1 did not answer in 7 attempts: .*refused"):
-        attempt(never, 6, "db:1", pauses.append)
-    assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0]
-
-
-def test_an_attempt_that_succeeds_ends_the_trying_and_a_lasting_error_is_not_tried_again() -> None:
-    outcomes: list[Any] = [redis.TimeoutError(), redis.exceptions.ReadOnlyError(), 5]
-
-    def next_outcome() -> Any:
-        outcome = outcomes.pop(0)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
-    assert attempt(next_outcome, 3, "db", lambda _: None) == 5
-    outcomes[:] = [redis.exceptions.NoPermissionError(), 5]
-    with pytest.raises(redis.exceptions.NoPermissionError):
-        attempt(next_outcome, 3, "db", lambda _: None)
-    assert outcomes == [5]
 
 
 def test_a_store_whose_server_is_away_says_so_and_works_again_when_it_is_back(stores: Any, own: Servers) -> None:
