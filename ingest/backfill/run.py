@@ -13,7 +13,7 @@ import psycopg
 from ingest.backfill import raw, table
 from ingest.backfill.plan import Scan, Task, plan, plan_days, scan
 from ingest.backfill.pool import together
-from ingest.backfill.posts import scored
+from ingest.backfill.posts import score_posts
 from ingest.backfill.work import Done, work
 from ingest.messages.kinds import MicropriceTable, ScoredPost, SocialPost
 from ingest.microprice import tables as microprice
@@ -21,7 +21,7 @@ from ingest.recordings import posts as post_files
 from ingest.recordings.lines import Parsed
 from ingest.recordings.recording import Recording
 from ingest.sentiment.history import History
-from ingest.sentiment.scorer import Model
+from ingest.sentiment.scoring import Model
 from ingest.settings import Settings
 from transforms.engine import VERSION
 
@@ -127,7 +127,7 @@ def _scores(
     model = load_model()
     history = History(url)
     try:
-        texts, refused = scored(posts, settings, model, history)
+        texts, refused = score_posts(posts, settings, model, history)
     finally:
         history.close()
     total.refused += refused

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ingest.backfill.posts import scored
+from ingest.backfill.posts import score_posts
 from ingest.messages.kinds import Message, SocialPost, Tick
 from ingest.messages.refusal import Refused
 from ingest.recordings.lines import Parsed
@@ -92,7 +92,7 @@ def by_symbol(
             posts.append(message)
         else:
             market.append((kind, message))
-    texts, _ = scored(posts, settings, StandIn(), History(None))
+    texts, _ = score_posts(posts, settings, StandIn(), History(None))
     everything: Iterable[tuple[str, Message]] = [*(("post", post) for post in texts), *market]
     for kind, message in everything:
         if not symbols or message.symbol in symbols:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ingest import settings
-from ingest.backfill.posts import scored
+from ingest.backfill.posts import score_posts
 from ingest.check.tape import StandIn
 from ingest.messages.decode import encode
 from ingest.messages.kinds import OrderBook, ScoredPost, SocialPost, Tick, Trade
@@ -59,7 +59,7 @@ def tape(events: int, squeeze: int, recordings: Path | None) -> Entries:
             posts.append(message)
         else:
             simulated.append((kind, message))
-    texts, refused = scored(posts, CONF, StandIn(), History(None))
+    texts, refused = score_posts(posts, CONF, StandIn(), History(None))
     assert not refused
     simulated += [("post", text) for text in texts]
     out = sorted(simulated + captures, key=lambda one: one[1].received)

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
 
+import redis
+
 from ingest import router, settings
 from ingest.messages.decode import encode
 from ingest.messages.kinds import Gap, MicropriceTable, ScoredPost, SocialPost, Tick
@@ -207,7 +209,9 @@ def posts() -> list[Fields]:
 
 
 def test_the_scorer_takes_or_refuses_each_post_of_garbage() -> None:
-    scorer = Scorer(None, Neutral(), settings.load({}), History(None), now_ms=lambda: T0 + 1000)  # type: ignore[arg-type]
+    scorer = Scorer(
+        redis.Redis(), Neutral(), settings.load({}), History(None), now_ms=lambda: T0 + 1000
+    )  # never connects
     r, whole = random.Random(3), posts()
     reasons: Counter[str] = Counter()
     for i in range(ENTRIES // 4):

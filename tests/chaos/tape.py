@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ingest import settings
-from ingest.backfill.posts import scored
+from ingest.backfill.posts import score_posts
 from ingest.check.tape import StandIn
 from ingest.messages.decode import encode
 from ingest.messages.kinds import OrderBook, SocialPost, Tick, Trade
@@ -80,7 +80,7 @@ def _told(count: int, recordings: Path | None) -> list[tuple[str, Any]]:
             posts.append(message)
         elif kind == "trade" or message.symbol != PLAIN:  # type: ignore[union-attr]  # no post
             out.append((kind, message))
-    texts, refused = scored(posts, settings.Settings(), StandIn(), History(None))
+    texts, refused = score_posts(posts, settings.Settings(), StandIn(), History(None))
     assert not refused
     out += [("post", text) for text in texts if text.symbol != PLAIN]
     out.sort(key=lambda one: one[1].received)

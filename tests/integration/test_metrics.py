@@ -48,7 +48,7 @@ def live(pipeline, store, monkeypatch):
     post = SocialPost(first_ms, "p1", "$BTCUSDT is up again", "test", symbols=["BTCUSDT"])
     pipeline.client.xadd(keys.SOCIAL, {"data": encode(post)})
     scorer = Scorer(pipeline.client, StandIn(), pipeline.settings, History(None), now_ms=lambda: first_ms + 1000)
-    scorer.take(read.new(pipeline.client, [keys.SOCIAL], 10, 1))
+    scorer.score_and_move(read.new(pipeline.client, [keys.SOCIAL], 10, 1))
     with Publisher(pipeline.client, 2) as publisher:
         for i in range(SECONDS * 4):
             ms = first_ms + 250 * i

@@ -234,7 +234,7 @@ def test_no_row_holds_a_score_from_before_it_was_available(pipeline: Any, availa
     books(pipeline, 0, behind_s)
     pipeline.work(worker)
     delayed = Scorer(pipeline.client, Words(), conf, History(None), now_ms=lambda: T0 + available_s * 1000)
-    delayed.take([(keys.SOCIAL, *entry)])
+    delayed.score_and_move([(keys.SOCIAL, *entry)])
     books(pipeline, behind_s, 120)
     pipeline.work(worker)
     worker.close()

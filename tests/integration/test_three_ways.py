@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from ingest.backfill.posts import scored
+from ingest.backfill.posts import score_posts
 from ingest.backfill.run import backfill
 from ingest.check.tape import StandIn
 from ingest.messages.kinds import SocialPost, Tick
@@ -109,7 +109,7 @@ def test_a_simulated_market_with_posts_gives_the_same_bits_in_every_view(pipelin
     posts, market = [], []
     for kind, message in messages([path]):
         (posts if isinstance(message, SocialPost) else market).append((kind, message))
-    texts, refused = scored([post for _, post in posts], pipeline.settings, StandIn(), History(None))
+    texts, refused = score_posts([post for _, post in posts], pipeline.settings, StandIn(), History(None))
     assert not refused
     end = max(message.timestamp for _, message in market)
     with Publisher(pipeline.client, pipeline.settings.partitions) as publisher:

@@ -13,7 +13,7 @@ import pytest
 from ingest import settings
 from ingest.backfill import run as backfill_run
 from ingest.backfill import table, work
-from ingest.backfill.posts import scored
+from ingest.backfill.posts import score_posts
 from ingest.backfill.run import backfill
 from ingest.check.tape import StandIn
 from ingest.cli import main
@@ -58,7 +58,7 @@ def replay(paths) -> Rows:
     posts, market = [], []
     for kind, message in messages(paths):
         (posts if isinstance(message, SocialPost) else market).append((kind, message))
-    texts, refused = scored([post for _, post in posts], CONF, StandIn(), History(None))
+    texts, refused = score_posts([post for _, post in posts], CONF, StandIn(), History(None))
     assert not refused
     entries = [("post", text) for text in texts] + market
     last: dict[str, int] = {}

@@ -6,7 +6,6 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -16,32 +15,14 @@ import redis
 from ingest.messages.decode import decode_entry
 from ingest.messages.kinds import ScoredPost
 from ingest.sentiment.history import History
-from ingest.sentiment.scorer import Scorer, finder
-from ingest.settings import Settings, SettingsError
+from ingest.sentiment.scorer import Scorer
+from ingest.settings import Settings
 from ingest.streams import keys
 from ingest.streams.backlog import counters
+from tests.ingest.sentiment.words import NOW_MS, Words
 from transforms.sentiment.simhash import simhash
 
-NOW_MS = 1_717_243_200_000
 SETTINGS = Settings(partitions=3)
-
-
-class Words:
-    """Scores "up" and "down"; fails on "poison"; None for an empty text."""
-
-    name, revision, window = "words", "1", 50
-
-    def __init__(self) -> None:
-        self.scored: list[str] = []
-        self.tokens_read = 0
-        self.broken = False
-
-    def score(self, texts: Sequence[str]) -> list[tuple[float, float, float] | None]:
-        if self.broken or any("poison" in t for t in texts):
-            raise RuntimeError("poison")
-        self.scored += texts
-        self.tokens_read += sum(len(t.split()) for t in texts)
-        return [None if not t.strip() else (0.75, 0.0, 0.25) if "up" in t else (0.0, 0.5, 0.5) for t in texts]
 
 
 def scorer(client: redis.Redis, model: Words, settings: Settings = SETTINGS, history: History | None = None) -> Scorer:
@@ -107,21 +88,6 @@ def test_a_post_enters_the_log_of_every_symbol_that_it_names(redis_client: redis
     assert letters(redis_client) == []
 
 
-def test_symbols_that_the_message_gives_are_not_searched_for(redis_client: redis.Redis) -> None:
-    add(redis_client, text="$BTC up", symbols=["X:Y-Z", "X:Y-Z"])
-    drain(scorer(redis_client, Words()), redis_client)
-    assert len(logged(redis_client, "X:Y-Z")) == 1
-    assert logged(redis_client, "BTCUSDT") == []
-
-
-def test_a_post_that_says_nothing_is_logged_without_a_score(redis_client: redis.Redis) -> None:
-    add(redis_client, text=" ", symbols=["BTCUSDT"])
-    drain(scorer(redis_client, Words()), redis_client)
-    [post] = logged(redis_client, "BTCUSDT")
-    assert (post.positive, post.negative, post.neutral) == (None, None, None)
-    assert post.simhash == 0
-
-
 def test_a_recorded_post_counts_from_when_it_was_received_or_observed(redis_client: redis.Redis) -> None:
     add(redis_client, recorded=True, timestamp=1_000_000, received=1_000_500)
     add(redis_client, recorded=True, timestamp=1_000_000, received=1_000_500, observed_at=1_000_900, id="2")
@@ -171,16 +137,6 @@ def test_bytes_that_are_no_post_are_kept(redis_client: redis.Redis, data: bytes)
     assert reason in ("undecodable", "missing_field", "wrong_type")
 
 
-def test_only_configured_symbols_are_taken(redis_client: redis.Redis) -> None:
-    settings = Settings(partitions=3, symbols=frozenset({"ETHUSDT"}))
-    add(redis_client, id="1", text="btc up")
-    add(redis_client, id="2", text="btc and eth up")
-    drain(scorer(redis_client, Words(), settings), redis_client)
-    assert [r for r, _ in letters(redis_client)] == ["unknown_symbol"]
-    assert [p.id for p in logged(redis_client, "ETHUSDT")] == ["2"]
-    assert logged(redis_client, "BTCUSDT") == []
-
-
 class Crash(BaseException):
     """The process is killed."""
 
@@ -202,7 +158,7 @@ def test_a_crash_anywhere_in_a_batch_loses_no_post_and_logs_none_twice(
         if crash_in_model:
             monkeypatch.setattr(model, "score", dies)
         else:  # scored, and dead before the transaction is sent
-            monkeypatch.setattr(victim, "_message", lambda *_: (_ for _ in ()).throw(Crash))
+            monkeypatch.setattr(victim, "_copy", lambda *_: (_ for _ in ()).throw(Crash))
         with pytest.raises(Crash):
             victim.run(threading.Event())
     assert redis_client.xpending(keys.SOCIAL, keys.GROUP)["pending"] == 50
@@ -243,15 +199,6 @@ def test_posts_that_all_fail_do_not_stop_a_model_that_is_well(redis_client: redi
     drain(scorer(redis_client, Words()), redis_client)
     assert len(letters(redis_client)) == 3
     assert redis_client.xlen(keys.SOCIAL) == 0
-
-
-def test_a_text_is_scored_once_a_batch(redis_client: redis.Redis) -> None:
-    for i in range(5):
-        add(redis_client, id=str(i))
-    model = Words()
-    drain(scorer(redis_client, model), redis_client)
-    assert model.scored == ["$BTC up"]
-    assert len(logged(redis_client, "BTCUSDT")) == 5
 
 
 def test_what_the_model_did_is_counted_beside_its_name(redis_client: redis.Redis) -> None:
@@ -322,7 +269,7 @@ def test_an_answer_that_was_lost_moves_nothing_twice(
     target = scorer(redis_client, Words())
     for _ in range(2):  # as two scorers that were given the same
         with pytest.raises(redis.ConnectionError):
-            target.take(batch)
+            target.score_and_move(batch)
     assert lost == [4, 0]
     add(redis_client, id="3")
     drain(target, redis_client)
@@ -365,12 +312,3 @@ def test_the_scorer_goes_on_without_its_database(redis_client: redis.Redis) -> N
     drain(scorer(redis_client, Words(), history=history), redis_client)
     assert len(logged(redis_client, "BTCUSDT")) == 1
     assert history.waiting == 1
-
-
-def test_the_alias_table_is_read_from_the_configured_file(tmp_path: Path) -> None:
-    path = tmp_path / "aliases.toml"
-    path.write_text('XAUUSD = ["gold"]')
-    assert finder(Settings(aliases=path)).find("Gold and btc") == ["XAUUSD"]
-    path.write_text("XAUUSD = 1")
-    with pytest.raises(SettingsError, match=r"TFS_ALIASES=.*XAUUSD needs a list"):
-        finder(Settings(aliases=path))

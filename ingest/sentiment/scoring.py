@@ -1,0 +1,242 @@
+"""Scoring of posts, without streams: check a post, find its symbols, score its text once, make one message a symbol.
+
+``scorer`` uses it for the stream ``social_data``, ``backfill`` and ``check`` use it for posts of recordings.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from ingest.messages.check import check_header, is_symbol
+from ingest.messages.kinds import ScoredPost, SocialPost
+from ingest.messages.refusal import Reason, Refused
+from ingest.sentiment.history import History, Probabilities, Scored, text_hash
+from ingest.sentiment.model.labels import ModelError
+from ingest.settings import Settings, SettingsError
+from transforms.sentiment.simhash import simhash
+from transforms.sentiment.symbols import ALIASES, SymbolFinder, parse_aliases
+
+SYMBOLS_MAX = 64
+NAME_MAX = 256
+COUNT_MAX = 1 << 53
+_PROBE = "Bitcoin is up."
+"""A text that every working model can score."""
+_LOG = logging.getLogger(__name__)
+
+
+class Model(Protocol):
+    """The part of ``model.SentimentModel`` that scoring uses."""
+
+    name: str
+    revision: str
+    window: int
+    tokens_read: int
+
+    def score(self, texts: Sequence[str]) -> list[Probabilities | None]:
+        """Return the probabilities of each text, None for a text that says nothing."""
+
+
+class Accepted(NamedTuple):
+    """A post that passed the checks, with the symbols it is scored for."""
+
+    post: SocialPost
+    is_recorded: bool
+    symbols: list[str]
+    text_hash: bytes
+
+
+class Batch(NamedTuple):
+    """The outcome of each accepted post, and what the model did: distinct texts scored, tokens read, milliseconds."""
+
+    outcomes: list[list[ScoredPost] | Refused]
+    texts: int
+    tokens: int
+    ms: int
+
+
+class Scoring:
+    """Check and score posts.
+
+    Parameters
+    ----------
+    model : Model
+    settings : Settings
+        Configured symbols, the alias table, and how far ahead of the clock a post may be stamped.
+    history : History
+        Scores of earlier texts; new scores are added to it.
+    now_ms : callable
+        The clock. It tells when a score became available.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        settings: Settings,
+        history: History,
+        *,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._model = model
+        self._settings = settings
+        self._history = history
+        self._now_ms = now_ms
+        self._find_symbols = finder(settings).find
+
+    def accept(self, post: SocialPost, *, is_recorded: bool) -> Accepted:
+        """Check a post and find its symbols.
+
+        Raises
+        ------
+        Refused
+            As ``check_post``; also ``no_symbol``, ``bad_symbol``, ``unknown_symbol`` and ``out_of_range`` (too many symbols).
+        """
+        check_post(post, self._now_ms(), self._settings.max_future_ms)
+        symbols = self._find_symbols(post.text) if post.symbols is None else list(dict.fromkeys(post.symbols))
+        if not symbols:
+            raise Refused(Reason.NO_SYMBOL)
+        if len(symbols) > SYMBOLS_MAX:
+            raise Refused(Reason.OUT_OF_RANGE, f"{len(symbols)} symbols, {SYMBOLS_MAX} allowed")
+        for symbol in symbols:
+            if not is_symbol(symbol):
+                raise Refused(Reason.BAD_SYMBOL, repr(symbol[:64]))
+        configured = self._settings.symbols
+        served = [symbol for symbol in symbols if not configured or symbol in configured]
+        if not served:
+            raise Refused(Reason.UNKNOWN_SYMBOL, ", ".join(symbols))
+        return Accepted(post, is_recorded, served, text_hash(post.text))
+
+    def score(self, posts: Sequence[Accepted]) -> Batch:
+        """Score accepted posts: each distinct text once, and no text whose score is in the history.
+
+        The scores are in the history when this returns. A post whose text the model fails on is refused (``failed``).
+        """
+        begin, tokens_before = time.perf_counter(), self._model.tokens_read
+        texts = {post.text_hash: post.post.text for post in posts}
+        scores: dict[bytes, Probabilities | None] = {}
+        scores.update(self._history.find(texts, self._model.name, self._model.revision))
+        unknown = {digest: text for digest, text in texts.items() if digest not in scores}
+        failed = self._score_texts(unknown, scores) if unknown else {}
+        spent_ms = round((time.perf_counter() - begin) * 1000)
+        scored_ms = self._now_ms()
+        self._history.add([self._row(p, scores[p.text_hash], scored_ms) for p in posts if p.text_hash in scores])
+        outcomes = [
+            Refused(Reason.FAILED, failed[post.text_hash])
+            if post.text_hash in failed
+            else [self._message(post, symbol, scores[post.text_hash]) for symbol in post.symbols]
+            for post in posts
+        ]
+        return Batch(outcomes, len(unknown) - len(failed), self._model.tokens_read - tokens_before, spent_ms)
+
+    def _score_texts(
+        self, texts: Mapping[bytes, str], scores: dict[bytes, Probabilities | None]
+    ) -> Mapping[bytes, str]:
+        """Score texts into ``scores``, one at a time if the batch fails; return the errors of those that fail alone."""
+        try:
+            scores.update(zip(texts, self._model.score(list(texts.values())), strict=True))
+        except ModelError:
+            raise
+        except Exception:
+            _LOG.exception("a batch of %d texts failed; scoring them one at a time", len(texts))
+            return self._score_one_by_one(texts, scores)
+        return {}
+
+    def _score_one_by_one(
+        self, texts: Mapping[bytes, str], scores: dict[bytes, Probabilities | None]
+    ) -> Mapping[bytes, str]:
+        failed: dict[bytes, str] = {}
+        for digest, text in texts.items():
+            try:
+                scores[digest] = self._model.score([text])[0]
+            except Exception as error:
+                failed[digest] = f"{type(error).__name__}: {error}"
+        if len(failed) == len(texts):
+            self._model.score([_PROBE])  # raises if the model is at fault and not the texts
+        return failed
+
+    def _message(self, accepted: Accepted, symbol: str, score: Probabilities | None) -> ScoredPost:
+        post = accepted.post
+        available = recorded_ms(post) if accepted.is_recorded else self._now_ms()
+        positive, negative, neutral = score or (None, None, None)
+        return ScoredPost(
+            timestamp=post.timestamp,
+            symbol=symbol,
+            id=post.id,
+            available=available,
+            simhash=simhash(post.text),
+            positive=positive,
+            negative=negative,
+            neutral=neutral,
+            model=f"{self._model.name}@{self._model.revision}",
+            author=None if post.author is None else _storable(post.author[:NAME_MAX]),
+            likes=post.likes,
+            reposts=post.reposts,
+            replies=post.replies,
+            followers=post.followers,
+            received=available if accepted.is_recorded else post.received,
+        )
+
+    def _row(self, accepted: Accepted, score: Probabilities | None, scored_ms: int) -> Scored:
+        positive, negative, neutral = score or (None, None, None)
+        model, post = self._model, accepted.post
+        return Scored(
+            post.id,
+            accepted.text_hash,
+            model.name,
+            model.revision,
+            positive,
+            negative,
+            neutral,
+            post.timestamp,
+            scored_ms,
+        )
+
+
+def recorded_ms(post: SocialPost) -> int:
+    """Return when a recorded post, with its engagement, could first be known; the wall clock does not count."""
+    return max(post.timestamp, post.received or 0, post.observed_at or 0)
+
+
+def check_post(post: SocialPost, now_ms: int, max_future_ms: int) -> None:
+    """Refuse a post whose id, times or counts are impossible. Nothing is repaired.
+
+    Raises
+    ------
+    Refused
+        ``wrong_type`` (an id that is empty or not storable text), ``out_of_range`` or ``future_time``.
+    """
+    if not post.id or _storable(post.id) != post.id:
+        raise Refused(Reason.WRONG_TYPE, f"id {post.id[:64]!r} is empty or holds characters that are no text")
+    if len(post.id) > NAME_MAX:
+        raise Refused(Reason.OUT_OF_RANGE, f"id of {len(post.id)} characters, {NAME_MAX} allowed")
+    for name in ("likes", "reposts", "replies", "followers"):
+        count = getattr(post, name)
+        if count is not None and not -COUNT_MAX <= count <= COUNT_MAX:
+            raise Refused(Reason.OUT_OF_RANGE, f"{name} past 2**53")
+    for time_ms in (post.timestamp, post.received, post.observed_at):
+        if time_ms is not None:
+            check_header("-", time_ms, now_ms, max_future_ms)
+
+
+def _storable(text: str) -> str:
+    """Return ``text`` with ``?`` for what UTF-8 or PostgreSQL cannot hold: lone surrogates and NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "?")
+
+
+def finder(settings: Settings) -> SymbolFinder:
+    """Return a finder that uses the configured alias table, or the project's own if none is configured.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read or is no alias table.
+    """
+    if settings.aliases is None:
+        return SymbolFinder(ALIASES)
+    try:
+        return SymbolFinder(parse_aliases(Path(settings.aliases).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"TFS_ALIASES={settings.aliases}: {error}") from error
