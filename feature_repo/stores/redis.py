@@ -15,8 +15,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from datetime import datetime
+from typing import Any, Literal
 
 from feast import utils
 from feast.infra.key_encoding_utils import serialize_entity_key
@@ -43,9 +43,7 @@ from feature_repo.stores.online.pack import packed_row
 from feature_repo.stores.online.request import Fields, Reply, Request, plan, request_fields, ttl_us
 from feature_repo.stores.online.response import ColumnResponse, FeatureTypes, fill
 from feature_repo.stores.online.write import ROWS_A_SCRIPT, script_calls
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
+from transforms.times import datetime_of_us, us_of_datetime
 
 
 class RedisOnlineStoreConfig(stock.RedisOnlineStoreConfig):  # type: ignore[misc]
@@ -255,7 +253,7 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
             event_us = decode_time(at)
             withheld = ttl and now_us - event_us + silent_us > ttl
             found = {n: Value.FromString(b"" if withheld else v or b"") for n, v in zip(features, values, strict=True)}
-            rows.append((_EPOCH + event_us * _MICROSECOND, found))
+            rows.append((datetime_of_us(event_us), found))
         return rows
 
     def _fetch(self, settings: RedisOnlineStoreConfig, wanted: list[Wanted]) -> list[Reply]:
@@ -308,12 +306,12 @@ def _calls(config: Any, table: Any, data: Sequence[Any]) -> list[tuple[Any, ...]
     version, settings = config.entity_key_serialization_version, config.online_store
     keys = [serialize_entity_key(entity, version) + project for entity, _, _, _ in data]
     rows = [
-        packed_row(view, _micros(event), {name: value.SerializeToString() for name, value in values.items()})
+        packed_row(
+            view,
+            us_of_datetime(utils.make_tzaware(event)),
+            {name: value.SerializeToString() for name, value in values.items()},
+        )
         for _, values, event, _ in data
     ]
     a_script = 1 if settings.redis_type == RedisType.redis_cluster else ROWS_A_SCRIPT
     return list(script_calls(keys, rows, settings.key_ttl_seconds or 0, a_script))
-
-
-def _micros(event: datetime) -> int:
-    return int((utils.make_tzaware(event) - _EPOCH) // _MICROSECOND)

@@ -36,6 +36,7 @@ from feature_repo.stores.offline.join.spine import Spine
 from feature_repo.stores.offline.join.statement import moments_between, rows_between, text
 from feature_repo.stores.offline.tables.hypertable import Policy
 from feature_repo.stores.offline.tables.schema import table_of_feature_view
+from transforms.times import us_of_datetime
 
 _FROM_URL: Final = {
     "host": "host",
@@ -166,7 +167,7 @@ class TimescaleOfflineStore(PostgreSQLOfflineStore):  # type: ignore[misc]
             period = compute_non_entity_date_range(
                 feature_views, start_date=kwargs.get("start_date"), end_date=kwargs.get("end_date")
             )
-            asked = [replace(lookup, since=spines.to_us(period[0])) for lookup in asked]
+            asked = [replace(lookup, since=us_of_datetime(period[0])) for lookup in asked]
             if len(asked) == 1:
                 return QueryJob(text(rows_between(asked[0], period)), config, full_feature_names, on_demand)
             frame = text(moments_between(asked, period))

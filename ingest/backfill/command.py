@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.microprice.command import moment
 from ingest.recordings import options
+from transforms.times import ms_of_datetime
 
 if TYPE_CHECKING:
     from ingest.backfill.raw import Source
@@ -135,7 +136,6 @@ def _source(args: argparse.Namespace, url: str) -> Source | None:
     import psycopg
 
     from ingest.backfill import raw
-    from ingest.microprice.tables import ms
 
     unknown = {table for table, _, _ in args.column if table} - set(args.table)
     if unknown:
@@ -149,7 +149,7 @@ def _source(args: argparse.Namespace, url: str) -> Source | None:
             )
             for name in args.table
         )
-    return raw.Source(tables, *(None if at is None else ms(at) for at in (args.since, args.before)))
+    return raw.Source(tables, *(None if at is None else ms_of_datetime(at) for at in (args.since, args.before)))
 
 
 @contextmanager

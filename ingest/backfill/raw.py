@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -28,6 +28,7 @@ from ingest.messages.check import is_symbol
 from ingest.messages.kinds import MAX_TIME_MS
 from ingest.messages.refusal import Reason
 from transforms.kernel import DAY_US
+from transforms.times import datetime_of_ms
 
 DAY_MS = DAY_US // 1000
 _COMMON: dict[str, tuple[str, ...]] = {
@@ -90,7 +91,7 @@ class Raw:
         """A moment as the column of times compares with it."""
         if not self.stamps:
             return at_ms
-        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)
+        at = datetime_of_ms(at_ms)
         return at if self.zoned else at.replace(tzinfo=None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 
 import psycopg
 
@@ -11,10 +11,10 @@ from feature_repo.stores.offline.tables.schema import migrate, table_of_view
 from ingest.worker import rows
 from transforms.catalog import VIEWS, View
 from transforms.kernel import DAY_US, Vector
+from transforms.times import date_of_day, day_of_date
 
 ROWS = 50_000
 """Rows that wait in memory at most; some 20 MB."""
-_EPOCH = date(1970, 1, 1)
 _TABLE = """
 CREATE TABLE IF NOT EXISTS backfill_done (
     run bytea NOT NULL,
@@ -36,7 +36,7 @@ def prepare(connection: psycopg.Connection) -> None:
 def finished(connection: psycopg.Connection, run: bytes) -> set[tuple[str, int]]:
     """The symbols and days (since 1970) that this very run has written before."""
     found = connection.execute("SELECT symbol, day FROM backfill_done WHERE run = %s", (run,)).fetchall()
-    return {(symbol, (day - _EPOCH).days) for symbol, day in found}
+    return {(symbol, day_of_date(day)) for symbol, day in found}
 
 
 class Writer:
@@ -101,7 +101,7 @@ class Writer:
                     self._batches[view.name] = rows.Batch(view)
             if self._complete:
                 now = datetime.now(UTC)
-                records = [(self._run, s, _EPOCH + timedelta(days=day), n, now) for s, day, n in self._complete]
+                records = [(self._run, s, date_of_day(day), n, now) for s, day, n in self._complete]
                 self._connection.cursor().executemany(_DONE, records)
         self._complete.clear()
         self._waiting = 0

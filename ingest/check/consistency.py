@@ -14,7 +14,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import psycopg
@@ -28,6 +27,7 @@ from ingest.observe.samples import CONSISTENCY
 from ingest.streams import keys
 from ingest.streams.backlog import EVENTS, OUTBOX, streams
 from transforms.catalog import VIEWS, View
+from transforms.times import datetime_of_us
 
 POLL_S = 0.05
 SKEW_US = 1_000_000
@@ -90,8 +90,7 @@ def read_online(store: Any, client: redis.Redis, symbols: Sequence[str]) -> list
         columns = [served[name] for name in view.names]
         for i, symbol in enumerate(symbols):
             if columns[0].statuses[i] == FieldStatus.PRESENT:
-                stamp = columns[0].event_timestamps[i]
-                t_us = stamp.seconds * 1_000_000 + stamp.nanos // 1000
+                t_us = columns[0].event_timestamps[i].ToMicroseconds()
                 reads.append(Read(symbol, view, t_us, [_number(c.values[i]) for c in columns], read_ms))
     return reads
 
@@ -179,16 +178,11 @@ def look_up(connection: psycopg.Connection[Any], reads: Sequence[Read]) -> dict[
             "WITH ORDINALITY AS s(symbol, t, known, i) CROSS JOIN LATERAL (SELECT * FROM {} r WHERE r.symbol = s.symbol "
             "AND r.event_timestamp = s.t AND r.created_timestamp <= s.known ORDER BY r.created_timestamp DESC LIMIT 1) r"
         ).format(sql.SQL(", ").join(sql.Identifier("r", name) for name in view.names), table_of_view(view).identifier)
-        times = [_moment(read.t_us) for read in some]
-        known = [_moment(read.read_ms * 1000 + SKEW_US) for read in some]
+        times = [datetime_of_us(read.t_us) for read in some]
+        known = [datetime_of_us(read.read_ms * 1000 + SKEW_US) for read in some]
         for i, *row in connection.execute(query, ([read.symbol for read in some], times, known)):
             found[some[i - 1].moment] = [math.nan if value is None else float(value) for value in row]
     return found
-
-
-def _moment(us: int) -> datetime:
-    seconds, micros = divmod(us, 1_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
 
 
 def _now_ms(client: redis.Redis) -> int:

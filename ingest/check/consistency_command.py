@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from transforms.times import iso_of_us
 
 if TYPE_CHECKING:
     from ingest.check.consistency import Consistency, Read
@@ -79,8 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _where(read: Read) -> str:
-    at = datetime.fromtimestamp(read.t_us / 1e6, UTC).isoformat(timespec="milliseconds")
-    return f"{read.view.name} {read.symbol} at {at}"
+    return f"{read.view.name} {read.symbol} at {iso_of_us(read.t_us)}"
 
 
 def _show(found: Consistency, n_symbols: int, *, as_json: bool) -> None:

@@ -7,13 +7,13 @@ import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from transforms.catalog import VIEWS, View
+from transforms.times import iso_of_us
 
 
 @dataclass(slots=True)
@@ -52,8 +52,7 @@ class Result:
             return
         self.differing += 1
         if not self.example:
-            at = datetime.fromtimestamp(t_us / 1e6, UTC).isoformat(timespec="milliseconds")
-            self.example = f"{symbol} at {at}: {expected!r}, not {found!r}"
+            self.example = f"{symbol} at {iso_of_us(t_us)}: {expected!r}, not {found!r}"
 
 
 def _agree(expected: float, found: float, within: float) -> bool:

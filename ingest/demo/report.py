@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from feast import FeatureStore
 from feature_repo.stores.endpoints import postgres_url
 from ingest.demo import data, page
 from ingest.settings import Settings
+from transforms.times import datetime_of_us
 
 PATH = Path("demo/report.html")
 
@@ -58,7 +58,7 @@ def write(
 
 
 def _about(symbols: Sequence[str], span_us: tuple[int, int], *, live: bool) -> str:
-    start, end = (datetime.fromtimestamp(t / 1e6, UTC) for t in span_us)
+    start, end = (datetime_of_us(t) for t in span_us)
     until = f"{end:%H:%M:%S}" if start.date() == end.date() else f"{end:%d %b %Y %H:%M:%S}"
     what = "a simulated market whose last seconds were live" if live else "recordings, replayed at their own times"
     return f"{', '.join(symbols)}: {what}. {start:%d %b %Y %H:%M:%S} to {until} UTC."

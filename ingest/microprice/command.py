@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from transforms.times import EPOCH, ms_of_datetime, us_of_datetime
+
 if TYPE_CHECKING:
     import psycopg
 
@@ -122,12 +124,12 @@ def run(args: argparse.Namespace) -> int:
             every = tables.load(connection, names)
         if not args.no_publish:
             if args.republish:
-                chosen = in_force(every, tables.ms(now))
+                chosen = in_force(every, ms_of_datetime(now))
             else:
                 chosen = [t for of_symbol in every.values() for t in of_symbol if (t.symbol, t.version) in versions]
             if chosen:
                 with open_redis(redis_url()) as client:
-                    published = publish(client, conf, chosen, tables.ms(now))
+                    published = publish(client, conf, chosen, ms_of_datetime(now))
     except (psycopg.Error, redis.RedisError, PartitionsError) as error:
         kept = "; the tables are stored: publish them with --republish" if stored and not args.no_publish else ""
         sys.stderr.write(f"error: {str(error).strip().splitlines()[0]}{kept}\n")
@@ -146,7 +148,7 @@ def span_of(
     """What is fitted and from when it is used; or what is wrong with the dates."""
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
     end = today if before is None else before
-    begin = datetime(1970, 1, 1, tzinfo=UTC) if since is None else since
+    begin = EPOCH if since is None else since
     usable = max(today + timedelta(days=1), end) if usable_from is None else usable_from
     if end > now:
         return f"--before {end.isoformat()} is in the future: that history is not over"
@@ -203,7 +205,7 @@ def _fit_all(
 
 def _reporter(bar: Any, symbol: str, span: _Span) -> Any:
     """Shows how far in its time a symbol's history is read; the first piece tells where that begins."""
-    end = span.before.timestamp() * 1e6
+    end = us_of_datetime(span.before)
     task = bar.add_task(symbol, total=None)
     first: list[int] = []
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import psycopg
 
-from ingest.microprice.tables import ms
 from transforms.microstructure.microprice_fit import Fit, Floats
+from transforms.times import us_of_datetime
 
 PIECE = 50_000
 """Rows in memory at a time."""
@@ -94,7 +94,7 @@ def fit_symbol(
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         step = tick or _smallest_spread(connection, of)
-        counted = Fit(step, ms(before) * 1000, grid_us)
+        counted = Fit(step, us_of_datetime(before), grid_us)
         odd = 0
         for times_us, mid, imbalance, spread in _pieces(connection, of):
             counted.add(times_us, mid, imbalance, spread)

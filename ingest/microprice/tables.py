@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import psycopg
 
 from ingest.messages.kinds import MicropriceTable
 from transforms.microstructure.layout import G_SIZE
+from transforms.times import ms_of_datetime
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CREATE = f"""
 CREATE TABLE IF NOT EXISTS microprice_tables (
     symbol text NOT NULL,
@@ -79,15 +79,7 @@ def load(connection: psycopg.Connection[Any], symbols: Sequence[str] | None = No
     )
     named = None if symbols is None else list(symbols)
     for symbol, version, created, before, usable, tick, g in connection.execute(query, {"symbols": named}):
-        table = MicropriceTable(ms(created), symbol, version, ms(before), ms(usable), tick, g)
+        times = ms_of_datetime(before), ms_of_datetime(usable)
+        table = MicropriceTable(ms_of_datetime(created), symbol, version, *times, tick, g)
         found.setdefault(symbol, []).append(table)
     return found
-
-
-def ms(at: datetime) -> int:
-    """Milliseconds since the epoch.
-
-    >>> ms(datetime(1970, 1, 1, 0, 0, 1, 500_000, tzinfo=UTC))
-    1500
-    """
-    return (at - _EPOCH) // timedelta(milliseconds=1)

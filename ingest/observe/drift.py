@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -29,6 +28,7 @@ from psycopg import sql
 from feature_repo.stores.offline.binary import decode
 from feature_repo.stores.offline.tables.schema import table_of_view
 from transforms.catalog import VIEWS, View
+from transforms.times import datetime_of_us
 
 KEY = "tfs:drift_reference"
 DAY_US = 86_400_000_000
@@ -104,8 +104,8 @@ def read(
     ).format(
         columns=columns,
         symbols=sql.Literal(list(symbols)),
-        first=sql.Literal(_moment(first_us)),
-        last=sql.Literal(_moment(end_us)),
+        first=sql.Literal(datetime_of_us(first_us)),
+        last=sql.Literal(datetime_of_us(end_us)),
         step=sql.Literal(step_us),
         table=table.identifier,
     )
@@ -113,10 +113,6 @@ def read(
     names = np.array(rows.column(0).to_pylist(), dtype=object)
     values = np.column_stack([rows.column(name).to_numpy() for name in view.names]) if len(names) else np.empty((0, 0))
     return {symbol: values[names == symbol] for symbol in dict.fromkeys(names)}
-
-
-def _moment(us: int) -> datetime:
-    return datetime.fromtimestamp(us / 1e6, UTC)
 
 
 def reference(connection: psycopg.Connection[Any], symbols: Sequence[str], start_us: int, emit_us: int) -> Reference:

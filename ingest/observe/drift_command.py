@@ -9,6 +9,8 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from transforms.times import datetime_of_us, us_of_datetime
+
 _EXAMPLE = """\
 examples:
   python -m ingest drift reference --day 2024-08-08 --symbols BTCUSDT,ETHUSDT
@@ -61,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
                 print("error: drift reference needs --day", file=sys.stderr)
                 return 2
             wanted = [s for s in args.symbols.split(",") if s] or symbols(client, conf.partitions)
-            one = drift.reference(connection, wanted, round(args.day.timestamp() * 1e6), conf.emit_us)
+            one = drift.reference(connection, wanted, us_of_datetime(args.day), conf.emit_us)
             measured = {view: len(known) for view, (_, known) in one.views.items()}
             if any(measured.values()):
                 drift.store(client, one)
@@ -71,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         if kept is None:
             print("error: no reference day is kept; see `drift reference`", file=sys.stderr)
             return 1
-        end_us = time.time_ns() // 1000 if args.end is None else round(_utc(args.end).timestamp() * 1e6)
+        end_us = time.time_ns() // 1000 if args.end is None else us_of_datetime(_utc(args.end))
         found = drift.drift(connection, kept, end_us, conf.emit_us)
     _show(found, kept.start_us, as_json=args.json)
     return int(not found)
@@ -85,7 +87,7 @@ def _show(found: dict[tuple[str, str], float], start_us: int, *, as_json: bool) 
     from rich.console import Console
     from rich.table import Table
 
-    day = datetime.fromtimestamp(start_us / 1e6, UTC).date().isoformat()
+    day = datetime_of_us(start_us).date().isoformat()
     if as_json:
         print(json.dumps({"reference": day, "psi": {f"{view}.{name}": x for (view, name), x in found.items()}}))
         return

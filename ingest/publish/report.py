@@ -6,11 +6,11 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 
 from rich.console import Console
 
 from ingest.publish.counts import Counts
+from transforms.times import datetime_of_ms
 
 
 @contextlib.contextmanager
@@ -56,4 +56,4 @@ def utc(t_ms: int) -> str:
     >>> utc(1_723_161_255_408)
     '2024-08-08 23:54:15 UTC'
     """
-    return datetime.fromtimestamp(t_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return datetime_of_ms(t_ms).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -26,6 +26,7 @@ from ingest.messages.check import check_header
 from ingest.messages.kinds import SocialPost
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.lines import Line, Output, Parsed, Rejected
+from transforms.times import ms_of_datetime
 
 SUFFIXES = (".parquet", ".csv")
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -255,6 +256,4 @@ def time_ms(name: str, value: Any) -> int | None:
 
 
 def _milliseconds(value: datetime) -> int:
-    aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-    since = aware - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
+    return ms_of_datetime(value if value.tzinfo else value.replace(tzinfo=UTC))

@@ -22,6 +22,7 @@ from feature_repo.stores.offline.binary import encode
 from feature_repo.stores.offline.binary.from_arrow import column_of, microseconds
 from feature_repo.stores.offline.tables.schema import Table, table_of_view
 from transforms import catalog
+from transforms.times import us_of_datetime
 
 SLICE: Final = 50_000
 """Rows of one transaction: bounded, so that a large backfill neither holds locks for long nor is undone as a whole."""
@@ -170,7 +171,7 @@ def _completed(table: Table, data: pa.Table, now: datetime) -> pa.Table:
     if not table.created:
         return data
     event = microseconds(data.column(table.event).combine_chunks())
-    created = np.maximum(event, int(now.timestamp()) * 1_000_000 + now.microsecond)
+    created = np.maximum(event, us_of_datetime(now))
     if table.created not in data.column_names:
         return data.append_column(table.created, _as_times(created))
     given = data.column(table.created).combine_chunks()

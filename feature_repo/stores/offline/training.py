@@ -26,6 +26,7 @@ from feature_repo.stores.offline.join import spine as spines
 from feature_repo.stores.offline.join.lookup import Lookup
 from feature_repo.stores.offline.session import snapshot
 from transforms import catalog
+from transforms.times import us_of_duration
 
 SLICE: Final = 100_000
 """Rows of a slice: what bounds the memory of a frame over months."""
@@ -146,7 +147,7 @@ def write_parquet(path: Path, tables: Iterator[pa.Table], progress: Callable[[in
 
 
 def _forward_return(store: FeatureStore, frame: pd.DataFrame, horizon: timedelta) -> pa.Array:
-    ahead = horizon // timedelta(microseconds=1)
+    ahead = us_of_duration(horizon)
     oldest = catalog.view_of("mid_price").ttl_s * 1_000_000
     with snapshot(store.config.offline_store) as connection:
         now = plan.join([connection], spines.of_frame(frame), [_mid("now", oldest, known=True)])

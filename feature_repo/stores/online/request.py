@@ -16,6 +16,7 @@ from feature_repo.stores.online.format import (
     feature_field,
     time_field,
 )
+from transforms.times import us_of_duration
 
 Reply = Sequence[bytes | None]
 
@@ -97,7 +98,7 @@ def plan(
 def ttl_us(table: Any) -> int:
     """Return how long a view's value may be served, in microseconds; 0 is for ever."""
     ttl = getattr(table, "ttl", None)
-    return 0 if ttl is None else (ttl.days * 86_400 + ttl.seconds) * 1_000_000 + int(ttl.microseconds)
+    return 0 if ttl is None else us_of_duration(ttl)
 
 
 def _entity_keys(

@@ -3,7 +3,7 @@
 import json
 import math
 import struct
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 import psycopg
@@ -24,6 +24,7 @@ from ingest.sentiment.history import History
 from ingest.simulate import history
 from ingest.worker.partition import Partition
 from transforms.catalog import VIEWS, View
+from transforms.times import us_of_datetime
 
 MIDNIGHT = 1_700_006_400_000
 CONF = settings.load({"TFS_PARTITIONS": "1"})
@@ -88,7 +89,7 @@ def stored(url: str) -> tuple[Rows, set[timedelta]]:
             names = ", ".join(view.names)
             query = f"SELECT symbol, event_timestamp, created_timestamp, {names} FROM {view.name}"  # noqa: S608 - names of the catalogue
             for symbol, event, created, *values in connection.execute(query):
-                t_us = (event - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+                t_us = us_of_datetime(event)
                 assert (view.name, symbol, t_us) not in rows
                 rows[view.name, symbol, t_us] = packed(view, values)
                 delays.add(created - event)

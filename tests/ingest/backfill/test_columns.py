@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import chain
 
 import msgspec
@@ -19,6 +19,7 @@ from ingest.recordings import market_tables
 from ingest.recordings.posts import Columns, PostsFileError
 from ingest.replay import messages
 from ingest.simulate import history
+from transforms.times import datetime_of_ms
 
 from .test_backfill import differing, replay, stored
 
@@ -69,8 +70,8 @@ def text(folder, market):
         of_books.writerow(["ts_ms", "symbol", *levels, "sequence", "received"])
         for kind, m in market:
             if kind == "trade":
-                received = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=m.received)
-                time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=m.timestamp)
+                received = datetime_of_ms(m.received)
+                time = datetime_of_ms(m.timestamp)
                 of_trades.writerow(
                     [time.isoformat(), m.symbol, m.price, m.size, m.side or "", m.trade_id, received.isoformat()]
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 import psycopg
@@ -18,6 +18,7 @@ from ingest.cli import main
 from ingest.messages.kinds import Gap, OrderBook
 from ingest.replay import messages
 from ingest.simulate import history
+from transforms.times import datetime_of_ms
 
 from .test_backfill import differing, replay, stored
 
@@ -38,7 +39,7 @@ CREATE TABLE "Raw data".snapshots ("when" timestamp, pair varchar(20), bids nume
 
 
 def at(ms: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+    return datetime_of_ms(ms)
 
 
 def load(url, some, *, odd=False):

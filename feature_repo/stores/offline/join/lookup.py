@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from feast import FeatureView
@@ -17,14 +17,13 @@ from feast.infra.offline_stores.offline_utils import get_feature_view_query_cont
 from psycopg import sql
 
 from feature_repo.stores.offline.tables.schema import identifier_parts
+from transforms.times import EPOCH, datetime_of_us
 
 ASKED: Final = sql.Identifier("pg_temp", "asked")
 """Temporary table ``(n, t, k0, k1 ...)``: number, moment and key of the entity rows to look up."""
 
 KEYS: Final = sql.Identifier("pg_temp", "asked_keys")
 """Temporary table ``(id, void, k0, k1 ...)``: the distinct keys, and what stands for null in a scan."""
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ def lookups(
         A view has no source, or one whose name is not a table's.
     """
     found = []
-    contexts = get_feature_view_query_context(list(feature_refs), list(views), registry, project, (_EPOCH, _EPOCH))
+    contexts = get_feature_view_query_context(list(feature_refs), list(views), registry, project, (EPOCH, EPOCH))
     sources = {view.projection.name_to_use(): view.batch_source for view in views}
     for context in contexts:
         table = sources[context.name]._postgres_options._table
@@ -170,4 +169,4 @@ def _of(alias: str, column: str) -> sql.Identifier:
 
 
 def _time(us: int) -> sql.Literal:
-    return sql.Literal(_EPOCH + timedelta(microseconds=us))
+    return sql.Literal(datetime_of_us(us))

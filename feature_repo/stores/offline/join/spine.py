@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -81,11 +80,6 @@ def of_query(connection: psycopg.Connection[Any], query: str) -> Spine:
     """Run the caller's SQL and take over its result; errors as for `of_frame` and `decode.read_table`."""
     table = decode.read_table(connection, sql.SQL(query))
     return of_table(table, infer_event_timestamp_from_entity_df(dict(table.slice(0, 0).to_pandas().dtypes)))
-
-
-def to_us(moment: datetime) -> int:
-    """Microseconds since 1970 UTC of an aware time, exactly."""
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def of_table(table: pa.Table, event: str) -> Spine:

@@ -12,7 +12,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,6 +32,7 @@ from feature_repo.stores.online.format import SymbolKeys, feature_field, time_fi
 from feature_repo.stores.online.write import OnlineWriter
 from feature_repo.stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from transforms.catalog import SOCIAL, Feature, View
+from transforms.times import datetime_of_us
 
 SECRET = 'p,a=s"s:w@rd/#?%&é 0'
 DEADLINE_S = 20.0
@@ -136,7 +136,7 @@ def on_a_loop(store: RedisOnlineStore, call: Callable[[], Any]) -> Any:
 def through(store: RedisOnlineStore, config: Any, stores: Any, value: float, symbols: int = 5) -> list[Any]:
     """Write one value for some symbols and read it back, first blocking, then on an event loop."""
     table = stores.ours.get_feature_view("social")
-    event = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=T_US + int(value))
+    event = datetime_of_us(T_US + int(value))
     keys = [EntityKey(join_keys=["symbol"], entity_values=[Value(string_val=f"S{i}")]) for i in range(symbols)]
     store.online_write_batch(
         config, table, [(k, {"author_ratio_1h": Value(double_val=value)}, event, None) for k in keys], None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from feature_repo.stores.online.format import decode_time, encode_time
 from feature_repo.stores.online.response import _vectors
 from feature_repo.stores.online.write import OnlineWriter
 from transforms.catalog import SOCIAL, VIEW, VIEWS
+from transforms.times import datetime_of_us
 
 SYMBOLS = [f"SYM{i}USDT" for i in range(60)]
 
@@ -319,6 +320,6 @@ def test_joined_bytes_are_the_message_that_feast_would_build(data: Any, n_rows: 
 @given(st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999))
 def test_event_times_are_encoded_as_protobuf_does_and_decoded_back(event_us: int) -> None:
     expected = Timestamp()
-    expected.FromDatetime(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=event_us))
+    expected.FromDatetime(datetime_of_us(event_us))
     assert encode_time(event_us) == expected.SerializeToString()
     assert decode_time(encode_time(event_us)) == event_us

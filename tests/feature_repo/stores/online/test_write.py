@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -34,9 +34,10 @@ from feature_repo.stores.online.format import SymbolKeys, encode_time, feature_f
 from feature_repo.stores.online.pack import RowEncoder, packed_text
 from feature_repo.stores.online.write import OnlineWriter, script_calls
 from transforms.catalog import MICROSTRUCTURE, SOCIAL, VIEWS, Feature, View
+from transforms.times import datetime_of_us
 
 T_US = 1_700_000_000_123_456
-T = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=T_US)
+T = datetime_of_us(T_US)
 SMALL = View("small", "trade", 60, "Two features.", tuple(Feature(n, "", 0, 1, "") for n in ("writer", "event")))
 
 EVERY_VALUE = {
@@ -124,7 +125,7 @@ def test_both_writers_of_this_store_and_stock_lay_the_same_bytes(stores: Any, re
                 for n, v in zip(MICROSTRUCTURE.names, row, strict=True)
             }
             protos["book_valid"] = Value() if np.isnan(row[-1]) else Value(int64_val=int(row[-1]))
-            event = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=t)
+            event = datetime_of_us(t)
             rows.append((entity(symbol), protos, event, None))
         table = store.get_feature_view("microstructure")
         store._get_provider().online_store.online_write_batch(store.config, table, rows, None)
