@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.recordings import market_tables
-from ingest.recordings.posts import COMMON, SUFFIXES, Columns
+from ingest.recordings.columns import COMMON, GivenColumns
+from ingest.recordings.posts import SUFFIXES
 
 _BLOCK = 1 << 20
 _OVERLAP = 256
@@ -52,7 +53,7 @@ class Task:
     share: int = 0
     shares: int = 1
     days: Mapping[str, Sequence[int]] | None = None
-    columns: Columns = COMMON
+    columns: GivenColumns = COMMON
 
     def takes(self, symbol: str) -> bool:
         """Whether this task's share holds the symbol."""
@@ -61,7 +62,7 @@ class Task:
         return self.shares == 1 or zlib.crc32(symbol.encode()) % self.shares == self.share
 
 
-def scan(path: Path, columns: Columns = COMMON) -> Scan:
+def scan(path: Path, columns: GivenColumns = COMMON) -> Scan:
     """Read a file once without parsing it.
 
     Raises
@@ -108,7 +109,7 @@ def _decoded(name: bytes) -> str:
         return ""
 
 
-def plan(scans: Sequence[Scan], jobs: int, columns: Columns = COMMON) -> list[Task]:
+def plan(scans: Sequence[Scan], jobs: int, columns: GivenColumns = COMMON) -> list[Task]:
     """Tasks for ``jobs`` processes. A file of texts in which no symbol is named (snapshots, say) belongs to every group: it joins them."""
     groups: list[tuple[list[Path], set[str]]] = []
     texts = [one for one in scans if one.market]

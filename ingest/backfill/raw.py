@@ -27,28 +27,15 @@ from feature_repo.stores.offline.tables.schema import identifier_parts
 from ingest.messages.check import is_symbol
 from ingest.messages.kinds import MAX_TIME_MS
 from ingest.messages.refusal import Reason
+from ingest.recordings.columns import BOOK, RAW_TABLE, TRADE, first_present
 from transforms.kernel import DAY_US
 from transforms.times import datetime_of_ms
 
 DAY_MS = DAY_US // 1000
-_COMMON: dict[str, tuple[str, ...]] = {
-    "time": ("time", "event_time", "timestamp", "event_timestamp", "ts"),
-    "symbol": ("symbol", "instrument", "market", "pair", "ticker"),
-    "received": ("received", "received_at", "receive_time", "received_time"),
-    "arrival": ("arrival",),
-    "price": ("price", "px"),
-    "size": ("size", "qty", "quantity", "amount"),
-    "side": ("side", "aggressor", "taker_side"),
-    "trade_id": ("trade_id",),
-    "next_funding": ("next_funding",),
-    "bids": ("bids",),
-    "asks": ("asks",),
-    "sequence": ("sequence",),
-}
 _SHARED = ("time", "symbol", "received", "arrival")
-_OF_KIND = {"book": ("bids", "asks", "sequence"), "trade": ("price", "size", "side", "trade_id", "next_funding")}
+_OF_KIND = {"book": BOOK, "trade": TRADE}
 _REQUIRED = {"book": ("time", "symbol", "bids", "asks"), "trade": ("time", "symbol", "price", "size")}
-FIELDS = tuple(_COMMON)
+FIELDS = tuple(RAW_TABLE)
 _WHOLE = ("bigint", "integer")
 _STAMPS = ("timestamp with time zone", "timestamp without time zone")
 
@@ -132,13 +119,13 @@ def describe(connection: psycopg.Connection[Any], name: str, given: Mapping[str,
     if not types:
         raise RawTableError(f"there is no table {shown}")
     columns = {}
-    for field, common in _COMMON.items():
+    for field, common in RAW_TABLE.items():
         if field in given:
             if given[field] and given[field] not in types:
                 raise RawTableError(f"{shown} has no column {given[field]!r}; it has {', '.join(map(repr, types))}")
             found: str | None = given[field] or None
         else:
-            found = next((c for c in common if c in types), None)
+            found = first_present(common, types)
         if found is not None:
             columns[field] = found
     kind = "book" if "bids" in columns or "asks" in columns else "trade"

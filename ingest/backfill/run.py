@@ -17,7 +17,7 @@ from ingest.backfill.posts import score_posts
 from ingest.backfill.work import Done, work
 from ingest.messages.kinds import MicropriceTable, ScoredPost, SocialPost
 from ingest.microprice import tables as microprice
-from ingest.recordings import posts as post_files
+from ingest.recordings.columns import COMMON, GivenColumns
 from ingest.recordings.lines import Parsed
 from ingest.recordings.recording import Recording
 from ingest.sentiment.history import History
@@ -36,7 +36,7 @@ def backfill(
     source: raw.Source | None = None,
     delay_ms: int = 1000,
     jobs: int = 1,
-    columns: post_files.Columns = post_files.COMMON,
+    columns: GivenColumns = COMMON,
     load_model: Callable[[], Model] | None = None,
     progress: Progress | None = None,
 ) -> Done:
@@ -106,7 +106,7 @@ def _scores(
     scans: Sequence[Scan],
     url: str,
     settings: Settings,
-    columns: post_files.Columns,
+    columns: GivenColumns,
     load_model: Callable[[], Model] | None,
     total: Done,
 ) -> tuple[list[ScoredPost], str]:

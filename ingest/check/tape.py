@@ -14,8 +14,8 @@ import msgspec
 from ingest.backfill.posts import score_posts
 from ingest.messages.kinds import Message, SocialPost, Tick
 from ingest.messages.refusal import Refused
+from ingest.recordings.columns import COMMON, GivenColumns
 from ingest.recordings.lines import Parsed
-from ingest.recordings.posts import COMMON, Columns
 from ingest.recordings.recording import Recording
 from ingest.sentiment.history import History
 from ingest.settings import Settings
@@ -63,7 +63,7 @@ def read(
     paths: Sequence[Path],
     settings: Settings,
     symbols: Sequence[str] = (),
-    columns: Columns = COMMON,
+    columns: GivenColumns = COMMON,
     refused: Counter[str] | None = None,
 ) -> dict[str, list[Any]]:
     """The messages of recordings, as ``by_symbol``; lines that are refused are counted into ``refused`` by reason."""

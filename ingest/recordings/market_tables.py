@@ -19,25 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ingest.messages.refusal import Refused
+from ingest.recordings.columns import BOOK, COMMON, MARKET_FILE, TRADE, GivenColumns, first_present
 from ingest.recordings.lines import Line
-from ingest.recordings.posts import COMMON, SUFFIXES, Columns, PostsFileError, csv_rows, parquet_rows, time_ms
+from ingest.recordings.posts import SUFFIXES, PostsFileError, csv_rows, parquet_rows, time_ms
 
-_NAMES: dict[str, tuple[str, ...]] = {
-    "timestamp": ("timestamp", "time", "event_time", "event_timestamp", "ts", "ts_ms", "datetime", "date"),
-    "symbol": ("symbol", "instrument", "market", "pair", "ticker"),
-    "received": ("received", "received_at", "receive_time", "received_time"),
-    "price": ("price", "px"),
-    "size": ("size", "qty", "quantity", "amount"),
-    "side": ("side", "aggressor", "taker_side"),
-    "trade_id": ("trade_id",),
-    "next_funding": ("next_funding",),
-    "bids": ("bids",),
-    "asks": ("asks",),
-    "sequence": ("sequence",),
-}
 _TIMES = ("timestamp", "received", "next_funding")
 _SIDES = ("bids", "asks")
-_TRADE, _BOOK = ("price", "size", "side", "trade_id", "next_funding"), ("bids", "asks", "sequence")
 _LEVEL = re.compile(r"(bid|ask)s?_(px|price|qty|size|quantity|amount)_(\d{1,3})")
 _NS_PER_MS = 1_000_000
 
@@ -50,7 +37,7 @@ def is_market(path: Path) -> bool:
     return path.suffix in SUFFIXES and _kind(_columns(path)) is not None
 
 
-def symbols(path: Path, columns: Columns = COMMON) -> frozenset[str]:
+def symbols(path: Path, columns: GivenColumns = COMMON) -> frozenset[str]:
     """The symbols of a file of trades or books.
 
     Raises
@@ -70,7 +57,7 @@ def symbols(path: Path, columns: Columns = COMMON) -> frozenset[str]:
     return frozenset(str(symbol) for symbol in found if symbol)
 
 
-def lines(path: Path, columns: Columns = COMMON, limit: int | None = None) -> Iterator[Line]:
+def lines(path: Path, columns: GivenColumns = COMMON, limit: int | None = None) -> Iterator[Line]:
     """The first ``limit`` rows of a file of trades or books, each as the JSON of our message.
 
     Raises
@@ -122,13 +109,13 @@ def _kind(names: Sequence[str]) -> str | None:
 
 
 def _common(names: Sequence[str], field: str) -> str | None:
-    return next((name for name in _NAMES[field] if name in names), None)
+    return first_present(MARKET_FILE[field], names)
 
 
-def _find(file: str, names: Sequence[str], columns: Columns) -> dict[str, str]:
+def _find(file: str, names: Sequence[str], columns: GivenColumns) -> dict[str, str]:
     """The column of each field that the file has."""
     given = {"timestamp": columns.timestamp, "symbol": columns.symbols}
-    of_kind = _TRADE if _kind(names) == "trade" else _BOOK
+    of_kind = TRADE if _kind(names) == "trade" else BOOK
     found = {}
     for field in ("timestamp", "symbol", "received", *of_kind):
         name = given[field] if given.get(field) in names else _common(names, field)

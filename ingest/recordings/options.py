@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ingest.recordings.posts import Columns
+from ingest.recordings.columns import GivenColumns
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -18,8 +16,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--symbol", metavar="NAME", help="of trades and books in files that do not name it")
 
 
-def chosen(args: argparse.Namespace) -> Columns:
+def chosen(args: argparse.Namespace) -> GivenColumns:
     """What was said with these options."""
-    from ingest.recordings.posts import Columns  # pyarrow takes a while to import
-
-    return Columns(args.text_column, args.time_column, args.id_column, args.symbol_column, args.symbol)
+    return GivenColumns(args.text_column, args.time_column, args.id_column, args.symbol_column, args.symbol)

@@ -10,7 +10,6 @@ import csv
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
@@ -25,24 +24,11 @@ from feature_repo.stores.errors import UserError
 from ingest.messages.check import check_header
 from ingest.messages.kinds import SocialPost
 from ingest.messages.refusal import Reason, Refused
+from ingest.recordings.columns import COMMON, POST_FILE, GivenColumns, first_present
 from ingest.recordings.lines import Line, Output, Parsed, Rejected
 from transforms.times import ms_of_datetime
 
 SUFFIXES = (".parquet", ".csv")
-_NAMES: dict[str, tuple[str, ...]] = {
-    "text": ("text", "full_text", "content", "body", "tweet", "comment_text", "title"),
-    "timestamp": ("timestamp", "created_at", "published_at", "time", "date", "datetime", "created_utc"),
-    "id": ("id", "tweet_id", "post_id", "url", "link"),
-    "symbols": ("symbols", "symbol", "ticker"),
-    "source": ("source", "platform", "subreddit"),
-    "author": ("author", "user", "username", "user_name", "screen_name"),
-    "likes": ("likes", "like_count", "favorite_count", "favorites", "score", "upvotes"),
-    "reposts": ("reposts", "retweets", "retweet_count", "share_count"),
-    "replies": ("replies", "reply_count", "num_comments"),
-    "followers": ("followers", "follower_count", "followers_count", "user_followers"),
-    "observed_at": ("observed_at",),
-    "received": ("received", "received_at"),
-}
 _REQUIRED = ("text", "timestamp")
 _LARGEST = 2**63
 _MS_MAX = 10**14
@@ -54,24 +40,7 @@ class PostsFileError(UserError, ValueError):
     """A file of posts cannot be read, lacks a column, or has none of the name given."""
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Names of columns where they are not the common ones; None looks for those.
-
-    ``symbol`` is what a table of trades or books is about that does not say so itself.
-    """
-
-    text: str | None = None
-    timestamp: str | None = None
-    id: str | None = None
-    symbols: str | None = None
-    symbol: str | None = None
-
-
-COMMON = Columns()
-
-
-def read(path: Path, max_future_ms: int, columns: Columns = COMMON, limit: int | None = None) -> Iterator[Output]:
+def read(path: Path, max_future_ms: int, columns: GivenColumns = COMMON, limit: int | None = None) -> Iterator[Output]:
     """The posts in the first ``limit`` rows, in the file's order; refused rows are given as JSON.
 
     Raises
@@ -143,14 +112,14 @@ def _csv_dicts(path: Path) -> Iterator[Mapping[str, Any]]:
                 yield {"": str(error)}
 
 
-def _find(file: str, names: Sequence[str], columns: Columns) -> dict[str, str]:
+def _find(file: str, names: Sequence[str], columns: GivenColumns) -> dict[str, str]:
     """The column of each field that the file has."""
     found = {}
-    for field, common in _NAMES.items():
+    for field, common in POST_FILE.items():
         given = getattr(columns, field, None)
         if given is not None and given not in names:
             raise PostsFileError(f"{file} has no column {given!r}; it has {', '.join(map(repr, names))}")
-        name = given or next((n for n in common if n in names), None)
+        name = given or first_present(common, names)
         if name is not None:
             found[field] = name
         elif field in _REQUIRED:

@@ -14,6 +14,7 @@ from ingest.messages.kinds import Message, SocialPost
 from ingest.messages.refusal import Refused
 from ingest.recordings import market_tables, own, posts
 from ingest.recordings.binance import Binance
+from ingest.recordings.columns import COMMON, GivenColumns
 from ingest.recordings.lines import Output, Parsed, Rejected, merged, read
 
 MAX_FUTURE_MS = 5000
@@ -41,7 +42,7 @@ class Recording:
 
     paths: Sequence[Path]
     limit: int | None = None
-    columns: posts.Columns = posts.COMMON
+    columns: GivenColumns = COMMON
     max_future_ms: int = MAX_FUTURE_MS
     lines: int = 0
     ignored: int = 0

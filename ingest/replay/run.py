@@ -11,7 +11,7 @@ import redis
 from ingest.messages.kinds import SocialPost
 from ingest.publish.counts import Counts
 from ingest.publish.sink import PATIENCE_S, Sink
-from ingest.recordings import posts
+from ingest.recordings.columns import COMMON, GivenColumns
 from ingest.recordings.lines import Output, Parsed
 from ingest.recordings.recording import Recording
 from ingest.replay.shift import shift_to_end_at, shifted
@@ -29,7 +29,7 @@ def replay(
     speed: float = 0.0,
     rebase: str | None = None,
     limit: int | None = None,
-    columns: posts.Columns = posts.COMMON,
+    columns: GivenColumns = COMMON,
     progress: Callable[[Counts], None] | None = None,
     patience_s: float = PATIENCE_S,
     clock: Callable[[], float] = time.time,
@@ -100,7 +100,7 @@ def replay(
     return counts
 
 
-def _recording(paths: Sequence[str | Path], settings: Settings, columns: posts.Columns, limit: int | None) -> Recording:
+def _recording(paths: Sequence[str | Path], settings: Settings, columns: GivenColumns, limit: int | None) -> Recording:
     return Recording([Path(p) for p in paths], limit, columns, settings.max_future_ms)
 
 

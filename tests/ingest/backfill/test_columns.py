@@ -16,7 +16,8 @@ from ingest import settings
 from ingest.backfill.run import backfill
 from ingest.cli import main
 from ingest.recordings import market_tables
-from ingest.recordings.posts import Columns, PostsFileError
+from ingest.recordings.columns import GivenColumns
+from ingest.recordings.posts import PostsFileError
 from ingest.replay import messages
 from ingest.simulate import history
 from transforms.times import datetime_of_ms
@@ -152,4 +153,4 @@ def test_a_missing_column_is_told(tmp_path, postgres_url, head, wrong):
     path.write_text(head + "\n")
     with pytest.raises(PostsFileError, match=wrong):
         backfill([path], postgres_url, CONF)
-    backfill([path], postgres_url, CONF, columns=Columns(timestamp="price", symbol="A"))
+    backfill([path], postgres_url, CONF, columns=GivenColumns(timestamp="price", symbol="A"))

@@ -11,8 +11,9 @@ import pytest
 
 from ingest.messages.kinds import SocialPost
 from ingest.messages.refusal import Reason
+from ingest.recordings.columns import GivenColumns
 from ingest.recordings.lines import Parsed, Rejected
-from ingest.recordings.posts import Columns, PostsFileError, read
+from ingest.recordings.posts import PostsFileError, read
 
 NOON = datetime(2024, 8, 8, 12, tzinfo=UTC)
 NOON_MS = 1_723_118_400_000
@@ -57,7 +58,7 @@ def test_columns_are_found_by_their_common_names(tmp_path: Path) -> None:
 def test_a_time_is_understood_however_it_is_written(tmp_path: Path, text: str) -> None:
     path = tmp_path / "posts.csv"
     path.write_text(f'when,said\n{text},"up, and\nfurther up"\n')
-    (output,) = read(path, 0, Columns(text="said", timestamp="when"))
+    (output,) = read(path, 0, GivenColumns(text="said", timestamp="when"))
     assert isinstance(output, Parsed)
     assert output.message.timestamp == NOON_MS
     assert output.message.text == "up, and\nfurther up"  # type: ignore[union-attr]
@@ -101,7 +102,7 @@ def test_a_file_without_times_says_which_option_would_name_them(tmp_path: Path) 
     with pytest.raises(PostsFileError, match="--time-column"):
         list(read(path, 0))
     with pytest.raises(PostsFileError, match="no column 'when'; it has 'text', 'label'"):
-        list(read(path, 0, Columns(timestamp="when")))
+        list(read(path, 0, GivenColumns(timestamp="when")))
 
 
 def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
