@@ -29,11 +29,11 @@ COMMANDS = {
         "add_parser",
         "leak-free features with a forward return, as Parquet",
     ),
-    "score": ("ingest.sentiment.command", "add_score", "a file of texts through the sentiment model"),
-    "evaluate": ("ingest.sentiment.command", "add_evaluate", "the sentiment model against a labelled file"),
+    "score": ("ingest.sentiment.score_command", "add_parser", "a file of texts through the sentiment model"),
+    "evaluate": ("ingest.sentiment.evaluate_command", "add_parser", "the sentiment model against a labelled file"),
     "prepare-model": (
-        "ingest.sentiment.command",
-        "add_prepare_model",
+        "ingest.sentiment.prepare_command",
+        "add_parser",
         "a hub's model into a folder that serves offline",
     ),
 }

@@ -24,7 +24,7 @@ def count(path: Path) -> int | None:
     return int(pq.ParquetFile(path).metadata.num_rows) if path.suffix.lower() == ".parquet" else None
 
 
-def read(path: Path, size: int) -> Iterator[Any]:
+def read_tables(path: Path, size: int) -> Iterator[Any]:
     """Tables of ``size`` rows at most, in the order of the file; every table has the same columns.
 
     Raises

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.ingest.sentiment import tiny
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
@@ -25,3 +27,11 @@ def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A tiny model, whose fitted classifier needs float32."""
+    monkeypatch.setattr("ingest.sentiment.model.model.fastest_cpu_dtype", lambda _: torch.float32)
+    tiny.save(tmp_path / "model", tiny.FINBERT_TONE)
+    return str(tmp_path / "model")
