@@ -1,1 +1,1 @@
-"""The mathematics: pure, incremental, no I/O, no clock, no Feast, no Redis."""
+"""The mathematics of the features: incremental, without I/O, clock, Feast or Redis."""

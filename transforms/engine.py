@@ -1,7 +1,7 @@
 """All kernels of one symbol: events in, rows out.
 
-The live worker, the backfill and every test call this one class, so a feature cannot have two values. It reads no clock and does no
-I/O. Events come in event-time order; ``emit(t)`` comes after every event with time <= t and before every later one.
+The live worker, the backfill and every test use this one class, so a feature cannot have two values. It reads no clock and does no
+I/O. Events come in the order of event time; ``emit(t)`` comes after every event with time <= t and before every later one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from transforms.catalog import RAW_VIEWS, VIEWS, View
 from transforms.instrument import Instrument
 from transforms.kernel import SECOND_US, Vector
 from transforms.microstructure import kernel as microstructure
-from transforms.microstructure.layout import MAX_LEVELS
+from transforms.microstructure import layout
+from transforms.microstructure.layout import FLAT_ASK_PRICE, FLAT_BID_PRICE, FLAT_SIZE
 from transforms.microstructure.levels import fill
 from transforms.microstructure.microprice import install
 from transforms.order_flow import kernel as order_flow
@@ -27,16 +28,17 @@ from transforms.validation import OK, check_book, check_ranges, ranges
 VERSION = ".".join(
     str(m.VERSION) for m in (microstructure, order_flow, technical, relative_volume, posts, normalization)
 )
-"""Stamp of a saved state; one that differs is refused, never misread."""
+"""Version of a saved state; a state of another version is refused."""
 
 _RANGES = [ranges(view) for view in VIEWS]
 _TTL_US = [view.ttl_s * SECOND_US for view in RAW_VIEWS]
-_NORMALIZED = len(RAW_VIEWS)
+_MICROSTRUCTURE, _ORDER_FLOW, _TECHNICAL, _SENTIMENT, _SOCIAL, _NORMALIZED = range(len(VIEWS))
+"""Numbers of the views, in the order of the catalogue."""
 _INDEX = {view.name: i for i, view in enumerate(RAW_VIEWS)}
 
 
 class VersionError(ValueError):
-    """A saved state of other kernels or another grid; rebuild it from history."""
+    """A saved state belongs to other kernels or another grid; rebuild it from history."""
 
 
 class Engine:
@@ -44,14 +46,14 @@ class Engine:
 
     Parameters
     ----------
-    instrument:
+    instrument : Instrument
         What is known of the symbol beforehand.
-    emit_us:
-        The grid interval, µs: below one second a divisor of it, else whole seconds.
+    emit_us : int
+        The grid interval, µs: a divisor of one second, or whole seconds.
 
     Attributes
     ----------
-    refused:
+    refused : list of Vector
         For each view, how often each feature fell outside the catalogue's range and was made null.
     """
 
@@ -77,90 +79,91 @@ class Engine:
         self._relative = relative_volume.init(instrument, bucket_us)
         self._posts = posts.init(instrument, bucket_us)
         self._normal = normalization.init()
-        self._book = k.zeros(4 * MAX_LEVELS)
+        self._book = k.zeros(FLAT_SIZE)
         self._outs = [k.zeros(len(view.features)) for view in VIEWS]
         self.refused = [k.zeros(len(view.features)) for view in VIEWS]
 
     def book(self, t_us: int, bids: Sequence[tuple[float, float]], asks: Sequence[tuple[float, float]]) -> int:
-        """Take the best levels of both sides; only 20 a side are used.
+        """Fold in a book, given as the levels of both sides, best first; 20 a side are used.
 
         Returns
         -------
         int
-            ``validation.OK``, or the code of the first fault: then the book counts as unknown from ``t_us`` on.
+            ``validation.OK``, or the code of the first fault; the book is then unknown from ``t_us`` on.
         """
         return self.flat_book(t_us, self._book, *fill(self._book, bids, asks))
 
     def flat_book(self, t_us: int, book: Vector, n_bid: int, n_ask: int) -> int:
-        """As ``book``, of levels that are in one vector already; see ``transforms.microstructure.levels``."""
+        """Do the same with a flat book, as ``transforms.microstructure.layout`` draws it."""
         code = check_book(book, n_bid, n_ask)
         if code == OK:
             microstructure.step_book(self._micro, t_us, book, n_bid, n_ask)
-            order_flow.step_quote(self._flow, t_us, book[0], book[40])
+            order_flow.step_quote(self._flow, t_us, book[FLAT_BID_PRICE], book[FLAT_ASK_PRICE])
         else:
             self.lose_book(t_us)
         return int(code)
 
     def lose_book(self, t_us: int) -> None:
-        """The book is unknown from ``t_us`` until the next good one."""
+        """Mark the book as unknown from ``t_us`` until the next good one."""
         microstructure.step_invalid(self._micro, t_us)
         order_flow.step_quote_invalid(self._flow, t_us)
 
     def trade(self, t_us: int, price: float, size: float, side: int) -> None:
-        """Take a trade; ``side`` is the aggressor's: 1 bought, -1 sold, 0 unknown."""
+        """Fold in a trade; ``side`` is the aggressor's: 1 bought, -1 sold, 0 unknown."""
         order_flow.step_trade(self._flow, t_us, price, size, side)
         technical.step_trade(self._technical, t_us, price, size)
         relative_volume.step_trade(self._relative, t_us, price, size)
 
     def next_funding(self, at_us: int) -> None:
-        """The venue, with the newest trade, said when it settles funding next."""
+        """Set when the venue settles funding next, as the newest trade carried it."""
         technical.step_funding(self._technical, at_us)
 
     def post(self, t_us: int, post: Post) -> None:
-        """Take a post that counts from ``t_us``."""
+        """Fold in a post that counts from ``t_us``."""
         posts.step_post(self._posts, t_us, post)
 
     def install_microprice(self, t_us: int, tick: float, g: Sequence[float | None]) -> None:
-        """Use a fitted table for ``microprice`` from ``t_us`` on, in the place of the one before; ``g`` is None in unknown cells.
+        """Use a fitted table for ``microprice`` from ``t_us`` on, in place of the one before; ``g`` is None in unknown cells.
 
         Raises
         ------
         ValueError
-            The table has another length, or no positive tick.
+            The table has the wrong length, or a tick that is not a positive number.
         """
         install(self._micro, [float(t_us), tick, *(k.NAN if x is None else x for x in g)])
 
-    def speaks_until(self) -> int:
-        """Time of the last row that the events so far can give: the newest event of a feed plus its longest ttl, 0 before any."""
+    def last_row_us(self) -> int:
+        """Return the time after which the events so far give no row: for the feeds, the latest of newest event plus ttl; 0 before any."""
         return max((newest + ttl for newest, ttl in zip(self._newest(), _TTL_US, strict=True) if newest), default=0)
 
     def silence_us(self, view: View, t_us: int) -> int:
-        """For how long the feed of a view had been silent at ``t_us``; 0 of a derived view, which has none."""
+        """Return for how long the feed of a view had been silent at ``t_us``; 0 for a derived view, which has no feed."""
         return t_us - self._newest()[_INDEX[view.name]] if view.feed != "derived" else 0
 
     def emit(self, t_us: int) -> list[tuple[View, Vector]]:
-        """Rows of the boundary ``t_us``: one a view whose feed spoke within the view's ttl; at whole seconds, the normalised one of them.
+        """Return the rows of grid time ``t_us``: one for each view whose feed had an event within the view's ttl.
 
-        To be called once a boundary, in order of time. The vectors are overwritten by the next call.
+        At whole seconds, the normalised row of these follows. Call it once for each grid time, in order. The next call overwrites the
+        vectors.
         """
         rows = []
         for i, newest in enumerate(self._newest()):
             if not newest or t_us - newest > _TTL_US[i]:
                 continue
             out = self._outs[i]
-            if i == 0:
+            if i == _MICROSTRUCTURE:
                 microstructure.emit(self._micro, t_us, out)
-            elif i == 1:
+            elif i == _ORDER_FLOW:
                 order_flow.emit(self._flow, t_us, out)
-            elif i == 2:
+            elif i == _TECHNICAL:
                 technical.emit(self._technical, t_us, out)
                 relative_volume.emit(self._relative, t_us, out)
-            elif i == 3:
+            elif i == _SENTIMENT:
                 posts.emit_sentiment(self._posts, t_us, out)
             else:
                 posts.emit_social(self._posts, t_us, out)
             check_ranges(out, *_RANGES[i], self.refused[i])
-            normalization.take_row(self._normal, t_us, i, out)
+            normalization.keep_row(self._normal, t_us, i, out)
             rows.append((VIEWS[i], out))
         if rows and t_us % SECOND_US == 0:
             out = self._outs[_NORMALIZED]
@@ -170,7 +173,7 @@ class Engine:
         return rows
 
     def save(self) -> dict[str, bytes]:
-        """The whole state in named parts; equal bytes are equal states, and parts that did not change need no second copy."""
+        """Return the whole state in named parts; states are equal when their bytes are. Parts that did not change can be skipped."""
         relative = k.to_bytes(self._relative)
         return {
             "engine": f"{VERSION} {self._emit_us}".encode(),
@@ -184,16 +187,18 @@ class Engine:
         }
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
-        """Take the state that ``save`` gave.
+        """Replace the state by one that ``save`` returned.
 
         Raises
         ------
         VersionError
-            It was saved by other kernels or for another grid.
+            It was saved by other kernels, or for another grid.
         """
         here = f"{VERSION} {self._emit_us}".encode()
         if parts["engine"] != here:
-            raise VersionError(f"a state of kernels and grid {parts['engine'].decode()}; here they are {here.decode()}")
+            raise VersionError(
+                f"the state has kernels and grid {parts['engine'].decode()}, this engine has {here.decode()}"
+            )
         self._micro = k.from_bytes(parts["microstructure"])
         self._flow = k.from_bytes(parts["order_flow"])
         self._technical = k.from_bytes(parts["technical"])
@@ -203,11 +208,12 @@ class Engine:
 
     def _newest(self) -> tuple[int, int, int, int, int]:
         post = posts.last_event_us(self._posts)
-        return int(self._micro[0]), int(self._flow[0]), int(self._technical[0]), post, post
+        book = int(self._micro[layout.NEWEST])
+        return book, int(self._flow[order_flow.NEWEST_US]), int(self._technical[technical.NEWEST]), post, post
 
 
 def warm_up() -> None:
-    """Compile every kernel, or load what was compiled before, so that the first message does not wait for it."""
+    """Compile every kernel, or load it from the cache, so that the first message does not wait for it."""
     engine = Engine(Instrument(), SECOND_US)
     levels = [(100.0 - i, 1.0) for i in range(2)]
     for t_us in (1, SECOND_US + 1):

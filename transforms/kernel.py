@@ -1,9 +1,12 @@
-"""What every kernel is made of: a flat state, and scalar code that runs compiled or plain.
+"""The common ground of all kernels: a flat state of doubles, and scalar code that runs compiled or as plain Python.
 
-A kernel is three functions over a flat vector of doubles: ``init`` makes it, ``step_*`` folds an event in, ``emit`` writes a row.
-The functions are scalar code, so CPython and numba give the same bits; numba is used where it is installed and ``TFS_NUMBA`` is not
-``0``. Plain Python reads lists far faster than arrays, so a state is a list there and an array of doubles under numba; the code is
-the same. All that a state holds is a double: times are whole microseconds (exact to the year 2255), counts and lots are whole numbers.
+A kernel is three functions over a flat vector of doubles: ``init`` makes the vector, ``step_*`` folds an event in, ``emit`` writes a
+row. The functions are scalar code, because CPython and numba then give the same bits. numba is used where it is installed, unless
+the environment variable ``TFS_NUMBA`` is ``0``.
+
+Plain Python reads a list far faster than an array, so a state is a list there, and an array of doubles under numba. The code is the
+same for both. Every number in a state is a double: times are whole microseconds (exact to the year 2255), counts and lots are whole
+numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 Vector = Any
-"""A list of floats, or a C-contiguous array of float64: whichever the kernels run on."""
+"""A list of floats in plain Python, a C-contiguous array of float64 under numba."""
 
 NAN = float("nan")
 SECOND_US = 1_000_000
@@ -31,10 +34,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _cache_dir() -> str:
-    """A writable folder for compiled kernels that changes with any source here.
+    """Return a writable folder for compiled kernels; its name changes with every change of the source of this package.
 
-    numba checks only the file of the function itself, not the constants that it imports from others; a catalogue that
-    changed would otherwise meet machine code with the old slots.
+    numba looks for changes only in the file of the function itself, and not in the files that it imports constants from. With one
+    folder for all versions, machine code compiled for an older catalogue would write to the old slots.
     """
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*.py")):
@@ -61,17 +64,17 @@ if COMPILED:
 
 
 def jit(function: F) -> F:
-    """Compile ``function`` where numba is in use: cached, no fast-math, Python's error model."""
+    """Compile ``function`` where numba is in use: cached, without fast-math, with Python's error model."""
     return numba.njit(cache=True)(function) if COMPILED else function
 
 
 def zeros(size: int) -> Vector:
-    """A vector of ``size`` zeros, as the kernels want it."""
+    """Return a vector of ``size`` zeros."""
     return np.zeros(size) if COMPILED else [0.0] * size
 
 
 def vector(values: Sequence[float]) -> Vector:
-    """``values`` as a vector, every one a float.
+    """Return ``values`` as a vector of floats.
 
     >>> [float(x) for x in vector([1, 2.5])]
     [1.0, 2.5]
@@ -80,10 +83,10 @@ def vector(values: Sequence[float]) -> Vector:
 
 
 def to_bytes(state: Vector) -> bytes:
-    """The state's own bytes, little-endian doubles; equal bytes are equal states."""
+    """Return the bytes of a state, little-endian doubles; states are equal when their bytes are."""
     return state.tobytes() if COMPILED else array("d", state).tobytes()
 
 
 def from_bytes(data: bytes) -> Vector:
-    """The state that ``to_bytes`` saved."""
+    """Return the state that ``to_bytes`` saved."""
     return np.frombuffer(data).copy() if COMPILED else array("d", data).tolist()

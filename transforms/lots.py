@@ -1,4 +1,4 @@
-"""Sizes as whole lots: sums of them are exact, so they depend neither on order nor on where they began."""
+"""Sizes as whole lots: their sums are exact, so a sum depends neither on the order of the trades nor on where it began."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import math
 from transforms.kernel import jit
 
 _ALL_WHOLE = 2.0**52
-"""Every double from here on is whole; far above it a floor would not fit an integer."""
+"""Every double from here on is whole; far above it, the result of a floor does not fit an integer."""
 
 
 @jit
 def whole(x: float) -> float:
-    """The whole number nearest to ``x >= 0``, halves up.
+    """Return the whole number nearest to ``x >= 0``, halves rounded up.
 
     >>> float(whole(2.5)), float(whole(0.49)), float(whole(1e25))
     (3.0, 0.0, 1e+25)
@@ -22,7 +22,7 @@ def whole(x: float) -> float:
 
 @jit
 def lots(size: float, scale: float) -> float:
-    """``size`` in lots of ``1/scale``, the nearest whole number.
+    """Return ``size`` in lots of ``1/scale``, rounded to the nearest whole number.
 
     >>> float(lots(0.29, 100.0)), float(lots(1e12, 1e8))
     (29.0, 1e+20)

@@ -1,21 +1,31 @@
 """The view ``normalized``: the feature vector, each value on a scale that does not depend on the symbol or the year.
 
-Every element is kept as the newest row of its view gave it, and counts while that row is within the view's ttl. Once a row ``emit``
-makes the vector of t: bounded features are rescaled, ``(x - c)/s`` with ``catalog.RESCALED``; the others become
+Every element keeps the value of the newest row of its view, and counts while that row is within the view's ttl. Each second ``emit``
+makes the vector of t. Bounded features are rescaled, ``(x - c)/s`` with c and s of ``catalog.RESCALED``. The others become
 
     z = (x - M/W)/sqrt(S/W)        clipped to [-3, 3]
 
 over the observations x_i before x, weighted with w_i = 2^(-(t - t_i)/1 h): W = sum w_i, M = sum w_i x_i,
-S = sum w_i (x_i - M/W)^2. After that x is one of them. Mean and S are carried forward in the form of West 1979, which subtracts no two
-large sums: with W' the weight decayed to t, and d = x - mean,
+S = sum w_i (x_i - M/W)^2. After that x becomes an observation itself. Mean and S are updated in the form of West 1979, which never
+subtracts two large sums: with W' the weight decayed to t, S' likewise, and d = x - mean,
 
     W = W' + 1      mean += d/W      S = S' + d (x - mean)
 
-Null rule: x is null (it is no observation then), fewer than 300 observations came before it, or they were all alike. After a silence of
-4 h the count begins anew: of hours of observations, one a second, the weight of about 300 is left then (5194/2^4), and of fewer soon
-so little that the first new value would be the mean, and the second one an extreme.
+Null: x is null (it is then no observation), fewer than 300 observations came before it, or they were all alike. After 4 h without an
+observation the count begins anew. After hours of one observation a second, 4 h of silence leave a weight of about 300 (5194/2^4).
+After fewer observations they leave so little that the first new value would become the mean and the second an extreme.
 
-The state has ``_SLOTS`` doubles an element, in the vector's order.
+State: ``_SLOTS`` doubles an element, in the order of the vector.
+
+Examples
+--------
+300 observations, by turns 1 and 3, have nearly the mean 2 and the deviation 1. So 3.5 lies 1.5 deviations above the mean:
+
+>>> state = zeros(_SLOTS)
+>>> for second in range(1, 301):
+...     z = _score(state, 0, second * SECOND_US, 2.0 + (-1.0) ** second)
+>>> round(_score(state, 0, 301 * SECOND_US, 3.5), 2)
+1.5
 """
 
 from __future__ import annotations
@@ -27,7 +37,7 @@ from transforms.kernel import HOUR_US, NAN, SECOND_US, Vector, jit, zeros
 
 VERSION = 1
 READY = 300
-"""Observations before a z-score."""
+"""Observations that a z-score needs before it."""
 HALF_LIFE_US = HOUR_US
 FORGET_US = 4 * HOUR_US
 
@@ -47,13 +57,13 @@ _SLOTS = 7
 
 
 def init() -> Vector:
-    """An empty state."""
+    """Return an empty state."""
     return zeros(_SIZE * _SLOTS)
 
 
 @jit
-def take_row(state: Vector, t_us: int, view: int, row: Vector) -> None:
-    """Take the row of ``t_us`` that the raw view number ``view`` gave, NaN for null."""
+def keep_row(state: Vector, t_us: int, view: int, row: Vector) -> None:
+    """Keep the row that the raw view number ``view`` gave at ``t_us``, NaN for null."""
     for i in range(_SIZE):
         if _VIEW[i] == view:
             state[i * _SLOTS + _RAW] = row[_SLOT[i]]
@@ -62,7 +72,7 @@ def take_row(state: Vector, t_us: int, view: int, row: Vector) -> None:
 
 @jit
 def _score(state: Vector, at: int, t_us: int, x: float) -> float:
-    """z of ``x`` from the observations before it, unclipped; ``x`` is one of them afterwards."""
+    """Return the unclipped z of ``x`` from the observations before it, then add ``x`` to them."""
     silence = t_us - state[at + _LAST_US]
     if silence > FORGET_US:
         state[at + _COUNT] = 0.0
@@ -89,9 +99,9 @@ def _score(state: Vector, at: int, t_us: int, x: float) -> float:
 
 @jit
 def emit(state: Vector, t_us: int, out: Vector) -> None:
-    """Write the normalised vector of ``t_us``, NaN for null, and count its values as observed.
+    """Write the normalised vector of ``t_us``, NaN for null, and add its values to the observations.
 
-    To be called once a second of the grid, in order of time, after ``take_row`` of its rows.
+    Call it once for each second of the grid, in order of time, after ``keep_row`` of the rows of that second.
     """
     for i in range(_SIZE):
         at = i * _SLOTS

@@ -1,4 +1,4 @@
-"""The logarithm of a ratio of prices, guarded: a hostile pair of prices can over- or underflow the ratio."""
+"""The log return, guarded: the ratio of two extreme prices can overflow or underflow."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from transforms.kernel import NAN, jit
 
 @jit
 def log_ratio(new: float, old: float) -> float:
-    """``ln(new/old)`` of two positive prices; NaN where the ratio leaves the range of a double.
+    """Return ``ln(new/old)`` of two positive prices, NaN where the ratio is 0 or infinite.
 
-    >>> log_ratio(100.0, 100.0)
-    0.0
+    >>> round(log_ratio(101.0, 100.0), 6), log_ratio(1e15, 5e-324)
+    (0.00995, nan)
     """
     ratio = new / old
     if ratio <= 0.0 or ratio == math.inf:

@@ -1,8 +1,7 @@
-"""What may enter the kernels and what may leave them.
+"""What may enter the kernels, and what may leave them.
 
-``check_book`` refuses a book before any state changes. ``check_ranges`` turns what left a kernel outside of its
-catalogue range, or infinite, into null and counts it: such a value is a fault, and a null is better than a wrong
-number.
+``check_book`` refuses a bad book before any state changes. ``check_ranges`` makes a value null that left a kernel infinite or outside
+the range of the catalogue, and counts it: such a value is a fault of ours, and a null does less harm than a wrong number.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from math import inf, isnan
 
 from transforms.catalog import View
 from transforms.kernel import NAN, Vector, jit, vector
-from transforms.microstructure.layout import MAX_LEVELS
+from transforms.microstructure.layout import FLAT_ASK_PRICE, FLAT_ASK_SIZE, FLAT_BID_PRICE, FLAT_BID_SIZE
 
 OK = 0
 EMPTY_SIDE = 1
@@ -21,24 +20,13 @@ OUT_OF_RANGE = 4
 UNSORTED = 5
 CROSSED = 6
 
-BOOK_FAULTS: tuple[str, ...] = (
-    "ok",
-    "empty_side",
-    "not_finite",
-    "not_positive",
-    "out_of_range",
-    "unsorted",
-    "crossed",
-)
-"""Name of each code that ``check_book`` returns."""
-
 LARGEST = 1e15
-"""A price or size above this is not a market's: sums of squares and products of 20 of them stay far from overflow."""
+"""No market has a price or size above this; up to it, sums of squares and products of 20 levels stay far from overflow."""
 
 
 @jit
 def _fault(price: float, size: float) -> int:
-    """Code of a level that is not good: the first that fits, in the order of the constants."""
+    """Return the code of a bad level: the first that fits, in the order of the constants."""
     if not (abs(price) < inf and abs(size) < inf):
         return NOT_FINITE
     if price <= 0.0 or size <= 0.0:
@@ -50,43 +38,52 @@ def _fault(price: float, size: float) -> int:
 
 @jit
 def check_book(book: Vector, n_bid: int, n_ask: int) -> int:
-    """Code of the first fault of a book, or ``OK``.
+    """Return the code of the first fault of a book, or ``OK``.
 
     Parameters
     ----------
-    book:
-        80 doubles: bid prices, bid sizes, ask prices, ask sizes, 20 each, best first.
-    n_bid, n_ask:
-        Levels used, 0 to 20.
+    book : Vector
+        A flat book, as ``transforms.microstructure.layout`` draws it.
+    n_bid, n_ask : int
+        Levels in use, 0 to 20.
 
     Returns
     -------
     int
-        ``EMPTY_SIDE``: a side has no level. ``NOT_FINITE``, ``NOT_POSITIVE``, ``OUT_OF_RANGE`` (above 1e15): a price
-        or size of the first bad level, bids before asks. ``UNSORTED``: that level's price is not worse than the one
-        before it. ``CROSSED``: the best bid is at or above the best ask; only said of a book without another fault.
+        ``EMPTY_SIDE``: a side has no level. ``NOT_FINITE``, ``NOT_POSITIVE``, ``OUT_OF_RANGE`` (above ``LARGEST``): a price or size of
+        the first bad level, bids before asks. ``UNSORTED``: the price of that level is not worse than the one before it. ``CROSSED``:
+        the best bid is at or above the best ask, and the book has no other fault.
+
+    Examples
+    --------
+    >>> from transforms.kernel import zeros
+    >>> from transforms.microstructure.layout import FLAT_SIZE
+    >>> from transforms.microstructure.levels import fill
+    >>> book = zeros(FLAT_SIZE)
+    >>> check_book(book, *fill(book, [(101.0, 1.0)], [(100.0, 1.0)])) == CROSSED
+    True
     """
     if n_bid <= 0 or n_ask <= 0:
         return EMPTY_SIDE
     before = inf
     for i in range(n_bid):
-        price = book[i]
-        size = book[MAX_LEVELS + i]
+        price = book[FLAT_BID_PRICE + i]
+        size = book[FLAT_BID_SIZE + i]
         if not (0.0 < price <= LARGEST and price < before and 0.0 < size <= LARGEST):
             return _fault(price, size)
         before = price
     before = 0.0
-    for i in range(2 * MAX_LEVELS, 2 * MAX_LEVELS + n_ask):
-        price = book[i]
-        size = book[MAX_LEVELS + i]
+    for i in range(n_ask):
+        price = book[FLAT_ASK_PRICE + i]
+        size = book[FLAT_ASK_SIZE + i]
         if not (before < price <= LARGEST and 0.0 < size <= LARGEST):
             return _fault(price, size)
         before = price
-    return CROSSED if book[0] >= book[2 * MAX_LEVELS] else OK
+    return CROSSED if book[FLAT_BID_PRICE] >= book[FLAT_ASK_PRICE] else OK
 
 
 def ranges(view: View) -> tuple[Vector, Vector]:
-    """Lowest and highest value of each feature of ``view``, by slot, as ``check_ranges`` wants them."""
+    """Return the lowest and the highest value of each feature of ``view``, by slot, for ``check_ranges``."""
     return vector([f.low for f in view.features]), vector([f.high for f in view.features])
 
 
@@ -96,17 +93,17 @@ def check_ranges(out: Vector, low: Vector, high: Vector, counts: Vector) -> int:
 
     Parameters
     ----------
-    out:
-        A row that a kernel's ``emit`` wrote; changed in place.
-    low, high:
+    out : Vector
+        A row that a kernel's ``emit`` wrote; it is changed in place.
+    low, high : Vector
         ``ranges`` of the row's view.
-    counts:
-        One number per slot, to which each refused value adds 1.
+    counts : Vector
+        One number a slot; each refused value adds 1 to its own.
 
     Returns
     -------
     int
-        How many values of this row were refused. A value that was null is not refused.
+        How many values of this row were refused. A value that was null already is not refused.
     """
     refused = 0
     for i in range(len(low)):

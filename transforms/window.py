@@ -1,27 +1,46 @@
-"""A time window as a ring of buckets, summed again in time order whenever it is read.
+"""A time window as a ring of buckets, summed in time order each time it is read.
 
-Bucket ``b`` holds the events of ``((b - 1)*width, b*width]``, so the window ``(t - w, t]`` is whole buckets when ``t`` and ``w`` are
-multiples of the width. A running sum would drift and would depend on when the process started; this one does not.
+Bucket ``b`` holds the events of ``((b - 1)*width, b*width]``. When ``t`` and ``w`` are multiples of the width, the window
+``(t - w, t]`` is a whole number of buckets. A running sum would collect rounding errors and depend on when the process started; a sum
+over buckets does neither.
 
-A ring of ``n`` buckets and ``k`` channels takes ``size(n, k)`` slots of a state, from offset ``o``::
+State: a ring of ``n`` buckets with ``k`` channels takes ``size(n, k)`` slots, from offset ``o``::
 
-    o            o + 1                          o + 1 + n*k
-    | newest b   | bucket b % n: k channels | ...
+    o            o + BUCKETS                         o + BUCKETS + n*k
+    | newest b   | k channels of bucket b at b % n | ...
+
+Examples
+--------
+Sizes 2 and 3 come in the seconds 7 and 9, in a ring of three seconds. At second 9 the window holds both, at second 10 the newer one:
+
+>>> from transforms.kernel import zeros
+>>> ring = zeros(size(3, 1))
+>>> for second, amount in ((7, 2.0), (9, 3.0)):
+...     advance(ring, 0, 3, 1, second)
+...     ring[slot(0, 3, 1, second)] += amount
+>>> float(total(ring, 0, 3, 1, 0, 9, 3))
+5.0
+>>> advance(ring, 0, 3, 1, 10)
+>>> float(total(ring, 0, 3, 1, 0, 10, 3))
+3.0
 """
 
 from __future__ import annotations
 
 from transforms.kernel import Vector, jit
 
+BUCKETS = 1
+"""The first bucket stands behind the number of the newest one."""
+
 
 def size(n: int, k: int) -> int:
-    """Slots that a ring of ``n`` buckets and ``k`` channels takes."""
-    return 1 + n * k
+    """Return how many slots a ring of ``n`` buckets and ``k`` channels takes."""
+    return BUCKETS + n * k
 
 
 @jit
 def bucket(t_us: int, width_us: int) -> int:
-    """The bucket that time ``t_us`` falls into, right-closed.
+    """Return the bucket of time ``t_us``; a bucket includes its end.
 
     >>> bucket(1_000_000, 1_000_000), bucket(1_000_001, 1_000_000)
     (1, 2)
@@ -31,7 +50,7 @@ def bucket(t_us: int, width_us: int) -> int:
 
 @jit
 def advance(state: Vector, o: int, n: int, k: int, b: int) -> None:
-    """Make ``b`` the newest bucket; the buckets between hold nothing."""
+    """Make ``b`` the newest bucket, and empty those between it and the newest so far."""
     newest = int(state[o])
     if b <= newest:
         return
@@ -39,7 +58,7 @@ def advance(state: Vector, o: int, n: int, k: int, b: int) -> None:
     if b - first >= n:
         first = b - n + 1
     for i in range(first, b + 1):
-        at = o + 1 + (i % n) * k
+        at = o + BUCKETS + (i % n) * k
         for c in range(k):
             state[at + c] = 0.0
     state[o] = float(b)
@@ -47,14 +66,14 @@ def advance(state: Vector, o: int, n: int, k: int, b: int) -> None:
 
 @jit
 def slot(o: int, n: int, k: int, b: int) -> int:
-    """Where the channels of bucket ``b`` begin; only after ``advance`` to it."""
-    return o + 1 + (b % n) * k
+    """Return where the channels of bucket ``b`` begin; call ``advance`` to ``b`` first."""
+    return o + BUCKETS + (b % n) * k
 
 
 @jit
 def total(state: Vector, o: int, n: int, k: int, c: int, b: int, w: int) -> float:
-    """Sum of channel ``c`` over the ``w <= n`` buckets that end with ``b``, oldest first; only after ``advance`` to ``b``."""
+    """Return the sum of channel ``c`` over the ``w <= n`` buckets that end with ``b``, oldest first; call ``advance`` to ``b`` first."""
     s = 0.0
     for i in range(b - w + 1, b + 1):
-        s += state[o + 1 + (i % n) * k + c]
+        s += state[o + BUCKETS + (i % n) * k + c]
     return s

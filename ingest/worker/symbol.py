@@ -121,7 +121,7 @@ class Symbol:
             self.received_us = max(self.received_us, received_ms * 1000)
         if kind != "tick":
             timeline.hold(t_us, kind, sequence, (message, entry))
-        timeline.advance(self._apply, self._emit_rows, self.engine.speaks_until)
+        timeline.advance(self._apply, self._emit_rows, self.engine.last_row_us)
 
     def _take_table(self, table: MicropriceTable, entry: Entry) -> None:
         """Hold a table until its rows begin. Like a score it is never late, and it says nothing of how far the feeds are."""

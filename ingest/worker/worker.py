@@ -318,4 +318,4 @@ class Worker:
 def _has_more(symbol: Symbol) -> bool:
     """Whether time passing would change anything: rows to come, or messages held."""
     timeline = symbol.timeline
-    return not symbol.recorded and (timeline.waits() or 0 < timeline.boundary <= symbol.engine.speaks_until())
+    return not symbol.recorded and (timeline.waits() or 0 < timeline.boundary <= symbol.engine.last_row_us())

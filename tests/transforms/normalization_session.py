@@ -47,7 +47,7 @@ class Run:
         rows = []
         for t_us, raw in some:
             for view, values in raw:
-                normalization.take_row(self.state, t_us, view, vector(values))
+                normalization.keep_row(self.state, t_us, view, vector(values))
             normalization.emit(self.state, t_us, out)
             rows.append(to_bytes(out))
         return rows

@@ -54,7 +54,7 @@ class Hand:
         """A row with the feature at ``x``, so much later; the element normalised."""
         row = vector([nan] * len(self._view.features))
         row[self._slot] = x
-        normalization.take_row(self.state, self.t_us + after_us, RAW_VIEWS.index(self._view), row)
+        normalization.keep_row(self.state, self.t_us + after_us, RAW_VIEWS.index(self._view), row)
         return self.at(self.t_us + after_us)
 
 

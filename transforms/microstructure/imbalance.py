@@ -1,12 +1,23 @@
-"""``imbalance_l1`` to ``_l10``, ``imbalance_ratio``, ``bid_volume``, ``ask_volume``: one side against the other.
+"""``imbalance_l1`` to ``imbalance_l10``, ``imbalance_ratio``, ``bid_volume``, ``ask_volume``: the sizes of one side against the other.
 
     imbalance_lk             (sum Q_b - sum Q_a)/(sum Q_b + sum Q_a) over the best k levels, in [-1, 1]
-    bid_volume, ask_volume   sum of Q over every level of the side that the book has, up to 20, base units
+    bid_volume, ask_volume   sum of Q over all levels that the book has on the side, at most 20, base units
     imbalance_ratio          (bid_volume - ask_volume)/(bid_volume + ask_volume), in [-1, 1]
 
-Sums are plain, from the best level outwards: they belong to one snapshot, so they have but one order. Null without a
-valid book; ``imbalance_lk`` also where a side has fewer than k levels. Source: Gould and Bonart 2016, "Queue
-imbalance as a one-tick-ahead price predictor in a limit order book".
+Sums run from the best level outwards, so a book always gives the same bits. Null: no valid book; for ``imbalance_lk`` also a side with
+fewer than k levels.
+
+Source: Gould and Bonart 2016, "Queue imbalance as a one-tick-ahead price predictor in a limit order book".
+
+Examples
+--------
+At the best level 3 against 1 gives (3 - 1)/(3 + 1). The ask's second level of 4 makes it 3 against 5 over the whole book:
+
+>>> from transforms.example import HandFeed
+>>> feed = HandFeed()
+>>> feed.book(0.5, bids=[(99.0, 3.0)], asks=[(101.0, 1.0), (102.0, 4.0)])
+>>> [feed.value(name, at=1) for name in ("imbalance_l1", "imbalance_ratio", "ask_volume", "imbalance_l3")]
+[0.5, -0.25, 5.0, None]
 """
 
 from __future__ import annotations
@@ -26,7 +37,7 @@ ASK_VOLUME = MICROSTRUCTURE.index["ask_volume"]
 
 @jit
 def share(bid: float, ask: float) -> float:
-    """``(bid - ask)/(bid + ask)`` of two positive sizes.
+    """Return ``(bid - ask)/(bid + ask)`` of two positive sizes.
 
     >>> share(3.0, 1.0)
     0.5

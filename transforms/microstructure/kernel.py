@@ -1,13 +1,11 @@
 """The kernel of the ``microstructure`` view.
 
-A book costs what must happen with every book: it is compared with the one before (``ofi``), counted (``quote_rate``)
-and kept. The other features belong to one snapshot and are computed when a row is emitted, from the last book:
-``mid``, ``imbalance``, ``depth``, ``microprice``. ``layout`` draws the state.
+With every book three things are done: it is compared with the one before (``ofi``), counted (``quote_rate``) and kept. The other
+features belong to one snapshot, so they are computed from the last book when a row is emitted: ``mid``, ``imbalance``, ``depth``,
+``microprice``. ``layout`` draws the state and the flat ``book``, of which ``n_bid`` and ``n_ask`` levels are in use.
 
-``book`` is a flat vector of 80 doubles: bid prices, bid sizes, ask prices, ask sizes, 20 each, best first; ``n_bid``
-and ``n_ask`` say how many are used, the rest is not looked at. It is a book that ``validation.check_book`` has
-passed. Events come in the order of their times, and ``emit(t)`` comes after the last event at or before t and before
-the first one after it.
+A book must have passed ``validation.check_book``. Events come in the order of their times, and ``emit(t)`` comes after the last event
+at or before t and before the first one after it.
 """
 
 from __future__ import annotations
@@ -25,9 +23,12 @@ from transforms.microstructure.layout import (
     ASK_SIZE,
     BID_PRICE,
     BID_SIZE,
-    BOOK,
     BOOKS_CHANNEL,
     BUCKET,
+    FLAT_ASK_PRICE,
+    FLAT_ASK_SIZE,
+    FLAT_BID_PRICE,
+    FLAT_BID_SIZE,
     FLOW_LEVELS,
     LEVELS_CHANNELS,
     LEVELS_US,
@@ -47,28 +48,28 @@ from transforms.microstructure.ofi import add_flow, emit_flow
 from transforms.microstructure.quote_rate import emit_quote_rate
 
 VERSION = 1
-"""Of the state's layout and of every formula; another version's checkpoint is refused."""
+"""Version of the state's layout and of every formula; a checkpoint of another version is refused."""
 
 FEATURES = len(MICROSTRUCTURE.features)
 BOOK_VALID = MICROSTRUCTURE.index["book_valid"]
 
 
 def init(instrument: Instrument, bucket_us: int, microprice_table: Sequence[float] = ()) -> Vector:
-    """State of a symbol before its first book.
+    """Return the state of a symbol before its first book.
 
     Parameters
     ----------
-    instrument:
+    instrument : Instrument
         Its ``size_digits`` set the lots in which order flow is summed.
-    bucket_us:
+    bucket_us : int
         Width of a window's bucket, min(1 s, emit interval), µs; rows are emitted at multiples of it.
-    microprice_table:
-        What ``microprice_fit.fit`` returned, or nothing: ``microprice`` is null then.
+    microprice_table : sequence of float
+        A result of ``microprice_fit.fit``; without one, ``microprice`` is null.
 
     Raises
     ------
     ValueError
-        One second is not a whole number of buckets, or the table is none.
+        One second is not a whole number of buckets, or ``install`` refuses the table.
     """
     if bucket_us <= 0 or SECOND_US % bucket_us:
         raise ValueError(f"a second must be a whole number of buckets; {bucket_us} µs does not divide it")
@@ -82,7 +83,7 @@ def init(instrument: Instrument, bucket_us: int, microprice_table: Sequence[floa
 
 @jit
 def step_book(state: Vector, t_us: int, book: Vector, n_bid: int, n_ask: int) -> None:
-    """Fold in a good book of the time ``t_us``."""
+    """Fold in a good book of time ``t_us``."""
     width = int(state[BUCKET])
     n_ofi = OFI_US // width
     n_levels = LEVELS_US // width
@@ -94,10 +95,10 @@ def step_book(state: Vector, t_us: int, book: Vector, n_bid: int, n_ask: int) ->
     levels_at = window.slot(levels, n_levels, LEVELS_CHANNELS, b)
     add_flow(state, t_us, book, n_bid, n_ask, ofi_at, levels_at)
     state[levels_at + BOOKS_CHANNEL] += 1.0
-    state[BID_PRICE : BID_PRICE + n_bid] = book[BID_PRICE - BOOK : BID_PRICE - BOOK + n_bid]
-    state[BID_SIZE : BID_SIZE + n_bid] = book[BID_SIZE - BOOK : BID_SIZE - BOOK + n_bid]
-    state[ASK_PRICE : ASK_PRICE + n_ask] = book[ASK_PRICE - BOOK : ASK_PRICE - BOOK + n_ask]
-    state[ASK_SIZE : ASK_SIZE + n_ask] = book[ASK_SIZE - BOOK : ASK_SIZE - BOOK + n_ask]
+    state[BID_PRICE : BID_PRICE + n_bid] = book[FLAT_BID_PRICE : FLAT_BID_PRICE + n_bid]
+    state[BID_SIZE : BID_SIZE + n_bid] = book[FLAT_BID_SIZE : FLAT_BID_SIZE + n_bid]
+    state[ASK_PRICE : ASK_PRICE + n_ask] = book[FLAT_ASK_PRICE : FLAT_ASK_PRICE + n_ask]
+    state[ASK_SIZE : ASK_SIZE + n_ask] = book[FLAT_ASK_SIZE : FLAT_ASK_SIZE + n_ask]
     state[N_BID] = float(n_bid)
     state[N_ASK] = float(n_ask)
     state[NEWEST] = float(t_us)
@@ -105,9 +106,9 @@ def step_book(state: Vector, t_us: int, book: Vector, n_bid: int, n_ask: int) ->
 
 @jit
 def step_invalid(state: Vector, t_us: int) -> None:
-    """The book is unknown from ``t_us`` until the next good one: a gap in the feed, a crossed or an empty book.
+    """Mark the book as unknown from ``t_us`` until the next good one: after a gap in the feed, a crossed or an empty book.
 
-    ``book_valid`` is 0 and what needs a book is null until then; order flow does not bridge the hole.
+    Until then ``book_valid`` is 0 and features that need a book are null. Order flow across the hole is not counted.
     """
     for k in range(FLOW_LEVELS):
         state[RUN + k] = 0.0
@@ -116,9 +117,9 @@ def step_invalid(state: Vector, t_us: int) -> None:
 
 @jit
 def emit(state: Vector, t_us: int, out: Vector) -> None:
-    """Write the row of the time ``t_us``: a double per feature of the view, in the catalogue's order, NaN where null.
+    """Write the row of time ``t_us``: a double per feature of the view, in the catalogue's order, NaN where null.
 
-    Before the first event of the feed all of it is null, ``book_valid`` too.
+    Before the first event of the feed all features are null, ``book_valid`` too.
     """
     for i in range(FEATURES):
         out[i] = NAN

@@ -1,21 +1,25 @@
-"""Where everything of the ``microstructure`` state stands.
+"""Where everything stands: in a flat book, and in the state of the ``microstructure`` view.
 
-::
+A flat book is one vector of ``FLAT_SIZE`` doubles, best level first; slots past the levels in use hold anything::
 
-    0        newest event of the feed, µs; 0 before the first
-    1        width of a bucket, µs
-    2        lots in one unit of size, 10**size_digits
-    3, 4     levels of the last book: bids, asks
+    | 20 bid prices | 20 bid sizes | 20 ask prices | 20 ask sizes |
+
+The state::
+
+    NEWEST   newest event of the feed, µs; 0 before the first
+    BUCKET   width of a bucket, µs
+    SCALE    lots in one unit of size, 10**size_digits
+    N_BID    levels of the last book: bids; N_ASK: asks
     SINCE    per price level k: time of the first book of the run, µs
     RUN      per price level k: books of the run, 0 where the last book lacks the level or is unknown
-    BOOK     the last book, as it came: bid prices, bid sizes, ask prices, ask sizes, 20 each, best first
-    TABLE    microprice table: usable from (µs), tick, g by imbalance bin and spread bin; tick 0 where none is fitted
+    BOOK     the last book, flat
+    TABLE    microprice table: usable from (µs), tick, g by imbalance bin and spread bin; tick 0 where none is installed
     OFI      ring over 60 s: lots of order flow imbalance at level 1
-    LEVELS   ring over 10 s: lots at levels 2 to 5, and the number of books
+    LEVELS   ring over 10 s: lots of order flow imbalance at levels 2 to 5, and the number of books
 
-A run of level k is the unbroken series of books, up to the last, that all have k levels on both sides. Everything
-that sums over a window is known exactly where the run reaches back to the window's begin; the same rule serves the
-start of the feed, a gap, an invalid book and a book that is too short.
+A run of level k is the unbroken series of books, up to the last one, that all have k levels on both sides. A sum over a window is
+known exactly when the run reaches back to the beginning of the window. This one rule covers the start of the feed, a gap, an invalid
+book and a book with too few levels.
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ from transforms import window
 from transforms.kernel import SECOND_US, Vector, jit
 
 MAX_LEVELS = 20
+FLAT_BID_PRICE, FLAT_BID_SIZE, FLAT_ASK_PRICE, FLAT_ASK_SIZE, FLAT_SIZE = (part * MAX_LEVELS for part in range(5))
+
 FLOW_LEVELS = 5
 LEVELS_CHANNELS = FLOW_LEVELS
 """Channels of the ring LEVELS: levels 2 to 5, then books."""
@@ -33,21 +39,18 @@ IMBALANCE_BINS = 11
 SPREAD_BINS = 5
 G_SIZE = IMBALANCE_BINS * SPREAD_BINS
 """Cells of a microprice table."""
+TABLE_FROM_US, TABLE_TICK, TABLE_G = 0, 1, 2
+"""Parts of a microprice table."""
+TABLE_SIZE = TABLE_G + G_SIZE
 
-NEWEST = 0
-BUCKET = 1
-SCALE = 2
-N_BID = 3
-N_ASK = 4
-SINCE = 5
+NEWEST, BUCKET, SCALE, N_BID, N_ASK, SINCE = range(6)
 RUN = SINCE + FLOW_LEVELS
 BOOK = RUN + FLOW_LEVELS
-BID_PRICE = BOOK
-BID_SIZE = BOOK + MAX_LEVELS
-ASK_PRICE = BOOK + 2 * MAX_LEVELS
-ASK_SIZE = BOOK + 3 * MAX_LEVELS
-TABLE = BOOK + 4 * MAX_LEVELS
-TABLE_SIZE = 2 + G_SIZE
+BID_PRICE = BOOK + FLAT_BID_PRICE
+BID_SIZE = BOOK + FLAT_BID_SIZE
+ASK_PRICE = BOOK + FLAT_ASK_PRICE
+ASK_SIZE = BOOK + FLAT_ASK_SIZE
+TABLE = BOOK + FLAT_SIZE
 OFI = TABLE + TABLE_SIZE
 
 OFI_US = 60 * SECOND_US
@@ -56,12 +59,12 @@ LEVELS_US = 10 * SECOND_US
 
 @jit
 def levels_ring(n_ofi: int) -> int:
-    """Offset of the ring LEVELS, behind a ring OFI of ``n_ofi`` buckets."""
-    return OFI + 1 + n_ofi
+    """Return the offset of the ring LEVELS, which stands behind a ring OFI of ``n_ofi`` buckets."""
+    return OFI + window.BUCKETS + n_ofi
 
 
 def size(bucket_us: int) -> int:
-    """Length of a state whose windows are counted in buckets of ``bucket_us``.
+    """Return the length of a state with window buckets of ``bucket_us``.
 
     >>> size(1_000_000), size(100_000)
     (264, 1254)
@@ -73,5 +76,5 @@ def size(bucket_us: int) -> int:
 
 @jit
 def covered(state: Vector, k: int, t_us: int, w_us: int) -> bool:
-    """Whether the run of level ``k`` (0 is the best) reaches back to the begin of the window ``(t - w, t]``."""
+    """Return whether the run of level ``k`` (0 is the best) reaches back to the beginning of the window ``(t - w, t]``."""
     return bool(state[RUN + k] > 0.0 and state[SINCE + k] <= t_us - w_us)

@@ -1,9 +1,7 @@
-"""Price levels of a message into the flat book that the kernels read.
+"""Fill a flat book, which the kernels read, with the price levels of a message; ``layout`` draws it.
 
-Twenty levels a side are what feeds send, and packing all of them at once takes half the time of four slice assignments
-into an array; other depths, and the lists of plain Python, take the slices.
-
-Layout of a book of 80 doubles: ``| 20 bid prices | 20 bid sizes | 20 ask prices | 20 ask sizes |``, best first.
+Feeds usually send 20 levels a side. Packing these at once takes half the time of four slice assignments to an array. Other depths,
+and the lists of plain Python, take the slices.
 """
 
 from __future__ import annotations
@@ -12,10 +10,17 @@ import struct
 from collections.abc import Sequence
 
 from transforms.kernel import COMPILED, Vector
-from transforms.microstructure.layout import MAX_LEVELS
+from transforms.microstructure.layout import (
+    FLAT_ASK_PRICE,
+    FLAT_ASK_SIZE,
+    FLAT_BID_PRICE,
+    FLAT_BID_SIZE,
+    FLAT_SIZE,
+    MAX_LEVELS,
+)
 
 Level = tuple[float, float]
-_pack = struct.Struct(f"{4 * MAX_LEVELS}d").pack_into
+_pack = struct.Struct(f"{FLAT_SIZE}d").pack_into
 
 
 def fill(book: Vector, bids: Sequence[Level], asks: Sequence[Level]) -> tuple[int, int]:
@@ -26,12 +31,14 @@ def fill(book: Vector, bids: Sequence[Level], asks: Sequence[Level]) -> tuple[in
     tuple of int
         Levels of bids and of asks in use. With an empty side nothing is written.
 
+    Examples
+    --------
     >>> from transforms.kernel import zeros
-    >>> book = zeros(80)
+    >>> book = zeros(FLAT_SIZE)
     >>> fill(book, [(99.0, 1.0)], [(101.0, 2.0), (102.0, 3.0)])
     (1, 2)
-    >>> [float(book[i]) for i in (0, 20, 40, 41, 60, 61)]
-    [99.0, 1.0, 101.0, 102.0, 2.0, 3.0]
+    >>> float(book[FLAT_BID_PRICE]), float(book[FLAT_ASK_PRICE + 1]), float(book[FLAT_ASK_SIZE + 1])
+    (99.0, 102.0, 3.0)
     """
     n_bid, n_ask = min(len(bids), MAX_LEVELS), min(len(asks), MAX_LEVELS)
     if n_bid and n_ask:
@@ -40,6 +47,8 @@ def fill(book: Vector, bids: Sequence[Level], asks: Sequence[Level]) -> tuple[in
         if COMPILED and n_bid == n_ask == MAX_LEVELS:
             _pack(book, 0, *bid_prices, *bid_sizes, *ask_prices, *ask_sizes)
         else:
-            book[0:n_bid], book[20 : 20 + n_bid] = bid_prices, bid_sizes
-            book[40 : 40 + n_ask], book[60 : 60 + n_ask] = ask_prices, ask_sizes
+            book[FLAT_BID_PRICE : FLAT_BID_PRICE + n_bid] = bid_prices
+            book[FLAT_BID_SIZE : FLAT_BID_SIZE + n_bid] = bid_sizes
+            book[FLAT_ASK_PRICE : FLAT_ASK_PRICE + n_ask] = ask_prices
+            book[FLAT_ASK_SIZE : FLAT_ASK_SIZE + n_ask] = ask_sizes
     return n_bid, n_ask

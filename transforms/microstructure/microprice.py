@@ -1,20 +1,33 @@
-"""``microprice``: the mid plus what the mid is expected to move, given imbalance and spread.
+"""``microprice``: the mid plus the move that is expected of it, given imbalance and spread.
 
     microprice = m + tick*g(imbalance bin, spread bin)
 
-``g`` is a table that ``microprice_fit.fit`` makes from the past, in ticks. It stands in the state as ``TABLE_SIZE``
-doubles::
+``g`` is a table of ticks that ``microprice_fit.fit`` makes from the past. It stands in the state as ``TABLE_SIZE`` doubles::
 
     usable from, µs | tick | g: IMBALANCE_BINS rows of SPREAD_BINS
 
-The first number is the end of the data it was fitted on, and its version: the table is not used for a row before that
-time. The imbalance bin is by ``imbalance_l1``, in 11 equal bins of [-1, 1], the middle one about 0, so that a book
-and its mirror image fall into mirrored bins; the spread bin is the spread in ticks, 1 to 4, and 5 or more.
+The first number is the end of the data that the table was fitted on, and serves as its version: the table is not used for a row
+before that time. The imbalance bin divides ``imbalance_l1`` into 11 equal bins of [-1, 1]. The middle bin is centred on 0, so a book
+and its mirror image fall into mirrored bins. The spread bin is the spread in ticks: 1, 2, 3, 4, and 5 or more.
 
-Null without a valid book, while no table is installed, before the table may be used, and in a bin that its data never
-saw.
+Null: no valid book, no table installed, a row before the table may be used, or a bin that its data never saw.
 
 Source: Stoikov 2018, "The micro-price: a high-frequency estimator of future prices".
+
+Examples
+--------
+A table that expects a move of half a tick of 0.01 in every bin, usable from the first microsecond on:
+
+>>> from transforms import kernel
+>>> from transforms.instrument import Instrument
+>>> from transforms.microstructure.kernel import FEATURES, emit, init, step_book
+>>> from transforms.microstructure.levels import fill
+>>> state = init(Instrument(), 1_000_000, [1.0, 0.01, *[0.5] * (IMBALANCE_BINS * SPREAD_BINS)])
+>>> book, row = kernel.zeros(80), kernel.zeros(FEATURES)
+>>> step_book(state, 500_000, book, *fill(book, [(99.99, 3.0)], [(100.01, 1.0)]))
+>>> emit(state, 1_000_000, row)
+>>> float(row[MICROPRICE])
+100.005
 """
 
 from __future__ import annotations
@@ -33,7 +46,10 @@ from transforms.microstructure.layout import (
     IMBALANCE_BINS,
     SPREAD_BINS,
     TABLE,
+    TABLE_FROM_US,
+    TABLE_G,
     TABLE_SIZE,
+    TABLE_TICK,
 )
 
 MICROPRICE = MICROSTRUCTURE.index["microprice"]
@@ -44,7 +60,7 @@ _MANY_TICKS = SPREAD_BINS + 0.5
 
 @jit
 def imbalance_bin(imbalance: float) -> int:
-    """Bin of an imbalance in [-1, 1]; that of ``-imbalance`` is its mirror image.
+    """Return the bin of an imbalance in [-1, 1]; that of ``-imbalance`` is its mirror image.
 
     >>> [int(imbalance_bin(x)) for x in (-1.0, -0.1, 0.0, 0.09, 0.1, 1.0)]
     [0, 4, 5, 5, 6, 10]
@@ -55,29 +71,29 @@ def imbalance_bin(imbalance: float) -> int:
 
 @jit
 def spread_bin(spread: float, tick: float) -> int:
-    """Bin of a spread: its nearest whole number of ticks, from 1 to ``SPREAD_BINS``, less one.
+    """Return the bin of a spread: its nearest whole number of ticks, from 1 to ``SPREAD_BINS``, less one.
 
     >>> [int(spread_bin(x, 0.01)) for x in (0.001, 0.01, 0.020000000002, 0.05, 7.0)]
     [0, 0, 1, 4, 4]
     """
     ticks = spread / tick
-    if not ticks < _MANY_TICKS:  # before a conversion that a huge number of ticks would overflow
+    if not ticks < _MANY_TICKS:  # so that a huge number of ticks is not converted to an integer, which would overflow
         return SPREAD_BINS - 1
     return min(max(floor(ticks + 0.5), 1), SPREAD_BINS) - 1
 
 
 def install(state: Vector, table: Sequence[float]) -> None:
-    """Put a fitted ``table`` into ``state``, in the place of the one before.
+    """Put a fitted ``table`` into ``state`` in place of the one before.
 
     Raises
     ------
     ValueError
-        The table has another length, or no positive tick.
+        The table has the wrong length, or a tick that is not a positive number.
     """
     if len(table) != TABLE_SIZE:
         raise ValueError(f"a microprice table has {TABLE_SIZE} numbers, this one {len(table)}")
-    if not (isfinite(table[1]) and table[1] > 0):
-        raise ValueError(f"the tick of a microprice table must be positive, not {table[1]}")
+    if not (isfinite(table[TABLE_TICK]) and table[TABLE_TICK] > 0):
+        raise ValueError(f"the tick of a microprice table must be positive, not {table[TABLE_TICK]}")
     for i in range(TABLE_SIZE):
         state[TABLE + i] = float(table[i])
 
@@ -85,8 +101,8 @@ def install(state: Vector, table: Sequence[float]) -> None:
 @jit
 def emit_microprice(state: Vector, t_us: int, out: Vector, mid: float) -> None:
     """Write ``microprice`` from a valid book with the mid ``mid``."""
-    tick = state[TABLE + 1]
-    if tick > 0.0 and t_us >= state[TABLE]:
+    tick = state[TABLE + TABLE_TICK]
+    if tick > 0.0 and t_us >= state[TABLE + TABLE_FROM_US]:
         row = imbalance_bin(share(state[BID_SIZE], state[ASK_SIZE]))
         column = spread_bin(state[ASK_PRICE] - state[BID_PRICE], tick)
-        out[MICROPRICE] = mid + tick * state[TABLE + 2 + row * SPREAD_BINS + column]
+        out[MICROPRICE] = mid + tick * state[TABLE + TABLE_G + row * SPREAD_BINS + column]

@@ -1,18 +1,26 @@
-"""Fits the table of ``microprice`` from the past, after Stoikov 2018.
+"""Fit the table of ``microprice`` from the past, after Stoikov 2018.
 
-Books are states: an imbalance bin and a spread bin (see ``microprice``). From a state the next book either leaves the
-mid (``Q``, the chance of each next state), or moves it, by ``dM`` ticks into some state (``R``). The mean of the
-first move to come is ``G1 = (I - Q)^-1 E[dM]``, the state it ends in has the chances ``B = (I - Q)^-1 R``, and all
-that is still to come is
+Books are states of a Markov chain: an imbalance bin and a spread bin (see ``microprice``). From a state, the next book either leaves
+the mid where it is (``Q``: the probability of each next state), or moves it by ``dM`` ticks into some state (``R``). The mean of the
+first move is ``G1 = (I - Q)^-1 E[dM]``. It ends in each state with the probabilities ``B = (I - Q)^-1 R``. All moves together are
 
     g = G1 + B G1 + B^2 G1 + ...
 
-Every transition counts once more as its mirror image (bid and ask changed over), as in the paper: a market that rose
-while it was watched does not teach the table that markets rise, and the sum converges, to a ``g`` that changes sign
-with the imbalance. A state that was hardly ever left, from which no move was reached, or whose sum has no limit, has
-a null ``g``.
+As in the paper, every transition is counted a second time as its mirror image, with bid and ask exchanged. So a market that rose while
+it was observed does not teach the table that markets rise; and the sum converges, to a ``g`` that changes sign with the imbalance.
+``g`` is null for a state that was left too rarely, from which no move was reached, or whose sum has no limit.
 
 Source: Stoikov 2018, "The micro-price: a high-frequency estimator of future prices", sections 3 and 4.
+
+Examples
+--------
+Every other book has the imbalance 0. After one of 0.5 the mid rises by a tick of 2, after one of -0.5 it falls by a tick:
+
+>>> mids, imbalances = np.tile([100.0, 100.0, 102.0, 102.0], 250), np.tile([0.0, 0.5, 0.0, -0.5], 250)
+>>> table = fit(np.arange(1000), mids, imbalances, np.full(1000, 2.0), tick=2.0, before_us=1000)
+>>> g = table[TABLE_G:].reshape(IMBALANCE_BINS, SPREAD_BINS)
+>>> [float(g[imbalance_bin(x), 0]) for x in (0.5, 0.0, -0.5)]
+[1.0, 0.0, -1.0]
 """
 
 from __future__ import annotations
@@ -23,35 +31,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transforms.kernel import jit
-from transforms.microstructure.layout import IMBALANCE_BINS, SPREAD_BINS
+from transforms.microstructure.layout import G_SIZE, IMBALANCE_BINS, SPREAD_BINS
 from transforms.microstructure.microprice import imbalance_bin, spread_bin
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_STATES = IMBALANCE_BINS * SPREAD_BINS
+_STATES = G_SIZE
 _MIRROR = np.arange(_STATES).reshape(IMBALANCE_BINS, SPREAD_BINS)[::-1].ravel()
 _DOUBLINGS = 20
-"""2**20 moves ahead; real chains settle within ten."""
+"""The sum looks 2**20 moves ahead; real chains settle within 2**10."""
 _SETTLED = 1e-9
 
 
 class Fit:
-    """Transitions of books, counted piece by piece: months of history need no more memory than a day.
+    """Transitions of books, counted piece by piece, so that months of history need no more memory than a day.
 
     Parameters
     ----------
-    tick:
+    tick : float
         Price step, quote units.
-    before_us:
-        Books from here on are not looked at, and the table is not used for a row before here.
-    max_step_us:
-        Between books farther apart than this something is missing, and no transition is counted; None sets no limit.
+    before_us : int
+        Books from this time on are not used, and the table is not used for a row before it.
+    max_step_us : int or None
+        Two books farther apart than this are not counted as a transition, because books between them may be missing. None sets no
+        limit.
 
     Attributes
     ----------
-    books:
-        Known books looked at so far.
+    books : int
+        Known books used so far.
 
     Raises
     ------
@@ -70,12 +79,12 @@ class Fit:
         self._last: tuple[Ints, Ints, Floats] = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
 
     def add(self, times_us: Ints, mid: Floats, imbalance: Floats, spread: Floats) -> None:
-        """Take the next books; arrays as of ``fit``.
+        """Count the next books; the arrays are those of ``fit``.
 
         Raises
         ------
         ValueError
-            Arrays of different lengths, or times out of order.
+            The arrays have different lengths, or times go back.
         """
         if not len(times_us) == len(mid) == len(imbalance) == len(spread):
             raise ValueError("times_us, mid, imbalance and spread must be of one length")
@@ -95,18 +104,18 @@ class Fit:
         self._last = times[-1:], state[-1:], mid_ticks[-1:]
 
     def _count(self, times_us: Ints, state: Ints, mid_ticks: Floats) -> None:
-        """Transitions without and with a move of the mid, and the ticks moved, by state and next state."""
+        """Add to the transitions without and with a move of the mid, and to the ticks moved, by state and next state."""
         known = (state[:-1] >= 0) & (state[1:] >= 0)
         if self._max_step_us is not None:
             known &= np.diff(times_us) <= self._max_step_us
         here, there = state[:-1][known], state[1:][known]
-        ticks = np.round(2.0 * np.diff(mid_ticks)[known]) / 2.0  # a mid stands on half ticks; the rest is rounding
+        ticks = np.round(2.0 * np.diff(mid_ticks)[known]) / 2.0  # a mid lies on half ticks; the rest is rounding
         np.add.at(self._stay, (here, there), ticks == 0.0)
         np.add.at(self._move, (here, there), ticks != 0.0)
         np.add.at(self._moved, (here, there), ticks)
 
     def table(self, min_count: int = 100) -> Floats:
-        """The table of the books so far, as ``fit`` returns it."""
+        """Return the table of the books so far, as ``fit`` does."""
         mirror = np.ix_(_MIRROR, _MIRROR)
         stay, move, moved = self._stay, self._move, self._moved
         g = _solve(stay + stay[mirror], move + move[mirror], moved - moved[mirror], min_count)
@@ -123,19 +132,19 @@ def fit(
     *,
     min_count: int = 100,
 ) -> Floats:
-    """Table for ``microprice.install``, from the books strictly before ``before_us``.
+    """Return the table for ``microprice.install`` from the books strictly before ``before_us``.
 
     Parameters
     ----------
-    times_us, mid, imbalance, spread:
-        One value a book, in time order: its event time (µs), and its features ``mid_price``, ``imbalance_l1`` and
-        ``spread``. A book with a NaN in it is unknown (a gap): no transition into or out of it is counted.
-    tick:
+    times_us, mid, imbalance, spread : ndarray
+        One value a book, in time order: its event time (µs), and its features ``mid_price``, ``imbalance_l1`` and ``spread``. A book
+        with a NaN is unknown (a gap): no transition into or out of it is counted.
+    tick : float
         Price step, quote units.
-    before_us:
-        Books from here on are not looked at, and the table is not used for a row before here: the table's version.
-    min_count:
-        A bin left fewer times than this, its mirror image counted with it, gets no g: it would be an anecdote.
+    before_us : int
+        Books from this time on are not used, and the table is not used for a row before it. It is the version of the table.
+    min_count : int
+        A bin that was left fewer times than this, its mirror image included, gets no g: so few transitions say too little.
 
     Returns
     -------
@@ -145,7 +154,7 @@ def fit(
     Raises
     ------
     ValueError
-        Arrays of different lengths, times out of order, or a tick that is not positive.
+        The arrays have different lengths, times go back, or the tick is not positive.
     """
     counted = Fit(tick, before_us)
     counted.add(times_us, mid, imbalance, spread)
@@ -154,7 +163,7 @@ def fit(
 
 @jit
 def _bin_books(mid: Any, imbalance: Any, spread: Any, tick: float, state: Any) -> None:
-    """State of each book, -1 where it is unknown."""
+    """Write the state of each book, -1 where it is unknown."""
     for i in range(len(state)):
         if mid[i] == mid[i] and imbalance[i] == imbalance[i] and spread[i] == spread[i]:
             state[i] = imbalance_bin(imbalance[i]) * SPREAD_BINS + spread_bin(spread[i], tick)
@@ -163,7 +172,7 @@ def _bin_books(mid: Any, imbalance: Any, spread: Any, tick: float, state: Any) -
 
 
 def _solvable(stay: Floats, move: Floats) -> NDArray[np.bool_]:
-    """States from which a move of the mid is reached, by transitions among states of this kind alone."""
+    """Return the states from which a move of the mid is reached by transitions among such states alone."""
     alive = np.ones(_STATES, dtype=bool)
     while True:
         reaches = np.zeros(_STATES, dtype=bool)
@@ -177,7 +186,7 @@ def _solvable(stay: Floats, move: Floats) -> NDArray[np.bool_]:
 
 
 def _solve(stay: Floats, move: Floats, moved: Floats, min_count: int) -> Floats:
-    """g of every state, in ticks; NaN where it has none or was left fewer than ``min_count`` times."""
+    """Return g of every state, in ticks; NaN where it has none or the state was left fewer than ``min_count`` times."""
     g = np.full(_STATES, np.nan)
     alive = np.flatnonzero(_solvable(stay, move))
     if len(alive) == 0:
@@ -189,7 +198,7 @@ def _solve(stay: Floats, move: Floats, moved: Floats, min_count: int) -> Floats:
     first = _antisymmetric(np.linalg.solve(leave, moved[inside].sum(axis=1) / total[:, 0]), mirror)
     ahead = np.linalg.solve(leave, move[inside] / total)
     expected = first
-    for _ in range(_DOUBLINGS):  # the sum of the first 2n terms is that of n, and B^n times it
+    for _ in range(_DOUBLINGS):  # the sum of the first 2n terms is the sum of n terms plus B^n times that sum
         expected = _antisymmetric(expected + ahead @ expected, mirror)
         ahead = ahead @ ahead
     known = (np.abs(ahead @ first) < _SETTLED) & (total[:, 0] >= min_count)
@@ -198,5 +207,5 @@ def _solve(stay: Floats, move: Floats, moved: Floats, min_count: int) -> Floats:
 
 
 def _antisymmetric(g: Floats, mirror: Ints) -> Floats:
-    """``g`` without the rounding that makes it differ from its mirror image, and would grow with every doubling."""
+    """Return ``g`` made equal to its mirror image: differences left by rounding would grow with every doubling."""
     return (g - g[mirror]) / 2.0

@@ -1,13 +1,22 @@
-"""``mid_price``, ``spread``, ``spread_pct``, ``weighted_mid``, ``weighted_mid_dev_bps``: what the best level says.
+"""``mid_price``, ``spread``, ``spread_pct``, ``weighted_mid``, ``weighted_mid_dev_bps``: the prices of the best level.
 
     mid_price            m = (P_b1 + P_a1)/2, quote
     spread               P_a1 - P_b1, quote
     spread_pct           spread/m*100, %, in (0, 200]
-    weighted_mid         (P_b1 Q_a1 + P_a1 Q_b1)/(Q_b1 + Q_a1), quote: the mid drawn towards the thinner side
+    weighted_mid         (P_b1 Q_a1 + P_a1 Q_b1)/(Q_b1 + Q_a1), quote: the mid moved towards the side with the smaller size
     weighted_mid_dev_bps (weighted_mid - m)/m*1e4, bps
 
-Null without a valid book. Source of the weighted mid: Gatheral and Oomen 2010, "Zero-intelligence realized variance
-estimation".
+Null: no valid book. Source of the weighted mid: Gatheral and Oomen 2010, "Zero-intelligence realized variance estimation".
+
+Examples
+--------
+3 wait to buy at 99 and 1 to sell at 101. The weighted mid is (99*1 + 101*3)/4 = 100.5, 50 bps above the mid of 100:
+
+>>> from transforms.example import HandFeed
+>>> feed = HandFeed()
+>>> feed.book(0.5, bids=[(99.0, 3.0)], asks=[(101.0, 1.0)])
+>>> [feed.value(name, at=1) for name in ("mid_price", "spread_pct", "weighted_mid", "weighted_mid_dev_bps")]
+[100.0, 2.0, 100.5, 50.0]
 """
 
 from __future__ import annotations

@@ -1,20 +1,30 @@
-"""``ofi_1s``, ``ofi_10s``, ``ofi_60s`` and ``mlofi_l1`` to ``mlofi_l5``: what was added to and taken from the book.
+"""``ofi_1s``, ``ofi_10s``, ``ofi_60s`` and ``mlofi_l1`` to ``mlofi_l5``: order flow imbalance, what was added to and taken from the book.
 
-Each book against the one before gives, at price level k, the contribution (primes: the book before)
+Each book is compared with the one before. At price level k this gives the contribution (primes: the book before)
 
     e_k = Q_b 1{P_b >= P_b'} - Q_b' 1{P_b <= P_b'} - Q_a 1{P_a <= P_a'} + Q_a' 1{P_a >= P_a'}
 
-in whole lots; a feature is the sum of e over the window ``(t - w, t]``, in base units. ``mlofi_l1`` is ``ofi_10s`` by
-definition.
+in whole lots. A feature is the sum of e over the window ``(t - w, t]``, in base units; ``ofi`` is that of level 1, ``mlofi_lk`` that of
+level k over 10 s, so ``mlofi_l1`` equals ``ofi_10s``.
 
-A sum is null unless every book from ``t - w`` on is known: the run of level k (see ``layout``) must begin at or
-before ``t - w``, and hold two books, for one book makes no contribution. So it is null until the window is covered
-after the start, a gap or an invalid book, and, at level k, while a book in the window has fewer than k levels on a
-side. What a part of a window saw is never passed off as the whole, and a value does not depend on when the process
-started.
+Null unless every book from ``t - w`` on is known: the run of level k (see ``layout``) must begin at or before ``t - w``, and hold two
+books, because one book makes no contribution. So a sum is null until the window is covered after the start, a gap or an invalid book,
+and, at level k, while a book in the window has fewer than k levels on a side. A sum over part of a window is never given as the whole,
+and a value does not depend on when the process started.
 
-Sources: Cont, Kukanov, Stoikov 2014, "The price impact of order book events"; Xu, Gould, Howison 2018, "Multi-level
-order-flow imbalance in a limit order book".
+Sources: Cont, Kukanov, Stoikov 2014, "The price impact of order book events"; Xu, Gould, Howison 2018, "Multi-level order-flow
+imbalance in a limit order book".
+
+Examples
+--------
+The bid's queue grows from 2 to 5: +3. The ask moves up, so its queue of 1 is gone, which is +1:
+
+>>> from transforms.example import HandFeed
+>>> feed = HandFeed()
+>>> feed.book(0.5, bids=[(99.0, 2.0)], asks=[(101.0, 1.0)])
+>>> feed.book(1.5, bids=[(99.0, 5.0)], asks=[(102.0, 7.0)])
+>>> feed.value("ofi_1s", at=2)
+4.0
 """
 
 from __future__ import annotations
@@ -28,7 +38,10 @@ from transforms.microstructure.layout import (
     ASK_SIZE,
     BID_PRICE,
     BID_SIZE,
-    BOOK,
+    FLAT_ASK_PRICE,
+    FLAT_ASK_SIZE,
+    FLAT_BID_PRICE,
+    FLAT_BID_SIZE,
     FLOW_LEVELS,
     LEVELS_CHANNELS,
     OFI,
@@ -46,10 +59,10 @@ MLOFI_L1 = MICROSTRUCTURE.index["mlofi_l1"]
 
 @jit
 def queue_flow(improved: float, q: float, q_before: float, scale: float) -> float:
-    """Lots that one side's queue at a level gained from one book to the next.
+    """Return the lots that one side's queue at a level gained from one book to the next.
 
-    ``improved`` is positive where the level's price is better than before: a new queue of ``q``; negative where it is
-    worse: the queue of ``q_before`` is gone; 0 where it is the same.
+    ``improved`` is how much better the level's price is than before. Above 0 there is a new queue of ``q``, below 0 the queue of
+    ``q_before`` is gone, and at 0 the queue is the same.
     """
     if improved > 0.0:
         return lots(q, scale)
@@ -64,7 +77,7 @@ def queue_flow(improved: float, q: float, q_before: float, scale: float) -> floa
 def add_flow(state: Vector, t_us: int, book: Vector, n_bid: int, n_ask: int, ofi_at: int, levels_at: int) -> None:
     """Add the contributions of ``book`` against the one in the state to the buckets at ``ofi_at`` and ``levels_at``.
 
-    A level that either book lacks contributes nothing; its run begins anew with the first book that has it.
+    A level that one of the two books lacks contributes nothing; its run begins anew with the first book that has it.
     """
     depth = min(n_bid, n_ask, FLOW_LEVELS)
     scale = state[SCALE]
@@ -77,19 +90,17 @@ def add_flow(state: Vector, t_us: int, book: Vector, n_bid: int, n_ask: int, ofi
         if run == 0.0:
             state[SINCE + k] = float(t_us)
             continue
-        bid = queue_flow(
-            book[BID_PRICE - BOOK + k] - state[BID_PRICE + k], book[BID_SIZE - BOOK + k], state[BID_SIZE + k], scale
-        )
-        ask = queue_flow(
-            state[ASK_PRICE + k] - book[ASK_PRICE - BOOK + k], book[ASK_SIZE - BOOK + k], state[ASK_SIZE + k], scale
-        )
+        bid_improved = book[FLAT_BID_PRICE + k] - state[BID_PRICE + k]
+        ask_improved = state[ASK_PRICE + k] - book[FLAT_ASK_PRICE + k]
+        bid = queue_flow(bid_improved, book[FLAT_BID_SIZE + k], state[BID_SIZE + k], scale)
+        ask = queue_flow(ask_improved, book[FLAT_ASK_SIZE + k], state[ASK_SIZE + k], scale)
         at = ofi_at if k == 0 else levels_at + k - 1
         state[at] += bid - ask
 
 
 @jit
 def emit_flow(state: Vector, t_us: int, out: Vector, width: int, n_ofi: int, levels: int, n_levels: int) -> None:
-    """Write the features of this module; the rings must stand at ``t_us``."""
+    """Write the features of this module; advance the rings to ``t_us`` first."""
     newest = t_us // width
     second = SECOND_US // width
     scale = state[SCALE]

@@ -1,7 +1,18 @@
-"""``quote_rate_10s``: books in ``(t - 10 s, t]`` over 10 s, 1/s.
+"""``quote_rate_10s``: good books in ``(t - 10 s, t]`` over 10 s, 1/s.
 
-Only good books count. Null unless every book of the window is known: the run of good books must begin at or before
-``t - 10 s``, so null while a gap or an invalid book lies in the window, or the feed is younger than it.
+Null unless every book of the window is known: the run of good books must begin at or before ``t - 10 s``. So it is null while a gap
+or an invalid book lies in the window, and while the feed is younger than the window.
+
+Examples
+--------
+One book every half a second makes two a second:
+
+>>> from transforms.example import HandFeed
+>>> feed = HandFeed()
+>>> for half in range(1, 25):
+...     feed.book(half / 2, bids=[(99.0, 1.0)], asks=[(101.0, 1.0)])
+>>> feed.value("quote_rate_10s", at=12)
+2.0
 """
 
 from __future__ import annotations
@@ -16,7 +27,7 @@ QUOTE_RATE_10S = MICROSTRUCTURE.index["quote_rate_10s"]
 
 @jit
 def emit_quote_rate(state: Vector, t_us: int, out: Vector, width: int, levels: int, n_levels: int) -> None:
-    """Write ``quote_rate_10s``; the ring must stand at ``t_us``."""
+    """Write ``quote_rate_10s``; advance the ring to ``t_us`` first."""
     if covered(state, 0, t_us, LEVELS_US):
         books = window.total(state, levels, n_levels, LEVELS_CHANNELS, BOOKS_CHANNEL, t_us // width, n_levels)
         out[QUOTE_RATE_10S] = books / 10.0

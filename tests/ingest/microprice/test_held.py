@@ -90,7 +90,7 @@ def test_a_table_that_waits_makes_no_time_pass():
     assert feed.symbol.timeline.waits()
     feed.take("tick", Tick(T0 + 60_000, "A"))
     assert not feed.symbol.timeline.waits()
-    assert feed.symbol.engine.speaks_until() < feed.symbol.timeline.boundary
+    assert feed.symbol.engine.last_row_us() < feed.symbol.timeline.boundary
 
 
 def test_a_restart_keeps_the_table_that_waits_and_the_one_in_use():

@@ -1,0 +1,55 @@
+"""One symbol fed by hand: the examples of the feature modules use it, and it lets you try a feature at the prompt.
+
+>>> feed = HandFeed()
+>>> feed.book(0.5, bids=[(99.0, 3.0)], asks=[(101.0, 1.0)])
+>>> feed.value("mid_price", at=1)
+100.0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isnan
+from typing import Any
+
+from transforms.catalog import view_of
+from transforms.engine import Engine
+from transforms.instrument import Instrument
+from transforms.kernel import SECOND_US
+from transforms.sentiment.post import Post
+
+
+class HandFeed:
+    """An engine on a grid of one second. Times are seconds, above 0 and never going back.
+
+    Parameters
+    ----------
+    **settings
+        Settings of the ``Instrument``.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self._engine = Engine(Instrument(**settings), SECOND_US)
+
+    def book(self, at: float, bids: Sequence[tuple[float, float]], asks: Sequence[tuple[float, float]]) -> None:
+        """Give a book: levels of price and size, best first."""
+        self._engine.book(round(at * SECOND_US), bids, asks)
+
+    def trade(self, at: float, price: float, size: float = 1.0, side: int = 1) -> None:
+        """Give a trade; ``side`` is 1 where a buyer was the aggressor, -1 a seller, 0 unknown."""
+        self._engine.trade(round(at * SECOND_US), price, size, side)
+
+    def post(self, at: float, *, positive: float, negative: float, **fields: Any) -> None:
+        """Give a scored post with a new id, or the ``id`` of ``fields``; what is not positive or negative is neutral."""
+        fields.setdefault("id", f"{at}")
+        post = Post(positive=positive, negative=negative, neutral=1.0 - positive - negative, **fields)
+        self._engine.post(round(at * SECOND_US), post)
+
+    def value(self, feature: str, at: int) -> float | None:
+        """Return ``feature`` in the row of second ``at``, None where it is null or its view gives no row."""
+        mine = view_of(feature)
+        for view, row in self._engine.emit(at * SECOND_US):
+            if view is mine:
+                x = float(row[view.index[feature]])
+                return None if isnan(x) else x
+        return None
