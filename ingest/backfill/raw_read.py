@@ -19,7 +19,7 @@ import psycopg
 from ingest.backfill.raw import Source, query
 from ingest.messages.refusal import Refused
 from ingest.recordings.lines import Line, Output, Rejected
-from ingest.recordings.own import accept
+from ingest.recordings.own import parse_kind
 from transforms.kernel import DAY_US
 
 FETCH = 2000
@@ -43,7 +43,7 @@ def messages(
         for number, (_, _, kind, text) in enumerate(merged(slices, max_future_ms * 1000), 1):
             data = text.encode()
             try:
-                yield accept(kind, data, max_future_ms)
+                yield parse_kind(kind, data, max_future_ms)
             except Refused as refused:
                 yield Rejected(Line(name, number, 0, data, False), refused.reason, refused.detail)
 

@@ -207,7 +207,7 @@ class BinanceFeed:
     def _parse(self, items: Sequence[tuple[Line, str | None]]) -> list[Output]:
         if self._record is not None:
             self._record.writelines(line.data + b"\n" for line, _ in items)
-        outputs = [output for line, _ in items for output in self._parser.take(line)]
+        outputs = [output for line, _ in items for output in self._parser.parse(line)]
         self._outlet.counts.lines += len(items)
         self._outlet.counts.ignored = self._parser.ignored
         return outputs

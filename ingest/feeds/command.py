@@ -177,10 +177,10 @@ def _jsonl(args: argparse.Namespace, settings: Settings, outlet: Outlet) -> None
     name = args.names[0]
     with contextlib.suppress(KeyboardInterrupt):
         if name == "-":
-            jsonl.feed(cast("BufferedReader", sys.stdin.buffer), "stdin", outlet, settings.max_future_ms)
+            jsonl.publish_lines(cast("BufferedReader", sys.stdin.buffer), "stdin", outlet, settings.max_future_ms)
             return
         with Path(name).open("rb") as file:
-            jsonl.feed(file, Path(name).name, outlet, settings.max_future_ms)
+            jsonl.publish_lines(file, Path(name).name, outlet, settings.max_future_ms)
 
 
 def _posts(args: argparse.Namespace, settings: Settings, outlet: Outlet) -> None:

@@ -21,7 +21,7 @@ class Chunks(Protocol):
         """At most ``size`` bytes."""
 
 
-def feed(
+def publish_lines(
     stream: Chunks, source: str, outlet: Outlet, max_future_ms: int, *, clock_ns: Callable[[], int] = time.time_ns
 ) -> None:
     """Publish each line as soon as it is there, until the stream ends or ``outlet.stop`` is set.
@@ -33,12 +33,12 @@ def feed(
         lines = [Line(source, number + i, clock_ns(), data, False) for i, data in enumerate(batch, 1)]
         number += len(lines)
         outlet.counts.lines = number
-        outlet.write(parse(lines, max_future_ms))
+        outlet.write(parse_lines(lines, max_future_ms))
         if outlet.stop.is_set():
             return
 
 
-def parse(lines: Sequence[Line], max_future_ms: int) -> list[Output]:
+def parse_lines(lines: Sequence[Line], max_future_ms: int) -> list[Output]:
     """The messages of the lines, and those that are refused."""
     outputs: list[Output] = []
     for line in lines:

@@ -20,7 +20,7 @@ from typing import Any
 
 import redis
 
-from ingest.feeds.jsonl import parse
+from ingest.feeds.jsonl import parse_lines
 from ingest.messages.kinds import SocialPost
 from ingest.messages.refusal import Reason
 from ingest.publish.outlet import Outlet
@@ -95,13 +95,13 @@ class Webhook(ThreadingHTTPServer):
         """Whether an ``Authorization`` header carries the token; takes the same time for every wrong one."""
         return hmac.compare_digest(header.encode(errors="replace"), b"Bearer " + self._token)
 
-    def take(self, body: bytes) -> dict[str, Any]:
+    def publish(self, body: bytes) -> dict[str, Any]:
         """Publish the posts of a body; how many were accepted, and refused by reason."""
         now_ns = self._clock_ns()
         texts = [body] if _is_one(body) else body.split(b"\n")
         lines = [Line("webhook", i, now_ns, text.strip(), False) for i, text in enumerate(texts, 1) if text.strip()]
         outputs: list[Output] = [
-            _only_posts(line, out) for line, out in zip(lines, parse(lines, self._max_future_ms), strict=True)
+            _only_posts(line, out) for line, out in zip(lines, parse_lines(lines, self._max_future_ms), strict=True)
         ]
         with self._writing:
             self._outlet.counts.lines += len(lines)
@@ -149,14 +149,14 @@ class _Handler(BaseHTTPRequestHandler):
         elif int(length) > BODY_MAX:
             self._answer(413, {"error": f"more than {BODY_MAX} bytes"})
         else:
-            self._take(self.rfile.read(int(length)), int(length))
+            self._publish(self.rfile.read(int(length)), int(length))
 
-    def _take(self, body: bytes, length: int) -> None:
+    def _publish(self, body: bytes, length: int) -> None:
         if len(body) < length:
             self._answer(400, {"error": "the body is cut off"})
             return
         try:
-            self._answer(202, self.server.take(body))
+            self._answer(202, self.server.publish(body))
         except redis.RedisError:
             self._answer(503, {"error": "not taken: try again"})
 

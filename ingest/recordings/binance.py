@@ -97,13 +97,13 @@ class Binance:
         self._symbols: dict[str, _Symbol] = {}
         self._snapshots: deque[wire.Snapshot] = deque(maxlen=SNAPSHOTS)
 
-    def take(self, line: Line) -> Iterator[Output]:
+    def parse(self, line: Line) -> Iterator[Output]:
         """What a line gives: messages, and refusals of it or of lines that waited."""
         payload = line.data.partition(b" ")[2]
         try:
             if not payload.isascii():
                 _check_text(payload)
-            yield from self._take(line, payload)
+            yield from self._parse(line, payload)
         except Refused as refused:
             yield Rejected(line, refused.reason, refused.detail)
 
@@ -118,7 +118,7 @@ class Binance:
         """Symbols whose diffs wait for a snapshot; a live feed asks for it."""
         return [name for name, state in self._symbols.items() if state.held and (state.last is None or state.lost)]
 
-    def _take(self, line: Line, payload: bytes) -> Iterator[Output]:
+    def _parse(self, line: Line, payload: bytes) -> Iterator[Output]:
         envelope = _open(payload)
         if envelope.last_update_id is not None:
             yield from self._snapshot(payload, line)

@@ -81,7 +81,7 @@ class _Times(msgspec.Struct):
 _times = msgspec.json.Decoder(_Times, strict=False).decode
 
 
-def read(path: Path, limit: int | None = None) -> Iterator[Line]:
+def read_lines(path: Path, limit: int | None = None) -> Iterator[Line]:
     """The first ``limit`` lines of a file, gzip or not (told by its first bytes), empty lines left out.
 
     A gzip file that is cut off or damaged gives the lines before the damage, and an empty line that no parser takes.
@@ -130,6 +130,6 @@ def _own_time(data: bytes) -> int:
     return time_ms * _NS_PER_MS if 0 < time_ms <= MAX_TIME_MS else 0
 
 
-def merged(paths: Sequence[Path], limit: int | None = None) -> Iterator[Line]:
+def merge_files(paths: Sequence[Path], limit: int | None = None) -> Iterator[Line]:
     """The lines of all files by receive time; lines of one file stay in its order."""
-    return merge(*(read(path, limit) for path in paths), key=lambda line: line.received_ns)
+    return merge(*(read_lines(path, limit) for path in paths), key=lambda line: line.received_ns)

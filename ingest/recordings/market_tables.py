@@ -57,7 +57,7 @@ def symbols(path: Path, columns: GivenColumns = COMMON) -> frozenset[str]:
     return frozenset(str(symbol) for symbol in found if symbol)
 
 
-def lines(path: Path, columns: GivenColumns = COMMON, limit: int | None = None) -> Iterator[Line]:
+def read_lines(path: Path, columns: GivenColumns = COMMON, limit: int | None = None) -> Iterator[Line]:
     """The first ``limit`` rows of a file of trades or books, each as the JSON of our message.
 
     Raises

@@ -61,10 +61,10 @@ def parse(line: Line, max_future_ms: int, *, received_ms: int | None = None) -> 
         kind = "trade"
     else:
         raise Refused(Reason.MISSING_FIELD, "neither bids and asks, nor price and size, nor text")
-    return accept(kind, line.data, max_future_ms, received_ms=received_ms)
+    return parse_kind(kind, line.data, max_future_ms, received_ms=received_ms)
 
 
-def accept(kind: str, data: bytes, max_future_ms: int, *, received_ms: int | None = None) -> Parsed:
+def parse_kind(kind: str, data: bytes, max_future_ms: int, *, received_ms: int | None = None) -> Parsed:
     """The message in ``data``, of which the kind is known; all else as ``parse``."""
     message: Any = decode(SocialPost if kind == "social" else KIND[kind], data)
     for name in _CHECKED:

@@ -40,7 +40,9 @@ class PostsFileError(UserError, ValueError):
     """A file of posts cannot be read, lacks a column, or has none of the name given."""
 
 
-def read(path: Path, max_future_ms: int, columns: GivenColumns = COMMON, limit: int | None = None) -> Iterator[Output]:
+def read_posts(
+    path: Path, max_future_ms: int, columns: GivenColumns = COMMON, limit: int | None = None
+) -> Iterator[Output]:
     """The posts in the first ``limit`` rows, in the file's order; refused rows are given as JSON.
 
     Raises

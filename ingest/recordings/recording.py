@@ -15,7 +15,7 @@ from ingest.messages.refusal import Refused
 from ingest.recordings import market_tables, own, posts
 from ingest.recordings.binance import Binance
 from ingest.recordings.columns import COMMON, GivenColumns
-from ingest.recordings.lines import Output, Parsed, Rejected, merged, read
+from ingest.recordings.lines import Output, Parsed, Rejected, merge_files, read_lines
 
 MAX_FUTURE_MS = 5000
 """How far a recorded message may be stamped ahead of its receive time; recorders' clocks run behind by seconds."""
@@ -60,11 +60,11 @@ class Recording:
     def posts(self) -> Iterator[Output]:
         """The posts of all files. Refused rows of tables come here, refused lines with ``market``."""
         for path in self._tables:
-            for row in posts.read(path, self.max_future_ms, self.columns, self.limit):
+            for row in posts.read_posts(path, self.max_future_ms, self.columns, self.limit):
                 self.lines += 1
                 yield row
         for path in self._texts:
-            for line in read(path, self.limit):
+            for line in read_lines(path, self.limit):
                 if line.data[:1] != b"{":
                     continue
                 try:
@@ -78,13 +78,13 @@ class Recording:
     def market(self) -> Iterator[Output]:
         """Books, trades and gaps of all files by receive time, and whatever is refused."""
         feed = Binance(self.max_future_ms)
-        columns = [market_tables.lines(path, self.columns, self.limit) for path in self._market]
-        lines = merged(self._texts, self.limit)
+        columns = [market_tables.read_lines(path, self.columns, self.limit) for path in self._market]
+        lines = merge_files(self._texts, self.limit)
         for line in merge(lines, *columns, key=lambda line: line.received_ns) if columns else lines:
             if line.stamped:
                 self.lines += 1
                 before = feed.ignored
-                yield from feed.take(line)
+                yield from feed.parse(line)
                 self.ignored += feed.ignored - before
                 continue
             try:

@@ -45,7 +45,7 @@ def entries(client: Any) -> list[Any]:
 def test_lines_come_whole_however_the_pipe_breaks_them(redis_client, size) -> None:
     lines = [json.dumps(TRADE), "", json.dumps(BOOK), "{broken", json.dumps({**TRADE, "timestamp": T0 + 10**9})]
     outlet = Outlet(redis_client, SETTINGS)
-    jsonl.feed(Drops("\r\n".join(lines).encode(), size), "pipe", outlet, 5000, clock_ns=lambda: NOW_NS)
+    jsonl.publish_lines(Drops("\r\n".join(lines).encode(), size), "pipe", outlet, 5000, clock_ns=lambda: NOW_NS)
     trade, book = entries(redis_client)
     assert decode(Trade, trade[b"data"]) == Trade(T0, "BTCUSDT", 100.5, 1.0, None, None, T0 + 500), "received now"
     assert decode(OrderBook, book[b"data"]).received == T0 + 3
@@ -58,7 +58,7 @@ def test_lines_come_whole_however_the_pipe_breaks_them(redis_client, size) -> No
 def test_a_line_without_an_end_does_not_fill_the_memory(redis_client, monkeypatch) -> None:
     monkeypatch.setattr(jsonl, "MAX_LINE", 1000)
     outlet = Outlet(redis_client, SETTINGS)
-    jsonl.feed(Drops(b"x" * 5000 + b"\n", 400), "pipe", outlet, 5000)
+    jsonl.publish_lines(Drops(b"x" * 5000 + b"\n", 400), "pipe", outlet, 5000)
     assert outlet.counts.refused["undecodable"] == outlet.counts.lines >= 4
 
 

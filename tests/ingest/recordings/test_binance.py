@@ -45,7 +45,7 @@ def trade(trade_id: int = 7, symbol: str = "BTCUSDT", **more: Any) -> dict[str, 
 
 def run(lines: Iterable[Line], feed: Binance | None = None) -> list[Output]:
     feed = feed or Binance(5000)
-    outputs = [output for each in lines for output in feed.take(each)]
+    outputs = [output for each in lines for output in feed.parse(each)]
     return outputs + list(feed.finish())
 
 
@@ -170,7 +170,7 @@ def test_snapshots_of_several_symbols_find_their_own_by_their_numbers() -> None:
 def test_diffs_that_wait_are_bounded_in_number_and_none_is_lost() -> None:
     lines = [diff(n, n) for n in range(1, HELD + 3)]
     feed = Binance(5000)
-    during = [output for each in lines for output in feed.take(each)]
+    during = [output for each in lines for output in feed.parse(each)]
     assert told(during) == ["sequence_gap 1", "sequence_gap 2"]
     assert len(list(feed.finish())) == HELD
 
@@ -315,7 +315,7 @@ def test_the_symbols_that_wait_for_a_snapshot_are_named() -> None:
     feed = Binance(5000)
 
     def missing_after(one: Line) -> list[str]:
-        list(feed.take(one))
+        list(feed.parse(one))
         return feed.missing()
 
     steps = [diff(10, 12), snapshot(9, at=12), diff(13, 14), disconnect(15, "BTCUSDT"), diff(20, 21)]

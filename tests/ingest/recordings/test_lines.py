@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ingest.recordings import lines
-from ingest.recordings.lines import merged, read
+from ingest.recordings.lines import merge_files, read_lines
 
 NS = 1_723_161_253_937_085_768
 
@@ -16,7 +16,7 @@ NS = 1_723_161_253_937_085_768
 def test_a_line_is_kept_whole_and_knows_where_it_came_from(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'%d {"x":1}\r\n\n{"timestamp": 5}\nrubbish' % NS)
-    stamped, own, rubbish = read(path)
+    stamped, own, rubbish = read_lines(path)
 
     assert stamped == ("a.jsonl", 1, NS, b'%d {"x":1}' % NS, True)
     assert stamped.received_ms == 1_723_161_253_938, "rounded up: not known before it was received"
@@ -31,7 +31,7 @@ def test_a_line_is_kept_whole_and_knows_where_it_came_from(tmp_path: Path) -> No
 def test_a_time_that_cannot_be_is_no_time(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(text)
-    (line,) = read(path)
+    (line,) = read_lines(path)
     assert (line.received_ns, line.stamped) == (0, False)
 
 
@@ -39,21 +39,21 @@ def test_files_are_merged_by_receive_time_and_each_keeps_its_order(tmp_path: Pat
     a, b = tmp_path / "a", tmp_path / "b.gz"
     a.write_bytes(b"%d one\n%d three\n%d back\n" % (NS, NS + 2, NS - 9))
     b.write_bytes(gzip.compress(b'%d two\n{"timestamp":1,"received":1723161253938}\n' % (NS + 1)))
-    texts = [line.data.rpartition(b" ")[2] for line in merged([a, b])]
+    texts = [line.data.rpartition(b" ")[2] for line in merge_files([a, b])]
     assert texts == [b"one", b"two", b"three", b"back", b'{"timestamp":1,"received":1723161253938}']
 
 
 def test_the_limit_counts_lines_of_each_file(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"1\n2\n3\n")
-    assert [line.data for line in merged([path, path], limit=2)] == [b"1", b"2", b"1", b"2"]
+    assert [line.data for line in merge_files([path, path], limit=2)] == [b"1", b"2", b"1", b"2"]
 
 
 def test_a_gzip_file_that_is_cut_off_gives_what_came_before_and_a_line_that_says_so(tmp_path: Path) -> None:
     path = tmp_path / "a.gz"
     whole = gzip.compress(b"".join(b"%d line %d\n" % (NS + n, n * n) for n in range(5000)))
     path.write_bytes(whole[: len(whole) // 2])
-    *good, last = read(path)
+    *good, last = read_lines(path)
     assert len(good) > 100
     assert all(line.stamped for line in good[:-1])
     assert last.data == b""
@@ -63,4 +63,4 @@ def test_a_line_without_end_is_read_in_pieces(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(lines, "MAX_LINE", 10)
     path = tmp_path / "a"
     path.write_bytes(b"x" * 25 + b"\ny\n")
-    assert [line.data for line in read(path)] == [b"x" * 10, b"x" * 10, b"x" * 5, b"y"]
+    assert [line.data for line in read_lines(path)] == [b"x" * 10, b"x" * 10, b"x" * 5, b"y"]

@@ -13,7 +13,7 @@ from ingest.messages.kinds import SocialPost
 from ingest.messages.refusal import Reason
 from ingest.recordings.columns import GivenColumns
 from ingest.recordings.lines import Parsed, Rejected
-from ingest.recordings.posts import PostsFileError, read
+from ingest.recordings.posts import PostsFileError, read_posts
 
 NOON = datetime(2024, 8, 8, 12, tzinfo=UTC)
 NOON_MS = 1_723_118_400_000
@@ -33,7 +33,7 @@ def test_columns_are_found_by_their_common_names(tmp_path: Path) -> None:
         }
     )
     pq.write_table(table, tmp_path / "tweets.parquet")
-    (output,) = read(tmp_path / "tweets.parquet", 0)
+    (output,) = read_posts(tmp_path / "tweets.parquet", 0)
     assert output == Parsed(
         "social",
         SocialPost(
@@ -58,7 +58,7 @@ def test_columns_are_found_by_their_common_names(tmp_path: Path) -> None:
 def test_a_time_is_understood_however_it_is_written(tmp_path: Path, text: str) -> None:
     path = tmp_path / "posts.csv"
     path.write_text(f'when,said\n{text},"up, and\nfurther up"\n')
-    (output,) = read(path, 0, GivenColumns(text="said", timestamp="when"))
+    (output,) = read_posts(path, 0, GivenColumns(text="said", timestamp="when"))
     assert isinstance(output, Parsed)
     assert output.message.timestamp == NOON_MS
     assert output.message.text == "up, and\nfurther up"  # type: ignore[union-attr]
@@ -67,7 +67,7 @@ def test_a_time_is_understood_however_it_is_written(tmp_path: Path, text: str) -
 def test_a_row_without_an_id_has_the_same_one_every_time_and_another_than_other_rows(tmp_path: Path) -> None:
     path = tmp_path / "posts.csv"
     path.write_text("timestamp,text\n1723118400,one\n1723118400,two\n")
-    first, second = ([o.message.id for o in read(path, 0)] for _ in range(2))  # type: ignore[union-attr]
+    first, second = ([o.message.id for o in read_posts(path, 0)] for _ in range(2))  # type: ignore[union-attr]
     assert first == second
     assert len(set(first)) == 2
 
@@ -88,7 +88,7 @@ def test_a_row_without_an_id_has_the_same_one_every_time_and_another_than_other_
 def test_a_row_that_is_no_post_is_refused_and_the_next_one_taken(tmp_path: Path, row: str, reason: Reason) -> None:
     path = tmp_path / "posts.csv"
     path.write_text(f"timestamp,text,likes\n{row}\n1723118400,good,\n", errors="surrogateescape")
-    bad, good = read(path, 0)
+    bad, good = read_posts(path, 0)
     assert isinstance(bad, Rejected)
     assert bad.reason == reason
     assert (bad.line.source, bad.line.number) == ("posts.csv", 1)
@@ -100,13 +100,13 @@ def test_a_file_without_times_says_which_option_would_name_them(tmp_path: Path) 
     path = tmp_path / "posts.csv"
     path.write_text("text,label\nup,1\n")
     with pytest.raises(PostsFileError, match="--time-column"):
-        list(read(path, 0))
+        list(read_posts(path, 0))
     with pytest.raises(PostsFileError, match="no column 'when'; it has 'text', 'label'"):
-        list(read(path, 0, GivenColumns(timestamp="when")))
+        list(read_posts(path, 0, GivenColumns(timestamp="when")))
 
 
 def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
     path = tmp_path / "posts.parquet"
     path.write_bytes(b"not this")
     with pytest.raises(PostsFileError, match=r"posts\.parquet"):
-        list(read(path, 0))
+        list(read_posts(path, 0))
