@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import psycopg
@@ -14,23 +12,18 @@ import psycopg
 from ingest.backfill import raw_read, table
 from ingest.backfill.plan import Task
 from ingest.backfill.raw import Source
+from ingest.messages.envelope import Envelope
 from ingest.messages.kinds import MicropriceTable, ScoredPost, Tick
-from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.lines import Parsed
 from ingest.recordings.recording import Recording
 from ingest.settings import Settings
-from ingest.worker.symbol import Entry, Symbol
+from ingest.worker.symbols import Symbols
 from transforms.engine import warm_up
 
-_LOG = logging.getLogger(__name__)
 _CHECK_EVERY = 2000
 """Messages between two looks at what waits to be written."""
 _END = "end"
 """Kind of what is no message: a symbol has no more."""
-_ENTRY: dict[str, Entry] = {
-    kind: (b"0-0", {b"kind": kind.encode(), b"recorded": b"1"})
-    for kind in ("book", "trade", "gap", "post", "tick", "microprice")
-}
 Tables = Mapping[str, Sequence[MicropriceTable]]
 """The fitted microprice tables of each symbol, by the time from which they are used."""
 
@@ -91,17 +84,17 @@ def work(
     with psycopg.connect(url, autocommit=True, application_name="tfs backfill") as connection:
         writer = table.Writer(connection, run, table.finished(connection, run), delay_us)
         done = Done()
-        symbols = Symbols(settings, tables, writer, done)
+        feed = Feed(settings, tables, writer, done)
         for n, (kind, message) in enumerate(_messages(task, posts, source, settings, url, done), 1):
             if kind == _END:
-                symbols.close(message)
+                feed.close(message)
                 continue
-            symbols.take(kind, message)
+            feed.accept(kind, message)
             if n % _CHECK_EVERY == 0:
                 writer.flush()
                 if report is not None:
                     report(done)
-        symbols.end()
+        feed.end()
         writer.flush(end=True)
         done.made, done.new, done.skipped = writer.made, writer.new, writer.skipped
     return done
@@ -143,70 +136,60 @@ def _rows(task: Task, source: Source, settings: Settings, url: str, done: Done) 
             yield _END, symbol
 
 
-class Symbols:
-    """The symbols of a task, opened as they come."""
+class Feed:
+    """The messages of a task on their way to their symbols, with the microprice tables that are used at their times.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of this deployment.
+    tables : Tables
+        The fitted tables of each symbol.
+    writer : table.Writer
+        Is given the rows.
+    done : Done
+        What is accepted, refused and seen is counted there.
+    """
 
     def __init__(self, settings: Settings, tables: Tables, writer: table.Writer, done: Done) -> None:
-        self._settings = settings
-        self._tables = {name: deque(of_symbol) for name, of_symbol in tables.items()}
-        self._writer = writer
+        self._symbols = Symbols(
+            settings, lambda symbol, view, t_us, values: writer.add(symbol.name, view, t_us, values)
+        )
+        self._grid_ms = settings.emit_interval_ms
+        listed = settings.symbols or tables.keys()
+        self._tables = {name: deque(of_symbol) for name, of_symbol in tables.items() if name in listed}
         self._done = done
-        self._symbols: dict[str, Symbol] = {}
+        done.taken, done.refused = self._symbols.accepted, self._symbols.refused
         self._last: dict[str, int] = {}
         self._last_post: dict[str, int] = {}
 
-    def take(self, kind: str, message: Any) -> None:
-        """Give a message to its symbol; what is refused is counted with its reason."""
+    def accept(self, kind: str, message: Any) -> None:
+        """Give a message to its symbol; a refused one is counted with its reason."""
         name = message.symbol
-        symbol = self._symbols.get(name)
-        try:
-            if symbol is None:
-                symbol = self._open(name)
-            if kind == "post":
-                self._last_post[name] = max(message.available, self._last_post.get(name, 0))
-            else:
-                self._last[name] = max(message.timestamp, self._last.get(name, 0))
-                if name in self._tables:
-                    self._install(symbol, message.timestamp)
-            symbol.take(kind, message, _ENTRY[kind], message.received or 0)
-        except Refused as refused:
-            self._done.refused[str(refused.reason)] += 1
-        except Exception:  # as the worker does: one message must not stop the rest
-            _LOG.exception("a %s of %s failed", kind, name)
-            self._done.refused[str(Reason.FAILED)] += 1
+        if kind == "post":
+            self._last_post[name] = max(message.available, self._last_post.get(name, 0))
         else:
-            self._done.taken[kind] += 1
+            self._last[name] = max(message.timestamp, self._last.get(name, 0))
+            if name in self._tables:
+                self._install_tables(name, message.timestamp)
+        self._symbols.accept(Envelope(kind, message, received_ms=message.received or 0))
 
-    def _install(self, symbol: Symbol, until_ms: int) -> None:
+    def _install_tables(self, name: str, until_ms: int) -> None:
         """Give a symbol the tables that are used from ``until_ms`` or before: it applies each at its time."""
-        tables = self._tables[symbol.name]
+        tables = self._tables[name]
         while tables and tables[0].usable_from <= until_ms:
-            symbol.take("microprice", tables.popleft(), _ENTRY["microprice"], 0)
-            self._done.taken["microprice"] += 1
-
-    def _open(self, name: str) -> Symbol:
-        if self._settings.symbols and name not in self._settings.symbols:
-            raise Refused(Reason.UNKNOWN_SYMBOL, f"{name} is not in TFS_SYMBOLS")
-        symbol = Symbol(name, self._settings, partial(self._writer.add, name), self._refuse)
-        self._symbols[name] = symbol
-        self._done.symbols.add(name)
-        return symbol
-
-    def _refuse(self, entry: Entry, refused: Refused) -> None:
-        self._done.taken[entry[1][b"kind"].decode()] -= 1
-        self._done.refused[str(refused.reason)] += 1
+            self._symbols.accept(Envelope("microprice", tables.popleft()))
 
     def close(self, name: str) -> None:
-        """Say that all was said of a symbol up to the grid's next boundary: so its last rows come out. It is forgotten then."""
-        symbol = self._symbols.pop(name, None)
-        if symbol is None:
-            return  # nothing of it was taken
-        grid = self._settings.emit_interval_ms
+        """Give the last rows of a symbol, up to the boundary after its newest message, and forget it."""
+        if name not in self._symbols:
+            return  # it accepted no message
         last = self._last.get(name) or self._last_post.get(name, 0)
-        end = -(-last // grid) * grid
+        end = -(-last // self._grid_ms) * self._grid_ms
         if name in self._tables:
-            self._install(symbol, end)
-        symbol.take("tick", Tick(end, name), _ENTRY["tick"], 0)
+            self._install_tables(name, end)
+        self._symbols.pop(name).accept(Envelope("tick", Tick(end, name)))
+        self._done.symbols.add(name)
 
     def end(self) -> None:
         """Close every symbol."""

@@ -17,9 +17,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ingest.check.result import Result, compare, results
-from ingest.check.tape import Make, Rows, Run, Taken, in_order, whole
+from ingest.check.tape import Rows, Run, Taken, in_order, whole
 from ingest.settings import Settings
 from ingest.worker.symbol import Symbol
+from ingest.worker.symbols import Make
 
 SAMPLES = 200
 SEED = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,26 +12,22 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ingest.backfill.posts import score_posts
+from ingest.messages.envelope import Entry, Envelope
 from ingest.messages.kinds import Message, SocialPost, Tick
-from ingest.messages.refusal import Refused
+from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.columns import COMMON, GivenColumns
 from ingest.recordings.lines import Parsed
 from ingest.recordings.recording import Recording
 from ingest.sentiment.history import History
 from ingest.settings import Settings
-from ingest.worker.symbol import Emit, Entry, Refuse, Symbol
+from ingest.worker.symbol import Symbol
+from ingest.worker.symbols import Make, Symbols
 from transforms.catalog import View
 from transforms.kernel import Vector, to_bytes
 from transforms.microstructure.layout import IMBALANCE_BINS, SPREAD_BINS
 
-Make = Callable[[str, Settings, Emit, Refuse], Symbol]
-"""Makes the symbol that is checked; a test puts a faulty one here."""
 Rows = dict[int, dict[str, bytes]]
 """Rows by their time in microseconds and the name of their view, as bytes."""
-
-_ENTRY: dict[str, Entry] = {
-    kind: (b"0-0", {b"kind": kind.encode(), b"recorded": b"1"}) for kind in ("book", "trade", "gap", "post", "tick")
-}
 
 
 class Taken(NamedTuple):
@@ -119,11 +115,12 @@ class Run:
     def __init__(self, name: str, settings: Settings, make: Make = Symbol) -> None:
         self.rows: Rows = {}
         self.taken: list[Taken] = []
-        self.symbol = make(name, settings, self._emit, _ignore)
+        self._symbols = Symbols(settings, self._emit, _refuse, make=make)
+        self.symbol = self._symbols.open(name)
         self.symbol.engine.install_microprice(1, _TICK, _G)
         self._grid_us = settings.emit_us
 
-    def _emit(self, view: View, t_us: int, values: Vector) -> None:
+    def _emit(self, symbol: Symbol, view: View, t_us: int, values: Vector) -> None:
         self.rows.setdefault(t_us, {})[view.name] = to_bytes(values)
 
     def feed(self, kind: str, message: Any) -> None:
@@ -131,15 +128,13 @@ class Run:
         t_us = message.timestamp * 1000
         if kind == "post":
             t_us = max(message.available * 1000, self.symbol.timeline.watermark)
-        try:
-            self.symbol.take(kind, message, _ENTRY[kind], getattr(message, "received", None) or 0)
-        except Refused:
-            return
-        self.taken.append(Taken(t_us, kind, message))
+        envelope = Envelope(kind, message, received_ms=getattr(message, "received", None) or 0)
+        if self._symbols.accept(envelope) is not None:
+            self.taken.append(Taken(t_us, kind, message))
 
     def tick(self, t_us: int) -> None:
         """Say that all up to ``t_us`` was said."""
-        self.symbol.take("tick", Tick(t_us // 1000, self.symbol.name), _ENTRY["tick"], 0)
+        self.symbol.accept(Envelope("tick", Tick(t_us // 1000, self.symbol.name)))
 
     def end(self) -> None:
         """Give the last rows, up to the boundary after the newest book or trade (or post, where there is nothing else)."""
@@ -171,5 +166,7 @@ def since(taken: Sequence[Taken], start_us: int) -> Sequence[Taken]:
     return taken[bisect_left(taken, start_us, key=lambda one: one.t_us) :]
 
 
-def _ignore(entry: Entry, refused: Refused) -> None:
-    """A book that is refused when its turn comes is refused in every run alike."""
+def _refuse(entry: Entry, refused: Refused) -> None:
+    """Raise an error of our own code. A message that is refused for what it says is refused in every run alike."""
+    if refused.reason is Reason.FAILED:
+        raise refused

@@ -14,9 +14,10 @@ from typing import Any
 
 from ingest.check.result import Result, results, values
 from ingest.check.stated import CONFIGURED_VPIN, FADED, WarmUp, raw, table
-from ingest.check.tape import Make, Run, Taken, in_order, since, whole
+from ingest.check.tape import Run, Taken, in_order, since, whole
 from ingest.settings import Settings
 from ingest.worker.symbol import Symbol
+from ingest.worker.symbols import Make
 from transforms.catalog import ORDER_FLOW, VIEWS, View, view_of
 from transforms.kernel import DAY_US, MINUTE_US, SECOND_US
 

@@ -1,9 +1,9 @@
-"""An order book of the wire straight into the flat vector that the kernels read.
+"""Decoding of an order book into the flat vector that the kernels read.
 
-Making a Python object of each price and size costs more than all kernels together. Where the kernels are compiled, the levels of a
-message are therefore read by a compiled function from the message's own bytes (``ingest.messages.level_reader``). It takes what feeds send and
-leaves the rest, every fault among it, to the general way (``ingest.messages.decode``), which alone decides what a message is and why it is
-refused: what the compiled function takes, the general way takes with the same bits.
+A Python object for each price and size costs more than all kernels together. So where the kernels are compiled, a compiled function
+(``level_reader``) reads the levels from the message's bytes. It reads what feeds send. Everything else, every faulty message among it,
+goes to the general decoder (``decode``), which alone decides what a message is and why it is refused. Where both can decode a message,
+they give the same bits.
 """
 
 from __future__ import annotations

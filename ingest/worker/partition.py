@@ -11,26 +11,21 @@ is then, to the bit, that of the owner before.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from ingest.messages.check import check_header
-from ingest.messages.decode import decode_entry
-from ingest.messages.flat_book import decode_book
-from ingest.messages.kinds import KIND, OrderBook, ScoredPost
+from ingest.messages.envelope import Entry, Envelope, from_entry
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.streams.read import START
 from ingest.worker import rows
-from ingest.worker.symbol import Entry, Symbol
+from ingest.worker.symbol import Symbol
+from ingest.worker.symbols import Symbols
 from transforms.catalog import VIEWS, View
 from transforms.engine import VersionError
 from transforms.kernel import Vector
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -57,15 +52,14 @@ class Partition:
 
     def __init__(self, number: int, settings: Settings) -> None:
         self.number = number
-        self.symbols: dict[str, Symbol] = {}
+        self.symbols = Symbols(settings, self._emit, self._keep_refused, most=settings.max_symbols)
         self.position = self.last_id = self.state_id = START
         self.unsaved = 0
         self.pending = Pending()
-        self._settings = settings
+        self._max_future_ms = settings.max_future_ms
         self._saved: dict[bytes, bytes] = {}
         self._touched: set[str] = set()
         self._now_us = 0
-        self._current: Symbol
 
     def process(self, entry_id: bytes, fields: Mapping[bytes, bytes], now_us: int) -> Symbol | None:
         """Take one entry of the log; ``now_us`` is when rows that it completes become available.
@@ -73,67 +67,41 @@ class Partition:
         Returns
         -------
         Symbol or None
-            The symbol that took it, None where the entry was refused.
+            The symbol that accepted it, None where the entry was refused.
         """
         self.pending.entries += 1
         self.position = entry_id
         self._now_us = now_us
-        entry = (entry_id, fields)
         try:
-            return self._take(entry)
-        except Refused as refused:
-            self._refuse(entry, refused)
-        except Exception as error:  # a message must not stop a partition, whatever it does to us
-            _LOG.exception("entry %s of partition %d failed and is kept in the dead letters", entry_id, self.number)
-            self._refuse(entry, Refused(Reason.FAILED, f"{type(error).__name__}: {error}"))
-        return None
+            envelope = self._open(entry_id, fields)
+        except Exception as error:  # an entry must not stop a partition, whatever is wrong with it or with our code
+            self.symbols.refuse((entry_id, fields), error)
+            return None
+        symbol = self.symbols.accept(envelope)
+        if symbol is not None:
+            self._touched.add(symbol.name)
+        return symbol
 
-    def _take(self, entry: Entry) -> Symbol:
-        entry_id, fields = entry
-        kind = fields.get(b"kind", b"").decode(errors="replace")
-        form = KIND.get(kind)
-        if form is None:
-            raise Refused(Reason.WRONG_TYPE, f"kind {kind!r:.40} is none of {', '.join(KIND)}")
-        message: Any = decode_book(fields) if form is OrderBook else decode_entry(form, fields)
+    def _open(self, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Envelope:
+        """Decode an entry and check its symbol and its times."""
+        envelope = from_entry(entry_id, fields)
+        message, received_ms = envelope.message, envelope.received_ms
         arrived_ms = int(entry_id.partition(b"-")[0])
-        received_ms: int | None = getattr(message, "received", None)
-        if received_ms is not None and received_ms > arrived_ms + self._settings.max_future_ms:
+        if received_ms > arrived_ms + self._max_future_ms:
             raise Refused(Reason.FUTURE_TIME, "its receive time is ahead of its arrival here")
-        check_header(message.symbol, message.timestamp, received_ms or arrived_ms, self._settings.max_future_ms)
-        if form is ScoredPost:  # a score that nobody can have yet would be held for ever
-            check_header(message.symbol, message.available, arrived_ms, self._settings.max_future_ms)
-        symbol = self._symbol(message.symbol)
-        self._current = symbol
-        symbol.take(kind, message, entry, received_ms or 0)
-        self._touched.add(symbol.name)
-        self.pending.counts[f"accepted.{kind}"] += 1
-        return symbol
+        check_header(message.symbol, message.timestamp, received_ms or arrived_ms, self._max_future_ms)
+        if envelope.kind == "post":  # a score that nobody can have yet would be held for ever
+            check_header(message.symbol, message.available, arrived_ms, self._max_future_ms)
+        return envelope
 
-    def _symbol(self, name: str) -> Symbol:
-        symbol = self.symbols.get(name)
-        if symbol is None:
-            if self._settings.symbols and name not in self._settings.symbols:
-                raise Refused(Reason.UNKNOWN_SYMBOL, f"{name} is not in TFS_SYMBOLS")
-            if len(self.symbols) >= self._settings.max_symbols:
-                raise Refused(Reason.UNKNOWN_SYMBOL, f"{len(self.symbols)} symbols are open here; see TFS_MAX_SYMBOLS")
-            symbol = self.symbols[name] = Symbol(name, self._settings, self._emit, self._refuse_held)
-        return symbol
-
-    def _emit(self, view: View, t_us: int, values: Vector) -> None:
-        symbol = self._current
+    def _emit(self, symbol: Symbol, view: View, t_us: int, values: Vector) -> None:
         created_us = max(t_us, symbol.received_us if symbol.recorded else self._now_us)
         silent_us = symbol.engine.silence_us(view, t_us)
         self.pending.batches[view.name].add(symbol.name, t_us, created_us, values, silent_us)
         self.pending.n_rows += 1
 
-    def _refuse(self, entry: Entry, refused: Refused) -> None:
+    def _keep_refused(self, entry: Entry, refused: Refused) -> None:
         self.pending.dead.append((entry, refused))
-        self.pending.counts[f"refused.{refused.reason}"] += 1
-
-    def _refuse_held(self, entry: Entry, refused: Refused) -> None:
-        """Refuse what was taken when it arrived and turned out bad when its turn came."""
-        self.pending.counts[f"accepted.{entry[1][b'kind'].decode()}"] -= 1
-        self._refuse(entry, refused)
 
     def replay(self, entries: Iterable[Entry]) -> None:
         """Take entries again whose rows were written before: the state moves on, and nothing is given."""
@@ -141,10 +109,12 @@ class Partition:
             self.process(entry_id, fields, 0)
         self.unsaved += self.pending.entries
         self.pending = Pending()
+        self.symbols.take_counts()
 
     def take_pending(self) -> Pending:
         """All that is pending, for one commit; nothing is pending afterwards."""
         pending, self.pending = self.pending, Pending()
+        pending.counts = self.symbols.take_counts()
         for batch in pending.batches.values():
             if len(batch):
                 pending.counts[f"rows.{batch.view.name}"] += len(batch)
@@ -185,12 +155,10 @@ class Partition:
         refused = []
         for name, saved in parts.items():
             between()
-            symbol = Symbol(name, self._settings, self._emit, self._refuse_held)
             try:
-                symbol.restore(saved)
+                self.symbols.restore(name, saved)
             except VersionError:
                 refused.append(name)
                 continue
-            self.symbols[name] = symbol
             self._saved.update({f"{name} {part}".encode(): data for part, data in saved.items()})
         return refused

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import msgspec
 
 from ingest.messages.check import check_microprice, check_score, check_trade
-from ingest.messages.decode import decode_entry
-from ingest.messages.flat_book import FlatBook, decode_book
-from ingest.messages.kinds import KIND, Gap, MicropriceTable, OrderBook, ScoredPost, Tick, Trade
+from ingest.messages.envelope import Envelope, from_entry
+from ingest.messages.flat_book import FlatBook
+from ingest.messages.kinds import Gap, MicropriceTable, OrderBook, ScoredPost, Tick, Trade
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.worker.timeline import Timeline
@@ -22,7 +20,6 @@ from transforms.engine import Engine
 from transforms.kernel import Vector
 from transforms.sentiment.post import Post
 
-_LOG = logging.getLogger(__name__)
 SIDE = {"buy": 1, "sell": -1, None: 0}
 IDS_KEPT = 512
 """Trade ids remembered a symbol. A repeat that is older than the allowed lateness is refused as late anyway."""
@@ -30,10 +27,10 @@ MAX_INTEGER = 2**63
 TABLES_HELD = 512
 """Microprice tables that may wait for their time, so that a producer of them cannot fill the memory."""
 
-Entry = tuple[bytes, Mapping[bytes, bytes]]
-"""Id and fields of a stream entry, as they came."""
-Emit = Callable[[View, int, Vector], None]
-Refuse = Callable[[Entry, Refused], None]
+Emit = Callable[["Symbol", View, int, Vector], None]
+"""Is given each row: its symbol, its view, its time in microseconds and its values, which the next row overwrites."""
+Refuse = Callable[[Envelope, Exception], None]
+"""Is given a message that was accepted when it arrived, and the error that its turn brought."""
 
 _BOOK_FAULT = {
     validation.NOT_FINITE: Reason.NOT_FINITE,
@@ -84,16 +81,17 @@ class Symbol:
         self._emit = emit
         self._refuse = refuse
 
-    def take(self, kind: str, message: Any, entry: Entry, received_ms: int) -> None:
-        """Take a decoded message whose symbol and time are good; ``received_ms`` is 0 where it names no receive time.
+    def accept(self, envelope: Envelope) -> None:
+        """Accept a message whose symbol and time are good, and give the rows that it completes.
 
         Raises
         ------
         Refused
-            It is late, or a repeat, or no market makes such a trade; nothing has changed then.
+            It is late or a repeat, or no market makes such a message; nothing has changed then.
         """
+        kind, message = envelope.kind, envelope.message
         if kind == "microprice":
-            self._take_table(message, entry)
+            self._accept_table(envelope)
             return
         t_us = message.timestamp * 1000
         timeline = self.timeline
@@ -102,7 +100,7 @@ class Symbol:
             timeline.tick(t_us)
         elif kind == "post":
             check_score(message)
-            # a score counts from when it could be known, and never changes a row that is written: so it is never late
+            # A score counts from when it could be known and never changes a row that is written: so it is never late.
             t_us = max(message.available * 1000, timeline.watermark)
         elif timeline.is_late(t_us):
             raise Refused(Reason.LATE, f"{(timeline.watermark - t_us) / 1000} ms behind the watermark")
@@ -116,20 +114,22 @@ class Symbol:
             sequence = message.sequence
             if not 0 <= sequence < MAX_INTEGER:
                 raise Refused(Reason.OUT_OF_RANGE, f"sequence {sequence!s:.40}")
-        self.recorded = b"recorded" in entry[1]
+        self.recorded = envelope.recorded
         if kind != "post":
-            self.received_us = max(self.received_us, received_ms * 1000)
+            self.received_us = max(self.received_us, envelope.received_ms * 1000)
         if kind != "tick":
-            timeline.hold(t_us, kind, sequence, (message, entry))
+            timeline.hold(t_us, kind, sequence, envelope)
         timeline.advance(self._apply, self._emit_rows, self.engine.last_row_us)
 
-    def _take_table(self, table: MicropriceTable, entry: Entry) -> None:
+    def _accept_table(self, envelope: Envelope) -> None:
         """Hold a table until its rows begin. Like a score it is never late, and it says nothing of how far the feeds are."""
+        table: MicropriceTable = envelope.message
         check_microprice(table)
         if self.timeline.tables() >= TABLES_HELD:
             raise Refused(Reason.OUT_OF_RANGE, f"{TABLES_HELD} microprice tables wait already")
-        t_us = max(table.usable_from * 1000, self.timeline.watermark)
-        self.timeline.hold(t_us, "microprice", table.version, (table, entry))
+        self.timeline.hold(
+            max(table.usable_from * 1000, self.timeline.watermark), "microprice", table.version, envelope
+        )
 
     def _new_id(self, trade_id: int | str | None) -> int:
         if trade_id is None:
@@ -146,58 +146,51 @@ class Symbol:
             self._id_set.discard(self._ids.popleft())
         return trade_id if isinstance(trade_id, int) else 0
 
-    def _apply(self, t_us: int, item: tuple[Any, Entry]) -> None:
+    def _apply(self, t_us: int, envelope: Envelope) -> None:
+        """Give a message to the kernels, now that every message before it is known."""
         try:
-            self._give(t_us, *item)
+            message = envelope.message
+            kind = type(message)
+            if kind is Trade:
+                self.engine.trade(t_us, message.price, message.size, SIDE[message.side])
+                if message.next_funding is not None:
+                    self.engine.next_funding(message.next_funding * 1000)
+            elif kind is FlatBook or kind is OrderBook:
+                self._apply_book(t_us, message)
+            elif kind is Gap:
+                self._sequence = None
+                self.engine.lose_book(t_us)
+            elif kind is MicropriceTable:
+                self.engine.install_microprice(t_us, message.tick, message.g)
+            else:
+                self.engine.post(t_us, _facts(message))
         except Exception as error:  # else the message that made time pass would be refused in its place
-            _LOG.exception("a held message of %s failed and is kept in the dead letters", self.name)
-            self._refuse(item[1], Refused(Reason.FAILED, f"{type(error).__name__}: {error}"))
+            self._refuse(envelope, error)
 
-    def _give(self, t_us: int, message: Any, entry: Entry) -> None:
-        kind = type(message)
-        if kind is Trade:
-            self.engine.trade(t_us, message.price, message.size, SIDE[message.side])
-            if message.next_funding is not None:
-                self.engine.next_funding(message.next_funding * 1000)
-        elif kind is FlatBook or kind is OrderBook:
-            self._apply_book(t_us, message, entry)
-        elif kind is Gap:
-            self._sequence = None
-            self.engine.lose_book(t_us)
-        elif kind is MicropriceTable:
-            self.engine.install_microprice(t_us, message.tick, message.g)
-        else:
-            self.engine.post(t_us, _facts(message))
-
-    def _apply_book(self, t_us: int, book: FlatBook | OrderBook, entry: Entry) -> None:
+    def _apply_book(self, t_us: int, book: FlatBook | OrderBook) -> None:
         last, self._sequence = self._sequence, book.sequence
         if last is not None and book.sequence is not None and book.sequence != last + 1:
             if book.sequence == last:
-                self._refuse(entry, Refused(Reason.DUPLICATE, f"sequence {last}"))
-                return
+                raise Refused(Reason.DUPLICATE, f"sequence {last}")
             self._sequence = None  # the next book stands for itself, whatever its number
             self.engine.lose_book(t_us)
-            self._refuse(entry, Refused(Reason.SEQUENCE_GAP, f"sequence {book.sequence} after {last}"))
-            return
+            raise Refused(Reason.SEQUENCE_GAP, f"sequence {book.sequence} after {last}")
         if isinstance(book, FlatBook):
             fault = self.engine.flat_book(t_us, book.levels, book.n_bid, book.n_ask)
         else:
             fault = self.engine.book(t_us, book.bids, book.asks)
         if fault != validation.OK:
-            self._sequence = None  # neither its sound copy nor the one after it is to be lost as well
-            self._refuse(entry, Refused(_BOOK_FAULT[fault]))
+            self._sequence = None  # so that the next good book is accepted whatever its number
+            raise Refused(_BOOK_FAULT[fault])
 
     def _emit_rows(self, t_us: int) -> None:
         for view, values in self.engine.emit(t_us):
-            self._emit(view, t_us, values)
+            self._emit(self, view, t_us, values)
 
     def save(self) -> dict[str, bytes]:
         """All that a restart needs, in named parts."""
         t = self.timeline
-        held = [
-            (at, rank, sequence, arrival, entry[0], list(entry[1].items()))
-            for at, rank, sequence, arrival, (_, entry) in t.held
-        ]
+        held = [(*order, *envelope.save()) for *order, envelope in t.held]
         order = [t.watermark, t.boundary, t.arrivals, held]
         memory = [self._sequence, list(self._ids), self.recorded, self.received_us]
         return {"order": msgspec.msgpack.encode([order, memory]), **self.engine.save()}
@@ -216,11 +209,8 @@ class Symbol:
         )
         t = self.timeline
         t.watermark, t.boundary, t.arrivals = watermark, boundary, arrivals
-        for at, rank, number, arrival, entry_id, pairs in held:
-            fields = dict(pairs)
-            kind = fields[b"kind"].decode()
-            message = decode_book(fields) if kind == "book" else decode_entry(KIND[kind], fields)
-            t.held.append((at, rank, number, arrival, (message, (entry_id, fields))))
+        for at, rank, number, arrival, entry_id, fields in held:
+            t.held.append((at, rank, number, arrival, from_entry(entry_id, dict(fields))))
         self._sequence, self.recorded, self.received_us = sequence, recorded, received_us
         self._ids = deque(ids)
         self._id_set = set(ids)

@@ -164,7 +164,9 @@ def test_every_entry_of_garbage_is_counted_once_and_kept_where_it_is_refused() -
                 refused[dead_id] += 1
                 assert sent[dead_id] == kept
                 assert why.reason is not Reason.FAILED, (kept, why.detail)
-            held = {entry[0] for symbol in partition.symbols.values() for *_, (_, entry) in symbol.timeline.held}
+            held = {
+                envelope.origin[0] for symbol in partition.symbols.values() for *_, envelope in symbol.timeline.held
+            }
             sent = {k: v for k, v in sent.items() if k in held}
             checkpoint.update(partition.save())
             again = Partition(0, conf)

@@ -7,6 +7,7 @@ import struct
 
 import pytest
 
+from ingest.messages.envelope import Envelope
 from ingest.messages.kinds import Trade
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
@@ -78,7 +79,7 @@ def test_a_trade_too_small_for_a_lot_is_refused_and_does_not_count_as_nothing(di
     taker = symbol(Instrument(size_digits=digits))
     before = taker.save()
     with pytest.raises(Refused, match="size_digits") as refused:
-        taker.take("trade", Trade(1_700_000_000_000, "A", 100.0, size, "buy", 1), (b"1-1", {}), 0)
+        taker.accept(Envelope("trade", Trade(1_700_000_000_000, "A", 100.0, size, "buy", 1)))
     assert refused.value.reason == Reason.OUT_OF_RANGE
     assert taker.save() == before
 
@@ -86,5 +87,5 @@ def test_a_trade_too_small_for_a_lot_is_refused_and_does_not_count_as_nothing(di
 @pytest.mark.parametrize(("digits", "size"), [(8, 1e-8), (9, 1e-9), (2, 0.01), (0, 1.0)])
 def test_a_trade_of_one_lot_is_taken(digits: int, size: float) -> None:
     taker = symbol(Instrument(size_digits=digits))
-    taker.take("trade", Trade(1_700_000_000_000, "A", 100.0, size, "buy", 1), (b"1-1", {}), 0)
+    taker.accept(Envelope("trade", Trade(1_700_000_000_000, "A", 100.0, size, "buy", 1)))
     assert taker.timeline.watermark > 0

@@ -19,11 +19,11 @@ class Peeking(Symbol):
 
     def _emit_rows(self, t_us):
         for view, values in self.engine.emit(t_us):
-            waiting = [item[0] for *_, item in sorted(self.timeline.held, key=lambda h: h[:4])]
+            waiting = [envelope.message for *_, envelope in sorted(self.timeline.held, key=lambda h: h[:4])]
             books = [m for m in waiting if isinstance(m, OrderBook)]
             if view is MICROSTRUCTURE and books:
                 values[MICROSTRUCTURE.index["mid_price"]] = (books[0].bids[0][0] + books[0].asks[0][0]) / 2
-            self._emit(view, t_us, values)
+            self._emit(self, view, t_us, values)
 
 
 def by_name(found: list[result.Result]) -> dict[str, result.Result]:

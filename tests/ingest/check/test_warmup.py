@@ -26,7 +26,7 @@ class Leaking(Symbol):
         for view, values in self.engine.emit(t_us):
             if view is ORDER_FLOW:
                 values[ORDER_FLOW.index["buy_volume_1m"]] += self.rows * 1e-9
-            self._emit(view, t_us, values)
+            self._emit(self, view, t_us, values)
 
 
 def test_every_feature_has_a_stated_warm_up():

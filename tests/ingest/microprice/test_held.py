@@ -9,6 +9,7 @@ import pytest
 
 from ingest import settings
 from ingest.messages.decode import encode
+from ingest.messages.envelope import from_entry
 from ingest.messages.kinds import MAX_AHEAD_MS, MicropriceTable, OrderBook, Tick, Trade
 from ingest.messages.refusal import Refused
 from ingest.worker.partition import Partition
@@ -34,24 +35,24 @@ class Feed:
         self.added: dict[float, float | None] = {}
         self.symbol = Symbol("A", CONF, self._emit, lambda *_: None)
 
-    def _emit(self, view, t_us, values):
+    def _emit(self, symbol, view, t_us, values):
         if view is MICROSTRUCTURE:
             added = values[MICROPRICE] - values[MID]
             self.added[t_us / 1e6 - T0 / 1000] = None if added != added else added
 
-    def take(self, kind, message, *, recorded=True):
+    def accept(self, kind, message, *, recorded=True):
         fields = {b"kind": kind.encode(), b"data": encode(message)}
         if recorded:
             fields[b"recorded"] = b"1"
-        self.symbol.take(kind, message, (b"0-0", fields), 0)
+        self.symbol.accept(from_entry(b"0-0", fields))
         return self
 
     def book(self, second):
         ms = T0 + round(second * 1000)
-        return self.take("book", OrderBook(ms, "A", [(100.0, 1.0)], [(101.0, 1.0)], received=ms))
+        return self.accept("book", OrderBook(ms, "A", [(100.0, 1.0)], [(101.0, 1.0)], received=ms))
 
     def table(self, *args):
-        return self.take("microprice", table(*args), recorded=False)
+        return self.accept("microprice", table(*args), recorded=False)
 
 
 def test_a_table_is_used_from_its_own_time_on_and_not_before():
@@ -88,7 +89,7 @@ def test_a_table_that_waits_makes_no_time_pass():
     assert feed.symbol.timeline.boundary == 0
     feed.book(0.5)
     assert feed.symbol.timeline.waits()
-    feed.take("tick", Tick(T0 + 60_000, "A"))
+    feed.accept("tick", Tick(T0 + 60_000, "A"))
     assert not feed.symbol.timeline.waits()
     assert feed.symbol.engine.last_row_us() < feed.symbol.timeline.boundary
 
@@ -104,7 +105,7 @@ def test_a_restart_keeps_the_table_that_waits_and_the_one_in_use():
 def test_an_unknown_cell_is_null():
     cells: list[float | None] = [1.0] * G_SIZE
     cells[5 * 5 + 1] = None  # balanced, two ticks wide
-    feed = Feed().take("microprice", msgspec.structs.replace(table(1, 0.0), g=cells), recorded=False)
+    feed = Feed().accept("microprice", msgspec.structs.replace(table(1, 0.0), g=cells), recorded=False)
     assert feed.book(0.5).book(1.5).added == {1: None}
 
 
@@ -135,7 +136,7 @@ def test_a_bad_table_of_any_producer_is_refused_with_the_reason(changes, reason)
     assert [str(refused.reason) for _, refused in partition.pending.dead] == [reason]
     good = {b"kind": b"microprice", b"data": encode(table(5, 1.0))}
     partition.process(b"%d-2" % (T0 + 1_000_000), good, 0)
-    assert partition.pending.counts["accepted.microprice"] == 1
+    assert partition.symbols.accepted == {"microprice": 1}
 
 
 def test_tables_without_end_cannot_fill_the_memory():
@@ -144,5 +145,5 @@ def test_tables_without_end_cannot_fill_the_memory():
         feed.table(1000, 1.0, version + 1)
     with pytest.raises(Refused, match="wait already"):
         feed.table(1000, 1.0, TABLES_HELD + 1)
-    feed.take("trade", Trade(T0, "A", 1.0, 1.0))
+    feed.accept("trade", Trade(T0, "A", 1.0, 1.0))
     assert len(feed.symbol.timeline.held) == TABLES_HELD + 1

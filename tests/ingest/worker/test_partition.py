@@ -98,7 +98,7 @@ def test_what_comes_behind_the_watermark_is_late_and_changes_no_row():
 def test_a_repeated_trade_is_a_duplicate():
     log = Log().append(trade(500, 1), trade(500, 1), trade(600, "x"), trade(600, "x"), tick(1000))
     assert log.reasons() == ["duplicate", "duplicate"]
-    assert log.partition.pending.counts["accepted.trade"] == 2
+    assert log.partition.symbols.accepted["trade"] == 2
 
 
 def test_a_missing_sequence_makes_the_book_unknown_until_the_next_one():
@@ -107,7 +107,7 @@ def test_a_missing_sequence_makes_the_book_unknown_until_the_next_one():
     rows = log.rows("microstructure")
     assert [row["book_valid"] for _, _, row in rows] == [1, 1, 0, 1]
     assert rows[2][2]["mid_price"] != rows[2][2]["mid_price"]
-    assert log.partition.pending.counts["accepted.book"] == 3
+    assert log.partition.symbols.accepted["book"] == 3
 
 
 def test_a_repeated_sequence_is_a_duplicate():
@@ -263,7 +263,7 @@ def test_a_score_that_no_model_gives_is_refused_and_the_state_can_be_saved(reaso
     score = {"simhash": 1, "positive": 0.6, "negative": 0.1, "neutral": 0.3, **changes}
     post = {"timestamp": T0 + 400, "symbol": "A", "id": "p", "available": T0 + 450, **score}
     log = Log().append(("post", json.dumps(post).encode()), book(500), book(1600))
-    assert log.partition.pending.counts[f"refused.{reason}"] == 1
+    assert log.partition.symbols.refused[reason] == 1
     assert len(log.rows("microstructure")) == 1
     assert log.rows("sentiment") == []
     assert log.partition.save()
