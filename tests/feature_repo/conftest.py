@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
 import redis
 from feast import (
@@ -44,6 +45,9 @@ from feast.types import (
 )
 
 from feature_repo.stores.endpoints import Endpoints
+from feature_repo.stores.online.write import OnlineWriter
+from tests.feature_repo.stores.feast_rows import SYMBOLS
+from tests.feature_repo.stores.redis_servers import Servers
 from transforms import catalog
 
 PROJECT = "trading"
@@ -84,6 +88,10 @@ class Stores:
         store: FeatureStore = getattr(self, which)
         chosen = store.get_feature_service(features) if isinstance(features, str) else features
         return store.get_online_features(chosen, rows, **options)
+
+    def both(self, *args: Any, **options: Any) -> tuple[Any, Any]:
+        """Read from this project's store and from Feast's own."""
+        return self.read("ours", *args, **options), self.read("stock", *args, **options)
 
 
 def connection_string(url: str) -> str:
@@ -199,3 +207,27 @@ def stores(both_stores: Stores, redis_client: redis.Redis) -> Iterator[Stores]:
     both_stores.online.clock = both_stores.clock
     yield both_stores
     both_stores.ours.config.online_store.enforce_ttl = True
+
+
+@pytest.fixture
+def filled(stores: Any, redis_client: redis.Redis) -> Any:
+    """Every view of the catalogue for 60 symbols, rows a microsecond old, one value in eight null, some columns whole."""
+    rng = np.random.default_rng(7)
+    for view in catalog.VIEWS:
+        values = rng.normal(size=(len(SYMBOLS), len(view.names)))
+        for i, feature in enumerate(view.features):
+            if feature.dtype == "Int64":
+                values[:, i] = rng.integers(-5, 1_000_000, len(SYMBOLS))
+        values[:, ::2][rng.random(values[:, ::2].shape) < 0.25] = np.nan
+        values[:, 2] = np.nan
+        OnlineWriter(redis_client, stores.project, view).write(SYMBOLS, np.full(60, stores.now_us - 1), values)
+    return stores
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Servers]:
+    """Redis servers of one test; those that still run are ended with it."""
+    servers = Servers(tmp_path)
+    yield servers
+    for port in list(servers.running):
+        servers.kill(port)

@@ -1,4 +1,4 @@
-"""Connections to Redis for the online store: the address, the user, and the client."""
+"""Addresses of Redis servers, and clients for them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
 
+from feature_repo.stores.endpoints import AddressError
+
 _TIMEOUTS_S: Final = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
-_TEXT: Final = ("username", "password", "sentinel_username", "sentinel_password")
+_LOGIN: Final = ("username", "password")
+_SENTINEL_LOGIN: Final = ("sentinel_username", "sentinel_password")
+LOGINS: Final = _LOGIN + _SENTINEL_LOGIN
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Address:
-    """Servers to begin with and the options of their connections; ``repr`` shows the servers only."""
+    """Servers to connect to first, and the options of the connections; ``repr`` shows the servers only."""
 
     nodes: tuple[tuple[str, int], ...]
     options: dict[str, Any]
@@ -49,28 +53,28 @@ def address_of_url(url: str) -> Address:
 def address_of_connection_string(text: str) -> Address:
     """Return the address in Feast's form ``host:port,host:port,option=value``.
 
-    Unlike Feast, a password is text even where it looks like a number or a JSON word, and a host may be an IPv6 address.
+    Unlike in Feast, a password stays text where it looks like a number or a JSON word, and a host may be an IPv6 address.
 
     >>> address_of_connection_string("db.example:6379,db=2,password=0123").options
     {'db': 2, 'password': '0123'}
 
     Raises
     ------
-    ValueError
-        Where a part is neither ``host:port`` nor ``option=value``. The message does not repeat it: it may be a secret.
+    AddressError
+        If a part is neither ``host:port`` nor ``option=value``. The message does not repeat the part: it may be a secret.
     """
     nodes: list[tuple[str, int]] = []
     options: dict[str, Any] = {}
     for part in filter(None, (p.strip() for p in text.split(","))):
         name, equals, value = part.partition("=")
         if equals:
-            options[name] = value if name in _TEXT else _literal(value)
+            options[name] = value if name in LOGINS else _literal(value)
             continue
         host, colon, port = part.rpartition(":")
         if not colon or not port.isdigit():
-            raise ValueError(
-                "connection_string must read host:port,option=value. A password with a comma in it goes into `password`"
-                " or, percent-encoded, into `url`."
+            raise AddressError(
+                "connection_string must read host:port,option=value. Put a password that contains a comma into"
+                " `password` or, percent-encoded, into `url`."
             )
         nodes.append((host.strip("[]"), int(port)))
     return Address(tuple(nodes), options)
@@ -99,38 +103,29 @@ def connect_async(address: Address, kind: str, sentinel_master: str = "mymaster"
 
 
 def _connect(address: Address, kind: str, master: str, module: Any, no_retry: Any) -> Any:
-    # Retries are ours (see `attempt`): nested ones multiply, and the library's own last tens of seconds.
     options = _TIMEOUTS_S | address.options
     if kind == "redis_cluster":
         options.pop("db", None)  # a cluster has one database
         nodes = [module.cluster.ClusterNode(host, port) for host, port in address.nodes]
         return module.RedisCluster(startup_nodes=nodes, **options)
-    options["retry"] = no_retry
+    options["retry"] = no_retry  # the callers repeat (`attempt`): nested retries would multiply
     if kind == "redis_sentinel":
-        own = {k.removeprefix("sentinel_"): options.pop(k) for k in _TEXT[2:] if k in options}
-        watchers = own | {k: v for k, v in options.items() if k.startswith(("ssl", "socket_")) or k == "retry"}
-        sentinel = module.sentinel.Sentinel(list(address.nodes), sentinel_kwargs=watchers, **options)
+        login = {name.removeprefix("sentinel_"): options.pop(name) for name in _SENTINEL_LOGIN if name in options}
+        shared = {k: v for k, v in options.items() if k.startswith(("ssl", "socket_")) or k == "retry"}
+        sentinel = module.sentinel.Sentinel(list(address.nodes), sentinel_kwargs=login | shared, **options)
         return sentinel.master_for(master)
     if "path" in options:
         return module.Redis(unix_socket_path=options.pop("path"), **options)
-    (host, port) = address.nodes[0]
+    host, port = address.nodes[0]
     return module.Redis(host=host, port=port, **options)
 
 
-def with_watchers(client: Any) -> list[Any]:
-    """Return the client and those of the sentinels behind it, which it does not close itself."""
+def with_sentinels(client: Any) -> list[Any]:
+    """Return the client and its clients of the sentinels, which it does not close itself."""
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     return [client, *(manager.sentinels if manager is not None else ())]
 
 
 def is_cluster(client: Any) -> bool:
-    """Whether a client speaks to Redis Cluster, where one script may touch the keys of one slot only."""
+    """Return whether a client speaks to Redis Cluster, where one script may touch the keys of one slot only."""
     return isinstance(client, redis.RedisCluster | redis_asyncio.RedisCluster)
-
-
-def server_of(client: Any) -> str:
-    """Return where a client connects, for messages; without secrets."""
-    known = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
-    if "path" in known:
-        return str(known["path"])
-    return f"{known['host']}:{known['port']}" if "host" in known else type(client).__name__

@@ -1,9 +1,12 @@
-"""Rows of features as bytes of Feast's Redis format, packed for the script that writes them."""
+"""Rows of features in Feast's Redis format, packed for the script that writes them.
+
+A packed row is one MessagePack array ``[field, value, field, value, ...]`` whose first field is the event time.
+"""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -21,102 +24,106 @@ from feature_repo.stores.online.format import (
     with_silence,
 )
 
-_INT64_TAG: Final = bytes((INT64_TAG,))
+Ints = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
 
+# Heads of MessagePack: a text with its length in the head or in the bytes that follow, an array with its length.
+_FIXSTR: Final = 0xA0  # + length, below 32
+_STR8: Final = 0xD9
+_STR16: Final = b"\xda"
+_STR32: Final = b"\xdb"
+_ARRAY32: Final = b"\xdd"
 
-_NULL_CELL: Final = b"\xa0"  # a value of no bytes
-_DOUBLE_CELL: Final = bytes((0xA0 | DOUBLE_SIZE, DOUBLE_TAG))  # a text of nine bytes; eight follow
-
-
+_NULL_CELL: Final = bytes((_FIXSTR,))  # a Value without bytes
+_DOUBLE_HEAD: Final = bytes((_FIXSTR | DOUBLE_SIZE, DOUBLE_TAG))  # eight bytes follow
 _DOUBLE: Final = struct.Struct("<d")
+_INT64_TAG: Final = bytes((INT64_TAG,))
+_INT64_END: Final = 2.0**63
 
 
 def packed_text(raw: bytes) -> bytes:
-    """Return bytes as a MessagePack string of the shortest form."""
+    """Return bytes as a MessagePack text of the shortest form."""
     size = len(raw)
     if size < 32:
-        return bytes((0xA0 | size,)) + raw
+        return bytes((_FIXSTR | size,)) + raw
     if size < 256:
-        return bytes((0xD9, size)) + raw
+        return bytes((_STR8, size)) + raw
     if size < 65_536:
-        return b"\xda" + size.to_bytes(2, "big") + raw
-    return b"\xdb" + size.to_bytes(4, "big") + raw
+        return _STR16 + size.to_bytes(2, "big") + raw
+    return _STR32 + size.to_bytes(4, "big") + raw
 
 
 @lru_cache(maxsize=1_024)
-def row_head(view: str, n_features: int) -> bytes:
-    """Return how every row of a view begins: the array's size and the name of the time field."""
-    return b"\xdd" + (2 * n_features + 2).to_bytes(4, "big") + packed_text(time_field(view))
+def _row_head(view: str, n_features: int) -> bytes:
+    """Return what every row of a view begins with: the array's size and the name of the time field."""
+    n_items = 2 * (1 + n_features)
+    return _ARRAY32 + n_items.to_bytes(4, "big") + packed_text(time_field(view))
 
 
 @lru_cache(maxsize=65_536)
-def packed_field(view: str, feature: str) -> bytes:
-    """Return the name of a feature's hash field as it stands in a row."""
+def _packed_field(view: str, feature: str) -> bytes:
     return packed_text(feature_field(view, feature))
 
 
-def packed_row(view: str, event_us: int, values: dict[str, bytes]) -> bytes:
-    """Return one row whose values are serialised already, as Feast's own callers give them."""
-    parts = [row_head(view, len(values)), packed_text(encode_time(event_us))]
+def packed_row(view: str, event_us: int, values: Mapping[str, bytes]) -> bytes:
+    """Return one packed row of values that are serialised already, by feature."""
+    parts = [_row_head(view, len(values)), packed_text(encode_time(event_us))]
     for feature, raw in values.items():
-        parts += (packed_field(view, feature), packed_text(raw))
+        parts += (_packed_field(view, feature), packed_text(raw))
     return b"".join(parts)
 
 
 class RowEncoder:
-    """The bytes of a view's rows, from columns. Everything that does not depend on values is laid out once.
+    """Packs a view's rows from columns. What does not depend on values is encoded once.
 
     Parameters
     ----------
-    view
+    view : str
         Name of the view.
-    names, dtypes
+    names, dtypes : sequence of str
         Features in the order of the columns; a dtype is ``Float64`` or ``Int64``.
 
     Raises
     ------
     ValueError
-        Where a dtype is another.
+        If a dtype is another, or if there is not one for each feature.
     """
 
     def __init__(self, view: str, names: Sequence[str], dtypes: Sequence[str]) -> None:
         unknown = set(dtypes) - {"Float64", "Int64"}
         if unknown or len(names) != len(dtypes):
-            raise ValueError(f"view {view!r}: one dtype of Float64 or Int64 a feature, not {sorted(unknown) or dtypes}")
+            raise ValueError(
+                f"view {view!r}: every feature needs the dtype Float64 or Int64, not {sorted(unknown) or dtypes}"
+            )
         self.view, self.names = view, tuple(names)
-        self._head = row_head(view, len(names))
-        fields = [packed_field(view, name) for name in names]
+        self._head = _row_head(view, len(names))
+        fields = [_packed_field(view, name) for name in names]
         self._doubles = [i for i, dtype in enumerate(dtypes) if dtype == "Float64"]
-        self._double_cells = [(fields[i] + _DOUBLE_CELL, fields[i] + _NULL_CELL) for i in self._doubles]
+        self._double_cells = [(fields[i] + _DOUBLE_HEAD, fields[i] + _NULL_CELL) for i in self._doubles]
         self._ints = [i for i, dtype in enumerate(dtypes) if dtype == "Int64"]
         self._int_cells = [(names[i], fields[i]) for i in self._ints]
 
-    def rows(
-        self,
-        event_us: npt.NDArray[np.int64],
-        values: npt.NDArray[np.float64],
-        silent_us: npt.NDArray[np.int64] | None = None,
-    ) -> list[bytes]:
-        """Return one packed row a line of `values`; NaN becomes null.
+    def rows(self, event_us: Ints, values: Doubles, silent_us: Ints | None = None) -> list[bytes]:
+        """Return one packed row per line of `values`; NaN becomes null.
 
         Parameters
         ----------
-        event_us
-            Event times, microseconds since the epoch, shape ``(n,)``.
-        values
-            Shape ``(n, n_features)``; an Int64 feature is given as a whole double.
-        silent_us
-            For how long the feed had been silent at the event times, shape ``(n,)``; None says nothing of it.
+        event_us : ndarray of int64, shape (n,)
+            Event times in microseconds since the epoch.
+        values : ndarray of float64, shape (n, n_features)
+            An Int64 feature is given as a whole double.
+        silent_us : ndarray of int64, shape (n,), optional
+            For how long the feed had been silent at the event times. None leaves it out.
 
         Raises
         ------
         ValueError
-            Where the shapes do not fit, or an Int64 value is not a whole number of 64 bits.
+            If the shapes do not fit, or if an Int64 value is not a whole number of 64 bits.
         """
         n = len(event_us)
         if values.shape != (n, len(self.names)):
-            raise ValueError(f"view {self.view!r}: values of shape {(n, len(self.names))} wanted, not {values.shape}")
-        # Up to some fifty rows this is quicker than laying the bytes with numpy, and never far behind.
+            raise ValueError(f"view {self.view!r}: values must have shape {(n, len(self.names))}, not {values.shape}")
+        # For up to some fifty rows this is quicker than filling an array of bytes with numpy, and never far behind.
         pack, double_cells = _DOUBLE.pack, self._double_cells
         doubles = [
             b"".join([cell + pack(v) if v == v else null for (cell, null), v in zip(double_cells, row, strict=True)])
@@ -134,7 +141,7 @@ class RowEncoder:
         for (name, field), value in zip(self._int_cells, row, strict=True):
             if value != value:
                 cells += field + _NULL_CELL
-            elif value.is_integer() and -(2.0**63) <= value < 2.0**63:
+            elif value.is_integer() and -_INT64_END <= value < _INT64_END:
                 cells += field + packed_text(_INT64_TAG + varint(int(value)))
             else:
                 raise ValueError(f"{self.view}:{name} is Int64, but row {at} holds {value!r}")

@@ -1,4 +1,4 @@
-"""What one online request asks for: which fields of which hashes, and where each view's features stand in the reply."""
+"""What an online request asks for: which fields of which hashes, and where each view's features stand in a reply."""
 
 from __future__ import annotations
 
@@ -8,22 +8,18 @@ from functools import lru_cache
 from typing import Any
 
 from feast import utils
-from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.redis import _versioned_fv_name
 
-from feature_repo.stores.online.format import (
-    SymbolKeys,
-    feature_field,
-    time_field,
-)
+from feature_repo.stores.online.format import SymbolKeys, entity_keys, feature_field, time_field
 from transforms.times import us_of_duration
 
 Reply = Sequence[bytes | None]
+"""Values of the requested fields of one hash, in order; None where a field is absent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The hash fields of one request for one entity, as command arguments and as bytes on the wire."""
+    """The hash fields of a request, as names and as bytes of Redis's protocol."""
 
     names: tuple[bytes, ...]
     wire: bytes
@@ -41,28 +37,26 @@ def request_fields(views: tuple[tuple[str, tuple[str, ...]], ...]) -> Fields:
 
 @dataclass(slots=True)
 class Part:
-    """One view of a request and where its features begin in the reply."""
+    """One view of a request."""
 
     table: Any
     features: list[str]
-    ttl_us: int
-    first: int
+    ttl_us: int  # how long its values may be served; 0: without end
+    first: int  # where its features begin in a reply
+    time: int  # where its event time stands, behind the features
 
 
 @dataclass(slots=True)
 class Request:
-    """One ``HMGET`` an entity for all views that share their join keys.
+    """One ``HMGET`` per entity, for all views that share their join keys."""
 
-    ``order`` maps each row of the response to its entity; None where they are the same.
-    """
-
-    keys: list[bytes]
-    order: list[int] | None
+    keys: list[bytes]  # one per distinct entity
+    order: list[int] | None  # index into the keys for each row of the response; None: row and key have the same index
     fields: Fields
     parts: list[Part]
 
     def rows(self, replies: Sequence[Reply]) -> Sequence[Reply]:
-        """Return one reply a row of the response."""
+        """Return one reply per row of the response, from one per key."""
         return replies if self.order is None else [replies[i] for i in self.order]
 
 
@@ -72,36 +66,47 @@ def plan(
     join_key_values: dict[str, Any],
     join_keys: dict[str, str],
 ) -> list[Request]:
-    """Return the requests that answer `grouped_refs`, views with the same entity together.
+    """Return the requests that answer `grouped_refs`; views of the same entity share one.
 
     Raises
     ------
     KeyError
-        Where the rows give no value of a join key; the message is Feast's.
+        If the rows hold no value of a join key. The message is Feast's.
     """
     groups: dict[tuple[Any, ...], list[tuple[Any, list[str]]]] = {}
     for table, features in grouped_refs:
         aliases = tuple(sorted(table.projection.join_key_map.items()))
         groups.setdefault((tuple(table.entities), aliases), []).append((table, features))
-    requests = []
-    for views in groups.values():
-        keys, order = _entity_keys(config, views[0][0], join_key_values, join_keys)
-        named = [(_versioned_fv_name(table, config), tuple(features)) for table, features in views]
-        parts, first = [], 0
-        for table, features in views:
-            parts.append(Part(table, features, ttl_us(table), first))
-            first += len(features) + 1
-        requests.append(Request(keys, order, request_fields(tuple(named)), parts))
-    return requests
+    return [
+        _request(config, *_keys_and_order(config, views[0][0], join_key_values, join_keys), views)
+        for views in groups.values()
+    ]
 
 
-def ttl_us(table: Any) -> int:
-    """Return how long a view's value may be served, in microseconds; 0 is for ever."""
+def plan_view(config: Any, table: Any, entities: Iterable[Any], requested: list[str] | None) -> Request:
+    """Return the request for some features of one view, or for all if `requested` names none."""
+    features = list(requested) if requested else [field.name for field in table.features]
+    return _request(config, entity_keys(config, entities), None, [(table, features)])
+
+
+def _request(
+    config: Any, keys: list[bytes], order: list[int] | None, views: Iterable[tuple[Any, list[str]]]
+) -> Request:
+    named, parts, first = [], [], 0
+    for table, features in views:
+        named.append((_versioned_fv_name(table, config), tuple(features)))
+        time = first + len(features)
+        parts.append(Part(table, features, _ttl_us(table), first, time))
+        first = time + 1
+    return Request(keys, order, request_fields(tuple(named)), parts)
+
+
+def _ttl_us(table: Any) -> int:
     ttl = getattr(table, "ttl", None)
     return 0 if ttl is None else us_of_duration(ttl)
 
 
-def _entity_keys(
+def _keys_and_order(
     config: Any, table: Any, join_key_values: dict[str, Any], join_keys: dict[str, str]
 ) -> tuple[list[bytes], list[int] | None]:
     given = utils._get_table_entity_values(table, join_keys, join_key_values)
@@ -116,14 +121,11 @@ def _entity_keys(
             place = {symbol: i for i, symbol in enumerate(unique)}
             return keys, [place[symbol] for symbol in symbols]
     entities, indexes, n = utils._get_unique_entities(table, join_key_values, join_keys)
-    project = config.project.encode()
-    version = config.entity_key_serialization_version
-    keys = [serialize_entity_key(proto, version) + project for proto in utils._get_entity_key_protos(entities)]
     order = [0] * n
     for i, destinations in enumerate(indexes):
         for row in destinations:
             order[row] = i
-    return keys, order
+    return entity_keys(config, utils._get_entity_key_protos(entities)), order
 
 
 _symbol_keys = lru_cache(maxsize=64)(SymbolKeys)

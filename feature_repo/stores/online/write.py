@@ -1,8 +1,7 @@
-"""Rows into Feast's Redis format, guarded on the server: an older event never overwrites a newer one.
+"""Guarded writes of rows: an older event never overwrites a newer one, whichever process writes it.
 
-The compare and the write of a row are one Lua script, so two writers cannot interleave, a row is whole or absent, and
-writing it again changes nothing. Equal times keep the row that came first. A row travels as one MessagePack array
-``[field, value, ...]`` whose first field is the event time: the script needs no list of fields.
+Redis compares and writes each row in one Lua script. So two writers cannot interleave, a row is stored whole or not at
+all, and writing it again changes nothing. Of rows with equal times the first stays.
 """
 
 from __future__ import annotations
@@ -10,98 +9,145 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 import redis
+from feast import utils
+from feast.infra.online_stores.redis import RedisType, _versioned_fv_name
 
-from feature_repo.stores.online.attempt import attempt
-from feature_repo.stores.online.client import is_cluster, server_of
-from feature_repo.stores.online.format import (
-    SymbolKeys,
-)
-from feature_repo.stores.online.pack import RowEncoder
+from feature_repo.stores.online.client import is_cluster
+from feature_repo.stores.online.format import SymbolKeys, entity_keys
+from feature_repo.stores.online.pack import Doubles, Ints, RowEncoder, packed_row
 from transforms.catalog import View
+from transforms.times import us_of_datetime
 
-ROWS_A_SCRIPT: Final = 32  # about a millisecond on the server: longer scripts would hold up the readers
+ROWS_PER_SCRIPT: Final = 32  # about a millisecond on the server; longer scripts would delay the readers
 
 WRITE_NEWER: Final = """
-local function instant(b)
-  local at, parts = string.byte(b, 1) == 0x7d and 6 or 1, {0, 0} -- behind the silence, where one is told
-  while at <= #b do
-    local part = math.floor(string.byte(b, at) / 8)
+local SILENCE_TAG, AFTER_SILENCE = 0x7d, 6
+local SECONDS, NANOS = 1, 2
+local function instant(raw)
+  local at, parts = string.byte(raw, 1) == SILENCE_TAG and AFTER_SILENCE or 1, {0, 0}
+  while at <= #raw do
+    local number = math.floor(string.byte(raw, at) / 8)
     local value, inverse, scale, size, byte = 0, 0, 1, 0, 0
     repeat
       at, size = at + 1, size + 1
-      byte = string.byte(b, at) or 0
+      byte = string.byte(raw, at) or 0
       value = value + byte % 128 * scale
       if size < 10 then inverse = inverse + (127 - byte % 128) * scale end
       scale = scale * 128
     until byte < 128
     if size == 10 then value = -1 - inverse end
-    parts[part] = value
+    parts[number] = value
     at = at + 1
   end
-  return parts[1], parts[2]
+  return parts[SECONDS], parts[NANOS]
 end
 local stored = 0
 for i, key in ipairs(KEYS) do
-  local row = cmsgpack.unpack(ARGV[i + 1])
-  local old = redis.call('HGET', key, row[1])
+  local row = cmsgpack.unpack(ARGV[i + 1]) -- 1
+  local time_field, time = row[1], row[2]
+  local old = redis.call('HGET', key, time_field)
   local newer = not old
-  if old then
+  if old then -- 2
     local old_s, old_n = instant(old)
-    local new_s, new_n = instant(row[2])
+    local new_s, new_n = instant(time)
     newer = new_s > old_s or (new_s == old_s and new_n > old_n)
   end
   if newer then
-    for first = 1, #row, 4000 do
+    for first = 1, #row, 4000 do -- 3
       redis.call('HSET', key, unpack(row, first, math.min(first + 3999, #row)))
     end
-    -- A small-object list is searched from its start for each field: 119 fields of one hash cost 50 us there, 8 us in a
-    -- hash table. One value too long for a list turns the hash into a table, and it stays one.
-    if redis.call('HLEN', key) > 32 and redis.pcall('OBJECT', 'ENCODING', key) == 'listpack' then
+    if redis.call('HLEN', key) > 32 and redis.pcall('OBJECT', 'ENCODING', key) == 'listpack' then -- 4
       redis.call('HSET', key, '_', string.rep('_', 1025))
       redis.call('HDEL', key, '_')
     end
-    if ARGV[1] ~= '0' then redis.call('EXPIRE', key, ARGV[1]) end
+    if ARGV[1] ~= '0' then redis.call('EXPIRE', key, ARGV[1]) end -- 5
     stored = stored + 1
   end
 end
 return stored
 """
-"""KEYS: one hash a row. ARGV: seconds until a key expires (0 never), then one packed row a key. Returns rows stored."""
+"""Lua script that stores the rows that are newer than what Redis holds, and returns how many it stored.
+
+``KEYS`` holds one hash per row. ``ARGV`` holds the seconds until a key expires (0: never), then one packed row per key.
+For each row the script
+
+1. unpacks the row, which begins with the name of the time field and the event time, and reads the stored event time;
+2. compares the two times, to the nanosecond. ``instant`` decodes a ``Timestamp`` behind the silence, if there is one.
+   A varint of ten bytes is a negative number: a double cannot hold its 64 bits, so ``inverse`` sums the inverted ones;
+3. writes all fields of a newer row. ``unpack`` fails for some 8,000 values, so 4,000 are written at a time;
+4. turns a hash of more than 32 fields into a hash table. Redis searches its compact list form from the start for each
+   field: 119 fields of one hash cost 50 us there and 8 us in a table. One value that is too long for a list makes the
+   hash a table, and the hash stays one;
+5. renews the expiry of the key.
+"""
+
+Command = tuple[Any, ...]
+"""The words of one Redis command."""
 
 
 def script_calls(
-    keys: Sequence[bytes], rows: Sequence[bytes], key_ttl_s: int, rows_a_script: int = ROWS_A_SCRIPT
-) -> Iterable[tuple[Any, ...]]:
-    """Yield the words of one ``EVAL`` command for each script call. On Redis Cluster one call may name one key only.
+    keys: Sequence[bytes], rows: Sequence[bytes], key_ttl_s: int, rows_per_script: int = ROWS_PER_SCRIPT
+) -> list[Command]:
+    """Return the ``EVAL`` commands that write packed rows. On Redis Cluster one command may name one key only.
 
-    The script travels with each call instead of by its hash: a server that was restarted, failed over or flushed its
-    scripts then needs no second attempt.
+    The script travels with each call, not only its hash: a server that was restarted, failed over or flushed its scripts
+    then needs no second attempt.
     """
-    for first in range(0, len(keys), rows_a_script):
-        some = keys[first : first + rows_a_script]
-        yield "EVAL", WRITE_NEWER, len(some), *some, key_ttl_s, *rows[first : first + rows_a_script]
+    calls: list[Command] = []
+    for first in range(0, len(keys), rows_per_script):
+        some = keys[first : first + rows_per_script]
+        calls.append(("EVAL", WRITE_NEWER, len(some), *some, key_ttl_s, *rows[first : first + rows_per_script]))
+    return calls
+
+
+def script_calls_of_feast(config: Any, table: Any, data: Sequence[Any]) -> list[Command]:
+    """Return the commands that write rows as Feast hands them over: entity key, values, event time, created time."""
+    settings, view = config.online_store, _versioned_fv_name(table, config)
+    keys = entity_keys(config, [entity for entity, *_ in data])
+    rows = [
+        packed_row(
+            view,
+            us_of_datetime(utils.make_tzaware(event)),
+            {name: value.SerializeToString() for name, value in values.items()},
+        )
+        for _, values, event, _ in data
+    ]
+    rows_per_script = 1 if settings.redis_type == RedisType.redis_cluster else ROWS_PER_SCRIPT
+    return script_calls(keys, rows, settings.key_ttl_seconds or 0, rows_per_script)
+
+
+def send(client: Any, calls: Iterable[Command]) -> None:
+    """Send script calls in one pipeline."""
+    with client.pipeline(transaction=False) as pipe:
+        for call in calls:
+            pipe.execute_command(*call)
+        pipe.execute()
+
+
+async def send_async(client: Any, calls: Iterable[Command]) -> None:
+    """Send as `send` does."""
+    async with client.pipeline(transaction=False) as pipe:
+        for call in calls:
+            pipe.execute_command(*call)
+        await pipe.execute()
 
 
 class OnlineWriter:
-    """Writes a view's rows straight into the online store: columns in, one round trip, no object per value.
+    """Writes a view's rows into the online store from columns: one round trip, no object per value.
 
     Parameters
     ----------
-    client
-        Redis standalone or Sentinel master; a ``RedisCluster`` too (one script call a row then).
-    project
+    client : redis.Redis or redis.RedisCluster
+        A single server, a Sentinel master, or a cluster, where each row is a script call of its own.
+    project : str
         Feast's project name; it is part of every key.
-    view
+    view : View
         A view of the catalogue.
-    join_key
+    join_key : str
         Name of the entity's join key.
-    key_ttl_s
+    key_ttl_s : int, optional
         Seconds after its last write at which an entity leaves the store; None keeps it.
-    retries
-        Attempts of `write` after the first when the connection fails or the master moves.
 
     Examples
     --------
@@ -119,77 +165,48 @@ class OnlineWriter:
         *,
         join_key: str = "symbol",
         key_ttl_s: int | None = None,
-        retries: int = 3,
     ) -> None:
         self._client = client
         self._keys = SymbolKeys(project, join_key)
         self._encoder = RowEncoder(view.name, view.names, [f.dtype for f in view.features])
         self._ttl_s = key_ttl_s or 0
-        self._retries = retries
-        self._rows_a_script = 1 if is_cluster(client) else ROWS_A_SCRIPT
+        self._rows_per_script = 1 if is_cluster(client) else ROWS_PER_SCRIPT
 
-    def write(
-        self,
-        symbols: Sequence[str],
-        event_us: npt.NDArray[np.int64],
-        values: npt.NDArray[np.float64],
-        silent_us: npt.NDArray[np.int64] | None = None,
-    ) -> int:
-        """Write rows and return how many were stored; the others were not newer than what is there.
+    def write(self, symbols: Sequence[str], event_us: Ints, values: Doubles, silent_us: Ints | None = None) -> int:
+        """Write rows and return how many were stored; the others were not newer than the stored rows.
 
         Parameters
         ----------
-        symbols
-            One a row; a symbol may occur more than once, its newest row stays.
-        event_us
-            Event times in microseconds since the epoch, shape ``(n,)``.
-        values
-            Columns in the catalogue's order, shape ``(n, n_features)``; NaN is null.
-        silent_us
-            For how long the view's feed had been silent at the event times, microseconds, shape ``(n,)``: a ttl counts from when
-            it spoke. None where that is the event time.
+        symbols : sequence of str
+            One per row. If a symbol occurs more than once, its newest row stays.
+        event_us : ndarray of int64, shape (n,)
+            Event times in microseconds since the epoch.
+        values : ndarray of float64, shape (n, n_features)
+            Columns in the catalogue's order; NaN is null.
+        silent_us : ndarray of int64, shape (n,), optional
+            For how long the view's feed had been silent at the event times, in microseconds. A ttl counts from the
+            feed's last message; None says that this is the event time.
 
         Raises
         ------
         ValueError
-            Where shapes or values do not fit the view; nothing is written then.
-        OnlineStoreUnavailableError
-            Where no attempt got through. Some rows may have been stored, each of them whole; write again, it is safe.
+            If shapes or values do not fit the view. Nothing is written then.
         redis.exceptions.RedisError
-            Where the server refuses.
+            If the connection fails or the server returns an error. Some rows may have been stored, each of them whole;
+            writing them again is safe.
         """
-        calls = self._calls(symbols, event_us, values, silent_us)
-
-        def send() -> int:
-            with self._client.pipeline(transaction=False) as pipe:
-                for call in calls:
-                    pipe.execute_command(*call)
-                return sum(pipe.execute())
-
-        return attempt(send, self._retries, server_of(self._client))
+        with self._client.pipeline(transaction=False) as pipe:
+            self.add_to(pipe, symbols, event_us, values, silent_us)
+            return sum(pipe.execute())
 
     def add_to(
-        self,
-        pipe: Any,
-        symbols: Sequence[str],
-        event_us: npt.NDArray[np.int64],
-        values: npt.NDArray[np.float64],
-        silent_us: npt.NDArray[np.int64] | None = None,
+        self, pipe: Any, symbols: Sequence[str], event_us: Ints, values: Doubles, silent_us: Ints | None = None
     ) -> int:
         """Add the commands to a caller's pipeline and return how many; each replies with its count of rows stored."""
-        calls = self._calls(symbols, event_us, values, silent_us)
-        for call in calls:
-            pipe.execute_command(*call)
-        return len(calls)
-
-    def _calls(
-        self,
-        symbols: Sequence[str],
-        event_us: npt.NDArray[np.int64],
-        values: npt.NDArray[np.float64],
-        silent_us: npt.NDArray[np.int64] | None,
-    ) -> list[tuple[Any, ...]]:
         if len(symbols) != len(event_us):
             raise ValueError(f"{len(symbols)} symbols but {len(event_us)} event times")
         rows = self._encoder.rows(event_us, values, silent_us)
-        return list(script_calls(self._keys.keys(symbols), rows, self._ttl_s, self._rows_a_script))
+        calls = script_calls(self._keys.keys(symbols), rows, self._ttl_s, self._rows_per_script)
+        for call in calls:
+            pipe.execute_command(*call)
+        return len(calls)

@@ -1,0 +1,93 @@
+"""Rows, keys and settings as Feast gives them to an online store, and rows as they lie in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import redis
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import (
+    Value,
+)
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from feature_repo.stores.online.format import (
+    SymbolKeys,
+    feature_field,
+    time_field,
+)
+from feature_repo.stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
+from transforms.catalog import View
+from transforms.times import datetime_of_us
+
+T_US = 1_700_000_000_000_000
+SYMBOLS = [f"SYM{i}USDT" for i in range(60)]
+
+
+def rows_of(*symbols: str) -> list[dict[str, str]]:
+    return [{"symbol": s} for s in symbols]
+
+
+def entity(symbol: str) -> EntityKey:
+    return EntityKey(join_keys=["symbol"], entity_values=[Value(string_val=symbol)])
+
+
+def key_of(symbol: str) -> bytes:
+    return SymbolKeys("trading", "symbol").keys([symbol])[0]
+
+
+def stored(client: redis.Redis, symbol: str, view: View) -> tuple[int, dict[str, Value]]:
+    """A row as it stands in Redis, read without this project's or Feast's store."""
+    raw = client.hgetall(key_of(symbol))
+    values = {name: Value.FromString(raw[feature_field(view.name, name)]) for name in view.names}
+    return Timestamp.FromString(raw[time_field(view.name)]).ToMicroseconds(), values
+
+
+def settings(**given: Any) -> RedisOnlineStoreConfig:
+    return RedisOnlineStoreConfig(**given)
+
+
+class Config:
+    """The parts of Feast's RepoConfig that an online store uses."""
+
+    project = "trading"
+    entity_key_serialization_version = 3
+    registry = SimpleNamespace(enable_online_feature_view_versioning=False)
+
+    def __init__(self, online_store: RedisOnlineStoreConfig) -> None:
+        self.online_store = online_store
+
+
+def on_a_loop(store: RedisOnlineStore, call: Callable[[], Any]) -> Any:
+    """Await `call()` on an event loop of its own and close what the store opened there."""
+
+    async def run() -> Any:
+        try:
+            return await call()
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
+
+
+def write_and_read(store: RedisOnlineStore, config: Any, stores: Any, value: float, symbols: int = 5) -> list[Any]:
+    """Write one value for some symbols and read it back, first blocking, then on an event loop."""
+    table = stores.ours.get_feature_view("social")
+    event = datetime_of_us(T_US + int(value))
+    keys = [EntityKey(join_keys=["symbol"], entity_values=[Value(string_val=f"S{i}")]) for i in range(symbols)]
+    store.online_write_batch(
+        config, table, [(k, {"author_ratio_1h": Value(double_val=value)}, event, None) for k in keys], None
+    )
+    store.clock = lambda: T_US
+    blocking = store.online_read(config, table, keys, ["author_ratio_1h"])
+
+    async def later() -> Any:
+        older = [(k, {"author_ratio_1h": Value(double_val=-1.0)}, event, None) for k in keys]
+        await store.online_write_batch_async(config, table, older, None)
+        return await store.online_read_async(config, table, keys, ["author_ratio_1h"])
+
+    assert on_a_loop(store, later) == blocking
+    return [found["author_ratio_1h"].double_val for _, found in blocking if found]
