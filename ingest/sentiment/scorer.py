@@ -20,13 +20,12 @@ import redis
 from ingest.messages.decode import decode_entry, encode
 from ingest.messages.kinds import ScoredPost, SocialPost
 from ingest.messages.refusal import Reason, Refused
-from ingest.sentiment import move
 from ingest.sentiment.history import History
-from ingest.sentiment.move import Outcome
 from ingest.sentiment.scoring import NAME_MAX, Accepted, Model, Scoring, finder
 from ingest.settings import Settings
-from ingest.streams import keys, outage, read
+from ingest.streams import keys, move, outage, read
 from ingest.streams.dead_letters import FIELDS_MAX
+from ingest.streams.move import Record
 
 BLOCK_MS = 100
 _LOG = logging.getLogger(__name__)
@@ -84,9 +83,10 @@ class Scorer:
         """Score a batch and move it to the logs."""
         for part in read.parts(batch):
             if part:
-                move.move(self._client, *self.outcomes(part))
+                records, facts = self.outcomes(part)
+                move.move_records(self._client, records, acknowledge=True, facts=facts)
 
-    def outcomes(self, batch: Sequence[read.Read]) -> tuple[list[Outcome], dict[str, int | str]]:
+    def outcomes(self, batch: Sequence[read.Read]) -> tuple[list[Record], dict[str, int | str]]:
         """Score a batch; return where each entry moves and the scorer's counters. The scores are in the history then."""
         entries: list[read.Read] = []
         posts: list[Accepted] = []
@@ -103,8 +103,8 @@ class Scorer:
             if isinstance(messages, Refused):
                 refused.append((entry, messages))
             else:
-                outcomes.append(Outcome(entry[1], "", [self._copy(m, post.is_recorded) for m in messages]))
-        outcomes += [move.refused(entry, why.reason, why.detail) for entry, why in refused]
+                outcomes.append(Record([self._copy(m, post.is_recorded) for m in messages], *entry[:2]))
+        outcomes += [move.refused(*entry, why) for entry, why in refused]
         return outcomes, {
             "scorer.batches": 1,
             "scorer.texts": scored.texts,

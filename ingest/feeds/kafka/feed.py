@@ -20,7 +20,7 @@ import redis
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from feature_repo.stores.errors import UserError
-from ingest.feeds.kafka.move import ElsewhereError, move, name_of, offsets
+from ingest.feeds.kafka.move import move, name_of, offsets
 from ingest.feeds.kafka.reader import Place, Reader
 from ingest.messages.kinds import PLAIN_STREAM
 from ingest.publish.counts import Counts
@@ -28,6 +28,7 @@ from ingest.publish.outlet import WAITING_MAX
 from ingest.streams import keys, outage
 from ingest.streams.backlog import backlog
 from ingest.streams.membership import FencedError, Member
+from ingest.streams.move import OffsetsChangedError
 
 _LOG = logging.getLogger(__name__)
 STREAMS = (*PLAIN_STREAM, keys.SOCIAL)
@@ -133,7 +134,7 @@ def run(
                 _carry(client, source, partitions, stop, member, counts, lambda: _tell(well, progress, counts))
             except FencedError:
                 member.lose(source.seat)
-            except ElsewhereError:
+            except OffsetsChangedError:
                 _LOG.warning("the offsets in Redis have changed: reading begins again at what they say")
         member.leave()
 

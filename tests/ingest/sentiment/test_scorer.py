@@ -233,7 +233,7 @@ def test_a_crash_between_the_table_and_the_logs_scores_nothing_again(
     for i in range(3):
         add(redis_client, id=str(i), text=f"$BTC up {i}")
     with monkeypatch.context() as patch:
-        patch.setattr("ingest.sentiment.move.move", lambda *_: (_ for _ in ()).throw(Crash))
+        patch.setattr("ingest.streams.move.move_records", lambda *_, **__: (_ for _ in ()).throw(Crash))
         before = History(postgres_url)
         with pytest.raises(Crash):
             scorer(redis_client, Words(), history=before).run(threading.Event())

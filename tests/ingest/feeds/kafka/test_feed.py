@@ -25,13 +25,14 @@ from ingest.feeds.kafka import command as kafka_command
 from ingest.feeds.kafka import feed as kafka
 from ingest.feeds.kafka import reader as kafka_reader
 from ingest.feeds.kafka.feed import OffsetsError, Source
-from ingest.feeds.kafka.move import ElsewhereError, move, offsets
+from ingest.feeds.kafka.move import move, offsets
 from ingest.feeds.kafka.reader import Reader
 from ingest.messages.decode import encode
 from ingest.messages.kinds import OrderBook, SocialPost, Trade
 from ingest.publish.counts import Counts
 from ingest.streams import keys
 from ingest.streams.membership import FencedError, Member
+from ingest.streams.move import OffsetsChangedError
 
 PARTITIONS = 2
 T0 = 1_700_000_000_000
@@ -238,7 +239,7 @@ class Flaky:
 
     def eval(self, script: str, *rest: Any) -> Any:
         reply = self._client.eval(script, *rest)
-        if "ELSEWHERE" in script and self.losses < 3:
+        if "OFFSETS CHANGED" in script and self.losses < 3:
             self.losses += 1
             raise redis.ConnectionError("the answer was lost")
         return reply
@@ -503,13 +504,13 @@ def test_a_move_without_the_seat_or_from_other_offsets_changes_nothing(redis_cli
     batch = [Record("market_data", 0, n, n, trade(n)) for n in range(3)]
     with pytest.raises(FencedError):
         move(redis_client, source, PARTITIONS, batch, {("market_data", 0): 0}, "1:another", {})
-    with pytest.raises(ElsewhereError):
+    with pytest.raises(OffsetsChangedError):
         move(redis_client, source, PARTITIONS, batch, {("market_data", 0): 1}, token, {})
     assert waiting(redis_client) == 0
     at = {("market_data", 0): 0}
     assert move(redis_client, source, PARTITIONS, batch, at, token, {}) == {"trade": 3}
     assert at == {("market_data", 0): 3}
-    with pytest.raises(ElsewhereError):
+    with pytest.raises(OffsetsChangedError):
         move(redis_client, source, PARTITIONS, batch, {("market_data", 0): 0}, token, {})
     assert trades(redis_client) == [0, 1, 2]
 

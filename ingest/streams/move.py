@@ -1,0 +1,202 @@
+"""Move records into streams: one script a batch, which does all of it or nothing.
+
+The router moves entries of the plain streams, the scorer moves posts, and the Kafka feed moves records of topics. The script works in this
+order, and the same numbers mark its steps:
+
+1. Fence: without the lease of the seat, change nothing.
+2. Offsets: where a hash does not hold the offsets that the batch begins at, change nothing. Else write those that it ends at.
+3. Delete the entry of each record from its stream, and acknowledge it. An entry that is gone was moved before: leave its record out.
+   So each entry is moved once, whatever dies and however many processes move the same.
+4. Append the copies of each record to their streams, in the order of the batch.
+5. Count what was refused, and note facts about the work, at the edge.
+
+A full Redis refuses the first write of a script if that needs memory, and lets the later ones through. Deleting needs none, so router and
+scorer go on and make room. Writing offsets needs some, so the records of Kafka, which are new input, are refused whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import msgspec
+import redis
+
+from ingest.messages.check import is_symbol
+from ingest.messages.decode import decode_entry
+from ingest.messages.refusal import Reason, Refused
+from ingest.streams import keys
+from ingest.streams.dead_letters import FIELDS_MAX, dead_letter
+from ingest.streams.membership import FencedError
+
+_MOVE = """
+local token, group, places, facts, at = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), 5
+local counters, lease, offsets = KEYS[1], KEYS[3], KEYS[4]
+-- 1. Fence.
+if token ~= '' and redis.call('GET', lease) ~= token then return redis.error_reply('FENCED') end
+-- 2. Offsets: each a name, the value that it must have, and the one after.
+local records = at + 3 * places + 2 * facts
+for i = at, at + 3 * places - 1, 3 do
+  if redis.call('HGET', offsets, ARGV[i]) ~= ARGV[i + 1] then return redis.error_reply('OFFSETS CHANGED') end
+end
+for i = at, at + 3 * places - 1, 3 do redis.call('HSET', offsets, ARGV[i], ARGV[i + 2]) end
+local first_fact, moved = at + 3 * places, 0
+at = records
+while at <= #ARGV do
+  -- 3. Delete: the record's stream (0: none), its id there, and the number of its copies.
+  local source, id, copies = unpack(ARGV, at, at + 2)
+  local present = source == '0' or redis.call('XDEL', KEYS[tonumber(source)], id) == 1
+  if group ~= '' then redis.call('XACK', KEYS[tonumber(source)], group, id) end
+  if present then moved = moved + 1 end
+  at = at + 3
+  -- 4. Append: the stream of each copy, and its words behind their number.
+  for _ = 1, copies do
+    local target, n = tonumber(ARGV[at]), ARGV[at + 1]
+    if present then
+      redis.call('XADD', KEYS[target], '*', unpack(ARGV, at + 2, at + 1 + n))
+      -- 5. Count: the first field of a dead letter is its reason.
+      if target == 2 then redis.call('HINCRBY', counters, 'refused.' .. ARGV[at + 3], 1) end
+    end
+    at = at + 2 + n
+  end
+end
+for i = first_fact, records - 1, 2 do
+  redis.call(tonumber(ARGV[i + 1]) and 'HINCRBY' or 'HSET', counters, ARGV[i], ARGV[i + 1])
+end
+return moved
+"""
+"""KEYS: the edge's counters, the dead letters, the lease and the offsets where there are some, then streams.
+
+ARGV: token or '', group or '', number of offsets, number of facts, the offsets, the facts, the records.
+"""
+_NOTHING: Mapping[str, int | str] = MappingProxyType({})
+
+
+class OffsetsChangedError(RuntimeError):
+    """The offsets in Redis are not those that the batch begins at: Redis was restored, or another process changed them."""
+
+
+class Record(NamedTuple):
+    """What becomes of a record.
+
+    Attributes
+    ----------
+    copies : sequence of (str, sequence)
+        The streams that it enters, each with fields and values in turn.
+    source, entry_id : str, bytes
+        The stream and entry to delete; empty where the record came from elsewhere.
+    """
+
+    copies: Sequence[tuple[str, Sequence[Any]]]
+    source: str = ""
+    entry_id: bytes = b""
+
+    @property
+    def reason(self) -> str:
+        """Why the record was refused; empty where it was not."""
+        target, words = self.copies[0]
+        return str(words[1]) if target == keys.DEAD_LETTER else ""
+
+
+class Offsets(NamedTuple):
+    """Offsets in the hash ``key``: of each its name, its value before the batch, and its value after."""
+
+    key: str
+    steps: Sequence[tuple[str, int, int]]
+
+
+class Header(msgspec.Struct, gc=False):
+    """All that is decoded of a message before it is in its log; the worker checks the rest."""
+
+    symbol: str
+
+
+def log_of(fields: Mapping[bytes, bytes], partitions: int) -> str:
+    """Return the log of the symbol that a message names.
+
+    Raises
+    ------
+    Refused
+        The message has too many fields, cannot be decoded, or names no symbol.
+    """
+    if len(fields) > FIELDS_MAX:
+        raise Refused(Reason.WRONG_TYPE, f"{len(fields)} fields")
+    symbol = decode_entry(Header, fields).symbol
+    if not is_symbol(symbol):
+        raise Refused(Reason.BAD_SYMBOL, repr(symbol[:64]))
+    return keys.events(keys.partition_of(symbol, partitions))
+
+
+def refused(
+    source: str, entry_id: bytes | str, fields: Mapping[bytes, bytes], error: Exception, *, delete: bool = True
+) -> Record:
+    """Return the record that keeps a message among the dead letters.
+
+    Parameters
+    ----------
+    source, entry_id, fields : str, bytes or str, mapping
+        Where the message came from, and the message.
+    error : Exception
+        ``Refused``; any other error is the fault of our code, and the reason is ``failed``.
+    delete : bool
+        Whether ``source`` is a stream that still holds the message.
+    """
+    why = error if isinstance(error, Refused) else Refused(Reason.FAILED, f"{type(error).__name__}: {error}")
+    letter = dead_letter(source, entry_id, fields, why.reason, why.detail)
+    origin: tuple[Any, Any] = (source, entry_id) if delete else ("", b"")
+    return Record([(keys.DEAD_LETTER, letter)], *origin)
+
+
+def move_records(
+    client: redis.Redis,
+    records: Iterable[Record],
+    *,
+    seat: str = "",
+    token: str = "",
+    offsets: Offsets | None = None,
+    acknowledge: bool = False,
+    facts: Mapping[str, int | str] = _NOTHING,
+) -> int:
+    """Move records into their streams, in their order; return how many were moved now.
+
+    Parameters
+    ----------
+    records : iterable of Record
+    seat, token : str
+        The seat of this process and its fencing token; without a token no lease is checked.
+    offsets : Offsets, optional
+        What to check and to write; needs a seat.
+    acknowledge : bool
+        Acknowledge each entry to the consumer group, also one that is gone.
+    facts : mapping
+        Of the work, for the counters of the edge: a number is added, a text is stored.
+
+    Raises
+    ------
+    FencedError
+        Another process holds the seat; nothing has changed.
+    OffsetsChangedError
+        The offsets in Redis are not those before the batch; nothing has changed.
+    """
+    numbers: dict[str, int] = {keys.counters(keys.EDGE): 1, keys.DEAD_LETTER: 2}
+    words: list[Any] = [token, keys.GROUP if acknowledge else "", len(offsets.steps) if offsets else 0, len(facts)]
+    if seat:
+        numbers[keys.owner(seat)] = 3
+    if offsets:
+        numbers[offsets.key] = 4
+        words += (word for step in offsets.steps for word in step)
+    words += (word for fact in facts.items() for word in fact)
+    for copies, source, entry_id in records:
+        words += (numbers.setdefault(source, len(numbers) + 1) if source else 0, entry_id, len(copies))
+        for target, entry in copies:
+            words += (numbers.setdefault(target, len(numbers) + 1), len(entry), *entry)
+    try:
+        moved: Any = client.eval(_MOVE, len(numbers), *numbers, *words)
+    except redis.ResponseError as error:
+        if "FENCED" in str(error):
+            raise FencedError(f"another process holds the seat {seat}") from None
+        if "OFFSETS CHANGED" in str(error):
+            raise OffsetsChangedError(offsets.key if offsets else "") from None
+        raise
+    return int(moved)
