@@ -1,7 +1,7 @@
 """Which files belong together, and how their symbols are shared out among processes.
 
-A symbol's messages must meet in one process, in order. So files that share a symbol are one group, and the symbols of a group are
-shared out by a hash of their names: every process of a group reads all of its files and keeps its own symbols.
+All messages of a symbol must be processed in order by one process. So files that share a symbol form a group, and the symbols
+of a group are shared out by a hash of their names: each process of the group reads all its files and keeps its own symbols.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from ingest.recordings import market_tables
 from ingest.recordings.columns import COMMON, GivenColumns
 from ingest.recordings.posts import SUFFIXES
 
-_BLOCK = 1 << 20
+BLOCK = 1 << 20
+"""Bytes that a scan reads at a time."""
 _OVERLAP = 256
 """Longer than a key and a symbol, so that none is cut at the edge of a block."""
 _SYMBOL = re.compile(rb'"(?:s|symbol)"\s*:\s*"((?:[^"\\]|\\.){1,384})"')
@@ -28,9 +30,19 @@ _GZIP = b"\x1f\x8b"
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a file is made of: its symbols, and whether there may be posts in it. ``digest`` stands for its content.
+    """What a file contains.
 
-    ``lines`` is how many it has; of a table it is not known without parsing, and 0. ``market`` says whether books or trades may be in it.
+    Attributes
+    ----------
+    path : Path
+    symbols : frozenset of str
+        The symbols whose books or trades may be in it.
+    posts, market : bool
+        Whether posts, and whether books or trades, may be in it.
+    digest : bytes
+        Hash of its content.
+    lines : int
+        Its number of lines; 0 for a Parquet or CSV file, whose rows a scan does not count.
     """
 
     path: Path
@@ -43,9 +55,20 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """The work of one process: the market of ``paths``, and of its symbols those whose hash modulo ``shares`` is ``share``.
+    """The work of one process.
 
-    Of raw tables it is the symbols of ``days``, and each symbol's days.
+    Attributes
+    ----------
+    paths : tuple of Path
+        Files with books and trades.
+    symbols : frozenset of str
+        The symbols of the group of ``paths``, or of ``days``.
+    share, shares : int
+        Of the symbols of ``paths`` the task takes those whose hash modulo ``shares`` is ``share``.
+    days : mapping or None
+        For raw tables: each symbol that the task takes, and its days.
+    columns : GivenColumns
+        Names of columns of ``paths``.
     """
 
     paths: tuple[Path, ...]
@@ -56,7 +79,7 @@ class Task:
     columns: GivenColumns = COMMON
 
     def takes(self, symbol: str) -> bool:
-        """Whether this task's share holds the symbol."""
+        """Return whether the symbol is in this task's share."""
         if self.days is not None:
             return symbol in self.days
         return self.shares == 1 or zlib.crc32(symbol.encode()) % self.shares == self.share
@@ -70,29 +93,20 @@ def scan(path: Path, columns: GivenColumns = COMMON) -> Scan:
     OSError
         It cannot be read.
     ingest.recordings.posts.PostsFileError
-        It is no table, or lacks a column.
+        It is not a Parquet or CSV file although its name says so, or it lacks a column.
     """
-    with path.open("rb") as raw:
-        digest = hashlib.file_digest(raw, "blake2b").digest()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "blake2b").digest()
         if path.suffix in SUFFIXES:
             if market_tables.is_market(path):
                 return Scan(path, market_tables.symbols(path, columns), False, digest)
             return Scan(path, frozenset(), True, digest, market=False)
-        raw.seek(0)
-        packed = raw.read(2) == _GZIP
-        raw.seek(0)
-        stream = gzip.GzipFile(fileobj=raw) if packed else raw
+        file.seek(0)
         found: set[bytes] = set()
         posts = False
         lines = 0
         tail = b""
-        while True:
-            try:
-                block = stream.read(_BLOCK)
-            except (EOFError, gzip.BadGzipFile, zlib.error):
-                break  # whoever parses it will say so
-            if not block:
-                break
+        for block in _blocks(file):
             text = tail + block
             found.update(_SYMBOL.findall(text))
             posts = posts or b'"text"' in text or b"\\u" in text
@@ -101,8 +115,20 @@ def scan(path: Path, columns: GivenColumns = COMMON) -> Scan:
     return Scan(path, frozenset(filter(None, map(_decoded, found))), posts, digest, lines)
 
 
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the text of a file, unpacked; of a damaged gzip file what comes before the damage."""
+    packed = file.read(len(_GZIP)) == _GZIP
+    file.seek(0)
+    stream = gzip.GzipFile(fileobj=file) if packed else file
+    try:
+        while block := stream.read(BLOCK):
+            yield block
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        return  # the parser reports the damage when it reads the file
+
+
 def _decoded(name: bytes) -> str:
-    """A symbol as JSON means it; a damaged one is nobody's."""
+    """Return a symbol without its JSON escapes, or an empty text if they are wrong."""
     try:
         return str(json.loads(b'"' + name + b'"'))
     except ValueError:
@@ -110,25 +136,32 @@ def _decoded(name: bytes) -> str:
 
 
 def plan(scans: Sequence[Scan], jobs: int, columns: GivenColumns = COMMON) -> list[Task]:
-    """Tasks for ``jobs`` processes. A file of texts in which no symbol is named (snapshots, say) belongs to every group: it joins them."""
-    groups: list[tuple[list[Path], set[str]]] = []
+    """Share out files among ``jobs`` processes.
+
+    A file that names no symbol (snapshots, for example) may hold any: it joins all files into one group.
+    """
+    groups: list[tuple[list[Path], frozenset[str]]] = []
     texts = [one for one in scans if one.market]
-    alone = all(one.symbols for one in texts)
+    all_named = all(one.symbols for one in texts)
     for one in texts:
-        joined = [g for g in groups if not alone or g[1] & one.symbols]
-        merged = ([p for g in joined for p in g[0]] + [one.path], set(one.symbols).union(*(g[1] for g in joined)))
-        groups = [g for g in groups if g not in joined] + [merged]
+        joined = [group for group in groups if not all_named or group[1] & one.symbols]
+        paths = [path for group in joined for path in group[0]] + [one.path]
+        symbols = one.symbols.union(*(group[1] for group in joined))
+        groups = [group for group in groups if group not in joined] + [(paths, symbols)]
     order = {one.path: i for i, one in enumerate(texts)}
     tasks = []
     for paths, symbols in groups:
         shares = max(1, min(jobs // len(groups), len(symbols)))
         kept = tuple(sorted(paths, key=order.__getitem__))
-        tasks += [Task(kept, frozenset(symbols), share, shares, columns=columns) for share in range(shares)]
+        tasks += [Task(kept, symbols, share, shares, columns=columns) for share in range(shares)]
     return tasks or [Task((), frozenset())]
 
 
 def plan_days(days: Mapping[str, Mapping[int, int]], jobs: int) -> list[Task]:
-    """Tasks for ``jobs`` processes of the symbols, days and rows of raw tables: the fullest symbol goes where the least is."""
+    """Share out the symbols of raw tables among ``jobs`` processes; ``days`` has the rows of each symbol and day.
+
+    The symbol with the most rows comes first, and each goes to the process that has the fewest.
+    """
     loads: list[tuple[int, dict[str, Sequence[int]]]] = [(0, {}) for _ in range(max(1, min(jobs, len(days))))]
     for symbol, of_symbol in sorted(days.items(), key=lambda item: (-sum(item[1].values()), item[0])):
         least = min(range(len(loads)), key=lambda i: loads[i][0])

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import psycopg
 
-from ingest.backfill import raw, table
+from ingest.backfill import raw, raw_query, table
 from ingest.backfill.plan import Scan, Task, plan, plan_days, scan
 from ingest.backfill.pool import together
 from ingest.backfill.posts import score_posts
@@ -79,12 +79,12 @@ def backfill(
     if source is not None and (market := [one.path.name for one in scans if one.market]):
         raise raw.RawTableError(f"with raw tables, files hold posts (.parquet, .csv) only, not {', '.join(market[:5])}")
     total = Done(of=sum(one.lines for one in scans))
-    days: raw.Days = {}
+    days: raw_query.Days = {}
     with psycopg.connect(url, autocommit=True) as connection:
         table.prepare(connection)
         tables = microprice.load(connection)
         if source is not None:
-            days, nowhere = raw.days(connection, source)
+            days, nowhere = raw_query.days(connection, source)
             total.refused += Counter({str(reason): n for reason, n in nowhere.items()})
             total.lines += nowhere.total()
             total.of += nowhere.total() + sum(n for of_symbol in days.values() for n in of_symbol.values())

@@ -1,4 +1,4 @@
-"""Rows into the offline tables, and which symbol-days are finished, in one transaction."""
+"""Write rows to the offline tables and record which symbol-days are finished, in the same transaction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transforms.kernel import DAY_US, Vector
 from transforms.times import date_of_day, day_of_date
 
 ROWS = 50_000
-"""Rows that wait in memory at most; some 20 MB."""
+"""Most rows held in memory before a write; about 20 MB."""
 _TABLE = """
 CREATE TABLE IF NOT EXISTS backfill_done (
     run bytea NOT NULL,
@@ -28,35 +28,35 @@ _DONE = "INSERT INTO backfill_done (run, symbol, day, rows, done_at) VALUES (%s,
 
 
 def prepare(connection: psycopg.Connection) -> None:
-    """Make the tables that are missing, as ``feast apply`` does."""
+    """Create the tables that are missing, as ``feast apply`` does."""
     migrate(connection, [table_of_view(view) for view in VIEWS])
     connection.execute(_TABLE)
 
 
 def finished(connection: psycopg.Connection, run: bytes) -> set[tuple[str, int]]:
-    """The symbols and days (since 1970) that this very run has written before."""
+    """Return the symbols and days (since 1970) that an earlier call of the same run has written."""
     found = connection.execute("SELECT symbol, day FROM backfill_done WHERE run = %s", (run,)).fetchall()
     return {(symbol, day_of_date(day)) for symbol, day in found}
 
 
 class Writer:
-    """Gathers rows over symbols and writes them in few transactions.
+    """Writer that collects the rows of several symbols and writes them in few transactions.
 
     Parameters
     ----------
-    connection:
-        Autocommit; each write is a transaction.
-    run:
-        What this run is, in ``backfill_done``.
-    done:
-        Symbol-days that need no writing.
-    delay_us:
-        ``created_timestamp`` of a row is its event time and this.
+    connection : psycopg.Connection
+        In autocommit mode: each write is one transaction.
+    run : bytes
+        The digest of this run, its key in ``backfill_done``.
+    done : set
+        Symbol-days that are finished; their rows are not written.
+    delay_us : int
+        ``created_timestamp`` less ``event_timestamp`` of every row.
 
     Attributes
     ----------
-    made, new, skipped:
-        Rows made, those that were not in the tables before, and those of days that were finished already.
+    made, new, skipped : int
+        Rows made, those of them that were not in the tables before, and those of finished symbol-days.
     """
 
     def __init__(self, connection: psycopg.Connection, run: bytes, done: set[tuple[str, int]], delay_us: int) -> None:
@@ -71,7 +71,7 @@ class Writer:
         self._complete: list[tuple[str, int, int]] = []
 
     def add(self, symbol: str, view: View, t_us: int, values: Vector) -> None:
-        """Take a row; rows of a symbol come in order of time."""
+        """Add a row. The rows of a symbol must come in order of time: a later day finishes the day before."""
         self.made += 1
         day = t_us // DAY_US
         if (symbol, day) in self._done:
@@ -86,7 +86,7 @@ class Writer:
         self._waiting += 1
 
     def flush(self, *, end: bool = False) -> None:
-        """Write what waits, where that is much or this is the end of all symbols."""
+        """Write the rows if there are ``ROWS`` or more, or if this is the end of all symbols."""
         if end:
             self._complete += [(symbol, day, n) for symbol, (day, n) in self._open.items()]
             self._open.clear()
@@ -101,7 +101,7 @@ class Writer:
                     self._batches[view.name] = rows.Batch(view)
             if self._complete:
                 now = datetime.now(UTC)
-                records = [(self._run, s, date_of_day(day), n, now) for s, day, n in self._complete]
+                records = [(self._run, symbol, date_of_day(day), n, now) for symbol, day, n in self._complete]
                 self._connection.cursor().executemany(_DONE, records)
         self._complete.clear()
         self._waiting = 0

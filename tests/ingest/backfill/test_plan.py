@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from ingest.backfill.plan import _BLOCK, Scan, Task, plan, scan
+from ingest.backfill.plan import BLOCK, Scan, Task, plan, plan_days, scan
 
 
 def of(path, *symbols):
@@ -20,7 +20,7 @@ def test_a_scan_finds_the_symbols_of_both_forms_and_of_any_spelling(tmp_path):
 @pytest.mark.parametrize("shift", [0, 5, 9, 15])
 def test_a_symbol_at_the_edge_of_a_block_is_found(tmp_path, shift):
     path = tmp_path / "a.jsonl.gz"
-    path.write_bytes(gzip.compress(b" " * (_BLOCK - shift) + b'"symbol": "EDGE"'))
+    path.write_bytes(gzip.compress(b" " * (BLOCK - shift) + b'"symbol": "EDGE"'))
     assert scan(path).symbols == {"EDGE"}
 
 
@@ -61,3 +61,10 @@ def test_every_symbol_of_a_group_has_exactly_one_owner(tmp_path):
 def test_there_are_no_more_shares_than_symbols(tmp_path):
     assert len(plan([of(tmp_path / "a", "X")], 8)) == 1
     assert plan([], 8) == [Task((), frozenset())]
+
+
+def test_the_fullest_symbols_are_shared_out_evenly():
+    tasks = plan_days({"A": {1: 70, 2: 30}, "B": {1: 60}, "C": {1: 50}, "D": {1: 1}}, 2)
+    assert [dict(task.days) for task in tasks] == [{"A": [1, 2], "D": [1]}, {"B": [1], "C": [1]}]
+    assert tasks[0].takes("A") and not tasks[0].takes("B")
+    assert [task.days for task in plan_days({}, 4)] == [{}]

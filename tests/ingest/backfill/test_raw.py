@@ -11,8 +11,7 @@ import pytest
 from psycopg import sql
 
 from ingest import settings
-from ingest.backfill import raw, raw_read, table, work
-from ingest.backfill.plan import plan_days
+from ingest.backfill import raw, table, work
 from ingest.backfill.run import backfill
 from ingest.cli import main
 from ingest.messages.kinds import Gap, OrderBook
@@ -217,31 +216,6 @@ def test_rows_that_were_added_are_another_run(market, postgres_url):
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute("INSERT INTO trades VALUES (%s, 'ODD', 1, 1)", (at(MIDNIGHT - 1),))
     assert backfill([], postgres_url, CONF, source=source(postgres_url)).skipped == 0
-
-
-def test_slices_are_merged_by_arrival_and_opened_no_sooner_than_needed():
-    opened = []
-
-    def slice_of(name, *at):
-        def rows():
-            opened.append(name)
-            yield from ((t, 0, "trade", f"{name}{t}") for t in at)
-
-        return rows
-
-    rows = raw_read.merged(
-        [(0, slice_of("a", 1, 5, 109)), (100, slice_of("b", 99, 104, 110)), (200, slice_of("c", 201))], 3
-    )
-    assert [next(rows)[3], list(opened)] == ["a1", ["a"]]
-    assert next(rows)[3] == "a5"
-    assert [row[3] for row in rows] == ["b99", "b104", "a109", "b110", "c201"]
-
-
-def test_the_fullest_symbols_are_shared_out_evenly():
-    tasks = plan_days({"A": {1: 70, 2: 30}, "B": {1: 60}, "C": {1: 50}, "D": {1: 1}}, 2)
-    assert [dict(task.days) for task in tasks] == [{"A": [1, 2], "D": [1]}, {"B": [1], "C": [1]}]
-    assert tasks[0].takes("A") and not tasks[0].takes("B")
-    assert [task.days for task in plan_days({}, 4)] == [{}]
 
 
 @pytest.mark.parametrize(
