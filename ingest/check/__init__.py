@@ -1,1 +1,1 @@
-"""Checks that a user can run on any recording: no look-ahead, and values that do not depend on where the history began."""
+"""Checks of the features that a user can run: on any recording (look-ahead, warm-up), and on a running system (consistency)."""

@@ -1,11 +1,11 @@
-"""Online equals offline, on a running system: what a reader is served at a moment is the offline row of that moment, bit for bit.
+"""Online equals offline, on a running system: each row that a reader is served equals the offline row of that time, bit for bit.
 
-Symbols are read online with Feast, all views in one request, some rounds a second apart. Each row that came back is then looked
-up offline by symbol and event time. The online write comes first, so a row may still be on its way: the check waits until the
-partition's log and then its outbox have passed the moment of the read. A row that is not there then is missing, which is a fault;
-one whose outbox had not come so far by the deadline is waiting, and counts as neither.
+All views of some symbols are read online with Feast in one request, for some rounds a second apart. Each row is then looked up
+offline by symbol and event time. A worker writes online first, so a row may not be offline yet: the check waits until the
+partition's log, and then its outbox, have passed the time of the read. A row that is not offline then is missing, which is a
+fault. A row whose outbox has not come so far by the deadline is waiting, and counts as neither.
 
-The ttl is not applied: a value that readers are not served for its age is held to the same promise.
+The ttl is not applied: values that are too old to be served must be equal too.
 """
 
 from __future__ import annotations
@@ -31,11 +31,14 @@ from transforms.times import datetime_of_us
 
 POLL_S = 0.05
 SKEW_US = 1_000_000
-"""How far the worker's clock, which stamps rows, may be ahead of Redis's, which stamps reads."""
+"""How far the worker's clock, which stamps rows, may be ahead of Redis's clock, which stamps reads."""
+
+Key = tuple[str, str, int]
+"""View, symbol and event time (µs) of a row."""
 
 
 class Read(NamedTuple):
-    """One row of a view as it was served; ``read_ms`` is Redis's clock just after."""
+    """One row of a view as it was served; ``read_ms`` is Redis's time just after."""
 
     symbol: str
     view: View
@@ -44,14 +47,14 @@ class Read(NamedTuple):
     read_ms: int
 
     @property
-    def moment(self) -> tuple[str, str, int]:
-        """What row it is."""
+    def key(self) -> Key:
+        """Return which row it is."""
         return self.view.name, self.symbol, self.t_us
 
 
 @dataclass(slots=True)
 class Consistency:
-    """What was found: a result a feature, and the rows that had no offline row."""
+    """What was found: one result per feature, and the rows that have no offline row."""
 
     features: dict[tuple[str, str], Result] = field(default_factory=results)
     rows: int = 0
@@ -59,7 +62,7 @@ class Consistency:
     waiting: list[Read] = field(default_factory=list)
 
     def outcomes(self) -> dict[str, int]:
-        """Values by outcome, as the exporter shows them."""
+        """Return the number of values by outcome, as the exporter shows them."""
         differing = sum(r.differing for r in self.features.values())
         return {
             "equal": sum(r.compared for r in self.features.values()) - differing,
@@ -70,7 +73,7 @@ class Consistency:
 
     @property
     def exit_code(self) -> int:
-        """1 where a value differs, a row is missing or nothing was compared; 3 where rows were only not there yet; else 0."""
+        """Return 1 if a value differs, a row is missing or nothing was compared; 3 if rows only wait; else 0."""
         found = self.outcomes()
         if found["differing"] or found["missing"] or not (found["equal"] or found["waiting"]):
             return 1
@@ -78,7 +81,7 @@ class Consistency:
 
 
 def read_online(store: Any, client: redis.Redis, symbols: Sequence[str]) -> list[Read]:
-    """The newest row of every view and symbol that has one, through Feast; ``store``'s ttl must be off."""
+    """Read the newest row of every view and symbol through Feast. The ttl must be off in ``store``."""
     wanted = [(view, name) for view in VIEWS for name in view.names]
     response = store.get_online_features(
         features=[f"{view.name}:{name}" for view, name in wanted], entity_rows=[{"symbol": s} for s in symbols]
@@ -109,65 +112,71 @@ def compare(
     wait_s: float = 10.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Consistency:
-    """Hold each row against the offline one, once it can be there; waits up to ``wait_s``.
+    """Compare each row with the offline one as soon as that must be there.
 
     Parameters
     ----------
-    connection:
-        In autocommit mode: each look must see what was written meanwhile.
+    reads : iterable of Read
+    client : redis.Redis
+    connection : psycopg.Connection
+        In autocommit mode, so that each look-up sees what was written since the last.
+    partitions : int
+    wait_s : float
+        Deadline; rows that are not offline by then are waiting.
+    sleep : callable
+        Waits for some seconds; injected for tests.
     """
     found = Consistency()
-    left = list({read.moment: read for read in reads}.values())
+    left = list({read.key: read for read in reads}.values())
     deadline = time.monotonic() + wait_s
     passed = _Passed(client, partitions)
     while True:
-        carried = passed.look(left)  # before the look-up: what it tells must hold for what is then looked up
+        due = passed.due(left)  # before the look-up: a row that is due now is in the tables when they are read
         offline = look_up(connection, left)
         for read in left:
-            if read.moment in offline:
-                _compare(found, read, offline[read.moment])
-        left = [read for read in left if read.moment not in offline]
-        found.missing += [read for read in left if read.moment in carried]
-        left = [read for read in left if read.moment not in carried]
+            if read.key in offline:
+                found.rows += 1
+                for name, served, stored in zip(read.view.names, read.values, offline[read.key], strict=True):
+                    found.features[read.view.name, name].add(read.symbol, read.t_us, stored, served)
+        left = [read for read in left if read.key not in offline]
+        found.missing += [read for read in left if read.key in due]
+        left = [read for read in left if read.key not in due]
         if not left or time.monotonic() >= deadline:
             found.waiting = left
             return found
         sleep(POLL_S)
 
 
-def _compare(into: Consistency, read: Read, offline: Sequence[float]) -> None:
-    into.rows += 1
-    for name, served, stored in zip(read.view.names, read.values, offline, strict=True):
-        into.features[read.view.name, name].add(read.symbol, read.t_us, stored, served)
-
-
 class _Passed:
-    """Which rows must be offline by now: their log was done with after the read, and their outbox after that."""
+    """How far logs and outboxes are: a row is due once its log has passed the read, and then its outbox that moment."""
 
     def __init__(self, client: redis.Redis, partitions: int) -> None:
         self._client, self._partitions = client, partitions
         self._committed_ms: dict[tuple[int, int], int] = {}
+        """For a partition and the time of a read: when the log was first seen to have passed the read."""
 
-    def look(self, reads: Sequence[Read]) -> set[tuple[str, str, int]]:
+    def due(self, reads: Sequence[Read]) -> set[Key]:
+        """Return the rows that must be offline by now."""
         now_ms = _now_ms(self._client)
         oldest = {(s.name, s.partition): s.oldest_ms for s in streams(self._client, self._partitions)}
-        done = set()
+        found = set()
         for read in reads:
             p = keys.partition_of(read.symbol, self._partitions)
-            if _after(oldest[EVENTS, p], read.read_ms):
+            if _is_after(oldest[EVENTS, p], read.read_ms):
                 self._committed_ms.setdefault((p, read.read_ms), now_ms)
             committed_ms = self._committed_ms.get((p, read.read_ms))
-            if committed_ms is not None and _after(oldest[OUTBOX, p], committed_ms):
-                done.add(read.moment)
-        return done
+            if committed_ms is not None and _is_after(oldest[OUTBOX, p], committed_ms):
+                found.add(read.key)
+        return found
 
 
-def _after(oldest_ms: int | None, moment_ms: int) -> bool:
-    return oldest_ms is None or oldest_ms > moment_ms
+def _is_after(oldest_ms: int | None, at_ms: int) -> bool:
+    """Return whether all entries of a stream are newer; ``oldest_ms`` is None if it has none."""
+    return oldest_ms is None or oldest_ms > at_ms
 
 
-def look_up(connection: psycopg.Connection[Any], reads: Sequence[Read]) -> dict[tuple[str, str, int], list[float]]:
-    """The offline rows of the reads, those that are there; of several, the newest that was created by the time of the read."""
+def look_up(connection: psycopg.Connection[Any], reads: Sequence[Read]) -> dict[Key, list[float]]:
+    """Return the offline rows that exist; of several for a key the newest that was created by the time of the read."""
     found = {}
     for view in VIEWS:
         some = [read for read in reads if read.view is view]
@@ -181,7 +190,7 @@ def look_up(connection: psycopg.Connection[Any], reads: Sequence[Read]) -> dict[
         times = [datetime_of_us(read.t_us) for read in some]
         known = [datetime_of_us(read.read_ms * 1000 + SKEW_US) for read in some]
         for i, *row in connection.execute(query, ([read.symbol for read in some], times, known)):
-            found[some[i - 1].moment] = [math.nan if value is None else float(value) for value in row]
+            found[some[i - 1].key] = [math.nan if value is None else float(value) for value in row]
     return found
 
 
@@ -191,6 +200,6 @@ def _now_ms(client: redis.Redis) -> int:
 
 
 def keep(client: redis.Redis, found: Consistency) -> None:
-    """Store the outcome where the exporter shows it."""
+    """Store the outcome where the exporter reads it."""
     outcome: Mapping[Any, Any] = {**found.outcomes(), "time_ms": _now_ms(client)}
     client.hset(CONSISTENCY, mapping=dict(outcome))

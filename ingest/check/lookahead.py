@@ -1,12 +1,12 @@
-"""No look-ahead: the value at t from the data up to t is the value at t from all data, bit for bit.
+"""No look-ahead: the value at t from the data up to t equals the value at t from all data, bit for bit.
 
-For sampled boundaries t, only what counts at or before t is given to a symbol, then time passes to t::
+For sampled boundaries t, a symbol gets only the messages that count at or before t, and then a tick at t::
 
     all data   ------|--------t--------|----->   row t: A
-    truncated  ------|--------t                  row t: B, must be A
+    truncated  ------|--------t                  row t: B, must equal A
 
-Messages that were refused as late when everything arrived are no data: they changed no row. The data grow from one sampled
-boundary to the next, and each row is made by a copy that is then thrown away.
+Messages that were refused as late in the run over all data are left out: they changed no row. The truncated data grow from one
+boundary to the next. A deep copy makes each row, because the tick at t must not reach the next boundary's run.
 """
 
 from __future__ import annotations
@@ -33,22 +33,23 @@ def lookahead(
 
     Parameters
     ----------
-    feeds:
-        For each symbol its messages in order of arrival (``tape.read``).
-    samples:
-        Boundaries a symbol; all of them where there are fewer.
-    make:
-        Makes a symbol.
+    feeds : mapping
+        For each symbol its messages in order of arrival (``runs.read_recordings``).
+    settings : Settings
+    samples : int
+        Boundaries per symbol; all of them if there are fewer.
+    make : callable
+        Makes a symbol; a test passes a faulty one.
 
     Returns
     -------
     list of Result
-        One a feature, in the order of the catalogue.
+        One per feature, in the order of the catalogue.
     """
     every = results()
     for name, feed in feeds.items():
         run = whole(name, settings, feed, make)
-        boundaries = sorted(random.Random(SEED).sample(sorted(run.rows), min(samples, len(run.rows))))  # noqa: S311 - a sample, no secret
+        boundaries = sorted(random.Random(SEED).sample(sorted(run.rows), min(samples, len(run.rows))))  # noqa: S311 - not for security
         cut = truncated(name, settings, in_order(run.taken), boundaries, make)
         for t_us in boundaries:
             compare(every, name, t_us, run.rows[t_us], cut[t_us])
@@ -56,7 +57,7 @@ def lookahead(
 
 
 def truncated(name: str, settings: Settings, taken: Sequence[Taken], boundaries: Sequence[int], make: Make) -> Rows:
-    """The rows at ``boundaries`` (ascending), each from what counts at or before it."""
+    """Return the rows at ``boundaries`` (ascending), each from the messages that count at or before it."""
     run = Run(name, settings, make)
     rows: Rows = {}
     at = 0

@@ -1,4 +1,4 @@
-"""What a check found, a feature a line."""
+"""What a check found: one result per feature, and the table that shows them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -18,22 +17,21 @@ from transforms.times import iso_of_us
 
 @dataclass(slots=True)
 class Result:
-    """One feature.
+    """What was found for one feature.
 
     Attributes
     ----------
-    view, feature:
-        Its names.
-    compared:
-        Values held against each other, nulls included.
-    values:
-        Those of them that are not null.
-    differing:
-        Those that should agree and do not.
-    example:
-        The first of these: where, and both values.
-    note:
-        What was left out, and why.
+    view, feature : str
+    compared : int
+        Pairs of values that were compared, nulls included.
+    values : int
+        Those whose expected value is not null.
+    differing : int
+        Those that do not agree.
+    example : str
+        The first of these: symbol, time and both values.
+    note : str
+        What was not compared, and why.
     """
 
     view: str
@@ -45,7 +43,7 @@ class Result:
     note: str = ""
 
     def add(self, symbol: str, t_us: int, expected: float, found: float, *, within: float = 0.0) -> None:
-        """Compare two values: by their bits where ``within`` is 0, else by their distance; null agrees with null only."""
+        """Compare two values: by their bits if ``within`` is 0, else by their distance. Null agrees only with null."""
         self.compared += 1
         self.values += expected == expected
         if _agree(expected, found, within):
@@ -64,12 +62,12 @@ def _agree(expected: float, found: float, within: float) -> bool:
 
 
 def results() -> dict[tuple[str, str], Result]:
-    """An empty result a feature, in the order of the catalogue."""
+    """Return an empty result for each feature, in the order of the catalogue."""
     return {(view.name, name): Result(view.name, name) for view in VIEWS for name in view.names}
 
 
 def values(view: View, row: bytes | None) -> Sequence[float]:
-    """The values of a row; all null where there is none."""
+    """Return the values of a row, all null if there is none."""
     n = len(view.features)
     return [math.nan] * n if row is None else struct.unpack(f"{n}d", row)
 
@@ -81,7 +79,7 @@ def compare(
     expected: Mapping[str, bytes],
     found: Mapping[str, bytes],
 ) -> None:
-    """Compare the rows of all views at one boundary, bit for bit; a row that only one has differs in every feature that it knows."""
+    """Compare the rows of all views at one boundary, bit for bit. A row that only one side has counts as nulls on the other."""
     for view in VIEWS:
         if view.name not in expected and view.name not in found:
             continue
@@ -91,26 +89,21 @@ def compare(
 
 
 def failed(found: Sequence[Result]) -> bool:
-    """Whether anything differs, or nothing was compared at all."""
+    """Return whether a value differs or nothing was compared."""
     return any(r.differing for r in found) or not any(r.compared for r in found)
 
 
 def show(found: Sequence[Result], title: str, refused: Mapping[str, int], *, as_json: bool) -> None:
-    """Print the table, features that differ first, and what it comes to; or one JSON object.
+    """Print a table, differing features first, and a summary; or one JSON object.
 
-    ``refused`` are lines of the recording that were no part of it, by reason.
+    ``refused`` has, by reason, the lines of the recording that were refused and so not checked.
     """
     console = Console()
-    n_differing = sum(r.differing for r in found)
     passed = not failed(found)
     if as_json:
         features = [{name: getattr(r, name) for name in Result.__slots__} for r in found]
-        console.file.write(
-            json.dumps(
-                {"check": title, "passed": passed, "refused": dict(sorted(refused.items())), "features": features}
-            )
-            + "\n"
-        )
+        answer = {"check": title, "passed": passed, "refused": dict(sorted(refused.items())), "features": features}
+        console.file.write(json.dumps(answer) + "\n")
         return
     table = Table(title=title, title_justify="left")
     for heading in ("view", "feature"):
@@ -119,19 +112,17 @@ def show(found: Sequence[Result], title: str, refused: Mapping[str, int], *, as_
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("")
     for r in sorted(found, key=lambda r: not r.differing):
-        table.add_row(r.view, r.feature, *_counts(r), r.example or r.note, style="red" if r.differing else None)
+        counts = (f"{n:,}" for n in (r.compared, r.values, r.differing))
+        table.add_row(r.view, r.feature, *counts, r.example or r.note, style="red" if r.differing else None)
     console.print(table)
     if refused:
         console.print("lines refused: " + ", ".join(f"{n:,} {reason}" for reason, n in sorted(refused.items())))
-    if not any(r.compared for r in found):
+    n_compared = sum(r.compared for r in found)
+    if not n_compared:
         console.print("FAILED: there was nothing to compare")
         return
     silent = sum(not r.values for r in found)
     console.print(
-        f"{'passed' if passed else 'FAILED'}: {sum(r.compared for r in found):,} values of {len(found)} features compared, "
-        f"{n_differing:,} differ; {silent} features had no value to compare in this recording"
+        f"{'passed' if passed else 'FAILED'}: {n_compared:,} values of {len(found)} features compared, "
+        f"{sum(r.differing for r in found):,} differ; {silent} features had no value to compare in this recording"
     )
-
-
-def _counts(r: Result) -> tuple[Any, ...]:
-    return f"{r.compared:,}", f"{r.values:,}", f"{r.differing:,}"

@@ -1,8 +1,8 @@
-"""The warm-up that is stated of each feature: how much history it needs until the start of the history no longer shows.
+"""The stated warm-up of each feature: how much history it needs until its value no longer depends on where the history began.
 
-Three kinds. A windowed feature is exact once its window has passed. A recursive one never forgets its start, but fades it:
-after its warm-up 1e-6 of its size is left at most. A session feature counts from 00:00 UTC (or from the first trade that was
-seen), so two histories agree on it in the sessions that both saw whole.
+There are three kinds. A windowed feature is exact once its window has passed. A recursive one forgets its start only gradually:
+after its warm-up at most 1e-6 of its size is left. A session feature counts from 00:00 UTC (or from the first trade), so two
+histories agree in the sessions that both saw from the beginning.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ class WarmUp:
 
     Attributes
     ----------
-    seconds:
-        Of history, since the first event of the view's feed (of order flow: of trades and of books; where trades have no side, since the
-        price first changed, for the tick rule looks back to that).
-    events:
-        Which event of the feed (of order flow: which trade) that counts from: 2 where a change is summed, which the first one has not.
-    bars:
-        One-minute bars besides; a minute without a trade is none.
-    session:
-        Counts from 00:00 UTC: the warm-up begins at the first midnight after the start.
-    recursive:
-        Agrees within ``FADED`` of its largest value; else bit for bit.
+    seconds : int
+        Length of history, counted from an event of the view's feed. For order flow that is an event of both trades and books, and
+        if trades have no side the first change of the price, because the tick rule looks back to it.
+    events : int
+        Which event ``seconds`` counts from: 2 for a sum of changes, since the first event has no change.
+    bars : int
+        One-minute bars that are needed as well; a minute without a trade makes none.
+    session : bool
+        Whether the feature counts from 00:00 UTC: the warm-up then begins at the first midnight after the start.
+    recursive : bool
+        Whether values agree within ``FADED`` of the feature's largest value; else bit for bit.
     """
 
     seconds: int = 0
@@ -54,11 +54,11 @@ def _window(seconds: int, *names: str, events: int = 1) -> dict[str, WarmUp]:
 
 
 _Z_SETTLES = 20 * HOUR
-"""Twenty half-lives of an hour: 2**-20 is below 1e-6."""
+"""Twenty half-lives of one hour: 2**-20 is below 1e-6."""
 _SESSION = WarmUp(session=True)
 _WILDER = WarmUp(bars=251, recursive=True)
 _BUCKET = 1
-"""Second by which a window of buckets may begin later than its first event."""
+"""A window of one-second buckets may begin up to a second after its first event."""
 
 _STATED: dict[str, WarmUp] = {
     **_window(0, *MICROSTRUCTURE.names),
@@ -76,7 +76,7 @@ _STATED: dict[str, WarmUp] = {
     "cvd": _SESSION,
     "vwap_session": _SESSION,
     "vwap_dev_bps": _SESSION,
-    # without a configured volume: V comes from the 28 days before, and 70 buckets are more than a day of it
+    # without a configured bucket volume V: V comes from the 28 days before, and 70 buckets are more than a day of it
     "vpin": WarmUp(32 * DAY),
     "vpin_bvc": WarmUp(32 * DAY, recursive=True),
     **_window(0, *TECHNICAL.names),
@@ -98,11 +98,11 @@ _STATED: dict[str, WarmUp] = {
 }
 
 CONFIGURED_VPIN = ("vpin", "vpin_bvc")
-"""Where V is configured, edges of buckets count from the first trade that was seen: two starts never share them."""
+"""Not compared if V is configured: bucket edges then count from the first trade, so two starts never share them."""
 
 
 def raw(feature: str) -> str:
-    """The feature itself, or the raw one that a normalised one is made of.
+    """Return the feature itself, or the raw feature that a normalised one is made from.
 
     >>> raw("rsi_14"), raw("rsi_14_n"), raw("spread_pct_z")
     ('rsi_14', 'rsi_14', 'spread_pct')
@@ -119,12 +119,14 @@ def raw(feature: str) -> str:
 
 
 def stated(feature: str) -> WarmUp:
-    """The warm-up of a feature: a normalised one has that of its raw one, and its z the time in which mean and deviation settle.
+    """Return the warm-up of a feature.
+
+    A normalised feature has that of its raw one. A z-score needs in addition the time in which mean and deviation settle.
 
     Raises
     ------
     KeyError
-        None is stated.
+        No warm-up is stated for it.
     """
     base = _STATED[raw(feature)]
     if feature in _STATED or not feature.endswith("_z"):
@@ -133,5 +135,5 @@ def stated(feature: str) -> WarmUp:
 
 
 def table() -> dict[tuple[str, str], WarmUp]:
-    """The stated warm-up of every feature."""
+    """Return the stated warm-up of every feature."""
     return {(view.name, name): stated(name) for view in VIEWS for name in view.names}
