@@ -1,4 +1,4 @@
-"""Start-date independence: what a history began with no longer shows once a feature's stated warm-up has passed.
+"""Start-date independence: once a feature's stated warm-up has passed, its value does not depend on where the history began.
 
 ::
 
@@ -24,7 +24,7 @@ from transforms.kernel import DAY_US, MINUTE_US, SECOND_US
 STARTS = (0.1, 0.35, 0.6)
 _NEVER = 1 << 62
 _EVENTS = 2
-"""The most that a warm-up counts from (``WarmUp.events``)."""
+"""The largest ``WarmUp.events``."""
 Key = tuple[str, str]
 """View and feature."""
 
@@ -41,19 +41,20 @@ def warmup(
 
     Parameters
     ----------
-    feeds:
-        For each symbol its messages in order of arrival (``tape.read``).
-    starts:
+    feeds : mapping
+        For each symbol its messages in order of arrival (``runs.read_recordings``).
+    settings : Settings
+    starts : sequence of float
         Later starts, as shares of the recording.
-    stated:
+    stated : mapping or None
         Warm-ups; None takes ``stated.table``.
-    make:
-        Makes a symbol.
+    make : callable
+        Makes a symbol; a test passes a faulty one.
 
     Returns
     -------
     list of Result
-        One a feature, in the order of the catalogue; the note is its stated warm-up.
+        One per feature, in the order of the catalogue; the note is its stated warm-up.
     """
     warm_ups = table() if stated is None else stated
     every = results()
@@ -65,9 +66,8 @@ def warmup(
         configured = settings.instrument(name).vpin_bucket is not None
         skipped = CONFIGURED_VPIN if configured else ()
         for feature in skipped:
-            every[
-                "order_flow", feature
-            ].note = "not compared where its V is configured: buckets count from the first trade"
+            note = "not compared where its V is configured: buckets count from the first trade"
+            every["order_flow", feature].note = note
         if not tape:
             continue
         first, last = tape[0].t_us, tape[-1].t_us
@@ -82,25 +82,31 @@ def warmup(
 
 
 def _warm_times(part: Sequence[Taken], warm_ups: Mapping[Key, WarmUp], skipped: Sequence[str]) -> dict[Key, int]:
-    """From when on each feature is warm in a history that begins with ``part``."""
+    """Return the time (µs) from which each feature is warm in a history that begins with ``part``."""
     firsts: dict[str, list[int]] = defaultdict(list)
     for one in part:
         if len(firsts[one.kind]) < _EVENTS:
             firsts[one.kind].append(one.t_us)
     minutes = list(dict.fromkeys(-(-one.t_us // MINUTE_US) for one in part if one.kind == "trade"))
     sides = _sides_known(part)
-    told = next((one.t_us for one in part if one.kind == "trade" and one.message.next_funding), 0)
-    return {
+    funding_us = next((one.t_us for one in part if one.kind == "trade" and one.message.next_funding), 0)
+    warm = {
         (view.name, name): _NEVER
         if raw(name) in skipped
         else _warm_us(warm_ups[view.name, name], view_of(raw(name)), firsts, minutes, sides)
         for view in VIEWS
         for name in view.names
-    } | {("technical", "minutes_to_funding"): max(told, min(firsts.get("trade", [_NEVER])))}
+    }
+    # the venue's own funding time counts from when it was sent
+    warm["technical", "minutes_to_funding"] = max(funding_us, min(firsts.get("trade", [_NEVER])))
+    return warm
 
 
 def _sides_known(part: Sequence[Taken]) -> int:
-    """From when on the tick rule gives a side whatever came before: since the price first changed; 0 where every trade has a side."""
+    """Return the time from which the tick rule does not depend on earlier trades: the first change of the price.
+
+    It is 0 if every trade has a side.
+    """
     trades = [one for one in part if one.kind == "trade"]
     if all(one.message.side for one in trades):
         return 0
@@ -133,7 +139,7 @@ def _compare(
     run: Run,
     late: Run,
 ) -> None:
-    """Hold every row of the late run, and every one that it lacks, against the run from the start."""
+    """Compare the run with a later start with the run from the start, in every row of the latter."""
     times = [t for t in run.rows if t >= min(warm.values())]
     largest: dict[Key, float] = {}
     for t_us in times:
