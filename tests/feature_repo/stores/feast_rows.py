@@ -9,16 +9,10 @@ from typing import Any
 
 import redis
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import (
-    Value,
-)
+from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from feature_repo.stores.online.format import (
-    SymbolKeys,
-    feature_field,
-    time_field,
-)
+from feature_repo.stores.online.format import SymbolKeys, feature_field, time_field
 from feature_repo.stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from transforms.catalog import View
 from transforms.times import datetime_of_us
@@ -77,7 +71,7 @@ def write_and_read(store: RedisOnlineStore, config: Any, stores: Any, value: flo
     """Write one value for some symbols and read it back, first blocking, then on an event loop."""
     table = stores.ours.get_feature_view("social")
     event = datetime_of_us(T_US + int(value))
-    keys = [EntityKey(join_keys=["symbol"], entity_values=[Value(string_val=f"S{i}")]) for i in range(symbols)]
+    keys = [entity(f"S{i}") for i in range(symbols)]
     store.online_write_batch(
         config, table, [(k, {"author_ratio_1h": Value(double_val=value)}, event, None) for k in keys], None
     )

@@ -32,9 +32,7 @@ from redis.exceptions import AuthenticationError
 
 from feature_repo.stores.online.attempt import OnlineStoreUnavailableError
 from feature_repo.stores.online.client import address_of_url
-from feature_repo.stores.online.format import (
-    feature_field,
-)
+from feature_repo.stores.online.format import feature_field
 from feature_repo.stores.online.write import OnlineWriter
 from feature_repo.stores.redis import RedisOnlineStore
 from tests.feature_repo.stores.feast_rows import (
@@ -206,7 +204,7 @@ def test_online_read_tells_absent_stale_and_present_apart(stores: Any, redis_cli
     times = np.array([stores.now_us, stores.now_us - 3_600_000_001])
     writer.write(["NEW", "OLD"], times, np.full((2, 8), 2.0))
     table, config = stores.ours.get_feature_view("social"), stores.ours.config
-    keys = [EntityKey(join_keys=["symbol"], entity_values=[Value(string_val=s)]) for s in ("NEW", "OLD", "NOBODY")]
+    keys = [entity(s) for s in ("NEW", "OLD", "NOBODY")]
     wanted = ["author_ratio_1h", "social_volume_5m"]
     new, old, nobody = stores.online.online_read(config, table, keys, wanted)
     assert new[1] == {"author_ratio_1h": Value(double_val=2.0), "social_volume_5m": Value(int64_val=2)}

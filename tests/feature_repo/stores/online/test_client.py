@@ -18,14 +18,17 @@ import pytest
 import redis
 
 from feature_repo.stores.online.attempt import OnlineStoreUnavailableError
-from feature_repo.stores.online.client import address_of_connection_string, address_of_url, connect
+from feature_repo.stores.online.client import (
+    address_of_connection_string,
+    address_of_url,
+    connect,
+    connect_async,
+    is_cluster,
+    with_sentinels,
+)
 from feature_repo.stores.online.write import OnlineWriter
 from feature_repo.stores.redis import RedisOnlineStore
-from tests.feature_repo.stores.feast_rows import (
-    Config,
-    settings,
-    write_and_read,
-)
+from tests.feature_repo.stores.feast_rows import Config, settings, write_and_read
 from tests.feature_repo.stores.redis_servers import DEADLINE_S, Servers, free_port, wait_until
 from transforms.catalog import SOCIAL
 
@@ -51,6 +54,35 @@ def test_an_address_may_name_tls_a_socket_or_a_user() -> None:
     assert address.options == {"db": 2, "username": "desk", "password": SECRET, "ssl": True, "ssl_cert_reqs": "none"}
     assert address_of_url("unix:///run/redis.sock?db=1").options == {"path": "/run/redis.sock", "db": 1}
     assert str(address_of_url("unix:///run/redis.sock")) == "/run/redis.sock"
+
+
+def test_a_client_has_time_limits_and_repeats_nothing_by_itself() -> None:
+    for open_client in (connect, connect_async):
+        plain = open_client(address_of_url("redis://:p@db:7000/3?socket_timeout=0.5"), "redis")
+        known = plain.connection_pool.connection_kwargs
+        wanted = {"host": "db", "port": 7000, "db": 3, "password": "p"}
+        assert {name: known[name] for name in wanted} == wanted
+        assert (known["socket_timeout"], known["socket_connect_timeout"]) == (0.5, 2.0)
+        assert known["retry"].get_retries() == 0
+        assert with_sentinels(plain) == [plain]
+        assert not is_cluster(plain)
+        socket = open_client(address_of_url("unix:///run/redis.sock"), "redis")
+        assert socket.connection_pool.connection_kwargs["path"] == "/run/redis.sock"
+
+
+def test_sentinels_have_their_own_login_and_are_closed_with_the_client() -> None:
+    address = address_of_connection_string("s1:1,s2:2,password=data,sentinel_password=watch,sentinel_username=w")
+    client = connect(address, "redis_sentinel", "trading")
+    assert client.connection_pool.service_name == "trading"
+    assert client.connection_pool.connection_kwargs["password"] == "data"
+    first, *sentinels = with_sentinels(client)
+    assert first is client
+    known = [sentinel.connection_pool.connection_kwargs for sentinel in sentinels]
+    assert [(k["host"], k["port"], k["username"], k["password"]) for k in known] == [
+        ("s1", 1, "w", "watch"),
+        ("s2", 2, "w", "watch"),
+    ]
+    assert [(k["socket_timeout"], k["retry"].get_retries()) for k in known] == [(2.0, 0)] * 2
 
 
 @pytest.mark.parametrize("form", ["url", "field"])

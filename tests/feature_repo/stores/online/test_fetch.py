@@ -6,22 +6,11 @@ from typing import Any
 
 import pytest
 import redis
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import (
-    Value,
-)
+from feast.protos.feast.types.Value_pb2 import Value
 
-from feature_repo.stores.online.format import (
-    SymbolKeys,
-)
+from feature_repo.stores.online.format import SymbolKeys
 from feature_repo.stores.redis import RedisOnlineStore
-from tests.feature_repo.stores.feast_rows import (
-    SYMBOLS,
-    Config,
-    rows_of,
-    settings,
-    write_and_read,
-)
+from tests.feature_repo.stores.feast_rows import SYMBOLS, Config, entity, on_a_loop, rows_of, settings, write_and_read
 
 
 def test_all_views_of_fifty_symbols_are_read_in_one_round_trip_of_fifty_commands(
@@ -47,8 +36,16 @@ def test_a_reader_that_was_interrupted_leaves_no_reply_to_the_next(stores: Any, 
     with redis.Redis.from_url(servers.redis_url) as client:
         client.set(SymbolKeys("trading", "symbol").keys(["BROKEN"])[0], "text")
     table = stores.ours.get_feature_view("social")
-    keys = [EntityKey(join_keys=["symbol"], entity_values=[Value(string_val=s)]) for s in ("BROKEN", "S0", "S1")]
+    keys = [entity(s) for s in ("BROKEN", "S0", "S1")]
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         store.online_read(config, table, keys, ["author_ratio_1h"])
     ((_, found),) = store.online_read(config, table, keys[1:2], ["author_ratio_1h"])
+    assert found == {"author_ratio_1h": Value(double_val=1.0)}
+
+    async def interrupted() -> Any:
+        with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+            await store.online_read_async(config, table, keys, ["author_ratio_1h"])
+        return await store.online_read_async(config, table, keys[1:2], ["author_ratio_1h"])
+
+    ((_, found),) = on_a_loop(store, interrupted)
     assert found == {"author_ratio_1h": Value(double_val=1.0)}

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
-from feast.protos.feast.types.Value_pb2 import (
-    Value,
-)
+import pytest
+import redis
+from feast.protos.feast.types.Value_pb2 import Value
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_repo.stores.online.format import (
-    encode_time,
-    feature_field,
-)
-from feature_repo.stores.online.pack import RowEncoder, packed_text
+from feature_repo.stores.online.format import encode_time, feature_field, with_silence
+from feature_repo.stores.online.pack import RowEncoder, packed_row, packed_text
 
 T_US = 1_700_000_000_123_456
 
@@ -32,3 +31,27 @@ def test_columns_become_the_bytes_that_protobuf_writes(doubles: list[float], int
             proto = Value() if np.isnan(value) else Value(**{kind: int(value) if name == "n" else value})
             expected += packed_text(feature_field("v", name)) + packed_text(proto.SerializeToString())
         assert packed == expected
+
+
+@pytest.mark.parametrize("size", [0, 31, 32, 255, 256, 65_535, 65_536])
+def test_a_text_of_any_length_is_unpacked_by_the_server_as_it_was(redis_client: redis.Redis, size: int) -> None:
+    raw = b"x" * size
+    assert redis_client.eval("return cmsgpack.unpack(ARGV[1])", 0, packed_text(raw)) == raw
+
+
+def test_a_row_from_columns_is_the_row_of_the_same_serialised_values() -> None:
+    (row,) = RowEncoder("v", ["a", "n"], ["Float64", "Int64"]).rows(np.array([T_US]), np.array([[0.5, np.nan]]))
+    assert row == packed_row("v", T_US, {"a": Value(double_val=0.5).SerializeToString(), "n": b""})
+
+
+def test_a_silence_stands_in_front_of_the_event_time_of_its_row() -> None:
+    encoder, times = RowEncoder("v", ["a"], ["Float64"]), np.array([T_US, T_US])
+    silent, spoke = encoder.rows(times, np.zeros((2, 1)), np.array([2_000, 0]))
+    assert spoke == encoder.rows(times[:1], np.zeros((1, 1)))[0]
+    assert silent == spoke.replace(packed_text(encode_time(T_US)), packed_text(with_silence(encode_time(T_US), 2_000)))
+
+
+@pytest.mark.parametrize("dtypes", [["Float32"], ["Float64", "Int64"]])
+def test_a_dtype_that_the_format_does_not_have_or_one_too_many_is_refused(dtypes: list[str]) -> None:
+    with pytest.raises(ValueError, match=f"view 'v': every feature needs .* not {re.escape(str(dtypes))}"):
+        RowEncoder("v", ["a"], dtypes)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import (
-    Value,
-)
+from feast.protos.feast.types.Value_pb2 import Value
 
-from tests.feature_repo.stores.feast_rows import (
-    SYMBOLS,
-)
+from feature_repo.stores.online.format import feature_field, time_field
+from feature_repo.stores.online.request import Fields, Part, plan, plan_view
+from tests.feature_repo.stores.feast_rows import SYMBOLS, Config, entity, key_of
 
 
 def test_views_of_different_join_keys_are_read_together(filled: Any) -> None:
@@ -53,3 +52,32 @@ def test_a_row_without_its_join_key_fails_as_in_stock(filled: Any) -> None:
     for which in ("ours", "stock"):
         with pytest.raises(KeyError, match="Missing join key values for keys"):
             filled.read(which, ["social:author_ratio_1h"], [{"account": 1}])
+
+
+def view(name: str, *features: str, **options: Any) -> Any:
+    fields = [SimpleNamespace(name=feature) for feature in features]
+    projection = SimpleNamespace(join_key_map={})
+    return SimpleNamespace(name=name, features=fields, entities=["symbol"], projection=projection, **options)
+
+
+def test_a_request_for_a_view_names_the_features_in_order_then_the_time() -> None:
+    table = view("v", "a", "b", ttl=timedelta(seconds=1.5))
+    request = plan_view(Config(None), table, [entity("X"), entity("Y")], None)
+    assert request.keys == [key_of("X"), key_of("Y")]
+    assert request.order is None
+    names = (feature_field("v", "a"), feature_field("v", "b"), time_field("v"))
+    assert request.fields == Fields(names, b"".join(b"$%d\r\n%b\r\n" % (len(n), n) for n in names))
+    assert request.parts == [Part(table, ["a", "b"], 1_500_000, 0, 2)]
+    some = plan_view(Config(None), view("v", "a", "b"), [], ["b"])
+    assert some.fields.names == (feature_field("v", "b"), time_field("v"))
+    assert [part.ttl_us for part in some.parts] == [0]
+
+
+def test_a_symbol_that_is_asked_for_twice_is_read_once(filled: Any) -> None:
+    tables = [filled.ours.get_feature_view(name) for name in ("social", "sentiment")]
+    refs = [(table, [table.features[0].name]) for table in tables]
+    symbols = {"symbol": [Value(string_val=s) for s in ("B", "A", "B", "B")]}
+    (request,) = plan(filled.ours.config, refs, symbols, {"symbol": "symbol"})
+    assert request.keys == [key_of("B"), key_of("A")]
+    assert request.rows([["b"], ["a"]]) == [["b"], ["a"], ["b"], ["b"]]
+    assert [(part.first, part.time) for part in request.parts] == [(0, 1), (2, 3)]

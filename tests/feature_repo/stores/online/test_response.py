@@ -9,21 +9,16 @@ import numpy as np
 import pytest
 import redis
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import (
-    Value,
-)
+from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo.stores.online.response import feature_vectors
 from feature_repo.stores.online.write import OnlineWriter
-from tests.feature_repo.stores.feast_rows import (
-    SYMBOLS,
-    rows_of,
-)
+from tests.feature_repo.stores.feast_rows import SYMBOLS, entity, rows_of
 from transforms.catalog import SOCIAL, VIEW, VIEWS
+from transforms.times import datetime_of_us
 
 
 @pytest.mark.parametrize("full_feature_names", [False, True])
@@ -120,7 +115,7 @@ def test_event_times_come_back_to_the_microsecond(stores: Any, redis_client: red
     read = stores.columns(stores.read("ours", ["social:author_ratio_1h"], rows_of("A", "B", "C")))
     assert [t.ToMicroseconds() for t in read["author_ratio_1h"].event_timestamps] == times.tolist()
     table = stores.ours.get_feature_view("social")
-    key = EntityKey(join_keys=["symbol"], entity_values=[Value(string_val="B")])
+    key = entity("B")
     ((event, _),) = stores.online.online_read(stores.ours.config, table, [key])
     assert event == datetime(2023, 11, 14, 22, 13, 20, 1, tzinfo=UTC)
 
@@ -135,6 +130,23 @@ def test_on_demand_and_renamed_views_equal_stock(filled: Any, service: str) -> N
         data = ours.to_dict()
         pairs = zip(data["spread"], data["half_spread"], strict=True)
         assert all(half is None if spread is None else half == spread / 2 for spread, half in pairs)
+
+
+@pytest.mark.parametrize(("silent_us", "late"), [(0, False), (2_000, False), (3_000, True)])
+def test_the_age_of_a_value_counts_from_the_last_message_of_its_feed(
+    stores: Any, redis_client: redis.Redis, silent_us: int, late: bool
+) -> None:
+    ttl_us = SOCIAL.ttl_s * 1_000_000
+    event_us = stores.now_us - ttl_us + 2_000
+    silence = np.array([silent_us])
+    OnlineWriter(redis_client, stores.project, SOCIAL).write(["A"], np.array([event_us]), np.ones((1, 8)), silence)
+    read = stores.columns(stores.read("ours", ["social:author_ratio_1h"], rows_of("A")))["author_ratio_1h"]
+    assert list(read.statuses) == [FieldStatus.OUTSIDE_MAX_AGE if late else FieldStatus.PRESENT]
+    assert read.event_timestamps[0].ToMicroseconds() == event_us
+    table = stores.ours.get_feature_view("social")
+    ((event, found),) = stores.online.online_read(stores.ours.config, table, [entity("A")], ["author_ratio_1h"])
+    assert event == datetime_of_us(event_us)
+    assert found == {"author_ratio_1h": Value() if late else Value(double_val=1.0)}
 
 
 values = st.one_of(

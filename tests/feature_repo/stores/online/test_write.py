@@ -8,26 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import redis
-from feast.protos.feast.types.Value_pb2 import (
-    Value,
-)
+from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from feature_repo.stores.online.attempt import attempt
 from feature_repo.stores.online.client import address_of_url, connect
-from feature_repo.stores.online.format import (
-    SymbolKeys,
-    feature_field,
-    time_field,
-)
-from feature_repo.stores.online.pack import RowEncoder, packed_text
-from feature_repo.stores.online.write import OnlineWriter, script_calls
-from tests.feature_repo.stores.feast_rows import (
-    key_of,
-    stored,
-)
+from feature_repo.stores.online.format import SymbolKeys, feature_field, time_field
+from feature_repo.stores.online.pack import packed_text
+from feature_repo.stores.online.write import WRITE_NEWER, OnlineWriter, script_calls
+from tests.feature_repo.stores.feast_rows import key_of, stored
 from tests.feature_repo.stores.redis_servers import Servers, free_port, wait_until
 from transforms.catalog import SOCIAL, VIEWS, Feature, View
 from transforms.times import datetime_of_us
@@ -190,8 +181,6 @@ def test_columns_of_a_wrong_shape_are_refused(redis_client: redis.Redis) -> None
         writer.write(["A"], np.array([T_US]), np.zeros((1, 3)))
     with pytest.raises(ValueError, match="2 symbols but 1 event times"):
         writer.write(["A", "B"], np.array([T_US]), np.zeros((1, 2)))
-    with pytest.raises(ValueError, match=r"not \['Float32'\]"):
-        RowEncoder("v", ["a"], ["Float32"])
 
 
 def test_rows_can_join_the_pipeline_of_a_caller(redis_client: redis.Redis) -> None:
@@ -224,3 +213,24 @@ def test_a_wide_entity_is_kept_as_a_hash_table_and_without_a_field_too_many(redi
         OnlineWriter(redis_client, "trading", view).write(["A"], np.array([T_US]), np.zeros((1, len(view.names))))
     assert redis_client.object("encoding", key_of("A")) == b"hashtable"
     assert redis_client.hlen(key_of("A")) == sum(len(v.names) + 1 for v in VIEWS)
+
+
+def test_one_script_call_carries_at_most_so_many_rows_and_on_a_cluster_one() -> None:
+    keys, rows = [b"%d" % i for i in range(70)], [b"row %d" % i for i in range(70)]
+    calls = script_calls(keys, rows, 60)
+    assert [call[2] for call in calls] == [32, 32, 6]
+    assert calls[2] == ("EVAL", WRITE_NEWER, 6, *keys[64:], 60, *rows[64:])
+    assert script_calls(keys[:2], rows[:2], 0, 1) == [
+        ("EVAL", WRITE_NEWER, 1, b"0", 0, b"row 0"),
+        ("EVAL", WRITE_NEWER, 1, b"1", 0, b"row 1"),
+    ]
+
+
+def test_a_silence_takes_no_part_in_the_comparison_of_times(redis_client: redis.Redis) -> None:
+    writer = OnlineWriter(redis_client, "trading", SMALL)
+
+    def write(t_us: int, silent_us: int) -> int:
+        return writer.write(["A"], np.array([t_us]), np.ones((1, 2)), np.array([silent_us]))
+
+    assert [write(T_US, 5_000), write(T_US, 0), write(T_US - 1, 9_000), write(T_US + 1, 1_000)] == [1, 0, 0, 1]
+    assert stored(redis_client, "A", SMALL)[0] == T_US + 1
