@@ -30,7 +30,7 @@ from ingest import settings
 from ingest.messages.kinds import OrderBook, Trade
 from ingest.publish.publisher import Publisher
 from ingest.servers import embedded
-from ingest.streams import keys as log
+from ingest.streams import keys
 from ingest.streams.keys import PROJECT
 
 SYMBOLS = [f"SYM{i}USDT" for i in range(20)]
@@ -68,18 +68,18 @@ def feed(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
 
 def watch(client: redis.Redis, lateness_us: int, seconds: float) -> dict[str, list[float]]:
     """For each view, how long after a boundary and the allowed lateness each of its rows was first seen, in ms."""
-    keys = SymbolKeys(PROJECT, "symbol").keys(SYMBOLS)
+    rows = SymbolKeys(PROJECT, "symbol").keys(SYMBOLS)
     fields = [time_field(view) for view in VIEWS]
     seen: dict[tuple[bytes, int], bytes] = {}
     late: dict[str, list[float]] = {view: [] for view in VIEWS}
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         pipe = client.pipeline(transaction=False)
-        for key in keys:
+        for key in rows:
             pipe.hmget(key, fields)  # type: ignore[arg-type]
         replies = pipe.execute()
         now_us = time.time_ns() // 1000
-        for key, reply in zip(keys, replies, strict=True):
+        for key, reply in zip(rows, replies, strict=True):
             for i, raw in enumerate(reply):
                 if raw is not None and seen.get((key, i)) != raw:
                     if (key, i) in seen:
@@ -107,7 +107,7 @@ def role(name: str, environ: Mapping[str, str]) -> contextlib.AbstractContextMan
 
 def wait_for_leases(client: redis.Redis, partitions: int) -> None:
     """Return when every partition has an owner."""
-    while client.exists(*(log.owner(p) for p in range(partitions))) < partitions:
+    while client.exists(*(keys.owner(p) for p in range(partitions))) < partitions:
         time.sleep(0.1)
 
 
@@ -115,8 +115,8 @@ def wait_for_leases(client: redis.Redis, partitions: int) -> None:
 def fed(client: redis.Redis, environ: Mapping[str, str]) -> Iterator[None]:
     """The feed, warm: every symbol has been online for a while. A process of its own, for it would take turns with the reader otherwise."""
     with part("bench.freshness", "feed", environ=environ):
-        keys = SymbolKeys(PROJECT, "symbol").keys(SYMBOLS)
-        while client.exists(*keys) < len(keys):
+        rows = SymbolKeys(PROJECT, "symbol").keys(SYMBOLS)
+        while client.exists(*rows) < len(rows):
             time.sleep(0.1)
         watch(client, 0, WARM_S)
         yield

@@ -57,7 +57,7 @@ def _carry(
     about = "tfs offline writer"
     with psycopg.connect(postgres_url, application_name=about, connect_timeout=5, tcp_user_timeout=20_000) as database:
         while go_on():
-            write(client, database, read.read(client, waiting, BATCH, BLOCK_MS))
+            write(client, database, read.entries_after(client, waiting, BATCH, BLOCK_MS))
             well()
 
 
@@ -66,7 +66,7 @@ def _passing(error: Exception) -> bool:
     return isinstance(error, psycopg.Error) or outage.of_redis(error)
 
 
-def write(client: redis.Redis, connection: psycopg.Connection, batch: Sequence[read.Read]) -> int:
+def write(client: redis.Redis, connection: psycopg.Connection, batch: Sequence[read.Entry]) -> int:
     """Write a batch of the outboxes in one transaction, then delete it; the number of rows that were new.
 
     What holds no rows of a view that there is goes to the dead letters, and the rest goes on.
@@ -74,7 +74,7 @@ def write(client: redis.Redis, connection: psycopg.Connection, batch: Sequence[r
     if not batch:
         return 0
     gathered: dict[str, list[rows.Columns]] = defaultdict(list)
-    broken: list[tuple[read.Read, str]] = []
+    broken: list[tuple[read.Entry, str]] = []
     for entry in batch:
         try:
             columns = rows.decode(entry[2][b"rows"])

@@ -35,7 +35,7 @@ def run(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
                 stop.wait(STAND_BY_S)
                 continue
             try:
-                parts = read.parts(sorted(read.read(client, waiting, count, BLOCK_MS), key=read.order))
+                parts = read.split_by_size(sorted(read.entries_after(client, waiting, count, BLOCK_MS), key=read.by_id))
                 for part in parts:
                     move(client, partitions, part, token)
                 count = read.next_count(count, len(parts), BATCH)
@@ -47,7 +47,7 @@ def run(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
     outage.ride_out("the router", work, stop)
 
 
-def move(client: redis.Redis, partitions: int, batch: Sequence[read.Read], token: str = "") -> int:
+def move(client: redis.Redis, partitions: int, batch: Sequence[read.Entry], token: str = "") -> int:
     """Append a batch to the logs in its order, and delete it; return how many entries were still there.
 
     Parameters

@@ -341,9 +341,9 @@ def test_a_part_is_well_while_its_role_gives_signs_of_life(redis_client: redis.R
 def test_a_scorer_is_well_while_it_reads_its_stream(redis_client: redis.Redis, redis_url: str) -> None:
     assert SERVICES["scorer"]["healthcheck"]["test"][4] == keys.SOCIAL
     assert check("scorer", redis_url) != 0  # no stream
-    read.join(redis_client, [keys.SOCIAL])
+    read.join_group(redis_client, [keys.SOCIAL])
     assert check("scorer", redis_url) != 0  # a group, and nobody in it
-    assert read.new(redis_client, [keys.SOCIAL], 1, 1) == []
+    assert read.new_entries(redis_client, [keys.SOCIAL], 1, 1) == []
     assert check("scorer", redis_url) == 0  # it asked, though there was nothing
     assert check("scorer", redis_url, last="0") != 0  # it asked too long ago
 

@@ -22,8 +22,7 @@ from ingest import alive, settings
 from ingest.cli import COMMANDS
 from ingest.run.processes import STOP_S
 from ingest.run.roles import ROLES
-from ingest.streams import keys as log
-from ingest.streams import outage, read
+from ingest.streams import keys, outage, read
 from ingest.streams.membership import Member
 
 ROOT = Path(__file__).parents[1]
@@ -254,8 +253,8 @@ def test_a_part_is_well_while_its_role_gives_signs_of_life_and_here_asks_for_thi
     assert (alive.main(["worker"]), alive.main(["worker", "--here"]), alive.main(["router"])) == (0, 0, 1)
     monkeypatch.setattr("socket.gethostname", lambda: "another")
     assert (alive.main(["worker"]), alive.main(["worker", "--here"])) == (0, 1)
-    ((member, at_ms),) = redis_client.zrange(log.members("worker"), 0, -1, withscores=True)
-    redis_client.zadd(log.members("worker"), {member: at_ms - alive.SIGN_MS - 1000})
+    ((member, at_ms),) = redis_client.zrange(keys.members("worker"), 0, -1, withscores=True)
+    redis_client.zadd(keys.members("worker"), {member: at_ms - alive.SIGN_MS - 1000})
     assert alive.main(["worker"]) == 1
 
 
@@ -264,9 +263,9 @@ def test_a_scorer_is_well_while_it_asks_for_posts(
 ) -> None:
     monkeypatch.setenv(REDIS_VARIABLE, redis_url)
     assert alive.main(["scorer"]) == 1  # no stream
-    read.join(redis_client, [log.SOCIAL])
+    read.join_group(redis_client, [keys.SOCIAL])
     assert alive.main(["scorer"]) == 1  # nobody asked
-    assert read.new(redis_client, [log.SOCIAL], 1, 1) == []
+    assert read.new_entries(redis_client, [keys.SOCIAL], 1, 1) == []
     assert alive.main(["scorer"]) == 0
     monkeypatch.setattr(alive, "ASKED_MS", 0)
     assert alive.main(["scorer"]) == 1

@@ -67,30 +67,30 @@ class Scorer:
         """Score what an earlier scorer left unfinished, then new posts, until ``stop`` is set; wait while Redis is away."""
 
         def score_until_stopped(well: Callable[[], None]) -> None:
-            read.join(self._client, [keys.SOCIAL])
-            for batch in read.unacknowledged(self._client, keys.SOCIAL, self._window):
+            read.join_group(self._client, [keys.SOCIAL])
+            for batch in read.unacknowledged_entries(self._client, keys.SOCIAL, self._window):
                 if stop.is_set():
                     return
                 self.score_and_move(batch)
                 well()
             while not stop.is_set():
-                self.score_and_move(read.new(self._client, [keys.SOCIAL], self._window, BLOCK_MS))
+                self.score_and_move(read.new_entries(self._client, [keys.SOCIAL], self._window, BLOCK_MS))
                 well()
 
         outage.ride_out("the scorer", score_until_stopped, stop)
 
-    def score_and_move(self, batch: Sequence[read.Read]) -> None:
+    def score_and_move(self, batch: Sequence[read.Entry]) -> None:
         """Score a batch and move it to the logs."""
-        for part in read.parts(batch):
+        for part in read.split_by_size(batch):
             if part:
                 records, facts = self.outcomes(part)
                 move.move_records(self._client, records, acknowledge=True, facts=facts)
 
-    def outcomes(self, batch: Sequence[read.Read]) -> tuple[list[Record], dict[str, int | str]]:
+    def outcomes(self, batch: Sequence[read.Entry]) -> tuple[list[Record], dict[str, int | str]]:
         """Score a batch; return where each entry moves and the scorer's counters. The scores are in the history then."""
-        entries: list[read.Read] = []
+        entries: list[read.Entry] = []
         posts: list[Accepted] = []
-        refused: list[tuple[read.Read, Refused]] = []
+        refused: list[tuple[read.Entry, Refused]] = []
         for entry in batch:
             try:
                 posts.append(self._accept(entry))
@@ -113,7 +113,7 @@ class Scorer:
             "scorer.model": self._model_name,
         }
 
-    def _accept(self, entry: read.Read) -> Accepted:
+    def _accept(self, entry: read.Entry) -> Accepted:
         fields = entry[2]
         if len(fields) > FIELDS_MAX:
             raise Refused(Reason.WRONG_TYPE, f"{len(fields)} fields")

@@ -1,7 +1,7 @@
-"""Reading Redis Streams: by position, or as a consumer group whose one consumer is ``owner``.
+"""Reading Redis Streams by position, or as the one consumer (``owner``) of the group ``tfs``.
 
-Reading by position changes nothing on the server, so a process that wakes up after somebody else took its place does no harm by it:
-a group would count what it reads as given, and nobody else would be given it.
+Reading by position changes nothing on the server. So a process that wakes up after another took its place does no harm: with a group, the
+entries that it reads would count as given, and the new owner would not get them.
 """
 
 from __future__ import annotations
@@ -15,49 +15,49 @@ import redis
 from ingest.streams.keys import CONSUMER, GROUP
 
 Fields = dict[bytes, bytes]
-Read = tuple[str, bytes, Fields]
+Entry = tuple[str, bytes, Fields]
 """Stream, entry id, fields."""
-
 
 START = b"0-0"
 """The position before every entry."""
-FIRST = 16
-"""Entries to ask a stream for at first: a process that was ended by an answer of large ones is not ended by it again."""
+FIRST = 16  # start small: one huge reply must not kill the process twice
+"""Entries to ask a stream for at first."""
 PART_BYTES = 8 << 20
-"""Of entries that are handled, and written elsewhere, at once: the words of a script lie in the server's memory more than once."""
+"""Bytes of entries to handle at once: the server holds the arguments of a script more than once."""
 E = TypeVar("E", bound=tuple[Any, ...])
 
 
-def read(client: redis.Redis, positions: Mapping[str, bytes], count: int, block_ms: int) -> list[Read]:
-    """Entries behind each stream's position, at most ``count`` a stream; waits up to ``block_ms`` for the first."""
-    reply: Any = client.xread(positions, count=count, block=block_ms)  # type: ignore[arg-type]
-    return [(name.decode(), entry_id, fields) for name, entries in reply or [] for entry_id, fields in entries]
+def entries_after(client: redis.Redis, positions: Mapping[str, bytes], count: int, block_ms: int) -> list[Entry]:
+    """Return entries behind each stream's position, at most ``count`` a stream; wait up to ``block_ms`` for the first."""
+    return _entries(client.xread(positions, count=count, block=block_ms))  # type: ignore[arg-type]
 
 
-def between(client: redis.Redis, stream: str, after: bytes, last: bytes, count: int) -> list[tuple[bytes, Fields]]:
-    """The first ``count`` entries behind ``after``, up to and with ``last``."""
+def entries_between(
+    client: redis.Redis, stream: str, after: bytes, last: bytes, count: int
+) -> list[tuple[bytes, Fields]]:
+    """Return the first ``count`` entries behind ``after``, up to and with ``last``."""
     entries: Any = client.xrange(stream, b"(" + after, last, count=count)
     return list(entries)
 
 
-def parts(entries: Sequence[E]) -> list[Sequence[E]]:
-    """Entries, whose fields come last, as they are, or cut where they are larger than ``PART_BYTES`` together."""
+def split_by_size(entries: Sequence[E]) -> list[Sequence[E]]:
+    """Cut entries, whose fields come last, into parts of at most ``PART_BYTES``; a larger entry is a part of its own."""
     if sum(map(len, chain.from_iterable(entry[-1].values() for entry in entries))) <= PART_BYTES:
         return [entries]
-    found: list[list[E]] = []
+    parts: list[list[E]] = []
     room = 0
     for entry in entries:
         size = sum(map(len, entry[-1].values()))
-        if not found or size > room:
-            found.append([])
+        if not parts or size > room:
+            parts.append([])
             room = PART_BYTES
-        found[-1].append(entry)
+        parts[-1].append(entry)
         room -= size
-    return list(found)
+    return list(parts)
 
 
 def next_count(count: int, n_parts: int, most: int) -> int:
-    """How many entries to ask for after ``count``, whose answer came in so many parts: fewer where they were large, else more.
+    """Return how many entries to ask for after a reply to ``count``: fewer if it had several parts, else more, up to ``most``.
 
     >>> next_count(16, 1, 1000), next_count(1000, 1, 1000), next_count(16, 2, 1000), next_count(2, 2, 1000)
     (32, 1000, 4, 1)
@@ -66,22 +66,27 @@ def next_count(count: int, n_parts: int, most: int) -> int:
 
 
 def is_newer(a: bytes, b: bytes) -> bool:
-    """Whether entry id ``a`` comes after ``b``.
+    """Return whether entry id ``a`` comes after ``b``.
 
     >>> is_newer(b"10-0", b"9-5"), is_newer(b"9-5", b"9-5")
     (True, False)
     """
-    return number(a) > number(b)
+    return id_numbers(a) > id_numbers(b)
 
 
-def number(entry_id: bytes) -> tuple[int, int]:
-    """An entry id as its two numbers, which compare as the ids do."""
+def id_numbers(entry_id: bytes) -> tuple[int, int]:
+    """Return the two numbers of an entry id: milliseconds when the entry was appended, and a counter within them."""
     ms, _, n = entry_id.partition(b"-")
     return int(ms), int(n)
 
 
-def join(client: redis.Redis, streams: Sequence[str]) -> None:
-    """Make the group on each stream, from its first entry; what exists stays."""
+def by_id(entry: Entry) -> tuple[int, int]:
+    """Return the sort key of an entry: its id."""
+    return id_numbers(entry[1])
+
+
+def join_group(client: redis.Redis, streams: Sequence[str]) -> None:
+    """Make the group on each stream, from its first entry; keep a group that exists."""
     for stream in streams:
         try:
             client.xgroup_create(stream, GROUP, id="0", mkstream=True)
@@ -90,27 +95,24 @@ def join(client: redis.Redis, streams: Sequence[str]) -> None:
                 raise
 
 
-def unacknowledged(client: redis.Redis, stream: str, count: int) -> Iterator[list[Read]]:
-    """Entries that were given to an owner before and not acknowledged, oldest first.
+def unacknowledged_entries(client: redis.Redis, stream: str, count: int) -> Iterator[list[Entry]]:
+    """Yield the entries that the consumer was given before and did not acknowledge, oldest first, ``count`` at a time.
 
     An entry that was trimmed away meanwhile has no fields left and is left out.
     """
     after: bytes | str = "0"
     while True:
-        reply: Any = client.xreadgroup(GROUP, CONSUMER, {stream: after}, count=count)
-        entries = reply[0][1] if reply else []
+        entries = _entries(client.xreadgroup(GROUP, CONSUMER, {stream: after}, count=count))
         if not entries:
             return
-        after = entries[-1][0]
-        yield [(stream, entry_id, fields) for entry_id, fields in entries if fields]
+        after = entries[-1][1]
+        yield [entry for entry in entries if entry[2]]
 
 
-def new(client: redis.Redis, streams: Sequence[str], count: int, block_ms: int) -> list[Read]:
-    """Entries that nobody has been given, at most ``count`` a stream; waits up to ``block_ms`` for the first."""
-    reply: Any = client.xreadgroup(GROUP, CONSUMER, dict.fromkeys(streams, ">"), count=count, block=block_ms)
+def new_entries(client: redis.Redis, streams: Sequence[str], count: int, block_ms: int) -> list[Entry]:
+    """Return entries that the group was not given yet, at most ``count`` a stream; wait up to ``block_ms`` for the first."""
+    return _entries(client.xreadgroup(GROUP, CONSUMER, dict.fromkeys(streams, ">"), count=count, block=block_ms))
+
+
+def _entries(reply: Any) -> list[Entry]:
     return [(name.decode(), entry_id, fields) for name, entries in reply or [] for entry_id, fields in entries]
-
-
-def order(entry: Read) -> tuple[int, int]:
-    """Sort key: the entry's id."""
-    return number(entry[1])

@@ -85,7 +85,7 @@ def add_commit(
 
 def _trim_to(partition: Partition, history_s: int) -> bytes:
     """The first entry that the log must keep: what the saved state lacks, and the history that was asked for."""
-    newest_ms, _ = read.number(partition.last_id)
+    newest_ms, _ = read.id_numbers(partition.last_id)
     since = b"%d-0" % max(newest_ms - history_s * 1000, 0)
     return partition.state_id if read.is_newer(since, partition.state_id) else since
 

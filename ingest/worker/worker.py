@@ -135,8 +135,8 @@ class Worker:
         most = max(BATCH // len(self._partitions), 20)
         count = min(self._count, most)
         positions = {stream: partition.position for stream, partition in self._partitions.items()}
-        batch = read.read(self._client, positions, count, BLOCK_MS)
-        parts = read.parts(batch)
+        batch = read.entries_after(self._client, positions, count, BLOCK_MS)
+        parts = read.split_by_size(batch)
         for part in parts:
             self._take(part)
             if len(parts) > 1:  # what is refused of them is written whole
@@ -146,7 +146,7 @@ class Worker:
         self._write(busy=len(batch) >= count)
         return len(batch)
 
-    def _take(self, batch: Sequence[read.Read]) -> None:
+    def _take(self, batch: Sequence[read.Entry]) -> None:
         now_us, heard_us = self._clock(), self._steady()
         for stream, entry_id, fields in batch:
             if (partition := self._partitions.get(stream)) is None:
@@ -273,7 +273,7 @@ class Worker:
     def _open(self, p: int) -> None:
         """Bring a partition to where its last owner was, as long as its lease holds."""
         stream = keys.events(p)
-        read.join(self._client, [stream])
+        read.join_group(self._client, [stream])
         saved: Any = self._client.hgetall(keys.checkpoint(p))
         partition = Partition(p, self._settings)
         anew = partition.restore(saved, self._stay)
@@ -297,9 +297,9 @@ class Worker:
         """Take entries again that were taken before, up to ``last_id``."""
         stream = keys.events(partition.number)
         count = read.FIRST
-        while batch := read.between(self._client, stream, partition.position, last_id, count):
+        while batch := read.entries_between(self._client, stream, partition.position, last_id, count):
             partition.replay(batch)
-            count = read.next_count(count, len(read.parts(batch)), BATCH)
+            count = read.next_count(count, len(read.split_by_size(batch)), BATCH)
             self._stay()
 
     def _begin_counting(self, p: int, last_id: bytes) -> None:
@@ -309,7 +309,7 @@ class Worker:
         taken = (
             about["entries-added"]
             - about["length"]
-            + len(read.between(self._client, stream, read.START, last_id, about["length"] or 1))
+            + len(read.entries_between(self._client, stream, read.START, last_id, about["length"] or 1))
         )
         if taken:
             self._client.hset(keys.checkpoint(p), "entries", taken)

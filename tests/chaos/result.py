@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from ingest.streams import keys as log
+from ingest.streams import keys
 from ingest.streams.backlog import counters
 from tests.chaos.deployment import PARTITIONS, Deployment
 from transforms.catalog import VIEWS
@@ -34,18 +34,18 @@ def read(deployment: Deployment) -> Result:
                 rows = (bytes(line).decode().rstrip("\n").split("\t") for line in copy)
                 result[f"offline {view.name}"] = {tuple(row[:3]): row[3:] for row in rows}
     client = deployment.client
-    ours = (*(f(p) for p in range(PARTITIONS) for f in (log.checkpoint, log.counters)), log.counters(log.EDGE))
-    keys: list[bytes] = [
+    ours = (*(f(p) for p in range(PARTITIONS) for f in (keys.checkpoint, keys.counters)), keys.counters(keys.EDGE))
+    online: list[bytes] = [
         k for k in client.scan_iter(_type="hash", count=1000) if k.decode(errors="replace") not in ours
     ]
-    result["online"] = {key: client.hgetall(key) for key in keys}
+    result["online"] = {key: client.hgetall(key) for key in online}
     result["features"] = Counter(
         (f[b"symbol"], f[b"event_timestamp"], f[b"created"], f[b"values"])
         for p in range(PARTITIONS)
-        for _, f in _all(client, log.features(p))
+        for _, f in _all(client, keys.features(p))
     )
     result["dead letters"] = Counter(
-        tuple(sorted((k, v) for k, v in f.items() if k != b"id")) for _, f in _all(client, log.DEAD_LETTER)
+        tuple(sorted((k, v) for k, v in f.items() if k != b"id")) for _, f in _all(client, keys.DEAD_LETTER)
     )
     counted = counters(client, PARTITIONS)
     result["counters"] = {k: v for k, v in counted.items() if k.startswith(("accepted.", "refused.", "rows."))}

@@ -62,8 +62,8 @@ class Pipeline:
 
     def route(self) -> None:
         """Move what waits in the plain streams."""
-        while batch := read.read(self.client, dict.fromkeys(PLAIN_STREAM, read.START), 1000, 1):
-            router.move(self.client, self.settings.partitions, sorted(batch, key=read.order))
+        while batch := read.entries_after(self.client, dict.fromkeys(PLAIN_STREAM, read.START), 1000, 1):
+            router.move(self.client, self.settings.partitions, sorted(batch, key=read.by_id))
 
     def work(self, worker: Worker) -> None:
         """Take everything that waits in the logs, and commit it."""
@@ -75,7 +75,7 @@ class Pipeline:
         """Carry the outboxes into the database; the number of rows that were new."""
         outboxes = {keys.outbox(p): read.START for p in range(self.settings.partitions)}
         new = 0
-        while batch := read.read(self.client, outboxes, 50, 1):
+        while batch := read.entries_after(self.client, outboxes, 50, 1):
             new += offline_writer.write(self.client, self.postgres, batch)
         return new
 

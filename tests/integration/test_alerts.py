@@ -54,8 +54,8 @@ class Stand:
         seconds, _ = client.time()
         for role in ("worker", "router", "writer"):
             client.zadd(keys.members(role), {"one": (seconds + 1000) * 1000})
-        streams.join(client, [keys.SOCIAL])
-        streams.new(client, [keys.SOCIAL], 1, 1)
+        streams.join_group(client, [keys.SOCIAL])
+        streams.new_entries(client, [keys.SOCIAL], 1, 1)
         client.hset(keys.counters(0), mapping={"accepted.book": 1000, "rows.social": 5})
 
     def exporter(self) -> Collector:

@@ -44,11 +44,11 @@ def live(pipeline, store, monkeypatch):
     monkeypatch.setenv("TFS_PARTITIONS", "2")
     pipeline.clock = lambda: time.time_ns() // 1000
     first_ms = (time.time_ns() // 1_000_000_000 - SECONDS) * 1000
-    read.join(pipeline.client, [keys.SOCIAL])
+    read.join_group(pipeline.client, [keys.SOCIAL])
     post = SocialPost(first_ms, "p1", "$BTCUSDT is up again", "test", symbols=["BTCUSDT"])
     pipeline.client.xadd(keys.SOCIAL, {"data": encode(post)})
     scorer = Scorer(pipeline.client, StandIn(), pipeline.settings, History(None), now_ms=lambda: first_ms + 1000)
-    scorer.score_and_move(read.new(pipeline.client, [keys.SOCIAL], 10, 1))
+    scorer.score_and_move(read.new_entries(pipeline.client, [keys.SOCIAL], 10, 1))
     with Publisher(pipeline.client, 2) as publisher:
         for i in range(SECONDS * 4):
             ms = first_ms + 250 * i

@@ -317,8 +317,8 @@ def test_a_redis_that_fills_up_takes_a_commit_and_a_move_whole_and_no_new_messag
     redis_client.xadd("market_data", {"data": encode(Trade(T0, "A", 1.0, 1.0))})
     worker = Worker(redis_client, settings.load({"TFS_PARTITIONS": str(PARTITIONS)}))
     worker.open()
-    taken = read.read(redis_client, {keys.events(p): read.START for p in range(PARTITIONS)}, 1000, 1)
-    plain = read.read(redis_client, {"market_data": read.START}, 1, 1)
+    taken = read.entries_after(redis_client, {keys.events(p): read.START for p in range(PARTITIONS)}, 1000, 1)
+    plain = read.entries_after(redis_client, {"market_data": read.START}, 1, 1)
     worker._take(taken)
     chosen = [(partition, partition.take_pending()) for partition in worker._partitions.values()]
     pipe = redis_client.pipeline(transaction=False)

@@ -83,7 +83,7 @@ def test_a_worker_that_wakes_up_too_late_changes_nothing_and_joins_again(redis_c
     turn_until(lambda: backlog(redis_client, PARTITIONS).events == 0, sleeper)
     publish(redis_client, 3, 5)
     while not any(p.pending.n_rows for p in sleeper._partitions.values()):
-        batch = read.read(redis_client, {s: p.position for s, p in sleeper._partitions.items()}, 1000, 10)
+        batch = read.entries_after(redis_client, {s: p.position for s, p in sleeper._partitions.items()}, 1000, 10)
         sleeper._take(batch)  # it falls asleep with rows in its hands, and its leases end
     redis_client.delete(*(keys.owner(p) for p in range(PARTITIONS)), keys.members("worker"))
     heir.open()
@@ -109,7 +109,7 @@ def test_what_a_woken_worker_writes_online_ahead_of_its_heir_are_the_heirs_own_v
     sleeper.open()
     turn_until(lambda: backlog(redis_client, PARTITIONS).events == 0, sleeper)
     publish(redis_client, 3, 5)
-    sleeper._take(read.read(redis_client, {s: p.position for s, p in sleeper._partitions.items()}, 1000, 10))
+    sleeper._take(read.entries_after(redis_client, {s: p.position for s, p in sleeper._partitions.items()}, 1000, 10))
     redis_client.delete(*(keys.owner(p) for p in range(PARTITIONS)), keys.members("worker"))
     heir.open()
     before, committed = online(redis_client), (outboxes(redis_client), state(redis_client))
@@ -166,7 +166,7 @@ def test_a_partition_that_takes_longer_to_open_than_a_lease_lasts_is_not_lost(
 def test_two_routers_with_the_same_batch_move_each_entry_once(redis_client: redis.Redis) -> None:
     for i in range(50):
         redis_client.xadd("market_data", entry(SYMBOLS[i % 12], T0 + i))
-    batch = read.read(redis_client, {"market_data": read.START}, 100, 1)
+    batch = read.entries_after(redis_client, {"market_data": read.START}, 100, 1)
     assert router.move(redis_client, PARTITIONS, batch[:30]) == 30
     assert router.move(redis_client, PARTITIONS, batch) == 20
     assert in_logs(redis_client) == 50
@@ -175,7 +175,7 @@ def test_two_routers_with_the_same_batch_move_each_entry_once(redis_client: redi
 
 def test_a_router_that_lost_its_seat_moves_nothing(redis_client: redis.Redis) -> None:
     redis_client.xadd("market_data", entry("A", T0))
-    batch = read.read(redis_client, {"market_data": read.START}, 100, 1)
+    batch = read.entries_after(redis_client, {"market_data": read.START}, 100, 1)
     redis_client.set(keys.owner("router"), "2:another")
     with pytest.raises(router.FencedError):
         router.move(redis_client, PARTITIONS, batch, "1:me")
@@ -216,7 +216,7 @@ def test_an_entry_of_ten_thousand_fields_is_refused_and_stops_neither_router_nor
     redis_client.xadd("market_data", many)
     redis_client.xadd("market_data", entry("A", T0))
     redis_client.xadd(keys.events(1), {"kind": "trade", **many})
-    batch = read.read(redis_client, {"market_data": read.START}, 100, 1)
+    batch = read.entries_after(redis_client, {"market_data": read.START}, 100, 1)
     assert router.move(redis_client, PARTITIONS, batch) == 2
     worker = Worker(redis_client, CONF)
     worker.open()

@@ -72,7 +72,7 @@ def live(redis_client, path):
     """The rows of the log as it stands, with a recording behind it: what the worker makes of them."""
     entries = redis_client.xrange(keys.events(0))
     assert {fields[b"kind"] for _, fields in entries} == {b"microprice"}
-    newest, n = read.number(entries[-1][0])
+    newest, n = read.id_numbers(entries[-1][0])
     last = {}
 
     def add(kind, message):

@@ -59,7 +59,7 @@ def test_owners_lags_and_ages_are_those_of_the_stores(client):
     seconds, _ = client.time()
     for i in range(3):
         client.xadd(keys.events(1), {"kind": "book"}, id=f"{(seconds - 40) * 1000}-{i}")
-    read.join(client, [keys.events(1)])
+    read.join_group(client, [keys.events(1)])
     client.xgroup_setid(keys.events(1), keys.GROUP, f"{(seconds - 40) * 1000}-0", entries_read=1)
     client.xadd(keys.outbox(0), {"rows": b""})
     online(client, "BTCUSDT", "microstructure", 0.25)
