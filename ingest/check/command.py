@@ -66,7 +66,7 @@ def _run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from ingest import settings
-    from ingest.check import lookahead, result, tape, warmup
+    from ingest.check import lookahead, recording, result, warmup
     from ingest.recordings.posts import PostsFileError
 
     conf = settings.load()
@@ -75,7 +75,7 @@ def _run(args: argparse.Namespace) -> int:
     console = Console(stderr=True)
     try:
         with console.status(f"check {args.check}"):  # shown on a terminal only
-            feeds = tape.read(args.paths, conf, symbols, options.chosen(args), refused)
+            feeds = recording.read_recordings(args.paths, conf, symbols, options.chosen(args), refused)
             if args.check == "lookahead":
                 found = lookahead.lookahead(feeds, conf, samples=args.samples)
             else:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ingest.check.result import Result, compare, results
-from ingest.check.tape import Rows, Run, Taken, in_order, whole
+from ingest.check.runs import Accepted, Rows, Run, in_order, run_whole
 from ingest.settings import Settings
 from ingest.worker.symbol import Symbol
 from ingest.worker.symbols import Make
@@ -34,7 +34,7 @@ def lookahead(
     Parameters
     ----------
     feeds : mapping
-        For each symbol its messages in order of arrival (``runs.read_recordings``).
+        For each symbol its messages in order of arrival (``recording.read_recordings``).
     settings : Settings
     samples : int
         Boundaries per symbol; all of them if there are fewer.
@@ -48,26 +48,28 @@ def lookahead(
     """
     every = results()
     for name, feed in feeds.items():
-        run = whole(name, settings, feed, make)
+        run = run_whole(name, settings, feed, make)
         boundaries = sorted(random.Random(SEED).sample(sorted(run.rows), min(samples, len(run.rows))))  # noqa: S311 - not for security
-        cut = truncated(name, settings, in_order(run.taken), boundaries, make)
+        cut = truncated(name, settings, in_order(run.accepted), boundaries, make)
         for t_us in boundaries:
             compare(every, name, t_us, run.rows[t_us], cut[t_us])
     return list(every.values())
 
 
-def truncated(name: str, settings: Settings, taken: Sequence[Taken], boundaries: Sequence[int], make: Make) -> Rows:
+def truncated(
+    name: str, settings: Settings, accepted: Sequence[Accepted], boundaries: Sequence[int], make: Make
+) -> Rows:
     """Return the rows at ``boundaries`` (ascending), each from the messages that count at or before it."""
     run = Run(name, settings, make)
     rows: Rows = {}
     at = 0
     for t_us in boundaries:
-        while at < len(taken) and taken[at].t_us <= t_us:
-            run.feed(taken[at].kind, taken[at].message)
+        while at < len(accepted) and accepted[at].t_us <= t_us:
+            run.accept(accepted[at].kind, accepted[at].message)
             at += 1
         branch = copy.deepcopy(run)
         branch.tick(t_us)
         rows[t_us] = branch.rows.get(t_us, {})
         run.rows.clear()
-        run.taken.clear()
+        run.accepted.clear()
     return rows

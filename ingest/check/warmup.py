@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ingest.check.result import Result, results, values
+from ingest.check.runs import Accepted, Run, in_order, run_whole, since
 from ingest.check.stated import CONFIGURED_VPIN, FADED, WarmUp, raw, table
-from ingest.check.tape import Run, Taken, in_order, since, whole
 from ingest.settings import Settings
 from ingest.worker.symbol import Symbol
 from ingest.worker.symbols import Make
@@ -42,7 +42,7 @@ def warmup(
     Parameters
     ----------
     feeds : mapping
-        For each symbol its messages in order of arrival (``runs.read_recordings``).
+        For each symbol its messages in order of arrival (``recording.read_recordings``).
     settings : Settings
     starts : sequence of float
         Later starts, as shares of the recording.
@@ -61,27 +61,27 @@ def warmup(
     for key, result in every.items():
         result.note = str(warm_ups[key])
     for name, feed in feeds.items():
-        run = whole(name, settings, feed, make)
-        tape = in_order(run.taken)
+        run = run_whole(name, settings, feed, make)
+        ordered = in_order(run.accepted)
         configured = settings.instrument(name).vpin_bucket is not None
         skipped = CONFIGURED_VPIN if configured else ()
         for feature in skipped:
             note = "not compared where its V is configured: buckets count from the first trade"
             every["order_flow", feature].note = note
-        if not tape:
+        if not ordered:
             continue
-        first, last = tape[0].t_us, tape[-1].t_us
+        first, last = ordered[0].t_us, ordered[-1].t_us
         for share in starts:
-            part = since(tape, first + int((last - first) * share))
+            part = since(ordered, first + int((last - first) * share))
             late = Run(name, settings, make)
             for one in part:
-                late.feed(one.kind, one.message)
+                late.accept(one.kind, one.message)
             late.end()
             _compare(every, warm_ups, _warm_times(part, warm_ups, skipped), name, run, late)
     return list(every.values())
 
 
-def _warm_times(part: Sequence[Taken], warm_ups: Mapping[Key, WarmUp], skipped: Sequence[str]) -> dict[Key, int]:
+def _warm_times(part: Sequence[Accepted], warm_ups: Mapping[Key, WarmUp], skipped: Sequence[str]) -> dict[Key, int]:
     """Return the time (µs) from which each feature is warm in a history that begins with ``part``."""
     firsts: dict[str, list[int]] = defaultdict(list)
     for one in part:
@@ -102,7 +102,7 @@ def _warm_times(part: Sequence[Taken], warm_ups: Mapping[Key, WarmUp], skipped: 
     return warm
 
 
-def _sides_known(part: Sequence[Taken]) -> int:
+def _sides_known(part: Sequence[Accepted]) -> int:
     """Return the time from which the tick rule does not depend on earlier trades: the first change of the price.
 
     It is 0 if every trade has a side.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ingest import settings
 from ingest.backfill.posts import score_posts
-from ingest.check.tape import StandIn
+from ingest.check.recording import StandIn
 from ingest.messages.decode import encode
 from ingest.messages.kinds import OrderBook, SocialPost, Tick, Trade
 from ingest.replay import messages

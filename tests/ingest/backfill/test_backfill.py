@@ -15,7 +15,7 @@ from ingest.backfill import run as backfill_run
 from ingest.backfill import table, work
 from ingest.backfill.posts import score_posts
 from ingest.backfill.run import backfill
-from ingest.check.tape import StandIn
+from ingest.check.recording import StandIn
 from ingest.cli import main
 from ingest.messages.decode import encode
 from ingest.messages.kinds import SocialPost, Tick

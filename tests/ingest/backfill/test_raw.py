@@ -94,15 +94,15 @@ def market():
 @pytest.fixture(scope="module")
 def expected(market):
     """What a replay of the same messages gives; a gap has no form as a line, so this is by hand."""
-    from ingest.check import tape
+    from ingest.check.runs import Run
 
     rows = {}
     for symbol in ("SIM-BTC", "ODD"):
-        run = tape.Run(symbol, CONF)
+        run = Run(symbol, CONF)
         run.symbol.engine = type(run.symbol.engine)(CONF.instrument(symbol), CONF.emit_us)  # without the stand-in table
         for kind, message in market:
             if message.symbol == symbol:
-                run.feed(kind, message)
+                run.accept(kind, message)
         run.end()
         rows |= {(view, symbol, t): data for t, of_t in run.rows.items() for view, data in of_t.items()}
     return rows

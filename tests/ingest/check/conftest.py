@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ingest import settings
-from ingest.check import tape
+from ingest.check import recording
 from ingest.simulate import history
 
 MIDNIGHT = 1_700_006_400_000
@@ -16,4 +16,4 @@ CONF = replace(settings.load({}), instruments={})
 def feeds() -> dict[str, list]:
     """A quarter of an hour of two symbols with posts."""
     stream = history(MIDNIGHT - 600_000, MIDNIGHT + 300_000, symbols=("SIM-BTC", "ODD"), seed=5)
-    return tape.by_symbol(stream, CONF)
+    return recording.by_symbol(stream, CONF)

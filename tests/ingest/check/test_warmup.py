@@ -4,7 +4,7 @@ import json
 import struct
 from dataclasses import replace
 
-from ingest.check import result, tape, warmup
+from ingest.check import result, runs, warmup
 from ingest.check.stated import WarmUp, stated, table
 from ingest.cli import main
 from ingest.messages.kinds import OrderBook, Trade
@@ -110,7 +110,7 @@ def test_the_venues_own_funding_time_reaches_the_row_and_is_compared_from_when_i
         )
         for i in range(100)
     ]
-    rows = tape.whole("PERP", CONF, feed).rows
+    rows = runs.run_whole("PERP", CONF, feed).rows
     at = TECHNICAL.index["minutes_to_funding"]
     minutes = [struct.unpack_from("d", rows[(MIDNIGHT + 1000 * t) * 1000]["technical"], 8 * at)[0] for t in (4, 5, 65)]
     # midnight is a usual one: 8 h less 4 s; told is an hour after it
