@@ -1,4 +1,4 @@
-"""Where the rows of a view come from: its offline table, and a push source over it for what arrives live."""
+"""Sources of a view's rows: its offline table, and a push source in front of it for rows that arrive live."""
 
 from feast import PushSource
 from feast.infra.offline_stores.contrib.postgres_offline_store.postgres_source import PostgreSQLSource
@@ -7,7 +7,7 @@ from transforms import catalog
 
 
 def push_source(view: catalog.View) -> PushSource:
-    """The source ``<view>_push_source`` over the table of the same name as the view."""
+    """Return the source ``<view>_push_source`` in front of the table that has the view's name."""
     table = PostgreSQLSource(
         name=f"{view.name}_table",
         table=view.name,

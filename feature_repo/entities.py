@@ -1,4 +1,4 @@
-"""What features are about."""
+"""Entities: what features describe."""
 
 from feast import Entity, ValueType
 

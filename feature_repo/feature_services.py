@@ -1,4 +1,4 @@
-"""What models and the signal service read. Training uses the same objects as serving."""
+"""Feature services: what models and the signal service read. Training and serving use the same objects."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from transforms import catalog
 
 
 def _in_order(features: Sequence[str]) -> list[FeatureView]:
-    """Projections that keep the order of `features` within each view, and the views in order of first mention."""
+    """Return views, in the order in which `features` first names them, each with its features in their order."""
     names: dict[str, list[str]] = {}
     for feature in features:
         names.setdefault(catalog.view_of(feature).name, []).append(feature)

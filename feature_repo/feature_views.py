@@ -1,4 +1,4 @@
-"""One feature view for each view of the catalogue. A new feature is an entry there, not here."""
+"""One feature view per view of the catalogue. Add a new feature to the catalogue, not here."""
 
 from datetime import timedelta
 
@@ -32,7 +32,7 @@ def _view(view: catalog.View) -> FeatureView:
         name=view.name,
         entities=[symbol],
         ttl=timedelta(seconds=view.ttl_s),
-        # With the join key in the schema `feast apply` has nothing left to infer, and asks no database.
+        # The join key is in the schema, so `feast apply` has nothing to infer and needs no database for it.
         schema=[Field(name="symbol", dtype=String, description=symbol.description), *map(_field, view.features)],
         source=push_source(view),
         online=True,
@@ -44,5 +44,5 @@ def _view(view: catalog.View) -> FeatureView:
 
 VIEWS: dict[str, FeatureView] = {view.name: _view(view) for view in catalog.VIEWS}
 
-# Feast looks for definitions among the attributes of a module.
+# Feast finds definitions only as attributes of a module.
 globals().update(VIEWS)

@@ -92,23 +92,15 @@ class RedisOnlineStoreConfig(stock.RedisOnlineStoreConfig):  # type: ignore[misc
 
 
 class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
-    """Online store for Feast 0.67.
+    """Online store for Feast 0.67."""
 
-    Attributes
-    ----------
-    clock : callable
-        Returns microseconds since the epoch; a view's ttl counts against it.
-    """
+    clock: Callable[[], int] = staticmethod(lambda: time.time_ns() // 1_000)
+    """Returns microseconds since the epoch; a view's ttl counts against it."""
 
-    clock: Callable[[], int]
     _address: Address
     _client: Any = None
     _client_async: Any = None
     _loop: asyncio.AbstractEventLoop | None = None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.clock = lambda: time.time_ns() // 1_000
 
     # -- connections ----------------------------------------------------------------------------------------------
 
