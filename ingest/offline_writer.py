@@ -63,7 +63,7 @@ def _carry(
 
 def _passing(error: Exception) -> bool:
     """Whatever the database refuses waits in the outboxes until it takes it: away, full, read-only, a table missing."""
-    return isinstance(error, psycopg.Error) or outage.of_redis(error)
+    return isinstance(error, psycopg.Error) or outage.is_passing(error)
 
 
 def write(client: redis.Redis, connection: psycopg.Connection, batch: Sequence[read.Entry]) -> int:

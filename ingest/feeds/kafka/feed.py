@@ -161,7 +161,7 @@ def _passing(error: Exception) -> bool:
             ),
             *(KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION),
         )
-    return outage.of_redis(error)
+    return outage.is_passing(error)
 
 
 def _carry(

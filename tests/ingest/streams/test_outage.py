@@ -75,7 +75,7 @@ def test_a_stop_ends_the_waiting() -> None:
     ],
 )
 def test_a_server_that_is_loading_full_or_alone_may_take_it_later(error: Exception) -> None:
-    assert outage.of_redis(error)
+    assert outage.is_passing(error)
 
 
 @pytest.mark.parametrize(
