@@ -182,7 +182,9 @@ def test_every_entry_of_garbage_is_counted_once_and_kept_where_it_is_refused() -
 
 def test_the_router_moves_or_refuses_each_entry_of_garbage() -> None:
     for entry_id, fields in entries(ENTRIES // 4, 2):
-        target, reason, words = router._entry("order_book", entry_id, fields, 4)
+        record = router._record("order_book", entry_id, fields, 4)
+        assert (record.source, record.entry_id) == ("order_book", entry_id)
+        [(target, words)], reason = record.copies, record.reason
         if reason:
             assert reason != Reason.FAILED, (fields, words)
             assert words == dead_letter("order_book", entry_id, fields, reason, words[3])
@@ -218,8 +220,8 @@ def test_the_scorer_takes_or_refuses_each_post_of_garbage() -> None:
     reasons: Counter[str] = Counter()
     for i in range(ENTRIES // 4):
         fields = whole[i % len(whole)] if i % 3 == 0 else damage(whole[i % len(whole)], r, whole)
-        outcomes, _ = scorer.outcomes([("social_data", b"%d-0" % T0, fields)])
-        [(_, reason, copies)] = outcomes
+        [record], _ = scorer.outcomes([("social_data", b"%d-0" % T0, fields)])
+        copies, reason = record.copies, record.reason
         reasons[reason] += 1
         assert reason != Reason.FAILED, (fields, copies)
         for stream, words in copies:
