@@ -1,4 +1,4 @@
-"""Tasks in processes of their own, and what all of them have done so far."""
+"""Tasks in processes of their own, and the progress of all of them together."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from typing import Any
 
+from ingest.backfill.done import Done
 from ingest.backfill.plan import Task
-from ingest.backfill.work import Common, Done, work
+from ingest.backfill.work import Shared, process_task
 from ingest.messages.kinds import ScoredPost
 
 REPORT_S = 0.5
 _reports: Any = None
-"""In a process of the pool: where it says how far it is."""
+"""In a process of the pool: the queue for its progress."""
 
 
-def together(
+def process_together(
     parts: Sequence[tuple[Task, Sequence[ScoredPost]]],
-    common: Common,
+    shared: Shared,
     jobs: int,
     total: Done,
     progress: Callable[[Done], None] | None,
 ) -> Done:
-    """Do the tasks in ``jobs`` processes and add what they did to ``total``; the first failure ends them all."""
-    context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
+    """Process tasks with their posts in ``jobs`` processes; return ``total`` and what they did. The first failure ends all."""
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads hold
     reports = context.SimpleQueue()
     so_far: dict[int, Done] = {}
     with ProcessPoolExecutor(jobs, context, _begin, (reports,)) as pool:
-        waiting = {pool.submit(_one, i, task, posts, common) for i, (task, posts) in enumerate(parts)}
+        waiting = {pool.submit(_process, i, task, posts, shared) for i, (task, posts) in enumerate(parts)}
         try:
             while waiting:
                 finished, waiting = wait(waiting, REPORT_S, FIRST_COMPLETED)
@@ -39,18 +40,11 @@ def together(
                     number, done = reports.get()
                     so_far[number] = done
                 if progress is not None:
-                    progress(_sum(total, so_far))
+                    progress(sum(so_far.values(), total))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return _sum(total, so_far)
-
-
-def _sum(total: Done, so_far: dict[int, Done]) -> Done:
-    every = Done()
-    for done in (total, *so_far.values()):
-        every.add(done)
-    return every
+    return sum(so_far.values(), total)
 
 
 def _begin(reports: Any) -> None:
@@ -58,13 +52,13 @@ def _begin(reports: Any) -> None:
     _reports = reports
 
 
-def _one(number: int, task: Task, posts: Sequence[ScoredPost], common: Common) -> None:
-    said = time.monotonic()
+def _process(number: int, task: Task, posts: Sequence[ScoredPost], shared: Shared) -> None:
+    reported = time.monotonic()
 
     def report(done: Done) -> None:
-        nonlocal said
-        if time.monotonic() - said >= REPORT_S:
-            said = time.monotonic()
+        nonlocal reported
+        if time.monotonic() - reported >= REPORT_S:
+            reported = time.monotonic()
             _reports.put((number, done))
 
-    _reports.put((number, work(task, posts, *common, report)))
+    _reports.put((number, process_task(task, posts, shared, report)))

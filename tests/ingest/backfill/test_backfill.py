@@ -142,7 +142,7 @@ def test_a_second_run_writes_nothing(paths, replayed, postgres_url):
 
 
 def test_a_run_that_was_stopped_is_carried_on(paths, replayed, postgres_url, monkeypatch):
-    monkeypatch.setattr(work, "_CHECK_EVERY", 100)
+    monkeypatch.setattr(work, "CHECK_EVERY", 100)
     monkeypatch.setattr(table, "ROWS", 200)
 
     class Stopped(Exception):
@@ -198,8 +198,8 @@ def test_the_command_counts_and_tells_a_missing_file(paths, tmp_path, postgres_u
 
 def test_another_instrument_is_another_run(paths):
     scans = [backfill_run.scan(path) for path in paths]
-    one = backfill_run._run_digest(scans, CONF, 1000, "", {})
-    assert one == backfill_run._run_digest(scans, CONF, 1000, "", {})
+    one = backfill_run.run_digest(scans, CONF, 1000, "", {})
+    assert one == backfill_run.run_digest(scans, CONF, 1000, "", {})
     finer = settings.load({"TFS_PARTITIONS": "1", "TFS_EMIT_INTERVAL_MS": "500"})
-    assert one != backfill_run._run_digest(scans, finer, 1000, "", {})
-    assert one != backfill_run._run_digest(scans[:1], CONF, 1000, "", {})
+    assert one != backfill_run.run_digest(scans, finer, 1000, "", {})
+    assert one != backfill_run.run_digest(scans[:1], CONF, 1000, "", {})

@@ -146,7 +146,7 @@ def test_several_processes_give_the_same_rows_and_say_how_far_they_are(market, e
 
 def test_a_run_that_was_stopped_is_carried_on(market, expected, postgres_url, monkeypatch):
     load(postgres_url, market)
-    monkeypatch.setattr(work, "_CHECK_EVERY", 100)
+    monkeypatch.setattr(work, "CHECK_EVERY", 100)
     monkeypatch.setattr(table, "ROWS", 200)
 
     def stop(done):
