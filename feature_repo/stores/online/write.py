@@ -73,12 +73,13 @@ return stored
 For each row the script
 
 1. unpacks the row, which begins with the name of the time field and the event time, and reads the stored event time;
-2. compares the two times, to the nanosecond. ``instant`` decodes a ``Timestamp`` behind the silence, if there is one.
-   A varint of ten bytes is a negative number: a double cannot hold its 64 bits, so ``inverse`` sums the inverted ones;
-3. writes all fields of a newer row. ``unpack`` fails for some 8,000 values, so 4,000 are written at a time;
-4. turns a hash of more than 32 fields into a hash table. Redis searches its compact list form from the start for each
-   field: 119 fields of one hash cost 50 us there and 8 us in a table. One value that is too long for a list makes the
-   hash a table, and the hash stays one;
+2. compares the two times to the nanosecond. ``instant`` decodes a ``Timestamp``, behind the silence if there is one. A
+   varint of ten bytes is a negative number in two's complement. Lua's doubles cannot hold its 64 bits, so ``inverse``
+   sums the inverted bits, and the value is -1 - ``inverse``;
+3. writes all fields of a newer row, 4,000 words at a time, because Lua's ``unpack`` fails for some 8,000 values;
+4. turns a hash of more than 32 fields into a hash table. Redis searches its compact list from the start for each field:
+   119 fields of one hash cost 50 us there and 8 us in a table. One value that is too long for a list turns the hash into
+   a table, and it stays a table when the value is deleted;
 5. renews the expiry of the key.
 """
 
