@@ -91,7 +91,7 @@ def _run(args: argparse.Namespace) -> int:
     from ingest import settings
     from ingest.backfill import raw
     from ingest.backfill.run import backfill
-    from ingest.recordings.posts import PostsFileError
+    from ingest.recordings.rows import TableFileError
 
     conf = settings.load()
 
@@ -118,7 +118,7 @@ def _run(args: argparse.Namespace) -> int:
                 load_model=load_model,
                 progress=progress,
             )
-    except (PostsFileError, raw.RawTableError, OSError, psycopg.Error) as error:
+    except (TableFileError, raw.RawTableError, OSError, psycopg.Error) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     sys.stdout.write((json.dumps(_as_json(done)) if args.json else _text(done)) + "\n")

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from ingest.recordings import market_tables
 from ingest.recordings.columns import COMMON, GivenColumns
-from ingest.recordings.posts import SUFFIXES
+from ingest.recordings.rows import SUFFIXES
 
 BLOCK = 1 << 20
 """Bytes that a scan reads at a time."""
@@ -92,7 +92,7 @@ def scan(path: Path, columns: GivenColumns = COMMON) -> Scan:
     ------
     OSError
         It cannot be read.
-    ingest.recordings.posts.PostsFileError
+    ingest.recordings.rows.TableFileError
         It is not a Parquet or CSV file although its name says so, or it lacks a column.
     """
     with path.open("rb") as file:

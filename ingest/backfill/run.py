@@ -73,7 +73,7 @@ def backfill(
 
     Raises
     ------
-    ingest.recordings.posts.PostsFileError, OSError
+    ingest.recordings.rows.TableFileError, OSError
         A file cannot be read.
     ingest.backfill.raw.RawTableError
         There are raw tables, and a file that may hold books or trades.

@@ -67,7 +67,7 @@ def _run(args: argparse.Namespace) -> int:
 
     from ingest import settings
     from ingest.check import lookahead, recording, result, warmup
-    from ingest.recordings.posts import PostsFileError
+    from ingest.recordings.rows import TableFileError
 
     conf = settings.load()
     symbols = [s for s in args.symbols.split(",") if s]
@@ -80,7 +80,7 @@ def _run(args: argparse.Namespace) -> int:
                 found = lookahead.lookahead(feeds, conf, samples=args.samples)
             else:
                 found = warmup.warmup(feeds, conf, starts=args.starts or warmup.STARTS)
-    except (PostsFileError, OSError) as error:
+    except (TableFileError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     for name in sorted(set(symbols) - set(feeds)):

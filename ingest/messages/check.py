@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from ingest.messages.kinds import MAX_AHEAD_MS, MAX_NUMBER, MAX_TIME_MS, MicropriceTable, ScoredPost, Trade
+from ingest.messages.kinds import MAX_AHEAD_MS, MAX_INTEGER, MAX_NUMBER, MAX_TIME_MS, MicropriceTable, ScoredPost, Trade
 from ingest.messages.refusal import Reason, Refused
 from transforms.microstructure.layout import G_SIZE
 
@@ -90,7 +90,7 @@ def check_microprice(table: MicropriceTable) -> None:
     for g in table.g:
         if g is not None and not abs(g) <= MAX_NUMBER:
             raise Refused(Reason.OUT_OF_RANGE if math.isfinite(g) else Reason.NOT_FINITE, f"g {g}")
-    if not 0 < table.fitted_before <= table.usable_from <= MAX_TIME_MS or not 0 < table.version < 2**63:
+    if not 0 < table.fitted_before <= table.usable_from <= MAX_TIME_MS or not 0 < table.version < MAX_INTEGER:
         times = f"fitted before {table.fitted_before!s:.40}, usable from {table.usable_from!s:.40}"
         raise Refused(Reason.OUT_OF_RANGE, f"version {table.version!s:.40}, {times}")
     if table.usable_from > table.timestamp + MAX_AHEAD_MS:

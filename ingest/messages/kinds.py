@@ -9,6 +9,8 @@ LEVELS = 20
 MAX_TIME_MS = 9_007_199_254_740
 """The largest time whose microseconds a double holds exactly, in the year 2255."""
 MAX_NUMBER = 1e15
+MAX_INTEGER = 2**63
+"""Whole numbers must be smaller than this, to fit the 64 bits of a column."""
 MAX_AHEAD_MS = 31 * 86_400_000
 """How long before it is used a microprice table may be published."""
 

@@ -1,66 +1,62 @@
-"""Raw Binance websocket messages, ``<receive time, ns> <one JSON message>`` a line, as messages: of captures and of the live feed.
+"""Raw Binance websocket messages as messages of this project, for captures and for the live feed.
 
-Books are made from depth diffs and REST snapshots by the venue's rule. A snapshot that names no ``symbol`` belongs to the symbol
-of which a diff spans its ``lastUpdateId`` L; it is taken where that symbol has no book or has lost its place::
+A line is ``<receive time, ns> <one JSON message>``. Books are made from depth diffs and REST snapshots by the venue's rule. A snapshot
+that names no ``symbol`` belongs to the symbol with a diff that spans its ``lastUpdateId`` L. It is used if that symbol has no book or
+has a gap::
 
     held back:  [U..u] [U..u] | U <= L + 1 <= u | U == previous u + 1 | ...
                 covered by L    first applied     (futures: pu == previous u)
 
-Diffs that do not follow wait for a snapshot, or for the diff that is missing; those that never fit are refused.
-A diff is applied whole or not at all: a damaged one leaves the book as it was, and the next then shows the gap.
-A line ``{"e":"disconnect","s":[symbols]}``, which our own recorder writes, says that the connection was lost there: these books are
-unknown from one millisecond after the newest event until a snapshot, or a diff that shows that nothing was missed.
+A diff that does not follow waits for a snapshot or for the missing diff; one that never fits is refused. A diff is applied whole or
+not at all: a damaged one leaves the book as it was, and the next diff then shows the gap.
+
+A line ``{"e":"disconnect","s":[symbols]}``, which our own recorder writes, says that the connection was lost there. These books are
+unknown from one millisecond after their newest event until a snapshot, or until a diff shows that nothing was missed.
+
 Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#how-to-manage-a-local-order-book-correctly
 """
 
 from __future__ import annotations
 
-import math
-import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-
-import msgspec
 
 from ingest.messages.check import check_header, check_trade
 from ingest.messages.decode import decode
-from ingest.messages.kinds import LEVELS, MAX_NUMBER, MAX_TIME_MS, Gap, OrderBook, Trade
+from ingest.messages.kinds import LEVELS, MAX_TIME_MS, Gap, OrderBook, Trade
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings import binance_wire as wire
-from ingest.recordings.book import Book, Level
+from ingest.recordings.book import Book
 from ingest.recordings.lines import Line, Output, Parsed, Rejected
 
-HELD = 5000
-"""Diffs of a symbol that wait at most: minutes of a feed, where a snapshot takes seconds."""
-SNAPSHOTS = 64
-"""Snapshots that wait at most for the diff that tells their symbol."""
-SPAN = 10_000_000
-"""Updates in one diff at most; more is a damaged number, and would make repeats of all that follows."""
-SYMBOLS = 10_000
-_LARGEST = 2**63
-_ABSENT = msgspec.Raw()
-_BARE = re.compile(rb"[\[:,]\s*-?(?:NaN|Infinity)\s*[\],}]")
-"""What Python's JSON writes for numbers that JSON has not."""
-
-
-class _Envelope(msgspec.Struct):
-    """A line of a combined stream (stream and data), of a single one (e), or a REST answer (lastUpdateId)."""
-
-    stream: str | None = None
-    data: msgspec.Raw = _ABSENT
-    e: str | None = None
-    last_update_id: int | None = msgspec.field(name="lastUpdateId", default=None)
-    ask_size: msgspec.Raw = msgspec.field(name="A", default=_ABSENT)
-    id: msgspec.Raw = _ABSENT
+HELD_MAX = 5000
+"""Diffs of a symbol that may wait: minutes of a feed, while a snapshot takes seconds."""
+SNAPSHOTS_MAX = 64
+"""Snapshots that may wait for the diff that tells their symbol."""
+UPDATES_MAX = 10_000_000
+"""Updates in one diff. More is a damaged number, and would make all diffs after it look like repeats."""
+SYMBOLS_MAX = 10_000
 
 
 @dataclass(slots=True)
 class _Symbol:
-    """The book of one symbol, good as of update ``last``, and the diffs that wait.
+    """The book of one symbol and the diffs that wait.
 
-    ``fresh``: it is a snapshot, nothing is applied yet. ``lost``: the gap after ``last`` has been told.
-    ``newest``: the newest event time of its diffs and trades. ``next_funding``: as its trades shall say.
+    Attributes
+    ----------
+    last : int or None
+        The update up to which the book is known; None before the first snapshot.
+    fresh : bool
+        The book is a snapshot to which no diff was applied yet.
+    lost : bool
+        A gap after ``last`` was reported.
+    held : deque
+        Diffs that wait, each with its line.
+    trades : str
+        The stream that its trades are taken from.
+    newest : int
+        Newest event time of its diffs and trades.
     """
 
     book: Book = field(default_factory=Book)
@@ -75,51 +71,49 @@ class _Symbol:
 
 
 class Binance:
-    """Parser of one capture or of several merged; it keeps the books.
+    """Parser of one capture or of several merged ones. It keeps the books.
 
-    ``OrderBook.sequence`` starts at the first book's event time in milliseconds and grows by one: a capture that is
-    played later begins above the one before it, and the same capture always gives the same numbers.
+    ``OrderBook.sequence`` starts at the first book's event time in milliseconds and grows by one. So a later capture starts above an
+    earlier one, and the same capture always gives the same numbers.
 
     Parameters
     ----------
-    max_future_ms:
+    max_future_ms : int
         How far a message may be stamped ahead of its receive time.
 
     Attributes
     ----------
-    ignored:
-        Lines that are sound and give no message: quotes, snapshots, diffs that a snapshot covers.
+    ignored : int
+        Valid lines that gave no message: quotes, snapshots, diffs that a snapshot covers.
     """
 
     def __init__(self, max_future_ms: int) -> None:
         self.ignored = 0
         self._max_future_ms = max_future_ms
         self._symbols: dict[str, _Symbol] = {}
-        self._snapshots: deque[wire.Snapshot] = deque(maxlen=SNAPSHOTS)
+        self._snapshots: deque[wire.Snapshot] = deque(maxlen=SNAPSHOTS_MAX)
 
     def parse(self, line: Line) -> Iterator[Output]:
-        """What a line gives: messages, and refusals of it or of lines that waited."""
+        """Yield the messages of a line, and refusals of it or of lines that waited."""
         payload = line.data.partition(b" ")[2]
         try:
-            if not payload.isascii():
-                _check_text(payload)
-            yield from self._parse(line, payload)
+            yield from self._parse_payload(line, payload)
         except Refused as refused:
             yield Rejected(line, refused.reason, refused.detail)
 
     def finish(self) -> Iterator[Rejected]:
-        """Refuse the diffs that still wait: the recording ends."""
+        """Refuse the diffs that still wait at the end of a recording."""
         for state in self._symbols.values():
             for _, line in state.held:
                 yield _gap(line)
             state.held.clear()
 
     def missing(self) -> list[str]:
-        """Symbols whose diffs wait for a snapshot; a live feed asks for it."""
+        """Return the symbols whose diffs wait for a snapshot. A live feed asks the venue for it."""
         return [name for name, state in self._symbols.items() if state.held and (state.last is None or state.lost)]
 
-    def _parse(self, line: Line, payload: bytes) -> Iterator[Output]:
-        envelope = _open(payload)
+    def _parse_payload(self, line: Line, payload: bytes) -> Iterator[Output]:
+        envelope = wire.open_envelope(payload)
         if envelope.last_update_id is not None:
             yield from self._snapshot(payload, line)
             return
@@ -136,13 +130,13 @@ class Binance:
         elif name == "disconnect":
             yield from self._disconnect(decode(wire.Disconnect, body), line)
         elif name or envelope.ask_size or envelope.id:
-            self.ignored += 1  # another stream, a quote (which has no type), the answer to a subscription
+            self.ignored += 1  # another stream, a quote (it has no type), or the answer to a subscription
         else:
             raise Refused(Reason.MISSING_FIELD, "neither stream nor event type")
 
     def _trade(self, stream: str, trade: wire.Trade, line: Line) -> Iterator[Output]:
         check_header(trade.symbol, trade.time, line.received_ms, self._max_future_ms)
-        _check_ids(trade.id)
+        wire.check_ids(trade.id)
         side = "sell" if trade.maker_bought else "buy"
         message = Trade(trade.time, trade.symbol, trade.price, trade.size, side, trade.id, line.received_ms)
         check_trade(message)
@@ -151,7 +145,7 @@ class Binance:
         message.next_funding = state.next_funding
         state.trades = state.trades or stream
         if state.trades != stream:
-            self.ignored += 1  # both streams were recorded: they tell of the same trades
+            self.ignored += 1  # the capture holds both streams, which report the same trades
         else:
             yield Parsed("trade", message)
 
@@ -162,9 +156,9 @@ class Binance:
 
     def _snapshot(self, payload: bytes, line: Line) -> Iterator[Output]:
         snapshot = decode(wire.Snapshot, payload)
-        _check_ids(snapshot.last)
+        wire.check_ids(snapshot.last)
         for side in (snapshot.bids, snapshot.asks):
-            _check_levels(side, snapshot=True)
+            wire.check_levels(side, snapshot=True)
         if not (snapshot.bids or snapshot.asks):
             raise Refused(Reason.EMPTY_BOOK, "a snapshot without levels")
         if Book(snapshot.bids, snapshot.asks).crossed:
@@ -180,11 +174,11 @@ class Binance:
 
     def _diff(self, diff: wire.Diff, line: Line) -> Iterator[Output]:
         check_header(diff.symbol, diff.time, line.received_ms, self._max_future_ms)
-        _check_ids(diff.first, diff.last, diff.before or 0)
-        if not 0 <= diff.last - diff.first < SPAN:
+        wire.check_ids(diff.first, diff.last, diff.before or 0)
+        if not 0 <= diff.last - diff.first < UPDATES_MAX:
             raise Refused(Reason.OUT_OF_RANGE, f"updates {diff.first} to {diff.last}")
         for side in (diff.bids, diff.asks):
-            _check_levels(side)
+            wire.check_levels(side)
         state = self._symbol(diff.symbol)
         state.newest = max(state.newest, diff.time)
         if state.last is not None and diff.last <= state.last:
@@ -206,7 +200,7 @@ class Binance:
                 self._start(state, snapshot)
                 yield from self._settle(state, line)
                 return
-        if len(state.held) > HELD:
+        if len(state.held) > HELD_MAX:
             yield _gap(state.held.popleft()[1])
 
     def _disconnect(self, disconnect: wire.Disconnect, line: Line) -> Iterator[Output]:
@@ -215,19 +209,19 @@ class Binance:
             state = self._symbols.get(name)
             if state is not None and state.last is not None and not state.lost:
                 state.lost = True
-                # a millisecond on, or it would stand before the book that was last: ties of books and gaps go by sequence
+                # a millisecond later, or the gap would sort before the last book: equal times are ordered by sequence
                 yield Parsed("gap", Gap(state.newest + 1, name, line.received_ms))
 
     def _symbol(self, name: str) -> _Symbol:
         state = self._symbols.get(name)
         if state is None:
-            if len(self._symbols) >= SYMBOLS:
-                raise Refused(Reason.UNKNOWN_SYMBOL, f"{SYMBOLS} symbols are open")
+            if len(self._symbols) >= SYMBOLS_MAX:
+                raise Refused(Reason.UNKNOWN_SYMBOL, f"{SYMBOLS_MAX} symbols are open")
             state = self._symbols[name] = _Symbol()
         return state
 
     def _start(self, state: _Symbol, snapshot: wire.Snapshot) -> None:
-        """Take the book from a snapshot. Before the first one, the diffs it covers were waiting only for it."""
+        """Start the book from a snapshot. Before the first snapshot, the diffs that it covers are ignored and not refused."""
         self._snapshots.remove(snapshot)
         if state.last is None:
             uncovered = [(diff, line) for diff, line in state.held if diff.last > snapshot.last]
@@ -238,7 +232,7 @@ class Binance:
         state.fresh = True
 
     def _settle(self, state: _Symbol, now: Line) -> Iterator[Output]:
-        """Apply what waits and now follows, refuse what waits and has been passed."""
+        """Apply the waiting diffs that follow now, and refuse those that the book has passed."""
         if not state.held:
             return
         waiting = sorted(state.held, key=lambda held: held[0].first)
@@ -253,7 +247,7 @@ class Binance:
                 state.held.append((diff, line))
 
     def _apply(self, state: _Symbol, diff: wire.Diff, line: Line, now: Line) -> Iterator[Output]:
-        """Apply a diff that follows; its book is known from the receive time of ``now``, the line that made it fit."""
+        """Apply a diff that follows. Its book counts as received with ``now``, the line that made the diff fit."""
         if not state.book.apply(diff.bids, diff.asks):
             yield Rejected(line, Reason.CROSSED_BOOK, f"update {diff.last} would cross the book")
             return
@@ -265,36 +259,3 @@ class Binance:
 
 def _gap(line: Line) -> Rejected:
     return Rejected(line, Reason.SEQUENCE_GAP, "a diff before it is missing, and no snapshot bridges that")
-
-
-def _open(payload: bytes) -> _Envelope:
-    try:
-        return decode(_Envelope, payload)
-    except Refused:
-        if _BARE.search(payload):
-            raise Refused(Reason.NOT_FINITE, "a bare NaN or Infinity") from None
-        raise
-
-
-def _check_text(payload: bytes) -> None:
-    try:
-        payload.decode()
-    except UnicodeDecodeError as error:
-        raise Refused(Reason.UNDECODABLE, str(error)) from None
-
-
-def _check_ids(*ids: int) -> None:
-    for number in ids:
-        if not 0 <= number < _LARGEST:
-            raise Refused(Reason.OUT_OF_RANGE, f"id {number!s:.40}")
-
-
-def _check_levels(levels: Sequence[Level], *, snapshot: bool = False) -> None:
-    """Refuse a price that is not positive and a size that is negative (in a snapshot: not positive), or past all markets."""
-    for price, size in levels:
-        if 0.0 < price <= MAX_NUMBER and (0.0 < size <= MAX_NUMBER or (size == 0.0 and not snapshot)):
-            continue
-        detail = f"price {price}, size {size}"
-        if not (math.isfinite(price) and math.isfinite(size)):
-            raise Refused(Reason.NOT_FINITE, detail)
-        raise Refused(Reason.NOT_POSITIVE if price <= 0.0 or size <= 0.0 else Reason.OUT_OF_RANGE, detail)

@@ -1,13 +1,35 @@
-"""What Binance sends, by the names that it gives its fields.
+"""The messages of Binance, with the venue's names of their fields.
 
 Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams, and the same of USD-M futures.
 """
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Sequence
+
 import msgspec
 
+from ingest.messages.decode import decode
+from ingest.messages.kinds import MAX_INTEGER, MAX_NUMBER
+from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.book import Level
+
+_ABSENT = msgspec.Raw()
+_NOT_FINITE = re.compile(rb"[\[:,]\s*-?(?:NaN|Infinity)\s*[\],}]")
+"""What Python's JSON writes for numbers that JSON does not have."""
+
+
+class Envelope(msgspec.Struct):
+    """A line of a combined stream (stream and data), of a single one (e), or a REST answer (lastUpdateId)."""
+
+    stream: str | None = None
+    data: msgspec.Raw = _ABSENT
+    e: str | None = None
+    last_update_id: int | None = msgspec.field(name="lastUpdateId", default=None)
+    ask_size: msgspec.Raw = msgspec.field(name="A", default=_ABSENT)
+    id: msgspec.Raw = _ABSENT
 
 
 class Snapshot(msgspec.Struct):
@@ -19,17 +41,18 @@ class Snapshot(msgspec.Struct):
     symbol: str | None = None
 
     def is_of(self, symbol: str) -> bool:
+        """Return whether it may be a snapshot of ``symbol``: it names that symbol or none."""
         return self.symbol is None or self.symbol == symbol
 
 
 class Disconnect(msgspec.Struct):
-    """The connection that carried these symbols was lost."""
+    """Our own recorder's note that the connection of these symbols was lost."""
 
     symbols: list[str] = msgspec.field(name="s")
 
 
 class Diff(msgspec.Struct):
-    """``<symbol>@depth``: E is the event time, U and u the first and last update in it, pu (futures) the u before it."""
+    """``<symbol>@depth``. E is the event time; U and u are the first and last update in it; pu (futures only) is the u before it."""
 
     time: int = msgspec.field(name="E")
     symbol: str = msgspec.field(name="s")
@@ -40,15 +63,16 @@ class Diff(msgspec.Struct):
     before: int | None = msgspec.field(name="pu", default=None)
 
     def follows(self, last: int) -> bool:
+        """Return whether it is the next diff of a book at update ``last``."""
         return self.first == last + 1 if self.before is None else self.before == last
 
     def spans(self, last: int) -> bool:
-        """Whether this is the first diff to apply to a book of the update ``last``."""
+        """Return whether it is the first diff to apply to a snapshot of update ``last``."""
         return self.last > last and (self.first <= last + 1 or (self.before is not None and self.before <= last))
 
 
 class Trade(msgspec.Struct):
-    """``<symbol>@trade``: T is the trade time; m, the buyer was the maker, so the seller was the aggressor."""
+    """``<symbol>@trade``. T is the trade time; m means that the buyer was the maker, so the seller was the aggressor."""
 
     symbol: str = msgspec.field(name="s")
     time: int = msgspec.field(name="T")
@@ -59,13 +83,51 @@ class Trade(msgspec.Struct):
 
 
 class AggTrade(Trade):
-    """``<symbol>@aggTrade``: the trades of one order at one price, with an id of its own."""
+    """``<symbol>@aggTrade``: the trades of one order at one price. Its ids are not those of ``@trade``."""
 
     id: int = msgspec.field(name="a")
 
 
 class MarkPrice(msgspec.Struct):
-    """``<symbol>@markPrice`` of perpetual futures: T is when funding is settled next; contracts that expire say 0."""
+    """``<symbol>@markPrice`` of futures. T is the next time of funding, 0 for contracts that expire."""
 
     symbol: str = msgspec.field(name="s")
     next_funding: int = msgspec.field(name="T")
+
+
+def open_envelope(payload: bytes) -> Envelope:
+    """Return what a line says of its kind.
+
+    Raises
+    ------
+    Refused
+        ``undecodable`` or ``not_finite``.
+    """
+    try:
+        if not payload.isascii():
+            payload.decode()
+        return decode(Envelope, payload)
+    except UnicodeDecodeError as error:
+        raise Refused(Reason.UNDECODABLE, str(error)) from None
+    except Refused:
+        if _NOT_FINITE.search(payload):
+            raise Refused(Reason.NOT_FINITE, "a bare NaN or Infinity") from None
+        raise
+
+
+def check_ids(*ids: int) -> None:
+    """Refuse ids that are negative or do not fit 64 bits."""
+    for number in ids:
+        if not 0 <= number < MAX_INTEGER:
+            raise Refused(Reason.OUT_OF_RANGE, f"id {number!s:.40}")
+
+
+def check_levels(levels: Sequence[Level], *, snapshot: bool = False) -> None:
+    """Refuse a price that is not positive, a size that is negative (in a snapshot: not positive), or a number above `MAX_NUMBER`."""
+    for price, size in levels:
+        if 0.0 < price <= MAX_NUMBER and (0.0 < size <= MAX_NUMBER or (size == 0.0 and not snapshot)):
+            continue
+        detail = f"price {price}, size {size}"
+        if not (math.isfinite(price) and math.isfinite(size)):
+            raise Refused(Reason.NOT_FINITE, detail)
+        raise Refused(Reason.NOT_POSITIVE if price <= 0.0 or size <= 0.0 else Reason.OUT_OF_RANGE, detail)

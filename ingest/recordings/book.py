@@ -1,6 +1,6 @@
-"""A limit order book that is kept up to date by changes of single price levels.
+"""A limit order book that changes of single price levels keep up to date.
 
-Prices are the floats that their decimal strings mean: two writings of one price are one key.
+A price is the float of its decimal string, so two spellings of one price are one key.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Level = tuple[float, float]
 
 
 class Side:
-    """One side: the size at each price, and the prices in ascending order.
+    """One side of a book: the size at each price, and the prices in ascending order.
 
     >>> asks = Side([(101.0, 2.0), (100.0, 1.0)])
     >>> asks.put(100.0, 0.0)
@@ -29,7 +29,7 @@ class Side:
         self.prices: list[float] = sorted(self.sizes)
 
     def put(self, price: float, size: float) -> float:
-        """Set the size at a price, 0 removes the level; returns the size that was there before, 0 where none was."""
+        """Set the size at a price and return the size before; 0 removes the level, and means that there was none."""
         before = self.sizes.get(price, 0.0)
         if size:
             if not before:
@@ -42,7 +42,7 @@ class Side:
 
 
 class Book:
-    """Both sides. Sizes must be finite and not negative, prices finite and positive: the caller has checked them."""
+    """Both sides. The caller has checked that sizes are finite and not negative, and prices finite and positive."""
 
     __slots__ = ("asks", "bids")
 
@@ -52,18 +52,14 @@ class Book:
 
     @property
     def crossed(self) -> bool:
-        """Whether the best bid is at or above the best ask; a book with an empty side is not crossed."""
+        """Whether the best bid is at or above the best ask. A book with an empty side is not crossed."""
         bids, asks = self.bids.prices, self.asks.prices
         return bool(bids and asks) and bids[-1] >= asks[0]
 
     def apply(self, bids: Sequence[Level], asks: Sequence[Level]) -> bool:
-        """Apply one change of both sides, all of it or nothing.
+        """Apply a change of both sides, all of it or nothing, and return whether it was applied.
 
-        Returns
-        -------
-        bool
-            False where the result would be crossed: no exchange publishes that, so the change is damaged, and the book
-            is left as it was.
+        It is not applied if the book would be crossed: no exchange publishes that, so the change is damaged.
         """
         undo = [(self.bids, price, self.bids.put(price, size)) for price, size in bids]
         undo += [(self.asks, price, self.asks.put(price, size)) for price, size in asks]
@@ -74,7 +70,7 @@ class Book:
         return False
 
     def best(self, depth: int) -> tuple[list[Level], list[Level]]:
-        """The best ``depth`` levels of bids and asks, best first; fewer where a side has fewer."""
+        """Return the best ``depth`` levels of bids and asks, best first; fewer if a side has fewer."""
         bids, asks = self.bids.sizes, self.asks.sizes
         top = self.bids.prices[-depth:]
         top.reverse()

@@ -1,7 +1,7 @@
-"""Lines of recordings: where each came from and when it was received, several files merged by receive time.
+"""Lines of recordings: reading files, the receive time of each line, and merging files by it.
 
-A line begins with its receive time in nanoseconds and a space (a raw capture), or is a JSON object of ours, which says when it
-was received or, failing that, when it happened. A line that says neither keeps its place behind the line before it.
+A line of a raw capture begins with its receive time in nanoseconds and a space. A line of this project's own is a JSON object that
+says when it was received or, without that, when it happened. A line with neither keeps its place behind the line before it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ import msgspec
 from ingest.messages.kinds import MAX_TIME_MS, Message, SocialPost
 from ingest.messages.refusal import Reason
 
+POST = "social"
+"""The kind of a `SocialPost` in `Parsed`, in counts and in reports. In a log, "post" is the kind of a scored post."""
 MAX_LINE = 16 * 2**20
-"""Bytes of a line; a longer one is read as several, each refused for itself, so that no file can fill the memory."""
+"""Bytes of a line. A longer line is read as several, and each is refused, so that no file can fill the memory."""
 _GZIP = b"\x1f\x8b"
 _STAMP_DIGITS = 19
-_NS_PER_MS = 1_000_000
+NS_PER_MS = 1_000_000
 
 
 class Line(NamedTuple):
@@ -31,15 +33,15 @@ class Line(NamedTuple):
 
     Attributes
     ----------
-    source:
+    source : str
         Name of the file, without its folder.
-    number:
-        From 1.
-    received_ns:
-        When it was received, nanoseconds since the epoch.
-    data:
-        The line as it is, without its end.
-    stamped:
+    number : int
+        Counted from 1.
+    received_ns : int
+        When it was received, in nanoseconds since the epoch.
+    data : bytes
+        The line without its end.
+    stamped : bool
         Whether ``data`` begins with the receive time.
     """
 
@@ -51,12 +53,12 @@ class Line(NamedTuple):
 
     @property
     def received_ms(self) -> int:
-        """Receive time in milliseconds, rounded up: nothing is known before it was received."""
-        return -(-self.received_ns // _NS_PER_MS)
+        """Receive time in milliseconds, rounded up, because a message is not known before it was received."""
+        return -(-self.received_ns // NS_PER_MS)
 
 
 class Rejected(NamedTuple):
-    """A line that is not taken, and why."""
+    """A refused line, and why it was refused."""
 
     line: Line
     reason: Reason
@@ -64,7 +66,7 @@ class Rejected(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """A message of a recording: ``book``, ``trade``, ``gap`` (as in ``messages.KIND``) or ``social`` (a ``SocialPost``)."""
+    """A message of a recording. Its kind is ``book``, ``trade`` or ``gap`` (as in ``messages.KIND``), or `POST`."""
 
     kind: str
     message: Message | SocialPost
@@ -82,9 +84,9 @@ _times = msgspec.json.Decoder(_Times, strict=False).decode
 
 
 def read_lines(path: Path, limit: int | None = None) -> Iterator[Line]:
-    """The first ``limit`` lines of a file, gzip or not (told by its first bytes), empty lines left out.
+    """Yield the first ``limit`` lines of a file without empty lines. Its first bytes tell whether it is gzip.
 
-    A gzip file that is cut off or damaged gives the lines before the damage, and an empty line that no parser takes.
+    A gzip file that is cut off or damaged gives the lines before the damage, then an empty line that every parser refuses.
     """
     with open(path, "rb") as raw:
         packed = raw.read(2) == _GZIP
@@ -113,10 +115,10 @@ def _lines(source: str, stream: IO[bytes]) -> Iterator[Line]:
 
 
 def _stamp(data: bytes) -> int:
-    """The receive time that a raw line begins with, 0 where it begins with none that can be."""
+    """Return the receive time at the beginning of a raw line, 0 if there is none or it is impossible."""
     text, space, _ = data[: _STAMP_DIGITS + 1].partition(b" ")
     stamp = int(text) if space and text.isdigit() else 0
-    return stamp if stamp <= MAX_TIME_MS * _NS_PER_MS else 0
+    return stamp if stamp <= MAX_TIME_MS * NS_PER_MS else 0
 
 
 def _own_time(data: bytes) -> int:
@@ -127,9 +129,9 @@ def _own_time(data: bytes) -> int:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return 0
     time_ms = times.received if times.received is not None else times.timestamp
-    return time_ms * _NS_PER_MS if 0 < time_ms <= MAX_TIME_MS else 0
+    return time_ms * NS_PER_MS if 0 < time_ms <= MAX_TIME_MS else 0
 
 
 def merge_files(paths: Sequence[Path], limit: int | None = None) -> Iterator[Line]:
-    """The lines of all files by receive time; lines of one file stay in its order."""
+    """Yield the lines of all files by receive time. Lines of one file keep their order."""
     return merge(*(read_lines(path, limit) for path in paths), key=lambda line: line.received_ns)

@@ -1,4 +1,4 @@
-"""The options that say what the columns of a table mean, the same for every command that reads recordings."""
+"""The options that name columns of tables, the same for every command that reads recordings."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen(args: argparse.Namespace) -> GivenColumns:
-    """What was said with these options."""
+    """Return the columns that these options name."""
     return GivenColumns(args.text_column, args.time_column, args.id_column, args.symbol_column, args.symbol)

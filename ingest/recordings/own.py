@@ -1,4 +1,4 @@
-"""This project's own messages as JSON lines: one message a line, its kind told by its fields or by a key ``stream``."""
+"""This project's own messages as JSON lines. A message's fields tell its kind, or its key ``stream`` does."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import msgspec
 
 from ingest.messages.check import check_header
 from ingest.messages.decode import decode, encode
-from ingest.messages.kinds import KIND, PLAIN_STREAM, SocialPost
+from ingest.messages.kinds import KIND, MAX_INTEGER, PLAIN_STREAM, SocialPost
 from ingest.messages.refusal import Reason, Refused
-from ingest.recordings.lines import Line, Parsed
+from ingest.recordings.lines import POST, Line, Parsed
 from ingest.streams.keys import SOCIAL
 
-KINDS: dict[str, str] = {**PLAIN_STREAM, SOCIAL: "social"}
+KIND_OF_STREAM: dict[str, str] = {**PLAIN_STREAM, SOCIAL: POST}
 """The kind of the messages of each plain stream."""
-_LARGEST = 2**63
-_CHECKED = (
+_INTEGERS = (
     "sequence",
     "trade_id",
     "next_funding",
@@ -30,7 +29,7 @@ _CHECKED = (
 
 
 class _Told(msgspec.Struct):
-    """What tells the kind of a message."""
+    """The fields that tell the kind of a message."""
 
     stream: str | None = None
     bids: Any = None
@@ -41,22 +40,24 @@ class _Told(msgspec.Struct):
 
 
 def parse(line: Line, max_future_ms: int, *, received_ms: int | None = None) -> Parsed:
-    """The message of a line. A message that says not when it was received counts as received at ``received_ms``, else when it happened.
+    """Return the message of a line. Prices and sizes are not checked here; the worker checks them.
+
+    A message without a receive time counts as received at ``received_ms``, or without that when it happened.
 
     Raises
     ------
     Refused
-        It is none, or its symbol, a time or a whole number cannot be; prices and sizes are left to who takes it.
+        The line is no message, or its symbol, a time or a whole number is impossible.
     """
     told = decode(_Told, line.data)
     if told.stream is not None:
-        kind = KINDS.get(told.stream)
+        kind = KIND_OF_STREAM.get(told.stream)
         if kind is None:
-            raise Refused(Reason.WRONG_TYPE, f"stream {told.stream!r:.40} is none of {', '.join(KINDS)}")
+            raise Refused(Reason.WRONG_TYPE, f"stream {told.stream!r:.40} is none of {', '.join(KIND_OF_STREAM)}")
     elif told.bids is not None or told.asks is not None:
         kind = "book"
     elif told.text is not None:
-        kind = "social"
+        kind = POST
     elif told.price is not None or told.size is not None:
         kind = "trade"
     else:
@@ -65,23 +66,23 @@ def parse(line: Line, max_future_ms: int, *, received_ms: int | None = None) -> 
 
 
 def parse_kind(kind: str, data: bytes, max_future_ms: int, *, received_ms: int | None = None) -> Parsed:
-    """The message in ``data``, of which the kind is known; all else as ``parse``."""
-    message: Any = decode(SocialPost if kind == "social" else KIND[kind], data)
-    for name in _CHECKED:
+    """Return the message in ``data``, whose kind is known. Otherwise as ``parse``."""
+    message: Any = decode(SocialPost if kind == POST else KIND[kind], data)
+    for name in _INTEGERS:
         value = getattr(message, name, None)
-        if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
+        if isinstance(value, int) and not -MAX_INTEGER <= value < MAX_INTEGER:
             raise Refused(Reason.OUT_OF_RANGE, f"{name} {value!s:.40}")
     if b"\\u" in data:
         _check_text(message)
     if message.received is None:
         message.received = message.timestamp if received_ms is None else received_ms
-    # a post may name no symbol, or several: the scorer looks at those
-    check_header("-" if kind == "social" else message.symbol, message.timestamp, message.received, max_future_ms)
+    # a post may name no symbol, or several: the scorer checks those
+    check_header("-" if kind == POST else message.symbol, message.timestamp, message.received, max_future_ms)
     return Parsed(kind, message)
 
 
 def _check_text(message: msgspec.Struct) -> None:
-    """Refuse text with half of a surrogate pair: JSON can write it, no other encoding can."""
+    """Refuse half of a surrogate pair, which JSON can write and no other encoding can."""
     try:
         encode(message)
     except UnicodeEncodeError as error:

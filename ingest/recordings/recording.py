@@ -1,6 +1,6 @@
-"""Recordings as messages: which parser takes which line, without any server.
+"""Recordings as messages. No server is needed.
 
-Posts and the market are read in two passes, because a replay publishes posts first.
+Posts and the market are read in two passes, because a replay publishes the posts first.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from ingest.messages.refusal import Refused
 from ingest.recordings import market_tables, own, posts
 from ingest.recordings.binance import Binance
 from ingest.recordings.columns import COMMON, GivenColumns
-from ingest.recordings.lines import Output, Parsed, Rejected, merge_files, read_lines
+from ingest.recordings.lines import POST, Output, Parsed, Rejected, merge_files, read_lines
+from ingest.recordings.rows import SUFFIXES
 
 MAX_FUTURE_MS = 5000
-"""How far a recorded message may be stamped ahead of its receive time; recorders' clocks run behind by seconds."""
+"""How far a recorded message may be stamped ahead of its receive time. The clocks of recorders are seconds slow."""
 
 
 @dataclass(slots=True)
@@ -27,12 +28,16 @@ class Recording:
 
     Attributes
     ----------
-    paths:
-        Raw captures and JSON lines (told line by line), or posts, trades or books in columns (``.parquet``, ``.csv``).
-    limit:
-        Lines (or rows) read of each file; None reads all.
-    lines, ignored:
-        Lines read so far, and those of them that were sound and gave no message.
+    paths : sequence of Path
+        Raw captures and JSON lines (each line tells which it is), or posts, trades or books in columns (``.parquet``, ``.csv``).
+    limit : int or None
+        Lines (or rows) to read of each file; None reads all.
+    columns : GivenColumns
+    max_future_ms : int
+    lines : int
+        Lines read so far.
+    ignored : int
+        Valid lines that gave no message.
 
     Raises
     ------
@@ -52,13 +57,13 @@ class Recording:
 
     def __post_init__(self) -> None:
         for path in self.paths:
-            path.open("rb").close()  # a path that is none is better found now than between two messages
-        self._texts = [path for path in self.paths if path.suffix not in posts.SUFFIXES]
+            path.open("rb").close()  # fail now for a missing file, not between two messages
+        self._texts = [path for path in self.paths if path.suffix not in SUFFIXES]
         self._market = [path for path in self.paths if market_tables.is_market(path)]
         self._tables = [path for path in self.paths if path not in self._texts and path not in self._market]
 
     def posts(self) -> Iterator[Output]:
-        """The posts of all files. Refused rows of tables come here, refused lines with ``market``."""
+        """Yield the posts of all files, and the refused rows of tables. Refused lines come with ``market``."""
         for path in self._tables:
             for row in posts.read_posts(path, self.max_future_ms, self.columns, self.limit):
                 self.lines += 1
@@ -71,21 +76,21 @@ class Recording:
                     parsed = own.parse(line, self.max_future_ms)
                 except Refused:
                     continue
-                if parsed.kind == "social":
+                if parsed.kind == POST:
                     self.lines += 1
                     yield parsed
 
     def market(self) -> Iterator[Output]:
-        """Books, trades and gaps of all files by receive time, and whatever is refused."""
-        feed = Binance(self.max_future_ms)
+        """Yield books, trades and gaps of all files by receive time, and refused lines."""
+        binance = Binance(self.max_future_ms)
         columns = [market_tables.read_lines(path, self.columns, self.limit) for path in self._market]
         lines = merge_files(self._texts, self.limit)
         for line in merge(lines, *columns, key=lambda line: line.received_ns) if columns else lines:
             if line.stamped:
                 self.lines += 1
-                before = feed.ignored
-                yield from feed.parse(line)
-                self.ignored += feed.ignored - before
+                before = binance.ignored
+                yield from binance.parse(line)
+                self.ignored += binance.ignored - before
                 continue
             try:
                 parsed = own.parse(line, self.max_future_ms)
@@ -93,18 +98,18 @@ class Recording:
                 self.lines += 1
                 yield Rejected(line, refused.reason, refused.detail)
                 continue
-            if parsed.kind != "social":
+            if parsed.kind != POST:
                 self.lines += 1
                 yield parsed
-        yield from feed.finish()
+        yield from binance.finish()
 
 
 def messages(
     paths: Sequence[Path], *, max_future_ms: int = MAX_FUTURE_MS
 ) -> Iterator[tuple[str, Message | SocialPost]]:
-    """All messages of recordings, posts first (kind ``social``), then books, trades and gaps by receive time.
+    """Yield all messages of recordings: posts first (kind ``social``), then books, trades and gaps by receive time.
 
-    What is refused is left out; ``Recording`` tells it.
+    Refused lines are left out; ``Recording`` gives them.
     """
     recording = Recording(paths, max_future_ms=max_future_ms)
     for stage in (recording.posts(), recording.market()):

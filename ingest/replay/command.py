@@ -11,7 +11,7 @@ from feature_repo.stores.endpoints import redis_url
 from ingest.publish import report
 from ingest.publish.sink import NotReadError
 from ingest.recordings import options
-from ingest.recordings.posts import PostsFileError
+from ingest.recordings.rows import TableFileError
 from ingest.replay.run import replay
 from ingest.settings import load
 from ingest.streams.outage import open_redis
@@ -69,7 +69,7 @@ def _run(args: argparse.Namespace) -> int:
                 columns=options.chosen(args),
                 progress=progress,
             )
-        except (NotReadError, PostsFileError, OSError) as error:
+        except (NotReadError, TableFileError, OSError) as error:
             sys.stderr.write(f"{error}\n")
             return 1
     report.finish(counts, as_json=args.json)

@@ -62,7 +62,7 @@ def replay(
     ------
     ingest.publish.sink.NotReadError
         Posts are not scored, or the logs are full and nobody reads them.
-    ingest.recordings.posts.PostsFileError, OSError
+    ingest.recordings.rows.TableFileError, OSError
         A file cannot be read.
     """
     if rebase not in (None, "now"):

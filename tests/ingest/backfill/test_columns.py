@@ -17,7 +17,7 @@ from ingest.backfill.run import backfill
 from ingest.cli import main
 from ingest.recordings import market_tables
 from ingest.recordings.columns import GivenColumns
-from ingest.recordings.posts import PostsFileError
+from ingest.recordings.rows import TableFileError
 from ingest.replay import messages
 from ingest.simulate import history
 from transforms.times import datetime_of_ms
@@ -151,6 +151,6 @@ def test_a_table_of_texts_holds_posts_whatever_else_it_has(tmp_path):
 def test_a_missing_column_is_told(tmp_path, postgres_url, head, wrong):
     path = tmp_path / "t.csv"
     path.write_text(head + "\n")
-    with pytest.raises(PostsFileError, match=wrong):
+    with pytest.raises(TableFileError, match=wrong):
         backfill([path], postgres_url, CONF)
     backfill([path], postgres_url, CONF, columns=GivenColumns(timestamp="price", symbol="A"))

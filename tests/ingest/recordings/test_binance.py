@@ -10,7 +10,7 @@ import pytest
 
 from ingest.messages.kinds import Gap, OrderBook, Trade
 from ingest.messages.refusal import Reason
-from ingest.recordings.binance import HELD, Binance
+from ingest.recordings.binance import HELD_MAX, Binance
 from ingest.recordings.lines import Line, Output, Parsed, Rejected
 
 T0 = 1_723_161_255_000
@@ -168,11 +168,11 @@ def test_snapshots_of_several_symbols_find_their_own_by_their_numbers() -> None:
 
 
 def test_diffs_that_wait_are_bounded_in_number_and_none_is_lost() -> None:
-    lines = [diff(n, n) for n in range(1, HELD + 3)]
+    lines = [diff(n, n) for n in range(1, HELD_MAX + 3)]
     feed = Binance(5000)
     during = [output for each in lines for output in feed.parse(each)]
     assert told(during) == ["sequence_gap 1", "sequence_gap 2"]
-    assert len(list(feed.finish())) == HELD
+    assert len(list(feed.finish())) == HELD_MAX
 
 
 @pytest.mark.parametrize(("maker_bought", "side"), [(True, "sell"), (False, "buy")])

@@ -13,7 +13,8 @@ from ingest.messages.kinds import SocialPost
 from ingest.messages.refusal import Reason
 from ingest.recordings.columns import GivenColumns
 from ingest.recordings.lines import Parsed, Rejected
-from ingest.recordings.posts import PostsFileError, read_posts
+from ingest.recordings.posts import read_posts
+from ingest.recordings.rows import TableFileError
 
 NOON = datetime(2024, 8, 8, 12, tzinfo=UTC)
 NOON_MS = 1_723_118_400_000
@@ -99,14 +100,14 @@ def test_a_row_that_is_no_post_is_refused_and_the_next_one_taken(tmp_path: Path,
 def test_a_file_without_times_says_which_option_would_name_them(tmp_path: Path) -> None:
     path = tmp_path / "posts.csv"
     path.write_text("text,label\nup,1\n")
-    with pytest.raises(PostsFileError, match="--time-column"):
+    with pytest.raises(TableFileError, match="--time-column"):
         list(read_posts(path, 0))
-    with pytest.raises(PostsFileError, match="no column 'when'; it has 'text', 'label'"):
+    with pytest.raises(TableFileError, match="no column 'when'; it has 'text', 'label'"):
         list(read_posts(path, 0, GivenColumns(timestamp="when")))
 
 
 def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
     path = tmp_path / "posts.parquet"
     path.write_bytes(b"not this")
-    with pytest.raises(PostsFileError, match=r"posts\.parquet"):
+    with pytest.raises(TableFileError, match=r"posts\.parquet"):
         list(read_posts(path, 0))

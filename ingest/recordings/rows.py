@@ -1,0 +1,139 @@
+"""Rows of Parquet and CSV files, and the times in them.
+
+A time is a timestamp, ISO 8601 text (UTC if it names no zone), or a number of seconds, milliseconds, microseconds or nanoseconds
+since the epoch. The size of the number tells its unit.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from feature_repo.stores.errors import UserError
+from ingest.messages.kinds import MAX_INTEGER
+from ingest.messages.refusal import Reason, Refused
+from transforms.times import ms_of_datetime
+
+SUFFIXES = (".parquet", ".csv")
+_MS_MAX = 10**14
+"""A present time has 10 digits in seconds and three more in each finer unit. The first unit that gives less than this is meant."""
+_MS_OF_UNIT = (Decimal(1000), Decimal(1), Decimal("1e-3"))
+_MS_OF_NS = Decimal("1e-6")
+_NS_PER_MS = 10**6
+_NS_OF_UNIT = {"s": 10**9, "ms": 10**6, "us": 1000, "ns": 1}
+_BATCH = 1024
+
+Row = Mapping[str, Any]
+
+
+class TableFileError(UserError, ValueError):
+    """A file cannot be read, or lacks a column that is needed or named."""
+
+
+class _Nanoseconds(int):
+    """A timestamp, so its size does not have to tell its unit."""
+
+
+def read_rows(path: Path) -> tuple[Sequence[str], Iterator[Row]]:
+    """Return the names of the columns of a file and its rows. A damaged row of a CSV file has one field without a name.
+
+    Raises
+    ------
+    TableFileError
+        It is named ``.parquet`` and is no Parquet file.
+    """
+    if path.suffix != ".parquet":
+        return _csv_names(path), _csv_rows(path)
+    try:
+        file = pq.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise TableFileError(f"{path.name}: {error}") from None
+    return file.schema_arrow.names, (row for batch in file.iter_batches(_BATCH) for row in _batch_rows(batch))
+
+
+def column_names(path: Path) -> Sequence[str]:
+    """Return the names of the columns of a file.
+
+    Raises
+    ------
+    TableFileError
+        It is named ``.parquet`` and is no Parquet file.
+    """
+    if path.suffix != ".parquet":
+        return _csv_names(path)
+    try:
+        return list(pq.read_schema(path).names)
+    except pa.ArrowInvalid as error:
+        raise TableFileError(f"{path.name}: {error}") from None
+
+
+def _batch_rows(batch: Any) -> Iterator[Row]:
+    """Yield rows with timestamps as nanoseconds, because Python's datetimes cut them to microseconds."""
+    columns = []
+    for column in batch.columns:
+        if pa.types.is_timestamp(column.type):
+            scale = _NS_OF_UNIT[column.type.unit]
+            columns.append([v if v is None else _Nanoseconds(v * scale) for v in column.cast("int64").to_pylist()])
+        else:
+            columns.append(column.to_pylist())
+    for values in zip(*columns, strict=True):
+        yield dict(zip(batch.schema.names, values, strict=True))
+
+
+def _csv_names(path: Path) -> Sequence[str]:
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        return next(csv.reader(file), [])
+
+
+def _csv_rows(path: Path) -> Iterator[Row]:
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        rows = csv.DictReader(file, restkey="")
+        while True:
+            try:
+                yield next(rows)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield {"": str(error)}
+
+
+def time_ms(name: str, value: Any) -> int | None:
+    """Return a time in milliseconds since the epoch, None for an empty value.
+
+    Raises
+    ------
+    Refused
+        It is no time, or an impossible one. The detail says ``name``.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, _Nanoseconds):
+        return int(value) // _NS_PER_MS
+    if isinstance(value, datetime):
+        return _ms_of(value)
+    try:
+        number = Decimal(value if isinstance(value, int) else str(value).strip())
+    except InvalidOperation:
+        try:
+            return _ms_of(datetime.fromisoformat(str(value).strip()))
+        except (ValueError, OverflowError):
+            raise Refused(Reason.WRONG_TYPE, f"{name} {value!s:.40} is no time") from None
+    if not number.is_finite():
+        raise Refused(Reason.NOT_FINITE, f"{name} {value!s:.40}")
+    if not 0 < number < MAX_INTEGER:
+        raise Refused(Reason.OUT_OF_RANGE, f"{name} {value!s:.40}")
+    for unit_ms in _MS_OF_UNIT:
+        if number * unit_ms < _MS_MAX:
+            return int(number * unit_ms)
+    return int(number * _MS_OF_NS)
+
+
+def _ms_of(value: datetime) -> int:
+    return ms_of_datetime(value if value.tzinfo else value.replace(tzinfo=UTC))
