@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from transforms.times import EPOCH, ms_of_datetime, us_of_datetime
+from transforms.times import ms_of_datetime, us_of_datetime
 
 if TYPE_CHECKING:
     import psycopg
 
+    from ingest.microprice.span import Span
     from ingest.microprice.tables import Fitted
     from ingest.settings import Settings
 
@@ -85,16 +85,8 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-@dataclass(frozen=True, slots=True)
-class _Span:
-    since: datetime
-    before: datetime
-    usable_from: datetime
-    now: datetime
-
-
 def run(args: argparse.Namespace) -> int:
-    """Fit, store, publish, and say so."""
+    """Fit, store, publish, and print what was done."""
     import psycopg
     import redis
 
@@ -102,31 +94,28 @@ def run(args: argparse.Namespace) -> int:
     from ingest import settings
     from ingest.microprice import tables
     from ingest.microprice.publish import in_force, publish
+    from ingest.microprice.span import span_of
     from ingest.streams.keys import PartitionsError
     from ingest.streams.outage import open_redis
 
     conf = settings.load()
-    now = datetime.fromtimestamp(time.time(), UTC)
+    now = datetime.now(UTC)
     span = span_of(args.since, args.before, args.usable_from, now)
-    if isinstance(span, str):
-        sys.stderr.write(f"error: {span}\n")
-        return 2
-    stored: list[Fitted] = []
+    names = [s for s in args.symbols.split(",") if s] or None
+    stored: dict[tuple[str, int], Fitted] = {}
     failed: dict[str, str] = {}
     published = 0
     try:
         with psycopg.connect(postgres_url(), autocommit=True, application_name="tfs fit-microprice") as connection:
             tables.prepare(connection)
-            names = [s for s in args.symbols.split(",") if s] or None
-            versions: list[tuple[str, int]] = []
             if not args.republish:
-                stored, versions, failed = _fit_all(connection, conf, names, span, args)
+                stored, failed = _fit_all(connection, conf, names, span, args)
             every = tables.load(connection, names)
         if not args.no_publish:
             if args.republish:
                 chosen = in_force(every, ms_of_datetime(now))
             else:
-                chosen = [t for of_symbol in every.values() for t in of_symbol if (t.symbol, t.version) in versions]
+                chosen = [t for of_symbol in every.values() for t in of_symbol if (t.symbol, t.version) in stored]
             if chosen:
                 with open_redis(redis_url()) as client:
                     published = publish(client, conf, chosen, ms_of_datetime(now))
@@ -134,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
         kept = "; the tables are stored: publish them with --republish" if stored and not args.no_publish else ""
         sys.stderr.write(f"error: {str(error).strip().splitlines()[0]}{kept}\n")
         return 2
-    fitted = [_as_json(one, version) for one, (_, version) in zip(stored, versions, strict=True)]
+    fitted = [_as_json(one, version) for (_, version), one in stored.items()]
     if args.json:
         sys.stdout.write(json.dumps({"fitted": fitted, "failed": failed, "published": published}) + "\n")
     else:
@@ -142,36 +131,18 @@ def run(args: argparse.Namespace) -> int:
     return int(bool(failed) or (not args.republish and not stored))
 
 
-def span_of(
-    since: datetime | None, before: datetime | None, usable_from: datetime | None, now: datetime
-) -> _Span | str:
-    """What is fitted and from when it is used; or what is wrong with the dates."""
-    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    end = today if before is None else before
-    begin = EPOCH if since is None else since
-    usable = max(today + timedelta(days=1), end) if usable_from is None else usable_from
-    if end > now:
-        return f"--before {end.isoformat()} is in the future: that history is not over"
-    if begin >= end:
-        return f"--since {begin.isoformat()} is not before --before {end.isoformat()}"
-    if usable < end:
-        return f"--from {usable.isoformat()} is before --before {end.isoformat()}: those rows would know their future"
-    if usable > now + timedelta(days=31):
-        return f"--from {usable.isoformat()} is more than 31 days ahead"
-    return _Span(begin, end, usable, now)
-
-
 def _fit_all(
-    connection: psycopg.Connection[Any], conf: Settings, names: list[str] | None, span: _Span, args: argparse.Namespace
-) -> tuple[list[Fitted], list[tuple[str, int]], dict[str, str]]:
+    connection: psycopg.Connection[Any], conf: Settings, names: list[str] | None, span: Span, args: argparse.Namespace
+) -> tuple[dict[tuple[str, int], Fitted], dict[str, str]]:
+    """Fit and store the table of each symbol; return the tables by symbol and version, and why the others failed."""
     from rich.console import Console
     from rich.progress import Progress
 
     from ingest.microprice import fit, tables
+    from transforms.microstructure.layout import TABLE_G, TABLE_TICK
 
     ticks = dict(args.tick)
-    stored: list[Fitted] = []
-    versions: list[tuple[str, int]] = []
+    stored: dict[tuple[str, int], Fitted] = {}
     failed: dict[str, str] = {}
     wanted = names or sorted(conf.symbols) or fit.symbols(connection)
     if not wanted:
@@ -180,7 +151,6 @@ def _fit_all(
     shown: Any = nullcontext() if args.json or not console.is_terminal else Progress(console=console)
     with shown as bar:
         for symbol in wanted:
-            report = None if bar is None else _reporter(bar, symbol, span)
             try:
                 table, books = fit.fit_symbol(
                     connection,
@@ -191,27 +161,27 @@ def _fit_all(
                     tick=ticks.get(symbol),
                     min_rows=args.min_rows,
                     min_count=args.min_count,
-                    progress=report,
+                    progress=None if bar is None else _reporter(bar, symbol, span),
                 )
             except fit.FitError as error:
                 failed[symbol] = str(error)
                 continue
-            g = [None if x != x else x for x in table[2:].tolist()]
-            one = tables.Fitted(symbol, span.before, span.usable_from, span.now, books, float(table[1]), g)
-            versions.append((symbol, tables.append(connection, one)))
-            stored.append(one)
-    return stored, versions, failed
+            g = [None if x != x else x for x in table[TABLE_G:].tolist()]
+            one = tables.Fitted(symbol, span.before, span.usable_from, span.now, books, float(table[TABLE_TICK]), g)
+            stored[symbol, tables.append(connection, one)] = one
+    return stored, failed
 
 
-def _reporter(bar: Any, symbol: str, span: _Span) -> Any:
-    """Shows how far in its time a symbol's history is read; the first piece tells where that begins."""
+def _reporter(bar: Any, symbol: str, span: Span) -> Callable[[int], None]:
+    """Return a function that shows how far a symbol's history is read; its first call tells where the history begins."""
     end = us_of_datetime(span.before)
     task = bar.add_task(symbol, total=None)
-    first: list[int] = []
+    first: int | None = None
 
     def report(t_us: int) -> None:
-        first.append(t_us) if not first else None
-        bar.update(task, total=max(end - first[0], 1.0), completed=t_us - first[0])
+        nonlocal first
+        first = t_us if first is None else first
+        bar.update(task, total=max(end - first, 1), completed=t_us - first)
 
     return report
 
@@ -229,10 +199,12 @@ def _as_json(one: Fitted, version: int) -> dict[str, Any]:
 
 
 def _show(fitted: list[dict[str, Any]], failed: dict[str, str], published: int) -> None:
+    from transforms.microstructure.layout import G_SIZE
+
     for one in fitted:
         sys.stdout.write(
             f"{one['symbol']}: version {one['version']} from {one['rows']:,} rows before {one['fitted_before']}, tick {one['tick']:g}, "
-            f"{one['cells']} of 55 cells known, used from {one['usable_from']}\n"
+            f"{one['cells']} of {G_SIZE} cells known, used from {one['usable_from']}\n"
         )
     for reason in failed.values():
         sys.stderr.write(f"error: {reason}\n")

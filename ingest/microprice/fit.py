@@ -1,7 +1,7 @@
-"""Fits the table of one symbol from the rows of the offline store strictly before a moment, in bounded memory.
+"""Fit the table of one symbol to the rows of the offline store before a given time, in bounded memory.
 
-The rows stand on the grid: so a step of the fit is one interval of it, and g is what the mid is expected to move from row to row on.
-Rows farther apart than that have a hole between them, over which nothing is counted. Of two rows of one time the one created last counts.
+The rows are on the grid, so a step of the fit is one grid interval, and g is the expected move of the mid from row to row. Rows that
+are farther apart have a gap between them, and no transition is counted. Of several rows of one time the one created last counts.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import psycopg
 
+from feature_repo.stores.errors import UserError
 from transforms.microstructure.microprice_fit import Fit, Floats
 from transforms.times import us_of_datetime
 
@@ -20,8 +21,10 @@ PIECE = 50_000
 """Rows in memory at a time."""
 MIN_ROWS = 1000
 MIN_COUNT = 100
-_OFF_GRID = 0.01
-_ODD_SHARE = 0.001
+_OFF_TICK = 0.01
+"""A price that is farther from a multiple of the tick than this share of it is off the tick."""
+_OFF_SHARE = 0.001
+"""Share of the rows that may be off the tick."""
 
 Progress = Callable[[int], None]
 
@@ -42,12 +45,12 @@ FROM microstructure WHERE symbol = %(symbol)s AND event_timestamp >= %(since)s A
 ORDER BY event_timestamp, created_timestamp DESC"""
 
 
-class FitError(ValueError):
-    """No table can be fitted; the message says of which symbol, why, and what to do."""
+class FitError(UserError, ValueError):
+    """No table can be fitted. The message says for which symbol, why, and what to do."""
 
 
 def symbols(connection: psycopg.Connection[Any]) -> list[str]:
-    """The symbols that have rows, found by steps over the index."""
+    """Return the symbols that have rows; each look-up jumps to the next symbol in the index."""
     if connection.execute("SELECT to_regclass('microstructure')").fetchone() == (None,):
         return []
     return [symbol for (symbol,) in connection.execute(_SYMBOLS)]
@@ -65,40 +68,44 @@ def fit_symbol(
     min_count: int = MIN_COUNT,
     progress: Progress | None = None,
 ) -> tuple[Floats, int]:
-    """Fit from the rows of [since, before).
+    """Fit the table to the rows from ``since`` on and before ``before``.
 
     Parameters
     ----------
-    connection:
-        Autocommit; the rows are read in one transaction, by a cursor of the server.
-    grid_us:
+    connection : psycopg.Connection
+        In autocommit mode; the rows are read in one transaction by a server-side cursor.
+    symbol : str
+    since, before : datetime
+    grid_us : int
         The grid interval of the rows, µs.
-    tick:
-        Price step; None takes the smallest spread, and makes sure that all mids and spreads are multiples of its half.
-    min_rows, min_count:
-        Known rows that a fit needs, and times that a cell must have been left to have a g.
-    progress:
+    tick : float or None
+        Price step. None takes the smallest spread. An error is raised if prices are not multiples of its half.
+    min_rows : int
+        Known rows that a fit needs.
+    min_count : int
+        Times that a cell must have been left to get a g.
+    progress : callable or None
         Called with the event time (µs) of the newest row read.
 
     Returns
     -------
     table, rows
-        What ``microprice_fit.fit`` returns, and the known rows that it was made from.
+        What ``microprice_fit.fit`` returns, and the number of known rows that were used.
 
     Raises
     ------
     FitError
-        Too few rows, no cell that was left often enough, or no tick that fits the prices.
+        There are too few rows, no cell was left often enough, or the tick does not fit the prices.
     """
     of = {"symbol": symbol, "since": since, "before": before}
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         step = tick or _smallest_spread(connection, of)
         counted = Fit(step, us_of_datetime(before), grid_us)
-        odd = 0
+        off = 0
         for times_us, mid, imbalance, spread in _pieces(connection, of):
             counted.add(times_us, mid, imbalance, spread)
-            odd += int(np.count_nonzero(_odd(mid * 2.0 / step) | _odd(spread / step)))
+            off += int(np.count_nonzero(_is_off(mid * 2.0 / step) | _is_off(spread / step)))
             if progress is not None:
                 progress(int(times_us[-1]))
     if counted.books < min_rows:
@@ -106,9 +113,9 @@ def fit_symbol(
             f"{symbol}: {counted.books:,} rows with a book before {before:%Y-%m-%d %H:%M}, {min_rows:,} are needed: "
             "take a later --before, backfill more history, or lower --min-rows"
         )
-    if odd > _ODD_SHARE * counted.books:
+    if off > _OFF_SHARE * counted.books:
         raise FitError(
-            f"{symbol}: a tick of {step:g} does not fit {odd:,} of {counted.books:,} rows: give it with --tick {symbol}=STEP"
+            f"{symbol}: a tick of {step:g} does not fit {off:,} of {counted.books:,} rows: give it with --tick {symbol}=STEP"
         )
     table = counted.table(min_count)
     if np.isnan(table[2:]).all():
@@ -125,7 +132,7 @@ def _smallest_spread(connection: psycopg.Connection[Any], of: dict[str, Any]) ->
         raise FitError(
             f"{of['symbol']}: no row with a spread before {of['before']:%Y-%m-%d %H:%M}; backfill its history first"
         )
-    return float(f"{row[0]:.6g}")  # a difference of two prices carries their rounding
+    return float(f"{row[0]:.6g}")  # the difference of two prices has a rounding error
 
 
 def _pieces(connection: psycopg.Connection[Any], of: dict[str, Any]) -> Iterator[tuple[Any, Floats, Floats, Floats]]:
@@ -137,6 +144,6 @@ def _pieces(connection: psycopg.Connection[Any], of: dict[str, Any]) -> Iterator
             yield np.array(times, np.int64), mid, imbalance, spread
 
 
-def _odd(multiple: Floats) -> Any:
-    """Where a value is no whole number, rounding aside; an unknown one is not odd."""
-    return np.abs(multiple - np.round(multiple)) > _OFF_GRID
+def _is_off(multiple: Floats) -> Any:
+    """Return where a value is not a whole number, apart from rounding; NaN counts as whole."""
+    return np.abs(multiple - np.round(multiple)) > _OFF_TICK

@@ -1,4 +1,4 @@
-"""Tables into the logs of their symbols: what the live worker loads, and every replay of the log with it."""
+"""Publish tables to the logs of their symbols, where the live worker and every replay of the log find them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ingest.streams.keys import check_partitions
 
 
 def publish(client: redis.Redis, settings: Settings, tables: Iterable[MicropriceTable], now_ms: int) -> int:
-    """Append ``tables`` to the logs, stamped ``now_ms``; their number.
+    """Append ``tables`` to the logs with the timestamp ``now_ms``; return their number.
 
-    A table that is published twice is the same fact twice: it changes nothing.
+    A table that is published twice changes nothing.
 
     Raises
     ------
-    ingest.worker.worker.PartitionsError
-        The logs are those of another number of partitions.
+    ingest.streams.keys.PartitionsError
+        The logs have another number of partitions.
     ingest.messages.refusal.Refused
-        The worker would refuse it.
+        The worker would refuse a table.
     """
     check_partitions(client, settings.partitions)
     n = 0
@@ -37,7 +37,7 @@ def publish(client: redis.Redis, settings: Settings, tables: Iterable[Microprice
 
 
 def in_force(tables: Mapping[str, Sequence[MicropriceTable]], now_ms: int) -> list[MicropriceTable]:
-    """Of each symbol's tables, in order: the one that is used at ``now_ms``, and those that will be."""
+    """Return for each symbol the table that is used at ``now_ms`` and those that will be used later, in order."""
     kept: list[MicropriceTable] = []
     for of_symbol in tables.values():
         used = [table for table in of_symbol if table.usable_from <= now_ms]

@@ -1,8 +1,8 @@
-"""The table ``microprice_tables`` of the offline database: every fit that was made, as it was made.
+"""The table ``microprice_tables`` of the offline database: every fit, as it was made.
 
-A row is a fact: it is appended, never changed. ``version`` counts from 1 for each symbol. ``usable_from`` is never before
-``fitted_before``, so no feature row is made with a table that knows its future. ``g`` is in ticks, imbalance bins by spread bins, NULL
-where the data could not tell.
+Rows are appended and never changed. ``version`` counts from 1 for each symbol. ``usable_from`` is never before ``fitted_before``, so
+no feature row is made with a table that knows the row's future. ``g`` is in ticks, imbalance bins by spread bins, NULL where the data
+were not enough.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ RETURNING version"""
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A table of one symbol before it has a version; times are aware."""
+    """A fitted table of one symbol that has no version yet; its times are aware."""
 
     symbol: str
     fitted_before: datetime
@@ -51,24 +51,25 @@ class Fitted:
 
 
 def prepare(connection: psycopg.Connection[Any]) -> None:
-    """Make the table where it is missing."""
+    """Create the table if it is missing."""
     connection.execute(_CREATE)
 
 
 def append(connection: psycopg.Connection[Any], fitted: Fitted) -> int:
-    """Store a fit; its version."""
+    """Store a fit and return its version."""
     with connection.transaction():
-        connection.execute("LOCK TABLE microprice_tables IN SHARE ROW EXCLUSIVE MODE")  # two fits, two versions
+        # two fits at once must get two versions
+        connection.execute("LOCK TABLE microprice_tables IN SHARE ROW EXCLUSIVE MODE")
         values = {name: getattr(fitted, name) for name in Fitted.__slots__}
         row = connection.execute(_INSERT, values).fetchone()
-    assert row is not None  # noqa: S101 - an aggregate gives a row
+    assert row is not None  # noqa: S101 - an aggregate returns a row
     return int(row[0])
 
 
 def load(connection: psycopg.Connection[Any], symbols: Sequence[str] | None = None) -> dict[str, list[MicropriceTable]]:
-    """The tables of each symbol (None: of all) as messages, in the order in which they take each other's place.
+    """Return the tables of each symbol (None: of all) as messages, in the order in which they replace each other.
 
-    ``timestamp`` is when the fit was made. Without the table there are none.
+    ``timestamp`` is the time of the fit. The result is empty if the database has no such table.
     """
     if connection.execute("SELECT to_regclass('microprice_tables')").fetchone() == (None,):
         return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 import psycopg
@@ -16,7 +16,6 @@ from ingest.backfill.run import backfill
 from ingest.cli import main
 from ingest.messages.decode import decode, encode
 from ingest.messages.kinds import MicropriceTable, Tick
-from ingest.microprice.command import moment, span_of
 from ingest.replay import messages
 from ingest.simulate import history
 from ingest.streams import keys, read
@@ -26,7 +25,6 @@ from transforms.catalog import MICROSTRUCTURE
 MIDNIGHT = 1_700_006_400_000
 USED = MIDNIGHT + 17_000
 CONF = settings.load({"TFS_PARTITIONS": "1"})
-NOW = datetime(2026, 11, 23, 10, 30, tzinfo=UTC)
 MICROPRICE, MID = (3 + MICROSTRUCTURE.index[name] for name in ("microprice", "mid_price"))
 LATER_MS = 7777
 FIT = (
@@ -207,23 +205,3 @@ def test_another_number_of_partitions_is_told_and_the_tables_can_be_published_la
     redis_client.delete("tfs:partitions")
     assert main(["fit-microprice", "--republish", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["published"] == 2
-
-
-def test_by_default_the_history_ends_today_and_the_table_is_used_from_the_next_midnight_on():
-    span = span_of(None, None, None, NOW)
-    assert not isinstance(span, str)
-    assert (span.before, span.usable_from) == (moment("2026-11-23"), moment("2026-11-24"))
-
-
-@pytest.mark.parametrize(
-    ("dates", "wrong"),
-    [
-        ((None, "2026-11-24", None), "in the future"),
-        (("2026-11-20", "2026-11-20", None), "is not before --before"),
-        ((None, "2026-11-20", "2026-11-19T23:59:59.999"), "would know their future"),
-        ((None, "2026-11-20", "2027-01-01"), "31 days ahead"),
-    ],
-)
-def test_dates_that_would_look_ahead_or_make_no_sense_are_refused(dates, wrong):
-    since, end, usable = (None if text is None else moment(text) for text in dates)
-    assert wrong in str(span_of(since, end, usable, NOW))
