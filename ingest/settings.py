@@ -1,7 +1,12 @@
-"""Every setting, read once at the edge from ``TFS_*`` variables into one frozen object that is passed down."""
+"""Every setting of ``ingest``: read once from the environment into one frozen object that is passed down.
+
+No other module of ``ingest`` reads the environment. Below it, ``feature_repo.stores.endpoints`` reads where the servers and the data
+folder are, which Feast needs without ``ingest``, and ``transforms.kernel`` reads how kernels are compiled and cached.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 import tomllib
 from collections.abc import Mapping
@@ -11,45 +16,55 @@ from pathlib import Path
 from feature_repo.stores.errors import UserError
 from transforms.instrument import Instrument
 
+DEFAULT_MODEL = "ProsusAI/finbert"
+_PASSED_ON = ("TFS_", "SENTIMENT_", "HF_")
+"""How the names of the variables begin that parts of the pipeline on other machines are given."""
+
 
 class SettingsError(UserError, ValueError):
-    """A setting that cannot be; the message names the variable and what it may be."""
+    """A setting has an impossible value; the message names the variable and the values that it may have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How this deployment runs. Times are milliseconds, as in the variables' names.
+    """How this deployment runs. Times are milliseconds, as the names of the variables say.
 
     Attributes
     ----------
-    partitions:
-        Number of logs; fixed for a deployment, checked at start. ``TFS_PARTITIONS``
-    emit_interval_ms:
+    partitions : int
+        Number of logs. It is fixed for a deployment and checked at start. ``TFS_PARTITIONS``
+    emit_interval_ms : int
         The grid: 100, 200, 250, 500, or whole seconds up to a minute. ``TFS_EMIT_INTERVAL_MS``
-    allowed_lateness_ms:
-        How far behind the newest book or trade of its symbol a message may come. ``TFS_ALLOWED_LATENESS_MS``
-    idle_after_ms:
-        Quiet for so long, a symbol's time passes by the owner's clock. ``TFS_IDLE_AFTER_MS``
-    flush_interval_ms:
+    allowed_lateness_ms : int
+        How far a message may lie behind the newest book or trade of its symbol. ``TFS_ALLOWED_LATENESS_MS``
+    idle_after_ms : int
+        After this much silence of a symbol, the owner's clock advances its time. ``TFS_IDLE_AFTER_MS``
+    flush_interval_ms : int
         Longest wait of a finished row. ``TFS_FLUSH_INTERVAL_MS``
-    max_future_ms:
-        How far a message may be stamped ahead of its receive time. ``TFS_MAX_FUTURE_MS``
-    features_maxlen:
-        Entries, about, that a stream ``features:{p}`` keeps: its readers are independent, so nothing says that one was read.
-        ``TFS_FEATURES_MAXLEN``
-    log_history_s:
-        Seconds of a log that stay behind what was taken: kernels of another version then begin with so much of the past.
+    max_future_ms : int
+        How far a message's time may lie ahead of its receive time. ``TFS_MAX_FUTURE_MS``
+    features_maxlen : int
+        About how many entries a stream ``features:{p}`` keeps. Its readers are independent, so the streams cannot know what was
+        read. ``TFS_FEATURES_MAXLEN``
+    log_history_s : int
+        Seconds of a log that are kept after they were processed: kernels of another version begin with them.
         ``TFS_LOG_HISTORY_S``
-    symbols:
-        The symbols taken, comma-separated; empty takes all. ``TFS_SYMBOLS``
-    max_symbols:
-        Symbols that may be open in one partition, so that a producer of invented names cannot fill the memory. ``TFS_MAX_SYMBOLS``
-    instruments:
+    symbols : frozenset of str
+        The accepted symbols, comma-separated; empty accepts all. ``TFS_SYMBOLS``
+    max_symbols : int
+        How many symbols may be open in one partition: a producer of invented names cannot fill the memory. ``TFS_MAX_SYMBOLS``
+    instruments : mapping
         What is known of symbols beforehand. ``TFS_INSTRUMENTS`` names the file
-    aliases:
-        File of the names by which posts call symbols; None takes the table that comes with the project. ``TFS_ALIASES``
-    sentiment_model, sentiment_revision:
-        A hub id, a folder, or ``embedded``. ``SENTIMENT_MODEL``, ``SENTIMENT_REVISION``
+    aliases : Path or None
+        File of the names by which posts call symbols; None uses the project's table. ``TFS_ALIASES``
+    sentiment_model : str
+        A hub id, a folder, or ``embedded``. ``SENTIMENT_MODEL``
+    sentiment_revision : str or None
+        The commit of a hub id; None uses the pinned one. ``SENTIMENT_REVISION``
+    webhook_token : str
+        What callers of ``feed posts`` must send; ``repr`` does not show it. ``TFS_WEBHOOK_TOKEN``
+    log_level : str
+        ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``. ``TFS_LOG_LEVEL``
     """
 
     partitions: int = 4
@@ -64,11 +79,13 @@ class Settings:
     max_symbols: int = 1000
     instruments: Mapping[str, Instrument] = field(default_factory=dict)
     aliases: Path | None = None
-    sentiment_model: str = "ProsusAI/finbert"
+    sentiment_model: str = DEFAULT_MODEL
     sentiment_revision: str | None = None
+    webhook_token: str = field(default="", repr=False)
+    log_level: str = "INFO"
 
     def instrument(self, symbol: str) -> Instrument:
-        """Settings of one symbol; the defaults where nothing is known."""
+        """Return what is known of a symbol, or the defaults."""
         return self.instruments.get(symbol) or Instrument()
 
     @property
@@ -78,18 +95,19 @@ class Settings:
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings in ``environ``.
+    """Return the settings in ``environ``.
 
     Raises
     ------
     SettingsError
-        A value that cannot be, or an instruments file that cannot be read.
+        A value is impossible, or the instruments file cannot be read.
     """
     default = Settings()
     emit = _integer(environ, "TFS_EMIT_INTERVAL_MS", default.emit_interval_ms, 100, 60_000)
     if emit not in (100, 200, 250, 500) and emit % 1000:
         raise SettingsError(f"TFS_EMIT_INTERVAL_MS={emit}: must be 100, 200, 250, 500 or whole seconds")
     aliases = environ.get("TFS_ALIASES")
+    model, revision = sentiment_model(environ)
     return Settings(
         partitions=_integer(environ, "TFS_PARTITIONS", default.partitions, 1, 4096),
         emit_interval_ms=emit,
@@ -103,18 +121,48 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         max_symbols=_integer(environ, "TFS_MAX_SYMBOLS", default.max_symbols, 1, 1_000_000),
         instruments=instruments(Path(environ.get("TFS_INSTRUMENTS") or Path(__file__).with_name("instruments.toml"))),
         aliases=Path(aliases) if aliases else None,
-        sentiment_model=environ.get("SENTIMENT_MODEL") or default.sentiment_model,
-        sentiment_revision=environ.get("SENTIMENT_REVISION") or None,
+        sentiment_model=model,
+        sentiment_revision=revision,
+        webhook_token=environ.get("TFS_WEBHOOK_TOKEN", ""),
+        log_level=log_level(environ),
     )
 
 
+def log_level(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the log level; every command needs it, also those that need no other setting."""
+    level = environ.get("TFS_LOG_LEVEL") or "INFO"
+    if level not in logging.getLevelNamesMapping():
+        raise SettingsError(f"TFS_LOG_LEVEL={level!r:.40}: must be DEBUG, INFO, WARNING or ERROR")
+    return level
+
+
+def sentiment_model(environ: Mapping[str, str] = os.environ) -> tuple[str, str | None]:
+    """Return the name and the revision of the sentiment model."""
+    return environ.get("SENTIMENT_MODEL") or DEFAULT_MODEL, environ.get("SENTIMENT_REVISION") or None
+
+
+def environment(**changed: str) -> dict[str, str]:
+    """Return the environment of this process with changes, for a child process."""
+    return {**os.environ, **changed}
+
+
+def passed_on(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of ``environ`` that parts of the pipeline on other machines are given; no other secret leaves this one."""
+    return {name: value for name, value in environ.items() if name.startswith(_PASSED_ON)}
+
+
+def adopt(environ: Mapping[str, str]) -> None:
+    """Make variables that were passed on part of this process's environment, for a process that another machine started."""
+    os.environ.update(environ)
+
+
 def instruments(path: Path) -> dict[str, Instrument]:
-    """The instruments that a TOML file describes, a table a symbol.
+    """Return the instruments of a TOML file that has one table a symbol.
 
     Raises
     ------
     SettingsError
-        The file cannot be read, or says what an instrument has not.
+        The file cannot be read, or names what an instrument does not have.
     """
     try:
         tables = tomllib.loads(path.read_text())

@@ -19,7 +19,7 @@ import redis
 import yaml
 from click.testing import CliRunner
 
-from ingest.cli import COMMANDS
+from ingest.cli import add_command
 from ingest.run.processes import STOP_S
 from ingest.run.roles import ROLES
 from ingest.streams import keys, read
@@ -192,9 +192,8 @@ def uncommented(text: str) -> str:
 def test_every_command_of_the_pipeline_parses(name: str) -> None:
     service = SERVICES[name]
     assert "entrypoint" not in service  # the image's: python -m ingest
-    module, function, _ = COMMANDS[service["command"][0]]
     parser = argparse.ArgumentParser(exit_on_error=False)
-    getattr(importlib.import_module(module), function)(parser.add_subparsers())
+    add_command(service["command"][0], parser.add_subparsers())
     args = parser.parse_args(service["command"])
     assert args.roles == ROLE_OF[name]
     assert not args.inline
@@ -212,9 +211,8 @@ def test_every_role_has_a_service_and_the_two_scorers_cannot_run_at_once() -> No
 def test_the_command_of_the_exporter_parses_and_listens_where_prometheus_looks() -> None:
     service = SERVICES["metrics"]
     assert "entrypoint" not in service
-    module, function, _ = COMMANDS[service["command"][0]]
     parser = argparse.ArgumentParser(exit_on_error=False)
-    getattr(importlib.import_module(module), function)(parser.add_subparsers())
+    add_command(service["command"][0], parser.add_subparsers())
     args = parser.parse_args(service["command"])
     assert not args.once
     (scraped,) = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]

@@ -1,7 +1,10 @@
-"""Where the online and the offline server are.
+"""Where the online and the offline server are, and where the data folder is.
 
 ``TFS_REDIS_URL`` and ``TFS_POSTGRES_URL`` name real servers. Without them the embedded servers are used
 (``python -m ingest servers up``): they leave their addresses and passwords in ``servers.json`` in the data folder.
+
+This is the one module of ``feature_repo`` that reads the environment: Feast needs these settings without ``ingest``. All others are
+read in ``ingest.settings``.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ _POSTGRES_SCHEMES: Final = ("postgresql", "postgres")
 
 
 class AddressError(UserError, ValueError):
-    """What should be an address is none; the message shows it without its password."""
+    """An address is malformed; the message shows it without its password."""
 
 
 class NoServerError(UserError, RuntimeError):
@@ -42,9 +45,9 @@ class Endpoints:
 
     Attributes
     ----------
-    redis_url
+    redis_url : str
         ``redis://[[user]:password@]host:port/database``.
-    postgres_url
+    postgres_url : str
         ``postgresql://user:password@host:port/database?sslmode=...``.
     """
 
@@ -55,7 +58,7 @@ class Endpoints:
         return f"Endpoints(redis_url={masked(self.redis_url)!r}, postgres_url={masked(self.postgres_url)!r})"
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that point a child process at the same servers."""
+        """Return the variables that give a child process the same servers."""
         return {REDIS_VARIABLE: self.redis_url, POSTGRES_VARIABLE: self.postgres_url}
 
 
@@ -65,29 +68,21 @@ def redis_url() -> str:
     Raises
     ------
     NoServerError
-        Where ``TFS_REDIS_URL`` is not set and no embedded server runs.
+        ``TFS_REDIS_URL`` is not set and no embedded server runs.
     AddressError
-        Where the variable does not hold a Redis address.
+        The variable does not hold a Redis address.
     """
     return _address(REDIS_VARIABLE, "redis_url", _REDIS_SCHEMES)
 
 
 def postgres_url() -> str:
-    """Return the address of the offline server.
-
-    Raises
-    ------
-    NoServerError
-        Where ``TFS_POSTGRES_URL`` is not set and no embedded server runs.
-    AddressError
-        Where the variable does not hold a PostgreSQL address.
-    """
+    """Return the address of the offline server; errors as for `redis_url`."""
     return _address(POSTGRES_VARIABLE, "postgres_url", _POSTGRES_SCHEMES)
 
 
-def endpoints() -> Endpoints:
-    """Return both addresses; errors as for `redis_url` and `postgres_url`."""
-    return Endpoints(redis_url=redis_url(), postgres_url=postgres_url())
+def given(variable: str) -> str | None:
+    """Return what a variable of the environment holds; an empty one counts as not set."""
+    return os.environ.get(variable) or None
 
 
 def postgres_parameters(url: str) -> dict[str, Any]:
@@ -95,7 +90,7 @@ def postgres_parameters(url: str) -> dict[str, Any]:
 
     Parameters
     ----------
-    url
+    url : str
         ``postgresql://user:password@host:port/database?option=value``; every part is percent-decoded.
 
     Returns
@@ -107,7 +102,7 @@ def postgres_parameters(url: str) -> dict[str, Any]:
     Raises
     ------
     AddressError
-        Where the address is not one; the message shows it without its password.
+        The address is malformed; the message shows it without its password.
 
     Examples
     --------
@@ -139,11 +134,11 @@ def masked(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator:
         return "***"
-    # A password may hold "/" or "?" where it was not encoded: everything up to the last "@" counts as credentials.
+    # A password that was not encoded may hold "/" or "?", so everything up to the last "@" counts as credentials.
     credentials, at, location = rest.rpartition("@")
     user, colon, _ = credentials.partition(":")
     place, question, query = location.partition("?")
-    if not at:  # what stands where a port should be may be a password whose host was forgotten
+    if not at:  # without a host, the password may stand where a port should be
         host, slash, path = place.partition("/")
         name, separated, port = host.rpartition(":")
         place = f"{name}:***{slash}{path}" if separated and not port.isdigit() else place
@@ -155,11 +150,10 @@ def default_data_dir() -> Path:
     """Return the data folder: ``TFS_DATA_DIR``, else ``.data`` in the project.
 
     The project is the nearest folder at or above the current one that holds this project's ``pyproject.toml``, else
-    the checkout this file lies in, else the current folder.
+    the checkout that holds this file, else the current folder.
     """
-    given = os.environ.get(DATA_VARIABLE)
-    if given:
-        return Path(given).expanduser().resolve()
+    if folder_given := given(DATA_VARIABLE):
+        return Path(folder_given).expanduser().resolve()
     here = Path.cwd()
     for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
         if _is_project(folder):
@@ -170,7 +164,7 @@ def default_data_dir() -> Path:
 def read_state(data_dir: Path) -> dict[str, Any] | None:
     """Return what the supervisor of the embedded servers on `data_dir` wrote down, or None where none runs.
 
-    It holds a lock on the file while it lives, so a file left by a supervisor that was killed is not believed.
+    The supervisor locks the file while it lives, so a file that a killed supervisor left behind does not count.
     """
     try:
         with open(data_dir / STATE_NAME, "rb") as file:
@@ -184,9 +178,8 @@ def read_state(data_dir: Path) -> dict[str, Any] | None:
 
 
 def _address(variable: str, key: str, schemes: tuple[str, ...]) -> str:
-    given = os.environ.get(variable)
-    if given:
-        return _check(given, schemes, f"the address in {variable}")
+    if url := given(variable):
+        return _check(url, schemes, f"the address in {variable}")
     data_dir = default_data_dir()
     try:
         state = read_state(data_dir)
@@ -212,7 +205,7 @@ def _check(url: str, schemes: tuple[str, ...], what: str) -> str:
     if not valid:
         expected = " or ".join(f"{scheme}://" for scheme in schemes)
         raise AddressError(f"{what} must begin with {expected} and have a valid port, not {masked(url)!r}")
-    if _STRAY_PERCENT.search(url):  # the client library's own error would quote the password
+    if _STRAY_PERCENT.search(url):  # checked here because the client library's own error would quote the password
         raise AddressError(f"{what} has a % that two hexadecimal digits do not follow: write %25 for the sign itself")
     return url
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest.microprice.command import moment
+from feature_repo.stores.errors import UserError
+from ingest.cli.arguments import count, duration_ms, make_parser, moment_ms
+from ingest.cli.exit_codes import ExitCode
 from ingest.recordings import options
 from transforms.times import ms_of_datetime
 
@@ -41,19 +41,18 @@ A row's created_timestamp is its event_timestamp and --available-after: give wha
 sees history as late as it would have seen it live. Give all days of a symbol in one call: kernels remember days.
 Run it again after it was stopped: finished symbol-days are passed over, and no row is written twice.
 
-exit codes: 0 all was read (refused messages are counted), 1 a file or the database failed
+exit codes: 0 all was read (refused messages are counted), 2 an option, a file, a table or the database is wrong
 """
-_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    parser = subparsers.add_parser(
+    parser = make_parser(
+        subparsers,
         "backfill",
-        help="history into the offline store",
-        description="Compute the features of recordings and write them to the offline store; needs no Redis.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        run,
+        "Compute the features of recordings and write them to the offline store; needs no Redis.",
+        _EXAMPLE,
     )
     parser.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="files, as for replay")
     parser.add_argument(
@@ -67,8 +66,8 @@ def add_parser(subparsers: Any) -> None:
         metavar="[TABLE:]FIELD=NAME",
         help="the table's name for a field",
     )
-    parser.add_argument("--since", type=moment, metavar="DATE", help="of raw tables: events from here on")
-    parser.add_argument("--before", type=moment, metavar="DATE", help="of raw tables: events before here")
+    parser.add_argument("--since", type=moment_ms, metavar="DATE", help="of raw tables: events from here on")
+    parser.add_argument("--before", type=moment_ms, metavar="DATE", help="of raw tables: events before here")
     parser.add_argument(
         "--available-after",
         type=duration_ms,
@@ -77,21 +76,17 @@ def add_parser(subparsers: Any) -> None:
         help="how long after its event time a row was available: 250ms, 1s, 5m (default 1s)",
     )
     parser.add_argument(
-        "--jobs", type=_count, default=1, metavar="N", help="processes; symbols are shared out (default 1)"
+        "--jobs", type=count, default=1, metavar="N", help="processes; symbols are shared out (default 1)"
     )
     options.add_options(parser)
     parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
-    parser.set_defaults(run=_run)
 
 
-def _run(args: argparse.Namespace) -> int:
-    import psycopg
-
+def run(args: argparse.Namespace) -> int:
+    """Read the files or the tables and write what is new."""
     from feature_repo.stores.endpoints import postgres_url
     from ingest import settings
-    from ingest.backfill import raw
     from ingest.backfill.run import backfill
-    from ingest.recordings.rows import TableFileError
 
     conf = settings.load()
 
@@ -101,28 +96,23 @@ def _run(args: argparse.Namespace) -> int:
         return load(conf.sentiment_model, revision=conf.sentiment_revision)
 
     if not args.paths and not args.table:
-        sys.stderr.write("error: give files, or --table\n")
-        return 2
-    try:
-        url = postgres_url()
-        source = _source(args, url)
-        with _progress(quiet=args.json) as progress:
-            done = backfill(
-                args.paths,
-                url,
-                conf,
-                source=source,
-                delay_ms=args.available_after,
-                jobs=args.jobs,
-                columns=options.chosen(args),
-                load_model=load_model,
-                progress=progress,
-            )
-    except (TableFileError, raw.RawTableError, OSError, psycopg.Error) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    sys.stdout.write((json.dumps(_as_json(done)) if args.json else _text(done)) + "\n")
-    return 0
+        raise UserError("give files, or --table")
+    url = postgres_url()
+    source = _source(args, url)
+    with _progress(quiet=args.json) as progress:
+        done = backfill(
+            args.paths,
+            url,
+            conf,
+            source=source,
+            delay_ms=args.available_after,
+            jobs=args.jobs,
+            columns=options.chosen(args),
+            load_model=load_model,
+            progress=progress,
+        )
+    print(json.dumps(_as_json(done)) if args.json else _text(done))
+    return ExitCode.DONE
 
 
 def _source(args: argparse.Namespace, url: str) -> Source | None:
@@ -205,18 +195,6 @@ def _listed(counted: dict[str, int]) -> str:
     return ", ".join(f"{n:,} {name}" for name, n in sorted(counted.items())) or "none"
 
 
-def duration_ms(text: str) -> int:
-    """Milliseconds of a duration with its unit.
-
-    >>> duration_ms("250ms"), duration_ms("5m"), duration_ms("0s")
-    (250, 300000, 0)
-    """
-    match = re.fullmatch(r"(\d{1,9})(ms|s|m|h)", text)
-    if match is None:
-        raise argparse.ArgumentTypeError("a whole number and ms, s, m or h, as in 250ms")
-    return int(match[1]) * _UNITS[match[2]]
-
-
 def _mapping(text: str) -> tuple[str, str, str]:
     """Table (or none), field and column.
 
@@ -230,10 +208,3 @@ def _mapping(text: str) -> tuple[str, str, str]:
     if not equals or field not in FIELDS:
         raise argparse.ArgumentTypeError(f"write FIELD=NAME or TABLE:FIELD=NAME, FIELD one of {', '.join(FIELDS)}")
     return table, field, column
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number

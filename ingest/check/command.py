@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ingest.check import consistency_command
+from ingest.cli.arguments import count, make_parser, names, share
+from ingest.cli.exit_codes import ExitCode
 from ingest.recordings import options
 
 _EXAMPLE = """\
@@ -23,81 +25,53 @@ warmup     values do not depend on where the history began, once a feature's sta
            sessions that both histories saw whole
 
 posts get stand-in scores and microprice a stand-in table: the times are checked, not the model or the fit
-exit codes: 0 all agree, 1 something differs or there was nothing to compare, 2 a file cannot be read
+exit codes: 0 all agree, 1 something differs or there was nothing to compare, 2 an option or a file is wrong
 """
 
 
 def add_parser(subparsers: Any) -> None:
     """Add ``check`` and its two checks."""
-    parser = subparsers.add_parser(
-        "check",
-        help="no look-ahead, and no dependence on the start",
-        description="Check every feature on recordings; no server is needed.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(subparsers, "check", None, "Check every feature on recordings; no server is needed.", _EXAMPLE)
     checks = parser.add_subparsers(metavar="check", required=True, dest="check")
     for name, about in (("lookahead", "truncated data give the same values"), ("warmup", "so does a later start")):
-        one = checks.add_parser(
-            name, help=about, description=about, epilog=_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        one = make_parser(checks, name, run, about, _EXAMPLE)
         one.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="recordings, as for replay")
-        one.add_argument("--symbols", default="", help="only these, comma-separated")
+        one.add_argument("--symbols", type=names, default=[], help="only these, comma-separated")
         options.add_options(one)
         one.add_argument("--json", action="store_true", help="print one JSON object")
         if name == "lookahead":
             one.add_argument(
-                "--samples", type=_count, default=200, metavar="N", help="boundaries a symbol (default 200)"
+                "--samples", type=count, default=200, metavar="N", help="boundaries a symbol (default 200)"
             )
         else:
             one.add_argument(
                 "--starts",
-                type=_share,
+                type=share,
                 nargs="+",
                 default=None,
                 metavar="SHARE",
                 help="of the recording (default 0.1 0.35 0.6)",
             )
-    parser.set_defaults(run=_run)
     consistency_command.add_parser(checks)
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run one check on the recordings."""
     from rich.console import Console
 
     from ingest import settings
     from ingest.check import lookahead, recording, result, warmup
-    from ingest.recordings.rows import TableFileError
 
     conf = settings.load()
-    symbols = [s for s in args.symbols.split(",") if s]
     refused: Counter[str] = Counter()
     console = Console(stderr=True)
-    try:
-        with console.status(f"check {args.check}"):  # shown on a terminal only
-            feeds = recording.read_recordings(args.paths, conf, symbols, options.chosen(args), refused)
-            if args.check == "lookahead":
-                found = lookahead.lookahead(feeds, conf, samples=args.samples)
-            else:
-                found = warmup.warmup(feeds, conf, starts=args.starts or warmup.STARTS)
-    except (TableFileError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    for name in sorted(set(symbols) - set(feeds)):
+    with console.status(f"check {args.check}"):  # shown on a terminal only
+        feeds = recording.read_recordings(args.paths, conf, args.symbols, options.chosen(args), refused)
+        if args.check == "lookahead":
+            found = lookahead.lookahead(feeds, conf, samples=args.samples)
+        else:
+            found = warmup.warmup(feeds, conf, starts=args.starts or warmup.STARTS)
+    for name in sorted(set(args.symbols) - set(feeds)):
         sys.stderr.write(f"{name}: no message\n")
     result.show(found, f"check {args.check}: {', '.join(feeds) or 'no symbol'}", refused, as_json=args.json)
-    return int(result.failed(found))
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
-
-
-def _share(text: str) -> float:
-    share = float(text)
-    if not 0.0 < share < 1.0:
-        raise argparse.ArgumentTypeError("must lie between 0 and 1")
-    return share
+    return ExitCode.NO if result.failed(found) else ExitCode.DONE

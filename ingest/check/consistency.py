@@ -23,6 +23,7 @@ from psycopg import sql
 
 from feature_repo.stores.offline.tables.schema import table_of_view
 from ingest.check.result import Result, results
+from ingest.cli.exit_codes import ExitCode
 from ingest.observe.samples import CONSISTENCY
 from ingest.streams import keys
 from ingest.streams.backlog import EVENTS, OUTBOX, streams
@@ -72,12 +73,12 @@ class Consistency:
         }
 
     @property
-    def exit_code(self) -> int:
-        """Return 1 if a value differs, a row is missing or nothing was compared; 3 if rows only wait; else 0."""
+    def exit_code(self) -> ExitCode:
+        """Return NO if a value differs, a row is missing or nothing was compared; WAITING if rows only wait; else DONE."""
         found = self.outcomes()
         if found["differing"] or found["missing"] or not (found["equal"] or found["waiting"]):
-            return 1
-        return 3 if found["waiting"] else 0
+            return ExitCode.NO
+        return ExitCode.WAITING if found["waiting"] else ExitCode.DONE
 
 
 def read_online(store: Any, client: redis.Redis, symbols: Sequence[str]) -> list[Read]:

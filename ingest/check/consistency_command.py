@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ingest.cli.arguments import make_parser, names
+from ingest.cli.exit_codes import ExitCode
 from transforms.times import iso_of_us
 
 if TYPE_CHECKING:
@@ -20,21 +22,17 @@ examples:
   python -m ingest check consistency --symbols BTCUSDT,ETHUSDT --rounds 60 --json
 
 each row that was served is held against the offline row of its symbol and event time, bit for bit; null equals null only
-exit codes: 0 all equal; 1 a value differs, a row is missing offline, or there was nothing to compare; 2 a server is away;
+exit codes: 0 all equal; 1 a value differs, a row is missing offline, or there was nothing to compare; 2 an option or a server is wrong;
             3 nothing differs, but rows waited for the offline writer until the end
 """
 
 
 def add_parser(checks: Any) -> None:
     """Add ``consistency`` to the checks."""
-    parser = checks.add_parser(
-        "consistency",
-        help=ABOUT,
-        description=ABOUT,
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = make_parser(checks, "consistency", run, ABOUT, _EXAMPLE)
+    parser.add_argument(
+        "--symbols", type=names, default=[], help="comma-separated (default: of all that the workers know)"
     )
-    parser.add_argument("--symbols", default="", help="comma-separated (default: of all that the workers know)")
     parser.add_argument("--samples", type=int, default=100, metavar="N", help="symbols a round, at most (default 100)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="times that each is read (default 3)")
     parser.add_argument("--every", type=float, default=1.0, metavar="S", help="seconds between rounds (default 1)")
@@ -42,7 +40,6 @@ def add_parser(checks: Any) -> None:
         "--wait", type=float, default=10.0, metavar="S", help="longest wait for the offline writer (default 10)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         psycopg.connect(postgres_url(), autocommit=True, connect_timeout=5) as connection,
         Console(stderr=True).status("check consistency"),
     ):
-        wanted = [s for s in args.symbols.split(",") if s] or symbols(client, conf.partitions)
+        wanted = args.symbols or symbols(client, conf.partitions)
         some = spread(wanted, args.samples)
         reads: list[Read] = []
         for n in range(args.rounds if some else 0):
@@ -95,7 +92,7 @@ def _show(found: Consistency, n_symbols: int, *, as_json: bool) -> None:
             {name: getattr(r, name) for name in ("view", "feature", "compared", "values", "differing", "example")}
             for r in some
         ]
-        answer = {"check": "consistency", "passed": found.exit_code == 0, "rows": found.rows, **outcomes}
+        answer = {"check": "consistency", "passed": found.exit_code == ExitCode.DONE, "rows": found.rows, **outcomes}
         rows = {"missing_rows": list(map(_where, found.missing)), "waiting_rows": list(map(_where, found.waiting))}
         console.file.write(json.dumps({**answer, **rows, "features": features}) + "\n")
         return
@@ -113,7 +110,7 @@ def _show(found: Consistency, n_symbols: int, *, as_json: bool) -> None:
     for title, reads in (("missing offline", found.missing), ("waiting for the offline writer", found.waiting)):
         for read in reads[:10]:
             console.print(f"{title}: {_where(read)}", markup=False)
-    verdict = {0: "passed", 3: "not finished"}.get(found.exit_code, "FAILED")
+    verdict = {ExitCode.DONE: "passed", ExitCode.WAITING: "not finished"}.get(found.exit_code, "FAILED")
     console.print(
         f"{verdict}: {n_symbols} symbols, {found.rows:,} rows; "
         + ", ".join(f"{n:,} values {outcome}" for outcome, n in outcomes.items())

@@ -1,77 +1,88 @@
-"""The command line: ``python -m ingest <command>``, one module a command, imported only when it is asked for."""
+"""The command line: ``python -m ingest <command>``. The module of a command is imported only when that command is called."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import logging
-import os
 import sys
 from collections.abc import Sequence
+from typing import Any
+
+from ingest.cli.exit_codes import ExitCode
+
+_LOG = logging.getLogger(__name__)
+
 
 COMMANDS = {
-    "demo": ("ingest.demo.command", "add_parser", "the whole system on this machine, in a minute"),
-    "servers": ("ingest.servers.command", "add_parser", "Redis-compatible and PostgreSQL servers on this machine"),
-    "run": ("ingest.run.command", "add_parser", "router, feature worker, scorer and offline writer"),
-    "replay": ("ingest.replay.command", "add_parser", "recordings into the streams"),
-    "feed": ("ingest.feeds.command", "add_parser", "live markets and posts into the streams"),
-    "simulate": ("ingest.simulate.command", "add_parser", "a made-up market into the streams"),
-    "status": ("ingest.observe.status_command", "add_parser", "what was taken, refused and written, and what waits"),
-    "dead-letters": ("ingest.streams.dead_letters_command", "add_parser", "refused messages, with their reasons"),
-    "metrics": ("ingest.observe.metrics_command", "add_parser", "the Prometheus exporter"),
-    "drift": ("ingest.observe.drift_command", "add_parser", "features now against a reference day"),
-    "backfill": ("ingest.backfill.command", "add_parser", "history into the offline store"),
-    "fit-microprice": ("ingest.microprice.command", "add_parser", "the micro-price tables from stored history"),
-    "check": ("ingest.check.command", "add_parser", "no look-ahead, and no dependence on the start, on any recording"),
-    "features": ("ingest.cli.features", "add_parser", "the feature catalogue, as Markdown or JSON"),
-    "training-frame": (
-        "ingest.cli.training_frame",
-        "add_parser",
-        "leak-free features with a forward return, as Parquet",
-    ),
-    "score": ("ingest.sentiment.score_command", "add_parser", "a file of texts through the sentiment model"),
-    "evaluate": ("ingest.sentiment.evaluate_command", "add_parser", "the sentiment model against a labelled file"),
-    "prepare-model": (
-        "ingest.sentiment.prepare_command",
-        "add_parser",
-        "a hub's model into a folder that serves offline",
-    ),
+    "demo": ("ingest.demo.command", "the whole system on this machine, in a minute"),
+    "servers": ("ingest.servers.command", "Redis-compatible and PostgreSQL servers on this machine"),
+    "run": ("ingest.run.command", "router, feature worker, scorer and offline writer"),
+    "replay": ("ingest.replay.command", "recordings into the streams"),
+    "feed": ("ingest.feeds.command", "live markets and posts into the streams"),
+    "simulate": ("ingest.simulate.command", "a made-up market into the streams"),
+    "status": ("ingest.observe.status_command", "what was taken, refused and written, and what waits"),
+    "dead-letters": ("ingest.streams.dead_letters_command", "refused messages, with their reasons"),
+    "metrics": ("ingest.observe.metrics_command", "the Prometheus exporter"),
+    "drift": ("ingest.observe.drift_command", "features now against a reference day"),
+    "backfill": ("ingest.backfill.command", "history into the offline store"),
+    "fit-microprice": ("ingest.microprice.command", "the micro-price tables from stored history"),
+    "check": ("ingest.check.command", "no look-ahead, and no dependence on the start, on any recording"),
+    "features": ("ingest.cli.features", "the feature catalogue, as Markdown or JSON"),
+    "training-frame": ("ingest.cli.training_frame", "leak-free features with a forward return, as Parquet"),
+    "score": ("ingest.sentiment.score_command", "a file of texts through the sentiment model"),
+    "evaluate": ("ingest.sentiment.evaluate_command", "the sentiment model against a labelled file"),
+    "prepare-model": ("ingest.sentiment.prepare_command", "a hub's model into a folder that serves offline"),
 }
+"""The module of each command, and its line in the help."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """Run one command and return its exit code (`ExitCode`)."""
+    words = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="python -m ingest",
         description="Streams into features, features into the online and the offline store.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="commands:\n" + "\n".join(f"  {name:14} {about}" for name, (_, _, about) in COMMANDS.items()),
+        epilog="commands:\n" + "\n".join(f"  {name:14} {about}" for name, (_, about) in COMMANDS.items()),
     )
     subparsers = parser.add_subparsers(metavar="command", required=True)
-    if arguments and arguments[0] in COMMANDS:
-        module, function, _ = COMMANDS[arguments[0]]
-        getattr(importlib.import_module(module), function)(subparsers)
-    args = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=os.environ.get("TFS_LOG_LEVEL") or "INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("feast").setLevel(logging.WARNING)  # it reports every refresh of its registry
+    if words and words[0] in COMMANDS:
+        add_command(words[0], subparsers)
+    args = parser.parse_args(words)
     try:
+        _set_up_logging()
         return int(args.run(args))
     except KeyboardInterrupt:
-        return 130
-    except _expected() as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return ExitCode.INTERRUPTED
+    except _user_errors() as error:
+        _LOG.debug("where it happened", exc_info=True)
+        print("; ".join([f"error: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
+        return ExitCode.USER_ERROR
 
 
-def _expected() -> tuple[type[Exception], ...]:
-    """Errors that tell the user what to do; anything else is a fault of ours and shows its trace."""
-    from psycopg import OperationalError
-    from redis.exceptions import ConnectionError as RedisAwayError
-    from redis.exceptions import TimeoutError as RedisSlowError
+def add_command(name: str, subparsers: Any) -> None:
+    """Import a command and add its parser."""
+    module, _ = COMMANDS[name]
+    importlib.import_module(module).add_parser(subparsers)
+
+
+def _set_up_logging() -> None:
+    from ingest.settings import log_level
+
+    logging.basicConfig(level=log_level(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("feast").setLevel(logging.WARNING)  # Feast logs every refresh of its registry
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    """Return the errors whose message tells the user enough. Any other error is a fault of this program and shows its trace.
+
+    They are the project's own, what a file or a port answers, and what the two servers answer: the server is away, the password is
+    wrong, a table or a right is missing.
+    """
+    import psycopg
+    import redis
 
     from feature_repo.stores.errors import UserError
 
-    return UserError, OperationalError, RedisAwayError, RedisSlowError
+    return UserError, OSError, psycopg.Error, redis.RedisError

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ingest.cli.arguments import make_parser
+from ingest.cli.exit_codes import ExitCode
 from transforms.catalog import FEATURE_VECTOR_V1, VIEWS, Feature, View
 
 _HEAD = """\
@@ -29,7 +31,7 @@ _COLUMNS = ("name", "type", "unit", "range", "formula", "null when", "source")
 
 
 def page(views: Sequence[View] = VIEWS) -> str:
-    """The page, as Markdown."""
+    """Return the page, as Markdown."""
     parts = [_HEAD, *map(_view, views)]
     names = ", ".join(f"`{name}`" for name in FEATURE_VECTOR_V1)
     parts.append(
@@ -59,7 +61,7 @@ def _cells(feature: Feature) -> list[str]:
 
 
 def _range(feature: Feature) -> str:
-    """The closed range; an infinite end is open.
+    """Return the closed range; an infinite end is open.
 
     >>> _range(Feature("x", "", 0, math.inf, ""))
     '[0, inf)'
@@ -70,7 +72,7 @@ def _range(feature: Feature) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text in a cell: ``|`` would end it, and ``*`` and ``_`` must stay what they are in a formula."""
+    """Escape what Markdown would read as its own: ``|`` would end the cell, and formulas hold ``*`` and ``_``."""
     for mark in ("\\", "|", "*", "_", "<"):
         text = text.replace(mark, f"\\{mark}")
     return text
@@ -98,18 +100,17 @@ def _as_json() -> list[dict[str, Any]]:
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    parser = subparsers.add_parser(
+    parser = make_parser(
+        subparsers,
         "features",
-        help="the feature catalogue",
-        description="Print the feature catalogue as Markdown: name, type, unit, range, formula, null rule, source.",
-        epilog="example:\n  python -m ingest features > docs/features.md    regenerate the page",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        run,
+        "Print the feature catalogue as Markdown: name, type, unit, range, formula, null rule, source.",
+        "example:\n  python -m ingest features > docs/features.md    regenerate the page",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON array of features instead")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the catalogue."""
     sys.stdout.write(json.dumps(_as_json()) + "\n" if args.json else page())
-    return 0
+    return ExitCode.DONE

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from rich.console import Console
 import feature_repo
 from feature_repo.stores.endpoints import Endpoints, masked
 from ingest import settings as conf
-from ingest.demo.feed import DemoError, Feed
+from ingest.cli.arguments import make_parser
+from ingest.cli.exit_codes import ExitCode
+from ingest.demo.feed import DemoError, Feed, recordings, simulation
 from ingest.publish.sink import NotReadError
 from ingest.run.processes import Processes
 from ingest.streams.backlog import counters
@@ -26,56 +28,58 @@ HISTORY_S = 16_200
 """4 h 30 min: what the slowest feature, an indicator of 250 one-minute bars, needs."""
 LIVE_S = 6.0
 DEFINITIONS = Path(feature_repo.__file__).parent
+_EXAMPLE = """\
+examples:
+  python -m ingest demo
+  python -m ingest demo spot_btcusdt.jsonl.gz spot_ethusdt.jsonl.gz
+
+exit codes: 0 all of it was right, 1 a value, a count or a process was not, 2 an option, a file or a server is wrong
+"""
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    parser = subparsers.add_parser(
+    parser = make_parser(
+        subparsers,
         "demo",
-        help="the whole system on this machine",
-        description=(
-            "Starts the servers and the pipeline, applies the definitions, feeds a simulated market, or the recordings named, through "
-            "the streams, shows the three calls, and draws what the stores hold as demo/report.html. What it wrote stays in the data "
-            "folder; `servers up` serves it again."
-        ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="examples:\n  python -m ingest demo\n  python -m ingest demo spot_btcusdt.jsonl.gz spot_ethusdt.jsonl.gz",
+        run,
+        "Start the servers and the pipeline, apply the definitions, feed a simulated market or the named recordings through the "
+        "streams, show the three calls, and draw what the stores hold as demo/report.html. What it wrote stays in the data folder; "
+        "`servers up` serves it again.",
+        _EXAMPLE,
     )
     parser.add_argument("recordings", nargs="*", metavar="PATH", help="recordings to replay at their own times")
     parser.add_argument("--seed", type=int, default=0, help="of the simulated market (default 0)")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run it; 0 only if all of it was right."""
+    """Run the demo; the code is 0 only if all of it was right."""
     from ingest.servers import embedded
 
     console = Console()
     began = time.monotonic()
-    os.environ.setdefault("SENTIMENT_MODEL", "embedded")
     try:
         with embedded.running() as endpoints:
             addresses = f"{masked(endpoints.redis_url)} and {masked(endpoints.postgres_url)}"
             console.print(f"[bold]servers[/] {addresses}", highlight=False, soft_wrap=True)
             demo(args, console, endpoints)
-    except (DemoError, AssertionError, NotReadError) as error:
+    except (DemoError, NotReadError) as error:
         console.print(f"[bold red]not right:[/] {error}", markup=True, highlight=False)
-        return 1
+        return ExitCode.NO
     console.print(f"[bold green]all of it was right[/], in {time.monotonic() - began:.0f} s")
-    return 0
+    return ExitCode.DONE
 
 
 def demo(args: argparse.Namespace, console: Console, endpoints: Endpoints) -> None:
-    """Feed, read, check.
+    """Feed the pipeline, read both stores and check what they hold.
 
     Raises
     ------
     DemoError
-        A value, a count or a process is not as it should be.
+        A value, a count or a process is wrong.
     """
-    environ = {**os.environ, **endpoints.environment()}
-    os.environ.update(endpoints.environment())
-    settings = conf.load()
+    environ = {"SENTIMENT_MODEL": "embedded", **conf.environment(**endpoints.environment())}
+    settings = conf.load(environ)
     with (
         open_redis(endpoints.redis_url) as client,
         Processes(["scorer", "router", "writer"], environ) as processes,
@@ -83,11 +87,10 @@ def demo(args: argparse.Namespace, console: Console, endpoints: Endpoints) -> No
         apply(console, environ)
         before = counters(client, settings.partitions)
         feed = Feed(client, settings, processes, console)
-        from feast import FeatureStore  # seconds to import: the pipeline starts meanwhile
+        # imported here because that takes seconds, in which the pipeline starts
+        from feast import FeatureStore
 
-        from ingest.demo import feed as demo_feed
-        from ingest.demo import latency, read
-        from ingest.demo import report as demo_report
+        from ingest.demo import latency, read, report
 
         store = FeatureStore(repo_path=str(DEFINITIONS))
 
@@ -95,25 +98,25 @@ def demo(args: argparse.Namespace, console: Console, endpoints: Endpoints) -> No
             return {name: n - before.get(name, 0) for name, n in counters(client, settings.partitions).items()}
 
         if args.recordings:
-            symbols, span_us = demo_feed.recordings(feed, args.recordings)
+            symbols, span_us = recordings(feed, args.recordings)
             read.show(console, store, symbols, span_us)
-            report = demo_report.write(store, settings, symbols, span_us, done(), None)
+            page = report.write(store, settings, symbols, span_us, done(), None)
         else:
-            with demo_feed.simulation(feed, SYMBOLS, args.seed, HISTORY_S):
+            with simulation(feed, SYMBOLS, args.seed, HISTORY_S):
                 with console.status(f"live for {LIVE_S:.0f} s"):
                     delays_ms = latency.watch(store, SYMBOLS, LIVE_S)
                 read.show(console, store, SYMBOLS, None)
                 now_us = time.time_ns() // 1000
                 span_us = (now_us - HISTORY_S * 1_000_000, now_us)
-                report = demo_report.write(store, settings, SYMBOLS, span_us, done(), delays_ms)
+                page = report.write(store, settings, SYMBOLS, span_us, done(), delays_ms)
         read.summary(console, done())
-        console.print(f"[bold]drawn[/] {report}", highlight=False, soft_wrap=True)
+        console.print(f"[bold]drawn[/] {page}", highlight=False, soft_wrap=True)
         if processes.restarts:
             raise DemoError(f"a process of the pipeline died {processes.restarts} times; its log is above")
 
 
-def apply(console: Console, environ: dict[str, str]) -> None:
-    """``feast apply``, as a user would."""
+def apply(console: Console, environ: Mapping[str, str]) -> None:
+    """Run ``feast apply`` as a user does."""
     console.print(f"[bold]feast apply[/] {DEFINITIONS.name}")
     command = [str(Path(sys.executable).with_name("feast")), "-c", str(DEFINITIONS), "apply"]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)  # noqa: S603  # our own program

@@ -28,6 +28,7 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
+from feature_repo.stores.errors import UserError
 from ingest.feeds.pump import Pump
 from ingest.publish.outlet import Outlet, pauses
 from ingest.recordings.binance import Binance
@@ -113,9 +114,9 @@ class BinanceFeed:
     ) -> None:
         bad = [symbol for symbol in symbols if not _NAME(symbol)]
         if bad:
-            raise ValueError(f"{bad[0]!r:.60} is no symbol of Binance's form, such as BTCUSDT")
+            raise UserError(f"{bad[0]!r:.60} is no symbol of Binance's form, such as BTCUSDT")
         if not 1 <= len(symbols) <= SYMBOLS_MAX:
-            raise ValueError(
+            raise UserError(
                 f"{len(symbols)} symbols: one connection carries 1 to {SYMBOLS_MAX}; start another feed for more"
             )
         self._venue = venue

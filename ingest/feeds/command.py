@@ -6,27 +6,25 @@ import argparse
 import asyncio
 import contextlib
 import gzip
-import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol, cast
-
-import redis
+from typing import IO, Any, Protocol, cast
 
 from feature_repo.stores.endpoints import redis_url
+from feature_repo.stores.errors import UserError
+from ingest.cli.arguments import address, make_parser
+from ingest.cli.exit_codes import ExitCode
+from ingest.cli.extras import needs_extra
 from ingest.feeds.binance_live import VENUES, BinanceFeed, Venue
 from ingest.feeds.kafka import command
 from ingest.publish import report
 from ingest.publish.outlet import Outlet
 from ingest.settings import Settings, load
 from ingest.streams.outage import open_redis
-
-if TYPE_CHECKING:
-    SubParsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _EXAMPLE = """\
 example:
@@ -40,9 +38,8 @@ example:
 
 sources: binance, binance-us, binance-futures; any other venue of cryptofeed by its name; posts (by HTTP); jsonl (our messages); kafka
 a connection that is lost is made anew, and the books are unknown meanwhile; venues need the extra `feeds`
-exit codes: 0 stopped or at the end of its input, 1 it could not go on
+exit codes: 0 stopped or at the end of its input, 2 an option, a file, a library, a server or an address is wrong
 """
-TOKEN_VARIABLE = "TFS_WEBHOOK_TOKEN"  # noqa: S105  # the name of the variable
 GIVE_UP_S = 10.0
 """How long a feed that was stopped goes on trying to write its last messages."""
 
@@ -57,18 +54,10 @@ class Feed(Protocol):
         """End it."""
 
 
-class Unable(Exception):
-    """The feed cannot start or go on; the message says what to do."""
-
-
-def add_parser(subparsers: SubParsers) -> argparse.ArgumentParser:
-    """Add ``feed``; it sets ``run``, a function of the parsed arguments to an exit code."""
-    parser = subparsers.add_parser(
-        "feed",
-        help="live markets and posts into the streams",
-        description="Publish what a venue, a webhook or a pipe says, as it comes.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    parser = make_parser(
+        subparsers, "feed", run, "Publish what a venue, a webhook or a pipe says, as it comes.", _EXAMPLE
     )
     parser.add_argument(
         "source", help="binance, binance-us, binance-futures, a venue of cryptofeed, posts, jsonl or kafka"
@@ -85,12 +74,14 @@ def add_parser(subparsers: SubParsers) -> argparse.ArgumentParser:
     parser.add_argument("--stream-url", metavar="URL", help="of a Binance venue: another address of its streams")
     parser.add_argument("--rest-url", metavar="URL", help="of a Binance venue: another address of its /depth")
     parser.add_argument(
-        "--listen", default="127.0.0.1:8800", metavar="HOST:PORT", help="of posts (default 127.0.0.1:8800)"
+        "--listen",
+        type=address,
+        default="127.0.0.1:8800",
+        metavar="HOST:PORT",
+        help="of posts (default 127.0.0.1:8800)",
     )
     command.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the counts as one JSON object at the end")
-    parser.set_defaults(run=run)
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:
@@ -106,19 +97,15 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
             attempts=2 if args.source == "posts" else None,
         )
-        try:
-            if args.source == "posts":
-                _posts(args, settings, outlet)
-            elif args.source == "jsonl":
-                _jsonl(args, settings, outlet)
-            else:
-                with _recorder(args.record) as record:
-                    asyncio.run(_until_stopped(lambda: _market(args, settings, outlet, record), outlet))
-        except (Unable, ValueError, OSError, redis.RedisError) as error:
-            sys.stderr.write(f"error: {error}\n")
-            return 1
+        if args.source == "posts":
+            _posts(args, settings, outlet)
+        elif args.source == "jsonl":
+            _jsonl(args, settings, outlet)
+        else:
+            with _recorder(args.record) as record:
+                asyncio.run(_until_stopped(lambda: _market(args, settings, outlet, record), outlet))
     report.finish(outlet.counts, as_json=args.json)
-    return 0
+    return ExitCode.DONE
 
 
 def _prefix(source: str) -> str:
@@ -127,23 +114,19 @@ def _prefix(source: str) -> str:
 
 def _market(args: argparse.Namespace, settings: Settings, outlet: Outlet, record: IO[bytes] | None) -> Feed:
     if not args.names:
-        raise Unable(f"name the symbols: python -m ingest feed {args.source} BTCUSDT")
+        raise UserError(f"name the symbols: python -m ingest feed {args.source} BTCUSDT")
     venue = VENUES.get(args.source)
-    try:
+    with needs_extra("feeds"):
         if venue is not None:
-            import aiohttp  # noqa: F401  # found missing here, not at the first connection
+            import aiohttp  # noqa: F401  # a missing library is told here, not at the first connection
 
             here = Venue(args.stream_url or venue.stream, args.rest_url or venue.rest, venue.trades)
             return BinanceFeed(here, args.names, outlet, settings.max_future_ms, record=record)
         if args.record or args.stream_url or args.rest_url:
-            raise Unable("--record, --stream-url and --rest-url are for Binance venues")
+            raise UserError("--record, --stream-url and --rest-url are for Binance venues")
         from ingest.feeds.cryptofeed_live import CryptofeedFeed
 
         return CryptofeedFeed(args.source, args.names, outlet)
-    except ImportError as error:
-        raise Unable(
-            f"{error.name} is not installed; it comes with the extra `feeds`: pip install -e '.[feeds]'"
-        ) from error
 
 
 async def _until_stopped(make: Any, outlet: Outlet) -> None:
@@ -172,7 +155,7 @@ def _jsonl(args: argparse.Namespace, settings: Settings, outlet: Outlet) -> None
     from ingest.feeds import jsonl
 
     if len(args.names) != 1:
-        raise Unable("name one file, or - for standard input")
+        raise UserError("name one file, or - for standard input")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     name = args.names[0]
     with contextlib.suppress(KeyboardInterrupt):
@@ -187,18 +170,12 @@ def _posts(args: argparse.Namespace, settings: Settings, outlet: Outlet) -> None
     from ingest.feeds.webhook import Webhook
 
     if args.names:
-        raise Unable("posts takes no names; --listen says where")
-    token = os.environ.get(TOKEN_VARIABLE, "")
-    if not token:
-        raise Unable(f"set {TOKEN_VARIABLE} to what callers must send as `Authorization: Bearer ...`")
-    host, _, port = args.listen.rpartition(":")
-    if not host or not port.isdigit():
-        raise Unable("--listen: must be HOST:PORT, such as 127.0.0.1:8800")
-    with Webhook((host, int(port)), token, outlet, settings.max_future_ms) as server:
+        raise UserError("posts takes no names; --listen says where")
+    if not settings.webhook_token:
+        raise UserError("set TFS_WEBHOOK_TOKEN to what callers must send as `Authorization: Bearer ...`")
+    with Webhook(args.listen, settings.webhook_token, outlet, settings.max_future_ms) as server:
         for number in (signal.SIGTERM, signal.SIGINT):
             # shutdown waits for the loop that this handler interrupts: so from another thread
             signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
-        print(
-            f"listening on {server.server_address[0]!s}:{server.server_address[1]}", flush=True
-        )  # a command says where
+        print(f"listening on {server.server_address[0]!s}:{server.server_address[1]}", flush=True)
         server.serve_forever(poll_interval=0.1)

@@ -20,6 +20,7 @@ from typing import Any
 
 import redis
 
+from feature_repo.stores.errors import UserError
 from ingest.feeds.jsonl import parse_lines
 from ingest.messages.kinds import SocialPost
 from ingest.messages.refusal import Reason
@@ -67,7 +68,7 @@ class Webhook(ThreadingHTTPServer):
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         if len(token) < TOKEN_MIN:
-            raise ValueError(f"the token must have {TOKEN_MIN} characters at least")
+            raise UserError(f"the token must have {TOKEN_MIN} characters at least")
         self._token = token.encode()
         self._outlet = outlet
         self._max_future_ms = max_future_ms

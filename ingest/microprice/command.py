@@ -7,9 +7,11 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ingest.cli.arguments import count, make_parser, moment_ms, names, price_step
+from ingest.cli.exit_codes import ExitCode
 from transforms.times import ms_of_datetime, us_of_datetime
 
 if TYPE_CHECKING:
@@ -34,45 +36,45 @@ The tables are rows of microprice_tables in the offline database, and entries of
 backfill reads them from the database. Rows that are stored already stay as they are; to have microprice in history that is backfilled
 again, give that backfill another --available-after.
 
-exit codes: 0 all symbols fitted and published, 1 some were not (each with its reason), 2 an argument or a server is wrong
+exit codes: 0 all symbols fitted and published, 1 some were not (each with its reason), 2 an option or a server is wrong
 """
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    parser = subparsers.add_parser(
+    parser = make_parser(
+        subparsers,
         "fit-microprice",
-        help="the micro-price tables from stored history",
-        description="Fit the table of microprice of each symbol, store it with a version, and publish it to the live workers.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        run,
+        "Fit the table of microprice of each symbol, store it with a version, and publish it to the live workers.",
+        _EXAMPLE,
     )
-    parser.add_argument("--symbols", default="", help="comma-separated (default: all that have rows)")
-    parser.add_argument("--since", type=moment, metavar="DATE", help="begin of the history (default: all)")
+    parser.add_argument("--symbols", type=names, default=[], help="comma-separated (default: all that have rows)")
+    parser.add_argument("--since", type=moment_ms, metavar="DATE", help="begin of the history (default: all)")
     parser.add_argument(
-        "--before", type=moment, metavar="DATE", help="its end, not included (default: 00:00 UTC today)"
+        "--before", type=moment_ms, metavar="DATE", help="its end, not included (default: 00:00 UTC today)"
     )
     parser.add_argument(
         "--from",
         dest="usable_from",
-        type=moment,
+        type=moment_ms,
         metavar="DATE",
         help="first row that uses it (default: the next 00:00 UTC)",
     )
     parser.add_argument(
         "--tick",
-        type=_tick,
+        type=price_step,
         action="append",
         default=[],
         metavar="SYMBOL=STEP",
         help="price step (default: found in the spreads)",
     )
     parser.add_argument(
-        "--min-rows", type=_count, default=1000, metavar="N", help="rows that a fit needs (default 1000)"
+        "--min-rows", type=count, default=1000, metavar="N", help="rows that a fit needs (default 1000)"
     )
     parser.add_argument(
         "--min-count",
-        type=_count,
+        type=count,
         default=100,
         metavar="N",
         help="times that a state must have been left (default 100)",
@@ -82,26 +84,23 @@ def add_parser(subparsers: Any) -> None:
         "--republish", action="store_true", help="fit nothing: publish the tables in force and to come again"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Fit, store, publish, and print what was done."""
     import psycopg
-    import redis
 
     from feature_repo.stores.endpoints import postgres_url, redis_url
     from ingest import settings
     from ingest.microprice import tables
     from ingest.microprice.publish import in_force, publish
     from ingest.microprice.span import span_of
-    from ingest.streams.keys import PartitionsError
     from ingest.streams.outage import open_redis
 
     conf = settings.load()
     now = datetime.now(UTC)
     span = span_of(args.since, args.before, args.usable_from, now)
-    names = [s for s in args.symbols.split(",") if s] or None
+    wanted = args.symbols or None
     stored: dict[tuple[str, int], Fitted] = {}
     failed: dict[str, str] = {}
     published = 0
@@ -109,8 +108,8 @@ def run(args: argparse.Namespace) -> int:
         with psycopg.connect(postgres_url(), autocommit=True, application_name="tfs fit-microprice") as connection:
             tables.prepare(connection)
             if not args.republish:
-                stored, failed = _fit_all(connection, conf, names, span, args)
-            every = tables.load(connection, names)
+                stored, failed = _fit_all(connection, conf, wanted, span, args)
+            every = tables.load(connection, wanted)
         if not args.no_publish:
             if args.republish:
                 chosen = in_force(every, ms_of_datetime(now))
@@ -119,20 +118,20 @@ def run(args: argparse.Namespace) -> int:
             if chosen:
                 with open_redis(redis_url()) as client:
                     published = publish(client, conf, chosen, ms_of_datetime(now))
-    except (psycopg.Error, redis.RedisError, PartitionsError) as error:
-        kept = "; the tables are stored: publish them with --republish" if stored and not args.no_publish else ""
-        sys.stderr.write(f"error: {str(error).strip().splitlines()[0]}{kept}\n")
-        return 2
+    except Exception as error:
+        if stored and not args.no_publish:
+            error.add_note("the tables are stored: publish them with --republish")
+        raise
     fitted = [_as_json(one, version) for (_, version), one in stored.items()]
     if args.json:
         sys.stdout.write(json.dumps({"fitted": fitted, "failed": failed, "published": published}) + "\n")
     else:
         _show(fitted, failed, published)
-    return int(bool(failed) or (not args.republish and not stored))
+    return ExitCode.NO if failed or not (args.republish or stored) else ExitCode.DONE
 
 
 def _fit_all(
-    connection: psycopg.Connection[Any], conf: Settings, names: list[str] | None, span: Span, args: argparse.Namespace
+    connection: psycopg.Connection[Any], conf: Settings, given: list[str] | None, span: Span, args: argparse.Namespace
 ) -> tuple[dict[tuple[str, int], Fitted], dict[str, str]]:
     """Fit and store the table of each symbol; return the tables by symbol and version, and why the others failed."""
     from rich.console import Console
@@ -144,7 +143,7 @@ def _fit_all(
     ticks = dict(args.tick)
     stored: dict[tuple[str, int], Fitted] = {}
     failed: dict[str, str] = {}
-    wanted = names or sorted(conf.symbols) or fit.symbols(connection)
+    wanted = given or sorted(conf.symbols) or fit.symbols(connection)
     if not wanted:
         failed["*"] = "the offline store has no rows of microstructure; backfill history first"
     console = Console(stderr=True)
@@ -209,37 +208,3 @@ def _show(fitted: list[dict[str, Any]], failed: dict[str, str], published: int) 
     for reason in failed.values():
         sys.stderr.write(f"error: {reason}\n")
     sys.stdout.write(f"{published} published to the live workers\n")
-
-
-def moment(text: str) -> datetime:
-    """A date (its 00:00 UTC), or an ISO time, UTC where it names no zone; whole milliseconds.
-
-    >>> moment("2026-11-20").isoformat(), moment("2026-11-20T12:00+01:00").isoformat()
-    ('2026-11-20T00:00:00+00:00', '2026-11-20T11:00:00+00:00')
-    """
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r:.40} is no date; write {date(2026, 11, 20)}") from None
-    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
-    if aware.microsecond % 1000:
-        raise argparse.ArgumentTypeError(f"{text!r:.40} is finer than a millisecond")
-    return aware.astimezone(UTC)
-
-
-def _tick(text: str) -> tuple[str, float]:
-    symbol, _, step = text.rpartition("=")
-    try:
-        value = float(step)
-    except ValueError:
-        value = 0.0
-    if not symbol or not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("write SYMBOL=STEP, a positive step, as in BTCUSDT=0.01")
-    return symbol, value
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number

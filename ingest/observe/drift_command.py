@@ -6,9 +6,11 @@ import argparse
 import json
 import sys
 import time
-from datetime import UTC, datetime
 from typing import Any
 
+from feature_repo.stores.errors import UserError
+from ingest.cli.arguments import day, make_parser, moment, names
+from ingest.cli.exit_codes import ExitCode
 from transforms.times import datetime_of_us, us_of_datetime
 
 _EXAMPLE = """\
@@ -18,29 +20,22 @@ examples:
 
 reference  reads a UTC day of the offline store and keeps each symbol's deciles of each feature, in place of those before
 show       the population stability index of the last 24 hours (or those up to --end): above 0.25 is another population
-exit codes: 0 done, 1 nothing could be measured, 2 it could not be read
+exit codes: 0 done, 1 nothing could be measured, 2 an option or a server is wrong
 """
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    parser = subparsers.add_parser(
-        "drift",
-        help="features now against a reference day",
-        description="Population stability index of every feature against a reference day.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = make_parser(
+        subparsers, "drift", run, "Population stability index of every feature against a reference day.", _EXAMPLE
     )
     parser.add_argument("what", choices=("reference", "show"))
-    parser.add_argument("--day", type=_day, help="the reference day, such as 2024-08-08; UTC")
-    parser.add_argument("--symbols", default="", help="comma-separated (default: all that the workers know)")
-    parser.add_argument("--end", type=datetime.fromisoformat, help="show: end of the 24 hours; ISO time (default now)")
+    parser.add_argument("--day", type=day, help="the reference day, such as 2024-08-08; UTC")
+    parser.add_argument(
+        "--symbols", type=names, default=[], help="comma-separated (default: all that the workers know)"
+    )
+    parser.add_argument("--end", type=moment, help="show: end of the 24 hours; ISO time (default now)")
     parser.add_argument("--json", action="store_true", help="show: one JSON object")
-    parser.set_defaults(run=run)
-
-
-def _day(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,38 +55,33 @@ def run(args: argparse.Namespace) -> int:
     ):
         if args.what == "reference":
             if args.day is None:
-                print("error: drift reference needs --day", file=sys.stderr)
-                return 2
-            wanted = [s for s in args.symbols.split(",") if s] or symbols(client, conf.partitions)
+                raise UserError("drift reference needs --day")
+            wanted = args.symbols or symbols(client, conf.partitions)
             one = drift.reference(connection, wanted, us_of_datetime(args.day), conf.emit_us)
             measured = {view: len(known) for view, (_, known) in one.views.items()}
             if any(measured.values()):
                 drift.store(client, one)
             print(", ".join(f"{view}: {n} symbols" for view, n in measured.items()))
-            return int(not any(measured.values()))
+            return ExitCode.DONE if any(measured.values()) else ExitCode.NO
         kept = drift.load(client)
         if kept is None:
             print("error: no reference day is kept; see `drift reference`", file=sys.stderr)
-            return 1
-        end_us = time.time_ns() // 1000 if args.end is None else us_of_datetime(_utc(args.end))
+            return ExitCode.NO
+        end_us = time.time_ns() // 1000 if args.end is None else us_of_datetime(args.end)
         found = drift.drift(connection, kept, end_us, conf.emit_us)
     _show(found, kept.start_us, as_json=args.json)
-    return int(not found)
-
-
-def _utc(at: datetime) -> datetime:
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    return ExitCode.DONE if found else ExitCode.NO
 
 
 def _show(found: dict[tuple[str, str], float], start_us: int, *, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    day = datetime_of_us(start_us).date().isoformat()
+    date = datetime_of_us(start_us).date().isoformat()
     if as_json:
-        print(json.dumps({"reference": day, "psi": {f"{view}.{name}": x for (view, name), x in found.items()}}))
+        print(json.dumps({"reference": date, "psi": {f"{view}.{name}": x for (view, name), x in found.items()}}))
         return
-    table = Table("view", "feature", "PSI", title=f"against {day}", title_justify="left")
+    table = Table("view", "feature", "PSI", title=f"against {date}", title_justify="left")
     for (view, name), x in sorted(found.items(), key=lambda item: -item[1]):
         table.add_row(view, name, f"{x:.3f}", style="red" if x > 0.25 else None)
     Console().print(table)

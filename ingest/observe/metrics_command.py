@@ -8,6 +8,10 @@ import sys
 import threading
 from typing import Any
 
+from feature_repo.stores.errors import UserError
+from ingest.cli.arguments import make_parser
+from ingest.cli.exit_codes import ExitCode
+
 _EXAMPLE = """\
 examples:
   python -m ingest metrics                       serve http://127.0.0.1:9464/metrics until stopped
@@ -20,17 +24,10 @@ exit codes: 0 done, 1 with --once a store could not be read, 2 no server is know
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    parser = subparsers.add_parser(
-        "metrics",
-        help="the Prometheus exporter",
-        description="Serve the metrics of the whole deployment.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(subparsers, "metrics", run, "Serve the metrics of the whole deployment.", _EXAMPLE)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, default=9464, help="port; 0 takes a free one (default 9464)")
     parser.add_argument("--once", action="store_true", help="print the metrics and end")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,19 +47,19 @@ def run(args: argparse.Namespace) -> int:
         if args.once:
             text = generate_latest(registry).decode()
             sys.stdout.write(text)
-            return int(any(line.startswith("tfs_up{") and line.endswith(" 0.0") for line in text.splitlines()))
+            away = any(line.startswith("tfs_up{") and line.endswith(" 0.0") for line in text.splitlines())
+            return ExitCode.NO if away else ExitCode.DONE
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         try:
             server, thread = start_http_server(args.port, args.host, registry)
         except OSError as error:
-            sys.stderr.write(f"error: {args.host}:{args.port}: {error.strerror}\n")
-            return 2
+            raise UserError(f"{args.host}:{args.port}: {error.strerror}") from error
         sys.stderr.write(f"metrics on http://{args.host}:{server.server_port}/metrics\n")
         sys.stderr.flush()
         stop.wait()
         server.shutdown()
         server.server_close()
         thread.join()
-    return 0
+    return ExitCode.DONE

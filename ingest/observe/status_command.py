@@ -15,41 +15,40 @@ from rich.text import Text
 
 from feature_repo.stores.endpoints import postgres_url, redis_url
 from ingest import settings
+from ingest.cli.arguments import make_parser, pause_s
+from ingest.cli.exit_codes import ExitCode
 from ingest.observe import snapshot
 from ingest.streams.dead_letters import shown
 from ingest.streams.outage import open_redis
 from transforms.catalog import VIEWS
 
 SYMBOLS_SHOWN = 15
+_EXAMPLE = """\
+examples:
+  python -m ingest status --watch
+  python -m ingest status --json
+  python -m ingest status --run-failed-jobs
+
+exit codes: 0 well, 1 a job of the database has failed or the database cannot be read, 2 Redis cannot be read
+"""
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    parser = subparsers.add_parser(
+    parser = make_parser(
+        subparsers,
         "status",
-        help="what is owned, taken, refused and written, what waits, how fresh it is, and how the offline tables stand",
-        epilog=(
-            "examples:\n  python -m ingest status --watch\n  python -m ingest status --json\n"
-            "  python -m ingest status --run-failed-jobs\n\n"
-            "exit codes: 0 well, 1 a job of the database has failed or the database cannot be read, 2 Redis cannot be read"
-        ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        run,
+        "Print what is owned, accepted, refused and written, what waits, how fresh it is, and the state of the offline tables.",
+        _EXAMPLE,
     )
     parser.add_argument("--json", action="store_true", help="one JSON object; with --watch one a line")
     parser.add_argument(
-        "--watch", nargs="?", type=_seconds, const=2.0, metavar="S", help="again every S seconds (2) until Ctrl-C"
+        "--watch", nargs="?", type=pause_s, const=2.0, metavar="S", help="again every S seconds (2) until Ctrl-C"
     )
     parser.add_argument(
         "--run-failed-jobs", action="store_true", help="run TimescaleDB's failed background jobs here and now first"
     )
-    parser.set_defaults(run=run)
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0.1 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError("must be from 0.1 to 3600")
-    return seconds
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
                 while True:
                     time.sleep(args.watch)
                     live.update(screen(look()), refresh=True)
-    return int(bool(seen["failed_jobs"]) or seen["offline_error"] is not None)
+    return ExitCode.NO if seen["failed_jobs"] or seen["offline_error"] is not None else ExitCode.DONE
 
 
 def _print(seen: dict[str, Any], console: Console, *, as_json: bool) -> None:

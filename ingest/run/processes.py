@@ -9,56 +9,62 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 _LOG = logging.getLogger(__name__)
 
-
 RESTART_S = 1.0
+"""Shortest time between two starts of the same child."""
 STOP_S = 20.0
+"""How long the parent waits for its children to stop before it kills them."""
 GRACE_S = 4.0
-"""A part that was asked to stop and has not by then ends as it is, for what was not committed is taken again: its kernels may be
-compiling, or a server may keep it waiting."""
+"""How long a role may take to stop. Kernels that compile or a slow server may hold it up longer; then the process ends at once. This
+loses nothing: what was not committed is processed again."""
 
 
 class Child(NamedTuple):
-    """A process, the role it does, and when it was started."""
+    """A process, its role, and when it was started."""
 
     role: str
     process: subprocess.Popen[bytes]
-    since: float
+    since_s: float
 
 
 class Processes:
-    """Child processes that end with this one: each watches the pipe that is its standard input. A role may occur more than once."""
+    """Child processes, which end when this process ends: each watches the pipe that is its standard input.
 
-    def __init__(self, roles: list[str], environ: dict[str, str] | None = None) -> None:
+    Parameters
+    ----------
+    roles : list of str
+        A child is started for each. A role may occur more than once.
+    environ : mapping, optional
+        The environment of the children; by default this process's own.
+    """
+
+    def __init__(self, roles: list[str], environ: Mapping[str, str] | None = None) -> None:
         self._environ = environ
         self.restarts = 0
-        self._children = [Child(role, self._start(role), time.monotonic()) for role in roles]
+        self._children = [self._started(role) for role in roles]
 
-    def _start(self, role: str) -> subprocess.Popen[bytes]:
+    def _started(self, role: str) -> Child:
         command = [sys.executable, "-m", "ingest", "run", "--roles", role, "--inline"]
-        # a session of its own: Ctrl-C reaches the parent alone, which then stops the children in order
-        return subprocess.Popen(command, stdin=subprocess.PIPE, env=self._environ, start_new_session=True)  # noqa: S603  # our own program
+        # In its own session: Ctrl-C reaches the parent alone, and the parent then stops the children in order.
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, env=self._environ, start_new_session=True)  # noqa: S603  # our own program
+        return Child(role, process, time.monotonic())
 
     def start(self, role: str) -> None:
         """Start one more process for ``role``."""
-        self._children.append(Child(role, self._start(role), time.monotonic()))
+        self._children.append(self._started(role))
 
     def restart_dead(self) -> None:
-        """Start again whatever has died, at most once a second."""
-        for i, (role, process, since) in enumerate(self._children):
-            if process.poll() is not None and time.monotonic() - since >= RESTART_S:
-                _LOG.error("%s ended with code %s and is started again", role, process.returncode)
+        """Restart the children that died, each at most once a second."""
+        for i, (role, process, since_s) in enumerate(self._children):
+            if process.poll() is not None and time.monotonic() - since_s >= RESTART_S:
+                _LOG.error("%s ended with code %s and is restarted", role, process.returncode)
                 self.restarts += 1
-                self._close(process)
-                self._children[i] = Child(role, self._start(role), time.monotonic())
-
-    @staticmethod
-    def _close(process: subprocess.Popen[bytes]) -> None:
-        if process.stdin is not None:
-            process.stdin.close()
+                _close(process)
+                self._children[i] = self._started(role)
 
     def __enter__(self) -> Processes:
         return self
@@ -74,31 +80,40 @@ class Processes:
                 _LOG.error("%s did not stop within %.0f s and is killed", role, STOP_S)
                 process.kill()
                 process.wait()
-            self._close(process)
+            _close(process)
 
 
-def _stop_with_parent(stop: threading.Event) -> None:
-    """Stop when the parent is gone, however it went: then the pipe at standard input ends."""
+def _close(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def stop_with_parent_or_signal(stop: threading.Event) -> None:
+    """Set ``stop`` when the parent is gone, and end this process when it has not stopped in time after that or after a signal.
+
+    Two threads watch. One reads standard input, a pipe of the parent: it ends with the parent, however the parent died. The other
+    reads the pipe that Python writes signals into, because the main thread does not see a signal while it runs compiled code.
+    """
+    signals, written = os.pipe()
+    os.set_blocking(written, False)
+    signal.set_wakeup_fd(written)
+    threading.Thread(target=_watch_parent, args=(stop,), daemon=True).start()
+    threading.Thread(target=_watch_signals, args=(signals,), daemon=True).start()
+
+
+def _watch_parent(stop: threading.Event) -> None:
     while os.read(0, 1024):
         pass
     stop.set()
-    _end_soon()
+    _end_after_grace()
 
 
-def _signals() -> int:
-    """What can be read from once a signal has come, though the main thread may not hear of it while it is in compiled code."""
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer)
-    return reader
-
-
-def _stop_in_time(signals: int) -> None:
+def _watch_signals(signals: int) -> None:
     os.read(signals, 1)
-    _end_soon()
+    _end_after_grace()
 
 
-def _end_soon() -> None:
+def _end_after_grace() -> None:
     time.sleep(GRACE_S)
-    _LOG.error("it did not stop within %.0f s and ends as it is; what was not committed is taken again", GRACE_S)
+    _LOG.error("not stopped within %.0f s: the process ends now; what was not committed is processed again", GRACE_S)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""The roles of a pipeline, and the work of each."""
+"""The roles of a pipeline, and what runs each of them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import threading
 ROLES = ("worker", "router", "scorer", "writer")
 
 
-def work(role: str, stop: threading.Event) -> None:
-    """Do one role's work until ``stop`` is set."""
+def run_role(role: str, stop: threading.Event) -> None:
+    """Run one role until ``stop`` is set. Only what the role needs is imported."""
     from feature_repo.stores.endpoints import postgres_url, redis_url
     from feature_repo.stores.online.client import address_of_url, connect
     from ingest import settings

@@ -1,6 +1,5 @@
 """``python -m ingest evaluate``: how good a model is on a file of labelled texts."""
 
-# a command prints
 from __future__ import annotations
 
 import argparse
@@ -9,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ingest.cli.arguments import make_parser
+from ingest.cli.exit_codes import ExitCode
 from ingest.sentiment import options
 from ingest.sentiment.model.labels import LABELS, meaning
 
@@ -17,12 +18,12 @@ _TEXTS_AT_ONCE = 256
 
 def add_parser(subparsers: Any) -> None:
     """Add ``evaluate``."""
-    parser = options.add_command(
+    parser = make_parser(
         subparsers,
         "evaluate",
-        "hold a model against labels",
+        run,
         "Accuracy, macro-F1, confusion and calibration of a model on a parquet or CSV file of labelled texts.",
-        "python -m ingest evaluate tweets.parquet --label-column label --labels 0=bearish,1=bullish,2=neutral",
+        "example:\n  python -m ingest evaluate tweets.parquet --label-column label --labels 0=bearish,1=bullish,2=neutral",
     )
     parser.add_argument("input", type=Path, help=".parquet or .csv")
     parser.add_argument("--text-column", default="text", help="default: text")
@@ -35,7 +36,6 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--limit", type=int, help="read this many rows only")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options.add_model_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"model": model.name, "revision": model.revision, **_as_dict(evaluation)}))
     else:
         _print_table(model, evaluation)
-    return 0
+    return ExitCode.DONE
 
 
 def _label_names(option: str) -> dict[str, str]:

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import Any
 
+from ingest.settings import DEFAULT_MODEL, sentiment_model
+
 ROWS_A_TABLE = 4096
-
-
-def add_command(subparsers: Any, name: str, about: str, description: str, example: str) -> argparse.ArgumentParser:
-    """Add the parser of a command, with an example in its help."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        name,
-        help=about,
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"example:\n  {example}",
-    )
-    return parser
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, device: bool = True) -> None:
     """Add ``--model``, ``--revision`` and, unless the command computes nothing, ``--device``."""
     parser.add_argument(
-        "--model", help="hub id, folder or `embedded` (default: SENTIMENT_MODEL, else ProsusAI/finbert)"
+        "--model", help=f"hub id, folder or `embedded` (default: SENTIMENT_MODEL, else {DEFAULT_MODEL})"
     )
     parser.add_argument("--revision", help="commit of a hub id (default: SENTIMENT_REVISION, else the pinned one)")
     if device:
@@ -36,9 +25,8 @@ def chosen_model(args: argparse.Namespace) -> tuple[str, str | None]:
 
     The environment's revision belongs to the environment's model, so it is not used with ``--model``.
     """
-    name = args.model or os.environ.get("SENTIMENT_MODEL") or "ProsusAI/finbert"
-    revision = args.revision or (None if args.model else os.environ.get("SENTIMENT_REVISION")) or None
-    return name, revision
+    name, revision = sentiment_model()
+    return args.model or name, args.revision or (None if args.model else revision)
 
 
 def load_model(args: argparse.Namespace) -> Any:

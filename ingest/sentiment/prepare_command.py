@@ -1,28 +1,28 @@
 """``python -m ingest prepare-model``: a model written to a folder that serves offline."""
 
-# a command prints
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 from typing import Any
 
+from ingest.cli.arguments import make_parser
+from ingest.cli.exit_codes import ExitCode
 from ingest.sentiment import options
 
 
 def add_parser(subparsers: Any) -> None:
     """Add ``prepare-model``."""
-    parser = options.add_command(
+    parser = make_parser(
         subparsers,
         "prepare-model",
-        "write a model to a folder that serves offline",
+        run,
         "Fetch a model at its pinned revision, check that it is a sentiment classifier, and write it as safetensors.",
-        "python -m ingest prepare-model models/finbert --model ProsusAI/finbert\n"
+        "example:\n  python -m ingest prepare-model models/finbert --model ProsusAI/finbert\n"
         "  SENTIMENT_MODEL=models/finbert python -m ingest run",
     )
     parser.add_argument("folder", type=Path, help="where to; made if it is not there")
     options.add_model_options(parser, device=False)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,4 +31,4 @@ def run(args: argparse.Namespace) -> int:
 
     loaded = prepare(*options.chosen_model(args), args.folder)
     print(f"{args.folder}: {loaded.name} at {loaded.revision}; serve it with SENTIMENT_MODEL={args.folder}")
-    return 0
+    return ExitCode.DONE

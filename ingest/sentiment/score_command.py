@@ -1,38 +1,37 @@
 """``python -m ingest score``: a copy of a file of texts with the probabilities of each text."""
 
-# a command prints
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from feature_repo.stores.endpoints import POSTGRES_VARIABLE
+from feature_repo.stores.endpoints import POSTGRES_VARIABLE, given
+from ingest.cli.arguments import make_parser
+from ingest.cli.exit_codes import ExitCode
 from ingest.sentiment import options
 from ingest.sentiment.model.labels import LABELS
 
 
 def add_parser(subparsers: Any) -> None:
     """Add ``score``."""
-    parser = options.add_command(
+    parser = make_parser(
         subparsers,
         "score",
-        "score a file of texts",
+        run,
         "Write a copy of a parquet or CSV file with columns positive, negative, neutral (null where a text says nothing), model"
         " and revision. What was scored before an interruption is kept: run the same command again."
         " Where TFS_POSTGRES_URL names a database,"
         " texts that the scorer has scored with the same model are taken from its table.",
-        "python -m ingest score tweets.parquet scored.parquet --text-column text --model embedded",
+        "example:\n  python -m ingest score tweets.parquet scored.parquet --text-column text --model embedded",
     )
     parser.add_argument("input", type=Path, help=".parquet or .csv")
     parser.add_argument("output", type=Path, help=".parquet")
     parser.add_argument("--text-column", default="text", help="default: text")
     options.add_model_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.output.suffix != ".parquet":
         raise files.FileError(f"{args.output}: the output is written as .parquet")
-    with closing(History(os.environ.get(POSTGRES_VARIABLE))) as history:
+    with closing(History(given(POSTGRES_VARIABLE))) as history:
         model = options.load_model(args)
         folder = args.output.with_suffix(".parts")
         _begin(folder, args, model)
@@ -54,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         path.unlink()
     folder.rmdir()
     print(f"{args.output}: scored with {model.name} at {model.revision}", file=sys.stderr)
-    return 0
+    return ExitCode.DONE
 
 
 def _begin(folder: Path, args: argparse.Namespace, model: Any) -> None:

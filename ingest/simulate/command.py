@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import re
-import sys
-from typing import TYPE_CHECKING
+from typing import Any
 
 from feature_repo.stores.endpoints import redis_url
+from ingest.cli.arguments import duration_or_seconds_ms, make_parser, non_negative
+from ingest.cli.exit_codes import ExitCode
 from ingest.messages.check import is_symbol
 from ingest.publish import report
-from ingest.publish.counts import Counts
-from ingest.publish.sink import NotReadError
 from ingest.settings import load
 from ingest.simulate.history import SYMBOLS
 from ingest.simulate.run import simulate
 from ingest.streams.outage import open_redis
-
-if TYPE_CHECKING:
-    SubParsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _EXAMPLE = """\
 example:
@@ -27,70 +22,51 @@ example:
   python -m ingest simulate --history 2h --seconds 0 --seed 7 --symbols SIM-BTC,SIM-ETH
 
 the same seed gives the same market at the same time, on every machine, and a second run goes on where the first stopped
-exit codes: 0 done, 1 it could not go on, 130 interrupted
+exit codes: 0 done, 2 an option or a server is wrong, or nothing reads the streams, 130 interrupted
 """
-_UNITS_S = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
-_DURATION = re.compile(r"(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s?)?\Z")
 
 
-def add_parser(subparsers: SubParsers) -> argparse.ArgumentParser:
-    """Add ``simulate``; it sets ``run``, a function of the parsed arguments to an exit code."""
-    parser = subparsers.add_parser(
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    parser = make_parser(
+        subparsers,
         "simulate",
-        help="a made-up market into the streams",
-        description="Publish a seeded, simulated market: books, trades, and posts about them.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        run,
+        "Publish a seeded, simulated market: books, trades, and posts about them.",
+        _EXAMPLE,
     )
     parser.add_argument(
         "--symbols", type=_symbols, default=SYMBOLS, metavar="A,B", help=f"names (default: {','.join(SYMBOLS)})"
     )
     parser.add_argument(
-        "--seconds", type=_seconds, metavar="N", help="length of the live part; 0 is none (default: until Ctrl-C)"
+        "--seconds", type=non_negative, metavar="N", help="length of the live part; 0 is none (default: until Ctrl-C)"
     )
     parser.add_argument(
         "--history",
-        type=duration_s,
+        type=duration_or_seconds_ms,
         default=0,
         metavar="TIME",
         help="past to begin with, such as 4h30m (default: none)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="another seed is another market (default: 0)")
     parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
-    parser.set_defaults(run=_run)
-    return parser
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Simulate until the time is over or Ctrl-C."""
     settings = load()
     with open_redis(redis_url()) as client, report.live("simulate", quiet=args.json) as progress:
-        try:
-            counts: Counts = simulate(
-                client,
-                settings,
-                symbols=args.symbols,
-                seconds=args.seconds,
-                history_ms=args.history * 1000,
-                seed=args.seed,
-                progress=progress,
-            )
-        except NotReadError as error:
-            sys.stderr.write(f"{error}\n")
-            return 1
+        counts = simulate(
+            client,
+            settings,
+            symbols=args.symbols,
+            seconds=args.seconds,
+            history_ms=args.history,
+            seed=args.seed,
+            progress=progress,
+        )
     report.finish(counts, as_json=args.json)
-    return 0
-
-
-def duration_s(text: str) -> int:
-    """Seconds of a text such as ``4h30m``, ``90s`` or ``1d``; a bare number is seconds.
-
-    >>> duration_s("4h30m"), duration_s("90")
-    (16200, 90)
-    """
-    match = _DURATION.match(text)
-    if not text or match is None:
-        raise argparse.ArgumentTypeError(f"{text!r:.40} is no time such as 4h30m, 90s or 1d")
-    return sum(int(part or 0) * unit for part, unit in zip(match.groups(), _UNITS_S.values(), strict=True))
+    return ExitCode.DONE
 
 
 def _symbols(text: str) -> tuple[str, ...]:
@@ -99,10 +75,3 @@ def _symbols(text: str) -> tuple[str, ...]:
         if not is_symbol(name):
             raise argparse.ArgumentTypeError(f"{name!r:.40} is not 1 to 64 letters, digits and : . _ / -")
     return names
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0.0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError("must be 0 or more")
-    return seconds

@@ -12,7 +12,10 @@ from typing import Any
 import redis
 
 from feature_repo.stores.endpoints import redis_url
+from feature_repo.stores.errors import UserError
 from ingest import settings
+from ingest.cli.arguments import make_parser
+from ingest.cli.exit_codes import ExitCode
 from ingest.streams import dead_letters
 from ingest.streams.dead_letters import Letter, RetryError, shown
 from ingest.streams.outage import open_redis
@@ -39,12 +42,8 @@ exit codes: 0 done, 1 a letter is not there or cannot be put back, 2 a server is
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    parser = subparsers.add_parser(
-        "dead-letters",
-        help="refused messages, with their reasons",
-        description="Refused messages: list (default), show, retry, export.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = make_parser(
+        subparsers, "dead-letters", run, "Refused messages: list (default), show, retry, export.", _EXAMPLE
     )
     parser.add_argument("what", nargs="?", choices=("list", "show", "retry", "export"), default="list")
     parser.add_argument("ids", nargs="*", metavar="ID", help="letters to show or to retry")
@@ -52,22 +51,21 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--reason", help="only those refused for this reason")
     parser.add_argument("--json", action="store_true", help="list, show: one JSON object a line, the message whole")
     parser.add_argument("--output", type=Path, metavar="FILE", help="export: the file (default: standard output)")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Do it."""
     if args.ids and args.what not in ("show", "retry"):
-        return _wrong(f"{args.what} takes no ID")
+        raise UserError(f"{args.what} takes no ID")
     if args.what == "show" and not args.ids:
-        return _wrong("show needs an ID")
+        raise UserError("show needs an ID")
     if args.what == "retry" and not args.ids and args.reason is None:
-        return _wrong("retry needs an ID, or --reason for all letters of that reason")
+        raise UserError("retry needs an ID, or --reason for all letters of that reason")
     with open_redis(redis_url()) as client:
         if args.what == "list":
             for letter in reversed(list(dead_letters.newest(client, count=args.count, reason=args.reason))):
                 _print(letter, whole=False, as_json=args.json)
-            return 0
+            return ExitCode.DONE
         if args.what == "export":
             return _export(client, args.output, args.reason)
         if args.what == "retry":
@@ -78,12 +76,7 @@ def run(args: argparse.Namespace) -> int:
                 print(f"error: no letter {shown(letter_id, 60)}", file=sys.stderr)
             else:
                 _print(letter_or_none, whole=True, as_json=args.json)
-    return int(None in found)
-
-
-def _wrong(what: str) -> int:
-    print(f"error: {what}", file=sys.stderr)
-    return 2
+    return ExitCode.NO if None in found else ExitCode.DONE
 
 
 def _print(letter: Letter, *, whole: bool, as_json: bool) -> None:
@@ -131,7 +124,7 @@ def _retry(client: redis.Redis, ids: list[str], reason: str | None) -> int:
             failed += 1
             print(f"error: {error}", file=sys.stderr)
     print(f"{done:,} put back, {len(found) - done - failed:,} had been before, {failed:,} cannot be")
-    return int(failed > 0)
+    return ExitCode.NO if failed else ExitCode.DONE
 
 
 def _export(client: redis.Redis, output: Path | None, reason: str | None) -> int:
@@ -152,14 +145,11 @@ def _export(client: redis.Redis, output: Path | None, reason: str | None) -> int
     if output is None:
         for line in lines:
             print(line)
-        return 0
-    try:
-        with output.open("x", encoding="ascii") as file:
-            n = sum(bool(file.write(line + "\n")) for line in lines)
-    except OSError as error:
-        return _wrong(f"{output}: {error.strerror}")
+        return ExitCode.DONE
+    with output.open("x", encoding="ascii") as file:
+        n = sum(bool(file.write(line + "\n")) for line in lines)
     print(f"{n:,} letters in {output}", file=sys.stderr)
-    return 0
+    return ExitCode.DONE
 
 
 def _exact(raw: bytes) -> str | dict[str, str]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from ingest.cli import main, training_frame
+from ingest.cli import main
 from ingest.messages.kinds import OrderBook, Tick
 from ingest.publish.publisher import Publisher
 
@@ -54,17 +53,6 @@ def test_a_training_frame_of_no_such_service_says_so(fed, tmp_path, capsys):
     assert main(["training-frame", "--service", "nothing_v9", "--symbols", "A", *times]) == 2
     assert "nothing_v9" in capsys.readouterr().err
     assert list(tmp_path.glob("f.parquet*")) == []
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("500ms", 0.5), ("1s", 1), ("5m", 300), ("2h", 7200), ("1d", 86400)])
-def test_durations_are_numbers_with_a_unit(text, seconds):
-    assert training_frame.duration(text) == timedelta(seconds=seconds)
-
-
-@pytest.mark.parametrize("text", ["0s", "-1s", "1", "s", "1w", "1.5s"])
-def test_other_durations_are_refused(text):
-    with pytest.raises(argparse.ArgumentTypeError):
-        training_frame.duration(text)
 
 
 def test_status_counts_and_names_the_tables(fed, capsys):

@@ -15,7 +15,8 @@ import redis
 
 from ingest.cli import main
 from ingest.run import ray_engine
-from ingest.run.ray_engine import EngineError, Part, parts, settings_of
+from ingest.run.ray_engine import EngineError, Part, parts
+from ingest.settings import passed_on
 from ingest.streams import keys
 from ingest.streams.backlog import backlog
 from ingest.worker import rows
@@ -157,7 +158,7 @@ def test_the_parts_of_a_pipeline_are_those_that_were_asked_for() -> None:
 
 def test_the_parts_are_given_the_settings_and_nothing_else_of_the_environment() -> None:
     environ = {"TFS_PARTITIONS": "2", "SENTIMENT_MODEL": "embedded", "AWS_SECRET_ACCESS_KEY": "x", "PATH": "/bin"}
-    assert settings_of(environ) == {"TFS_PARTITIONS": "2", "SENTIMENT_MODEL": "embedded"}
+    assert passed_on(environ) == {"TFS_PARTITIONS": "2", "SENTIMENT_MODEL": "embedded"}
 
 
 def test_without_the_library_the_command_names_the_extra(

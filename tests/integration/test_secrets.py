@@ -18,12 +18,12 @@ import redis
 from psycopg import sql
 
 import feature_repo
-from feature_repo.stores.endpoints import Endpoints, endpoints
+from feature_repo.stores.endpoints import Endpoints, postgres_url, redis_url
 from ingest.cli import main
 from ingest.messages.kinds import OrderBook, Tick
 from ingest.observe.collector import Collector
 from ingest.publish.publisher import Publisher
-from ingest.run.roles import work
+from ingest.run.roles import run_role
 from ingest.settings import Settings
 from ingest.streams import keys
 from ingest.streams.backlog import backlog, counters
@@ -209,7 +209,7 @@ def test_no_password_shows_when_a_server_cannot_be_reached(trouble, addresses, m
         stop = threading.Event()
         threading.Timer(0.3, stop.set).start()  # a part tries again until it is stopped
         try:
-            work(role, stop)
+            run_role(role, stop)
         except Exception:
             traces.append(traceback.format_exc())
     for words in COMMANDS:
@@ -229,7 +229,15 @@ def test_no_password_shows_in_what_objects_say_of_themselves(addresses, capfd):
     store = FeatureStore(repo_path=str(repo))
     online = store._get_provider().online_store
     client = online._get_client(store.config.online_store)
-    things = [endpoints(), store, store.config, store.config.online_store, store.config.offline_store, online, client]
+    things = [
+        Endpoints(redis_url(), postgres_url()),
+        store,
+        store.config,
+        store.config.online_store,
+        store.config.offline_store,
+        online,
+        client,
+    ]
     things += [online._address, Collector(client, addresses["TFS_POSTGRES_URL"], Settings(partitions=2))]
     assert shows("\n".join(f"{thing!r}\n{thing!s}" for thing in things)) == []
     with psycopg.connect(addresses["TFS_POSTGRES_URL"]) as connection:

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from feast import FeatureStore
 from psycopg import sql
 
+from feature_repo.stores.errors import UserError
 from feature_repo.stores.offline.join import plan
 from feature_repo.stores.offline.join import spine as spines
 from feature_repo.stores.offline.join.lookup import Lookup
@@ -32,6 +33,10 @@ SLICE: Final = 100_000
 """Rows of a slice: what bounds the memory of a frame over months."""
 
 _UTC: Final = pa.timestamp("us", "UTC")
+
+
+class FrameError(UserError, ValueError):
+    """A frame of these symbols and times cannot be made; the message says why."""
 
 
 def label_name(horizon: timedelta) -> str:
@@ -48,13 +53,13 @@ def grid_rows(symbols: Sequence[str], start: datetime, end: datetime, every: tim
 
     Raises
     ------
-    ValueError
+    FrameError
         A time has no zone, the range is empty, or the step is not positive.
     """
     if start.tzinfo is None or end.tzinfo is None:
-        raise ValueError("start and end need a time zone")
+        raise FrameError("start and end need a time zone")
     if every <= timedelta(0) or end < start:
-        raise ValueError("the step must be positive and the end not before the start")
+        raise FrameError("the step must be positive and the end not before the start")
     return len(symbols) * ((end - start) // every + 1)
 
 
@@ -91,12 +96,12 @@ def slices(
 
     Raises
     ------
-    ValueError
+    FrameError
         As for `grid_rows`, or no symbols, or no horizon.
     """
     rows = grid_rows(symbols, start, end, every)
     if not symbols or horizon < timedelta(milliseconds=1):
-        raise ValueError("at least one symbol and a horizon of a millisecond or more are needed")
+        raise FrameError("at least one symbol and a horizon of a millisecond or more are needed")
     features = store.get_feature_service(service)
     moments = rows // len(symbols)
     step = max(1, SLICE // len(symbols))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
 import threading
 from pathlib import Path
 
 from feature_repo.stores.endpoints import redis_url
+from feature_repo.stores.errors import UserError
 from feature_repo.stores.online.client import address_of_url, connect
+from ingest.cli.exit_codes import ExitCode
+from ingest.cli.extras import needs_extra
 from ingest.publish import report
 from ingest.settings import Settings
 
@@ -32,63 +34,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Move records until stopped; its exit code."""
-    try:
+    """Move records until stopped; return the exit code."""
+    with needs_extra("kafka"):
         from confluent_kafka import KafkaException
 
         from ingest.feeds.kafka import feed
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] != "confluent_kafka":
-            raise
-        sys.stderr.write(
-            "error: confluent_kafka is not installed; it comes with the extra `kafka`: pip install -e '.[kafka]'\n"
-        )
-        return 1
     if not args.brokers:
-        sys.stderr.write("error: name the brokers: python -m ingest feed kafka --brokers localhost:9092\n")
-        return 1
+        raise UserError("name the brokers: python -m ingest feed kafka --brokers localhost:9092")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    options = {} if args.config is None else options_of(args.config.read_text())
+    topics = topics_of(args.names) or {name: name for name in feed.STREAMS}
+    source = feed.Source(args.brokers, topics, args.name, args.from_end, options)
     try:
-        options = {} if args.config is None else options_of(args.config.read_text())
-        topics = topics_of(args.names) or {name: name for name in feed.STREAMS}
-        source = feed.Source(args.brokers, topics, args.name, args.from_end, options)
         with (
             connect(address_of_url(redis_url()), "redis") as client,
             report.live("feed", quiet=args.json) as progress,
         ):
             counts = feed.run(client, source, settings.partitions, stop, progress)
-    except (ValueError, OSError, feed.OffsetsError, KafkaException) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
+    except KafkaException as error:
+        raise UserError(str(error)) from error
     report.finish(counts, as_json=args.json)
-    return 0
+    return ExitCode.DONE
 
 
 def options_of(text: str) -> dict[str, str]:
-    """The options of a file of properties; empty lines and those that begin with ``#`` say nothing.
+    """Return the options of a file of properties; empty lines and those that begin with ``#`` are comments.
 
     >>> options_of("# of the cluster\\nsecurity.protocol = SASL_SSL\\n")
     {'security.protocol': 'SASL_SSL'}
 
     Raises
     ------
-    ValueError
-        A line that is none; what it says is not repeated, for it may be a secret.
+    UserError
+        A line is no option. The message does not repeat it, because it may be a secret.
     """
     options = {}
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip() and not line.lstrip().startswith("#"):
             key, equals, value = line.partition("=")
             if not equals or not key.strip():
-                raise ValueError(f"--config: line {number} is not KEY=VALUE")
+                raise UserError(f"--config: line {number} is not KEY=VALUE")
             options[key.strip()] = value.strip()
     return options
 
 
 def topics_of(names: list[str]) -> dict[str, str]:
-    """The stream of each topic that the command line names.
+    """Return the stream of each topic that the command line names.
 
     >>> topics_of(["order_book=books.v1", "market_data"])
     {'books.v1': 'order_book', 'market_data': 'market_data'}

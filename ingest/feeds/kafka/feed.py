@@ -89,11 +89,11 @@ class Source:
 
     def __post_init__(self) -> None:
         if not NAME(self.name):
-            raise ValueError("the name must be 1 to 64 letters, digits and . _ -")
+            raise UserError("the name must be 1 to 64 letters, digits and . _ -")
         if unknown := sorted(set(self.topics.values()) - set(STREAMS)):
-            raise ValueError(f"no stream {', '.join(unknown)}; streams are {', '.join(STREAMS)}")
+            raise UserError(f"no stream {', '.join(unknown)}; streams are {', '.join(STREAMS)}")
         if ours := sorted({*OURS, "group.id", "bootstrap.servers"} & set(self.options)):
-            raise ValueError(f"{', '.join(ours)} cannot be configured: exactly once depends on it")
+            raise UserError(f"{', '.join(ours)} cannot be configured: exactly once depends on it")
 
     @property
     def seat(self) -> str:

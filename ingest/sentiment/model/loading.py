@@ -24,10 +24,10 @@ from transformers.utils import logging
 
 from ingest.sentiment.model import embedded
 from ingest.sentiment.model.labels import ModelError, output_order
+from ingest.settings import DEFAULT_MODEL
 
 EMBEDDED = "embedded"
-DEFAULT = "ProsusAI/finbert"
-REVISIONS = {DEFAULT: "4556d13015211d73dccd3fdd39d39232506f3e43"}
+REVISIONS = {DEFAULT_MODEL: "4556d13015211d73dccd3fdd39d39232506f3e43"}
 """Revisions that hub ids stand for where none is given."""
 NOTE = "prepared.json"
 """Left by ``prepare`` in a model folder: which model it is."""

@@ -17,7 +17,7 @@ def test_the_variables_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TFS_POSTGRES_URL", "postgresql://desk:b@db.example/features")
     assert module.redis_url() == "rediss://desk:a@cache.example:6380/2"
     assert module.postgres_url() == "postgresql://desk:b@db.example/features"
-    assert module.endpoints().environment() == {
+    assert Endpoints(module.redis_url(), module.postgres_url()).environment() == {
         "TFS_REDIS_URL": "rediss://desk:a@cache.example:6380/2",
         "TFS_POSTGRES_URL": "postgresql://desk:b@db.example/features",
     }

@@ -192,7 +192,7 @@ def test_the_command_counts_and_tells_a_missing_file(paths, tmp_path, postgres_u
     assert stored(postgres_url)[1] == {timedelta(seconds=5)}
     assert main(["backfill", str(path), "--available-after", "5s"]) == 0
     assert f"{report['rows']:,} of finished days" in capsys.readouterr().out
-    assert main(["backfill", str(tmp_path / "none.jsonl")]) == 1
+    assert main(["backfill", str(tmp_path / "none.jsonl")]) == 2
     assert "none.jsonl" in capsys.readouterr().err
 
 

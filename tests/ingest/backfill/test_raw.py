@@ -248,7 +248,7 @@ def test_the_command_reads_tables(market, expected, postgres_url, monkeypatch, c
     load(postgres_url, market, odd=True)
     tables = ["--table", '"Raw data"."the ""odd"" trades"', "--table", '"Raw data".snapshots']
     columns = ["--column", "received=recv", "--column", '"Raw data".snapshots:time=when', "--column", "sequence=seq"]
-    assert main(["backfill", *tables, *columns, "--json"]) == 1
+    assert main(["backfill", *tables, *columns, "--json"]) == 2
     assert "has no column 'seq'" in capsys.readouterr().err
     columns[-1] = '"Raw data".snapshots:sequence=seq'
     assert main(["backfill", *tables, *columns, "--json"]) == 0
@@ -257,8 +257,8 @@ def test_the_command_reads_tables(market, expected, postgres_url, monkeypatch, c
     assert differing(stored(postgres_url)[0], expected) == []
     path = tmp_path / "market.jsonl"
     path.write_bytes(msgspec.json.encode(OrderBook(MIDNIGHT, "A", [(1.0, 1.0)], [(2.0, 1.0)])))
-    assert main(["backfill", str(path), *tables, *columns]) == 1
+    assert main(["backfill", str(path), *tables, *columns]) == 2
     assert "hold posts" in capsys.readouterr().err
     assert main(["backfill"]) == 2
-    assert main(["backfill", *tables, "--column", "nowhere:size=x"]) == 1
+    assert main(["backfill", *tables, "--column", "nowhere:size=x"]) == 2
     assert "which no --table does" in capsys.readouterr().err

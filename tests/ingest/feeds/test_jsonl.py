@@ -91,6 +91,6 @@ def test_what_the_command_cannot_do_it_says(redis_url) -> None:
             timeout=60,
             check=False,
         )
-        assert done.returncode == 1
+        assert done.returncode == 2
         assert says in done.stderr
         assert b"Traceback" not in done.stderr

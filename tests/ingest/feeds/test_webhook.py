@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import redis
 
+from feature_repo.stores.errors import UserError
 from ingest.feeds import webhook
 from ingest.feeds.webhook import Webhook
 from ingest.messages.decode import decode
@@ -132,6 +133,6 @@ def test_neither_token_nor_post_is_in_a_log_or_a_repr(call, server, caplog, capf
 
 
 def test_a_short_token_is_refused(outlet) -> None:
-    with pytest.raises(ValueError, match="16 characters") as error:
+    with pytest.raises(UserError, match="16 characters") as error:
         Webhook(("127.0.0.1", 0), "short-secret", outlet, 5000)
     assert "short-secret" not in str(error.value)

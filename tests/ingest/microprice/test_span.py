@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ingest.microprice.command import moment
+from ingest.cli.arguments import moment
 from ingest.microprice.span import SpanError, span_of
 
 NOW = datetime(2026, 11, 23, 10, 30, tzinfo=UTC)

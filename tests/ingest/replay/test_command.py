@@ -39,16 +39,16 @@ def test_the_counts_are_printed_for_people(tmp_path: Path, capsys: pytest.Captur
 
 def test_what_cannot_be_read_is_an_error_with_a_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "posts.csv").write_text("text\nup\n")
-    assert main(["replay", str(tmp_path / "none")]) == 1
+    assert main(["replay", str(tmp_path / "none")]) == 2
     assert "none" in capsys.readouterr().err
-    assert main(["replay", str(tmp_path / "posts.csv")]) == 1
+    assert main(["replay", str(tmp_path / "posts.csv")]) == 2
     assert "--time-column" in capsys.readouterr().err
 
 
 def test_a_table_of_trades_may_be_told_what_it_is_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "trades.csv"
     path.write_text("time,price,size\n1723161255408,1,1\n")
-    assert main(["replay", str(path)]) == 1
+    assert main(["replay", str(path)]) == 2
     assert "--symbol" in capsys.readouterr().err
     assert main(["replay", str(path), "--symbol", "X:A-B", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["symbols"] == ["X:A-B"]

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from feature_repo.stores.endpoints import NoServerError, masked, postgres_url, redis_url
+from ingest.cli import main
 from ingest.servers.command import add_parser
 
 
@@ -65,7 +66,7 @@ def test_up_env_status_and_down_follow_each_other(
         redis_url()
 
 
-def test_a_failure_is_told_on_stderr_with_exit_code_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_servers_that_cannot_start_are_an_error_of_the_user(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("in the way")
-    assert run("up", "--data-dir", str(tmp_path / "file" / "data")) == 1
+    assert main(["servers", "up", "--data-dir", str(tmp_path / "file" / "data")]) == 2
     assert "cannot be made" in capsys.readouterr().err

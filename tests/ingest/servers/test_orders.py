@@ -16,7 +16,7 @@ from feature_repo.stores.endpoints import postgres_parameters
 from ingest.servers import account as account_module
 from ingest.servers import embedded, orders, postgres, valkey
 from ingest.servers.account import reachable_binaries, server_account, server_home
-from ingest.servers.errors import InitialisationError, StartError, UnsupportedPlatformError
+from ingest.servers.errors import ServersError, StartError
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's servers run as another user")
 
@@ -72,11 +72,11 @@ def test_a_wheel_for_another_platform_is_an_error_that_names_the_variable(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(valkey, "_PACKAGE", "a_package_that_is_not_there")
-    with pytest.raises(UnsupportedPlatformError, match="Set TFS_REDIS_URL"), embedded.running(data_dir):
+    with pytest.raises(ServersError, match="Set TFS_REDIS_URL"), embedded.running(data_dir):
         pass
     monkeypatch.undo()
     monkeypatch.setattr(postgres, "_PACKAGE", "a_package_that_is_not_there")
-    with pytest.raises(UnsupportedPlatformError, match="Set TFS_POSTGRES_URL"), embedded.running(data_dir):
+    with pytest.raises(ServersError, match="Set TFS_POSTGRES_URL"), embedded.running(data_dir):
         pass
 
 
@@ -95,7 +95,7 @@ def test_a_failed_initdb_is_an_error_with_its_output_and_leaves_nothing_that_loo
     for path in (data_dir / "site", *(data_dir / "site").rglob("*")):
         path.chmod(0o755)
     monkeypatch.setattr(postgres, "_site", lambda: data_dir / "site")
-    with pytest.raises(InitialisationError, match=r"ended with 1[\s\S]*No space left"), embedded.running(data_dir):
+    with pytest.raises(ServersError, match=r"ended with 1[\s\S]*No space left"), embedded.running(data_dir):
         pass
     assert not (data_dir / "servers" / "postgres").exists()
     assert not (data_dir / "servers" / "postgres.password").exists()
@@ -103,7 +103,7 @@ def test_a_failed_initdb_is_an_error_with_its_output_and_leaves_nothing_that_loo
 
 def test_a_lost_password_is_an_error_that_says_what_to_do(data_dir: Path) -> None:
     (data_dir / "servers.secret").unlink()
-    with pytest.raises(InitialisationError, match="put it back, or remove the data"), embedded.running(data_dir):
+    with pytest.raises(ServersError, match="put it back, or remove the data"), embedded.running(data_dir):
         pass
 
 
@@ -131,7 +131,7 @@ def test_for_a_folder_that_is_closed_to_the_servers_user_their_files_lie_elsewhe
 @as_root
 def test_data_of_another_user_are_an_error_that_says_whose(data_dir: Path) -> None:
     os.chown(data_dir / "servers", 12345, 12345)
-    with pytest.raises(InitialisationError, match="belongs to the user with id 12345"), embedded.running(data_dir):
+    with pytest.raises(ServersError, match="belongs to the user with id 12345"), embedded.running(data_dir):
         pass
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentTypeError
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from ingest.messages.kinds import KIND
 from ingest.publish.sink import NotReadError
 from ingest.settings import Settings
 from ingest.simulate import history, simulate
-from ingest.simulate.command import duration_s
 from ingest.streams import keys
 from ingest.worker.partition import Partition
 
@@ -94,19 +92,6 @@ def test_live_posts_go_to_the_scorer_unrecorded(redis_client: redis.Redis) -> No
 def test_without_a_scorer_the_history_says_so(redis_client: redis.Redis) -> None:
     with pytest.raises(NotReadError, match="No scorer reads the posts"):
         simulate(redis_client, SETTINGS, history_ms=60_000, clock=Clock(T0 / 1000), patience_s=0.05)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("4h30m", 16_200), ("90", 90), ("90s", 90), ("1d", 86_400), ("1d2h3m4s", 93_784), ("0", 0)]
-)
-def test_a_duration_is_understood(text: str, seconds: int) -> None:
-    assert duration_s(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "4x", "h", "-5", "1.5h", "30m4h", "9" * 30])
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(ArgumentTypeError):
-        duration_s(text)
 
 
 def test_the_command_prints_its_counts(

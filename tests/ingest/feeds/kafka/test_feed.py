@@ -560,7 +560,7 @@ def test_without_the_library_the_command_names_the_extra(
     for name in [name for name in sys.modules if name.startswith("ingest.feeds.kafka.feed") and "command" not in name]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr(sys.modules["ingest.feeds"], "kafka", raising=False)
-    assert main(["feed", "kafka", "--brokers", "a:1"]) == 1
+    assert main(["feed", "kafka", "--brokers", "a:1"]) == 2
     assert "confluent_kafka is not installed; it comes with the extra `kafka`" in capsys.readouterr().err
 
 
@@ -577,7 +577,7 @@ def test_what_cannot_be_is_told_before_anything_is_read(
     arguments: list[str], says: str, capsys: pytest.CaptureFixture[str], redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TFS_REDIS_URL", redis_url)
-    assert main(["feed", "kafka", *arguments]) == 1
+    assert main(["feed", "kafka", *arguments]) == 2
     assert says in capsys.readouterr().err
 
 
@@ -587,10 +587,10 @@ def test_the_file_of_options_may_not_change_what_exactly_once_depends_on_and_no_
     monkeypatch.setenv("TFS_REDIS_URL", redis_url)
     file = tmp_path / "client.properties"
     file.write_text("sasl.password=hunter2\nenable.auto.commit=true\n")
-    assert main(["feed", "kafka", "--brokers", "a:1", "--config", str(file)]) == 1
+    assert main(["feed", "kafka", "--brokers", "a:1", "--config", str(file)]) == 2
     assert "enable.auto.commit cannot be configured" in capsys.readouterr().err
     file.write_text("sasl.password hunter2\n")
-    assert main(["feed", "kafka", "--brokers", "a:1", "--config", str(file)]) == 1
+    assert main(["feed", "kafka", "--brokers", "a:1", "--config", str(file)]) == 2
     said = capsys.readouterr().err
     assert "line 1 is not KEY=VALUE" in said
     assert "hunter2" not in said

@@ -1,0 +1,170 @@
+"""What the commands' options may be, and the one way to make a command's parser.
+
+A type turns the text of an argument into a value or raises ``argparse.ArgumentTypeError``. argparse then prints the option and the
+message, and exits with code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+_DURATION = re.compile(r"(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?(?:(\d{1,9})ms)?")
+_UNITS_MS = (86_400_000, 3_600_000, 60_000, 1000, 1)
+
+
+def make_parser(
+    subparsers: Any, name: str, run: Callable[[argparse.Namespace], int] | None, description: str, epilog: str = ""
+) -> argparse.ArgumentParser:
+    """Add the parser of a command to those of ``python -m ingest``, or of an action to those of its command.
+
+    Parameters
+    ----------
+    run : callable or None
+        What runs the command: the parsed arguments in, the exit code out. None where actions of the command run it.
+    epilog : str
+        Examples and exit codes, printed as they are written.
+    """
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=description,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if run is not None:
+        parser.set_defaults(run=run)
+    return parser
+
+
+def count(text: str) -> int:
+    """Return a whole number of 1 or more."""
+    number = int(text)
+    if number < 1:
+        raise ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def non_negative(text: str) -> float:
+    """Return a finite number of 0 or more."""
+    number = float(text)
+    if not 0.0 <= number < math.inf:
+        raise ArgumentTypeError("must be 0 or more")
+    return number
+
+
+def share(text: str) -> float:
+    """Return a number between 0 and 1, neither of them included."""
+    number = float(text)
+    if not 0.0 < number < 1.0:
+        raise ArgumentTypeError("must lie between 0 and 1")
+    return number
+
+
+def pause_s(text: str) -> float:
+    """Return the seconds between two looks, from 0.1 to 3600."""
+    seconds = float(text)
+    if not 0.1 <= seconds <= 3600:
+        raise ArgumentTypeError("must be from 0.1 to 3600")
+    return seconds
+
+
+def names(text: str) -> list[str]:
+    """Return the names of a comma-separated list, each once.
+
+    >>> names("BTCUSDT,ETHUSDT,,BTCUSDT")
+    ['BTCUSDT', 'ETHUSDT']
+    """
+    return list(dict.fromkeys(name for name in text.split(",") if name))
+
+
+def duration_ms(text: str) -> int:
+    """Return the milliseconds of a duration; every number has its unit, the largest first.
+
+    >>> duration_ms("250ms"), duration_ms("5m"), duration_ms("4h30m"), duration_ms("0s")
+    (250, 300000, 16200000, 0)
+    """
+    match = _DURATION.fullmatch(text)
+    if not text or match is None:
+        raise ArgumentTypeError(f"{text!r:.40} is no duration; write 250ms, 90s, 5m, 4h30m or 1d")
+    return sum(int(part or 0) * unit_ms for part, unit_ms in zip(match.groups(), _UNITS_MS, strict=True))
+
+
+def duration_or_seconds_ms(text: str) -> int:
+    """Return the milliseconds of a duration; a bare number is seconds.
+
+    >>> duration_or_seconds_ms("90"), duration_or_seconds_ms("4h30m")
+    (90000, 16200000)
+    """
+    return duration_ms(f"{text}s" if text.isdecimal() else text)
+
+
+def duration(text: str) -> timedelta:
+    """Return a duration above 0.
+
+    >>> duration("90s")
+    datetime.timedelta(seconds=90)
+    """
+    milliseconds = duration_ms(text)
+    if not milliseconds:
+        raise ArgumentTypeError(f"{text!r:.40} must be longer than 0")
+    return timedelta(milliseconds=milliseconds)
+
+
+def moment(text: str) -> datetime:
+    """Return the time of a date (its 00:00 UTC) or of an ISO time, which is UTC where it names no zone.
+
+    >>> moment("2026-11-20").isoformat(), moment("2026-11-20T12:00+01:00").isoformat()
+    ('2026-11-20T00:00:00+00:00', '2026-11-20T11:00:00+00:00')
+    """
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r:.40} is no date; write 2026-11-20") from None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def moment_ms(text: str) -> datetime:
+    """Return a time as `moment` does, of whole milliseconds."""
+    at = moment(text)
+    if at.microsecond % 1000:
+        raise ArgumentTypeError(f"{text!r:.40} is finer than a millisecond")
+    return at
+
+
+def day(text: str) -> datetime:
+    """Return the 00:00 UTC of a date such as 2024-08-08."""
+    return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+
+
+def price_step(text: str) -> tuple[str, float]:
+    """Return the symbol and the step of ``SYMBOL=STEP``.
+
+    >>> price_step("BTCUSDT=0.01")
+    ('BTCUSDT', 0.01)
+    """
+    symbol, _, step = text.rpartition("=")
+    try:
+        value = float(step)
+    except ValueError:
+        value = 0.0
+    if not symbol or not 0.0 < value < math.inf:
+        raise ArgumentTypeError("write SYMBOL=STEP, a positive step, as in BTCUSDT=0.01")
+    return symbol, value
+
+
+def address(text: str) -> tuple[str, int]:
+    """Return the host and the port of ``HOST:PORT``.
+
+    >>> address("127.0.0.1:8800")
+    ('127.0.0.1', 8800)
+    """
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ArgumentTypeError("must be HOST:PORT, such as 127.0.0.1:8800")
+    return host, int(port)
