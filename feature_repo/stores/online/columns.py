@@ -15,7 +15,8 @@ from feature_repo.stores.online.response import DOUBLE_HEAD, NULL_CELL
 
 _NUMBERS: Final = frozenset({"double_val", "int64_val", "int32_val", "float_val", "bool_val"})
 _MIN_VALUES: Final = 8  # for fewer values a loop is quicker than numpy
-_CELL: Final = np.dtype([("head", "S2"), ("tag", "u1"), ("value", "<f8")])
+_DOUBLE: Final = DOUBLE_HEAD + DOUBLE_TAG
+_CELL: Final = np.dtype([("head", f"S{len(_DOUBLE)}"), ("value", "<f8")])
 
 
 class ColumnResponse(OnlineResponse):  # type: ignore[misc]
@@ -56,8 +57,7 @@ def _doubles(vector: Any, n: int) -> list[Any] | None:
         return None
     cells = np.frombuffer(raw, dtype=_CELL, count=n)
     # A head holds its cell's length. If all heads are those of doubles, every cell begins where numpy assumes.
-    is_double = (cells["tag"] == DOUBLE_TAG).all() and (cells["head"] == DOUBLE_HEAD).all()
-    return cells["value"].tolist() if is_double else None
+    return cells["value"].tolist() if (cells["head"] == _DOUBLE).all() else None
 
 
 class FeatureTypes:

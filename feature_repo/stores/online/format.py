@@ -22,10 +22,10 @@ from feast.value_type import ValueType
 from google.protobuf.timestamp_pb2 import Timestamp
 
 # A protobuf tag is the field's number * 8 + its wire type: 0 varint, 1 eight bytes, 2 length and bytes, 5 four bytes.
-DOUBLE_TAG: Final = 0x29  # Value.double_val, number 5: eight bytes follow
-INT64_TAG: Final = 0x20  # Value.int64_val, number 4: a varint follows
+DOUBLE_TAG: Final = b"\x29"  # Value.double_val, number 5: eight bytes follow
+INT64_TAG: Final = b"\x20"  # Value.int64_val, number 4: a varint follows
 SILENCE_TAG: Final = b"\x7d"  # number 15, which Timestamp does not have: four bytes follow
-DOUBLE_SIZE: Final = 9  # bytes of a Value that holds a double
+DOUBLE_SIZE: Final = 9  # of a Value that holds a double: the tag and eight bytes
 
 _SECONDS_TAG: Final = b"\x08"  # Timestamp.seconds, number 1
 _NANOS_TAG: Final = b"\x10"  # Timestamp.nanos, number 2

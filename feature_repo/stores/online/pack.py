@@ -35,9 +35,8 @@ _STR32: Final = b"\xdb"
 _ARRAY32: Final = b"\xdd"
 
 _NULL_CELL: Final = bytes((_FIXSTR,))  # a Value without bytes
-_DOUBLE_HEAD: Final = bytes((_FIXSTR | DOUBLE_SIZE, DOUBLE_TAG))  # eight bytes follow
+_DOUBLE_HEAD: Final = bytes((_FIXSTR | DOUBLE_SIZE,)) + DOUBLE_TAG  # eight bytes follow
 _DOUBLE: Final = struct.Struct("<d")
-_INT64_TAG: Final = bytes((INT64_TAG,))
 _INT64_END: Final = 2.0**63
 
 
@@ -104,16 +103,7 @@ class RowEncoder:
         self._int_cells = [(names[i], fields[i]) for i in self._ints]
 
     def rows(self, event_us: Ints, values: Doubles, silent_us: Ints | None = None) -> list[bytes]:
-        """Return one packed row per line of `values`; NaN becomes null.
-
-        Parameters
-        ----------
-        event_us : ndarray of int64, shape (n,)
-            Event times in microseconds since the epoch.
-        values : ndarray of float64, shape (n, n_features)
-            An Int64 feature is given as a whole double.
-        silent_us : ndarray of int64, shape (n,), optional
-            For how long the feed had been silent at the event times. None leaves it out.
+        """Return one packed row per line of `values`; arguments as for `OnlineWriter.write`.
 
         Raises
         ------
@@ -142,7 +132,7 @@ class RowEncoder:
             if value != value:
                 cells += field + _NULL_CELL
             elif value.is_integer() and -_INT64_END <= value < _INT64_END:
-                cells += field + packed_text(_INT64_TAG + varint(int(value)))
+                cells += field + packed_text(INT64_TAG + varint(int(value)))
             else:
                 raise ValueError(f"{self.view}:{name} is Int64, but row {at} holds {value!r}")
         return cells

@@ -47,20 +47,10 @@ def fill(
     full_feature_names: bool,
     version_metadata: bool,
 ) -> None:
-    """Append the requested columns to Feast's response.
+    """Append the requested columns to Feast's response, which holds the entity columns.
 
-    Parameters
-    ----------
-    response : GetOnlineFeaturesResponse
-        Holds the entity columns already.
-    requests : iterable of Request
-        What was asked for.
-    replies : iterable of Reply
-        One per key, in the order of the requests.
-    now_us : int or None
-        The time against which a ttl counts, in microseconds since the epoch; None serves values of any age.
-    full_feature_names, version_metadata : bool
-        As for ``get_online_features``.
+    There is one reply per key, in the order of the requests. A ttl counts against `now_us`, in microseconds since the
+    epoch; None serves values of any age.
     """
     blob: list[bytes] = []
     left = iter(replies)

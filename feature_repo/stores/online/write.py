@@ -183,7 +183,7 @@ class OnlineWriter:
         event_us : ndarray of int64, shape (n,)
             Event times in microseconds since the epoch.
         values : ndarray of float64, shape (n, n_features)
-            Columns in the catalogue's order; NaN is null.
+            Columns in the catalogue's order; NaN is null. An Int64 feature is given as a whole double.
         silent_us : ndarray of int64, shape (n,), optional
             For how long the view's feed had been silent at the event times, in microseconds. A ttl counts from the
             feed's last message; None says that this is the event time.
