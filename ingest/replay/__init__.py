@@ -1,4 +1,4 @@
-"""Recordings played into the streams (`replay`), or read without any server (`messages`)."""
+"""Replay of recordings: published to the streams (`replay`), or read without a server (`messages`)."""
 
 from ingest.publish.counts import Counts
 from ingest.recordings.recording import Recording, messages

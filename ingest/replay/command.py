@@ -1,4 +1,4 @@
-"""``python -m ingest replay``: recordings into the streams."""
+"""``python -m ingest replay``: publish recordings to the streams."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Moving a recording in time: the same market at another hour.
+"""Move a recording in time: the same market at another hour.
 
-The shift is a whole number of grid intervals, so that rows fall on the same events. Ids and book sequences move with the time:
-what is shifted is another event, and a second replay is not taken for a repetition of the first.
+The shift is a whole number of grid intervals, so that rows fall on the same events. Ids and sequences of books are changed with the
+times, because a shifted message is another event: a second replay must not be taken for a repetition of the first.
 """
 
 from __future__ import annotations
@@ -9,12 +9,38 @@ from __future__ import annotations
 from typing import Any
 
 from ingest.messages.kinds import Message, SocialPost
+from ingest.publish.counts import Counts
+from ingest.recordings.lines import Parsed
+from ingest.recordings.recording import Recording
 
 _TIMES = ("timestamp", "received", "observed_at", "next_funding")
+_IDS = ("sequence", "trade_id", "id")
+
+
+def shift_to_end_now(recording: Recording, grid_ms: int, speed: float, now_s: float) -> int:
+    """Return the shift (ms) with which a recording ends when its replay does; read its files once for that.
+
+    ``speed`` is that of the replay, ``now_s`` the time at which it begins. If it is slower than real time, the recording is shifted
+    as for real time: no message may come from the future.
+    """
+    events = Counts()
+    first = last = newest_post = 0
+    for stage in (recording.posts(), recording.market()):
+        for output in stage:
+            if not isinstance(output, Parsed):
+                continue
+            events.add(*output)
+            if isinstance(output.message, SocialPost):
+                newest_post = max(newest_post, output.message.timestamp)
+            else:
+                received = received_ms(output.message)
+                first, last = min(first or received, received), max(last, received)
+    duration_ms = (last - first) / max(speed, 1.0) if speed else 0.0
+    return shift_to_end_at(events.last_ms or newest_post, int(now_s * 1000 + duration_ms), grid_ms)
 
 
 def shift_to_end_at(last_ms: int, end_ms: int, grid_ms: int) -> int:
-    """Milliseconds to add so that the boundary at or after ``last_ms`` is the last one at or before ``end_ms``.
+    """Return the milliseconds to add so that the boundary at or after ``last_ms`` is the last one at or before ``end_ms``.
 
     >>> shift_to_end_at(10_250, 99_900, 1000)
     88000
@@ -23,19 +49,18 @@ def shift_to_end_at(last_ms: int, end_ms: int, grid_ms: int) -> int:
     return (end_ms - boundary) // grid_ms * grid_ms
 
 
-def shifted(message: Message | SocialPost, shift_ms: int) -> Message | SocialPost:
-    """The message, moved in place."""
+def received_ms(message: Message | SocialPost) -> int:
+    """Return when a message was received, or its event time if it does not say."""
+    return getattr(message, "received", None) or message.timestamp
+
+
+def shift(message: Message | SocialPost, shift_ms: int) -> None:
+    """Move a message in time, in place."""
     if not shift_ms:
-        return message
-    fields: Any = message
-    for name in _TIMES:
-        value = getattr(fields, name, None)
-        if value is not None:
-            setattr(fields, name, value + shift_ms)
-    for name in ("sequence", "trade_id", "id"):
-        value = getattr(fields, name, None)
-        if isinstance(value, int):
-            setattr(fields, name, value + shift_ms)
+        return
+    for name in (*_TIMES, *_IDS):
+        value: Any = getattr(message, name, None)
+        if isinstance(value, str):
+            setattr(message, name, f"{value}{shift_ms:+d}")
         elif value is not None:
-            setattr(fields, name, f"{value}{shift_ms:+d}")
-    return message
+            setattr(message, name, value + shift_ms)
