@@ -1,4 +1,4 @@
-"""A made-up market and what is said of it, for machines with no recording and no internet."""
+"""A simulated market and posts about it, for machines without recordings or internet."""
 
 from ingest.simulate.history import history, live
 from ingest.simulate.run import simulate

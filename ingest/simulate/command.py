@@ -1,4 +1,4 @@
-"""``python -m ingest simulate``: a made-up market into the streams."""
+"""``python -m ingest simulate``: publish a simulated market to the streams."""
 
 from __future__ import annotations
 

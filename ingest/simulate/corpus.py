@@ -1,4 +1,4 @@
-"""What people say of a simulated symbol, written for this project. ``{s}`` is the symbol."""
+"""Texts of posts about a simulated symbol, written for this project. ``{s}`` is the symbol."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The simulated messages of any span, in time order, and the same as they happen.
+"""The simulated messages of any span, in time order, and the same messages in real time.
 
-Spans join without a seam: the messages from a to c are those from a to b and then those from b to c.
+Consecutive spans join exactly: the messages from a to c are those from a to b followed by those from b to c.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ _Keyed = tuple[int, int, int, str, Simulated]
 def history(
     start_ms: int, end_ms: int, *, symbols: Sequence[str] = SYMBOLS, seed: int = 0, kinds: Sequence[str] = tuple(_RANK)
 ) -> Iterator[tuple[str, Simulated]]:
-    """What happens from ``start_ms`` until before ``end_ms``, by event time; ties: kind, then symbol.
+    """Yield the messages from ``start_ms`` until before ``end_ms`` by event time, then by kind and symbol.
 
     Parameters
     ----------
-    symbols:
+    start_ms, end_ms : int
+        Milliseconds since the epoch.
+    symbols : sequence of str
         Any names; those of ``SPECS`` have prices and sizes of their own.
-    seed:
-        Another seed is another world.
-    kinds:
+    seed : int
+        Each seed gives another market.
+    kinds : sequence of str
         Of ``book``, ``trade``, ``social``.
 
     Yields
@@ -47,12 +49,12 @@ def history(
         low, high = max(start_ms, from_s * 1000), min(end_ms, to_s * 1000)
         feeds: list[Iterator[_Keyed]] = []
         for number, (market, talk) in enumerate(zip(markets, talks, strict=True)):
-            if "book" in kinds:
-                feeds.append(_keyed("book", number, market.books(from_s, to_s), low, high))
-            if "trade" in kinds:
-                feeds.append(_keyed("trade", number, market.trades(from_s, to_s), low, high))
-            if "social" in kinds:
-                feeds.append(_keyed("social", number, talk.posts(low, high), low, high))
+            streams: dict[str, Iterator[Simulated]] = {
+                "book": market.books(from_s, to_s),
+                "trade": market.trades(from_s, to_s),
+                "social": talk.posts(low, high),
+            }
+            feeds += [_keyed(kind, number, stream, low, high) for kind, stream in streams.items() if kind in kinds]
         for _, _, _, kind, message in merge(*feeds, key=lambda item: item[:3]):
             yield kind, message
 
@@ -74,9 +76,9 @@ def live(
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], object] = time.sleep,
 ) -> Iterator[tuple[str, Simulated]]:
-    """What happens from ``start_ms`` on, each message once its receive time has come, until ``end_ms`` or ``stop``.
+    """Yield the messages from ``start_ms`` until ``end_ms`` or ``stop``, each when its receive time has come.
 
-    ``clock`` gives seconds since the epoch. What has happened already comes at once.
+    Messages whose time has passed come at once. ``clock`` returns seconds since the epoch.
     """
     second = start_ms
     while end_ms is None or second < end_ms:

@@ -1,7 +1,7 @@
-"""Books and trades of a simulated symbol: what happens in a second is a function of (seed, symbol, second) alone.
+"""Books and trades of a simulated symbol. The messages of a second are a function of (seed, symbol, second) alone.
 
-Two books a second, their ``sequence`` twice the second of the epoch and one more; up to three trades, each at the touch of the
-book before it. Prices are whole ticks and sizes whole lots; a size at a price lasts for five seconds.
+There are two books a second; their ``sequence`` is the number of half seconds since the epoch. There are up to three trades a second,
+each at the best bid or ask of the book before it. Prices are whole ticks and sizes whole lots. A size at a price lasts five seconds.
 """
 
 from __future__ import annotations
@@ -16,31 +16,30 @@ from ingest.recordings.book import Level
 from ingest.simulate.noise import Floats, Ints, key, level, uniform
 
 BOOKS = 2
-"""Books a second."""
 TRADES = 3
-"""Trades a second at most; 1.2 on average."""
+"""At most, in a second."""
 _HALF_MS = 500
 _TRADE_COUNT = (0.70, 0.35, 0.15)
-"""Share of the seconds with at least one, two, three trades: 1.2 a second."""
+"""Share of the seconds with at least one, two, three trades: 1.2 trades a second on average."""
 _SIZE_HOLDS_MS = 5000
 _DRIFT_MS = 20_000
 _GAP = 2.4e-4
-"""Largest gap between two levels of a side, share of the price: twenty levels then reach beyond 10 bps."""
+"""Largest gap between two levels of a side as a share of the price: twenty levels then reach beyond 10 bps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a simulated symbol is like.
+    """Prices and sizes of a simulated symbol.
 
     Attributes
     ----------
-    base:
-        Price that it moves around, in ticks.
-    price_digits, size_digits:
+    base : int
+        Price around which it moves, in ticks.
+    price_digits, size_digits : int
         Decimal digits: a tick is ``10**-price_digits``, a lot ``10**-size_digits``.
-    lots:
-        Size of the smallest trades, in lots; the mean is 4.6 times it, the largest 100 times. A VPIN bucket should be about
-        500 times it: fifty are then full in an hour and a quarter.
+    lots : int
+        Size of the smallest trades, in lots; the mean is 4.6 times it, the largest 100 times. A VPIN bucket should be about 500 times
+        it: fifty buckets then fill in an hour and a quarter.
     """
 
     base: int
@@ -54,7 +53,7 @@ SPECS: dict[str, Spec] = {
     "SIM-ETH": Spec(base=300_000, price_digits=2, size_digits=4, lots=400),
     "SIM-SOL": Spec(base=150_000, price_digits=3, size_digits=2, lots=40),
 }
-"""The symbols that are simulated where none are named."""
+"""The symbols that are simulated by default."""
 _OTHER = Spec(base=100_000, price_digits=3, size_digits=3, lots=100)
 
 
@@ -71,11 +70,11 @@ class Market:
         }
 
     def drift(self, t_ms: Ints, over_ms: int) -> Floats:
-        """Relative change of the price over the time before."""
+        """Return the relative change of the price over the last ``over_ms``."""
         return level(self._price, t_ms) - level(self._price, t_ms - over_ms)
 
     def books(self, start_s: int, end_s: int) -> Iterator[OrderBook]:
-        """The books of the seconds from ``start_s`` until before ``end_s``, in time order."""
+        """Yield the books of the seconds from ``start_s`` until before ``end_s``, in time order."""
         sequence, t_ms, bid, ask = self._touch(start_s, end_s)
         rows = sequence[:, None] * (2 * LEVELS) + np.arange(2 * LEVELS)
         gaps = self._draw("gap", rows)
@@ -96,7 +95,7 @@ class Market:
             yield OrderBook(t, self.symbol, bid_levels, ask_levels, number, known)
 
     def trades(self, start_s: int, end_s: int) -> Iterator[Trade]:
-        """The trades of those seconds, in time order; buyers are more where the price has risen."""
+        """Yield the trades of the same seconds, in time order. There are more buys after the price has risen."""
         _, book_ms, bid, ask = self._touch(start_s, end_s)
         second = np.repeat(np.arange(start_s, end_s), TRADES)
         nth = np.tile(np.arange(TRADES), end_s - start_s)
@@ -116,7 +115,7 @@ class Market:
             yield Trade(t, self.symbol, price, size, "buy" if buy else "sell", trade_id, r)
 
     def _touch(self, start_s: int, end_s: int) -> tuple[Ints, Ints, Ints, Ints]:
-        """Sequence, time, best bid and best ask of every book."""
+        """Return sequence, time, best bid and best ask of each book."""
         sequence = np.arange(start_s * BOOKS, end_s * BOOKS, dtype=np.int64)
         t_ms = sequence * _HALF_MS + (self._draw("book", sequence) * 400).astype(np.int64)
         mid = (self.spec.base * (1.0 + level(self._price, t_ms))).astype(np.int64)
@@ -126,10 +125,10 @@ class Market:
         return sequence, t_ms, bid, bid + spread
 
     def _levels(self, ticks: Ints, epoch: Ints) -> list[list[Level]]:
-        """The levels of one side of every book."""
+        """Return the levels of one side of each book."""
         lots = 1 + (self.spec.lots * 10 / (self._draw("size", ticks * 2**32 + epoch) + 0.05)).astype(np.int64)
         sizes: list[list[float]] = (lots / 10**self.spec.size_digits).tolist()
-        # a whole number over a power of ten is the double that its decimal string means
+        # a whole number divided by a power of ten is the double nearest to its decimal text
         prices = (ticks / 10**self.spec.price_digits).tolist()
         return [list(zip(*side, strict=True)) for side in zip(prices, sizes, strict=True)]
 
@@ -137,5 +136,5 @@ class Market:
         return uniform(self._keys[name], index)
 
     def _delay(self, index: Ints) -> Ints:
-        """Milliseconds until a message is received."""
+        """Return the milliseconds until each message is received."""
         return 5 + (self._draw("delay", index) * 25).astype(np.int64)

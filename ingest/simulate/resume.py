@@ -1,4 +1,4 @@
-"""Where a feed of its own making goes on, on a system that it, or a feed like it, has fed before."""
+"""The time from which a simulation continues on a system that was fed before."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ingest.worker.timeline import RANK
 
 
 def resume(client: redis.Redis, settings: Settings, symbols: Sequence[str], start_ms: int) -> int:
-    """When to begin, at ``start_ms`` or up to where the workers' checkpoints have the symbols, so that no message is late or a repeat.
+    """Return the time to begin at: ``start_ms``, or later if the workers' checkpoints know the symbols up to a later time.
 
-    Where there is such a past, the logs are told that the feed was away: the books are unknown until the next ones.
+    So no message is late or a repeat. After an earlier feed a gap is published for each symbol: its book is unknown until the next one.
     """
     known_ms = _known_until_ms(client, settings, symbols)
     at_ms = max(start_ms, known_ms)

@@ -1,4 +1,4 @@
-"""The simulated market into the streams: some history as a recording, fast, then the present as it happens."""
+"""Publish the simulated market: history as a recording, as fast as possible, then live messages in real time."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ingest.simulate.history import SYMBOLS, history, live
 from ingest.simulate.resume import resume
 
 REPORT_EVERY = 1000
+"""Messages between two calls of ``progress``."""
 
 
 def simulate(
@@ -31,28 +32,34 @@ def simulate(
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], object] = time.sleep,
 ) -> Counts:
-    """Publish ``history_ms`` before now as recorded, posts first, and then ``seconds`` in real time.
+    """Publish the last ``history_ms`` as recorded, posts first, and then ``seconds`` in real time.
 
-    The history begins no earlier than where an earlier run brought the symbols. The live part begins where it ends. Without a live
-    part a tick ends each symbol; with one, time goes on by the worker's clock.
+    The history begins no earlier than an earlier run ended for these symbols, and the live part begins where the history ends. Without
+    a live part a tick ends each symbol. With one, time passes by the worker's clock.
 
     Parameters
     ----------
-    symbols, seed:
+    client : redis.Redis
+    settings : Settings
+    symbols, seed
         See ``history``.
-    seconds:
-        Length of the live part; None goes on until ``stop`` is set or the program is interrupted.
-    progress:
+    seconds : float or None
+        Length of the live part; None continues until ``stop`` is set or the program is interrupted.
+    history_ms : int
+        Length of the history.
+    progress : callable or None
         Called now and then with the counts so far.
-    patience_s:
+    stop : threading.Event or None
+        Once set, the live part ends.
+    patience_s : float
         How long a scorer or a worker may make no progress.
-    clock, sleep:
-        Seconds since the epoch, and waiting; injected for tests.
+    clock, sleep : callable
+        Return seconds since the epoch, and wait; injected for tests.
 
     Raises
     ------
     ingest.publish.sink.NotReadError
-        Posts are not scored, or the logs are full and nobody reads them.
+        Posts are not scored, or the logs are full and no worker reads them.
     """
     counts = Counts()
     sink = Sink(client, settings, counts, patience_s=patience_s)

@@ -1,4 +1,4 @@
-"""Posts about a simulated symbol: one in every half minute, kinder where the price has risen, some of them copies."""
+"""Posts about a simulated symbol: one per half minute, more positive after the price has risen, some of them reposts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ingest.simulate.market import Market
 from ingest.simulate.noise import Floats, Ints, key, uniform
 
 SLOT_MS = 30_000
-"""There is one post in a slot, in its first ten seconds: 20 to 40 seconds apart."""
+"""A slot has one post, in its first ten seconds, so posts are 20 to 40 seconds apart."""
 _JITTER_MS = 10_000
 _DRIFT_MS = 300_000
 _COPIES = 0.12
@@ -22,14 +22,14 @@ _KINDS = (BULLISH, BEARISH, NEUTRAL)
 
 
 class Talk:
-    """What is said of one market."""
+    """The posts about one market."""
 
     def __init__(self, market: Market, seed: int) -> None:
         self._market = market
         self._seed = seed
 
     def posts(self, start_ms: int, end_ms: int) -> Iterator[SocialPost]:
-        """The posts from ``start_ms`` until before ``end_ms``, in time order."""
+        """Yield the posts from ``start_ms`` until before ``end_ms``, in time order."""
         slots = np.arange(start_ms // SLOT_MS, ceil(end_ms / SLOT_MS), dtype=np.int64)
         times = self._times(slots).tolist()
         texts, previous = self._texts(slots), self._texts(slots - 1)
@@ -43,7 +43,7 @@ class Talk:
         ):
             if not start_ms <= t < end_ms:
                 continue
-            # few write much: the author's number is skewed, and followers go with it
+            # a few authors write most posts and have most followers
             number = int(_AUTHORS * author * author)
             received = t + 20 + int(delay * 180)
             yield SocialPost(
@@ -65,7 +65,7 @@ class Talk:
         return slots * SLOT_MS + (self._draw("time", slots) * _JITTER_MS).astype(np.int64)
 
     def _texts(self, slots: Ints) -> list[str]:
-        """The text of each slot, were it no copy."""
+        """Return the text of each slot if it is no copy."""
         lean = np.clip(self._market.drift(self._times(slots), _DRIFT_MS) * 300.0, -0.3, 0.3)
         mood = self._draw("mood", slots)
         kinds = np.where(mood < 0.35 + lean, 0, np.where(mood < 0.7, 1, 2)).tolist()
