@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ingest.messages.envelope import Entry, Envelope
+from ingest.messages.envelope import Envelope, Origin
 from ingest.messages.kinds import Tick
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
@@ -109,7 +109,7 @@ def since(accepted: Sequence[Accepted], start_us: int) -> Sequence[Accepted]:
     return accepted[bisect_left(accepted, start_us, key=lambda one: one.t_us) :]
 
 
-def _raise_our_errors(entry: Entry, refused: Refused) -> None:
+def _raise_our_errors(entry: Origin, refused: Refused) -> None:
     """Raise an error of our own code. A message that is refused for its content is refused in every run alike."""
     if refused.reason is Reason.FAILED:
         raise refused

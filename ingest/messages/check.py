@@ -1,4 +1,4 @@
-"""Checks of a decoded message: symbol, times and numbers that no market has are refused."""
+"""Checks of a decoded message. Each raises ``Refused`` with the reason where a symbol, a time or a number is impossible."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SYMBOL = re.compile(r"[A-Za-z0-9:._/\-]{1,64}\Z").match
 
 
 def is_symbol(text: str) -> bool:
-    """Whether ``text`` is 1 to 64 letters, digits and ``: . _ / -``.
+    """Return whether ``text`` is 1 to 64 letters, digits and ``: . _ / -``.
 
     >>> is_symbol("BINANCE:BTC-USDT"), is_symbol("BTC USDT"), is_symbol("")
     (True, False, False)
@@ -22,13 +22,7 @@ def is_symbol(text: str) -> bool:
 
 
 def check_header(symbol: str, timestamp: int, received_ms: int, max_future_ms: int) -> None:
-    """Refuse a symbol or a time that cannot be.
-
-    Raises
-    ------
-    Refused
-        ``bad_symbol``, ``out_of_range`` or ``future_time``.
-    """
+    """Check the symbol and the time of any message: ``bad_symbol``, ``future_time``, ``out_of_range``."""
     if not _SYMBOL(symbol):
         raise Refused(Reason.BAD_SYMBOL, repr(symbol[:64]))
     if timestamp > received_ms + max_future_ms:
@@ -40,15 +34,9 @@ def check_header(symbol: str, timestamp: int, received_ms: int, max_future_ms: i
 
 
 def check_trade(trade: Trade) -> None:
-    """Refuse a trade that no market makes.
-
-    Raises
-    ------
-    Refused
-        ``not_finite``, ``not_positive``, ``out_of_range`` or ``wrong_type`` (a side other than buy, sell or null).
-    """
-    for name, value in (("price", trade.price), ("size", trade.size)):
-        check_number(name, value)
+    """Check price, size, side and funding time: as ``check_number``, or ``wrong_type`` where the side is not buy, sell or null."""
+    check_number("price", trade.price)
+    check_number("size", trade.size)
     if trade.side not in ("buy", "sell", None):
         raise Refused(Reason.WRONG_TYPE, f"side {trade.side!r:.20} is not buy, sell or null")
     if trade.next_funding is not None and not 0 < trade.next_funding <= MAX_TIME_MS:
@@ -56,12 +44,9 @@ def check_trade(trade: Trade) -> None:
 
 
 def check_score(post: ScoredPost) -> None:
-    """Refuse a score that no model gives, or a hash that is not of 64 bits: they would be part of every later mean, or of no saved state.
+    """Check hash and probabilities: ``not_finite``, ``out_of_range``, or ``missing_field`` where one or two probabilities are given.
 
-    Raises
-    ------
-    Refused
-        ``not_finite``, ``out_of_range`` or ``missing_field`` (one or two of the three probabilities).
+    An impossible probability would be part of every later mean, and a hash of more than 64 bits cannot be saved.
     """
     if not 0 <= post.simhash < 2**64:
         raise Refused(Reason.OUT_OF_RANGE, f"simhash {post.simhash!s:.40}")
@@ -77,12 +62,9 @@ def check_score(post: ScoredPost) -> None:
 
 
 def check_microprice(table: MicropriceTable) -> None:
-    """Refuse a microprice table that no fit makes, or that would be used before the end of its data.
+    """Check that a fit can make this table, and that it is used only after the end of its data.
 
-    Raises
-    ------
-    Refused
-        ``wrong_type`` (of another length), ``not_finite``, ``not_positive``, ``out_of_range`` or ``future_time``.
+    Reasons are ``wrong_type`` (another length), ``not_finite``, ``not_positive``, ``out_of_range`` and ``future_time``.
     """
     if len(table.g) != G_SIZE:
         raise Refused(Reason.WRONG_TYPE, f"g has {len(table.g)} numbers, not {G_SIZE}")
@@ -98,13 +80,7 @@ def check_microprice(table: MicropriceTable) -> None:
 
 
 def check_number(name: str, value: float) -> None:
-    """Refuse a price or size that is not a finite positive number of at most 1e15.
-
-    Raises
-    ------
-    Refused
-        ``not_finite``, ``not_positive`` or ``out_of_range``.
-    """
+    """Check a price or size: ``not_finite``, ``not_positive``, or ``out_of_range`` above ``MAX_NUMBER``."""
     if not math.isfinite(value):
         raise Refused(Reason.NOT_FINITE, f"{name} {value}")
     if value <= 0.0:

@@ -12,51 +12,43 @@ from ingest.messages.flat_book import decode_book
 from ingest.messages.kinds import KIND, OrderBook
 from ingest.messages.refusal import Reason, Refused
 
-Entry = tuple[bytes, Mapping[bytes, bytes]]
-"""Id and fields of a stream entry, as they came."""
-NO_ENTRY: Entry = (b"", {})
+Origin = tuple[bytes, Mapping[bytes, bytes]]
+"""Id and fields of the stream entry that a message came from."""
+NO_ORIGIN: Origin = (b"", {})
 
 
 class Envelope(msgspec.Struct, gc=False):
-    """A decoded message and what must be known of its way.
+    """A decoded message and what is known of its way.
 
     Attributes
     ----------
     kind : str
-        A key of ``kinds.KIND``.
-    message : Message
-        The struct of that kind; a book of a stream is a ``FlatBook``.
+        A key of ``kinds.KIND``; ``message`` is the struct of that kind, or a ``FlatBook``.
     recorded : bool
         Whether it comes from a recording: then no wall clock makes time pass for its symbol.
     received_ms : int
         When the feed received it; 0 where the message does not say.
-    origin : Entry
-        The stream entry that it came from, kept for the dead letter and the checkpoint; ``NO_ENTRY`` where there was none.
+    origin : Origin
+        Kept for the dead letter and the checkpoint; ``NO_ORIGIN`` where the message came from no stream.
     """
 
     kind: str
     message: Any
     recorded: bool = True
     received_ms: int = 0
-    origin: Entry = NO_ENTRY
+    origin: Origin = NO_ORIGIN
 
     def save(self) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-        """Return id and fields of the entry, as a checkpoint holds them; ``from_entry`` makes the envelope of them again."""
-        entry_id, fields = self.origin
-        return entry_id, list(fields.items())
+        """Return the entry as a checkpoint holds it; ``from_entry`` makes the envelope of it again."""
+        return self.origin[0], list(self.origin[1].items())
 
 
 def from_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Envelope:
-    """Decode an entry of a partition log.
-
-    Raises
-    ------
-    Refused
-        ``wrong_type`` (no such kind), or as ``decode.decode_entry``.
-    """
+    """Decode an entry of a partition log, or raise ``Refused``."""
     kind = fields.get(b"kind", b"").decode(errors="replace")
     form = KIND.get(kind)
     if form is None:
         raise Refused(Reason.WRONG_TYPE, f"kind {kind!r:.40} is none of {', '.join(KIND)}")
     message: Any = decode_book(fields) if form is OrderBook else decode_entry(form, fields)
-    return Envelope(kind, message, b"recorded" in fields, getattr(message, "received", None) or 0, (entry_id, fields))
+    received_ms = getattr(message, "received", None) or 0
+    return Envelope(kind, message, b"recorded" in fields, received_ms, (entry_id, fields))

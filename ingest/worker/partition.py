@@ -1,12 +1,12 @@
-"""One partition in the worker: entries of its log in, rows and a checkpoint out.
+"""One partition of the worker: entries of its log in, rows and a checkpoint out.
 
 Two places of the log matter, and both stand in the checkpoint::
 
-    ---- in the saved state ----|state_id ---- rows written ----|last_id ---- to be taken ----> position
+    ---- in the saved state ----|state_id ---- rows written ----|last_id ---- to be processed ----> position
 
-Rows are made final many times a second, up to ``last_id``; the state is large and is saved every few seconds. Whoever opens the
-partition restores the state and takes the entries in between again without giving their rows: the kernels read no clock, so the state
-is then, to the bit, that of the owner before.
+Rows are committed many times a second, up to ``last_id``. The state is large and is saved every few seconds. The next owner restores the
+state and processes the entries in between again, without giving their rows. The kernels read no clock, so its state is then the same, to
+the bit, as that of the owner before.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ingest.messages.check import check_header
-from ingest.messages.envelope import Entry, Envelope, from_entry
+from ingest.messages.envelope import Envelope, Origin, from_entry
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.streams.read import START
@@ -27,27 +27,30 @@ from transforms.catalog import VIEWS, View
 from transforms.engine import VersionError
 from transforms.kernel import Vector
 
+HEARD = frozenset({"book", "trade", "gap", "tick"})
+"""Kinds of messages that say how far the market feed of a symbol is."""
+
 
 @dataclass(slots=True)
 class Pending:
-    """What has happened since the last commit."""
+    """What has happened since the last commit; ``counts`` is what the commit adds to the partition's counters."""
 
     batches: dict[str, rows.Batch] = field(default_factory=lambda: {v.name: rows.Batch(v) for v in VIEWS})
-    dead: list[tuple[Entry, Refused]] = field(default_factory=list)
+    dead: list[tuple[Origin, Refused]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     entries: int = 0
     n_rows: int = 0
 
 
 class Partition:
-    """State of a partition. It does no I/O: the worker feeds it and writes what is ``pending``.
+    """State of a partition. It does no I/O: the worker gives it entries and writes what is ``pending``.
 
     Attributes
     ----------
-    position, last_id, state_id:
-        The last entry that was taken, the last whose rows are written, the last that is in the saved state.
-    unsaved:
-        Entries taken since the state was saved.
+    position, last_id, state_id : bytes
+        The last entry that was processed, the last whose rows are written, the last that is in the saved state.
+    unsaved : int
+        Entries processed since the state was saved.
     """
 
     def __init__(self, number: int, settings: Settings) -> None:
@@ -61,26 +64,27 @@ class Partition:
         self._touched: set[str] = set()
         self._now_us = 0
 
-    def process(self, entry_id: bytes, fields: Mapping[bytes, bytes], now_us: int) -> Symbol | None:
-        """Take one entry of the log; ``now_us`` is when rows that it completes become available.
+    def process(self, entry_id: bytes, fields: Mapping[bytes, bytes], now_us: int) -> str | None:
+        """Process one entry of the log; ``now_us`` is when rows that it completes become available.
 
         Returns
         -------
-        Symbol or None
-            The symbol that accepted it, None where the entry was refused.
+        str or None
+            The symbol whose feed was heard; None where the entry was refused, or is a post or a table, which no market feed sends.
         """
         self.pending.entries += 1
         self.position = entry_id
         self._now_us = now_us
         try:
             envelope = self._open(entry_id, fields)
-        except Exception as error:  # an entry must not stop a partition, whatever is wrong with it or with our code
+        except Exception as error:  # one entry must not stop the partition, whatever is wrong with it or with our code
             self.symbols.refuse((entry_id, fields), error)
             return None
         symbol = self.symbols.accept(envelope)
-        if symbol is not None:
-            self._touched.add(symbol.name)
-        return symbol
+        if symbol is None:
+            return None
+        self._touched.add(symbol.name)
+        return symbol.name if envelope.kind in HEARD else None
 
     def _open(self, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Envelope:
         """Decode an entry and check its symbol and its times."""
@@ -100,11 +104,11 @@ class Partition:
         self.pending.batches[view.name].add(symbol.name, t_us, created_us, values, silent_us)
         self.pending.n_rows += 1
 
-    def _keep_refused(self, entry: Entry, refused: Refused) -> None:
+    def _keep_refused(self, entry: Origin, refused: Refused) -> None:
         self.pending.dead.append((entry, refused))
 
-    def replay(self, entries: Iterable[Entry]) -> None:
-        """Take entries again whose rows were written before: the state moves on, and nothing is given."""
+    def replay(self, entries: Iterable[Origin]) -> None:
+        """Process entries whose rows are written already: the state moves on, and no row is given."""
         for entry_id, fields in entries:
             self.process(entry_id, fields, 0)
         self.unsaved += self.pending.entries
@@ -112,9 +116,9 @@ class Partition:
         self.symbols.take_counts()
 
     def take_pending(self) -> Pending:
-        """All that is pending, for one commit; nothing is pending afterwards."""
+        """Return everything that is pending, for one commit; nothing is pending afterwards."""
         pending, self.pending = self.pending, Pending()
-        pending.counts = self.symbols.take_counts()
+        pending.counts.update(self.symbols.take_counts())
         for batch in pending.batches.values():
             if len(batch):
                 pending.counts[f"rows.{batch.view.name}"] += len(batch)
@@ -123,7 +127,7 @@ class Partition:
         return pending
 
     def save(self) -> dict[bytes, bytes]:
-        """The state at ``position``: the parts of the checkpoint that changed since it was saved before."""
+        """Return the state at ``position``: the parts of the checkpoint that changed since the last save."""
         changed = {}
         for name in self._touched:
             for part, data in self.symbols[name].save().items():
@@ -136,14 +140,14 @@ class Partition:
         return changed
 
     def restore(self, checkpoint: Mapping[bytes, bytes], between: Callable[[], None] = lambda: None) -> list[str]:
-        """Take a stored checkpoint: ``position`` is then where its state was saved.
+        """Restore a checkpoint; ``position`` is then the last entry in its state.
 
-        ``between`` is called before each symbol: a thousand of them take longer than a lease.
+        ``between`` is called before each symbol, because a thousand symbols take longer than a lease.
 
         Returns
         -------
         list of str
-            Symbols whose state was saved by other kernels or another grid: it is not taken, and what they have here stays.
+            Symbols whose state was saved by other kernels or for another grid; they stay as they are here.
         """
         self.last_id = checkpoint.get(b"last_id", checkpoint.get(b"state_id", START))
         self.position = self.state_id = checkpoint.get(b"state_id", self.last_id)
@@ -156,7 +160,7 @@ class Partition:
         for name, saved in parts.items():
             between()
             try:
-                self.symbols.restore(name, saved)
+                self.symbols.open(name, saved)
             except VersionError:
                 refused.append(name)
                 continue

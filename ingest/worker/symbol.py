@@ -1,4 +1,4 @@
-"""One symbol in the worker: its order, its kernels, and what must be remembered to refuse a message a second time."""
+"""One symbol: the order of its messages, its kernels, and what it remembers to refuse a message a second time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from ingest.messages.check import check_microprice, check_score, check_trade
-from ingest.messages.envelope import Envelope, from_entry
+from ingest.messages.envelope import Envelope
 from ingest.messages.flat_book import FlatBook
-from ingest.messages.kinds import Gap, MicropriceTable, OrderBook, ScoredPost, Tick, Trade
+from ingest.messages.kinds import MAX_INTEGER, Gap, MicropriceTable, OrderBook, ScoredPost, Trade
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.worker.timeline import Timeline
@@ -22,15 +22,14 @@ from transforms.sentiment.post import Post
 
 SIDE = {"buy": 1, "sell": -1, None: 0}
 IDS_KEPT = 512
-"""Trade ids remembered a symbol. A repeat that is older than the allowed lateness is refused as late anyway."""
-MAX_INTEGER = 2**63
+"""Trade ids that a symbol remembers. A repeat older than the allowed lateness is refused as late anyway."""
 TABLES_HELD = 512
-"""Microprice tables that may wait for their time, so that a producer of them cannot fill the memory."""
+"""The most microprice tables that may wait for their time, so that their producer cannot fill the memory."""
 
 Emit = Callable[["Symbol", View, int, Vector], None]
 """Is given each row: its symbol, its view, its time in microseconds and its values, which the next row overwrites."""
 Refuse = Callable[[Envelope, Exception], None]
-"""Is given a message that was accepted when it arrived, and the error that its turn brought."""
+"""Is given a message that was accepted when it arrived, and the error that came up at its turn."""
 
 _BOOK_FAULT = {
     validation.NOT_FINITE: Reason.NOT_FINITE,
@@ -43,15 +42,15 @@ _BOOK_FAULT = {
 
 
 class Symbol:
-    """Messages of one symbol in, rows out through ``emit``; what turns out bad when its turn comes goes to ``refuse``.
+    """Order, kernels and memory of one symbol: messages in, rows out.
 
     Attributes
     ----------
-    recorded:
+    recorded : bool
         Whether its newest message came from a recording: then no wall clock makes time pass for it.
-    received_us:
-        The newest receive time that a book, a trade or a gap named, 0 before any; a recorded row became available then. A post says
-        nothing here: a replay gives it ahead of the market, and it is held until the time from which it counts.
+    received_us : int
+        The newest receive time of its books, trades and gaps, 0 before any; a recorded row became available then. Posts do not count
+        here: a replay publishes them ahead of the market, and they are held until their time.
     """
 
     __slots__ = (
@@ -187,16 +186,18 @@ class Symbol:
         for view, values in self.engine.emit(t_us):
             self._emit(self, view, t_us, values)
 
+    def waits_for_time(self) -> bool:
+        """Return whether time that passes without a message would change anything: rows to come, or messages held."""
+        timeline = self.timeline
+        return not self.recorded and (timeline.waits() or 0 < timeline.boundary <= self.engine.last_row_us())
+
     def save(self) -> dict[str, bytes]:
-        """All that a restart needs, in named parts."""
-        t = self.timeline
-        held = [(*order, *envelope.save()) for *order, envelope in t.held]
-        order = [t.watermark, t.boundary, t.arrivals, held]
+        """Return what a restart needs, in named parts."""
         memory = [self._sequence, list(self._ids), self.recorded, self.received_us]
-        return {"order": msgspec.msgpack.encode([order, memory]), **self.engine.save()}
+        return {"order": msgspec.msgpack.encode([self.timeline.save(), memory]), **self.engine.save()}
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
-        """Take what ``save`` gave.
+        """Replace the state by one that ``save`` returned.
 
         Raises
         ------
@@ -204,33 +205,13 @@ class Symbol:
             It was saved by other kernels or for another grid.
         """
         self.engine.restore(parts)
-        (watermark, boundary, arrivals, held), (sequence, ids, recorded, received_us) = msgspec.msgpack.decode(
-            parts["order"]
-        )
-        t = self.timeline
-        t.watermark, t.boundary, t.arrivals = watermark, boundary, arrivals
-        for at, rank, number, arrival, entry_id, fields in held:
-            t.held.append((at, rank, number, arrival, from_entry(entry_id, dict(fields))))
-        self._sequence, self.recorded, self.received_us = sequence, recorded, received_us
+        order, (self._sequence, ids, self.recorded, self.received_us) = msgspec.msgpack.decode(parts["order"])
+        self.timeline.restore(order)
         self._ids = deque(ids)
         self._id_set = set(ids)
 
 
-def _facts(post: ScoredPost) -> Post:
+def _facts(p: ScoredPost) -> Post:
     return Post(
-        post.id,
-        post.author,
-        post.simhash,
-        post.positive,
-        post.negative,
-        post.neutral,
-        post.likes,
-        post.reposts,
-        post.replies,
-        post.followers,
+        p.id, p.author, p.simhash, p.positive, p.negative, p.neutral, p.likes, p.reposts, p.replies, p.followers
     )
-
-
-def tick_at(name: str, t_us: int) -> Tick:
-    """The tick that says: all events of ``name`` up to ``t_us`` are known."""
-    return Tick(t_us // 1000, name)

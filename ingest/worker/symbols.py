@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from ingest.messages.envelope import Entry, Envelope
+from ingest.messages.envelope import Envelope, Origin
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.worker.symbol import Emit, Refuse, Symbol
@@ -15,39 +15,25 @@ _LOG = logging.getLogger(__name__)
 
 Make = Callable[[str, Settings, Emit, Refuse], Symbol]
 """Makes a symbol; a test puts a faulty one here."""
-OnRefused = Callable[[Entry, Refused], None]
-"""Is given the entry that a refused message came from, and the reason."""
+HandOn = Callable[[Origin, Refused], None]
+"""Is given where a refused message came from, and the reason."""
 
 
 class Symbols(dict[str, Symbol]):
     """Open symbols by name.
 
-    Parameters
-    ----------
-    settings : Settings
-        Of this deployment.
-    emit : Emit
-        Is given each row with the symbol that made it.
-    on_refused : OnRefused
-        Is given each refusal, after it was counted.
-    most : int or None
-        How many symbols messages may open; None for any number.
-    make : Make
-        Makes a symbol.
-
     Attributes
     ----------
     accepted, refused : Counter of str
-        Messages accepted by kind, and refused by reason.
+        Messages accepted by kind, and refused by reason; a message that is refused at its turn is accepted no longer.
     """
 
     def __init__(
         self,
         settings: Settings,
         emit: Emit,
-        on_refused: OnRefused = lambda entry, refused: None,
-        *,
-        most: int | None = None,
+        hand_on: HandOn = lambda *_: None,
+        most: float = float("inf"),
         make: Make = Symbol,
     ) -> None:
         super().__init__()
@@ -55,23 +41,16 @@ class Symbols(dict[str, Symbol]):
         self.refused: Counter[str] = Counter()
         self._settings = settings
         self._emit = emit
-        self._on_refused = on_refused
+        self._hand_on = hand_on
         self._most = most
         self._make = make
 
     def accept(self, envelope: Envelope) -> Symbol | None:
-        """Give a message to its symbol and count it.
-
-        Returns
-        -------
-        Symbol or None
-            The symbol that accepted it; None where it was refused.
-        """
-        name = envelope.message.symbol
+        """Give a message to its symbol, and count it; return the symbol, or None where the message was refused."""
         try:
-            symbol = self.get(name)
+            symbol = self.get(envelope.message.symbol)
             if symbol is None:
-                symbol = self._admit(name)
+                symbol = self._admit(envelope.message.symbol)
             symbol.accept(envelope)
         except Exception as error:  # one message must not stop the rest, whatever is wrong with it or with our code
             self.refuse(envelope.origin, error)
@@ -79,44 +58,38 @@ class Symbols(dict[str, Symbol]):
         self.accepted[envelope.kind] += 1
         return symbol
 
-    def open(self, name: str) -> Symbol:
-        """Open a symbol, whether or not messages may name it."""
-        symbol = self[name] = self._make(name, self._settings, self._emit, self._refuse_held)
-        return symbol
-
-    def restore(self, name: str, parts: Mapping[str, bytes]) -> None:
-        """Open a symbol with the state that ``Symbol.save`` gave.
-
-        Raises
-        ------
-        transforms.engine.VersionError
-            The state is of other kernels or another grid; a symbol of that name that was open stays as it was.
-        """
-        symbol = self._make(name, self._settings, self._emit, self._refuse_held)
-        symbol.restore(parts)
-        self[name] = symbol
-
     def _admit(self, name: str) -> Symbol:
         """Open a symbol that a message names."""
         if self._settings.symbols and name not in self._settings.symbols:
             raise Refused(Reason.UNKNOWN_SYMBOL, f"{name} is not in TFS_SYMBOLS")
-        if self._most is not None and len(self) >= self._most:
+        if len(self) >= self._most:
             raise Refused(Reason.UNKNOWN_SYMBOL, f"{len(self)} symbols are open here; see TFS_MAX_SYMBOLS")
         return self.open(name)
 
-    def refuse(self, entry: Entry, error: Exception) -> None:
-        """Count a refusal and hand it on; an error of our own code is logged and refused as ``failed``."""
-        if isinstance(error, Refused):
-            refused = error
-        else:
-            _LOG.error("a message failed and is refused (entry %s)", entry[0].decode() or "none", exc_info=error)
+    def open(self, name: str, parts: Mapping[str, bytes] | None = None) -> Symbol:
+        """Open a symbol, with the state that ``Symbol.save`` returned where ``parts`` has one.
+
+        Raises
+        ------
+        transforms.engine.VersionError
+            The state is of other kernels or another grid; an open symbol of that name stays as it was.
+        """
+        symbol = self._make(name, self._settings, self._emit, self._refuse_held)
+        if parts is not None:
+            symbol.restore(parts)
+        self[name] = symbol
+        return symbol
+
+    def refuse(self, origin: Origin, error: Exception) -> None:
+        """Count a refusal and hand it on; an error of our own code is logged, and refused as ``failed``."""
+        refused = error
+        if not isinstance(refused, Refused):
+            _LOG.error("a message failed and is refused (entry %s)", origin[0].decode() or "none", exc_info=error)
             refused = Refused(Reason.FAILED, f"{type(error).__name__}: {error}")
-            refused.__cause__ = error
         self.refused[str(refused.reason)] += 1
-        self._on_refused(entry, refused)
+        self._hand_on(origin, refused)
 
     def _refuse_held(self, envelope: Envelope, error: Exception) -> None:
-        """Refuse a message that was accepted when it arrived, and that turned out to be bad when its turn came."""
         self.accepted[envelope.kind] -= 1
         self.refuse(envelope.origin, error)
 

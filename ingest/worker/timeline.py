@@ -1,26 +1,28 @@
-"""Event time of one symbol: holds its messages until they are in order, and says when a boundary of the grid has passed.
+"""Event time of one symbol: holds its messages until they are in order, and says when a grid boundary has passed.
 
-The watermark W is the newest event time of the symbol's books and trades less the allowed lateness. Everything before W is known::
+The watermark W is the newest event time of the symbol's books and trades, less the allowed lateness. Everything before W is known::
 
     ---- released, in order ----|W ---- held ----|newest book or trade
       row t once W > t                             t_message < W is late
 
-Ties are broken by kind (book, trade, post, table), then sequence, then arrival. A tick moves W without a message.
+Messages of the same time are ordered by kind (book, trade, post, table), then sequence, then arrival. A tick moves W without a message.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any
 
+from ingest.messages.envelope import Envelope, from_entry
+
 RANK = {"book": 0, "gap": 0, "trade": 1, "post": 2, "microprice": 3}
 """Books come before trades of the same time: the trade met that book."""
-_TABLE = RANK["microprice"]
+_POST, _TABLE = RANK["post"], RANK["microprice"]
 
-Held = tuple[int, int, int, int, Any]
-"""Event time in microseconds, rank, sequence, arrival, whatever was held."""
+Held = tuple[int, int, int, int, Envelope]
+"""Event time in microseconds, rank, sequence, arrival, message; no two messages share an arrival."""
 
 
 @dataclass(slots=True)
@@ -29,14 +31,18 @@ class Timeline:
 
     Attributes
     ----------
-    emit_us:
+    emit_us : int
         The grid interval.
-    lateness_us:
+    lateness_us : int
         How far behind the newest book or trade a message may come.
-    watermark:
+    watermark : int
         Every event before it is known; 0 before the first book, trade or tick.
-    boundary:
-        The next boundary of the grid that will give rows; 0 before the first event.
+    boundary : int
+        The next grid boundary that gives rows; 0 before the first event.
+    arrivals : int
+        How many messages were held so far.
+    held : list of Held
+        A heap of the messages that wait for their turn.
     """
 
     emit_us: int
@@ -47,51 +53,61 @@ class Timeline:
     held: list[Held] = field(default_factory=list)
 
     def is_late(self, t_us: int) -> bool:
-        """Whether rows that an event of ``t_us`` belongs to may be written already."""
+        """Return whether rows that an event of ``t_us`` belongs to may be written already."""
         return t_us < self.watermark
 
-    def hold(self, t_us: int, kind: str, sequence: int, item: Any) -> None:
-        """Take an event that is not late; books and trades carry the watermark along."""
+    def hold(self, t_us: int, kind: str, sequence: int, envelope: Envelope) -> None:
+        """Hold an event that is not late; books and trades move the watermark."""
         rank = RANK[kind]
-        heappush(self.held, (t_us, rank, sequence, self.arrivals, item))
+        heappush(self.held, (t_us, rank, sequence, self.arrivals, envelope))
         self.arrivals += 1
-        if rank < 2 and t_us - self.lateness_us > self.watermark:
+        if rank < _POST and t_us - self.lateness_us > self.watermark:
             self.watermark = t_us - self.lateness_us
 
     def waits(self) -> bool:
-        """Whether a message is held that time should hand over. A table is not one: it waits for rows, none wait for it."""
+        """Return whether a held message needs time to pass. A table does not: it waits for rows, and no row waits for it."""
         return any(rank != _TABLE for _, rank, *_ in self.held)
 
     def tables(self) -> int:
-        """How many microprice tables are held."""
+        """Return how many microprice tables are held."""
         return sum(rank == _TABLE for _, rank, *_ in self.held)
 
     def tick(self, t_us: int) -> None:
-        """All events up to and with ``t_us`` are known."""
+        """Note that all events up to and with ``t_us`` are known."""
         self.watermark = max(self.watermark, t_us + 1)
 
     def advance(
         self,
-        apply: Callable[[int, Any], None],
+        apply: Callable[[int, Envelope], None],
         emit: Callable[[int], None],
-        speaks_until: Callable[[], int],
+        last_row_us: Callable[[], int],
     ) -> None:
-        """Hand over in order what the watermark has passed: events to ``apply``, boundaries to ``emit``.
+        """Release in order what the watermark has passed: events to ``apply``, grid boundaries to ``emit``.
 
-        A row at t comes after every event with time <= t. Boundaries at which no feed would speak are passed over at once,
-        so that years of silence cost nothing; ``speaks_until`` says when that is.
+        A row at t comes after every event with time <= t. Boundaries after ``last_row_us()``, at which no feed has a row to give, are
+        skipped at once, so that years of silence cost nothing.
         """
         while self.held and self.held[0][0] < self.watermark:
-            t_us, _, _, _, item = heappop(self.held)
-            self._emit_before(t_us, emit, speaks_until)
-            apply(t_us, item)
+            t_us, _, _, _, envelope = heappop(self.held)
+            self._emit_before(t_us, emit, last_row_us)
+            apply(t_us, envelope)
         if self.boundary:
-            self._emit_before(self.watermark, emit, speaks_until)
+            self._emit_before(self.watermark, emit, last_row_us)
 
-    def _emit_before(self, end_us: int, emit: Callable[[int], None], speaks_until: Callable[[], int]) -> None:
+    def _emit_before(self, end_us: int, emit: Callable[[int], None], last_row_us: Callable[[], int]) -> None:
         first = -(-end_us // self.emit_us) * self.emit_us
         if self.boundary and self.boundary < first:
-            last = min(first - self.emit_us, speaks_until())
+            last = min(first - self.emit_us, last_row_us())
             for t_us in range(self.boundary, last + 1, self.emit_us):
                 emit(t_us)
         self.boundary = max(self.boundary, first)
+
+    def save(self) -> list[Any]:
+        """Return what ``restore`` needs; held messages are saved as the stream entries that they came from."""
+        held = [(*order, *envelope.save()) for *order, envelope in self.held]
+        return [self.watermark, self.boundary, self.arrivals, held]
+
+    def restore(self, saved: Sequence[Any]) -> None:
+        """Replace the state by one that ``save`` returned."""
+        self.watermark, self.boundary, self.arrivals, held = saved
+        self.held = [(*order, from_entry(entry_id, dict(fields))) for *order, entry_id, fields in held]

@@ -1,9 +1,9 @@
-"""The feature worker: holds partitions, turns their logs into rows, and writes them.
+"""The feature worker: owns partitions, turns their logs into rows, and writes the rows.
 
-    read a batch of all its logs -> partitions (order, kernels, rows) -> newest rows online -> one commit a partition
+    read a batch of all logs -> partitions (order, kernels, rows) -> newest rows online -> one commit for each partition
 
-Rows go online before the commit: a crash between the two writes them again, and the online store takes no row twice.
-Whatever is not committed is forgotten when a partition or the server is lost, and made again from the log by whoever owns it next.
+Rows go online before the commit. After a crash between the two, the next owner writes them again, and the online store keeps each row
+once. A worker that loses a partition or the server forgets what it has not committed; the next owner makes it again from the log.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ import redis
 
 from feature_repo.stores.online.write import OnlineWriter
 from ingest.messages import flat_book
+from ingest.messages.kinds import Tick
 from ingest.publish.publisher import Publisher
 from ingest.settings import Settings
 from ingest.streams import keys, memory, outage, read
 from ingest.streams.keys import PROJECT, check_partitions
 from ingest.streams.membership import FencedError, Member
 from ingest.worker import commit, latency
+from ingest.worker.opening import open_partition
 from ingest.worker.partition import Partition, Pending
-from ingest.worker.symbol import Symbol, tick_at
 from transforms import engine
 from transforms.catalog import VIEWS
 
@@ -36,28 +37,28 @@ BATCH = 4000
 """Entries of one turn, over all logs."""
 BLOCK_MS = 10
 COMMIT_S, COMMIT_ENTRIES = 1.0, 10_000
-"""Entries that made no row wait so long, or for so many, for their commit."""
+"""Commit at least every COMMIT_S seconds or COMMIT_ENTRIES entries, even when no row was made."""
 SAVE_S, SAVE_ENTRIES = 5.0, 20_000
-"""A partition's state is saved when it is so old or so many entries behind: what a takeover has to take again."""
+"""Save a partition's state when it is this old or this many entries behind: a takeover replays what is behind."""
 LULL_S = 0.05, 0.3
-"""So long after rows were written no others are expected: the time to save a state, which takes as long as several batches of rows."""
+"""So long after rows were written no other rows are expected. A state is saved then, as that takes as long as several batches of rows."""
 TICK_US = 50_000
-"""Between two looks for quiet symbols."""
+"""Time between two searches for quiet symbols."""
 
 
 class Worker:
-    """A process's worth of partitions.
+    """One process's partitions.
 
     Parameters
     ----------
-    client:
-        The Redis that holds streams, checkpoints and the online store.
-    settings:
+    client : redis.Redis
+        Holds streams, checkpoints and the online store.
+    settings : Settings
         Of this deployment.
-    clock:
-        Microseconds since the epoch; injected, so that tests decide what time it is.
-    steady:
-        Microseconds of a clock that nobody sets: it tells how long a symbol has been quiet, so a clock that is set makes none so.
+    clock : callable
+        Microseconds since the epoch; tests inject their own time.
+    steady : callable
+        Microseconds of a clock that is never set; it tells how long a symbol has been quiet.
     """
 
     def __init__(
@@ -83,14 +84,13 @@ class Worker:
         self._memory = memory.Alarm(client)
 
     def run(self, stop: threading.Event) -> None:
-        """Work until ``stop`` is set, whatever happens to the server; then finish what is in hand and give the leases back.
+        """Work until ``stop`` is set and wait while the server is away; then write what is pending and give the leases back.
 
         Raises
         ------
         PartitionsError
             The deployment has another number of partitions.
         """
-
         self._stop = stop
 
         def work(well: Callable[[], None]) -> None:
@@ -103,12 +103,12 @@ class Worker:
         outage.ride_out("the feature worker", work, stop)
 
     def open(self) -> None:
-        """Begin with nothing in memory: take this process's share of the partitions."""
+        """Start with nothing in memory, and open this process's share of the partitions."""
         check_partitions(self._client, self._settings.partitions)
         engine.warm_up()
         flat_book.warm_up()
         gc.collect()
-        gc.freeze()  # what lives as long as the process need not be looked through again and again
+        gc.freeze()  # the collector need not look again at what lives as long as the process
         self._partitions.clear()
         self._heard.clear()
         self._count = read.FIRST
@@ -121,11 +121,11 @@ class Worker:
         self._member.leave()
 
     def holds(self) -> list[int]:
-        """The partitions that are open here."""
+        """Return the partitions that are open here."""
         return [partition.number for partition in self._partitions.values()]
 
     def step(self) -> int:
-        """One turn of the loop; the number of entries taken."""
+        """Do one turn of the loop; return the number of entries read."""
         if self._member.due():
             self._settle()
             self._memory.look()
@@ -138,25 +138,25 @@ class Worker:
         batch = read.entries_after(self._client, positions, count, BLOCK_MS)
         parts = read.split_by_size(batch)
         for part in parts:
-            self._take(part)
-            if len(parts) > 1:  # what is refused of them is written whole
+            self._process(part)
+            if len(parts) > 1:  # large entries: the refused ones among them are written whole
                 self.flush()
         self._count = read.next_count(count, len(parts), most)
         self._tick()
         self._write(busy=len(batch) >= count)
         return len(batch)
 
-    def _take(self, batch: Sequence[read.Entry]) -> None:
+    def _process(self, batch: Sequence[read.Entry]) -> None:
         now_us, heard_us = self._clock(), self._steady()
         for stream, entry_id, fields in batch:
             if (partition := self._partitions.get(stream)) is None:
-                continue  # lost since it was read
-            symbol = partition.process(entry_id, fields, now_us)
-            if symbol is not None and fields.get(b"kind") not in (b"post", b"microprice"):
-                self._heard[symbol.name] = heard_us
+                continue  # its lease was lost after the read
+            heard = partition.process(entry_id, fields, now_us)
+            if heard is not None:
+                self._heard[heard] = heard_us
 
     def _write(self, *, busy: bool) -> None:
-        """Write what is due: rows at once, or every ``flush_interval`` while more waits to be read than one turn takes."""
+        """Write what is due: rows at once, or every ``flush_interval`` while more entries wait than one turn reads."""
         now = time.monotonic()
         with_rows = [p for p in self._partitions.values() if p.pending.n_rows]
         most = max((p.pending.entries for p in self._partitions.values()), default=0)
@@ -169,7 +169,7 @@ class Worker:
         lull = busy or LULL_S[0] <= now - self._flushed <= LULL_S[1]
         for stream, partition in self._partitions.items():
             if self._must_save(stream, partition, now, lull=lull):
-                self._flush([partition], save=True)  # one a turn, so that none waits for all
+                self._flush([partition], save=True)  # one a turn, so that no partition waits for all the others
                 return
 
     def _must_save(self, stream: str, partition: Partition, now: float, *, lull: bool) -> bool:
@@ -183,7 +183,7 @@ class Worker:
         self._committed = time.monotonic()
 
     def _flush(self, partitions: Iterable[Partition], *, save: bool = False) -> None:
-        """The newest rows online, then a commit a partition; a partition that was taken over is dropped, the others go on."""
+        """Write the newest rows online, then commit each partition; drop a partition that another worker has taken over."""
         chosen = [(partition, partition.take_pending()) for partition in partitions]
         self._write_online(chosen)
         pipe: Any = self._client.pipeline(transaction=False)
@@ -220,14 +220,12 @@ class Worker:
             latency.count(pending.counts, (due_us - newest.event_us[live]).tolist())
 
     def _tick(self) -> None:
-        """Append a tick for each live symbol that has been quiet: time passes in the log itself, so a replay sees it pass.
+        """Append a tick for each live symbol that is quiet: time passes in the log itself, so that a replay sees it pass.
 
-        Not while a lease may have ended: then somebody else may have heard what is not known here.
+        No tick is appended once a lease may have ended: another worker may then have read messages that this one has not.
         """
         steady_us, idle_us = self._steady(), self._settings.idle_after_ms * 1000
-        known_us = (
-            self._clock() - idle_us
-        )  # before the lease is looked at: whoever sleeps in between says what was so then
+        known_us = self._clock() - idle_us  # read before the lease is checked: a pause in between makes it no later
         if steady_us - self._ticked_us < TICK_US or not self._member.stands():
             return
         self._ticked_us = steady_us
@@ -235,12 +233,12 @@ class Worker:
             for partition in self._partitions.values():
                 for symbol in partition.symbols.values():
                     quiet_us = steady_us - self._heard.setdefault(symbol.name, steady_us)
-                    if quiet_us >= idle_us and _has_more(symbol):
-                        publisher.publish("tick", tick_at(symbol.name, known_us))
+                    if quiet_us >= idle_us and symbol.waits_for_time():
+                        publisher.publish("tick", Tick(known_us // 1000, symbol.name))
                         self._heard[symbol.name] = steady_us - idle_us + self._settings.emit_us
 
     def _settle(self) -> None:
-        """Renew the leases, drop what was lost, give back what others are due, take and open what is due here."""
+        """Renew the leases, drop what was lost, give back what is due to others, take and open what is due here."""
         self._beat()
         for seat in self._member.excess():
             if (partition := self._partitions.get(keys.events(int(seat)))) is not None:
@@ -251,12 +249,12 @@ class Worker:
         self._member.take()
         for seat in list(self._member.held):
             if self._stop.is_set():
-                return  # none is opened only to be closed
+                return  # do not open a partition only to close it
             if keys.events(int(seat)) not in self._partitions:
                 self._open(int(seat))
 
-    def _stay(self) -> None:
-        """Keep the leases, in the middle of what takes long."""
+    def _keep_leases(self) -> None:
+        """Renew the leases if that is due, in the middle of long work."""
         if self._member.due():
             self._beat()
 
@@ -265,57 +263,16 @@ class Worker:
             self._drop(int(seat))
 
     def _drop(self, p: int) -> None:
-        """Forget a partition, with all that was not committed."""
+        """Forget a partition, with everything that was not committed."""
         partition = self._partitions.pop(keys.events(p), None)
         for name in partition.symbols if partition is not None else ():
             self._heard.pop(name, None)
 
     def _open(self, p: int) -> None:
-        """Bring a partition to where its last owner was, as long as its lease holds."""
-        stream = keys.events(p)
-        read.join_group(self._client, [stream])
-        saved: Any = self._client.hgetall(keys.checkpoint(p))
-        partition = Partition(p, self._settings)
-        anew = partition.restore(saved, self._stay)
-        if b"entries" not in saved:
-            self._begin_counting(p, partition.last_id)
-        if anew:
-            names = ", ".join(sorted(anew)[:10])
-            _LOG.warning(
-                "partition %d: %d symbols of other kernels or another grid start anew: %s", p, len(anew), names
-            )
-            state_id, partition = partition.state_id, Partition(p, self._settings)
-            self._replay(partition, state_id)  # what the log still holds of the past, by the kernels of today
-            partition.restore(saved, self._stay)  # and the symbols whose state is good
-        self._replay(partition, partition.last_id)
+        """Open a partition, unless its lease is lost on the way."""
+        partition = open_partition(self._client, self._settings, p, self._keep_leases)
         if p in self._member.held:
+            stream = keys.events(p)
             self._partitions[stream] = partition
             self._saved[stream] = time.monotonic()
             _LOG.info("partition %d is worked here, with %d symbols so far", p, len(partition.symbols))
-
-    def _replay(self, partition: Partition, last_id: bytes) -> None:
-        """Take entries again that were taken before, up to ``last_id``."""
-        stream = keys.events(partition.number)
-        count = read.FIRST
-        while batch := read.entries_between(self._client, stream, partition.position, last_id, count):
-            partition.replay(batch)
-            count = read.next_count(count, len(read.split_by_size(batch)), BATCH)
-            self._stay()
-
-    def _begin_counting(self, p: int, last_id: bytes) -> None:
-        """Of a log without a checkpoint, or with one of an earlier version: what was taken, and the group that tells what was not."""
-        stream = keys.events(p)
-        about: Any = self._client.xinfo_stream(stream)
-        taken = (
-            about["entries-added"]
-            - about["length"]
-            + len(read.entries_between(self._client, stream, read.START, last_id, about["length"] or 1))
-        )
-        if taken:
-            self._client.hset(keys.checkpoint(p), "entries", taken)
-
-
-def _has_more(symbol: Symbol) -> bool:
-    """Whether time passing would change anything: rows to come, or messages held."""
-    timeline = symbol.timeline
-    return not symbol.recorded and (timeline.waits() or 0 < timeline.boundary <= symbol.engine.last_row_us())

@@ -319,7 +319,7 @@ def test_a_redis_that_fills_up_takes_a_commit_and_a_move_whole_and_no_new_messag
     worker.open()
     taken = read.entries_after(redis_client, {keys.events(p): read.START for p in range(PARTITIONS)}, 1000, 1)
     plain = read.entries_after(redis_client, {"market_data": read.START}, 1, 1)
-    worker._take(taken)
+    worker._process(taken)
     chosen = [(partition, partition.take_pending()) for partition in worker._partitions.values()]
     pipe = redis_client.pipeline(transaction=False)
     for partition, pending in chosen:

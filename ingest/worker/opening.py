@@ -1,0 +1,64 @@
+"""Opening of a partition: restore what its last owner saved, and replay the entries whose rows are written already."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from ingest.settings import Settings
+from ingest.streams import keys, read
+from ingest.worker.partition import Partition
+
+_LOG = logging.getLogger(__name__)
+REPLAY = 4000
+"""The most entries to read at once."""
+
+
+def open_partition(client: redis.Redis, settings: Settings, p: int, keep_lease: Callable[[], None]) -> Partition:
+    """Return partition ``p`` as its last owner left it.
+
+    Parameters
+    ----------
+    client : redis.Redis
+        Holds its log and its checkpoint.
+    settings : Settings
+        Of this deployment.
+    p : int
+        Its number.
+    keep_lease : callable
+        Called again and again, because the opening may take longer than a lease.
+    """
+    read.join_group(client, [keys.events(p)])
+    saved: Any = client.hgetall(keys.checkpoint(p))
+    if b"entries" not in saved:
+        _count_trimmed(client, p)
+    partition = Partition(p, settings)
+    anew = partition.restore(saved, keep_lease)
+    if anew:
+        names = ", ".join(sorted(anew)[:10])
+        _LOG.warning("partition %d: %d symbols of other kernels or another grid start anew: %s", p, len(anew), names)
+        state_id, partition = partition.state_id, Partition(p, settings)
+        _replay(client, partition, state_id, keep_lease)  # with the kernels of today, as far as the log reaches back
+        partition.restore(saved, keep_lease)  # the symbols whose state is good
+    _replay(client, partition, partition.last_id, keep_lease)
+    return partition
+
+
+def _replay(client: redis.Redis, partition: Partition, last_id: bytes, keep_lease: Callable[[], None]) -> None:
+    """Process entries again, up to and with ``last_id``, without giving their rows."""
+    stream = keys.events(partition.number)
+    count = read.FIRST
+    while batch := read.entries_between(client, stream, partition.position, last_id, count):
+        partition.replay(batch)
+        count = read.next_count(count, len(read.split_by_size(batch)), REPLAY)
+        keep_lease()
+
+
+def _count_trimmed(client: redis.Redis, p: int) -> None:
+    """Count the entries that a log without a checkpoint has lost as processed, so that the group's lag is that of the rest."""
+    about: Any = client.xinfo_stream(keys.events(p))
+    if trimmed := about["entries-added"] - about["length"]:
+        client.hset(keys.checkpoint(p), "entries", trimmed)
