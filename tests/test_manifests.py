@@ -22,7 +22,7 @@ from ingest import alive, settings
 from ingest.cli import add_command
 from ingest.run.processes import STOP_S
 from ingest.run.roles import ROLES
-from ingest.streams import keys, outage, read
+from ingest.streams import keys, outage, processes, read
 from ingest.streams.membership import Member
 
 ROOT = Path(__file__).parents[1]
@@ -266,7 +266,7 @@ def test_a_scorer_is_well_while_it_asks_for_posts(
     assert alive.main(["scorer"]) == 1  # nobody asked
     assert read.new_entries(redis_client, [keys.SOCIAL], 1, 1) == []
     assert alive.main(["scorer"]) == 0
-    monkeypatch.setattr(alive, "ASKED_MS", 0)
+    monkeypatch.setattr(processes, "ASKED_MS", 0)
     assert alive.main(["scorer"]) == 1
 
 

@@ -80,13 +80,10 @@ class Collector:
                 found[name].append((labels, self._risen(name, labels, float(value))))
 
         try:
-            state = redis_state.read(self._client, self._settings.partitions)
-            ages = online.ages(
-                self._client, redis_state.symbols(self._client, self._settings.partitions), self._clock()
-            )
+            state = redis_state.look(self._client, self._settings.partitions)
+            ages = online.ages(self._client, state.all_symbols, self._clock())
             add(samples.of_redis(state))
             add(samples.of_online(ages, online.null_shares(self._client, ages)))
-            add(samples.of_consistency(self._client.hgetall(samples.CONSISTENCY)))  # type: ignore[arg-type]
             forms["tfs_grid_to_online_seconds"] = samples.latency(state)
             forms["tfs_scorer_batch_size"] = samples.batch_size(state)
             reference = drift.load(self._client)

@@ -1,4 +1,4 @@
-"""How old the online rows are, and which of their features are null, over the symbols that the checkpoints know."""
+"""The ages of the online rows and the features that are null in them, of the symbols that the checkpoints know."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Ages:
     view: View
     by_symbol: Mapping[str, int]
 
-    def fresh(self, symbol: str) -> bool:
-        """Whether the row is there and not past its view's ttl."""
+    def is_fresh(self, symbol: str) -> bool:
+        """Return whether the row exists and is not past its view's ttl."""
         age = self.by_symbol.get(symbol)
         return age is not None and age <= self.view.ttl_s * 1_000_000
 
 
 def ages(client: redis.Redis, symbols: Sequence[str], now_us: int) -> list[Ages]:
-    """Ages of every view, one round trip; a symbol without a row of a view is left out there."""
+    """Return the ages of every view, in one round trip; a view leaves out a symbol without a row."""
     some = spread(symbols, SYMBOLS_MAX)
     rows = _fields(client, some, [time_field(view.name) for view in VIEWS])
     return [
@@ -43,16 +43,16 @@ def ages(client: redis.Redis, symbols: Sequence[str], now_us: int) -> list[Ages]
 
 
 def null_shares(client: redis.Redis, found: Sequence[Ages]) -> dict[tuple[str, str], float]:
-    """Share of fresh rows in which a feature is null, by view and feature; a view without a fresh row is left out."""
+    """Return the share of fresh rows in which a feature is null, by view and feature, for views with a fresh row."""
     shares: dict[tuple[str, str], float] = {}
     for about in found:
         view = about.view
-        fresh = spread([s for s in about.by_symbol if about.fresh(s)], NULLS_MAX)
+        fresh = spread([s for s in about.by_symbol if about.is_fresh(s)], NULLS_MAX)
         if not fresh:
             continue
         rows = _fields(client, fresh, [feature_field(view.name, name) for name in view.names])
-        for i, name in enumerate(view.names):
-            shares[view.name, name] = sum(not row[i] for row in rows) / len(rows)
+        for name, values in zip(view.names, zip(*rows, strict=True), strict=True):
+            shares[view.name, name] = sum(not value for value in values) / len(rows)
     return shares
 
 

@@ -8,20 +8,26 @@ from typing import Any
 
 import redis
 
-from ingest.streams import keys
-from ingest.streams.backlog import Stream, streams
-from ingest.streams.membership import LEASE_MS
+from ingest.streams import keys, processes
+from ingest.streams.backlog import Stream, add_up, counters_by_place, number, streams
 
-ROLES = ("worker", "router", "writer")
-"""Roles whose processes give signs of life."""
-SCORER = "scorer"
-SCORING_MS = 60_000
-"""A scorer that has not asked for posts for so long, while it scored others, counts as away."""
+CONSISTENCY = "tfs:consistency"
+"""A hash: values by outcome, and ``time_ms``, of the last ``check consistency``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Who owns a partition: the fencing token and how long the lease still holds; None where nobody does. ``given`` counts leases."""
+    """The lease of a partition.
+
+    Attributes
+    ----------
+    token : str or None
+        The fencing token of the owner; None where the partition has no owner.
+    left_ms : int or None
+        How long the lease still holds.
+    given : int
+        Leases of the partition that were given so far.
+    """
 
     token: str | None
     left_ms: int | None
@@ -30,76 +36,75 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class RedisState:
-    """Redis at one moment; ``now_ms`` is its own clock's, ``processes`` are those alive, by role."""
+    """Redis at one moment, ``now_ms`` by its own clock.
+
+    Attributes
+    ----------
+    counters : mapping
+        By partition, and of the edge; ``totals`` are their sums.
+    silences : mapping
+        By role and process: ms since its last sign of life.
+    symbols : sequence
+        By partition: the symbols of its checkpoint, in order of name.
+    consistency : mapping
+        Of the last ``check consistency``: values by outcome, and ``time_ms``; empty before the first.
+    dead_letters : int
+        Letters that are kept.
+    """
 
     now_ms: int
     counters: Mapping[int | str, Mapping[str, str]]
+    totals: Mapping[str, int]
     streams: Sequence[Stream]
     leases: Sequence[Lease]
-    processes: Mapping[str, int]
+    silences: Mapping[str, Mapping[str, int]]
+    symbols: Sequence[Sequence[str]]
+    consistency: Mapping[str, int]
     dead_letters: int
     memory_used: int
     memory_limit: int
 
     def total(self, name: str) -> int:
-        """A count over all partitions and the edge."""
-        return sum(number(counts.get(name)) for counts in self.counters.values())
+        """Return a count over all partitions and the edge."""
+        return self.totals.get(name, 0)
+
+    @property
+    def all_symbols(self) -> list[str]:
+        """The symbols of all partitions, in order of name."""
+        return sorted(name for names in self.symbols for name in names)
 
 
-def number(text: str | None) -> int:
-    """A count; 0 where there is none or it is no number.
-
-    >>> number("12"), number(None), number("x")
-    (12, 0, 0)
-    """
-    try:
-        return int(text or 0)
-    except ValueError:
-        return 0
-
-
-def read(client: redis.Redis, partitions: int) -> RedisState:
-    """Look once; three round trips, whatever the number of partitions.
+def look(client: redis.Redis, partitions: int) -> RedisState:
+    """Read everything once; six round trips, whatever the number of partitions.
 
     Raises
     ------
     redis.RedisError
         The server is away or refuses.
     """
-    places: list[int | str] = [*range(partitions), keys.EDGE]
     pipe: Any = client.pipeline(transaction=False)
     pipe.time()
     pipe.info("memory")
     pipe.xlen(keys.DEAD_LETTER)
-    for place in places:
-        pipe.hgetall(keys.counters(place))
-    for role in ROLES:
-        pipe.zrange(keys.members(role), 0, -1, withscores=True)
+    pipe.hgetall(CONSISTENCY)
     for p in range(partitions):
         pipe.get(keys.owner(p))
         pipe.pttl(keys.owner(p))
         pipe.get(keys.fence(p))
-    (seconds, micros), memory, dead_letters, *rest = pipe.execute()
-    counters = {
-        place: {name.decode(): value.decode(errors="replace") for name, value in counts.items()}
-        for place, counts in zip(places, rest[: len(places)], strict=True)
-    }
-    now_ms = seconds * 1000 + micros // 1000
-    members = dict(zip(ROLES, rest[len(places) :], strict=False))
-    about = rest[len(places) + len(ROLES) :]
-    leases = [_lease(*about[3 * p : 3 * p + 3]) for p in range(partitions)]
-    every = streams(client, partitions)
-    processes = {role: sum(now_ms - at <= LEASE_MS for _, at in alive) for role, alive in members.items()}
-    processes[SCORER] = sum(s.asked_ms is not None and s.asked_ms <= SCORING_MS for s in every)
+    (seconds, micros), memory, dead_letters, checked, *about = pipe.execute()
+    counters = counters_by_place(client, partitions)
     return RedisState(
-        now_ms,
-        counters,
-        every,
-        leases,
-        processes,
-        dead_letters,
-        memory["used_memory"],
-        memory["maxmemory"],
+        now_ms=seconds * 1000 + micros // 1000,
+        counters=counters,
+        totals=add_up(counters.values()),
+        streams=streams(client, partitions),
+        leases=[_lease(*about[3 * p : 3 * p + 3]) for p in range(partitions)],
+        silences=processes.silent_ms(client),
+        symbols=symbols_by_partition(client, partitions),
+        consistency={name.decode(): number(value.decode()) for name, value in checked.items()},
+        dead_letters=dead_letters,
+        memory_used=memory["used_memory"],
+        memory_limit=memory["maxmemory"],
     )
 
 
@@ -110,7 +115,7 @@ def _lease(token: bytes | None, left_ms: int, given: bytes | None) -> Lease:
 
 
 def symbols_by_partition(client: redis.Redis, partitions: int) -> list[list[str]]:
-    """The symbols that each partition's checkpoint holds, in order of name."""
+    """Return the symbols that each partition's checkpoint holds, in order of name."""
     pipe: Any = client.pipeline(transaction=False)
     for p in range(partitions):
         pipe.hkeys(keys.checkpoint(p))
@@ -118,10 +123,10 @@ def symbols_by_partition(client: redis.Redis, partitions: int) -> list[list[str]
 
 
 def symbols(client: redis.Redis, partitions: int) -> list[str]:
-    """All of them, in order of name."""
+    """Return the symbols of all partitions, in order of name."""
     return sorted(name for names in symbols_by_partition(client, partitions) for name in names)
 
 
 def spread(every: Sequence[str], most: int) -> list[str]:
-    """At most so many, evenly spaced: the same ones at each look."""
+    """Return at most ``most`` of them, evenly spaced: the same ones at each look."""
     return [every[i * len(every) // most] for i in range(most)] if len(every) > most else list(every)

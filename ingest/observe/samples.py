@@ -1,4 +1,4 @@
-"""What was read, as samples: the metric's name, the values of its labels, a number. Pure; the collector gives them their form."""
+"""What was read, as samples: a metric's name, the values of its labels, a number. Pure; the collector makes metrics of them."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ from feature_repo.stores.offline.tables.upkeep import TableState
 from ingest.messages.kinds import KIND
 from ingest.messages.refusal import Reason
 from ingest.observe.online import Ages
-from ingest.observe.redis_state import RedisState, number
+from ingest.observe.redis_state import RedisState
 from ingest.streams import keys
-from ingest.streams.backlog import OUTBOX
+from ingest.streams.backlog import SCORER_MODEL, add_up, sum_up
+from ingest.streams.processes import count_alive
 from ingest.worker.latency import BOUNDS_MS, BUCKETS, SUM
 from transforms.catalog import VIEW, VIEWS
 
 Sample = tuple[str, tuple[str, ...], float]
-CONSISTENCY = "tfs:consistency"
-"""A hash: values by outcome, and ``time_ms``, of the last ``check consistency``."""
 OUTCOMES = ("equal", "differing", "missing", "waiting")
 MODEL_MAX = 200
 
 
 def of_redis(state: RedisState) -> Iterator[Sample]:
-    """Counters, streams, leases and memory."""
+    """Yield the samples of counters, streams, leases, memory and the last check of consistency."""
     yield from _messages(state)
     for view in VIEWS:
         yield "tfs_rows_total", (view.name,), state.total(f"rows.{view.name}")
@@ -37,35 +36,39 @@ def of_redis(state: RedisState) -> Iterator[Sample]:
         yield "tfs_stream_lag", labels, s.lag
         yield "tfs_stream_pending", labels, s.pending
         yield "tfs_stream_oldest_seconds", labels, 0 if s.oldest_ms is None else (state.now_ms - s.oldest_ms) / 1000
-    yield "tfs_outbox_depth", (), sum(s.length for s in state.streams if s.name == OUTBOX)
+    yield "tfs_outbox_depth", (), sum_up(state.streams).outbox
     for p, lease in enumerate(state.leases):
         yield "tfs_partition_owned", (str(p),), lease.token is not None
         yield "tfs_partition_owners_total", (str(p),), lease.given
-    for role, n in state.processes.items():
+    for role, n in count_alive(state.silences).items():
         yield "tfs_processes", (role,), n
     yield "tfs_dead_letters", (), state.dead_letters
     yield "tfs_redis_memory_used_bytes", (), state.memory_used
     yield "tfs_redis_memory_limit_bytes", (), state.memory_limit
     yield "tfs_scorer_tokens_total", (), state.total("scorer.tokens")
     yield "tfs_scorer_seconds_total", (), state.total("scorer.ms") / 1000
-    if model := state.counters[keys.EDGE].get("scorer.model"):
+    if model := state.counters[keys.EDGE].get(SCORER_MODEL):
         yield "tfs_scorer_model_info", ("".join(c for c in model if c.isprintable())[:MODEL_MAX],), 1
+    if "time_ms" in state.consistency:
+        yield "tfs_consistency_time_seconds", (), state.consistency["time_ms"] / 1000
+        for outcome in OUTCOMES:
+            yield "tfs_consistency_values", (outcome,), state.consistency.get(outcome, 0)
 
 
 def _messages(state: RedisState) -> Iterator[Sample]:
     for kind in KIND:
         yield "tfs_messages_total", ("events", kind, "accepted"), state.total(f"accepted.{kind}")
-    edge = {keys.EDGE: state.counters[keys.EDGE]}
-    logs = {place: counts for place, counts in state.counters.items() if place != keys.EDGE}
-    for stream, places in (("events", logs), ("edge", edge)):
-        by_reason = {r: sum(number(counts.get(f"refused.{r}")) for counts in places.values()) for r in Reason}
+    logs = [counts for place, counts in state.counters.items() if place != keys.EDGE]
+    for stream, places in (("events", logs), ("edge", [state.counters[keys.EDGE]])):
+        total = add_up(places)
+        by_reason = {reason: total.get(f"refused.{reason}", 0) for reason in Reason}
         yield "tfs_messages_total", (stream, "any", "refused"), sum(by_reason.values())
         for reason, n in by_reason.items():
             yield "tfs_refused_total", (stream, str(reason)), n
 
 
 def latency(state: RedisState) -> tuple[list[tuple[str, float]], float]:
-    """Cumulative counts by upper bound in seconds, and the sum in seconds: the histogram of grid to online."""
+    """Return the histogram of grid to online: cumulative counts by upper bound in seconds, and the sum in seconds."""
     buckets, total = [], 0
     for name, bound in zip(BUCKETS, (*BOUNDS_MS, math.inf), strict=True):
         total += state.total(name)
@@ -74,16 +77,16 @@ def latency(state: RedisState) -> tuple[list[tuple[str, float]], float]:
 
 
 def batch_size(state: RedisState) -> tuple[int, int]:
-    """Batches that the model scored, and texts in them."""
+    """Return the batches that the model scored, and the texts in them."""
     return state.total("scorer.batches"), state.total("scorer.texts")
 
 
 def of_online(found: Sequence[Ages], nulls: Mapping[tuple[str, str], float]) -> Iterator[Sample]:
-    """Ages of the online rows, and what of them is null. A view without rows has no age."""
+    """Yield the ages of the online rows, and the shares of null. A view without rows has no age."""
     for about in found:
         name = about.view.name
         seconds = sorted(age / 1e6 for age in about.by_symbol.values())
-        fresh = sum(map(about.fresh, about.by_symbol))
+        fresh = sum(map(about.is_fresh, about.by_symbol))
         yield "tfs_online_symbols", (name, "fresh"), fresh
         yield "tfs_online_symbols", (name, "stale"), len(seconds) - fresh
         if seconds:
@@ -93,16 +96,8 @@ def of_online(found: Sequence[Ages], nulls: Mapping[tuple[str, str], float]) -> 
         yield "tfs_feature_null_share", labels, share
 
 
-def of_consistency(stored: Mapping[bytes, bytes]) -> Iterator[Sample]:
-    """What the last check of online against offline found; nothing before the first."""
-    if b"time_ms" in stored:
-        yield "tfs_consistency_time_seconds", (), number(stored[b"time_ms"].decode()) / 1000
-        for outcome in OUTCOMES:
-            yield "tfs_consistency_values", (outcome,), number(stored.get(outcome.encode(), b"0").decode())
-
-
 def of_tables(tables: Sequence[TableState], n_failed_jobs: int) -> Iterator[Sample]:
-    """The offline tables of the catalogue, and TimescaleDB's jobs."""
+    """Yield the samples of the catalogue's offline tables and of TimescaleDB's jobs."""
     for table in tables:
         if table.name in VIEW:
             yield "tfs_offline_rows", (table.name,), table.rows

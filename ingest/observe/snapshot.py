@@ -1,4 +1,4 @@
-"""What ``status`` shows, gathered: plain values, so that ``--json`` and the screen are the same."""
+"""What ``status`` shows, gathered: plain values, so that ``--json`` and the screen show the same."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from feature_repo.stores.offline.tables import upkeep
 from feature_repo.stores.offline.tables.schema import table_of_view
 from ingest.observe import online, redis_state
 from ingest.observe.redis_state import RedisState
-from ingest.observe.samples import CONSISTENCY
 from ingest.settings import Settings
-from ingest.streams import dead_letters
-from ingest.streams.backlog import EVENTS, OUTBOX, Stream, backlog, counters
+from ingest.streams import dead_letters, keys
+from ingest.streams.backlog import EVENTS, OUTBOX, Stream, sum_up
 from ingest.streams.dead_letters import shown
+from ingest.streams.processes import SCORER, count_alive
 from transforms.catalog import VIEWS
 
 LETTERS = 1000
-"""Letters, the newest, whose reasons are counted."""
+"""The newest letters, whose reasons are counted."""
 ERRORS = 5
 DETAIL = 200
 
 
 def snapshot(client: redis.Redis, settings: Settings, now_us: int) -> dict[str, Any]:
-    """Everything that Redis knows.
+    """Return everything that Redis knows.
 
     Returns
     -------
@@ -40,22 +40,16 @@ def snapshot(client: redis.Redis, settings: Settings, now_us: int) -> dict[str, 
     redis.RedisError
         It cannot be read.
     """
-    state = redis_state.read(client, settings.partitions)
-    by_partition: Counter[int] = Counter()
-    symbols = []
-    for p, names in enumerate(redis_state.symbols_by_partition(client, settings.partitions)):
-        by_partition[p] = len(names)
-        symbols += names
-    ages = online.ages(client, sorted(symbols), now_us)
+    state = redis_state.look(client, settings.partitions)
+    ages = online.ages(client, state.all_symbols, now_us)
     seen = sorted({symbol for about in ages for symbol in about.by_symbol})
     letters = list(dead_letters.newest(client, count=LETTERS))
-    checked: Any = client.hgetall(CONSISTENCY)
     return {
-        "counts": counters(client, settings.partitions),
-        "waiting": asdict(backlog(client, settings.partitions)),
-        "partitions": [_partition(state, p, by_partition[p]) for p in range(settings.partitions)],
-        "processes": dict(state.processes),
-        "streams": [_stream(s, state.now_ms) for s in state.streams if s.partition is None],
+        "counts": dict(state.totals),
+        "waiting": asdict(sum_up(state.streams)),
+        "partitions": [_partition(state, p) for p in range(settings.partitions)],
+        "processes": count_alive(state.silences),
+        "streams": [_stream(s, state) for s in state.streams if s.partition is None],
         "freshness": {
             about.view.name: {s: None if s not in about.by_symbol else about.by_symbol[s] / 1e6 for s in seen}
             for about in ages
@@ -74,12 +68,12 @@ def snapshot(client: redis.Redis, settings: Settings, now_us: int) -> dict[str, 
             }
             for letter in letters[:ERRORS]
         ],
-        "consistency": {name.decode(): redis_state.number(value.decode()) for name, value in checked.items()} or None,
+        "consistency": dict(state.consistency) or None,
         "redis": {"memory_used": state.memory_used, "memory_limit": state.memory_limit},
     }
 
 
-def _partition(state: RedisState, p: int, n_symbols: int) -> dict[str, Any]:
+def _partition(state: RedisState, p: int) -> dict[str, Any]:
     lease = state.leases[p]
     by_name = {s.name: s for s in state.streams if s.partition == p}
     return {
@@ -87,25 +81,26 @@ def _partition(state: RedisState, p: int, n_symbols: int) -> dict[str, Any]:
         "owner": lease.token,
         "lease_left_ms": lease.left_ms,
         "leases_given": lease.given,
-        "symbols": n_symbols,
-        "events": _stream(by_name[EVENTS], state.now_ms),
-        "outbox": _stream(by_name[OUTBOX], state.now_ms),
+        "symbols": len(state.symbols[p]),
+        "events": _stream(by_name[EVENTS], state),
+        "outbox": _stream(by_name[OUTBOX], state),
     }
 
 
-def _stream(stream: Stream, now_ms: int) -> dict[str, Any]:
+def _stream(stream: Stream, state: RedisState) -> dict[str, Any]:
+    asked_ms = state.silences[SCORER].get(keys.CONSUMER) if stream.name == keys.SOCIAL else None
     return {
         "stream": stream.name,
         "length": stream.length,
         "lag": stream.lag,
         "pending": stream.pending,
-        "oldest_ms": None if stream.oldest_ms is None else max(0, now_ms - stream.oldest_ms),
-        "asked_ms": stream.asked_ms,
+        "oldest_ms": None if stream.oldest_ms is None else max(0, state.now_ms - stream.oldest_ms),
+        "asked_ms": asked_ms,
     }
 
 
 def offline(postgres_url: str, *, run_failed_jobs: bool = False) -> dict[str, Any]:
-    """How the database stands: ``offline`` tables and ``failed_jobs``, or ``offline_error``, why it cannot be read."""
+    """Return the state of the database: ``offline`` tables and ``failed_jobs``, or ``offline_error``: why it cannot be read."""
     try:
         with psycopg.connect(postgres_url, autocommit=True, connect_timeout=5) as connection:
             if run_failed_jobs:

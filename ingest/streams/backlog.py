@@ -1,8 +1,9 @@
-"""What has not reached the stores yet."""
+"""What waits in the streams of the pipeline, and what it has counted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,45 @@ import redis
 
 from ingest.messages.kinds import PLAIN_STREAM
 from ingest.streams import keys
+from ingest.streams.read import id_numbers
+
+EVENTS, OUTBOX = "events", "outbox"
+SCORER_MODEL = "scorer.model"
+"""The one counter that is a name: of the model that scored last."""
+_CALLS = 3
+"""Commands a stream of the second round trip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream and its consumer group.
+
+    Attributes
+    ----------
+    name : str
+    partition : int or None
+        ``events`` and ``outbox`` are one a partition; a plain stream has none.
+    length : int
+        Entries that the stream holds.
+    lag : int
+        Entries that the group was not given yet. A stream without a group loses its entries when they are done, so all of them are lag.
+    pending : int
+        Entries given and not acknowledged.
+    oldest_ms : int or None
+        When the oldest entry that is not done arrived; None where all are done.
+    """
+
+    name: str
+    partition: int | None
+    length: int = 0
+    lag: int = 0
+    pending: int = 0
+    oldest_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Entries that wait: of the plain streams and posts, of the logs, and batches of the outboxes."""
+    """Entries that wait: of the plain streams, of the posts, of the logs, and batches of the outboxes."""
 
     plain: int
     posts: int
@@ -29,131 +64,92 @@ class Backlog:
 
 def backlog(client: redis.Redis, partitions: int) -> Backlog:
     """Count what waits now."""
+    return sum_up(streams(client, partitions))
+
+
+def sum_up(every: Sequence[Stream]) -> Backlog:
+    """Return the sums of lag and pending over the streams of each kind."""
+    waiting: Counter[str] = Counter()
+    for stream in every:
+        waiting[stream.name] += stream.lag + stream.pending
     return Backlog(
-        plain=sum(_waiting(client, name) for name in PLAIN_STREAM),
-        posts=_waiting(client, keys.SOCIAL),
-        events=sum(_waiting(client, keys.events(p)) for p in range(partitions)),
-        outbox=sum(_length(client, keys.outbox(p)) for p in range(partitions)),
+        plain=sum(waiting[name] for name in PLAIN_STREAM),
+        posts=waiting[keys.SOCIAL],
+        events=waiting[EVENTS],
+        outbox=waiting[OUTBOX],
     )
-
-
-def _waiting(client: redis.Redis, stream: str) -> int:
-    """Entries of a stream that the group has not acknowledged: what it was not given, and what it holds."""
-    if not client.exists(stream):
-        return 0
-    groups: Any = client.xinfo_groups(stream)
-    for group in groups:
-        if group["name"] == keys.GROUP.encode():
-            if group["lag"] is not None:
-                return int(group["lag"]) + int(group["pending"])
-            after: Any = client.xrange(stream, min=b"(" + group["last-delivered-id"], count=1000)
-            return len(after) + int(group["pending"])
-    return _length(client, stream)
-
-
-def _length(client: redis.Redis, stream: str) -> int:
-    length: Any = client.xlen(stream)
-    return int(length)
-
-
-def counters(client: redis.Redis, partitions: int) -> dict[str, int]:
-    """What was accepted, refused and emitted since the logs began, over all partitions and the edge."""
-    total: dict[str, int] = {}
-    for where in (*range(partitions), keys.EDGE):
-        found: Any = client.hgetall(keys.counters(where))
-        for name, n in found.items():
-            if not n.isdigit():
-                continue  # the scorer's model, which is a name
-            total[name.decode()] = total.get(name.decode(), 0) + int(n)
-    return dict(sorted(total.items()))
-
-
-EVENTS, OUTBOX = "events", "outbox"
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """A stream and its group.
-
-    Attributes
-    ----------
-    name, partition:
-        ``events`` and ``outbox`` are one a partition; a plain stream has the partition None.
-    length, lag, pending:
-        Entries held, not taken yet, and given but not acknowledged. Where what is done is deleted, all that is held is lag.
-    oldest_ms:
-        When the oldest entry that is not done arrived; None where all are.
-    asked_ms:
-        How long ago the scorer last asked for entries; None for other streams, and where it never did.
-    """
-
-    name: str
-    partition: int | None
-    length: int = 0
-    lag: int = 0
-    pending: int = 0
-    oldest_ms: int | None = None
-    asked_ms: int | None = None
 
 
 def streams(client: redis.Redis, partitions: int) -> list[Stream]:
-    """How every stream of the pipeline stands; one that does not exist yet is empty."""
+    """Return the state of every stream, in two round trips; a stream that does not exist yet is empty."""
     wanted: list[tuple[str, int | None, str]] = [(name, None, name) for name in (*PLAIN_STREAM, keys.SOCIAL)]
     for p in range(partitions):
         wanted += [(EVENTS, p, keys.events(p)), (OUTBOX, p, keys.outbox(p))]
-    names = [key for _, _, key in wanted]
-    groups = _ask(client, [("XINFO GROUPS", key) for key in names])
-    group = [_own(found) for found in groups]
-    more = _ask(client, [call for key, found in zip(names, group, strict=True) for call in _calls(key, found)])
-    return [_stream(*wanted[i][:2], group[i], *more[4 * i : 4 * i + 4]) for i in range(len(wanted))]
-
-
-def _calls(key: str, group: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    after = group.get("last-delivered-id", b"0-0")
+    groups = [_own(found) for found in ask(client, [("XINFO GROUPS", key) for _, _, key in wanted])]
+    calls: list[tuple[Any, ...]] = []
+    for (_, _, key), group in zip(wanted, groups, strict=True):
+        after = group.get("last-delivered-id", b"0-0")
+        calls += [("XLEN", key), ("XPENDING", key, keys.GROUP), ("XRANGE", key, b"(" + after, "+", "COUNT", 1)]
+    replies = ask(client, calls)
     return [
-        ("XLEN", key),
-        ("XINFO CONSUMERS", key, keys.GROUP),
-        ("XPENDING", key, keys.GROUP),
-        ("XRANGE", key, b"(" + after, "+", "COUNT", 1),
+        _stream(name, p, group, *replies[_CALLS * i : _CALLS * (i + 1)])
+        for i, ((name, p, _), group) in enumerate(zip(wanted, groups, strict=True))
     ]
-
-
-def _stream(
-    name: str, partition: int | None, group: Mapping[str, Any], length: int, consumers: Any, pending: Any, after: Any
-) -> Stream:
-    held = int(group.get("pending", 0))
-    lag = group.get("lag", length)
-    if lag is None:  # the server cannot tell once entries in between were deleted: those after the last given
-        lag = max(length - held, 1) if after else 0
-    first = pending["min"] if held and pending else None
-    oldest = first or (after[0][0] if after else None)
-    asked = [c["idle"] for c in consumers or [] if c["name"] == keys.CONSUMER.encode()]
-    return Stream(
-        name,
-        partition,
-        length,
-        int(lag),
-        held,
-        None if oldest is None else stream_ms(oldest),
-        asked[0] if asked else None,
-    )
-
-
-def stream_ms(entry_id: bytes) -> int:
-    """When an entry arrived.
-
-    >>> stream_ms(b"1700000000000-3")
-    1700000000000
-    """
-    return int(entry_id.partition(b"-")[0])
 
 
 def _own(groups: Any) -> Mapping[str, Any]:
     return next((g for g in groups or [] if g["name"] == keys.GROUP.encode()), {})
 
 
-def _ask(client: redis.Redis, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """The replies in order; None where the stream or its group is not there yet."""
+def _stream(
+    name: str, partition: int | None, group: Mapping[str, Any], length: int, pending: Any, after: Any
+) -> Stream:
+    held = int(group.get("pending", 0))
+    lag = group.get("lag", length)
+    if lag is None:  # the server does not know it once entries in between were deleted; at most all that is not held
+        lag = max(length - held, 1) if after else 0
+    first = pending["min"] if held and pending else None
+    oldest = first or (after[0][0] if after else None)
+    return Stream(name, partition, length, int(lag), held, None if oldest is None else id_numbers(oldest)[0])
+
+
+def counters_by_place(client: redis.Redis, partitions: int) -> dict[int | str, dict[str, str]]:
+    """Return the counters of each partition and of the edge; all but ``SCORER_MODEL`` are numbers."""
+    places: list[int | str] = [*range(partitions), keys.EDGE]
+    found = ask(client, [("HGETALL", keys.counters(place)) for place in places])
+    return {
+        place: {name.decode(): value.decode(errors="replace") for name, value in counts.items()}
+        for place, counts in zip(places, found, strict=True)
+    }
+
+
+def counters(client: redis.Redis, partitions: int) -> dict[str, int]:
+    """Return what was accepted, refused and emitted since the logs began, over all partitions and the edge."""
+    return add_up(counters_by_place(client, partitions).values())
+
+
+def add_up(places: Iterable[Mapping[str, str]]) -> dict[str, int]:
+    """Return the sum over places of every counter that is a number, in order of name."""
+    total: Counter[str] = Counter()
+    for counts in places:
+        total.update({name: number(n) for name, n in counts.items() if name != SCORER_MODEL})
+    return dict(sorted(total.items()))
+
+
+def number(text: str | None) -> int:
+    """Return a count; 0 where there is none or it is no number.
+
+    >>> number("12"), number(None), number("x")
+    (12, 0, 0)
+    """
+    try:
+        return int(text or 0)
+    except ValueError:
+        return 0
+
+
+def ask(client: redis.Redis, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Return the replies to several commands, in order; None where the stream or its group does not exist yet."""
     pipe: Any = client.pipeline(transaction=False)
     for call in calls:
         pipe.execute_command(*call)

@@ -9,7 +9,7 @@ import pytest
 from feature_repo.stores.online.format import SymbolKeys, feature_field
 from ingest.cli import main
 from ingest.messages.kinds import OrderBook, Tick, Trade
-from ingest.observe.samples import CONSISTENCY
+from ingest.observe.redis_state import CONSISTENCY
 from ingest.publish.publisher import Publisher
 from ingest.streams.keys import PROJECT
 
