@@ -1,6 +1,7 @@
-"""Feast's offline store on TimescaleDB, or on plain PostgreSQL: what Feast's own lacks, and the same results.
+"""Feast's offline store on TimescaleDB or on plain PostgreSQL.
 
-Named in ``feature_store.yaml`` as ``type: feature_repo.stores.timescale.TimescaleOfflineStore``.
+It gives the results of Feast's own PostgreSQL store, reads faster, and has the writes that Feast's own lacks. Named in
+``feature_store.yaml`` as ``type: feature_repo.stores.timescale.TimescaleOfflineStore``.
 """
 
 from __future__ import annotations
@@ -30,33 +31,23 @@ from pydantic import Field, PositiveFloat, StrictStr, model_validator
 from feature_repo.stores.endpoints import postgres_parameters, postgres_url
 from feature_repo.stores.offline.append import append_table
 from feature_repo.stores.offline.job import HistoricalJob, QueryJob
-from feature_repo.stores.offline.join import spine as spines
 from feature_repo.stores.offline.join.lookup import lookups
-from feature_repo.stores.offline.join.spine import Spine
+from feature_repo.stores.offline.join.spine import Spine, spine_of_frame, spine_of_query
 from feature_repo.stores.offline.join.statement import moments_between, rows_between, text
 from feature_repo.stores.offline.tables.hypertable import Policy
 from feature_repo.stores.offline.tables.schema import table_of_feature_view
 from transforms.times import us_of_datetime
 
-_FROM_URL: Final = {
-    "host": "host",
-    "port": "port",
-    "database": "database",
-    "user": "user",
-    "password": "password",
-    "sslmode": "sslmode",
-    "sslkey_path": "sslkey",
-    "sslcert_path": "sslcert",
-    "sslrootcert_path": "sslrootcert",
-}
+_TLS: Final = ("sslmode", "sslkey_path", "sslcert_path", "sslrootcert_path")
+_ADDRESS: Final = ("host", "port", "database", "user", "password", *_TLS)
 
 
 class TimescaleOfflineStoreConfig(PostgreSQLOfflineStoreConfig):  # type: ignore[misc]  # Feast is untyped here
     """Feast's PostgreSQL settings, all optional.
 
-    With no ``host`` the server is the one of ``TFS_POSTGRES_URL``, else the embedded one, looked up whenever a
-    connection is made: a store that lives long finds a server that came back elsewhere. With a ``host``, Feast's own
-    rules hold: database, user and password are needed and ``sslmode`` is ``require`` unless it is given.
+    Without a ``host`` the server is that of ``TFS_POSTGRES_URL``, else the embedded one. It is looked up for every
+    connection, so that a long-lived store finds a server that has moved. With a ``host`` Feast's own rules hold:
+    database, user and password are required, and ``sslmode`` is ``require`` unless it is given.
     """
 
     type: Literal["feature_repo.stores.timescale.TimescaleOfflineStore"] = (
@@ -77,7 +68,7 @@ class TimescaleOfflineStoreConfig(PostgreSQLOfflineStoreConfig):  # type: ignore
     def _whole(self) -> TimescaleOfflineStoreConfig:
         given = self.__dict__
         if given["host"] is None:
-            stray = [name for name in _FROM_URL if given[name] is not None]
+            stray = [name for name in _ADDRESS if given[name] is not None]
             if stray:
                 raise ValueError(f"offline_store has {', '.join(stray)} but no host")
         else:
@@ -89,10 +80,10 @@ class TimescaleOfflineStoreConfig(PostgreSQLOfflineStoreConfig):  # type: ignore
         return self
 
     def __getattribute__(self, name: str) -> Any:
-        # Feast reads host, port ... of the config at each connection; that is where the server is looked up.
+        # Feast reads host, port and so on from the settings for each connection: look up the server there.
         value = super().__getattribute__(name)
-        if value is None and name in _FROM_URL and not self.has_host:
-            return postgres_parameters(postgres_url()).get(_FROM_URL[name])
+        if value is None and name in _ADDRESS and not self.has_host:
+            return postgres_parameters(postgres_url()).get(name.removesuffix("_path"))
         return value
 
     @property
@@ -103,11 +94,10 @@ class TimescaleOfflineStoreConfig(PostgreSQLOfflineStoreConfig):  # type: ignore
     @property
     def policy(self) -> Policy:
         """How hypertables are kept."""
-        after, retain = self.columnstore_after_days, self.retain_days
-        return Policy(
-            columnstore_after=timedelta(days=after) if after else None,
-            retain=timedelta(days=retain) if retain else None,
+        after, retain = (
+            timedelta(days=days) if days else None for days in (self.columnstore_after_days, self.retain_days)
         )
+        return Policy(columnstore_after=after, retain=retain)
 
 
 class TimescaleOfflineStore(PostgreSQLOfflineStore):  # type: ignore[misc]
@@ -125,111 +115,68 @@ class TimescaleOfflineStore(PostgreSQLOfflineStore):  # type: ignore[misc]
         filter_by_created_timestamp: bool = False,
         **kwargs: Any,
     ) -> RetrievalJob:
-        """The features of each entity row as they were at its moment.
+        """Return the features of each entity row as they were at its moment.
 
-        A row holds from its event time until the next one, no longer than the view's ttl (inclusive). Of several rows
-        of one event time the one created last counts; with `filter_by_created_timestamp`, of those created by then.
+        A row holds from its event time until the next one, but no longer than the view's ttl (inclusive). Of several
+        rows of one event time the one created last counts. The result has every entity row once, in order, with all of
+        its columns, and null where no row holds.
 
-        Parameters
-        ----------
-        config, feature_views, feature_refs, registry, project
-            As Feast passes them.
-        entity_df
-            Frame, or SQL that gives one, with the join keys and moments; None for all rows in a range of time.
-        full_feature_names
-            Prefix features with their view's name.
-        filter_by_created_timestamp
-            Leave out what was not available at the moment. Training should.
-        **kwargs
-            ``start_date``, ``end_date`` where there is no entity frame.
-
-        Returns
-        -------
-        HistoricalJob
-            Every entity row once, in order, with all of its columns; null where no row holds.
+        Parameters are those of Feast: `entity_df` is a frame, or SQL that gives one, with the join keys and moments, or
+        None for all rows between ``start_date`` and ``end_date``. `filter_by_created_timestamp` leaves out rows created
+        after the moment; training should set it.
         """
-        asked = lookups(
-            feature_refs,
-            feature_views,
-            registry,
-            project,
-            full_names=full_feature_names,
-            known=filter_by_created_timestamp,
-        )
+        known = filter_by_created_timestamp
+        views = lookups(feature_refs, feature_views, registry, project, full_names=full_feature_names, known=known)
         on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
-        # it is put into brackets: a semicolon would end it there, and a comment the bracket
+        # The SQL is put into brackets. A semicolon would end the statement there; a comment would swallow the bracket.
         frame = entity_df.rstrip("; \t\r\n") + "\n" if isinstance(entity_df, str) else None
         if entity_df is None:
-            if filter_by_created_timestamp:
-                raise ValueError(
-                    "filter_by_created_timestamp needs an entity frame: no row is known at its own event time"
-                )
+            if known:
+                raise ValueError("filter_by_created_timestamp needs an entity frame: no row is known at its event time")
             period = compute_non_entity_date_range(
                 feature_views, start_date=kwargs.get("start_date"), end_date=kwargs.get("end_date")
             )
-            asked = [replace(lookup, since=us_of_datetime(period[0])) for lookup in asked]
-            if len(asked) == 1:
-                return QueryJob(text(rows_between(asked[0], period)), config, full_feature_names, on_demand)
-            frame = text(moments_between(asked, period))
+            views = [replace(view, since=us_of_datetime(period[0])) for view in views]
+            if len(views) == 1:
+                return QueryJob(text(rows_between(views[0], period)), config, full_feature_names, on_demand)
+            frame = text(moments_between(views, period))
+        given = (config, feature_views, feature_refs, entity_df, registry, project, full_feature_names)
         return HistoricalJob(
             config=config,
-            spine=partial(spines.of_query, query=frame) if frame is not None else _given(entity_df),
-            lookups=asked,
+            spine=partial(spine_of_query, query=frame) if frame is not None else _spine_of(entity_df),
+            lookups=views,
             frame=frame,
             features=feature_refs,
             full_feature_names=full_feature_names,
             on_demand_feature_views=on_demand,
-            stock=partial(
-                PostgreSQLOfflineStore.get_historical_features,
-                config,
-                feature_views,
-                feature_refs,
-                entity_df,
-                registry,
-                project,
-                full_feature_names,
-                filter_by_created_timestamp,
-                **kwargs,
-            ),
+            stock=partial(PostgreSQLOfflineStore.get_historical_features, *given, known, **kwargs),
         )
 
     @staticmethod
     def pull_latest_from_table_or_query(*args: Any, **kwargs: Any) -> RetrievalJob:
-        """Feast's own query for the newest row of each key, with the result decoded in columns."""
+        """Return the result of Feast's own query for the newest row of each key, decoded in columns."""
         job = PostgreSQLOfflineStore.pull_latest_from_table_or_query(*args, **kwargs)
         return QueryJob(job.to_sql(), job.config, full_feature_names=False)
 
     @staticmethod
     def pull_all_from_table_or_query(*args: Any, **kwargs: Any) -> RetrievalJob:
-        """Feast's own query for all rows in a range, with the result decoded in columns."""
+        """Return the result of Feast's own query for all rows of a range, decoded in columns."""
         job = PostgreSQLOfflineStore.pull_all_from_table_or_query(*args, **kwargs)
         return QueryJob(job.to_sql(), job.config, full_feature_names=False)
 
     @staticmethod
     def offline_write_batch(
-        config: RepoConfig,
-        feature_view: FeatureView,
-        table: pa.Table,
-        progress: Callable[[int], Any] | None,
+        config: RepoConfig, feature_view: FeatureView, table: pa.Table, progress: Callable[[int], Any] | None
     ) -> None:
-        """Append rows to the table behind `feature_view`; a row that is there already is ignored.
+        """Append rows to the table behind `feature_view`; rows that are there already are ignored.
 
-        Parameters
-        ----------
-        config
-            With a `TimescaleOfflineStoreConfig`.
-        feature_view
-            Over a table (not a query).
-        table
-            Columns in any order, named as in the table or, where the source maps fields, as in the view. Without
-            ``created_timestamp`` a row counts as available from now on.
-        progress
-            Called with the rows of each slice written.
+        Columns may come in any order, named as in the table or, where the source maps fields, as in the view. A row
+        without ``created_timestamp`` counts as available from now on. `progress` gets the number of rows of each slice.
 
         Raises
         ------
         ValueError
-            Columns or values do not fit; nothing of the slice is written.
+            Columns or values do not fit, and nothing of the slice is written. Or the view's source is a query.
         """
         target = table_of_feature_view(feature_view)
         if target is None:
@@ -240,9 +187,9 @@ class TimescaleOfflineStore(PostgreSQLOfflineStore):  # type: ignore[misc]
             append_table(connection, target, table, datetime.now(UTC), progress)
 
 
-def _given(frame: Any) -> Callable[[Any], Spine]:
-    """The caller's frame as it is now: what he changes in it later does not matter."""
+def _spine_of(frame: Any) -> Callable[[Any], Spine]:
+    """Return the spine of the caller's frame as it is now. Later changes of the frame do not matter."""
     if not isinstance(frame, pd.DataFrame):
         raise InvalidEntityType(type(frame))
-    spine = spines.of_frame(frame)
+    spine = spine_of_frame(frame)
     return lambda connection: spine

@@ -1,4 +1,4 @@
-"""What a retrieval gives back: nothing is read before ``to_df``, ``to_arrow``, ``to_sql`` or ``persist`` is called."""
+"""Results of retrievals. Nothing is read before ``to_df``, ``to_arrow``, ``to_sql`` or ``persist`` is called."""
 
 from __future__ import annotations
 
@@ -20,30 +20,29 @@ from feast.saved_dataset import SavedDatasetStorage
 from psycopg import sql
 
 from feature_repo.stores.offline.binary import decode, encode
-from feature_repo.stores.offline.binary.from_arrow import column_of
-from feature_repo.stores.offline.join import plan, statement
+from feature_repo.stores.offline.binary.from_arrow import column_of, column_type
+from feature_repo.stores.offline.join import retrieve, statement
 from feature_repo.stores.offline.join.lookup import Lookup
-from feature_repo.stores.offline.join.spine import Spine, column_type
+from feature_repo.stores.offline.join.spine import Spine
 from feature_repo.stores.offline.session import export, snapshot
-from feature_repo.stores.offline.tables.schema import identifier_parts
+from feature_repo.stores.offline.tables.schema import column_definitions, identifier_parts
 
 MANY: Final = 20_000
-"""Entity rows from which on parts are read side by side, each on a connection of its own with the same snapshot."""
+"""From this many entity rows on, several connections with one snapshot read at the same time."""
 
 CONNECTIONS: Final = 8
 """Most connections of one retrieval."""
 
 
 class QueryJob(PostgreSQLRetrievalJob):  # type: ignore[misc]  # Feast is untyped here
-    """One of Feast's own queries, with the result decoded in columns."""
+    """The result of a query, decoded in columns."""
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
         with self._query_generator() as query:
             try:
                 with snapshot(self.config.offline_store, timeout) as connection:
                     return decode.read_table(connection, sql.SQL(query))
-            except decode.UnsupportedTypeError:
-                # Arrays and JSON: Feast's slow way knows them.
+            except decode.UnsupportedTypeError:  # an array or JSON: Feast reads those, row by row
                 return super()._to_arrow_internal(timeout)
 
     def persist(
@@ -59,24 +58,14 @@ class QueryJob(PostgreSQLRetrievalJob):  # type: ignore[misc]  # Feast is untype
         if not isinstance(storage, SavedDatasetPostgreSQLStorage):
             raise TypeError(f"results are stored in PostgreSQL, not as {type(storage).__name__}")
         name = storage.postgres_options._table
-        store_table(self.config.offline_store, name, self.to_arrow(timeout=timeout), overwrite=bool(allow_overwrite))
+        _store(self.config.offline_store, name, self.to_arrow(timeout=timeout), overwrite=bool(allow_overwrite))
 
 
 class HistoricalJob(QueryJob):
-    """A point-in-time join.
+    """The result of a point-in-time join of `lookups` for the entity rows that `spine` returns, given a connection.
 
-    Parameters
-    ----------
-    spine
-        Gives the entity rows, when they are needed.
-    lookups
-        The views.
-    frame
-        Entity frame of ``to_sql``: the caller's own SQL, or None to write the rows out.
-    features
-        Feast's references.
-    stock
-        Feast's own retrieval, for types that are not decoded here.
+    `frame` is the caller's own SQL for the entity rows; without it ``to_sql`` writes the rows out. `features` are
+    Feast's references. `stock` is Feast's own retrieval, for types that are not decoded here.
     """
 
     def __init__(
@@ -92,7 +81,7 @@ class HistoricalJob(QueryJob):
         stock: Callable[[], RetrievalJob],
     ) -> None:
         super().__init__("", config, full_feature_names, on_demand_feature_views)
-        self._spine = spine
+        self._make_spine = spine
         self._lookups = lookups
         self._frame = frame
         self._features = features
@@ -100,35 +89,36 @@ class HistoricalJob(QueryJob):
 
     @property
     def metadata(self) -> RetrievalMetadata:
-        """Features, keys and the range of moments; entity SQL is run for it where it has not been run yet."""
+        """Features, keys and the range of moments. Entity SQL runs for it unless it has run already."""
         if self._metadata is None:
             with snapshot(self.config.offline_store) as connection:
-                self._take(connection)
+                self._read_spine(connection)
         return self._metadata
 
     def to_sql(self) -> str:
-        """One statement that gives the result, without on-demand features; the entity rows are part of it."""
+        """Return one statement that gives the result without on-demand features. It holds the entity rows."""
         with snapshot(self.config.offline_store) as connection:
-            return statement.whole(self._take(connection), self._lookups, self._frame).as_string(connection)
+            spine = self._read_spine(connection)
+            return statement.joined(spine, self._lookups, self._frame).as_string(connection)
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
+        settings = self.config.offline_store
         try:
             with ExitStack() as stack:
-                settings = self.config.offline_store
                 connections = [stack.enter_context(snapshot(settings, timeout))]
-                spine = self._take(connections[0])
+                spine = self._read_spine(connections[0])
                 if spine.table.num_rows >= MANY:
                     same = export(connections[0])
-                    # One more than there are processors: while this side decodes, the server reads on.
+                    # One more than there are processors: the server reads on while this side decodes.
                     more = min(1 + (os.cpu_count() or 1), CONNECTIONS, settings.max_conn) - 1
                     connections += [stack.enter_context(snapshot(settings, timeout, same)) for _ in range(more)]
-                return plan.join(connections, spine, self._lookups)
-        except decode.UnsupportedTypeError:
-            # Arrays and JSON: Feast's slow way knows them.
+                return retrieve.join(connections, spine, self._lookups)
+        except decode.UnsupportedTypeError:  # an array or JSON: Feast reads those, row by row
             return self._stock()._to_arrow_internal(timeout)
 
-    def _take(self, connection: Any) -> Spine:
-        spine = self._spine(connection)
+    def _read_spine(self, connection: Any) -> Spine:
+        """Return the entity rows, and keep their metadata."""
+        spine = self._make_spine(connection)
         times = spine.table.column(spine.event)
         self._metadata = RetrievalMetadata(
             features=self._features,
@@ -139,28 +129,15 @@ class HistoricalJob(QueryJob):
         return spine
 
 
-def store_table(settings: Any, name: str, table: pa.Table, *, overwrite: bool) -> None:
-    """Write an Arrow table to a new table of the database, in one transaction.
-
-    Raises
-    ------
-    feast.errors.SavedDatasetLocationAlreadyExists
-        It exists and `overwrite` is false.
-    TypeError
-        A column has a type that no column of a table is made for.
-    """
+def _store(settings: Any, name: str, table: pa.Table, *, overwrite: bool) -> None:
+    """Write an Arrow table to a new table of the database, in one transaction."""
     target = sql.Identifier(*identifier_parts(name))
     kinds = {field.name: column_type(field.type) for field in table.schema}
     encoded = [column_of(table.column(field).combine_chunks(), kind) for field, kind in kinds.items()]
-    body = sql.SQL(", ").join(
-        sql.SQL("{} {}").format(sql.Identifier(field), sql.SQL(kind)) for field, kind in kinds.items()
-    )
     with _get_conn(settings) as connection, connection.cursor() as cursor:
         if overwrite:
             cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(target))
         elif cursor.execute("SELECT to_regclass(%s)", (target.as_string(connection),)).fetchone() != (None,):
             raise SavedDatasetLocationAlreadyExists(name)
-        cursor.execute(sql.SQL("CREATE TABLE {} ({})").format(target, body))
-        with cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(target)) as copy:
-            for block in encode.encode(encoded):
-                copy.write(block)
+        cursor.execute(sql.SQL("CREATE TABLE {} ({})").format(target, column_definitions(kinds)))
+        encode.copy_in(cursor, target, encoded)

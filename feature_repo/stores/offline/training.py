@@ -1,9 +1,9 @@
-"""Training frames: a grid of moments, the features known at each, and what the price did afterwards.
+"""Training frames: a grid of moments, the features known at each, and the return of the price afterwards.
 
-Features are leak-free: a row counts from its ``created_timestamp`` on, and a correction from its own. The label looks
-ahead, as a label must, and is named for it: ``forward_log_return_<h>s`` is ``ln(mid(t + h)/mid(t))``, mid(t) the last
-``mid_price`` known at t, mid(t + h) the last one with event time in (t, t + h]. Null where either is missing or older
-than the ttl of its view.
+Features do not look ahead: a row counts from its ``created_timestamp`` on, and so does a correction. Only the label
+looks ahead: ``forward_log_return_<h>s`` is ``ln(mid(t + h)/mid(t))``. There mid(t) is the last ``mid_price`` known at t,
+and mid(t + h) the last one with event time in (t, t + h]. The label is null where either is missing or older than the
+ttl of its view.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from feast import FeatureStore
 from psycopg import sql
 
 from feature_repo.stores.errors import UserError
-from feature_repo.stores.offline.join import plan
-from feature_repo.stores.offline.join import spine as spines
 from feature_repo.stores.offline.join.lookup import Lookup
+from feature_repo.stores.offline.join.retrieve import join
+from feature_repo.stores.offline.join.spine import spine_of_frame
 from feature_repo.stores.offline.session import snapshot
 from transforms import catalog
 from transforms.times import us_of_duration
 
 SLICE: Final = 100_000
-"""Rows of a slice: what bounds the memory of a frame over months."""
+"""Rows of a slice: the bound of the memory that a frame of months needs."""
 
 _UTC: Final = pa.timestamp("us", "UTC")
 
@@ -40,7 +40,7 @@ class FrameError(UserError, ValueError):
 
 
 def label_name(horizon: timedelta) -> str:
-    """Name of the label's column.
+    """Return the name of the label's column.
 
     >>> label_name(timedelta(seconds=60)), label_name(timedelta(milliseconds=500))
     ('forward_log_return_60s', 'forward_log_return_0.5s')
@@ -49,7 +49,7 @@ def label_name(horizon: timedelta) -> str:
 
 
 def grid_rows(symbols: Sequence[str], start: datetime, end: datetime, every: timedelta) -> int:
-    """Rows of the frame of `slices`, for a progress bar.
+    """Return the number of rows of the frame of `slices`, for a progress bar.
 
     Raises
     ------
@@ -72,27 +72,24 @@ def slices(
     every: timedelta,
     horizon: timedelta,
 ) -> Iterator[pa.Table]:
-    """The frame in slices of about `SLICE` rows, oldest first.
+    """Yield the frame in tables of about `SLICE` rows, oldest first.
+
+    Columns are ``symbol``, ``event_timestamp`` (UTC), the features of the service, the label.
 
     Parameters
     ----------
-    store
+    store : FeatureStore
         With a `TimescaleOfflineStore` and the project's definitions.
-    service
+    service : str
         Name of a feature service.
-    symbols
+    symbols : sequence of str
         At least one.
-    start, end
-        First and last moment, ends included; aware.
-    every
+    start, end : datetime
+        First and last moment, both included; aware.
+    every : timedelta
         Step of the grid.
-    horizon
+    horizon : timedelta
         How far the label looks ahead; a millisecond or more.
-
-    Yields
-    ------
-    pyarrow.Table
-        ``symbol``, ``event_timestamp`` (UTC), the features of the service, the label.
 
     Raises
     ------
@@ -115,21 +112,10 @@ def slices(
 
 
 def write_parquet(path: Path, tables: Iterator[pa.Table], progress: Callable[[int], Any] | None = None) -> int:
-    """Write slices to one parquet file, which appears under its name only when it is whole.
+    """Write the tables of `slices` to one parquet file, and return the number of rows.
 
-    Parameters
-    ----------
-    path
-        An existing file is replaced.
-    tables
-        Of `slices`.
-    progress
-        Called with the rows of each slice written.
-
-    Returns
-    -------
-    int
-        Rows written.
+    The file appears under its name, or replaces the one there, only when it is whole. `progress` is called with the
+    number of rows of each table.
     """
     part = path.with_name(f".{path.name}.part")
     written = 0
@@ -152,13 +138,14 @@ def write_parquet(path: Path, tables: Iterator[pa.Table], progress: Callable[[in
 
 
 def _forward_return(store: FeatureStore, frame: pd.DataFrame, horizon: timedelta) -> pa.Array:
+    """Return the label of each row of `frame`."""
     ahead = us_of_duration(horizon)
     oldest = catalog.view_of("mid_price").ttl_s * 1_000_000
     with snapshot(store.config.offline_store) as connection:
-        now = plan.join([connection], spines.of_frame(frame), [_mid("now", oldest, known=True)])
+        now = join([connection], spine_of_frame(frame), [_mid("now", oldest, known=True)])
         later = frame.assign(event_timestamp=frame["event_timestamp"] + horizon)
-        # One microsecond short of the horizon: strictly after t.
-        after = plan.join([connection], spines.of_frame(later), [_mid("after", min(oldest, ahead - 1), known=False)])
+        # No older than one microsecond less than the horizon: strictly after t.
+        after = join([connection], spine_of_frame(later), [_mid("after", min(oldest, ahead - 1), known=False)])
     with np.errstate(invalid="ignore"):
         logs = np.log(after.column("after").to_numpy() / now.column("now").to_numpy())
     return pa.array(logs, mask=np.isnan(logs))
@@ -167,7 +154,6 @@ def _forward_return(store: FeatureStore, frame: pd.DataFrame, horizon: timedelta
 def _mid(name: str, ttl: int, *, known: bool) -> Lookup:
     view = catalog.view_of("mid_price")
     return Lookup(
-        view=view.name,
         source=sql.Identifier(view.name),
         keys=(("symbol", "symbol"),),
         event="event_timestamp",

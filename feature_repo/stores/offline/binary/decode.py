@@ -1,10 +1,11 @@
 """The rows of PostgreSQL's binary COPY as Arrow columns, without a Python loop over cells.
 
-A row arrives as one message: ``int16 number of fields`` and, for each, ``int32 length`` (-1 for null) and the bytes. The
-messages are joined, and one vector of positions, a row each, is walked through the fields: each step reads a column of
-all rows at once.
+The rows are joined, and one vector of positions, one for each row, moves from field to field: each step reads one
+column of all rows at once.
 
-Source: PostgreSQL documentation, COPY, "Binary Format".
+`adbc-driver-postgresql` 1.13 reads the same format. Measured on 300,000 rows of 45 columns it took 2.44 s (ours 2.29 s)
+and 18 % longer for the arrays of ``join/scan``. It turns an infinite time silently into another one, and needs a second
+connection, which sees neither the temporary tables nor the snapshot of the first.
 """
 
 from __future__ import annotations
@@ -18,29 +19,32 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from psycopg import sql
 
-from feature_repo.stores.offline.binary.encode import EPOCH_US, SIGNATURE, TRAILER
+from feature_repo.stores.offline.binary import format as wire
 
 _TIME: Final = pa.timestamp("us")
 _DAY_US: Final = 86_400_000_000
+_FIELD_COUNT_BYTES: Final = 2
+_LENGTH_BYTES: Final = 4
 
-WIDE: Final[dict[int, tuple[str, pa.DataType]]] = {
-    16: ("u1", pa.bool_()),
-    20: (">i8", pa.int64()),
-    21: (">i2", pa.int32()),
-    23: (">i4", pa.int32()),
-    700: (">f4", pa.float32()),
-    701: (">f8", pa.float64()),
-    1082: (">i4", _TIME),  # date
-    1114: (">i8", _TIME),  # timestamp
-    1184: (">i8", _TIME),  # timestamptz
+_TYPES: Final[dict[int, tuple[str, pa.DataType]]] = {
+    wire.BOOL: ("u1", pa.bool_()),
+    wire.INT8: (">i8", pa.int64()),
+    wire.INT2: (">i2", pa.int32()),
+    wire.INT4: (">i4", pa.int32()),
+    wire.FLOAT4: (">f4", pa.float32()),
+    wire.FLOAT8: (">f8", pa.float64()),
+    wire.DATE: (">i4", _TIME),
+    wire.TIMESTAMP: (">i8", _TIME),
+    wire.TIMESTAMPTZ: (">i8", _TIME),
+    wire.BYTEA: ("", pa.binary()),
+    wire.TEXT: ("", pa.string()),
+    wire.BPCHAR: ("", pa.string()),
+    wire.VARCHAR: ("", pa.string()),
 }
-"""Types of one width by their object id: the wire's form, and the Arrow type that Feast gives them (times are UTC)."""
+"""The dtype on the wire, empty where the width varies, and the Arrow type that Feast gives (times are UTC)."""
 
-LONG: Final[dict[int, pa.DataType]] = {17: pa.binary(), 25: pa.string(), 1042: pa.string(), 1043: pa.string()}
-"""Texts and bytes."""
-
-CAST: Final[dict[int, str]] = {1700: "double precision", 2950: "text"}
-"""Types that are converted by the server before they are sent: numeric and uuid."""
+_CAST: Final = {wire.NUMERIC: ("double precision", wire.FLOAT8), wire.UUID: ("text", wire.TEXT)}
+"""Types that the server converts before it sends them: name and id of what they become."""
 
 BATCH: Final = 65_536
 """Rows decoded at a time."""
@@ -51,7 +55,7 @@ class UnsupportedTypeError(TypeError):
 
 
 def describe(connection: psycopg.Connection[Any], query: sql.Composable) -> list[tuple[str, int]]:
-    """Names and type ids of a query's columns; nothing is read."""
+    """Return names and type ids of a query's columns; no row is read."""
     with connection.cursor() as cursor:
         cursor.execute(sql.SQL("SELECT * FROM ({}) AS described LIMIT 0").format(query))
         return [(column.name, column.type_code) for column in cursor.description or ()]
@@ -66,44 +70,50 @@ def read_table(connection: psycopg.Connection[Any], query: sql.Composable) -> pa
         A column is neither a number, a text, a time, a boolean nor bytes.
     """
     described = describe(connection, query)
-    names, types = [name for name, _ in described], [CAST_TO.get(kind, kind) for _, kind in described]
+    names = [name for name, _ in described]
     if len(set(names)) != len(names):
         raise UnsupportedTypeError("a query gives two columns of one name")
-    selected = [
-        sql.SQL("{}::{}").format(sql.Identifier(name), sql.SQL(CAST[kind])) if kind in CAST else sql.Identifier(name)
-        for name, kind in described
-    ]
-    if any(kind in CAST for _, kind in described):
+    if any(kind in _CAST for _, kind in described):
+        selected = [
+            sql.SQL("{}::{}" if kind in _CAST else "{}").format(
+                sql.Identifier(name), sql.SQL(_CAST.get(kind, ("",))[0])
+            )
+            for name, kind in described
+        ]
         query = sql.SQL("SELECT {} FROM ({}) AS given").format(sql.SQL(", ").join(selected), query)
-    batches = list(read(connection, query, types))
+    types = [_CAST[kind][1] if kind in _CAST else kind for _, kind in described]
+    batches = list(read_columns(connection, query, types))
     columns = [pa.chunked_array([batch[i] for batch in batches], arrow_type(kind)) for i, kind in enumerate(types)]
     return pa.table(columns, names=names)
 
 
-def read(connection: psycopg.Connection[Any], query: sql.Composable, types: Sequence[int]) -> Iterator[list[pa.Array]]:
+def read_columns(
+    connection: psycopg.Connection[Any], query: sql.Composable, types: Sequence[int]
+) -> Iterator[list[pa.Array]]:
     """Run a query whose column types are known, and yield its columns, `BATCH` rows at a time."""
     for rows in _batches(connection, query):
-        yield columns(rows, types)
+        yield decode_rows(rows, types)
 
 
 def _batches(connection: psycopg.Connection[Any], query: sql.Composable) -> Iterator[list[bytes]]:
+    """Yield the rows of a query as they come, `BATCH` at a time."""
     rows: list[bytes] = []
-    skip = len(SIGNATURE)
+    skip = len(wire.SIGNATURE)
     with (
         connection.cursor() as cursor,
         cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(query)) as copy,
     ):
-        take = connection.pgconn.get_copy_data
+        get_arrived = connection.pgconn.get_copy_data
         while message := copy.read():
-            # Bytes, not views: Python's collector looks at a view, and at 65,536 of them again and again.
+            # Bytes, not views: Python's garbage collector visits views, and visits 65,536 of them again and again.
             row, skip = bytes(message)[skip:], 0
-            while len(row) > len(TRAILER):
+            while len(row) > len(wire.TRAILER):
                 rows.append(row)
                 if len(rows) == BATCH:
                     yield rows
                     rows = []
-                # What has arrived is taken at once; `read` waits for more, and for the end after the trailer.
-                size, message = take(1)
+                # Take what has arrived without waiting. `copy.read` waits for more, and for the end after the trailer.
+                size, message = get_arrived(1)
                 if not size:
                     break
                 row = bytes(message)
@@ -112,29 +122,14 @@ def _batches(connection: psycopg.Connection[Any], query: sql.Composable) -> Iter
 
 
 def arrow_type(kind: int) -> pa.DataType:
-    """Arrow type of a PostgreSQL type id.
-
-    Raises
-    ------
-    UnsupportedTypeError
-        It has none here.
-    """
-    if kind in WIDE:
-        return WIDE[kind][1]
-    if kind in LONG:
-        return LONG[kind]
-    raise UnsupportedTypeError(f"PostgreSQL type {kind} is not decoded")
+    """Return the Arrow type of a PostgreSQL type id, or raise `UnsupportedTypeError`."""
+    if kind not in _TYPES:
+        raise UnsupportedTypeError(f"PostgreSQL type {kind} is not decoded")
+    return _TYPES[kind][1]
 
 
-def columns(rows: Sequence[bytes | memoryview], types: Sequence[int]) -> list[pa.Array]:
-    """Decode rows of the binary format (without signature and trailer).
-
-    Parameters
-    ----------
-    rows
-        One message a row.
-    types
-        Type id of each field.
+def decode_rows(rows: Sequence[bytes | memoryview], types: Sequence[int]) -> list[pa.Array]:
+    """Decode rows of the binary format, one message each, whose fields have these type ids.
 
     Raises
     ------
@@ -143,52 +138,50 @@ def columns(rows: Sequence[bytes | memoryview], types: Sequence[int]) -> list[pa
     OverflowError
         A time is infinite.
     """
+    for kind in types:
+        arrow_type(kind)
     # Eight spare bytes: a null at the very end is read like a value, then masked.
     data = b"".join((*rows, bytes(8)))
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    at = np.cumsum(lengths) - lengths + 2
-    sizes = _anywhere(data, ">i4")
+    at = np.cumsum(lengths) - lengths + _FIELD_COUNT_BYTES
+    sizes = _at_every_byte(data, ">i4")
     decoded = []
     for kind in types:
-        target = arrow_type(kind)
         size = sizes[at].astype(np.int64)
-        at = at + 4
+        at = at + _LENGTH_BYTES
         null = size < 0
         missing = null if null.any() else None
         size = np.maximum(size, 0)
-        if kind in WIDE:
-            decoded.append(_fixed(_anywhere(data, WIDE[kind][0])[at], missing, kind, target))
+        dtype, target = _TYPES[kind]
+        if dtype:
+            decoded.append(_fixed(_at_every_byte(data, dtype)[at], missing, kind, target))
         else:
-            decoded.append(_long(data, at, size, missing, target))
+            decoded.append(_variable(data, at, size, missing, target))
         at = at + size
     return decoded
 
 
-CAST_TO: Final[dict[int, int]] = {1700: 701, 2950: 25}
-"""Type ids after `CAST`."""
-
-
-def _anywhere(data: bytes, dtype: str) -> NDArray[Any]:
-    """Every byte position of `data` read as `dtype`."""
+def _at_every_byte(data: bytes, dtype: str) -> NDArray[Any]:
+    """Return a view of `data` whose element i is the `dtype` that begins at byte i."""
     width = np.dtype(dtype).itemsize
     return np.ndarray((len(data) - width + 1,), dtype, data, strides=(1,))
 
 
-def _fixed(wire: NDArray[Any], missing: NDArray[np.bool_] | None, kind: int, target: pa.DataType) -> pa.Array:
-    values = wire.astype(wire.dtype.newbyteorder("="))
+def _fixed(cells: NDArray[Any], missing: NDArray[np.bool_] | None, kind: int, target: pa.DataType) -> pa.Array:
+    values = cells.astype(cells.dtype.newbyteorder("="))
     if target != _TIME:
-        return pa.array(values.astype(np.bool_) if kind == 16 else values, target, mask=missing)
+        return pa.array(values.astype(np.bool_) if kind == wire.BOOL else values, target, mask=missing)
     bounds = np.iinfo(values.dtype)
-    endless = (values == bounds.min) | (values == bounds.max)
-    if (endless & ~missing if missing is not None else endless).any():
+    infinite = (values == bounds.min) | (values == bounds.max)
+    if (infinite & ~missing if missing is not None else infinite).any():
         raise OverflowError("a time is infinite")
     if missing is not None:
         values = np.where(missing, 0, values)
-    us = values.astype(np.int64) * (_DAY_US if kind == 1082 else 1) + EPOCH_US
+    us = values.astype(np.int64) * (_DAY_US if kind == wire.DATE else 1) + wire.EPOCH_US
     return pa.array(us, pa.int64(), mask=missing).cast(target)
 
 
-def _long(
+def _variable(
     data: bytes, at: NDArray[np.int64], size: NDArray[np.int64], missing: NDArray[np.bool_] | None, target: pa.DataType
 ) -> pa.Array:
     ends = np.cumsum(size)

@@ -1,10 +1,7 @@
 """Columns as the bytes of PostgreSQL's binary COPY, without a Python loop over cells.
 
-A row of the format is ``int16 number of fields`` and, for each, ``int32 length`` (-1 for null) and the bytes, all
-big-endian. A block of rows is built as one numpy matrix as wide as its widest row; a mask then drops the bytes that a
-null or a shorter text does not have.
-
-Source: PostgreSQL documentation, COPY, "Binary Format".
+A block of rows is built as one numpy matrix as wide as its widest row. A mask then drops the bytes that a null or a
+shorter text does not have.
 """
 
 from __future__ import annotations
@@ -14,15 +11,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import psycopg
 import pyarrow as pa
 from numpy.typing import NDArray
+from psycopg import sql
 
-SIGNATURE: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
-TRAILER: Final = b"\xff\xff"
-EPOCH_US: Final = 946_684_800_000_000
-"""2000-01-01 UTC, where PostgreSQL's time begins, in microseconds of ours."""
+from feature_repo.stores.offline.binary.format import EPOCH_US, NULL_LENGTH, SIGNATURE, TRAILER
 
 _BLOCK_BYTES: Final = 4 << 20
+_INT64_END: Final = 2.0**63
 
 _Bools = NDArray[np.bool_]
 
@@ -34,6 +31,18 @@ class Fixed:
     values: NDArray[Any]
     null: _Bools | None = None
 
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def dtype(self, start: int, stop: int) -> np.dtype[Any]:
+        """Return the dtype that holds the widest of rows ``[start, stop)``."""
+        return self.values.dtype
+
+    def fill(self, cells: NDArray[Any], start: int, stop: int) -> NDArray[np.int32]:
+        """Write rows ``[start, stop)`` into `cells`, and return the length of each in bytes."""
+        cells[:] = self.values[start:stop]
+        return np.full(stop - start, self.values.dtype.itemsize, np.int32)
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -43,119 +52,105 @@ class Text:
     data: NDArray[np.uint8]
     null: _Bools | None = None
 
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def dtype(self, start: int, stop: int) -> np.dtype[Any]:
+        """Return the dtype that holds the widest of rows ``[start, stop)``."""
+        return np.dtype((np.uint8, (int(np.diff(self.offsets[start : stop + 1]).max(initial=0)),)))
+
+    def fill(self, cells: NDArray[Any], start: int, stop: int) -> NDArray[np.int32]:
+        """Write rows ``[start, stop)`` into `cells`, and return the length of each in bytes."""
+        begin = self.offsets[start:stop]
+        if cells.shape[1]:
+            source = begin[:, None] + np.arange(cells.shape[1])
+            cells[:] = self.data[np.minimum(source, len(self.data) - 1)]
+        return (self.offsets[start + 1 : stop + 1] - begin).astype(np.int32)
+
 
 Column = Fixed | Text
 
 
 def doubles(values: NDArray[np.float64]) -> Fixed:
-    """``double precision``; NaN is null."""
+    """Return a column of ``double precision``; NaN is null."""
     null = np.isnan(values)
     return Fixed(values.astype(">f8"), null if null.any() else None)
 
 
 def whole_doubles(values: NDArray[np.float64]) -> Fixed:
-    """``bigint`` from whole doubles; NaN is null.
-
-    Raises
-    ------
-    ValueError
-        A value is not whole, or is outside of 64 bits.
-    """
+    """Return a column of ``bigint`` from doubles; NaN is null. Raise ValueError for a fraction and beyond 64 bits."""
     null = np.isnan(values)
     filled = np.where(null, 0.0, values)
-    if not np.all((np.floor(filled) == filled) & (np.abs(filled) < 2.0**63)):
+    if not np.all((np.floor(filled) == filled) & (np.abs(filled) < _INT64_END)):
         raise ValueError("a count is not a whole number of 64 bits")
     return Fixed(filled.astype(">i8"), null if null.any() else None)
 
 
 def times(us: NDArray[np.int64], null: _Bools | None = None) -> Fixed:
-    """``timestamptz`` from microseconds since 1970 UTC."""
+    """Return a column of ``timestamptz`` from microseconds since 1970 UTC."""
     return Fixed((us - EPOCH_US).astype(">i8"), null)
 
 
 def integers(values: NDArray[np.integer[Any]], null: _Bools | None = None) -> Fixed:
-    """``bigint``."""
+    """Return a column of ``bigint``."""
     return Fixed(values.astype(">i8"), null)
 
 
 def texts(values: Sequence[str] | pa.Array) -> Text:
-    """``text`` (or ``bytea``, from an Arrow array of bytes)."""
+    """Return a column of ``text``, or of ``bytea`` from an Arrow array of bytes."""
     array = values if isinstance(values, pa.Array) else pa.array(values, pa.string())
     array = array.cast(pa.large_binary())
     _, offsets, data = array.buffers()
     found = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
     payload = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
-    return Text(found, payload, _nulls(array))
+    return Text(found, payload, null_mask(array))
 
 
-def length(columns: Sequence[Column]) -> int:
-    """Number of rows."""
-    first = columns[0]
-    return len(first.values) if isinstance(first, Fixed) else len(first.offsets) - 1
+def null_mask(array: pa.Array) -> _Bools | None:
+    """Return which values of an Arrow array are null, or None where none is."""
+    return np.asarray(array.is_null().to_numpy(zero_copy_only=False)) if array.null_count else None
+
+
+def copy_in(cursor: psycopg.Cursor[Any], table: sql.Identifier, columns: Sequence[Column]) -> None:
+    """Append `columns`, in the order of the table's, to `table` by binary COPY."""
+    with cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(table)) as copy:
+        for block in encode(columns):
+            copy.write(block)
 
 
 def encode(columns: Sequence[Column]) -> Iterator[bytes]:
-    """The columns as a whole binary COPY stream, in blocks of a few megabytes.
-
-    Parameters
-    ----------
-    columns
-        Of equal length, in the order of the COPY statement.
-    """
-    n = length(columns)
+    """Yield `columns`, all of one length, as a whole binary COPY stream in blocks of a few megabytes."""
+    n = len(columns[0])
     yield SIGNATURE
-    widest = 2 + sum(4 + _width(column, 0, n) for column in columns)
-    step = max(1, _BLOCK_BYTES // widest)
+    step = max(1, _BLOCK_BYTES // _row_dtype(columns, 0, n).itemsize)
     for start in range(0, n, step):
         yield _block(columns, start, min(n, start + step))
     yield TRAILER
 
 
-def _block(columns: Sequence[Column], start: int, stop: int) -> bytes:
-    n = stop - start
+def _row_dtype(columns: Sequence[Column], start: int, stop: int) -> np.dtype[Any]:
+    """Return the layout of the widest of rows ``[start, stop)``."""
     layout: list[Any] = [("fields", ">i2")]
     for i, column in enumerate(columns):
-        layout.append((f"l{i}", ">i4"))
-        layout.append(
-            (f"d{i}", column.values.dtype)
-            if isinstance(column, Fixed)
-            else (f"d{i}", "u1", (_width(column, start, stop),))
-        )
-    rows = np.zeros(n, np.dtype(layout))
-    cells = rows.view(np.uint8).reshape(n, -1)
+        layout += [(f"length{i}", ">i4"), (f"value{i}", column.dtype(start, stop))]
+    return np.dtype(layout)
+
+
+def _block(columns: Sequence[Column], start: int, stop: int) -> bytes:
+    rows = np.zeros(stop - start, _row_dtype(columns, start, stop))
+    cells = rows.view(np.uint8).reshape(len(rows), -1)
     keep: _Bools | None = None
     rows["fields"] = len(columns)
     for i, column in enumerate(columns):
-        width = rows.dtype[f"d{i}"].itemsize
-        at = rows.dtype.fields[f"d{i}"][1]  # type: ignore[index]
-        if isinstance(column, Fixed):
-            rows[f"d{i}"] = column.values[start:stop]
-            lengths = np.full(n, width, np.int32)
-        else:
-            begin = column.offsets[start:stop]
-            lengths = (column.offsets[start + 1 : stop + 1] - begin).astype(np.int32)
-            if width:
-                source = begin[:, None] + np.arange(width)
-                rows[f"d{i}"] = column.data[np.minimum(source, len(column.data) - 1)]
-        written = lengths
+        value = rows[f"value{i}"]
+        lengths = written = column.fill(value, start, stop)
         if column.null is not None:
             null = column.null[start:stop]
-            lengths = np.where(null, 0, lengths).astype(np.int32)
-            written = np.where(null, -1, lengths).astype(np.int32)
-        rows[f"l{i}"] = written
+            lengths, written = np.where(null, 0, lengths), np.where(null, NULL_LENGTH, lengths)
+        rows[f"length{i}"] = written
+        width = rows.dtype[f"value{i}"].itemsize
         if width and lengths.min() < width:
             keep = np.ones(cells.shape, np.bool_) if keep is None else keep
+            at = rows.dtype.fields[f"value{i}"][1]
             keep[:, at : at + width] = np.arange(width) < lengths[:, None]
     return cells.tobytes() if keep is None else cells[keep].tobytes()
-
-
-def _width(column: Column, start: int, stop: int) -> int:
-    if isinstance(column, Fixed):
-        return int(column.values.dtype.itemsize)
-    return int(np.diff(column.offsets[start : stop + 1]).max(initial=0))
-
-
-def _nulls(array: pa.Array) -> _Bools | None:
-    if not array.null_count:
-        return None
-    return np.asarray(array.is_null().to_numpy(zero_copy_only=False), dtype=np.bool_)

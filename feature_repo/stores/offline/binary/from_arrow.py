@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -15,17 +15,39 @@ from feature_repo.stores.offline.tables.schema import TYPES
 
 _DOUBLE, _BIGINT, _TEXT, _TIME = (TYPES[name] for name in ("Float64", "Int64", "String", "UnixTimestamp"))
 
-
 _OTHERS: Final[Mapping[str, tuple[pa.DataType, str]]] = {
     TYPES["Float32"]: (pa.float32(), ">f4"),
     TYPES["Int32"]: (pa.int32(), ">i4"),
     TYPES["Bool"]: (pa.bool_(), "u1"),
 }
 
+_COLUMN_TYPES: Final[Mapping[str, Callable[[pa.DataType], bool]]] = {
+    _TEXT: lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind),
+    _BIGINT: pa.types.is_integer,
+    TYPES["Bool"]: pa.types.is_boolean,
+    _DOUBLE: pa.types.is_floating,
+    _TIME: pa.types.is_timestamp,
+    TYPES["Bytes"]: pa.types.is_binary,
+}
+
+
+def column_type(kind: pa.DataType) -> str:
+    """Return PostgreSQL's type for a column of an entity frame or of a stored result.
+
+    Raises
+    ------
+    TypeError
+        No column is made for this Arrow type.
+    """
+    for name, matches in _COLUMN_TYPES.items():
+        if matches(kind):
+            return name
+    raise TypeError(f"an entity frame may not have a column of type {kind}")
+
 
 def column_of(array: pa.Array, kind: str) -> encode.Column:
     """Encode one Arrow array for a column of type `kind` (a value of ``schema.TYPES``)."""
-    null = _null(array)
+    null = encode.null_mask(array)
     if kind == _DOUBLE:
         return encode.doubles(_filled(array, pa.float64(), np.nan))
     if kind == _TIME:
@@ -41,7 +63,7 @@ def column_of(array: pa.Array, kind: str) -> encode.Column:
 
 
 def microseconds(array: pa.Array) -> NDArray[np.int64]:
-    """Times as microseconds since 1970 UTC; no zone is UTC, finer digits are cut, null is 0.
+    """Return times as microseconds since 1970 UTC. No zone is UTC, finer digits are cut, null is 0.
 
     Raises
     ------
@@ -60,7 +82,3 @@ def _filled(array: pa.Array, arrow: pa.DataType, fill: float) -> NDArray[Any]:
     if cast.null_count:
         cast = pc.fill_null(cast, pa.scalar(bool(fill) if pa.types.is_boolean(arrow) else fill, arrow))
     return np.asarray(cast.to_numpy(zero_copy_only=False))
-
-
-def _null(array: pa.Array) -> NDArray[np.bool_] | None:
-    return np.asarray(array.is_null().to_numpy(zero_copy_only=False)) if array.null_count else None

@@ -1,4 +1,4 @@
-"""The features of one view for every entity row, filled in from any part, in any order, by several threads."""
+"""The features of one view for every entity row, filled in piece by piece by several threads, in any order."""
 
 from __future__ import annotations
 
@@ -26,27 +26,19 @@ _STORED: Final[dict[pa.DataType, Any]] = {
 
 
 class Columns:
-    """Columns of a result, null wherever nothing was put.
-
-    Threads may put at the same time, each to rows of its own.
+    """Columns of a result, null where nothing was put. Threads may put at the same time, each to rows of its own.
 
     Parameters
     ----------
-    types
-        PostgreSQL type ids of the features.
-    rows
-        Entity rows.
-
-    Raises
-    ------
-    feature_repo.stores.offline.binary.decode.UnsupportedTypeError
-        A type is not decoded here.
+    types : sequence of int
+        PostgreSQL type ids of the features; `decode.UnsupportedTypeError` for one that is not decoded.
+    rows : int
+        Number of entity rows.
     """
 
     def __init__(self, types: Sequence[int], rows: int) -> None:
-        self.types = types
-        self._rows = rows
-        self._columns = [_column(decode.arrow_type(kind), rows) for kind in types]
+        kinds = [decode.arrow_type(kind) for kind in types]
+        self._columns = [_Fixed(kind, rows) if kind in _STORED else _Variable(kind, rows) for kind in kinds]
 
     def put(self, rows: _Ints, columns: Sequence[pa.Array]) -> None:
         """Fill in `rows` of every column."""
@@ -61,17 +53,15 @@ class Columns:
         column.put(rows, values, valid)
 
     def finish(self, index: int) -> pa.Array:
-        """One column, whole; its memory here is given up."""
+        """Return one column, whole, and release its memory here."""
         column = self._columns[index]
-        self._columns[index] = _Long(column.kind, 0)
+        self._columns[index] = _Variable(column.kind, 0)
         return column.finish()
 
 
-def _column(kind: pa.DataType, rows: int) -> _Fixed | _Long:
-    return _Fixed(kind, rows) if kind in _STORED else _Long(kind, rows)
-
-
 class _Fixed:
+    """Values of one width: an array to write into."""
+
     def __init__(self, kind: pa.DataType, rows: int) -> None:
         self.kind = kind
         self._values = np.zeros(rows, _STORED[kind])
@@ -94,8 +84,8 @@ class _Fixed:
         return pa.Array.from_buffers(self.kind, len(self._values), [valid, pa.py_buffer(values)])
 
 
-class _Long:
-    """Texts and bytes: parts are kept, and put in order at the end."""
+class _Variable:
+    """Texts and bytes: the pieces are kept, and put in order at the end."""
 
     def __init__(self, kind: pa.DataType, rows: int) -> None:
         self.kind = kind

@@ -1,8 +1,7 @@
-"""The caller's entity frame: what is asked, about which keys, at which moments."""
+"""The caller's entity frame: its columns as the result shows them, and the moment of each row."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,33 +10,21 @@ import pandas as pd
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
-from feast.errors import FeastEntityDFMissingColumnsError
 from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
 from numpy.typing import NDArray
 from psycopg import sql
 
 from feature_repo.stores.offline.binary import decode
 from feature_repo.stores.offline.binary.from_arrow import microseconds
-from feature_repo.stores.offline.tables.schema import TYPES
 
-TIME: Final = pa.timestamp("us")
-"""Times of a result: UTC without a zone, as Feast's PostgreSQL store gives them."""
+_TIME: Final = pa.timestamp("us")  # times of a result are UTC without a zone, as Feast's PostgreSQL store gives them
 
 
 @dataclass(frozen=True, slots=True)
 class Spine:
-    """Entity rows, in the caller's order.
+    """Entity rows, in the caller's order: ``table`` as the result shows it, and ``event``, its column of moments.
 
-    Attributes
-    ----------
-    table
-        The caller's columns as the result shows them.
-    event
-        Name of the column of moments.
-    moments
-        (n,) microseconds since 1970 UTC; 0 where there is none.
-    present
-        (n,) whether the row has a moment.
+    ``moments`` (n,) are microseconds since 1970 UTC, 0 where ``present`` (n,) says that the row has none.
     """
 
     table: pa.Table
@@ -46,24 +33,8 @@ class Spine:
     present: NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """Distinct keys of a spine.
-
-    Attributes
-    ----------
-    codes
-        (n,) position of each row's key among the distinct ones, -1 where a part of it is null.
-    columns
-        One array of distinct values for each part of the key.
-    """
-
-    codes: NDArray[np.int64]
-    columns: tuple[pa.Array, ...]
-
-
-def of_frame(frame: pd.DataFrame) -> Spine:
-    """Take over a pandas frame. Its times are UTC where they have no zone; texts that are times are read as such.
+def spine_of_frame(frame: pd.DataFrame) -> Spine:
+    """Return the spine of a pandas frame. Times without a zone are UTC; texts in the column of moments are parsed.
 
     Raises
     ------
@@ -73,17 +44,16 @@ def of_frame(frame: pd.DataFrame) -> Spine:
     event = infer_event_timestamp_from_entity_df(dict(frame.dtypes))
     if not pd.api.types.is_datetime64_any_dtype(frame[event]):
         frame = frame.assign(**{event: pd.to_datetime(frame[event], utc=True)})
-    return of_table(pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None), event)
+    return _spine_of_table(pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None), event)
 
 
-def of_query(connection: psycopg.Connection[Any], query: str) -> Spine:
-    """Run the caller's SQL and take over its result; errors as for `of_frame` and `decode.read_table`."""
+def spine_of_query(connection: psycopg.Connection[Any], query: str) -> Spine:
+    """Run the caller's SQL and return the spine of its result; errors as for `spine_of_frame` and ``read_table``."""
     table = decode.read_table(connection, sql.SQL(query))
-    return of_table(table, infer_event_timestamp_from_entity_df(dict(table.slice(0, 0).to_pandas().dtypes)))
+    return _spine_of_table(table, infer_event_timestamp_from_entity_df(dict(table.slice(0, 0).to_pandas().dtypes)))
 
 
-def of_table(table: pa.Table, event: str) -> Spine:
-    """Take over an Arrow table whose moments are in column `event`."""
+def _spine_of_table(table: pa.Table, event: str) -> Spine:
     for i, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):  # pandas' categories
             table = table.set_column(i, field.name, table.column(i).cast(field.type.value_type))
@@ -92,64 +62,7 @@ def of_table(table: pa.Table, event: str) -> Spine:
     us = microseconds(moments)
     for i, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type):
-            column = pa.array(microseconds(table.column(i).combine_chunks()), pa.int64()).cast(TIME)
-            column = pc.if_else(table.column(i).combine_chunks().is_valid(), column, pa.scalar(None, TIME))
-            table = table.set_column(i, field.name, column)
+            given = table.column(i).combine_chunks()
+            column = pa.array(microseconds(given), pa.int64()).cast(_TIME)
+            table = table.set_column(i, field.name, pc.if_else(given.is_valid(), column, pa.scalar(None, _TIME)))
     return Spine(table, event, us, present)
-
-
-def keys(spine: Spine, names: Sequence[str]) -> Keys:
-    """Distinct values of the key columns `names`.
-
-    Raises
-    ------
-    feast.errors.FeastEntityDFMissingColumnsError
-        The entity frame lacks one.
-    """
-    missing = set(names) - set(spine.table.column_names)
-    if missing:
-        raise FeastEntityDFMissingColumnsError(set(names), missing)
-    rows = spine.table.num_rows
-    codes = np.zeros(rows, np.int64)
-    null = np.zeros(rows, np.bool_)
-    parts = []
-    for name in names:
-        encoded = spine.table.column(name).combine_chunks()
-        if not pa.types.is_dictionary(encoded.type):
-            encoded = encoded.dictionary_encode()
-        parts.append(encoded.dictionary)
-        null |= np.asarray(encoded.is_null().to_numpy(zero_copy_only=False))
-        indices = np.asarray(pc.fill_null(encoded.indices, 0).to_numpy(zero_copy_only=False), np.int64)
-        codes = codes * max(1, len(encoded.dictionary)) + indices
-    distinct, codes = np.unique(codes[~null], return_inverse=True) if rows else (codes, codes)
-    every = np.full(rows, -1, np.int64)
-    every[~null] = codes
-    taken = []
-    for part in reversed(parts):
-        distinct, index = np.divmod(distinct, max(1, len(part)))
-        taken.append(part.take(pa.array(index)))
-    return Keys(every, tuple(reversed(taken)))
-
-
-_KINDS: Final[Mapping[str, Any]] = {
-    TYPES["String"]: lambda t: pa.types.is_string(t) or pa.types.is_large_string(t) or pa.types.is_null(t),
-    TYPES["Int64"]: pa.types.is_integer,
-    TYPES["Bool"]: pa.types.is_boolean,
-    TYPES["Float64"]: pa.types.is_floating,
-    TYPES["UnixTimestamp"]: pa.types.is_timestamp,
-    TYPES["Bytes"]: pa.types.is_binary,
-}
-
-
-def column_type(kind: pa.DataType) -> str:
-    """PostgreSQL's type for a column of an entity frame.
-
-    Raises
-    ------
-    TypeError
-        It has none here.
-    """
-    for name, matches in _KINDS.items():
-        if matches(kind):
-            return name
-    raise TypeError(f"an entity frame may not have a column of type {kind}")

@@ -1,10 +1,10 @@
-"""A whole retrieval as one SQL statement, for `to_sql`: what the join does, in a form that can be read and run."""
+"""A whole retrieval as one SQL statement that can be read and run: for `to_sql`, and where there is no entity frame."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -12,21 +12,16 @@ from typing import Any
 import pyarrow as pa
 from psycopg import sql
 
+from feature_repo.stores.offline.binary.from_arrow import column_type
 from feature_repo.stores.offline.join.lookup import Lookup, holding
-from feature_repo.stores.offline.join.spine import Spine, column_type
+from feature_repo.stores.offline.join.spine import Spine
+from feature_repo.stores.offline.tables.schema import column_definitions
 
 
-def whole(spine: Spine, lookups: Sequence[Lookup], frame: str | None) -> sql.Composed:
-    """SELECT of the spine's columns and every feature, in the order of the entity rows.
+def joined(spine: Spine, lookups: Sequence[Lookup], frame: str | None) -> sql.Composed:
+    """Return the SELECT of the spine's columns and every feature, in the order of the entity rows.
 
-    Parameters
-    ----------
-    spine
-        The entity rows.
-    lookups
-        The views.
-    frame
-        SQL that gives the entity rows; None to write them into the statement as one JSON literal.
+    `frame` is the SQL that gives the entity rows; without it they are written into the statement as one JSON literal.
     """
     names = spine.table.column_names
     columns: list[sql.Composable] = [sql.Identifier("e", name) for name in names]
@@ -48,17 +43,14 @@ def whole(spine: Spine, lookups: Sequence[Lookup], frame: str | None) -> sql.Com
 
 
 def rows_between(lookup: Lookup, period: tuple[datetime, datetime]) -> sql.Composed:
-    """Every row of one view in a range of event time (ends included), oldest first."""
-    pairs = [(lookup.event, "event_timestamp"), *([(lookup.created, "created_timestamp")] if lookup.created else [])]
-    pairs += [(own, name) for name, own in lookup.keys]
-    pairs += zip(lookup.features, lookup.names, strict=True)
-    return sql.SQL("SELECT {} FROM {} AS r WHERE {} ORDER BY 1").format(
-        _named(pairs), lookup.source, _between(lookup, period)
-    )
+    """Return the SELECT of every row of one view in a range of event time (ends included), oldest first."""
+    created = [(lookup.created, "created_timestamp")] if lookup.created else []
+    features = zip(lookup.features, lookup.names, strict=True)
+    return _between(lookup, period, created, features) + sql.SQL(" ORDER BY 1")
 
 
 def moments_between(lookups: Sequence[Lookup], period: tuple[datetime, datetime]) -> sql.Composed:
-    """Every moment and key at which one of the views has a row in a range of event time, oldest first.
+    """Return the SELECT of every moment and key with a row of one of the views in a range of event time, oldest first.
 
     Raises
     ------
@@ -67,45 +59,40 @@ def moments_between(lookups: Sequence[Lookup], period: tuple[datetime, datetime]
     """
     if len({lookup.key_names for lookup in lookups}) != 1:
         raise ValueError("without an entity frame all views must have the same join keys")
-    each = [
-        sql.SQL("SELECT {} FROM {} AS r WHERE {}").format(
-            _named([(lookup.event, "event_timestamp"), *((own, name) for name, own in lookup.keys)]),
-            lookup.source,
-            _between(lookup, period),
-        )
-        for lookup in lookups
-    ]
-    return sql.SQL("SELECT * FROM ({}) AS moments ORDER BY event_timestamp").format(sql.SQL(" UNION ").join(each))
+    each = sql.SQL(" UNION ").join(_between(lookup, period) for lookup in lookups)
+    return sql.SQL("SELECT * FROM ({}) AS moments ORDER BY event_timestamp").format(each)
 
 
 def text(query: sql.Composable) -> str:
-    """The statement as text, without a connection: it has only identifiers and times in it."""
+    """Return a statement as text. It needs no connection, because it holds only identifiers and times."""
     return query.as_string(None)
 
 
-def _named(pairs: Sequence[tuple[str, str]]) -> sql.Composed:
-    return sql.SQL(", ").join(
-        sql.SQL("{} AS {}").format(sql.Identifier("r", own), sql.Identifier(name)) for own, name in pairs
-    )
-
-
-def _between(lookup: Lookup, period: tuple[datetime, datetime]) -> sql.Composed:
-    return sql.SQL("{} BETWEEN {} AND {}").format(
-        sql.Identifier("r", lookup.event), sql.Literal(period[0]), sql.Literal(period[1])
+def _between(
+    lookup: Lookup,
+    period: tuple[datetime, datetime],
+    created: Iterable[tuple[str, str]] = (),
+    features: Iterable[tuple[str, str]] = (),
+) -> sql.Composed:
+    """Return the SELECT of event time, keys and the pairs of source column and name, in a range of event time."""
+    keys = [(own, name) for name, own in lookup.keys]
+    columns = [
+        sql.SQL("{} AS {}").format(sql.Identifier("r", own), sql.Identifier(name))
+        for own, name in [(lookup.event, "event_timestamp"), *created, *keys, *features]
+    ]
+    return sql.SQL("SELECT {} FROM {} AS r WHERE {} BETWEEN {} AND {}").format(
+        sql.SQL(", ").join(columns), lookup.source, sql.Identifier("r", lookup.event), *map(sql.Literal, period)
     )
 
 
 def _literal(spine: Spine) -> sql.Composed:
-    kinds = {field.name: _kind(field) for field in spine.table.schema}
-    typed = sql.SQL(", ").join(
-        sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind)) for name, kind in kinds.items()
-    )
+    typed = column_definitions({field.name: _kind(field) for field in spine.table.schema})
     rows = [{name: _cell(value) for name, value in row.items()} for row in spine.table.to_pylist()]
     return sql.SQL("SELECT * FROM json_to_recordset({}) AS given({})").format(sql.Literal(json.dumps(rows)), typed)
 
 
 def _kind(field: pa.Field) -> str:
-    """The type of a column in the statement: there more are possible than in a table of ours."""
+    """Return the type of a column in the statement, where dates and decimals are possible too."""
     if pa.types.is_date(field.type):
         return "date"
     if pa.types.is_decimal(field.type):
@@ -117,7 +104,7 @@ def _kind(field: pa.Field) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """A value as JSON that PostgreSQL reads as the same value of its column's type."""
+    """Return a value as JSON that PostgreSQL reads as the same value of its column's type."""
     if isinstance(value, datetime):
         return f"{value.isoformat()}+00:00"
     if isinstance(value, date | Decimal):

@@ -1,7 +1,7 @@
 """TimescaleDB's part of an offline table: chunks, columnstore, retention.
 
-Every function works on a server that has the extension; `version` says whether it has. The statements are those of
-TimescaleDB 2.18 and later; an older or an Apache-licensed server gets hypertables without the columnstore.
+The statements are those of TimescaleDB 2.18 and later. An older or an Apache-licensed server gets hypertables without the
+columnstore.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from psycopg import sql
 
 log = logging.getLogger(__name__)
 
-_COLUMNSTORE: Final = (2, 18)
+_FIRST_WITH_COLUMNSTORE: Final = (2, 18)
 _ENABLE: Final = sql.SQL(
     "ALTER TABLE {} SET (timescaledb.enable_columnstore, timescaledb.segmentby = {}, timescaledb.orderby = {})"
 )
@@ -24,30 +24,30 @@ _ENABLE: Final = sql.SQL(
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How a hypertable is kept.
+    """How a hypertable is kept: width of a chunk, and ages at which one goes to the columnstore and is DELETED.
 
-    Attributes
-    ----------
-    chunk
-        Width of a chunk. One day is four times faster to look up in than one hour.
-    columnstore_after
-        Age at which a chunk goes to the columnstore; None leaves all in rows.
-    retain
-        Age at which a chunk is DELETED; None, the default, keeps everything (replayed history is old when it arrives).
+    None leaves chunks in rows, or keeps them. They are kept by default, because replayed history is old when it arrives.
     """
 
-    chunk: timedelta = timedelta(days=1)
+    chunk: timedelta = timedelta(days=1)  # a look-up is four times faster than with chunks of an hour
     columnstore_after: timedelta | None = timedelta(days=2)
     retain: timedelta | None = None
 
 
-def version(connection: psycopg.Connection[Any]) -> tuple[int, ...]:
-    """Version of TimescaleDB in this database, installing the extension where the server has it loaded; () without it.
+DEFAULT: Final = Policy()
 
-    An extension that is on disk but not preloaded is left alone: creating it would end the connection.
+
+def installed(connection: psycopg.Connection[Any]) -> tuple[Any, ...] | None:
+    """Return the row with the extension's version, or None where this database does not have it."""
+    return connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'").fetchone()
+
+
+def version(connection: psycopg.Connection[Any]) -> tuple[int, ...]:
+    """Return the version of TimescaleDB in this database, () without it. Install it where the server has loaded it.
+
+    An extension that is on disk but not preloaded is left alone: to create it would end the connection.
     """
-    installed = "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
-    row = connection.execute(installed).fetchone()
+    row = installed(connection)
     if row is None:
         loaded = connection.execute(
             "SELECT 1 FROM pg_settings WHERE name = 'shared_preload_libraries' AND setting LIKE '%timescaledb%'"
@@ -62,23 +62,16 @@ def version(connection: psycopg.Connection[Any]) -> tuple[int, ...]:
                 "TimescaleDB is loaded but could not be created in this database: %s", error.diag.message_primary
             )
             return ()
-        row = connection.execute(installed).fetchone()
+        row = installed(connection)
     return tuple(int(part) for part in str(row[0]).split("-")[0].split(".")) if row else ()
 
 
 def convert(
     connection: psycopg.Connection[Any], table: sql.Identifier, event: str, keys: tuple[str, ...], policy: Policy
 ) -> None:
-    """Make `table` a hypertable on `event` with `policy`; nothing where it is one already.
+    """Make `table` a hypertable on its time column `event` with `policy`, unless it is one. Its rows go into chunks.
 
-    Parameters
-    ----------
-    connection
-        In a transaction.
-    table, event
-        The table and its time column; rows that are there already are moved into chunks.
-    keys
-        Segment columns of the columnstore.
+    `connection` is in a transaction. `keys` are the segment columns of the columnstore.
     """
     name = table.as_string(connection)
     connection.execute(
@@ -86,7 +79,7 @@ def convert(
         "create_default_indexes => false, if_not_exists => true, migrate_data => true)",
         (name, event, policy.chunk),
     )
-    if policy.columnstore_after is not None and version(connection) >= _COLUMNSTORE:
+    if policy.columnstore_after is not None and version(connection) >= _FIRST_WITH_COLUMNSTORE:
         _columnstore(connection, table, event, keys, policy.columnstore_after)
     if policy.retain is not None:
         connection.execute(
@@ -107,13 +100,10 @@ def _columnstore(
     try:
         with connection.transaction():
             if not (enabled and enabled[0]):
-                connection.execute(_ENABLE.format(table, ", ".join(map(_quoted, keys)), f"{_quoted(event)} DESC"))
+                order, *segments = (sql.Identifier(column).as_string(connection) for column in (event, *keys))
+                connection.execute(_ENABLE.format(table, ", ".join(segments), f"{order} DESC"))
             connection.execute(
                 "CALL add_columnstore_policy(%s::regclass, after => %s::interval, if_not_exists => true)", (name, after)
             )
     except psycopg.errors.FeatureNotSupported as error:
         log.warning("%s: no columnstore on this server: %s", name, error.diag.message_primary)
-
-
-def _quoted(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'

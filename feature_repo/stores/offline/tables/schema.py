@@ -1,8 +1,8 @@
-"""The offline tables: one a view, created and migrated by ``feast apply``.
+"""The offline tables: one for each view, created and migrated by ``feast apply``.
 
-``symbol, event_timestamp, created_timestamp, <features>``, unique on the first three. A new feature adds a column; a
-feature that is gone keeps its column, because rows are facts. Where the server has TimescaleDB each table is a
-hypertable with one-day chunks and a columnstore; elsewhere it is the same table without them.
+Columns are ``symbol, event_timestamp, created_timestamp, <features>``, unique on the first three. A new feature adds a
+column. A feature that is no longer defined keeps its column, because rows are facts. Where the server has TimescaleDB
+each table is a hypertable.
 """
 
 from __future__ import annotations
@@ -32,30 +32,22 @@ TYPES: Final[Mapping[str, str]] = {
     "Bytes": "bytea",
     "UnixTimestamp": "timestamp with time zone",
 }
-"""Feast's primitive types and PostgreSQL's name for each, as ``format_type`` writes it."""
+"""PostgreSQL's name, as ``format_type`` writes it, for each of Feast's primitive types."""
 
-_LOCK: Final = 0x7F5_0FF1  # any constant: one migration at a time on a database
-_PART: Final = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([A-Za-z_][A-Za-z0-9_$]*))\s*')
+_LOCK: Final = 0x7F5_0FF1  # an arbitrary number: one migration at a time on a database
+_NAME_PART: Final = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([A-Za-z_][A-Za-z0-9_$]*))\s*')
 
 
 class SchemaError(UserError, RuntimeError):
-    """A table cannot hold what the definitions say; the message names the column and both types."""
+    """A table cannot hold what the definitions say. The message names the column and both types."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """An offline table as the definitions want it.
 
-    Attributes
-    ----------
-    name
-        Parts of the table's name: ``("microstructure",)`` or ``("schema", "table")``.
-    keys
-        Join-key columns and their types.
-    event, created
-        Names of the two time columns; ``created`` may be empty.
-    features
-        Feature columns and their types, in order.
+    ``name`` is ``("table",)`` or ``("schema", "table")``. ``keys`` and ``features`` are columns and their types, in
+    order; ``event`` and ``created`` are names of the two time columns, where ``created`` may be empty.
     """
 
     name: tuple[str, ...]
@@ -66,23 +58,23 @@ class Table:
 
     @property
     def identifier(self) -> sql.Identifier:
-        """The quoted name."""
+        """Name of the table, quoted."""
         return sql.Identifier(*self.name)
 
     @property
     def unique(self) -> tuple[str, ...]:
-        """The columns that make a row the same row."""
+        """Columns by which two rows are the same row."""
         return (*self.keys, self.event, *([self.created] if self.created else []))
 
     @property
     def columns(self) -> dict[str, str]:
-        """Every column and its type, in the order of the table."""
+        """Type of every column, in the order of the table."""
         times = dict.fromkeys(self.unique[len(self.keys) :], TYPES["UnixTimestamp"])
         return {**self.keys, **times, **self.features}
 
 
 def table_of_view(view: catalog.View) -> Table:
-    """The table of a view of the catalogue; its name is the view's."""
+    """Return the table of a view of the catalogue, which has the view's name."""
     return Table(
         name=(view.name,),
         keys={"symbol": TYPES["String"]},
@@ -93,12 +85,9 @@ def table_of_view(view: catalog.View) -> Table:
 
 
 def table_of_feature_view(view: Any) -> Table | None:
-    """The table behind a Feast feature view, or None where its source is not a table (a query, another kind of source).
+    """Return the table behind a Feast feature view, or None where its source is not a table.
 
-    Raises
-    ------
-    SchemaError
-        A field has a type that no column is made for.
+    Raise SchemaError where a field has a type that the offline store has no column type for.
     """
     source = view.batch_source
     name = getattr(getattr(source, "_postgres_options", None), "_table", "")
@@ -124,19 +113,14 @@ def table_of_feature_view(view: Any) -> Table | None:
 
 
 def identifier_parts(name: str) -> tuple[str, ...]:
-    """Split a table name as SQL reads it: unquoted parts fold to lower case, quoted ones stay.
+    """Split a table name as SQL does: unquoted parts become lower case, quoted ones stay. Raise ValueError for other text.
 
     >>> identifier_parts('Prices.microstructure'), identifier_parts('"Odd ""name"')
     (('prices', 'microstructure'), ('Odd "name',))
-
-    Raises
-    ------
-    ValueError
-        It is not a table name.
     """
     parts: list[str] = []
     position = 0
-    while match := _PART.match(name, position):
+    while match := _NAME_PART.match(name, position):
         quoted, plain = match.groups()
         parts.append(quoted.replace('""', '"') if quoted else plain.lower())
         position = match.end()
@@ -149,18 +133,11 @@ def identifier_parts(name: str) -> tuple[str, ...]:
 
 
 def migrate(
-    connection: psycopg.Connection[Any], tables: Sequence[Table], policy: hypertable.Policy | None = None
+    connection: psycopg.Connection[Any], tables: Sequence[Table], policy: hypertable.Policy = hypertable.DEFAULT
 ) -> None:
-    """Create what is missing of `tables`, in one transaction; run again, it changes nothing.
+    """Create what is missing of `tables`, in one transaction. A second run changes nothing.
 
-    Parameters
-    ----------
-    connection
-        Its search path decides the schema of unqualified names.
-    tables
-        What the definitions want.
-    policy
-        Chunks, columnstore and retention where the server has TimescaleDB; None for the defaults.
+    The search path of `connection` decides the schema of unqualified names. `policy` is for a server with TimescaleDB.
 
     Raises
     ------
@@ -173,9 +150,7 @@ def migrate(
         for table in tables:
             _migrate(connection, table)
             if version:
-                hypertable.convert(
-                    connection, table.identifier, table.event, tuple(table.keys), policy or hypertable.Policy()
-                )
+                hypertable.convert(connection, table.identifier, table.event, tuple(table.keys), policy)
     if not version:
         log.warning("PostgreSQL here has no TimescaleDB: the %d offline tables are plain tables", len(tables))
 
@@ -185,15 +160,15 @@ def _migrate(connection: psycopg.Connection[Any], table: Table) -> None:
     have = _columns(connection, table)
     wanted = table.columns
     if not have:
-        body = sql.SQL(", ").join(_define(name, kind, name in table.unique) for name, kind in wanted.items())
+        body = column_definitions(wanted, required=table.unique)
         connection.execute(sql.SQL("CREATE TABLE {} ({})").format(table.identifier, body))
         log.info("%s: table created", shown)
     wrong = [f"{name} is {have[name]}, not {kind}" for name, kind in wanted.items() if have.get(name, kind) != kind]
     if wrong:
         raise SchemaError(f"table {shown}: {'; '.join(wrong)}. Give the feature a new name, or convert the column.")
-    added = [name for name in wanted if have and name not in have]
+    added = {name: kind for name, kind in wanted.items() if have and name not in have}
     if added:
-        body = sql.SQL(", ").join(sql.SQL("ADD COLUMN {}").format(_define(name, wanted[name], False)) for name in added)
+        body = column_definitions(added, before="ADD COLUMN ")
         connection.execute(sql.SQL("ALTER TABLE {} {}").format(table.identifier, body))
         log.warning("%s: added %s", shown, ", ".join(added))
     kept = [name for name in have if name not in wanted]
@@ -201,16 +176,21 @@ def _migrate(connection: psycopg.Connection[Any], table: Table) -> None:
         log.warning("%s: no longer defined, kept with its rows: %s", shown, ", ".join(kept))
     connection.execute(
         sql.SQL("CREATE UNIQUE INDEX IF NOT EXISTS {} ON {} ({})").format(
-            sql.Identifier(f"{table.name[-1][:55]}_row"),
+            sql.Identifier(f"{table.name[-1][:55]}_row"),  # an identifier has at most 63 bytes
             table.identifier,
             sql.SQL(", ").join(map(sql.Identifier, table.unique)),
         )
     )
 
 
-def _define(name: str, kind: str, required: bool) -> sql.Composed:
-    # `kind` is one of TYPES, never a caller's text.
-    return sql.SQL("{} {}{}").format(sql.Identifier(name), sql.SQL(kind), sql.SQL(" NOT NULL" if required else ""))
+def column_definitions(columns: Mapping[str, str], required: Sequence[str] = (), before: str = "") -> sql.Composed:
+    """Return ``name type, ...`` for CREATE TABLE, with `before` in front of each name. No type is a caller's text."""
+    return sql.SQL(", ").join(
+        sql.SQL("{}{} {}{}").format(
+            sql.SQL(before), sql.Identifier(name), sql.SQL(kind), sql.SQL(" NOT NULL" if name in required else "")
+        )
+        for name, kind in columns.items()
+    )
 
 
 def _columns(connection: psycopg.Connection[Any], table: Table) -> dict[str, str]:

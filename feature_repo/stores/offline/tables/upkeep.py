@@ -1,7 +1,6 @@
-"""How the offline tables stand: sizes, chunks, compression, and jobs of TimescaleDB that failed.
+"""State of the offline tables: sizes, chunks, compression, and jobs of TimescaleDB that failed.
 
-Background jobs can fail on the newest PostgreSQL releases while the same job runs in the foreground; `run_failed` does
-that.
+On the newest PostgreSQL releases a job can fail in the background and succeed in the foreground: see `run_failed`.
 """
 
 from __future__ import annotations
@@ -12,23 +11,15 @@ from typing import Any
 
 import psycopg
 
+from feature_repo.stores.offline.tables import hypertable
 from feature_repo.stores.offline.tables.schema import Table
 
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """One offline table.
+    """One offline table: the server's estimate of its ``rows``, and its ``bytes`` on disk with indexes.
 
-    Attributes
-    ----------
-    name
-        As in the definitions.
-    rows
-        The server's estimate, so that asking costs nothing.
-    bytes
-        On disk, indexes included.
-    chunks, compressed
-        Of a hypertable; 0 for a plain table.
+    ``chunks`` and ``compressed`` (how many of the chunks are) belong to a hypertable; they are 0 for a plain table.
     """
 
     name: str
@@ -40,7 +31,7 @@ class TableState:
 
 @dataclass(frozen=True, slots=True)
 class FailedJob:
-    """A policy whose last run failed: its id, what it does, to which table, and the server's message."""
+    """A policy whose last run failed: its id, its procedure, its table, and the server's message."""
 
     id: int
     procedure: str
@@ -49,14 +40,13 @@ class FailedJob:
 
 
 def tables(connection: psycopg.Connection[Any], wanted: Sequence[Table]) -> list[TableState]:
-    """State of each table that is there."""
-    hyper = _has_timescale(connection)
+    """Return the state of each table of `wanted` that exists."""
+    hyper = hypertable.installed(connection)
     states = []
     for table in wanted:
         name = table.identifier.as_string(connection)
         if connection.execute("SELECT to_regclass(%s)", (name,)).fetchone() == (None,):
             continue
-        shown = ".".join(table.name)
         chunks = (0, 0)
         if hyper:
             chunks = _row(
@@ -73,13 +63,13 @@ def tables(connection: psycopg.Connection[Any], wanted: Sequence[Table]) -> list
                 "FROM pg_class WHERE oid = %s::regclass"
             )
         rows, used = _row(connection, size, name, name)
-        states.append(TableState(shown, int(rows), int(used or 0), *map(int, chunks)))
+        states.append(TableState(".".join(table.name), int(rows), int(used or 0), *map(int, chunks)))
     return states
 
 
 def failed_jobs(connection: psycopg.Connection[Any]) -> list[FailedJob]:
-    """Policies whose last run failed; none on plain PostgreSQL."""
-    if not _has_timescale(connection):
+    """Return the policies whose last run failed; none on plain PostgreSQL."""
+    if not hypertable.installed(connection):
         return []
     rows = connection.execute(
         "SELECT j.job_id, j.proc_name, coalesce(j.hypertable_name, ''), coalesce(e.err_message, '') "
@@ -91,12 +81,9 @@ def failed_jobs(connection: psycopg.Connection[Any]) -> list[FailedJob]:
 
 
 def run_failed(connection: psycopg.Connection[Any]) -> list[FailedJob]:
-    """Run every failed policy here and now, and return those that failed again.
+    """Run every failed policy in the foreground, and return those that failed again.
 
-    Parameters
-    ----------
-    connection
-        In autocommit mode: a policy commits as it goes.
+    `connection` is in autocommit mode, because a policy commits as it goes.
     """
     again = []
     for job in failed_jobs(connection):
@@ -105,10 +92,6 @@ def run_failed(connection: psycopg.Connection[Any]) -> list[FailedJob]:
         except psycopg.Error as error:
             again.append(FailedJob(job.id, job.procedure, job.table, error.diag.message_primary or ""))
     return again
-
-
-def _has_timescale(connection: psycopg.Connection[Any]) -> bool:
-    return connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'timescaledb'").fetchone() is not None
 
 
 def _row(connection: psycopg.Connection[Any], query: str, *parameters: str) -> tuple[Any, ...]:

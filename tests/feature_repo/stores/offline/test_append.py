@@ -15,6 +15,7 @@ from psycopg import sql
 
 from feature_repo.stores.offline.append import append_rows
 from feature_repo.stores.offline.binary import decode, encode
+from feature_repo.stores.offline.binary.format import FLOAT8, INT8, SIGNATURE, TEXT, TRAILER
 from feature_repo.stores.offline.tables.schema import migrate, table_of_view
 from transforms import catalog
 
@@ -154,7 +155,7 @@ def test_the_wire_format_is_read_back_as_it_was_written(rows: list[tuple[Any, ..
         encode.texts(text),
         encode.integers(np.array([r[2] or 0 for r in rows], np.int64), whole.is_null().to_numpy(zero_copy_only=False)),
     ]
-    stream = b"".join(encode.encode(columns))[len(encode.SIGNATURE) : -len(encode.TRAILER)]
+    stream = b"".join(encode.encode(columns))[len(SIGNATURE) : -len(TRAILER)]
     messages = []
     for _ in rows:
         size = 2
@@ -163,4 +164,4 @@ def test_the_wire_format_is_read_back_as_it_was_written(rows: list[tuple[Any, ..
         messages.append(stream[:size])
         stream = stream[size:]
     assert stream == b""
-    assert decode.columns(messages, [701, 25, 20]) == [number, text, whole]
+    assert decode.decode_rows(messages, [FLOAT8, TEXT, INT8]) == [number, text, whole]

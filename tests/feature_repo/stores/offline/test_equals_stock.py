@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from feature_repo.stores.offline.append import append_columns
 from feature_repo.stores.offline.binary.encode import doubles, integers, texts, times
-from feature_repo.stores.offline.join import plan as retrieve
+from feature_repo.stores.offline.join import plan as planning
 from feature_repo.stores.offline.tables.schema import table_of_feature_view
 from feature_repo.stores.timescale import TimescaleOfflineStore
 
@@ -50,12 +50,12 @@ def write(pair: Any, name: str, rows: list[tuple[Any, ...]]) -> None:
 def take(plan: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every retrieval take one plan."""
     if plan != "look-up":
-        monkeypatch.setattr(retrieve, "FEW", 0)
-        for price in ("_PACKED", "_UNPACKED"):
-            monkeypatch.setattr(retrieve, price, -1e12)
+        monkeypatch.setattr(planning, "FEW", 0)
+        for price in ("PACKED_COST", "PLAIN_COST"):
+            monkeypatch.setattr(planning, price, -1e12)
     if plan == "scan in slices":
         # Slices of a few rows: the planner's estimate is wrong for them, so they are halved too.
-        monkeypatch.setattr(retrieve, "SLICE_CELLS", 8)
+        monkeypatch.setattr(planning, "SLICE_CELLS", 8)
 
 
 def framed(asked: list[tuple[Any, int]]) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Array, Float64, Int64, String
 
 from feature_repo.stores.offline import job
-from feature_repo.stores.offline.join import plan
+from feature_repo.stores.offline.join import plan, retrieve
 from feature_repo.stores.timescale import TimescaleOfflineStore
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
@@ -257,7 +257,7 @@ def test_a_scan_in_slices_gives_what_look_ups_give(
     frame = asked(*((str(rng.choice(["P", "Q", "S"])), float(t)) for t in rng.uniform(80, 420, 500).round(6)))
     results = []
     for packed, cells in ((1e12, 1), (-1e12, 10**6), (-1e12, 300)):
-        monkeypatch.setattr(plan, "_PACKED", packed)
+        monkeypatch.setattr(plan, "PACKED_COST", packed)
         monkeypatch.setattr(plan, "SLICE_CELLS", cells)
         results.append(store.get_historical_features(frame, FEATURES, filter_by_created_timestamp=known).to_arrow())
     assert results[0].column("a").null_count < 400
@@ -271,7 +271,7 @@ def test_views_read_side_by_side_are_of_one_snapshot(store: FeatureStore, monkey
     monkeypatch.setattr(job, "MANY", 1)
     monkeypatch.setattr(job.os, "cpu_count", lambda: 2)
     used: list[int] = []
-    join = plan.join
+    join = retrieve.join
 
     def after_a_write(connections: Any, spine: Any, lookups: Any) -> Any:
         used.append(len(connections))
@@ -279,7 +279,7 @@ def test_views_read_side_by_side_are_of_one_snapshot(store: FeatureStore, monkey
         put(store, "slow", [("A", 11, 11, 9.5)])
         return join(connections, spine, lookups)
 
-    monkeypatch.setattr(plan, "join", after_a_write)
+    monkeypatch.setattr(retrieve, "join", after_a_write)
     assert store.get_historical_features(frame, FEATURES).to_arrow() == wanted
     assert used == [3]
 
@@ -290,7 +290,7 @@ def test_a_stored_nan_stays_a_nan_and_a_null_a_null(
     database.execute("INSERT INTO slow VALUES ('N', %s, %s, 'NaN'), ('M', %s, %s, NULL)", (T0, T0, T0, T0))
     for packed in (1e12, -1e12):
         monkeypatch.setattr(plan, "FEW", 0)
-        monkeypatch.setattr(plan, "_PACKED", packed)
+        monkeypatch.setattr(plan, "PACKED_COST", packed)
         column = store.get_historical_features(asked(("N", 1), ("M", 1)), ["slow:b"]).to_arrow().column("b")
         assert column.null_count == 1
         assert np.isnan(column[0].as_py())

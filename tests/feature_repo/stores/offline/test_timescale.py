@@ -16,8 +16,8 @@ import pytest
 from psycopg import sql
 
 from feature_repo.stores.offline.append import append_rows
-from feature_repo.stores.offline.join import lookup, plan
-from feature_repo.stores.offline.join import spine as spines
+from feature_repo.stores.offline.join import lookup, plan, retrieve
+from feature_repo.stores.offline.join.spine import spine_of_frame
 from feature_repo.stores.offline.tables import hypertable, upkeep
 from feature_repo.stores.offline.tables.schema import migrate, table_of_view
 from transforms import catalog
@@ -68,7 +68,6 @@ def joined(connection: psycopg.Connection[Any], known: bool) -> pa.Table:
         }
     )
     asked = lookup.Lookup(
-        view="social",
         source=TABLE.identifier,
         keys=(("symbol", "symbol"),),
         event="event_timestamp",
@@ -80,7 +79,7 @@ def joined(connection: psycopg.Connection[Any], known: bool) -> pa.Table:
     )
     with connection.transaction():
         connection.execute("SET LOCAL TimeZone = 'UTC'")
-        return plan.join([connection], spines.of_frame(frame), [asked])
+        return retrieve.join([connection], spine_of_frame(frame), [asked])
 
 
 def test_a_table_becomes_a_hypertable_with_day_chunks_a_columnstore_and_its_policy(
@@ -133,7 +132,7 @@ def test_a_new_feature_is_added_to_a_hypertable_that_has_compressed_chunks(scale
 def test_a_join_gives_the_same_on_compressed_chunks(
     scaled: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, known: bool, packed: float
 ) -> None:
-    monkeypatch.setattr(plan, "_PACKED", packed)
+    monkeypatch.setattr(plan, "PACKED_COST", packed)
     migrate(scaled, [TABLE])
     fill(scaled)
     fill(scaled, delay_us=30_000_000)

@@ -18,7 +18,7 @@ from feast import FeatureStore
 import feature_repo
 from feature_repo.stores.offline import training
 from feature_repo.stores.offline.append import append_rows
-from feature_repo.stores.offline.join import plan as retrieve
+from feature_repo.stores.offline.join import plan as planning
 from ingest.cli import main
 from transforms import catalog
 
@@ -69,8 +69,8 @@ def test_at_each_moment_the_frame_holds_what_was_believed_then(
 ) -> None:
     """Rows of every second, a third of them late, some corrected later still; ttl 10 s."""
     if plan == "scan":
-        monkeypatch.setattr(retrieve, "FEW", 0)
-        monkeypatch.setattr(retrieve, "_PACKED", -1e12)
+        monkeypatch.setattr(planning, "FEW", 0)
+        monkeypatch.setattr(planning, "PACKED_COST", -1e12)
     rng = np.random.default_rng(7)
     rows = []
     for second in range(0, 60, 3):  # gaps, so that ages are seen too

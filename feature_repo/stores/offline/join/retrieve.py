@@ -1,0 +1,145 @@
+"""The point-in-time join: each view read as its plan says, and its features put into the caller's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+from psycopg import sql
+
+from feature_repo.stores.offline.binary import decode
+from feature_repo.stores.offline.binary.format import INT8
+from feature_repo.stores.offline.join import asof, plan, scan
+from feature_repo.stores.offline.join.asked import Asked, asked_of_spine, upload_asked, upload_keys
+from feature_repo.stores.offline.join.gather import Columns
+from feature_repo.stores.offline.join.lookup import Lookup, look_up
+from feature_repo.stores.offline.join.spine import Spine
+
+_Connection = psycopg.Connection[Any]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """One view, the type ids of its features, and where they go."""
+
+    lookup: Lookup
+    types: list[int]
+    columns: Columns
+
+
+def join(connections: Sequence[_Connection], spine: Spine, lookups: Sequence[Lookup]) -> pa.Table:
+    """Return the entity rows with the features of each view, every row once and in order.
+
+    The connections are each in a transaction, all with one snapshot. As many steps run at a time, each with temporary
+    tables that end with the transaction.
+
+    Raises
+    ------
+    ValueError
+        Two columns of the result would have one name.
+    feature_repo.stores.offline.binary.decode.UnsupportedTypeError
+        A feature has a type that is not decoded.
+    """
+    names = [*spine.table.column_names, *(name for lookup in lookups for name in lookup.names)]
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise ValueError(f"{', '.join(twice)}: columns of the result would share a name; ask for full_feature_names")
+    asked = {names: asked_of_spine(spine, names) for names in {lookup.key_names for lookup in lookups}}
+    free: SimpleQueue[_Connection] = SimpleQueue()
+    for connection in connections:
+        free.put(connection)
+
+    def with_connection(run: Callable[[_Connection], _T]) -> _T:
+        connection = free.get()
+        try:
+            return run(connection)
+        finally:
+            free.put(connection)
+
+    with ThreadPoolExecutor(len(connections)) as pool:
+        starts = [partial(_start, lookup, asked[lookup.key_names], spine.table.num_rows) for lookup in lookups]
+        started = list(pool.map(with_connection, starts))
+        for _ in pool.map(with_connection, [partial(_run, view, step) for view, steps in started for step in steps]):
+            pass
+    result = spine.table
+    for view, _ in started:
+        for i, name in enumerate(view.lookup.names):
+            result = result.append_column(name, view.columns.finish(i))
+    return result
+
+
+def _start(
+    lookup: Lookup, asked: Asked, rows: int, connection: _Connection
+) -> tuple[_View, Sequence[plan.LookUp | plan.Scan]]:
+    """Plan a view. Run what is uploaded already; return the other steps."""
+    selected = sql.SQL(", ").join(lookup.columns)
+    described = decode.describe(connection, sql.SQL("SELECT {} FROM {} AS r").format(selected, lookup.source))
+    types = [kind for _, kind in described]
+    view = _View(lookup, types, Columns(types, rows))
+    steps = plan.choose(connection, lookup, types, asked)
+    uploaded = [step for step in steps if isinstance(step, plan.LookUp) and step.uploaded]
+    for step in uploaded:
+        _look_up(view, step, connection)
+    return view, [] if uploaded else steps
+
+
+def _run(view: _View, step: plan.LookUp | plan.Scan, connection: _Connection) -> None:
+    if isinstance(step, plan.LookUp):
+        _look_up(view, step, connection)
+    else:
+        _scan(view, step, connection)
+
+
+def _look_up(view: _View, step: plan.LookUp, connection: _Connection) -> None:
+    if not step.uploaded:
+        upload_asked(connection, step.asked)
+    query = look_up(view.lookup, step.asked.begin, step.asked.end)
+    for number, *columns in decode.read_columns(connection, query, [INT8, *view.types]):
+        view.columns.put(number.to_numpy(), columns)
+
+
+def _scan(view: _View, step: plan.Scan, connection: _Connection) -> None:
+    lookup, asked = view.lookup, step.asked
+    # Rows before the slice may hold in it. Those further back than its width are looked up: a scan would read them
+    # again for every slice.
+    back = lookup.ttl if 0 < lookup.ttl <= step.span else step.span
+    upload_keys(connection, asked)
+    begin, end = asked.begin - back, asked.end
+    found = scan.read_rows(connection, lookup, view.types, begin, end, limit=step.limit + 1)
+    if sum(len(rows.event) for rows in found) > step.limit:
+        # There are more rows than the planner knew: halve the slice until it fits or is one moment.
+        del found
+        if asked.begin == asked.end:
+            _look_up(view, plan.LookUp(asked), connection)
+        else:
+            for half in step.halves():
+                _scan(view, half, connection)
+        return
+    hit = _merge(view, asked, found)
+    if back != lookup.ttl and not hit.all():
+        _look_up(view, plan.LookUp(asked.part(~hit)), connection)
+
+
+def _merge(view: _View, asked: Asked, found: list[scan.Rows]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Put the rows that hold into the result, and return which of `asked` have one. Empties `found` on the way."""
+    hit = np.zeros(len(asked.row), np.bool_)
+    by_key = np.argsort(asked.code, kind="stable")
+    code = asked.code[by_key]
+    found.reverse()
+    while found:
+        rows = found.pop()  # its memory is free once it is put
+        mine = by_key[slice(*np.searchsorted(code, (rows.key, rows.key + 1)))]
+        at = asof.latest(asked.moment[mine], rows.event, rows.created, view.lookup.ttl, known=view.lookup.known)
+        holds = at != asof.NONE
+        mine = mine[holds]
+        hit[mine] = True
+        rows.put(view.columns, asked.row[mine], at[holds])
+    return hit
