@@ -84,7 +84,7 @@ def test_a_worker_that_wakes_up_too_late_changes_nothing_and_joins_again(redis_c
     publish(redis_client, 3, 5)
     while not any(p.pending.n_rows for p in sleeper._partitions.values()):
         batch = read.entries_after(redis_client, {s: p.position for s, p in sleeper._partitions.items()}, 1000, 10)
-        sleeper._take(batch)  # it falls asleep with rows in its hands, and its leases end
+        sleeper._process(batch)  # it falls asleep with rows in its hands, and its leases end
     redis_client.delete(*(keys.owner(p) for p in range(PARTITIONS)), keys.members("worker"))
     heir.open()
     assert heir.holds() == [0, 1, 2, 3]
@@ -109,7 +109,9 @@ def test_what_a_woken_worker_writes_online_ahead_of_its_heir_are_the_heirs_own_v
     sleeper.open()
     turn_until(lambda: backlog(redis_client, PARTITIONS).events == 0, sleeper)
     publish(redis_client, 3, 5)
-    sleeper._take(read.entries_after(redis_client, {s: p.position for s, p in sleeper._partitions.items()}, 1000, 10))
+    sleeper._process(
+        read.entries_after(redis_client, {s: p.position for s, p in sleeper._partitions.items()}, 1000, 10)
+    )
     redis_client.delete(*(keys.owner(p) for p in range(PARTITIONS)), keys.members("worker"))
     heir.open()
     before, committed = online(redis_client), (outboxes(redis_client), state(redis_client))
