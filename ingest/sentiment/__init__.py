@@ -1,1 +1,1 @@
-"""Scoring posts: models, batches, the scorer worker, and the commands around them."""
+"""Scoring of posts: the scorer of the stream, the table of scores, the models, and the commands around them."""

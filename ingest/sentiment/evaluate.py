@@ -1,7 +1,6 @@
-"""How good a model is on texts that people labelled: pure functions of labels and probabilities.
+"""How good a model is on labelled texts: pure functions of labels and probabilities.
 
-Labels are indices in ``labels.LABELS``: 0 positive, 1 negative, 2 neutral. A text without a score counts as wrong: it
-was asked for.
+Labels are indices in ``labels.LABELS``: 0 positive, 1 negative, 2 neutral. A text without a score counts as wrong.
 """
 
 from __future__ import annotations
@@ -10,9 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ingest.sentiment.model.labels import LABELS, meaning
+from ingest.sentiment.model.labels import LABELS, Probabilities, meaning
 
-Probabilities = tuple[float, float, float]
 BINS = 10
 _WHOLE = re.compile(r"[+-]?[0-9]{1,9}(\.0*)?")
 _SIGNS = {"-1": "negative", "0": "neutral", "1": "positive"}
@@ -20,23 +18,23 @@ _SIGNS = {"-1": "negative", "0": "neutral", "1": "positive"}
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What came of it.
+    """The measures of an evaluation.
 
     Attributes
     ----------
-    n, unscored
-        Texts, and those of them that the model gave no score.
-    accuracy
+    n, unscored : int
+        Texts, and those that the model gave no score.
+    accuracy : float
         Share of texts whose likeliest label is the true one.
-    macro_f1
-        Mean of the labels' F1, over the labels that occur among the true ones.
-    confusion
-        ``confusion[true][said]``, counts; the fourth column is no score.
-    f1
-        F1 of each label, 0 where it was neither right nor said.
-    ece
-        Expected calibration error over the scored texts: the mean distance of confidence and accuracy, over 10 bins of
-        confidence weighted by their texts (Naeini, Cooper, Hauskrecht 2015). NaN where nothing was scored.
+    macro_f1 : float
+        Mean of the F1 of the labels that occur among the true ones.
+    confusion : tuple of tuple of int
+        Counts, ``confusion[true][predicted]``. The fourth column counts texts without a score.
+    f1 : tuple of float
+        F1 of each label, 0 for a label that is neither true nor predicted.
+    ece : float
+        Expected calibration error over the scored texts: the mean distance of confidence and accuracy over 10 bins of confidence,
+        weighted by their texts (Naeini, Cooper, Hauskrecht 2015). NaN if nothing was scored.
     """
 
     n: int
@@ -49,12 +47,12 @@ class Evaluation:
 
 
 def evaluate(truth: Sequence[int], scores: Sequence[Probabilities | None]) -> Evaluation:
-    """Hold scores against true labels.
+    """Compare scores with true labels.
 
     Raises
     ------
     ValueError
-        There are none, or not as many of one as of the other.
+        There are no labels, or another number of scores.
 
     Examples
     --------
@@ -69,9 +67,8 @@ def evaluate(truth: Sequence[int], scores: Sequence[Probabilities | None]) -> Ev
         confusion[label][k if score is None else likeliest(score)] += 1
     f1 = []
     for i in range(k):
-        said = sum(row[i] for row in confusion)
-        true = sum(confusion[i])
-        f1.append(2 * confusion[i][i] / (said + true) if said + true else 0.0)
+        predicted_and_true = sum(row[i] for row in confusion) + sum(confusion[i])
+        f1.append(2 * confusion[i][i] / predicted_and_true if predicted_and_true else 0.0)
     present = [i for i in range(k) if sum(confusion[i])]
     return Evaluation(
         n=len(truth),
@@ -85,12 +82,12 @@ def evaluate(truth: Sequence[int], scores: Sequence[Probabilities | None]) -> Ev
 
 
 def likeliest(score: Probabilities) -> int:
-    """The label of the largest probability, the first of equal ones."""
+    """Return the label of the largest probability, the first of equal ones."""
     return max(range(len(score)), key=score.__getitem__)
 
 
 def calibration_error(truth: Sequence[int], scores: Sequence[Probabilities | None]) -> float:
-    """Expected calibration error, see ``Evaluation.ece``.
+    """Return the expected calibration error, see ``Evaluation.ece``.
 
     >>> round(calibration_error([0, 0], [(0.9, 0.1, 0.0), (0.3, 0.7, 0.0)]), 12)
     0.4
@@ -107,22 +104,22 @@ def calibration_error(truth: Sequence[int], scores: Sequence[Probabilities | Non
 
 
 def label_indices(values: Sequence[object], names: Mapping[str, str]) -> list[int]:
-    """What the labels of a file mean.
+    """Return the meaning of the labels of a file.
 
-    Names say it themselves, whatever their case: positive, bullish, pos; negative, bearish, neg; neutral, neu. Numbers say it
-    only as signs: where -1 occurs and nothing but -1, 0 and 1. No other numbers mean the same in every file.
+    These names, in any case, have a meaning: positive, bullish, pos; negative, bearish, neg; neutral, neu. Numbers have one only as
+    signs: if -1 occurs, and nothing but -1, 0 and 1. Other numbers do not mean the same in every file.
 
     Parameters
     ----------
-    values
+    values : sequence
         Labels as they stand in the file: names or numbers.
-    names
-        What a label is called, where it does not say so itself: ``{"0": "bearish"}``.
+    names : mapping
+        The meaning of labels without one: ``{"0": "bearish"}``.
 
     Raises
     ------
     ValueError
-        A label that means nothing; the message says how to map it.
+        A label has no meaning; the message says how to give it one.
 
     Examples
     --------
@@ -148,7 +145,7 @@ def label_indices(values: Sequence[object], names: Mapping[str, str]) -> list[in
 
 
 def is_missing(label: object) -> bool:
-    """Whether a row was not labelled.
+    """Return whether a row has no label.
 
     >>> is_missing(None), is_missing(float("nan")), is_missing(" "), is_missing(0)
     (True, True, True, False)
@@ -157,6 +154,6 @@ def is_missing(label: object) -> bool:
 
 
 def _text(value: object) -> str:
-    """A label as text; a whole number is written as one: 1.0, which is 1 in a column with gaps, is 1, and so is +1."""
+    """Return a label as text. 1.0, as a column with gaps writes 1, and +1 become 1."""
     text = str(value).strip()
     return str(int(float(text))) if _WHOLE.fullmatch(text) else text

@@ -1,4 +1,4 @@
-"""Files of texts, parquet or CSV, read and written a part at a time."""
+"""Files of texts, parquet or CSV, read part by part."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ class FileError(UserError):
 
 
 def count(path: Path) -> int | None:
-    """Rows of a parquet file; None of a CSV file, whose rows are known when it has been read."""
+    """Return the rows of a parquet file; None for a CSV file, which must be read to know."""
     return int(pq.ParquetFile(path).metadata.num_rows) if path.suffix.lower() == ".parquet" else None
 
 
 def read_tables(path: Path, size: int) -> Iterator[Any]:
-    """Tables of ``size`` rows at most, in the order of the file; every table has the same columns.
+    """Yield tables of at most ``size`` rows in the order of the file, all with the same columns.
 
     Raises
     ------
     FileError
-        No such file, or not parquet or CSV.
+        There is no such file, or it is not parquet or CSV.
     """
     try:
         if path.suffix.lower() == ".parquet":
             for batch in pq.ParquetFile(path).iter_batches(batch_size=size):
                 yield pa.Table.from_batches([batch])
         elif path.suffix.lower() == ".csv":
-            # One block: a column's type is what all of its values are, not what those of the first megabyte are.
+            # one block, so that all values decide a column's type, not those of the first megabyte
             block = min(max(path.stat().st_size, 1), _BLOCK_MAX)
             table = pyarrow.csv.read_csv(
                 path,
@@ -53,7 +53,7 @@ def read_tables(path: Path, size: int) -> Iterator[Any]:
 
 
 def column(table: Any, name: str, path: Path) -> list[Any]:
-    """One column's values; bytes are text in UTF-8, or else in Latin-1.
+    """Return the values of a column; bytes are decoded as UTF-8, or else as Latin-1.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def column(table: Any, name: str, path: Path) -> list[Any]:
 
 
 def texts(table: Any, name: str, path: Path) -> list[str]:
-    """A column of texts; a missing one is empty."""
+    """Return a column of texts; null is an empty text."""
     return ["" if value is None else str(value) for value in column(table, name, path)]
 
 

@@ -1,7 +1,7 @@
-"""Table ``social_scores``: which model gave which text what, so that nothing is scored twice.
+"""The table ``social_scores``: the score of each text by each model, so that no text is scored twice.
 
-The scorer gets on without it: where the database does not answer, scores are made again, and what is to be written
-waits in memory (the newest ``WAITING_MAX`` of it) for the database to come back.
+The scorer works without it: while the database does not answer, texts are scored again, and the newest ``WAITING_MAX`` rows wait in
+memory until it is back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import psycopg
 
-Probabilities = tuple[float, float, float]
+from ingest.sentiment.model.labels import Probabilities
 
 WAITING_MAX = 100_000
 RETRY_S = 10.0
@@ -43,7 +43,7 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, to_timestamp(%s / 1000.0), to_timestamp(%s /
 
 
 class Scored(NamedTuple):
-    """One row; the probabilities are None where the text held nothing to score."""
+    """One row. The probabilities are None if the text held nothing to score."""
 
     id: str
     text_hash: bytes
@@ -57,19 +57,19 @@ class Scored(NamedTuple):
 
 
 def text_hash(text: str) -> bytes:
-    """16 bytes that stand for a text."""
+    """Return 16 bytes that identify a text."""
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class History:
-    """The table, through one connection that is made when it is needed.
+    """The table, through one connection that is opened when it is needed.
 
     Parameters
     ----------
-    url
+    url : str or None
         The database; None keeps no history.
-    clock
-        Seconds of any monotonic clock; after an error the database is left alone for ``RETRY_S``.
+    clock : callable
+        Seconds of a monotonic clock. After an error the database is not asked for ``RETRY_S``.
     """
 
     def __init__(self, url: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -81,7 +81,7 @@ class History:
         self._waiting: deque[Scored] = deque(maxlen=WAITING_MAX)
 
     def find(self, hashes: Collection[bytes], model: str, revision: str) -> dict[bytes, Probabilities]:
-        """Probabilities of the texts that this model has scored before, by hash; nothing while the database is down."""
+        """Return the probabilities of texts that this model scored before, by hash; empty while the database is down."""
         connection = self._connected()
         if connection is None or not hashes:
             return {}
@@ -93,7 +93,7 @@ class History:
         return {bytes(row[0]): (row[1], row[2], row[3]) for row in rows}
 
     def add(self, rows: Collection[Scored]) -> None:
-        """Write rows, now or when the database is back; a row that is there already stays as it is."""
+        """Write rows, now or when the database is back. A row that exists already is not changed."""
         if self._url is None:
             return
         self._waiting.extend(rows)
@@ -114,7 +114,7 @@ class History:
         return len(self._waiting)
 
     def close(self) -> None:
-        """Write what waits, if that is possible, and disconnect."""
+        """Write the waiting rows if possible, and disconnect."""
         self._retry_at = float("-inf")
         self.add(())
         if self._connection is not None:
@@ -127,7 +127,7 @@ class History:
                 connection = psycopg.connect(
                     self._url, autocommit=True, connect_timeout=3, options="-c statement_timeout=5000"
                 )
-                # Asked first: a role that may not make tables may not say "if not exists" either.
+                # ask first: a role without the right to create tables may not say "if not exists" either
                 if connection.execute("SELECT to_regclass('social_scores')").fetchone() == (None,):
                     connection.execute(_TABLE)
             except psycopg.Error as error:
@@ -140,7 +140,7 @@ class History:
         return self._connection
 
     def _lost(self, error: psycopg.Error) -> None:
-        """Try again later; told once an outage: the error's class says enough, its text could hold the address."""
+        """Try again later. Log once an outage, and only the error's class, because its text could hold the address."""
         if not self._is_lost:
             _LOG.warning("social_scores: %s; trying again every %.0f s", type(error).__name__, RETRY_S)
         self._is_lost = True

@@ -1,9 +1,8 @@
-"""The scorer: reads posts from the stream ``social_data``, scores each once, moves it into the logs of its symbols.
+"""The scorer: reads posts from the stream ``social_data``, scores each once, and moves it into the logs of its symbols.
 
-A batch is what waits in the stream. ``scoring`` writes its scores to the table ``social_scores`` first. Then one script
-moves all its entries: scored posts to the logs, refused ones to the dead letters. A crash before the script loses no
-post, and the scores are then found in the table. No post enters a log twice. While Redis is away the scorer waits. It
-goes on without the table.
+A batch is what waits in the stream. ``scoring`` first writes its scores to the table ``social_scores``. Then one script (``streams.move``)
+moves all its entries: scored posts to the logs, refused ones to the dead letters. A crash before the script loses no post, and the
+scores are then in the table. No post enters a log twice. The scorer waits while Redis is away; it works without the table.
 """
 
 from __future__ import annotations
@@ -34,18 +33,7 @@ _LOG = logging.getLogger(__name__)
 class Scorer:
     """Reads entries of ``social_data``, scores them and moves them into the logs.
 
-    Parameters
-    ----------
-    client : redis.Redis
-        Its replies are bytes.
-    model : Model
-        Scores texts; its window is the size of a batch.
-    settings : Settings
-        As for ``Scoring``, and the number of partitions.
-    history : History
-        Scores of earlier texts.
-    now_ms : callable
-        The clock. It tells when a score became available.
+    The replies of ``client`` must be bytes. The model's window is the size of a batch. All else is as in ``Scoring``.
     """
 
     def __init__(

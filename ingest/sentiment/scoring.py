@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 from ingest.messages.check import check_header, is_symbol
 from ingest.messages.kinds import ScoredPost, SocialPost
 from ingest.messages.refusal import Reason, Refused
-from ingest.sentiment.history import History, Probabilities, Scored, text_hash
-from ingest.sentiment.model.labels import ModelError
+from ingest.sentiment.history import History, Scored, text_hash
+from ingest.sentiment.model.labels import ModelError, Probabilities
 from ingest.settings import Settings, SettingsError
 from transforms.sentiment.simhash import simhash
 from transforms.sentiment.symbols import ALIASES, SymbolFinder, parse_aliases
@@ -59,17 +59,10 @@ class Batch(NamedTuple):
 
 
 class Scoring:
-    """Check and score posts.
+    """Checks and scores posts.
 
-    Parameters
-    ----------
-    model : Model
-    settings : Settings
-        Configured symbols, the alias table, and how far ahead of the clock a post may be stamped.
-    history : History
-        Scores of earlier texts; new scores are added to it.
-    now_ms : callable
-        The clock. It tells when a score became available.
+    The settings give the configured symbols, the alias table, and how far ahead of the clock a post may be stamped. New scores are added
+    to the history. ``now_ms`` is the clock: it tells when a score became available.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""The sentiment model: loading it, batching texts, and computing probabilities, on a CPU or a GPU."""
+"""The sentiment model: loading, batching, and probabilities of texts on a CPU or a GPU."""

@@ -1,7 +1,6 @@
-"""Cutting tokenised texts into batches of about as many tokens each.
+"""Batches of tokenised texts with about as many tokens each.
 
-A batch is padded to its longest text, so texts are sorted by length first: then almost nothing is padded, and every
-batch is about as much work as the device can take at once.
+Texts are sorted by length first. Then almost nothing is padded, and each batch is about as much work as the device can do at once.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ Ids = npt.NDArray[np.int64]
 
 
 def plan(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices of ``lengths``, batch by batch, longest first so that a budget that is too large shows at once.
+    """Yield the indices of ``lengths`` batch by batch, longest first, so that too large a budget shows at once.
 
-    A batch of ``n`` texts takes ``n * longest <= budget`` tokens; a text longer than the budget is a batch of its own.
+    A batch of ``n`` texts has ``n * longest <= budget`` tokens. A text longer than the budget is a batch alone.
 
     >>> list(plan([3, 9, 4, 2], 8))
     [[1], [2, 0], [3]]
@@ -31,7 +30,7 @@ def plan(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
 
 
 def pad(texts: Sequence[Sequence[int]], pad_id: int) -> tuple[Ids, Ids | None]:
-    """``texts`` as a matrix of token ids, and its mask: 1 where there is a token, None where nothing was padded."""
+    """Return texts as a matrix of token ids, and its mask (1 for a token), which is None if nothing was padded."""
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
     longest = int(lengths.max())
     mask = np.arange(longest) < lengths[:, None]

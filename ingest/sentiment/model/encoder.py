@@ -1,12 +1,12 @@
-"""BERT and RoBERTa classifiers on texts laid end to end: nothing is padded and nothing is computed that is not used.
+"""BERT and RoBERTa classifiers on texts laid end to end: nothing is padded, and nothing is computed that is not used.
 
-transformers pads a batch to its longest text, and computes every token to the last layer. Here the tokens of a batch are
-the rows of one matrix. Only attention needs to know where a text ends: texts of one length stand together and are attended
-to at once, without a mask. The classifier reads the first token of a text, so in the last layer only keys and values are
-made for the others. Queries, keys and values are one product.
+transformers pads a batch to its longest text, and computes every token to the last layer. Here the tokens of a batch are the rows of
+one matrix. Only attention needs to know where a text ends, so texts of one length stand together and get attention at once, without a
+mask. The classifier reads only the first token of a text, so the last layer makes only keys and values for the others. Queries, keys
+and values are one product.
 
-Matrix products are in ``dtype``; sums along the layers, their normalisation and, on a CPU, attention are in float32, which
-keeps the probabilities of bf16 within 0.01 of float32 (their sum over 12 layers in bf16 does not).
+Matrix products are in ``dtype``. Sums along the layers, normalisation and, on a CPU, attention are in float32. That keeps the
+probabilities of bf16 within 0.01 of float32; sums over 12 layers in bf16 would not.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from torch.nn.functional import embedding, layer_norm, linear, scaled_dot_produc
 from transformers import BertForSequenceClassification, PreTrainedModel, RobertaForSequenceClassification
 
 Runs = list[tuple[int, int]]
-"""How many texts of which length follow one another."""
+"""Numbers of texts that follow one another, and their common length."""
 _RUN_MAX = 16_384
-"""Texts that are attended to at once; the kernels of a GPU take 65,535."""
+"""Texts that get attention at once; the kernels of a GPU take at most 65,535."""
 
 
 class _Linear(NamedTuple):
@@ -43,7 +43,7 @@ class _Layer(NamedTuple):
 
 
 def is_packable(model: PreTrainedModel) -> bool:
-    """Whether this module knows how ``model`` computes: the plain BERT and RoBERTa classifiers, with positions added."""
+    """Return whether this module can compute ``model``: plain BERT and RoBERTa classifiers, with positions added."""
     kinds = (BertForSequenceClassification, RobertaForSequenceClassification)
     plain = getattr(model.config, "position_embedding_type", "absolute") in ("absolute", None)
     return type(model) in kinds and plain and not model.config.is_decoder
@@ -54,12 +54,13 @@ class PackedEncoder:
 
     Parameters
     ----------
-    model
-        A classifier that ``is_packable``; its weights are copied where they change their form.
-    device, dtype
-        Where it runs, and the precision of its matrix products.
-    compiled
-        Compile what stands between attention and attention, for any number of tokens.
+    model : PreTrainedModel
+        A classifier that ``is_packable``. Its weights are copied if they change their form.
+    device : torch.device
+    dtype : torch.dtype
+        Precision of the matrix products.
+    compiled : bool
+        Compile what stands between two attentions, for any number of tokens.
     """
 
     def __init__(
@@ -80,11 +81,13 @@ class PackedEncoder:
         self._norm = _of(base.embeddings.LayerNorm, torch.float32)
         self._layers = [_layer(layer, dtype) for layer in base.encoder.layer]
         self._between = torch.compile(self._finish, dynamic=True) if compiled else self._finish
-        self._head = _roberta_head(model.classifier) if is_roberta else _bert_head(base.pooler, model.classifier)
+        classifier: Any = model.classifier
+        dense, last = (classifier.dense, classifier.out_proj) if is_roberta else (base.pooler.dense, classifier)
+        self._head = _head(dense, last)
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[Sequence[int]]) -> Tensor:
-        """Logits of each text, float32 on the device; fastest where texts of one length follow one another."""
+        """Return the logits of each text, float32 on the device. It is fastest if texts of one length follow one another."""
         lengths = np.fromiter(map(len, texts), np.int64, len(texts))
         n_tokens = int(lengths.sum())
         alike = [(len(list(same)), length) for length, same in groupby(lengths.tolist())]
@@ -110,7 +113,7 @@ class PackedEncoder:
         return logits
 
     def _attend(self, q: Tensor, kv: Tensor, runs: Runs) -> Tensor:
-        """Attention within each text; ``q`` has all of its tokens or only the first, ``kv`` has all."""
+        """Return the attention within each text. ``q`` has all tokens or only the first of each, ``kv`` has all."""
         if self._device.type == "cpu":
             q, kv = q.float(), kv.float()  # faster than bf16 at these lengths
         out = torch.empty_like(q, memory_format=torch.contiguous_format)
@@ -136,13 +139,13 @@ class PackedEncoder:
 
 
 def put(array: np.ndarray[tuple[int, ...], np.dtype[np.int64]], device: torch.device) -> Tensor:
-    """``array`` on the device; to a GPU through pinned memory, without waiting for it."""
+    """Copy an array to the device; to a GPU through pinned memory, without waiting for it."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def _of(module: Any, dtype: torch.dtype) -> _Linear:
-    """Weight and bias in memory of their own: the same bits whether or not the file's tensors were aligned."""
+    """Copy weight and bias: results are then the same bits whether or not the file's tensors were aligned."""
     return _Linear(module.weight.detach().to(dtype, copy=True), module.bias.detach().to(dtype, copy=True))
 
 
@@ -160,11 +163,6 @@ def _layer(layer: Any, dtype: torch.dtype) -> _Layer:
     )
 
 
-def _bert_head(pooler: Any, classifier: Any) -> Callable[[Tensor], Tensor]:
-    dense, last = _of(pooler.dense, torch.float32), _of(classifier, torch.float32)
-    return lambda x: linear(linear(x, *dense).tanh(), *last)
-
-
-def _roberta_head(classifier: Any) -> Callable[[Tensor], Tensor]:
-    dense, last = _of(classifier.dense, torch.float32), _of(classifier.out_proj, torch.float32)
-    return lambda x: linear(linear(x, *dense).tanh(), *last)
+def _head(dense: Any, classifier: Any) -> Callable[[Tensor], Tensor]:
+    first, last = _of(dense, torch.float32), _of(classifier, torch.float32)
+    return lambda x: linear(linear(x, *first).tanh(), *last)

@@ -1,4 +1,4 @@
-"""Which output of a model means what, read by name: two models rarely agree on the order."""
+"""The meaning of a model's outputs, read by name because two models rarely agree on the order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from feature_repo.stores.errors import UserError
 
 LABELS = ("positive", "negative", "neutral")
-"""The order of every triple of probabilities here."""
+Probabilities = tuple[float, float, float]
+"""Of the labels, in their order; they sum to 1."""
 
 _MEANING = {
     "positive": 0, "pos": 0, "bullish": 0,
@@ -21,7 +22,7 @@ class ModelError(UserError):
 
 
 def meaning(name: str) -> int | None:
-    """Index in ``LABELS`` of what a label name says, whatever its case; None where it says nothing.
+    """Return the index in ``LABELS`` of the meaning of a label name in any case, None if it has none.
 
     >>> meaning("Bullish"), meaning("LABEL_0")
     (0, None)
@@ -30,17 +31,12 @@ def meaning(name: str) -> int | None:
 
 
 def output_order(id2label: Mapping[int, str]) -> tuple[int, int, int]:
-    """The outputs that mean positive, negative and neutral.
-
-    Parameters
-    ----------
-    id2label
-        Name of each output, as in a model's ``config.id2label``.
+    """Return the outputs that mean positive, negative and neutral, given a model's ``config.id2label``.
 
     Raises
     ------
     ModelError
-        Not three outputs, a name that is not known, or two names of one meaning.
+        Not three outputs, an unknown name, or two names of one meaning.
 
     Examples
     --------

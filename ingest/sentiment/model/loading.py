@@ -1,8 +1,7 @@
-"""Finding a model and loading its weights: a hub id at a pinned revision, a folder, or the embedded one.
+"""Loading of a model's weights: a hub id at a pinned revision, a folder, or the embedded model.
 
-A hub id becomes a folder first, so everything is loaded in one way, from files that are there, and a pinned revision
-is what is loaded: transformers itself would take converted weights from another revision where the pinned one has none
-in safetensors.
+A hub id is downloaded to a folder first, so all models load in one way, and exactly the pinned revision is loaded. transformers alone
+would use converted weights of another revision if the pinned one has none in safetensors.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,9 @@ from ingest.settings import DEFAULT_MODEL
 
 EMBEDDED = "embedded"
 REVISIONS = {DEFAULT_MODEL: "4556d13015211d73dccd3fdd39d39232506f3e43"}
-"""Revisions that hub ids stand for where none is given."""
+"""The revision of a hub id when none is given."""
 NOTE = "prepared.json"
-"""Left by ``prepare`` in a model folder: which model it is."""
+"""The file in which ``prepare`` notes the name and revision of a folder's model."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SMALL_FILES = ["*.json", "*.txt", "*.model", "bpe.codes"]
@@ -38,7 +37,7 @@ _SMALL_FILES = ["*.json", "*.txt", "*.model", "bpe.codes"]
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model in float32 on the CPU, its tokenizer, and what both are called in rows."""
+    """A model in float32 on the CPU, its tokenizer, its name and revision in rows, and the order of its outputs."""
 
     name: str
     revision: str
@@ -48,15 +47,10 @@ class Loaded:
 
 
 def load_files(name: str, revision: str | None) -> Loaded:
-    """Load a model by name.
+    """Load ``embedded``, a folder, or a hub id.
 
-    Parameters
-    ----------
-    name
-        ``embedded``, a folder, or a hub id.
-    revision
-        The commit of a hub id, 40 hexadecimal digits; None takes the one pinned here. Of a folder or the embedded
-        model it is checked where it is given.
+    ``revision`` is the commit of a hub id, 40 hexadecimal digits; None uses the one pinned here. A folder or the embedded model is
+    checked against it if it is given.
 
     Raises
     ------
@@ -78,12 +72,12 @@ def load_files(name: str, revision: str | None) -> Loaded:
 
 
 def prepare(name: str, revision: str | None, folder: Path) -> Loaded:
-    """Write a model to ``folder`` in safetensors, with a note of what it is; from there it loads offline.
+    """Write a model to ``folder`` in safetensors, with a note of its name. From there it loads offline.
 
     Raises
     ------
     ModelError
-        As ``load_files``; or the folder holds something else.
+        As ``load_files``, or the folder holds something else.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / NOTE).is_file():
         raise ModelError(f"{folder} is not empty and holds no prepared model; name another folder")
@@ -108,24 +102,27 @@ def _pinned(name: str, revision: str | None) -> str:
 
 
 def _from_hub(name: str, commit: str) -> Path:
-    """The folder of a hub id at a commit: from the cache where it is whole there, else from the hub."""
+    """Return the folder of a hub id at a commit: from the cache if it is complete there, else from the hub."""
     try:
-        for cached_only in (True, False):
-            with suppress(LocalEntryNotFoundError) if cached_only else nullcontext():
-                folder = _snapshot(name, commit, cached_only)
-                if folder is not None:
-                    return folder
+        folder = None
+        with suppress(LocalEntryNotFoundError):
+            folder = _snapshot(name, commit, cached_only=True)
+        folder = folder or _snapshot(name, commit, cached_only=False)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
             f"model {name} at {commit} is neither in the cache nor to be had from the hub ({type(error).__name__});"
             " run `python -m ingest prepare-model` where the hub can be reached and set SENTIMENT_MODEL to its folder,"
             f" or set SENTIMENT_MODEL={EMBEDDED}"
         ) from error
-    raise ModelError(f"model {name} at {commit} has no weights for torch: neither safetensors nor pytorch_model.bin")
+    if folder is None:
+        raise ModelError(
+            f"model {name} at {commit} has no weights for torch: neither safetensors nor pytorch_model.bin"
+        )
+    return folder
 
 
-def _snapshot(name: str, commit: str, cached_only: bool) -> Path | None:
-    """A snapshot with weights, safetensors where the model has them; None where it has neither form."""
+def _snapshot(name: str, commit: str, *, cached_only: bool) -> Path | None:
+    """Return a folder with weights, in safetensors if the model has them; None if it has no form that torch reads."""
     for weights in ("model*.safetensors", "pytorch_model*.bin"):
         patterns = [*_SMALL_FILES, weights]
         folder = Path(snapshot_download(name, revision=commit, allow_patterns=patterns, local_files_only=cached_only))
@@ -135,7 +132,7 @@ def _snapshot(name: str, commit: str, cached_only: bool) -> Path | None:
 
 
 def _folder_identity(folder: Path) -> tuple[str, str]:
-    """Name and revision of the model in a folder: of its note, else the folder's name and the hash of its weights."""
+    """Return name and revision from the folder's note, else the folder's name and the hash of its weights."""
     note = folder / NOTE
     if note.is_file():
         try:
@@ -167,7 +164,7 @@ def _from_folder(folder: Path, name: str, revision: str) -> Loaded:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars and no advice of transformers: what matters is raised."""
+    """Silence the progress bars and the advice of transformers; errors are raised all the same."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -1,16 +1,16 @@
-"""Scores texts with any sequence-classification model, at the speed of the device.
+"""Scoring of texts with any sequence-classification model.
 
-Texts are cleaned and tokenised on another thread, a window ahead of the device; a window is sorted by length and cut
-into batches of a token budget. BERT and RoBERTa are computed without padding (``encoder``), other models by transformers
-itself. A window's scores are read once the next one is under way, so a GPU does not wait. A batch that does not fit
-halves the budget, once and for all, and goes on.
+Texts are cleaned and tokenised on another thread, one window ahead of the device. A window is sorted by length and cut into batches of
+a token budget. BERT and RoBERTa are computed without padding (``encoder``), other models by transformers itself. The scores of a
+window are read after the next window was launched, so a GPU does not wait. If a batch does not fit, the budget is halved for good.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -18,13 +18,10 @@ import torch
 
 from ingest.sentiment.model.batches import plan
 from ingest.sentiment.model.encoder import PackedEncoder, is_packable
-from ingest.sentiment.model.labels import ModelError
+from ingest.sentiment.model.labels import ModelError, Probabilities
 from ingest.sentiment.model.loading import Loaded, load_files
 from ingest.sentiment.model.padded import PaddedModel
 from transforms.sentiment.text import Kind, pieces
-
-Probabilities = tuple[float, float, float]
-"""Of positive, negative and neutral; they sum to 1."""
 
 TOKENS_MAX = 128
 """Tokens that are read of a piece of text; tweets have 28 on average."""
@@ -34,33 +31,33 @@ _WITHOUT_EMOJI = {"bert", "distilbert", "mobilebert", "electra", "albert"}
 _BF16_GAIN = 1.3
 _MEASURED_WIDTH = 384
 _MEASURED_TURNS = 20
-_FULL = ("not enough memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
+_OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
+"""What torch on a CPU, and cuBLAS, say in a plain ``RuntimeError``."""
 
 
 class Launched(NamedTuple):
-    """Texts on their way through the device: their indices, and as many rows of logits, batch by batch."""
+    """Texts on their way through the device: the pieces of each, the order of the pieces, and logits batch by batch."""
 
+    pieces: list[int]
     order: list[int]
     logits: list[torch.Tensor]
 
 
 class SentimentModel:
-    """A loaded model; one thread at a time may score with it.
+    """A loaded model. One thread at a time may score with it.
 
     Attributes
     ----------
-    name, revision
-        What rows call it.
-    kind
+    name, revision : str
+        As rows name the model.
+    kind : Kind
         How texts are prepared for it.
-    device, dtype
-        Where and in what precision it runs.
-    budget
-        Tokens of a batch; halves where they did not fit.
-    window
-        Texts that are sorted and batched together; as many as are worth asking for at once.
-    tokens_read
-        Tokens that were scored since it was loaded.
+    budget : int
+        Tokens of a batch; it is halved when a batch does not fit.
+    window : int
+        Texts that are sorted and batched together. It is not worth asking for more at once.
+    tokens_read : int
+        Tokens scored since the model was loaded.
     """
 
     def __init__(self, loaded: Loaded, device: torch.device, dtype: torch.dtype, *, compiled: bool = False) -> None:
@@ -72,8 +69,8 @@ class SentimentModel:
         self.budget = _BUDGET[device.type]
         self.window = _WINDOW[device.type]
         self.tokens_read = 0
-        self._order = list(loaded.order)
-        self._tokens = tokeniser(loaded.tokenizer)
+        self._label_order = list(loaded.order)
+        self._tokenise = tokeniser(loaded.tokenizer)
         self._forward: Callable[[Sequence[Sequence[int]]], torch.Tensor]
         if is_packable(loaded.model):
             self._forward = PackedEncoder(loaded.model, device, dtype, compiled=compiled)
@@ -81,9 +78,9 @@ class SentimentModel:
             self._forward = PaddedModel(loaded.model, int(loaded.tokenizer.pad_token_id or 0), device, dtype)
 
     def score(self, texts: Sequence[str]) -> list[Probabilities | None]:
-        """The probabilities of each text, None where it says nothing (``transforms.sentiment.text``).
+        """Return the probabilities of each text, None for a text that says nothing (``transforms.sentiment.text``).
 
-        News is scored sentence by sentence; its probabilities are the means over the sentences.
+        News is scored sentence by sentence, and gets the means over its sentences.
 
         Raises
         ------
@@ -91,26 +88,25 @@ class SentimentModel:
             Not even a single text fits the device.
         """
         windows = [texts[i : i + self.window] for i in range(0, len(texts), self.window)]
-        out: list[Probabilities | None] = []
-        under_way: tuple[list[int], Launched] | None = None
+        scores: list[Probabilities | None] = []
+        under_way: deque[Launched] = deque()
         for counts, tokens in _one_ahead(self._prepare, windows):
-            launched = self._launch(tokens)
-            if under_way is not None:
-                out += _means(under_way[0], self._read(under_way[1]))
-            under_way = counts, launched
-        if under_way is not None:
-            out += _means(under_way[0], self._read(under_way[1]))
-        return out
+            under_way.append(self._launch(counts, tokens))
+            if len(under_way) > 1:
+                scores += self._read(under_way.popleft())
+        for launched in under_way:
+            scores += self._read(launched)
+        return scores
 
     def _prepare(self, texts: Sequence[str]) -> tuple[list[int], list[list[int]]]:
-        """How many pieces each text has, and the tokens of all of them."""
+        """Return how many pieces each text has, and the tokens of all pieces."""
         cut = [pieces(text, self.kind) for text in texts]
-        return [len(c) for c in cut], self._tokens(list(chain.from_iterable(cut)))
+        return [len(c) for c in cut], self._tokenise(list(chain.from_iterable(cut)))
 
-    def _launch(self, tokens: Sequence[Sequence[int]]) -> Launched:
-        """Give texts of token ids to the device."""
+    def _launch(self, counts: list[int], tokens: Sequence[Sequence[int]]) -> Launched:
+        """Give pieces of text to the device, without waiting for it."""
         waiting = list(plan([len(t) for t in tokens], self.budget))
-        launched = Launched([], [])
+        launched = Launched(counts, [], [])
         while waiting:
             batch = waiting.pop(0)
             try:
@@ -124,34 +120,40 @@ class SentimentModel:
             else:
                 launched.order.extend(batch)
                 continue
-            # only now, with the error gone, are the tensors of its frames free
+            # after the except block: the error's frames hold tensors, which are free only now
             waiting[:0] = self._halve(batch, [len(tokens[i]) for i in batch])
         self.tokens_read += sum(map(len, tokens))
         return launched
 
     def _halve(self, batch: list[int], lengths: list[int]) -> list[list[int]]:
-        """The batch that did not fit, in batches of half the budget."""
+        """Halve the budget, and return the batch that did not fit in batches of the new one."""
         self.budget = min(self.budget, len(batch) * lengths[0] // 2)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return [[batch[i] for i in part] for part in plan(lengths, self.budget)]
 
-    def _read(self, launched: Launched) -> list[Probabilities]:
-        """The probabilities of what was launched, in the order in which it was given; waits for the device."""
-        if not launched.order:
-            return []
-        rows = torch.cat(launched.logits).softmax(-1)[:, self._order].double().cpu().tolist()
-        out: list[Probabilities] = [(0.0, 0.0, 0.0)] * len(rows)
-        for i, row in zip(launched.order, rows, strict=True):
-            out[i] = (row[0], row[1], row[2])
-        return out
+    def _read(self, launched: Launched) -> Iterator[Probabilities | None]:
+        """Wait for the device, and yield the means over the pieces of each text."""
+        scores: list[Probabilities] = [(0.0, 0.0, 0.0)] * len(launched.order)
+        if launched.order:
+            rows = torch.cat(launched.logits).softmax(-1)[:, self._label_order].double().cpu().tolist()
+            for i, (positive, negative, neutral) in zip(launched.order, rows, strict=True):
+                scores[i] = positive, negative, neutral
+        at = 0
+        for n in launched.pieces:
+            of_text = scores[at : at + n]
+            at += n
+            if n < 2:
+                yield of_text[0] if of_text else None
+            else:
+                yield sum(p[0] for p in of_text) / n, sum(p[1] for p in of_text) / n, sum(p[2] for p in of_text) / n
 
 
 def tokeniser(tokenizer: Any) -> Callable[[list[str]], list[list[int]]]:
-    """A function from texts that are prepared already to their token ids, at most ``TOKENS_MAX`` of each.
+    """Return a function from prepared texts to their token ids, at most ``TOKENS_MAX`` of each.
 
-    The tokenizers library is called without transformers around it where the model has it: no offsets, no masks, on all
-    cores and without the interpreter's lock.
+    It calls the tokenizers library without transformers around it if the model has it: no offsets and no masks are made, all cores
+    are used, and the interpreter's lock is free.
     """
     longest = min(TOKENS_MAX, int(tokenizer.model_max_length))
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -175,17 +177,17 @@ def load(
 
     Parameters
     ----------
-    name
+    name : str
         ``embedded``, a folder, or a hub id.
-    revision
-        Commit of a hub id; None takes the one pinned for it.
-    device
-        ``cuda``, ``cuda:1``, ``cpu``; None takes a GPU where there is one.
-    dtype
-        Precision; None takes bf16 on a GPU that has it, and on a CPU where it is measured to be faster than float32 and
-        the model is one of ``encoder``, which keeps its probabilities within 0.01 of float32.
-    compiled
-        Compile what lies between the matrix products with ``torch.compile``: longer to start, less memory traffic.
+    revision : str, optional
+        Commit of a hub id; None uses the pinned one.
+    device : str, optional
+        ``cuda``, ``cuda:1``, ``cpu``; None uses a GPU if there is one.
+    dtype : torch.dtype, optional
+        Precision. None uses bf16 on a GPU that has it, and on a CPU that measures faster with it than with float32, if the model is one
+        of ``encoder``, which keeps its probabilities within 0.01 of float32.
+    compiled : bool
+        Compile what lies between the matrix products with ``torch.compile``: a longer start, less memory traffic.
 
     Raises
     ------
@@ -203,14 +205,14 @@ def load(
 
 
 def kind_of(model_type: str) -> Kind:
-    """How texts are prepared for a model: BERT and its like have no emoji in their vocabulary, and are given words."""
+    """Return how texts are prepared for a model. BERT and its like have no emoji in their vocabulary, and get words instead."""
     return "bert" if model_type in _WITHOUT_EMOJI else "roberta"
 
 
 def fastest_cpu_dtype(hidden_size: int) -> torch.dtype:
-    """bf16 where this CPU multiplies matrices of the model's size clearly faster in it, else float32.
+    """Return bf16 if this CPU multiplies matrices of the model's size clearly faster in it, else float32.
 
-    The two take turns and the best of each counts, so that other work on the machine disturbs both alike.
+    The two take turns and the best time of each counts, so other work on the machine slows both alike.
     """
     width = max(hidden_size, _MEASURED_WIDTH)
     best = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
@@ -238,33 +240,17 @@ def _device(device: str | None) -> torch.device:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    """On a CPU torch tells it in words only, and so does cuBLAS."""
-    said = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or any(words in said for words in _FULL)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def _one_ahead(prepare: Any, windows: list[Sequence[str]]) -> Iterator[Any]:
-    """``prepare`` of each window, each begun on another thread while the one before it is in use."""
+    """Yield ``prepare`` of each window; another thread works on the next one while a window is in use."""
     with ThreadPoolExecutor(1, "tokenise") as thread:
-        ahead = [thread.submit(prepare, w) for w in windows[:1]]
-        for i in range(len(windows)):
-            ready = ahead.pop().result()
-            if i + 1 < len(windows):
-                ahead.append(thread.submit(prepare, windows[i + 1]))
-            yield ready
-
-
-def _means(counts: list[int], scores: list[Probabilities]) -> Iterator[Probabilities | None]:
-    """Of each text the means over its pieces."""
-    at = 0
-    for n in counts:
-        if n == 0:
-            yield None
-            continue
-        if n == 1:
-            yield scores[at]
-            at += 1
-            continue
-        part = scores[at : at + n]
-        at += n
-        yield sum(p[0] for p in part) / n, sum(p[1] for p in part) / n, sum(p[2] for p in part) / n
+        current: Future[Any] | None = None
+        for window in windows:
+            following = thread.submit(prepare, window)
+            if current is not None:
+                yield current.result()
+            current = following
+        if current is not None:
+            yield current.result()

@@ -1,4 +1,4 @@
-"""Any sequence classifier, as transformers computes it: a batch is padded to its longest text."""
+"""Any sequence classifier, computed by transformers: a batch is padded to its longest text."""
 
 from __future__ import annotations
 
@@ -12,16 +12,9 @@ from ingest.sentiment.model.encoder import put
 
 
 class PaddedModel:
-    """Logits of texts of token ids, of a model that ``encoder`` does not know.
+    """Logits of texts of token ids, for a model that ``encoder`` does not know.
 
-    Parameters
-    ----------
-    model
-        The classifier; it is moved to the device and the precision.
-    pad_id
-        The token that fills a row.
-    device, dtype
-        Where it runs, and in what precision.
+    The model is moved to the device and the precision. ``pad_id`` is the token that fills a row.
     """
 
     def __init__(self, model: PreTrainedModel, pad_id: int, device: torch.device, dtype: torch.dtype) -> None:
@@ -31,7 +24,7 @@ class PaddedModel:
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Logits of each text, float32 on the device; fastest where the texts have about the same length."""
+        """Return the logits of each text, float32 on the device. Texts of about the same length are fastest."""
         ids, mask = pad(texts, self._pad_id)
         inputs = {"input_ids": put(ids, self._device)}
         if mask is not None:
