@@ -52,8 +52,12 @@ class View:
 
     @property
     def index(self) -> dict[str, int]:
-        """Slot of each feature in a row; the kernels write by it."""
+        """Slot of each feature in a row."""
         return {f.name: i for i, f in enumerate(self.features)}
+
+    def slots(self, *names: str) -> tuple[int, ...]:
+        """Return the slots of the named features, for the kernels that write them."""
+        return tuple(map(self.index.__getitem__, names))
 
 
 def _count(name: str, unit: str, low: float, high: float, formula: str, null_when: str = "", source: str = "") -> Feature:

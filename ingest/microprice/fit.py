@@ -90,7 +90,7 @@ def fit_symbol(
     Returns
     -------
     table, rows
-        What ``microprice_fit.fit`` returns, and the number of known rows that were used.
+        What ``Fit.table`` returns, and the number of known rows that were used.
 
     Raises
     ------

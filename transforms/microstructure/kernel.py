@@ -64,7 +64,7 @@ def init(instrument: Instrument, bucket_us: int, microprice_table: Sequence[floa
     bucket_us : int
         Width of a window's bucket, min(1 s, emit interval), µs; rows are emitted at multiples of it.
     microprice_table : sequence of float
-        A result of ``microprice_fit.fit``; without one, ``microprice`` is null.
+        A ``table`` of ``microprice_fit.Fit``; without one, ``microprice`` is null.
 
     Raises
     ------

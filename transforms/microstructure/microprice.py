@@ -2,7 +2,7 @@
 
     microprice = m + tick*g(imbalance bin, spread bin)
 
-``g`` is a table of ticks that ``microprice_fit.fit`` makes from the past. It stands in the state as ``TABLE_SIZE`` doubles::
+``g`` is a table of ticks that ``microprice_fit.Fit`` makes from the past. It stands in the state as ``TABLE_SIZE`` doubles::
 
     usable from, µs | tick | g: IMBALANCE_BINS rows of SPREAD_BINS
 

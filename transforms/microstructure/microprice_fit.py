@@ -17,8 +17,9 @@ Examples
 Every other book has the imbalance 0. After one of 0.5 the mid rises by a tick of 2, after one of -0.5 it falls by a tick:
 
 >>> mids, imbalances = np.tile([100.0, 100.0, 102.0, 102.0], 250), np.tile([0.0, 0.5, 0.0, -0.5], 250)
->>> table = fit(np.arange(1000), mids, imbalances, np.full(1000, 2.0), tick=2.0, before_us=1000)
->>> g = table[TABLE_G:].reshape(IMBALANCE_BINS, SPREAD_BINS)
+>>> fit = Fit(tick=2.0, before_us=1000)
+>>> fit.add(np.arange(1000), mids, imbalances, np.full(1000, 2.0))
+>>> g = fit.table()[2:].reshape(IMBALANCE_BINS, SPREAD_BINS)
 >>> [float(g[imbalance_bin(x), 0]) for x in (0.5, 0.0, -0.5)]
 [1.0, 0.0, -1.0]
 """
@@ -40,7 +41,7 @@ Ints = NDArray[np.int64]
 _STATES = G_SIZE
 _MIRROR = np.arange(_STATES).reshape(IMBALANCE_BINS, SPREAD_BINS)[::-1].ravel()
 _DOUBLINGS = 20
-"""The sum looks 2**20 moves ahead; real chains settle within 2**10."""
+"""The sum looks 2**20 moves ahead; real chains settle within ten doublings."""
 _SETTLED = 1e-9
 
 
@@ -52,7 +53,7 @@ class Fit:
     tick : float
         Price step, quote units.
     before_us : int
-        Books from this time on are not used, and the table is not used for a row before it.
+        Books from this time on are not used, and the table is not used for a row before it. It is the version of the table.
     max_step_us : int or None
         Two books farther apart than this are not counted as a transition, because books between them may be missing. None sets no
         limit.
@@ -79,7 +80,13 @@ class Fit:
         self._last: tuple[Ints, Ints, Floats] = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
 
     def add(self, times_us: Ints, mid: Floats, imbalance: Floats, spread: Floats) -> None:
-        """Count the next books; the arrays are those of ``fit``.
+        """Count the next books.
+
+        Parameters
+        ----------
+        times_us, mid, imbalance, spread : ndarray
+            One value a book, in time order: its event time (µs), and its features ``mid_price``, ``imbalance_l1`` and ``spread``. A
+            book with a NaN is unknown (a gap): no transition into or out of it is counted.
 
         Raises
         ------
@@ -115,50 +122,22 @@ class Fit:
         np.add.at(self._moved, (here, there), ticks)
 
     def table(self, min_count: int = 100) -> Floats:
-        """Return the table of the books so far, as ``fit`` does."""
+        """Return the table of the books so far, for ``microprice.install``.
+
+        Parameters
+        ----------
+        min_count : int
+            A bin that was left fewer times than this, its mirror image included, gets no g: so few transitions say too little.
+
+        Returns
+        -------
+        ndarray of shape (TABLE_SIZE,)
+            ``before_us``, ``tick``, then g in ticks by imbalance bin and spread bin, NaN where unknown.
+        """
         mirror = np.ix_(_MIRROR, _MIRROR)
         stay, move, moved = self._stay, self._move, self._moved
         g = _solve(stay + stay[mirror], move + move[mirror], moved - moved[mirror], min_count)
         return np.concatenate(([float(self._before_us), float(self._tick)], g))
-
-
-def fit(
-    times_us: Ints,
-    mid: Floats,
-    imbalance: Floats,
-    spread: Floats,
-    tick: float,
-    before_us: int,
-    *,
-    min_count: int = 100,
-) -> Floats:
-    """Return the table for ``microprice.install`` from the books strictly before ``before_us``.
-
-    Parameters
-    ----------
-    times_us, mid, imbalance, spread : ndarray
-        One value a book, in time order: its event time (µs), and its features ``mid_price``, ``imbalance_l1`` and ``spread``. A book
-        with a NaN is unknown (a gap): no transition into or out of it is counted.
-    tick : float
-        Price step, quote units.
-    before_us : int
-        Books from this time on are not used, and the table is not used for a row before it. It is the version of the table.
-    min_count : int
-        A bin that was left fewer times than this, its mirror image included, gets no g: so few transitions say too little.
-
-    Returns
-    -------
-    ndarray of shape (TABLE_SIZE,)
-        ``before_us``, ``tick``, then g in ticks by imbalance bin and spread bin, NaN where unknown.
-
-    Raises
-    ------
-    ValueError
-        The arrays have different lengths, times go back, or the tick is not positive.
-    """
-    counted = Fit(tick, before_us)
-    counted.add(times_us, mid, imbalance, spread)
-    return counted.table(min_count)
 
 
 @jit

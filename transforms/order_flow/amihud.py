@@ -1,16 +1,25 @@
-"""amihud_60m: price impact of a unit of quote currency, from one-minute bars.
-
-::
+"""``amihud_60m``: price impact of a unit of quote currency, from one-minute bars; 1e-6 per quote unit.
 
     1e6 * mean over bars of |r| / D
 
-over the last 60 whole minutes (k - 1 min, k]. D is the bar's turnover, sum pq; r the log return from the last trade
-before the bar, however old, to the bar's last trade. Bars without volume are skipped.
+over the last 60 whole minutes (k - 1 min, k]. D is the bar's turnover, sum pq. r is the log return from the last trade before the bar,
+however old, to the bar's last trade. Bars without volume are skipped.
 
-Null where none of them had volume, or the first trade seen lies after the begin of the window. (So every bar in a
-window that is covered has a trade before it, and its return.) Null also where a return leaves the range of a double.
+Null: no bar with volume in the window, the first trade seen lies after the beginning of the window, or a return leaves the range of a
+double. In a covered window every bar has a trade before it, and so a return.
 
-Amihud 2002, with minutes for days.
+Source: Amihud 2002, with minutes for days.
+
+Examples
+--------
+One trade in the last hour: the price went from 100 to 101, ln 1.01 = 0.00995, on a turnover of 2*101 = 202:
+
+>>> from transforms.example import HandFeed
+>>> feed = HandFeed()
+>>> feed.trade(30, price=100.0)
+>>> feed.trade(3630, price=101.0, size=2.0)
+>>> round(feed.value("amihud_60m", at=3660), 2)
+49.26
 """
 
 from __future__ import annotations
@@ -23,9 +32,10 @@ from transforms.returns import log_ratio
 BARS = 60
 
 _N = BARS + 1
-"""The window and the open bar."""
+"""Bars of the window, and the open bar."""
+_TURNOVER, _PRICE, _PRICE_BEFORE = range(3)
+"""Channels of a bar: sum of price*lots, last price, last price before the bar."""
 _CHANNELS = 3
-"""Sum of price*lots, last price, last price before the bar."""
 SIZE = window.size(_N, _CHANNELS)
 
 _AMIHUD = ORDER_FLOW.index["amihud_60m"]
@@ -37,10 +47,10 @@ def add(state: Vector, o: int, t_us: int, price: float, lots: float, last_price:
     b = window.bucket(t_us, MINUTE_US)
     window.advance(state, o, _N, _CHANNELS, b)
     at = window.slot(o, _N, _CHANNELS, b)
-    if state[at + 1] == 0.0:
-        state[at + 2] = last_price
-    state[at] += price * lots
-    state[at + 1] = price
+    if state[at + _PRICE] == 0.0:
+        state[at + _PRICE_BEFORE] = last_price
+    state[at + _TURNOVER] += price * lots
+    state[at + _PRICE] = price
 
 
 @jit
@@ -54,9 +64,9 @@ def emit(state: Vector, o: int, t_us: int, scale: float, first_us: int, out: Vec
     impact = 0.0
     for b in range(last - BARS + 1, last + 1):
         at = window.slot(o, _N, _CHANNELS, b)
-        turnover = state[at] / scale
+        turnover = state[at + _TURNOVER] / scale
         if turnover > 0.0:
             bars += 1
-            impact += abs(log_ratio(state[at + 1], state[at + 2])) / turnover
+            impact += abs(log_ratio(state[at + _PRICE], state[at + _PRICE_BEFORE])) / turnover
     if bars > 0:
         out[_AMIHUD] = 1e6 * (impact / bars)

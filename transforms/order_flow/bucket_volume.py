@@ -1,15 +1,27 @@
 """V, the volume of a VPIN bucket: configured, or a fiftieth of the average daily volume.
 
-Where it is not configured, V of a UTC day is the mean volume of the previous days over 50, rounded to whole lots (one
-at least), fixed at 00:00. Previous days are those of the last 28 that were seen whole (the first trade ever seen lies
-at or before their 00:00) and had volume: a day without any is a holiday or an outage, not a day's volume. Until there
-is one, V is unknown.
+Where it is not configured, V of a UTC day is fixed at 00:00: the mean volume of the previous days over 50, rounded to whole lots, at
+least one. Previous days are those of the last 28 that were seen whole (the first trade ever seen lies at or before their 00:00) and
+had volume: a day without volume is a holiday or an outage. Until there is such a day, V is unknown.
 
-::
+State, from offset ``o``::
 
-    o          V in lots, 0 while unknown
+    o + V      V in lots, 0 while unknown
     o + AUTO   1 where V comes from the previous days, 0 where it is configured
     o + DAYS   ring of 28 days: lots, 0 where the day was not seen whole
+
+Examples
+--------
+Days of 900 and 1100 lots have the mean 1000, a fiftieth of it is 20:
+
+>>> from transforms.kernel import zeros
+>>> state = zeros(SIZE)
+>>> init(state, 0, configured=None, scale=1.0)
+>>> close_day(state, 0, 1, 900.0)
+>>> close_day(state, 0, 2, 1100.0)
+>>> open_day(state, 0, 3)
+>>> float(state[V])
+20.0
 """
 
 from __future__ import annotations
@@ -21,13 +33,12 @@ from transforms.lots import whole
 BUCKETS_A_DAY = 50
 MAX_DAYS = 28
 
-AUTO = 1
-_DAYS = 2
+V, AUTO, _DAYS = range(3)
 SIZE = _DAYS + window.size(MAX_DAYS, 1)
 
 
 def init(state: Vector, o: int, configured: float | None, scale: float) -> None:
-    """Set V to ``configured`` base units, or have it found from the days.
+    """Set V to ``configured`` base units; None lets it follow from the days.
 
     Raises
     ------
@@ -40,12 +51,12 @@ def init(state: Vector, o: int, configured: float | None, scale: float) -> None:
     lots = whole(configured * scale)
     if lots < 1.0:
         raise ValueError(f"a VPIN bucket of {configured} is less than one lot of {1 / scale}")
-    state[o] = float(lots)
+    state[o + V] = float(lots)
 
 
 @jit
 def close_day(state: Vector, o: int, day: int, lots: float) -> None:
-    """Note the volume of ``day`` (days since the epoch), which was seen whole."""
+    """Keep the volume of ``day`` (days since the epoch), which was seen whole."""
     window.advance(state, o + _DAYS, MAX_DAYS, 1, day)
     state[window.slot(o + _DAYS, MAX_DAYS, 1, day)] = lots
 
@@ -57,8 +68,8 @@ def open_day(state: Vector, o: int, day: int) -> None:
     lots = 0.0
     days = 0
     for i in range(MAX_DAYS):
-        of_day = state[o + _DAYS + 1 + i]
+        of_day = state[o + _DAYS + window.BUCKETS + i]
         if of_day > 0.0:
             lots += of_day
             days += 1
-    state[o] = max(1.0, whole(lots / (days * BUCKETS_A_DAY))) if days else 0.0
+    state[o + V] = max(1.0, whole(lots / (days * BUCKETS_A_DAY))) if days else 0.0

@@ -1,20 +1,20 @@
-"""The kernel of the ``order_flow`` view: composes the features, each in the module that bears its name.
+"""The kernel of the ``order_flow`` view, made of one module a feature.
 
-A trade costs what must happen with every trade, whatever the windows are: it is classified and added to a bucket of each
-ring. A book costs a look at the clock. The rings are summed when a row is emitted.
+With every trade its side is inferred where the venue gave none, and the trade is added to a bucket of each ring. With a book the mid is
+set, and the seconds that have ended are closed. The rings are summed when a row is emitted.
 
-Events come in the order of their times, books before trades at equal times, and ``emit(t)`` comes after the last event
-at or before t and before the first one after it. Prices and sizes are positive and finite: messages that are not so
-are refused before they get here. Sums of sizes are exact up to 2**53 lots, and rounded beyond.
+Events come in the order of their times, books before trades at equal times. ``emit(t)`` comes after the last event at or before t and
+before the first one after it. Prices and sizes are positive and finite, because other messages are refused before the kernels. Sums
+of sizes are exact up to 2**53 lots, and rounded beyond.
 
-::
+State::
 
     0..7           header, below
     fixed size     MIDS TICK RATE SESSION VOLUME_V VPIN KYLE AMIHUD
-    by the grid    volume, roll, effective spread, realized spread; their offsets are in the header
+    by the grid    volume, roll, effective spread, realized spread; the header has their offsets
 
-At one bucket a second the state takes 62 kB, half of it for trades that wait for the mid of five seconds
-later; at ten it takes 247 kB, for the windows are exact at any width.
+At one bucket a second the state takes 62 kB, half of it for trades that wait for the mid of five seconds later. At ten buckets a
+second it takes 247 kB, because the windows are exact at any width.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from transforms.order_flow import (
 )
 
 VERSION = 1
-"""Of the state's layout and of every formula; another version's checkpoint is refused."""
+"""Version of the state's layout and of every formula; a checkpoint of another version is refused."""
 
 FEATURES = len(ORDER_FLOW.features)
 
@@ -73,17 +73,18 @@ _MID_US = MIDS + mids.MID_US
 _SESSION_END = SESSION + session.END_US
 _SESSION_LOTS = SESSION + session.LOTS
 _SECOND_END = KYLE + kyle.END_US
+_V = VOLUME_V + bucket_volume.V
 _V_AUTO = VOLUME_V + bucket_volume.AUTO
 
 
 def init(instrument: Instrument, bucket_us: int) -> Vector:
-    """State of a symbol before its first trade.
+    """Return the state of a symbol before its first trade.
 
     Parameters
     ----------
-    instrument:
-        ``size_digits`` set the lots in which sizes are summed; ``vpin_bucket`` is V, or None to find it from the days.
-    bucket_us:
+    instrument : Instrument
+        ``size_digits`` set the lots in which sizes are summed; ``vpin_bucket`` is V, None lets it follow from the days.
+    bucket_us : int
         Width of a window's bucket, min(1 s, emit interval), µs; rows are emitted at multiples of it.
 
     Raises
@@ -115,21 +116,21 @@ def init(instrument: Instrument, bucket_us: int) -> Vector:
 
 @jit
 def step_quote(state: Vector, t_us: int, bid: float, ask: float) -> None:
-    """Best bid and best ask of a valid book of the time ``t_us``."""
+    """Fold in the best bid and the best ask of a valid book of time ``t_us``."""
     _pass_time(state, t_us)
     mids.set_mid(state, MIDS, t_us, (bid + ask) / 2.0)
 
 
 @jit
 def step_quote_invalid(state: Vector, t_us: int) -> None:
-    """The book, and so the mid, is unknown from ``t_us`` until the next valid one."""
+    """Mark the book, and so the mid, as unknown from ``t_us`` until the next valid book."""
     _pass_time(state, t_us)
     mids.set_mid(state, MIDS, t_us, NAN)
 
 
 @jit
 def step_trade(state: Vector, t_us: int, price: float, size: float, side: int) -> None:
-    """Fold in a trade of the time ``t_us``; ``side`` is +1 where a buyer was the aggressor, -1 a seller, 0 unknown."""
+    """Fold in a trade of time ``t_us``; ``side`` is 1 where a buyer was the aggressor, -1 a seller, 0 unknown."""
     _pass_time(state, t_us)
     if state[FIRST_US] == 0.0:
         state[FIRST_US] = float(t_us)
@@ -149,7 +150,7 @@ def step_trade(state: Vector, t_us: int, price: float, size: float, side: int) -
     volume.add(state, VOLUME, per_second, b, price, lots, s, side == 0 and s != 0.0)
     trade_rate.add(state, RATE, t_us - state[NEWEST_US])
     session.add(state, SESSION, price, lots, s)
-    vpin.add(state, VPIN, state[VOLUME_V], lots, s, price, last_price)
+    vpin.add(state, VPIN, state[_V], lots, s, price, last_price)
     kyle.add(state, KYLE, s * lots)
     amihud.add(state, AMIHUD, t_us, price, lots, last_price)
     roll.add(state, roll_at, per_second, b, price, last_price)
@@ -162,9 +163,9 @@ def step_trade(state: Vector, t_us: int, price: float, size: float, side: int) -
 
 @jit
 def emit(state: Vector, t_us: int, out: Vector) -> None:
-    """Write the row of the time ``t_us``: a double per feature of the view, in the catalogue's order, NaN where null.
+    """Write the row of time ``t_us``: a double per feature of the view, in the catalogue's order, NaN where null.
 
-    Before the first trade all of it is null.
+    Before the first trade all features are null.
     """
     for i in range(FEATURES):
         out[i] = NAN
@@ -183,7 +184,7 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
     volume.emit(state, VOLUME, per_second, b, scale, t_us - first_us, out)
     trade_rate.emit(state, RATE, t_us - state[NEWEST_US], out)
     session.emit(state, SESSION, scale, state[PRICE], out)
-    if state[VOLUME_V] > 0.0:
+    if state[_V] > 0.0:
         vpin.emit(state, VPIN, out)
     kyle.emit(state, KYLE, t_us // SECOND_US, scale, out)
     amihud.emit(state, AMIHUD, t_us, scale, first_us, out)
@@ -194,7 +195,7 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
 
 @jit
 def _pass_time(state: Vector, t_us: int) -> None:
-    """What the passing of time up to ``t_us`` settles: ends of seconds and of five-second horizons before it."""
+    """Close the seconds and settle the five-second horizons that ended before ``t_us``."""
     if t_us > state[_SECOND_END]:
         kyle.advance(state, KYLE, window.bucket(t_us, SECOND_US), state[_MID], state[_MID_US])
     realized_at = int(state[REALIZED_AT])
@@ -213,7 +214,7 @@ def _advance(state: Vector, per_second: int, roll_at: int, b: int) -> None:
 
 @jit
 def _start_day(state: Vector, t_us: int) -> None:
-    """A UTC day begins: its session, and its V where that comes from the days before."""
+    """Begin the UTC day of ``t_us``: its session, and its V where that comes from the days before."""
     if state[_V_AUTO] == 1.0:
         ended = int(state[_SESSION_END]) // DAY_US - 1
         if state[FIRST_US] <= ended * DAY_US:

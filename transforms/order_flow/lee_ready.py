@@ -1,11 +1,21 @@
 """The aggressor's side of a trade where the venue does not give it.
 
-Quote rule: above the mid a buyer was the aggressor, below it a seller. At the mid, or where no mid is known, the tick
-rule: the direction of the last change of the trade price (a zero tick keeps it). The mid is the one that the spreads
-use, strictly before the trade and under 1 s old. Where neither rule can tell, the trade is unclassified: neither
-bought nor sold, yet part of volume and count, and not counted as inferred.
+Quote rule: above the mid the aggressor was a buyer, below it a seller. At the mid, or where no mid is known, the tick rule decides: the
+direction of the last change of the trade price, which trades at an unchanged price keep. The mid is that of the spreads: strictly
+before the trade and under 1 s old. Where neither rule can tell, the trade is unclassified: it is neither bought nor sold, belongs to
+volume and count, and does not count as inferred.
 
-Lee and Ready 1991, without their five-second lag, which made up for slow reporting on paper.
+Source: Lee and Ready 1991, without their lag of five seconds, which made up for slow reporting on paper.
+
+Examples
+--------
+The price rose to 100. Below a mid of 100.5 that was a sale; at a mid of 100 the last change decides, so it was bought:
+
+>>> from transforms.kernel import zeros
+>>> state = zeros(SIZE)
+>>> tick(state, 0, 100.0, 99.0)
+>>> infer(state, 0, 100.0, 100.5), infer(state, 0, 100.0, 100.0)
+(-1.0, 1.0)
 """
 
 from __future__ import annotations
@@ -18,7 +28,7 @@ SIZE = 1
 
 @jit
 def tick(state: Vector, o: int, price: float, last_price: float) -> None:
-    """Note the direction of the move from ``last_price`` (NaN before the first trade) to ``price``."""
+    """Keep the direction of the move from ``last_price`` (NaN before the first trade) to ``price``."""
     if price > last_price:
         state[o] = 1.0
     elif price < last_price:
@@ -27,7 +37,7 @@ def tick(state: Vector, o: int, price: float, last_price: float) -> None:
 
 @jit
 def infer(state: Vector, o: int, price: float, mid: float) -> float:
-    """+1 bought, -1 sold, 0 unclassified; after ``tick`` of the same trade. ``mid`` may be NaN."""
+    """Return 1 for bought, -1 for sold, 0 for unclassified; call ``tick`` for the trade first. ``mid`` may be NaN."""
     if price > mid:
         return 1.0
     if price < mid:

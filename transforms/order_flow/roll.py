@@ -1,15 +1,22 @@
-"""roll_spread_5m: the effective spread that bounces between bid and ask would leave in the trade prices.
-
-::
+"""``roll_spread_5m``: the effective spread whose bounce between bid and ask explains the changes of the trade price, quote units.
 
     2 sqrt(-c),   c = mean(dp_i dp_i-1) - mean(dp_i) mean(dp_i-1)
 
-over the trades i in (t - 5 min, t], dp_i the change of price from the trade before to trade i. A pair counts at the time
-of its later trade; one whose changes reach back before the window, but not before the first trade seen, counts too.
+over the trades i in (t - 5 min, t]; dp_i is the change of price from the trade before to trade i. A pair counts at the time of its
+later trade; a pair whose changes reach back before the window, but not before the first trade seen, counts too.
 
-Null where c is not negative: then prices did not bounce, and the model says nothing.
+Null: c is not negative. Prices then did not bounce, and the model says nothing. Source: Roll 1984.
 
-Roll 1984.
+Examples
+--------
+The changes +1, -1, 0, 0, +1 make four pairs. One has the product -1, the others 0, and the means are 0, so c = -1/4:
+
+>>> from transforms.example import HandFeed
+>>> feed = HandFeed()
+>>> for second, price in enumerate((100.0, 101.0, 100.0, 100.0, 100.0, 101.0), start=1):
+...     feed.trade(second, price)
+>>> feed.value("roll_spread_5m", at=6)
+1.0
 """
 
 from __future__ import annotations
@@ -20,26 +27,29 @@ from transforms import window
 from transforms.catalog import ORDER_FLOW
 from transforms.kernel import NAN, Vector, jit
 
-_CHANNELS = 4
-"""Pairs, sum dp_i, sum dp_i-1, sum dp_i dp_i-1; the ring stands behind one slot with the last change of price."""
+_CHANGE, _RING = range(2)
+"""The last change of price, NaN before the first; the ring of buckets behind it."""
+_PAIRS, _LATER, _EARLIER, _PRODUCTS, _CHANNELS = range(5)
+"""Channels of a bucket: number of pairs, sum dp_i, sum dp_i-1, sum dp_i dp_i-1; and how many there are."""
+SECONDS = 300
 
 _ROLL = ORDER_FLOW.index["roll_spread_5m"]
 
 
 def size(per_second: int) -> int:
-    """Slots with ``per_second`` buckets a second."""
-    return 1 + window.size(300 * per_second, _CHANNELS)
+    """Return how many slots it takes with ``per_second`` buckets a second."""
+    return _RING + window.size(SECONDS * per_second, _CHANNELS)
 
 
 def init(state: Vector, o: int) -> None:
-    """No price has changed yet."""
-    state[o] = NAN
+    """Start with no change of price known."""
+    state[o + _CHANGE] = NAN
 
 
 @jit
 def advance(state: Vector, o: int, per_second: int, b: int) -> None:
     """Make ``b`` the newest bucket."""
-    window.advance(state, o + 1, 300 * per_second, _CHANNELS, b)
+    window.advance(state, o + _RING, SECONDS * per_second, _CHANNELS, b)
 
 
 @jit
@@ -48,30 +58,31 @@ def add(state: Vector, o: int, per_second: int, b: int, price: float, last_price
     if last_price != last_price:
         return
     change = price - last_price
-    before = state[o]
+    before = state[o + _CHANGE]
     if before == before:
-        at = window.slot(o + 1, 300 * per_second, _CHANNELS, b)
-        state[at] += 1.0
-        state[at + 1] += change
-        state[at + 2] += before
-        state[at + 3] += change * before
-    state[o] = change
+        at = window.slot(o + _RING, SECONDS * per_second, _CHANNELS, b)
+        state[at + _PAIRS] += 1.0
+        state[at + _LATER] += change
+        state[at + _EARLIER] += before
+        state[at + _PRODUCTS] += change * before
+    state[o + _CHANGE] = change
 
 
 @jit
 def emit(state: Vector, o: int, per_second: int, b: int, out: Vector) -> None:
     """Write the row at the end of bucket ``b``, the newest."""
-    n = 300 * per_second
+    n = SECONDS * per_second
     pairs = 0.0
     later = 0.0
     earlier = 0.0
     products = 0.0
+    first = o + _RING + window.BUCKETS
     for i in range(b - n + 1, b + 1):
-        at = o + 2 + (i % n) * _CHANNELS
-        pairs += state[at]
-        later += state[at + 1]
-        earlier += state[at + 2]
-        products += state[at + 3]
+        at = first + (i % n) * _CHANNELS
+        pairs += state[at + _PAIRS]
+        later += state[at + _LATER]
+        earlier += state[at + _EARLIER]
+        products += state[at + _PRODUCTS]
     if pairs > 0.0:
         covariance = products / pairs - (later / pairs) * (earlier / pairs)
         if covariance < 0.0:

@@ -1,8 +1,25 @@
-"""Features of the UTC day: cvd, vwap_session, vwap_dev_bps.
+"""``cvd``, ``vwap_session``, ``vwap_dev_bps``: the trades of the UTC day.
 
-A session holds the trades of one UTC date, [00:00, 24:00): a trade of exactly 00:00 is the first of its day. On the day
-on which the symbol was first seen it begins with the first trade seen. The row of exactly 00:00 belongs to the new
-day, so cvd is 0 and the session's vwap null there unless there was a trade at that very time.
+    cvd            cumulative volume delta: sum s*q, base units
+    vwap_session   sum pq / sum q, quote units
+    vwap_dev_bps   1e4*(p - vwap_session)/vwap_session, p the last price, bps
+
+A session holds the trades of one UTC date, [00:00, 24:00): a trade at exactly 00:00 is the first of its day. On the day on which the
+symbol was first seen, it begins with the first trade seen. The row of exactly 00:00 belongs to the new day, so ``cvd`` is 0 and the
+vwap null there unless a trade has that very time.
+
+Null: ``cvd`` before the first trade seen, the others while the session has no volume.
+
+Examples
+--------
+3 bought at 100 and 1 sold at 104: the delta is 2, the average (300 + 104)/4 = 101, and 104 lies 3/101 = 297 bps above it:
+
+>>> from transforms.example import HandFeed
+>>> feed = HandFeed()
+>>> feed.trade(1, price=100.0, size=3.0, side=1)
+>>> feed.trade(2, price=104.0, size=1.0, side=-1)
+>>> feed.value("cvd", at=2), feed.value("vwap_session", at=2), round(feed.value("vwap_dev_bps", at=2))
+(2.0, 101.0, 297)
 """
 
 from __future__ import annotations
@@ -26,7 +43,7 @@ _DEVIATION = ORDER_FLOW.index["vwap_dev_bps"]
 
 @jit
 def start(state: Vector, o: int, t_us: int) -> None:
-    """Begin the session of the date of ``t_us``."""
+    """Begin the session of the UTC date of ``t_us``."""
     state[o + END_US] = float((t_us // DAY_US + 1) * DAY_US)
     state[o + DELTA] = 0.0
     state[o + LOTS] = 0.0

@@ -1,7 +1,17 @@
-"""trade_rate_10s: trades a second, exponentially decayed.
+"""``trade_rate_10s``: trades a second, exponentially decayed, 1/s.
 
-Each trade adds 1/10 s and the sum decays with exp(-dt/10 s): in a steady stream it settles at the rate. It needs no
-window, so it has a value from the first trade on, low for the first 30 s.
+Each trade adds 1/10 s, and the sum decays with exp(-dt/10 s): in a steady stream of trades it settles at their rate. It needs no
+window, so it has a value from the first trade on; the value is too low for the first 30 s.
+
+Examples
+--------
+Ten seconds after the only trade, 0.1/e is left:
+
+>>> from transforms.example import HandFeed
+>>> feed = HandFeed()
+>>> feed.trade(1, price=100.0)
+>>> feed.value("trade_rate_10s", at=1), round(feed.value("trade_rate_10s", at=11), 4)
+(0.1, 0.0368)
 """
 
 from __future__ import annotations
@@ -20,7 +30,7 @@ _RATE = ORDER_FLOW.index["trade_rate_10s"]
 
 @jit
 def add(state: Vector, o: int, since_us: float) -> None:
-    """Fold in a trade, ``since_us`` after the one before it."""
+    """Fold in a trade that comes ``since_us`` after the one before it."""
     if since_us > 0.0:
         state[o] *= math.exp(-since_us / _TAU_US)
     state[o] += 0.1

@@ -1,19 +1,28 @@
-"""vpin: volume-synchronised probability of informed trading.
+"""``vpin``: volume-synchronised probability of informed trading, in [0, 1].
 
-Trades fill buckets of exactly V lots in order of arrival. A trade that does not fit is split at the bucket's edge, and
-may fill several; one that fits exactly closes the bucket, and the next volume opens another. Over the last 50 closed
-buckets::
+Trades fill buckets of exactly V lots in the order of arrival. A trade that does not fit is split at the bucket's edge, and may fill
+several buckets. A trade that fits exactly closes the bucket, and the next volume opens another. Over the last 50 closed buckets
 
     vpin = sum |bought - sold| / sum V          (= sum |bought - sold| / (50 V) while V does not change)
 
-Both sums are whole lots, so vpin is the rounding of an exact ratio. Unclassified volume fills a bucket and is neither
-bought nor sold. A bucket keeps the V that it opened with. Where V comes from the previous days the open bucket is
-dropped at 00:00 UTC and the closed ones stay, each with its own V: every bucket holds exactly the V of its day, and
-their edges do not depend on when the process started. A configured V never drops anything.
+Both sums are whole lots, so ``vpin`` is an exact ratio, rounded once. Unclassified volume fills a bucket and is neither bought nor sold.
+A bucket keeps the V that it opened with. Where V comes from the previous days, the open bucket is dropped at 00:00 UTC, and the closed
+ones stay, each with its own V. So every bucket holds exactly the V of its day, and the edges do not depend on when the process started.
+With a configured V nothing is dropped.
 
-Null with fewer than 50 closed buckets, or while V is unknown (``bucket_volume``).
+Null: fewer than 50 closed buckets, or V is unknown (``bucket_volume``). Source: Easley, Lopez de Prado, O'Hara 2012.
 
-Easley, Lopez de Prado, O'Hara 2012.
+Examples
+--------
+Each of 50 buckets of 2 holds 1.5 bought and 0.5 sold, so its imbalance is 1 of 2:
+
+>>> from transforms.example import HandFeed
+>>> feed = HandFeed(vpin_bucket=2.0)
+>>> for second in range(1, 51):
+...     feed.trade(second, price=100.0, size=1.5, side=1)
+...     feed.trade(second, price=100.0, size=0.5, side=-1)
+>>> feed.value("vpin", at=50)
+0.5
 """
 
 from __future__ import annotations
@@ -29,24 +38,28 @@ CLOSED = 0
 _OPEN_LOTS = 1
 """V of the open bucket."""
 _FILLED = 2
-"""Lots in it; 0 where none is open."""
+"""Lots in the open bucket; 0 where none is open."""
 _DELTA = 3
-"""Bought less sold lots in it."""
+"""Bought less sold lots in the open bucket."""
 _OPEN_PRICE = 4
-"""Last price before it opened."""
+"""Last price before the open bucket opened."""
 _RING_DELTA = 5
 """|bought - sold| lots of the last 50 closed buckets."""
 _RING_LOTS = _RING_DELTA + BUCKETS
-"""V of the same."""
+"""V of the last 50 closed buckets."""
 _BVC = _RING_LOTS + BUCKETS
+"""State of ``vpin_bvc``."""
 SIZE = _BVC + vpin_bvc.SIZE
+
+_MANY, _ENOUGH = 100.0, 80.0
+"""A trade that fills more buckets than the first fills the second number of them; the rings look back on 70."""
 
 _VPIN = ORDER_FLOW.index["vpin"]
 
 
 @jit
 def add(state: Vector, o: int, v: float, lots: float, side: float, price: float, last_price: float) -> None:
-    """Pour ``lots`` into buckets of ``v`` lots; ``last_price`` is that of the trade before, NaN where there is none."""
+    """Fill buckets of ``v`` lots with a trade; ``last_price`` is that of the trade before, NaN where there is none."""
     if v == 0.0:
         return
     opened_at = last_price if last_price == last_price else price
@@ -64,14 +77,14 @@ def add(state: Vector, o: int, v: float, lots: float, side: float, price: float,
         left -= room
         _close(state, o, price)
         opened_at = price
-        if left > 100.0 * v:
-            # What a trade of more than 100 buckets fills first is pushed out of the history by what it fills last.
-            left -= (left // v - 80.0) * v
+        if left > _MANY * v:
+            # The last buckets that such a trade fills push the earlier ones out of both rings, so the earlier ones are skipped.
+            left -= (left // v - _ENOUGH) * v
 
 
 @jit
 def _close(state: Vector, o: int, price: float) -> None:
-    """The open bucket is full, with a trade at ``price``."""
+    """Close the open bucket, which a trade at ``price`` has filled."""
     closed = int(state[o + CLOSED])
     v = state[o + _OPEN_LOTS]
     state[o + _RING_DELTA + closed % BUCKETS] = abs(state[o + _DELTA])
@@ -83,14 +96,14 @@ def _close(state: Vector, o: int, price: float) -> None:
 
 @jit
 def drop_open(state: Vector, o: int) -> None:
-    """Forget what is in the open bucket."""
+    """Empty the open bucket."""
     state[o + _FILLED] = 0.0
     state[o + _DELTA] = 0.0
 
 
 @jit
 def emit(state: Vector, o: int, out: Vector) -> None:
-    """Write vpin and vpin_bvc; only where V is known."""
+    """Write ``vpin`` and ``vpin_bvc``; V must be known."""
     closed = int(state[o + CLOSED])
     if closed < BUCKETS:
         return

@@ -1,16 +1,24 @@
-"""vpin_bvc: VPIN with bulk classification instead of aggressor sides.
+"""``vpin_bvc``: VPIN with bulk classification instead of aggressor sides, in [0, 1].
 
-Of a bucket's volume V the share Phi(dP/sigma) counts as bought, so its imbalance is::
+The share Phi(dP/sigma) of a bucket's volume V counts as bought, so the imbalance of the bucket is
 
     |2 V Phi(dP/sigma) - V| = V erf(|dP|/(sigma sqrt 2))
 
-dP is the bucket's closing price less the last price before it opened (less its first price, for the very first
-bucket); sigma the sample standard deviation of dP over the 20 buckets closed before this one. Where sigma is 0 the
-limits hold: imbalance V if the price moved, 0 if it did not. Over the last 50 buckets, like vpin; buckets are vpin's.
+dP is the bucket's closing price less the last price before it opened; for the very first bucket, less its first price. sigma is the
+sample standard deviation of dP over the 20 buckets closed before this one. Where sigma is 0 the limits hold: the imbalance is V if the
+price moved, and 0 if it did not. The value is the sum of imbalances over the sum of V of the last 50 buckets, which are those of
+``vpin``.
 
-Null with fewer than 70 closed buckets: 50, and 20 before the first of them for its sigma.
+Null: fewer than 70 closed buckets: 50, and 20 before the first of them for its sigma; or V is unknown.
 
-Easley, Lopez de Prado, O'Hara 2012; Andersen and Bondarenko 2013 dispute it.
+Source: Easley, Lopez de Prado, O'Hara 2012; Andersen and Bondarenko 2013 dispute it.
+
+Examples
+--------
+When the price moves by one sigma, Phi(1) = 84.13 % of the volume counts as bought, so 68.27 % of it is imbalance:
+
+>>> round(_one_sided(0.5, 0.5), 4)
+0.6827
 """
 
 from __future__ import annotations
@@ -23,8 +31,10 @@ from transforms.kernel import NAN, Vector, jit
 BUCKETS = 50
 SIGMA_BUCKETS = 20
 
+_CHANGES = 0
+"""dP of the last 20 buckets."""
 _FLOW = SIGMA_BUCKETS
-"""Behind the last 20 price changes: imbalance in lots of the last 50 buckets, NaN where it had no sigma."""
+"""Imbalance of the last 50 buckets in lots, NaN where it had no sigma."""
 SIZE = SIGMA_BUCKETS + BUCKETS
 
 _SQRT2 = math.sqrt(2.0)
@@ -33,17 +43,17 @@ _VPIN_BVC = ORDER_FLOW.index["vpin_bvc"]
 
 @jit
 def close(state: Vector, o: int, closed: int, v: float, change: float) -> None:
-    """Note a bucket of ``v`` lots over which the price moved by ``change``; ``closed`` buckets came before it."""
+    """Keep a bucket of ``v`` lots over which the price moved by ``change``; ``closed`` buckets came before it."""
     flow = NAN
     if closed >= SIGMA_BUCKETS:
         flow = v * _one_sided(change, _sigma(state, o, closed))
     state[o + _FLOW + closed % BUCKETS] = flow
-    state[o + closed % SIGMA_BUCKETS] = change
+    state[o + _CHANGES + closed % SIGMA_BUCKETS] = change
 
 
 @jit
 def _one_sided(change: float, sigma: float) -> float:
-    """|2 Phi(change/sigma) - 1|, and its limits where sigma is 0."""
+    """Return |2 Phi(change/sigma) - 1|, or its limit where sigma is 0."""
     if sigma > 0.0:
         return math.erf(abs(change) / (sigma * _SQRT2))
     return 1.0 if change != 0.0 else 0.0
@@ -51,21 +61,21 @@ def _one_sided(change: float, sigma: float) -> float:
 
 @jit
 def _sigma(state: Vector, o: int, closed: int) -> float:
-    """Sample standard deviation of the last 20 price changes, oldest first."""
+    """Return the sample standard deviation of the last 20 price changes, oldest first."""
     total = 0.0
     for i in range(closed - SIGMA_BUCKETS, closed):
-        total += state[o + i % SIGMA_BUCKETS]
+        total += state[o + _CHANGES + i % SIGMA_BUCKETS]
     mean = total / SIGMA_BUCKETS
     squares = 0.0
     for i in range(closed - SIGMA_BUCKETS, closed):
-        d = state[o + i % SIGMA_BUCKETS] - mean
+        d = state[o + _CHANGES + i % SIGMA_BUCKETS] - mean
         squares += d * d
     return math.sqrt(squares / (SIGMA_BUCKETS - 1))
 
 
 @jit
 def emit(state: Vector, o: int, closed: int, lots: float, out: Vector) -> None:
-    """Write vpin_bvc; ``lots`` is the volume of the last 50 buckets."""
+    """Write ``vpin_bvc``; ``lots`` is the volume of the last 50 buckets."""
     if closed >= BUCKETS + SIGMA_BUCKETS:
         total = 0.0
         for i in range(closed - BUCKETS, closed):

@@ -1,9 +1,18 @@
 """One-minute bars of trades: the open bar, and when it is over.
 
-The bar of minute ``b`` holds the trades of ``((b - 1) min, b min]`` and is over at ``b`` minutes. A minute without
-a trade makes no bar: the indicators go from row to row, as TA-Lib and exchanges' own charts do.
+The bar of minute ``b`` holds the trades of ``((b - 1) min, b min]`` and is over at ``b`` minutes. A minute without a trade makes no bar:
+the indicators go from bar to bar, as TA-Lib and the charts of exchanges do.
 
-State, from offset ``o``: ``| minute of the open bar, 0 none | open | high | low | close |``
+State, from offset ``o``: ``| minute of the open bar, 0 where none is open | open | high | low | close |``
+
+Examples
+--------
+>>> from transforms.kernel import zeros
+>>> bar = zeros(SIZE)
+>>> for price in (100.0, 102.0, 99.0, 101.0):
+...     add(bar, 0, 7, price)
+>>> [float(bar[i]) for i in (OPEN, HIGH, LOW, CLOSE)], over(bar, 0, 6), over(bar, 0, 7)
+([100.0, 102.0, 99.0, 101.0], False, True)
 """
 
 from __future__ import annotations
@@ -11,10 +20,9 @@ from __future__ import annotations
 from transforms.kernel import Vector, jit
 
 READY = 250
-"""Bars before a recursive indicator is given; RSI forgets its seed to 1e-6 by then."""
+"""Bars that a recursive indicator needs; by then RSI has forgotten how it started, to within 1e-6."""
 
-MINUTE, OPEN, HIGH, LOW, CLOSE = 0, 1, 2, 3, 4
-SIZE = 5
+MINUTE, OPEN, HIGH, LOW, CLOSE, SIZE = range(6)
 
 
 @jit
@@ -34,5 +42,5 @@ def add(state: Vector, o: int, minute: int, price: float) -> None:
 
 @jit
 def over(state: Vector, o: int, minute: int) -> bool:
-    """Whether there is an open bar and ``minute``, or a later one, has ended it."""
+    """Return whether a bar is open that ``minute``, or one before it, has ended."""
     return bool(0.0 < state[o + MINUTE] <= minute)

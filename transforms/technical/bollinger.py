@@ -1,9 +1,25 @@
-"""bollinger_pctb and bollinger_width: 20 one-minute closes, 2 population deviations (TA-Lib BBANDS).
+"""``bollinger_pctb`` and ``bollinger_width``: 20 one-minute closes and 2 population deviations (TA-Lib BBANDS).
 
-Mean and deviation are taken afresh over the 20 closes, as distances from the oldest: a running sum of squares would
-lose the digits that matter.
+    bollinger_pctb    (close - lower)/(upper - lower) of the last bar
+    bollinger_width   (upper - lower)/middle
+
+``middle`` is the mean of the closes, ``upper`` and ``lower`` lie 2 deviations from it. Both are computed anew over the 20 closes, as
+distances from the oldest, because a running sum of squares would lose the digits that matter.
+
+Null: fewer than 20 bars; for ``bollinger_pctb`` also closes that are all equal.
 
 State, from offset ``o``: ``| bars | 20 closes, bar i at i % 20 |``
+
+Examples
+--------
+Ten closes of 99 and ten of 101 have the mean 100 and the deviation 1, so the band is 98 to 102, and 101 lies at 3/4 of it:
+
+>>> from transforms.kernel import zeros
+>>> state = zeros(SIZE)
+>>> for close in [99.0, 101.0] * 10:
+...     step(state, 0, close)
+>>> float(percent_b(state, 0)), float(width(state, 0))
+(0.75, 0.04)
 """
 
 from __future__ import annotations
@@ -14,59 +30,61 @@ from transforms.kernel import NAN, Vector, jit
 
 PERIOD = 20
 WIDTH = 2.0
-SIZE = 1 + PERIOD
+_BARS, _CLOSES = range(2)
+SIZE = _CLOSES + PERIOD
 
 
 @jit
 def step(state: Vector, o: int, close: float) -> None:
     """Fold in the close of a bar."""
-    bars = int(state[o])
-    state[o + 1 + bars % PERIOD] = close
-    state[o] = float(bars + 1)
+    bars = int(state[o + _BARS])
+    state[o + _CLOSES + bars % PERIOD] = close
+    state[o + _BARS] = float(bars + 1)
+
+
+@jit
+def _oldest_and_mean(state: Vector, o: int) -> tuple[float, float]:
+    """Return the oldest close, and the mean distance of the closes from it; NaN with fewer than 20 bars."""
+    bars = int(state[o + _BARS])
+    if bars < PERIOD:
+        return NAN, NAN
+    oldest = state[o + _CLOSES + bars % PERIOD]
+    total = 0.0
+    for i in range(bars, bars + PERIOD):
+        total += state[o + _CLOSES + i % PERIOD] - oldest
+    return float(oldest), total / PERIOD
 
 
 @jit
 def middle(state: Vector, o: int) -> float:
-    """Mean of the last 20 closes; NaN with fewer."""
-    bars = int(state[o])
-    if bars < PERIOD:
-        return NAN
-    base = state[o + 1 + bars % PERIOD]
-    total = 0.0
-    for i in range(bars, bars + PERIOD):
-        total += state[o + 1 + i % PERIOD] - base
-    return float(base + total / PERIOD)
+    """Return the mean of the last 20 closes, NaN with fewer."""
+    oldest, mean = _oldest_and_mean(state, o)
+    return oldest + mean
 
 
 @jit
 def deviation(state: Vector, o: int) -> float:
-    """Population standard deviation of the last 20 closes, exactly 0 where they are equal; NaN with fewer."""
-    bars = int(state[o])
-    if bars < PERIOD:
-        return NAN
-    base = state[o + 1 + bars % PERIOD]
-    total = 0.0
-    for i in range(bars, bars + PERIOD):
-        total += state[o + 1 + i % PERIOD] - base
-    mean = total / PERIOD
+    """Return the population standard deviation of the last 20 closes, exactly 0 where they are equal; NaN with fewer."""
+    oldest, mean = _oldest_and_mean(state, o)
+    bars = int(state[o + _BARS])
     squares = 0.0
     for i in range(bars, bars + PERIOD):
-        d = state[o + 1 + i % PERIOD] - base - mean
+        d = state[o + _CLOSES + i % PERIOD] - oldest - mean
         squares += d * d
     return math.sqrt(squares / PERIOD)
 
 
 @jit
 def percent_b(state: Vector, o: int) -> float:
-    """``(close - lower)/(upper - lower)`` of the last bar; NaN with fewer than 20 bars or where all closes are equal."""
+    """Return ``bollinger_pctb``."""
     dev = deviation(state, o)
     if not dev > 0.0:
         return NAN
-    close = state[o + 1 + (int(state[o]) - 1) % PERIOD]
+    close = state[o + _CLOSES + (int(state[o + _BARS]) - 1) % PERIOD]
     return float((close - middle(state, o) + WIDTH * dev) / (2.0 * WIDTH * dev))
 
 
 @jit
 def width(state: Vector, o: int) -> float:
-    """``(upper - lower)/middle``; NaN with fewer than 20 bars."""
+    """Return ``bollinger_width``."""
     return 2.0 * WIDTH * deviation(state, o) / middle(state, o)

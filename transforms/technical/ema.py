@@ -1,52 +1,64 @@
-"""ema_12, ema_26 and macd, macd_signal, macd_hist of one-minute closes, as TA-Lib computes them.
+"""``ema_12``, ``ema_26``, ``macd``, ``macd_signal``, ``macd_hist`` of one-minute closes, as TA-Lib computes them; quote units.
 
-An average is seeded with the plain mean of its first ``n`` values, then ``v = (x - v)*2/(n + 1) + v``. MACD is
-EMA(12) - EMA(26), where TA-Lib seeds the fast average with the 12 closes that end with the slow one's 26th; its
-signal is the EMA(9) of it.
+An average starts as the plain mean of its first ``n`` values, then becomes ``v = (x - v)*2/(n + 1) + v`` with each value x. MACD is
+EMA(12) - EMA(26), where TA-Lib starts the fast average with the 12 closes that end with the slow one's 26th. The signal is the EMA(9)
+of MACD, the histogram MACD less the signal. Null: fewer than 250 bars.
 
-State of one average, from offset ``o``: ``| values | average, their sum while seeding |``.
-State of MACD: its fast average, then its signal; the slow one is ema_26.
+State of one average, from offset ``o``: ``| values | average; while it starts, the sum of values |``.
+State of MACD: its fast average, then its signal; the slow average is that of ``ema_26``.
+
+Examples
+--------
+The mean of 1, 2, 3 is 2; then 6 moves it by (6 - 2)*2/(3 + 1) = 2:
+
+>>> from transforms.kernel import zeros
+>>> state = zeros(SIZE)
+>>> for x in (1.0, 2.0, 3.0, 6.0):
+...     step(state, 0, 3, x)
+>>> float(state[AVERAGE])
+4.0
 """
 
 from __future__ import annotations
 
 from transforms.kernel import Vector, jit
 
-SIZE = 2
-MACD_SIZE = 2 * SIZE
+VALUES, AVERAGE, SIZE = range(3)
+_FAST_AT, _SIGNAL_AT, MACD_SIZE = 0, SIZE, 2 * SIZE
 FAST, SLOW, SIGNAL = 12, 26, 9
+"""Periods."""
 
 
 @jit
 def step(state: Vector, o: int, n: int, x: float) -> None:
     """Fold ``x`` into the average of period ``n``."""
-    values = int(state[o]) + 1
-    state[o] = float(values)
+    values = int(state[o + VALUES]) + 1
+    state[o + VALUES] = float(values)
     if values <= n:
-        state[o + 1] += x
+        state[o + AVERAGE] += x
         if values == n:
-            state[o + 1] /= n
+            state[o + AVERAGE] /= n
     else:
-        state[o + 1] = (x - state[o + 1]) * (2.0 / (n + 1)) + state[o + 1]
+        state[o + AVERAGE] = (x - state[o + AVERAGE]) * (2.0 / (n + 1)) + state[o + AVERAGE]
 
 
 @jit
 def step_macd(state: Vector, o: int, slow: int, close: float) -> None:
-    """Fold in a close, after ema_26 at offset ``slow`` has it."""
-    bars = int(state[slow])
+    """Fold in a close; call ``step`` of ``ema_26``, at offset ``slow``, first."""
+    bars = int(state[slow + VALUES])
     if bars > SLOW - FAST:
-        step(state, o, FAST, close)
+        step(state, o + _FAST_AT, FAST, close)
     if bars >= SLOW:
-        step(state, o + SIZE, SIGNAL, state[o + 1] - state[slow + 1])
+        step(state, o + _SIGNAL_AT, SIGNAL, macd(state, o, slow))
 
 
 @jit
 def macd(state: Vector, o: int, slow: int) -> float:
-    """EMA(12) - EMA(26), from 26 bars on."""
-    return float(state[o + 1] - state[slow + 1])
+    """Return EMA(12) - EMA(26), known from 26 bars on."""
+    return float(state[o + _FAST_AT + AVERAGE] - state[slow + AVERAGE])
 
 
 @jit
 def macd_signal(state: Vector, o: int) -> float:
-    """EMA(9) of macd, from 34 bars on."""
-    return float(state[o + SIZE + 1])
+    """Return the EMA(9) of macd, known from 34 bars on."""
+    return float(state[o + _SIGNAL_AT + AVERAGE])

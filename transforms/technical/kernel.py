@@ -1,16 +1,13 @@
-"""The technical view: all of its features but relative_volume, which is a kernel of its own, composed of one module each.
+"""The kernel of the ``technical`` view, made of one module a feature; ``relative_volume`` is a kernel of its own.
 
 State::
 
     | header | bars | values of the last bar | RSI | EMAs | MACD | Bollinger | ATR | ranges | volatility | volume profile | momentum |
 
-Momentum is last because its size depends on the grid. At a grid of 1 s the state is 74 KB, two thirds of it the
-volume profile's.
+Momentum is last because its size depends on the grid. At a grid of 1 s the state is 74 KB, two thirds of it the volume profile.
 """
 
 from __future__ import annotations
-
-import math
 
 from transforms import window
 from transforms.catalog import TECHNICAL
@@ -31,40 +28,22 @@ from transforms.technical import (
 )
 
 VERSION = 3
+"""Version of the state's layout and of every formula; a checkpoint of another version is refused."""
 FEATURES = len(TECHNICAL.features)
 
-NEWEST, _PRICE, _BUCKET, _SCALE, _FUNDING = 0, 1, 2, 3, 4
+NEWEST, _PRICE, _BUCKET, _SCALE, _FUNDING = range(5)
+"""Header: time of the newest trade, µs, 0 before the first; its price; width of a grid bucket, µs; lots in one unit of size; time of
+the next settlement that the venue sent last, µs. Three slots are spare."""
 _BARS = 8
 _VALUES = _BARS + bars.SIZE
+"""Values of the last bar: the features from ``parkinson_15m`` to ``natr_14``, in the catalogue's order."""
 
-_SLOT = TECHNICAL.index
-_MOMENTUM_1M = _SLOT["price_momentum_1m"]
-_VOLATILITY_1M = _SLOT["volatility_1m"]
-_PARKINSON = _SLOT["parkinson_15m"]
-_GARMAN_KLASS = _SLOT["garman_klass_15m"]
-_ROGERS_SATCHELL = _SLOT["rogers_satchell_15m"]
-_YANG_ZHANG = _SLOT["yang_zhang_15m"]
-_RSI_14 = _SLOT["rsi_14"]
-_EMA_12 = _SLOT["ema_12"]
-_EMA_26 = _SLOT["ema_26"]
-_EMA_DEV = _SLOT["ema_dev_bps"]
-_MACD_LINE = _SLOT["macd"]
-_MACD_SIGNAL = _SLOT["macd_signal"]
-_MACD_HIST = _SLOT["macd_hist"]
-_PCTB = _SLOT["bollinger_pctb"]
-_WIDTH = _SLOT["bollinger_width"]
-_ATR_14 = _SLOT["atr_14"]
-_NATR_14 = _SLOT["natr_14"]
-_POC = _SLOT["poc"]
-_RELATIVE_VOLUME = _SLOT["relative_volume"]
-_MARKET_HOUR = _SLOT["market_hour"]
-_DAY_OF_WEEK = _SLOT["day_of_week"]
-_HOUR_SIN = _SLOT["hour_sin"]
-_HOUR_COS = _SLOT["hour_cos"]
-_WEEKDAY_SIN = _SLOT["weekday_sin"]
-_WEEKDAY_COS = _SLOT["weekday_cos"]
-_IS_WEEKEND = _SLOT["is_weekend"]
-_TO_FUNDING = _SLOT["minutes_to_funding"]
+_PARKINSON, _GARMAN_KLASS, _ROGERS_SATCHELL, _YANG_ZHANG = TECHNICAL.slots(
+    "parkinson_15m", "garman_klass_15m", "rogers_satchell_15m", "yang_zhang_15m"
+)
+_RSI_14, _EMA_12, _EMA_26, _EMA_DEV = TECHNICAL.slots("rsi_14", "ema_12", "ema_26", "ema_dev_bps")
+_MACD_LINE, _MACD_SIGNAL, _MACD_HIST = TECHNICAL.slots("macd", "macd_signal", "macd_hist")
+_PCTB, _WIDTH, _ATR_14, _NATR_14 = TECHNICAL.slots("bollinger_pctb", "bollinger_width", "atr_14", "natr_14")
 
 _RSI = _VALUES + _NATR_14 - _PARKINSON + 1
 _EMA12 = _RSI + rsi.SIZE
@@ -79,15 +58,15 @@ _MOMENTUM = _PROFILE + volume_profile.SIZE
 
 
 def init(instrument: Instrument, bucket_us: int) -> Vector:
-    """An empty state for rows on a grid of multiples of ``bucket_us``, which divides a second.
+    """Return an empty state for rows at multiples of ``bucket_us``, which must divide a second.
 
     Raises
     ------
     ValueError
-        ``bucket_us`` does not divide a second, or the instrument's ``profile_row`` is no height.
+        ``bucket_us`` does not divide a second, or the instrument's ``profile_row`` is not a finite positive number.
     """
     if bucket_us <= 0 or SECOND_US % bucket_us:
-        raise ValueError(f"a grid bucket must divide a second, {bucket_us} us does not")
+        raise ValueError(f"a grid bucket must divide a second; {bucket_us} µs does not")
     state = zeros(_MOMENTUM + momentum.size(bucket_us))
     state[_BUCKET] = float(bucket_us)
     state[_SCALE] = 10.0**instrument.size_digits
@@ -119,11 +98,11 @@ def step_bar(state: Vector, minute: int, open_: float, high: float, low: float, 
     state[v + _RSI_14] = rsi.value(state, _RSI, bars.READY)
     state[v + _ATR_14] = atr.value(state, _ATR, bars.READY)
     state[v + _NATR_14] = atr.normalised(state, _ATR, bars.READY)
-    if int(state[_EMA26]) >= bars.READY:
+    if int(state[_EMA26 + ema.VALUES]) >= bars.READY:
         macd = ema.macd(state, _MACD, _EMA26)
         signal = ema.macd_signal(state, _MACD)
-        state[v + _EMA_12] = state[_EMA12 + 1]
-        state[v + _EMA_26] = state[_EMA26 + 1]
+        state[v + _EMA_12] = state[_EMA12 + ema.AVERAGE]
+        state[v + _EMA_26] = state[_EMA26 + ema.AVERAGE]
         state[v + _MACD_LINE] = macd
         state[v + _MACD_SIGNAL] = signal
         state[v + _MACD_HIST] = macd - signal
@@ -131,7 +110,7 @@ def step_bar(state: Vector, minute: int, open_: float, high: float, low: float, 
 
 @jit
 def _close_bar(state: Vector, minute: int) -> None:
-    """Close the open bar where ``minute`` has ended it."""
+    """Close the open bar if ``minute`` has ended it."""
     if bars.over(state, _BARS, minute):
         step_bar(
             state,
@@ -160,41 +139,22 @@ def step_trade(state: Vector, t_us: int, price: float, size: float) -> None:
 
 @jit
 def step_funding(state: Vector, at_us: int) -> None:
-    """The venue settles funding at ``at_us`` next."""
+    """Set the time at which the venue settles funding next."""
     state[_FUNDING] = float(at_us)
 
 
 @jit
-def _emit_calendar(t_us: int, funding_us: int, out: Vector) -> None:
-    """Write the functions of time."""
-    hour = calendar.hour_angle(t_us)
-    weekday = calendar.weekday_angle(t_us)
-    out[_MARKET_HOUR] = float(calendar.market_hour(t_us))
-    out[_DAY_OF_WEEK] = float(calendar.day_of_week(t_us))
-    out[_HOUR_SIN] = math.sin(hour)
-    out[_HOUR_COS] = math.cos(hour)
-    out[_WEEKDAY_SIN] = math.sin(weekday)
-    out[_WEEKDAY_COS] = math.cos(weekday)
-    out[_IS_WEEKEND] = calendar.is_weekend(t_us)
-    out[_TO_FUNDING] = calendar.minutes_to_funding(t_us, funding_us)
-
-
-@jit
 def emit(state: Vector, t_us: int, out: Vector) -> None:
-    """Write the row of grid time ``t_us``, from all trades at or before it; relative_volume is left null for its own kernel."""
-    for i in range(_MARKET_HOUR):
+    """Write the row of grid time ``t_us``, from all trades at or before it; ``relative_volume`` stays null for its own kernel."""
+    for i in range(FEATURES):
         out[i] = NAN
-    _emit_calendar(t_us, int(state[_FUNDING]), out)
+    calendar.emit(t_us, int(state[_FUNDING]), out)
     if state[NEWEST] == 0.0:
         return
     price = state[_PRICE]
     bucket_us = int(state[_BUCKET])
-    n = momentum.buckets(bucket_us)
-    momentum.advance(state, _MOMENTUM, n, bucket_us, t_us)
-    out[_MOMENTUM_1M] = momentum.value(state, _MOMENTUM, n, bucket_us, t_us, MINUTE_US, price)
-    out[_MOMENTUM_1M + 1] = momentum.value(state, _MOMENTUM, n, bucket_us, t_us, 5 * MINUTE_US, price)
-    out[_MOMENTUM_1M + 2] = momentum.value(state, _MOMENTUM, n, bucket_us, t_us, 15 * MINUTE_US, price)
-    volatility.emit(state, _VOLATILITY, t_us, price, out, _VOLATILITY_1M)
+    momentum.emit(state, _MOMENTUM, momentum.buckets(bucket_us), bucket_us, t_us, price, out)
+    volatility.emit(state, _VOLATILITY, t_us, price, out)
 
     minute = t_us // MINUTE_US
     _close_bar(state, minute)
@@ -203,4 +163,4 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
         out[i] = state[_VALUES + i - _PARKINSON]
     ema_26 = out[_EMA_26]
     out[_EMA_DEV] = 1e4 * (price - ema_26) / ema_26
-    volume_profile.emit(state, _PROFILE, t_us, price, out, _POC)
+    volume_profile.emit(state, _PROFILE, t_us, price, out)

@@ -1,25 +1,41 @@
-"""price_momentum_k: ``ln(p_t/p_{t-k})``, ``p_{t-k}`` the last price at or before ``t - k`` and not older than ``k/10`` before it.
+"""``price_momentum_1m``, ``_5m``, ``_15m``: the log return ``ln(p_t/p_{t-k})`` over k minutes.
 
-A ring keeps the last price of every grid bucket of the past 16.5 minutes, 0 where nothing was traded. Grid times,
-``k`` and ``k/10`` are whole buckets, so "at or before t - k" is the bucket that ends there or the nearest one
-before with a trade. Only the oldest bucket that may be used needs the trade's own time: a trade at its closing edge
-is exactly ``k/10`` old and counts, an earlier one does not. That one bit is the sign: a price traded exactly at its
-bucket's edge is stored negative.
+``p_t`` is the last price, ``p_{t-k}`` the last price at or before ``t - k``, and at most ``k/10`` older than that. Null: no such price,
+or a ratio outside the range of a double.
+
+A ring keeps the last price of every grid bucket of the past 16.5 minutes, 0 where nothing was traded. Grid times, ``k`` and ``k/10`` are
+whole buckets, so "at or before t - k" means the bucket that ends there, or the nearest one before it with a trade. Only for the oldest
+bucket that may be used does the trade's own time matter: a trade at the very end of that bucket is exactly ``k/10`` old and counts, an
+earlier one does not. The sign holds that one bit: a price traded exactly at the end of its bucket is stored negative.
+
+Examples
+--------
+The price was 100 a minute ago, or at most 6 s before that, and is 101 now: ln 1.01 = 0.00995:
+
+>>> from transforms.example import HandFeed
+>>> feed = HandFeed()
+>>> feed.trade(57, price=100.0)
+>>> feed.trade(100, price=101.0)
+>>> round(feed.value("price_momentum_1m", at=120), 5), feed.value("price_momentum_5m", at=121)
+(0.00995, None)
 """
 
 from __future__ import annotations
 
 from transforms import window
-from transforms.kernel import MINUTE_US, NAN, Vector, jit
+from transforms.catalog import TECHNICAL
+from transforms.kernel import MINUTE_US, NAN, SECOND_US, Vector, jit
 from transforms.returns import log_ratio
 
-HISTORY_US = 15 * MINUTE_US + 90 * 1_000_000
+HISTORY_US = 15 * MINUTE_US + 90 * SECOND_US
 """The longest look-back and its tolerance."""
+
+_1M, _5M, _15M = TECHNICAL.slots("price_momentum_1m", "price_momentum_5m", "price_momentum_15m")
 
 
 @jit
 def buckets(bucket_us: int) -> int:
-    """Buckets that the ring holds, the newest included.
+    """Return how many buckets the ring holds, the newest included.
 
     >>> buckets(1_000_000)
     991
@@ -28,27 +44,30 @@ def buckets(bucket_us: int) -> int:
 
 
 def size(bucket_us: int) -> int:
-    """Slots of a state that the ring takes."""
+    """Return how many slots of a state the ring takes."""
     return window.size(buckets(bucket_us), 1)
 
 
 @jit
 def step(state: Vector, o: int, n: int, bucket_us: int, t_us: int, price: float) -> None:
-    """Make ``price`` the last one of its bucket."""
+    """Make ``price`` the last one of its bucket, in the ring of ``n`` buckets."""
     b = window.bucket(t_us, bucket_us)
     window.advance(state, o, n, 1, b)
     state[window.slot(o, n, 1, b)] = -price if t_us == b * bucket_us else price
 
 
 @jit
-def advance(state: Vector, o: int, n: int, bucket_us: int, t_us: int) -> None:
-    """Let time pass to the grid time ``t_us``; before ``value``."""
+def emit(state: Vector, o: int, n: int, bucket_us: int, t_us: int, price: float, out: Vector) -> None:
+    """Write the features of this module at grid time ``t_us``; ``price`` is the last one."""
     window.advance(state, o, n, 1, t_us // bucket_us)
+    out[_1M] = _value(state, o, n, bucket_us, t_us, MINUTE_US, price)
+    out[_5M] = _value(state, o, n, bucket_us, t_us, 5 * MINUTE_US, price)
+    out[_15M] = _value(state, o, n, bucket_us, t_us, 15 * MINUTE_US, price)
 
 
 @jit
-def value(state: Vector, o: int, n: int, bucket_us: int, t_us: int, k_us: int, price: float) -> float:
-    """``ln(price/p_{t-k})`` at the grid time ``t_us``; NaN without a trade in ``[t - k - k/10, t - k]``."""
+def _value(state: Vector, o: int, n: int, bucket_us: int, t_us: int, k_us: int, price: float) -> float:
+    """Return ``ln(price/p_{t-k})``, NaN without a trade in ``[t - k - k/10, t - k]``."""
     newest = (t_us - k_us) // bucket_us
     oldest = newest - k_us // 10 // bucket_us
     for b in range(newest, oldest - 1, -1):

@@ -1,7 +1,7 @@
 """Rows of the price axis: row ``r`` holds the prices of ``[r*h, (r + 1)*h)``.
 
-A height is a fraction ``num/den`` of whole numbers, because 0.05 is no double: with it, 0.15 is the first price of
-row 3 and an edge is the double that its decimal reads as.
+A height is a fraction ``num/den`` of whole numbers, because no double equals 0.05. With a fraction, 0.15 is the first price of row 3,
+and an edge is the double that its decimal reads as.
 """
 
 from __future__ import annotations
@@ -12,20 +12,22 @@ from decimal import Decimal
 from transforms.kernel import jit
 
 FARTHEST = 2.0**50
-"""The row of every price that lies even farther out."""
+"""Prices beyond this row are put into it."""
 
 _NEAR = 1e-12
 _LARGEST_POWER = 1e18
 
 
 def fraction(height: float) -> tuple[float, float]:
-    """The height that a person wrote, as ``(num, den)``.
+    """Return a configured height as ``(num, den)``.
 
     Raises
     ------
     ValueError
-        It is not a finite positive number.
+        The height is not a finite positive number.
 
+    Examples
+    --------
     >>> fraction(0.05), fraction(5.0)
     ((1.0, 20.0), (5.0, 1.0))
     """
@@ -37,7 +39,7 @@ def fraction(height: float) -> tuple[float, float]:
 
 @jit
 def default_height(price: float) -> tuple[float, float]:
-    """The largest of 1, 2, 5 times a power of ten that is at most 1 bp of ``price``; powers from 1e-18 to 1e18.
+    """Return the largest of 1, 2, 5 times a power of ten that is at most 1 bp of ``price``; powers from 1e-18 to 1e18.
 
     >>> default_height(61583.22), default_height(0.5)
     ((5.0, 1.0), (5.0, 100000.0))
@@ -58,7 +60,7 @@ def default_height(price: float) -> tuple[float, float]:
 
 @jit
 def row_of(price: float, num: float, den: float) -> float:
-    """The row of ``price``, a whole number; a price within rounding of an edge is on the edge.
+    """Return the row of ``price``, a whole number; a price within rounding of an edge is on the edge.
 
     >>> row_of(0.29, 1.0, 100.0), row_of(0.15, 1.0, 20.0), row_of(0.1499, 1.0, 20.0)
     (29.0, 3.0, 2.0)
@@ -74,7 +76,7 @@ def row_of(price: float, num: float, den: float) -> float:
 
 @jit
 def edge(row: float, num: float, den: float) -> float:
-    """Lower edge of ``row``; of ``row + 0.5``, its middle.
+    """Return the lower edge of ``row``; of ``row + 0.5``, its middle.
 
     >>> edge(3.0, 1.0, 20.0)
     0.15

@@ -1,10 +1,23 @@
-"""poc, value_area_low, value_area_high: volume by rows of price, its mode and the 70 % area around it (Steidlmayer).
+"""Volume by rows of price: its mode (``poc``) and the 70 % area around it (``value_area_low``, ``value_area_high``; Steidlmayer).
 
-A table of 1024 rows, about 10 % of the price at 1 bp a row. It is moved when the price leaves it and the traded
-range still fits; when the range does not fit, rows are merged in pairs, ``2r`` and ``2r + 1`` to ``r``, and the
-height is doubled. Lots are whole numbers, so both are exact.
+A table of 1024 rows, about 10 % of the price at 1 bp a row. It is moved when the price leaves it and the traded range still fits. When
+the range does not fit, rows are merged in pairs, ``2r`` and ``2r + 1`` to ``r``, and the height is doubled. Both are exact, because lots
+are whole numbers.
 
 State, from offset ``o``: ``| height: num, den | row of slot 0 | lowest, highest row traded | mode | 1024 rows of lots ...``
+
+Examples
+--------
+Rows of 1 with 1, 6, 2, 1 lots from 100 up. The mode is row 101 with 6 of 10. The two rows above hold 3, more than the one below, so the
+area grows by them to 9, more than 70 %:
+
+>>> from transforms.kernel import zeros
+>>> state = zeros(SIZE)
+>>> reset(state, 0, 100.0, 1.0, 1.0)
+>>> for price, lots in ((100.0, 1.0), (101.0, 6.0), (102.0, 2.0), (103.0, 1.0)):
+...     add(state, 0, price, lots)
+>>> float(poc(state, 0)), value_area(state, 0, 10.0)
+(101.5, (101.0, 104.0))
 """
 
 from __future__ import annotations
@@ -15,13 +28,13 @@ from transforms.kernel import Vector, jit
 from transforms.technical.price_grid import edge, row_of
 
 ROWS = 1024
-NUM, DEN, _BASE, _LOW, _HIGH, _MODE, _TABLE = 0, 1, 2, 3, 4, 5, 6
+NUM, DEN, _BASE, _LOW, _HIGH, _MODE, _TABLE = range(7)
 SIZE = _TABLE + ROWS
 
 
 @jit
 def reset(state: Vector, o: int, price: float, num: float, den: float) -> None:
-    """An empty table of height ``num/den`` around ``price``."""
+    """Make an empty table of row height ``num/den`` around ``price``."""
     row = row_of(price, num, den)
     state[o + NUM] = num
     state[o + DEN] = den
@@ -39,14 +52,14 @@ def _move(state: Vector, o: int, base: float) -> None:
     shift = int(base - state[o + _BASE])
     state[o + _BASE] = base
     for k in range(ROWS):
-        i = k if shift > 0 else ROWS - 1 - k  # so that a slot is read before it is written
+        i = k if shift > 0 else ROWS - 1 - k  # a slot is read before it is written
         j = i + shift
         state[o + _TABLE + i] = state[o + _TABLE + j] if 0 <= j < ROWS else 0.0
 
 
 @jit
 def _merge_pairs(state: Vector, o: int) -> None:
-    """Double the height."""
+    """Merge rows in pairs, which doubles the height."""
     base = state[o + _BASE]
     half = math.floor(base / 2.0)
     odd = int(base - 2.0 * half)
@@ -89,13 +102,13 @@ def add(state: Vector, o: int, price: float, lots: float) -> None:
 
 @jit
 def poc(state: Vector, o: int) -> float:
-    """Middle of the row with the most volume; the lowest of equals."""
+    """Return the middle of the row with the most volume; of equal ones, the lowest."""
     return float(edge(state[o + _MODE] + 0.5, state[o + NUM], state[o + DEN]))
 
 
 @jit
 def _pair(state: Vector, at: int, first: int, last: int, row: int) -> float:
-    """Lots of ``row`` and the row above it, as far as they lie within ``first`` to ``last``; row 0 is at ``state[at]``."""
+    """Return the lots of ``row`` and the row above it, as far as they lie within ``first`` to ``last``; row 0 is at ``state[at]``."""
     lots = 0.0
     if first <= row <= last:
         lots += state[at + row]
@@ -106,10 +119,10 @@ def _pair(state: Vector, at: int, first: int, last: int, row: int) -> float:
 
 @jit
 def value_area(state: Vector, o: int, total: float) -> tuple[float, float]:
-    """Lower and upper edge of the rows grown from the mode until they hold 70 % of ``total``, the lots of all rows.
+    """Return the edges of the rows that grow from the mode until they hold 70 % of ``total``, the lots of all rows.
 
-    Each step adds the two rows above or the two below, whichever hold more (equal: those above); where the traded range
-    ends on a side, the other is taken, and a pair that reaches past the range is cut there.
+    Each step adds the two rows above or the two below: those that hold more, of equals those above. Where the traded range ends on one
+    side, the rows of the other side are added. A pair that reaches past the range is cut there.
     """
     at = o + _TABLE - int(state[o + _BASE])
     first = int(state[o + _LOW])

@@ -1,17 +1,28 @@
-"""parkinson_15m, garman_klass_15m, rogers_satchell_15m, yang_zhang_15m: volatility of a minute from the bars' ranges.
+"""``parkinson_15m``, ``garman_klass_15m``, ``rogers_satchell_15m``, ``yang_zhang_15m``: volatility of a minute from the ranges of bars.
 
-Over the 15 whole minutes that have ended by the row's time; not annualised. Each of these minutes needs a bar (and
-for Yang and Zhang the one before them): an estimator over rows that lie apart would measure some longer, unknown
-time, and a flat bar in between would be invented.
-
-With ``o, h, l, c`` of a bar and ``c'`` the close before it, ``n = 15``:
+Over the 15 whole minutes that have ended by the row's time, not annualised. With ``o, h, l, c`` of a bar, ``c'`` the close before it,
+and ``n = 15``:
 
 - Parkinson 1980: ``sqrt(sum ln(h/l)^2/(4 n ln 2))``
 - Garman and Klass 1980: ``sqrt(mean of ln(h/l)^2/2 - (2 ln 2 - 1) ln(c/o)^2)``
 - Rogers and Satchell 1991: ``sqrt(mean of ln(h/c) ln(h/o) + ln(l/c) ln(l/o))``
 - Yang and Zhang 2000: ``sqrt(var ln(o/c') + k var ln(c/o) + (1 - k) rs^2)``, sample variances, ``k = 0.34/(1.34 + (n + 1)/(n - 1))``
 
+Null: one of these minutes has no bar; for Yang and Zhang, also the minute before them. An estimator over bars that lie apart would
+measure some longer, unknown time, and a flat bar in between would be invented.
+
 State, from offset ``o``: ``| newest minute | bars in unbroken minutes | its close | 15 bars of 4 terms, minute b at b % 15 |``
+
+Examples
+--------
+Every bar opens and closes at its low, and the high is 1 % above: ln 1.01/sqrt(4 ln 2), ln 1.01/sqrt(2) and ln 1.01:
+
+>>> from transforms.kernel import zeros
+>>> state = zeros(SIZE)
+>>> for minute in range(1, 16):
+...     step(state, 0, minute, 100.0, 101.0, 100.0, 100.0)
+>>> round(parkinson(state, 0), 5), round(garman_klass(state, 0), 5), round(rogers_satchell(state, 0), 5)
+(0.00598, 0.00704, 0.00995)
 """
 
 from __future__ import annotations
@@ -22,9 +33,10 @@ from transforms.kernel import NAN, Vector, jit
 from transforms.returns import log_ratio
 
 BARS = 15
-_MINUTE, _RUN, _CLOSE, _TERMS = 0, 1, 2, 3
-_RANGE2, _BODY, _RS, _OVERNIGHT = 0, 1, 2, 3
-SIZE = _TERMS + 4 * BARS
+_MINUTE, _RUN, _CLOSE, _BARS = range(4)
+_RANGE2, _BODY, _RS, _OVERNIGHT, _TERMS = range(5)
+"""Terms of a bar, and how many there are: ln(h/l)^2, ln(c/o), that of Rogers and Satchell, ln(o/c')."""
+SIZE = _BARS + _TERMS * BARS
 LN2 = math.log(2.0)
 YZ_K = 0.34 / (1.34 + (BARS + 1) / (BARS - 1))
 
@@ -33,7 +45,7 @@ YZ_K = 0.34 / (1.34 + (BARS + 1) / (BARS - 1))
 def step(state: Vector, o: int, minute: int, open_: float, high: float, low: float, close: float) -> None:
     """Fold in the bar of ``minute``."""
     unbroken = state[o + _RUN] > 0.0 and minute == int(state[o + _MINUTE]) + 1
-    at = o + _TERMS + minute % BARS * 4
+    at = o + _BARS + minute % BARS * _TERMS
     hl = log_ratio(high, low)
     state[at + _RANGE2] = hl * hl
     state[at + _BODY] = log_ratio(close, open_)
@@ -46,51 +58,51 @@ def step(state: Vector, o: int, minute: int, open_: float, high: float, low: flo
 
 @jit
 def _root(x: float) -> float:
-    """Square root; 0 for what rounding left below 0, NaN stays."""
+    """Return the square root, 0 where rounding left ``x`` below 0; NaN stays NaN."""
     return 0.0 if x < 0.0 else math.sqrt(x)
 
 
 @jit
 def _mean(state: Vector, o: int, term: int) -> float:
-    """Mean of a term over the 15 bars, oldest first."""
+    """Return the mean of a term over the 15 bars, oldest first."""
     minute = int(state[o + _MINUTE])
     total = 0.0
     for b in range(minute - BARS + 1, minute + 1):
-        total += state[o + _TERMS + b % BARS * 4 + term]
+        total += state[o + _BARS + b % BARS * _TERMS + term]
     return total / BARS
 
 
 @jit
 def _variance(state: Vector, o: int, term: int) -> float:
-    """Sample variance of a term over the 15 bars."""
+    """Return the sample variance of a term over the 15 bars."""
     mean = _mean(state, o, term)
     minute = int(state[o + _MINUTE])
     total = 0.0
     for b in range(minute - BARS + 1, minute + 1):
-        d = state[o + _TERMS + b % BARS * 4 + term] - mean
+        d = state[o + _BARS + b % BARS * _TERMS + term] - mean
         total += d * d
     return total / (BARS - 1)
 
 
 @jit
 def bars(state: Vector, o: int, minute: int) -> int:
-    """Bars in unbroken minutes that end with ``minute``, the newest minute that has ended; 0 where it has no bar."""
+    """Return how many unbroken minutes with bars end with ``minute``, the newest that has ended; 0 where it has no bar."""
     return int(state[o + _RUN]) if int(state[o + _MINUTE]) == minute else 0
 
 
 @jit
 def parkinson(state: Vector, o: int) -> float:
-    """Parkinson's estimator; only with 15 bars."""
+    """Return Parkinson's estimator; it needs 15 bars."""
     return math.sqrt(_mean(state, o, _RANGE2) / (4.0 * LN2))
 
 
 @jit
 def garman_klass(state: Vector, o: int) -> float:
-    """Garman and Klass's estimator; only with 15 bars."""
+    """Return the estimator of Garman and Klass; it needs 15 bars."""
     minute = int(state[o + _MINUTE])
     total = 0.0
     for b in range(minute - BARS + 1, minute + 1):
-        at = o + _TERMS + b % BARS * 4
+        at = o + _BARS + b % BARS * _TERMS
         body = state[at + _BODY]
         total += 0.5 * state[at + _RANGE2] - (2.0 * LN2 - 1.0) * (body * body)
     return _root(total / BARS)
@@ -98,12 +110,12 @@ def garman_klass(state: Vector, o: int) -> float:
 
 @jit
 def rogers_satchell(state: Vector, o: int) -> float:
-    """Rogers and Satchell's estimator; only with 15 bars."""
+    """Return the estimator of Rogers and Satchell; it needs 15 bars."""
     return _root(_mean(state, o, _RS))
 
 
 @jit
 def yang_zhang(state: Vector, o: int) -> float:
-    """Yang and Zhang's estimator; NaN with 15 bars, where the first has no close before it."""
+    """Return the estimator of Yang and Zhang; it needs 15 bars, and is NaN with just these, as the first has no close before it."""
     rs = _mean(state, o, _RS)
     return _root(_variance(state, o, _OVERNIGHT) + YZ_K * _variance(state, o, _BODY) + (1.0 - YZ_K) * rs)

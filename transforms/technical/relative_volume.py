@@ -1,15 +1,25 @@
-"""relative_volume: a 5-minute slot's volume over the median of the same slot on the days before.
+"""``relative_volume``: volume of a 5-minute slot over the median of the same slot on the days before.
 
-A kernel of its own, with the protocol of the others: a month of slots is 63 KB that changes once in five minutes,
-and whoever saves states need not save it with every trade. ``state[:HEAD]`` changes with trades, the rest only when
-``state[CLOSED]`` does.
+A slot includes its end and is stamped with it, as bars are: the rows of 12:05:00 to 12:09:59 have the volume of ``(12:00, 12:05]``, so
+a whole slot is compared with whole slots. A slot without a trade is not known to have been quiet, so it is left out of the median and
+has no value itself. The slot of the first trade seen has none either, because its beginning may be missing.
 
-Slots are right-closed and right-stamped, as bars are: the row of 12:05:00 to 12:09:59 has the volume of ``(12:00,
-12:05]``, a whole slot against whole slots. A slot without a trade is not known to have been quiet: it is no part of
-the median, and has no value itself. Neither has the slot of the first trade seen, of which the beginning may be
-missing.
+Null: fewer than 7 of the 28 days before have volume in this slot, or the newest slot that has ended has no trade.
 
-Null rule: fewer than 7 of the 28 days before have volume in this slot; the newest slot that has ended has no trade.
+It is a kernel of its own, with the functions of the others: the slots of a month take 63 KB that change once in five minutes, and need
+not be saved with every trade. ``state[:HEAD]`` changes with trades, the rest only when ``state[CLOSED]`` does.
+
+Examples
+--------
+The slot ``(0:10, 0:15]`` has the volume 1 to 7 on seven days, median 4, and 8 on the next day:
+
+>>> from transforms.example import HandFeed
+>>> feed = HandFeed()
+>>> feed.trade(60, price=100.0)
+>>> for day in range(8):
+...     feed.trade(86_400 * day + 700, price=100.0, size=day + 1.0)
+>>> feed.value("relative_volume", at=86_400 * 7 + 900)
+2.0
 """
 
 from __future__ import annotations
@@ -24,16 +34,18 @@ VERSION = 2
 RELATIVE_VOLUME = TECHNICAL.index["relative_volume"]
 SLOT_US = 5 * MINUTE_US
 SLOTS = 288
+"""Slots of a day."""
 DAYS = 28
 READY = 7
+"""Days with volume in a slot that a value needs."""
 
-NEWEST, _SCALE, _OPEN, _LOTS, CLOSED, _RATIO, _PARTIAL = 0, 1, 2, 3, 4, 5, 6
+NEWEST, _SCALE, _OPEN, _LOTS, CLOSED, _RATIO, _PARTIAL = range(7)
 HEAD = 8
-"""Doubles that change with trades."""
+"""Doubles that change with trades; one of them is spare."""
 
 
 def init(instrument: Instrument, bucket_us: int) -> Vector:
-    """An empty state; ``bucket_us`` changes nothing here."""
+    """Return an empty state; ``bucket_us`` changes nothing here."""
     state = zeros(HEAD + SLOTS * DAYS)
     state[_SCALE] = 10.0**instrument.size_digits
     state[_RATIO] = NAN
@@ -42,7 +54,7 @@ def init(instrument: Instrument, bucket_us: int) -> Vector:
 
 @jit
 def _median(state: Vector, row: int, known: int) -> float:
-    """Median of the ``known`` days with volume in a slot, by rank, so that nothing is sorted."""
+    """Return the median of the ``known`` days with volume in a slot, found by rank, without sorting."""
     lower = 0.0
     upper = 0.0
     for i in range(DAYS):
@@ -66,13 +78,13 @@ def _median(state: Vector, row: int, known: int) -> float:
 
 @jit
 def _place(slot: int) -> int:
-    """Where slot ``slot``, counted from the epoch, is kept: a row of 28 days a slot of the day."""
+    """Return where ``slot``, counted from the epoch, is kept: each slot of the day has a row of 28 days."""
     return HEAD + (slot - 1) % SLOTS * DAYS + (slot - 1) // SLOTS % DAYS
 
 
 @jit
 def _close(state: Vector, slot: int) -> None:
-    """Close every slot up to and with ``slot``."""
+    """Close every slot up to ``slot``, itself included."""
     current = int(state[_OPEN])
     if current == 0 or slot < current:
         return
@@ -109,6 +121,6 @@ def step_trade(state: Vector, t_us: int, price: float, size: float) -> None:
 
 @jit
 def emit(state: Vector, t_us: int, out: Vector) -> None:
-    """Write relative_volume at the grid time ``t_us`` into the row ``out`` of the technical view."""
+    """Write ``relative_volume`` of grid time ``t_us`` into the row ``out`` of the technical view."""
     _close(state, t_us // SLOT_US)
     out[RELATIVE_VOLUME] = state[_RATIO]

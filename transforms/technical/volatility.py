@@ -1,16 +1,27 @@
-"""volatility_k: realised volatility, ``sqrt(sum r^2)`` of one-second log returns, not annualised (Andersen and Bollerslev 1998).
+"""``volatility_1m``, ``_5m``, ``_15m``: realised volatility, ``sqrt(sum r^2)`` of one-second log returns, not annualised.
 
-``r_i = ln(P_i/P_{i-1})``, ``P_i`` the last price traded at or before the end of whole second ``i``, UTC. A second
-without a trade carries the price forward: its return is 0, and the next trade's second has the whole move. The
-window is the ``k`` whole seconds that have ended by ``t``, so a finer grid changes nothing.
+``r_i = ln(P_i/P_{i-1})``, where ``P_i`` is the last price traded at or before the end of whole second ``i``, UTC. A second without a
+trade has the return 0, and the second of the next trade has the whole move. The window is the ``k`` whole seconds that have ended by
+``t``, so a finer grid changes nothing.
 
-Null rule: the return of a second is known when a price was known before it began. A value needs known returns for
-95 % of the window's seconds (57 of 60), which is the same as 95 % of the window having passed since the first
-trade; and it needs a trade in the window, because a feed that is silent says nothing of volatility.
+Null: known returns for less than 95 % of the window's seconds, where the return of a second is known when a price was known before it
+began; that is, less than 95 % of the window has passed since the first trade. Null also without a trade in the window, because a
+silent feed says nothing of volatility. Source: Andersen and Bollerslev 1998.
 
 State, from offset ``o``::
 
     | open second | price at its beginning, 0 unknown | first second traded | newest second traded | newest closed one traded | 900 r^2 ...
+
+Examples
+--------
+Two moves of 1 % in the last minute: sqrt(2)*ln 1.01 = 0.01407:
+
+>>> from transforms.example import HandFeed
+>>> feed = HandFeed()
+>>> for second, price in ((1, 100.0), (20, 101.0), (40, 100.0)):
+...     feed.trade(second, price)
+>>> round(feed.value("volatility_1m", at=60), 5)
+0.01407
 """
 
 from __future__ import annotations
@@ -18,17 +29,20 @@ from __future__ import annotations
 import math
 
 from transforms import window
+from transforms.catalog import TECHNICAL
 from transforms.kernel import NAN, SECOND_US, Vector, jit
 from transforms.returns import log_ratio
 
 SECONDS = 900
-_OPEN, _EDGE, _FIRST, _TRADED, _CLOSED, _RING = 0, 1, 2, 3, 4, 5
+_WINDOWS = (60, 300, 900)
+_SLOTS = TECHNICAL.slots("volatility_1m", "volatility_5m", "volatility_15m")
+_OPEN, _EDGE, _FIRST, _TRADED, _CLOSED, _RING = range(6)
 SIZE = _RING + SECONDS
 
 
 @jit
 def _close(state: Vector, o: int, second: int, last: float) -> None:
-    """Close every second up to and with ``second``; ``last`` is the last price traded in them."""
+    """Close every second up to ``second``, itself included; ``last`` is the last price traded in them."""
     current = int(state[o + _OPEN])
     if second < current:
         return
@@ -48,7 +62,7 @@ def _close(state: Vector, o: int, second: int, last: float) -> None:
 
 @jit
 def step(state: Vector, o: int, t_us: int, before: float) -> None:
-    """A trade at ``t_us``; ``before`` is the last price before it, whatever on the first."""
+    """Fold in a trade at ``t_us``; ``before`` is the last price before it, any number for the first trade."""
     second = window.bucket(t_us, SECOND_US)
     if state[o + _FIRST] == 0.0:
         state[o + _FIRST] = float(second)
@@ -59,8 +73,8 @@ def step(state: Vector, o: int, t_us: int, before: float) -> None:
 
 
 @jit
-def emit(state: Vector, o: int, t_us: int, last: float, out: Vector, at: int) -> None:
-    """Write the values over 1, 5 and 15 minutes to ``out[at]``, ``out[at + 1]``, ``out[at + 2]``; after the first trade.
+def emit(state: Vector, o: int, t_us: int, last: float, out: Vector) -> None:
+    """Write the features of this module, after the first trade.
 
     The sum runs from the newest second back, so that one pass gives all three windows.
     """
@@ -70,12 +84,12 @@ def emit(state: Vector, o: int, t_us: int, last: float, out: Vector, at: int) ->
     quiet = end - int(state[o + _CLOSED])
     total = 0.0
     done = 0
-    for i in range(3):
-        k = 60 if i == 0 else 300 if i == 1 else 900
+    for i in range(len(_WINDOWS)):
+        k = _WINDOWS[i]
         if 100 * known < 95 * k:
-            out[at + i] = NAN
+            out[_SLOTS[i]] = NAN
             continue
         for second in range(end - done, end - k, -1):
             total += state[o + _RING + second % SECONDS]
         done = k
-        out[at + i] = math.sqrt(total) if quiet < k else NAN
+        out[_SLOTS[i]] = math.sqrt(total) if quiet < k else NAN

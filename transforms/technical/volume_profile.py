@@ -1,29 +1,49 @@
-"""volume_profile, poc, value_area_low, value_area_high, poc_dev_bps: where the session's volume was traded.
+"""``volume_profile``, ``poc``, ``value_area_low``, ``value_area_high``, ``poc_dev_bps``: at which prices the session's volume was traded.
 
-The session is the UTC day, or its part since the first trade seen. ``volume_profile`` is the share of its volume
-traded at or below the last price: by exact price up to 3071 distinct prices, then as ``price_cells`` says. The
-others go by rows of ``Instrument.profile_row`` or, where it is None, of the largest of 1, 2, 5 times a power of ten
-that is at most 1 bp of the session's first price (``price_rows``).
+    volume_profile    share of the session's volume traded at or below the last price, in [0, 1]
+    poc               point of control: middle of the price row with the most volume, quote units
+    value_area_*      edges of the 70 % area around it (``price_rows``), quote units
+    poc_dev_bps       1e4*(p - poc)/poc, p the last price, bps
 
-Null rule: fewer than 100 trades in the session.
+The session is the UTC day, or its part since the first trade seen. ``volume_profile`` counts by exact price up to 3071 distinct prices,
+beyond that as ``price_cells`` says. The others count by rows of ``Instrument.profile_row``; where that is None, of the largest of 1, 2,
+5 times a power of ten that is at most 1 bp of the session's first price.
+
+Null: fewer than 100 trades in the session.
 
 State, from offset ``o``: ``| day, -1 none | trades | lots | configured row height: num, 0 none; den | rows | cells |``
+
+Examples
+--------
+Of 100 trades 60 were at 100 and 40 at 110, the last of them at 100. In rows of 1, the row of 100 reaches to 101:
+
+>>> from transforms.example import HandFeed
+>>> feed = HandFeed(profile_row=1.0)
+>>> for price in [110.0] * 40 + [100.0] * 60:
+...     feed.trade(1, price)
+>>> feed.value("volume_profile", at=1), feed.value("poc", at=1)
+(0.6, 100.5)
 """
 
 from __future__ import annotations
 
-from transforms.kernel import DAY_US, NAN, Vector, jit
+from transforms.catalog import TECHNICAL
+from transforms.kernel import DAY_US, Vector, jit
 from transforms.technical import price_cells, price_rows
 from transforms.technical.price_grid import default_height, fraction
 
 READY = 100
-_DAY, _TRADES, _LOTS, _NUM, _DEN, _ROWS = 0, 1, 2, 3, 4, 5
+"""Trades that a session needs."""
+_DAY, _TRADES, _LOTS, _NUM, _DEN, _ROWS = range(6)
 _CELLS = _ROWS + price_rows.SIZE
 SIZE = _CELLS + price_cells.SIZE
 
+_POC, _LOW, _HIGH = TECHNICAL.slots("poc", "value_area_low", "value_area_high")
+_POC_DEV, _SHARE = TECHNICAL.slots("poc_dev_bps", "volume_profile")
+
 
 def configure(state: Vector, o: int, profile_row: float | None) -> None:
-    """Set up a zeroed state.
+    """Set the height of a row in a state of zeros.
 
     Raises
     ------
@@ -57,27 +77,19 @@ def step(state: Vector, o: int, t_us: int, price: float, lots: float) -> None:
 
 @jit
 def ready(state: Vector, o: int, t_us: int) -> bool:
-    """Whether the session of ``t_us`` has 100 trades, and volume."""
+    """Return whether the session of ``t_us`` has 100 trades, and volume."""
     return t_us // DAY_US == int(state[o + _DAY]) and state[o + _TRADES] >= READY and state[o + _LOTS] > 0.0
 
 
 @jit
-def share(state: Vector, o: int) -> float:
-    """volume_profile; once ``ready``."""
-    return float(state[o + _CELLS + price_cells.BELOW] / state[o + _LOTS])
-
-
-@jit
-def emit(state: Vector, o: int, t_us: int, price: float, out: Vector, at: int) -> None:
-    """Write poc, value_area_low, value_area_high, poc_dev_bps and volume_profile from ``out[at]`` on; ``price`` is the last one."""
+def emit(state: Vector, o: int, t_us: int, price: float, out: Vector) -> None:
+    """Write the features of this module into a row of NaN; ``price`` is the last one."""
     if not ready(state, o, t_us):
-        for i in range(5):
-            out[at + i] = NAN
         return
     poc = price_rows.poc(state, o + _ROWS)
     low, high = price_rows.value_area(state, o + _ROWS, state[o + _LOTS])
-    out[at] = poc
-    out[at + 1] = low
-    out[at + 2] = high
-    out[at + 3] = 1e4 * (price - poc) / poc
-    out[at + 4] = share(state, o)
+    out[_POC] = poc
+    out[_LOW] = low
+    out[_HIGH] = high
+    out[_POC_DEV] = 1e4 * (price - poc) / poc
+    out[_SHARE] = state[o + _CELLS + price_cells.BELOW] / state[o + _LOTS]

@@ -12,7 +12,7 @@ from feature_repo.stores.offline.append import append_rows
 from feature_repo.stores.offline.tables.schema import migrate, table_of_view
 from ingest.microprice import fit, tables
 from transforms.catalog import MICROSTRUCTURE
-from transforms.microstructure.microprice_fit import fit as plain_fit
+from transforms.microstructure.microprice_fit import Fit
 
 START = 1_700_000_000_000_000
 BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
@@ -33,6 +33,13 @@ def walk(seed: int = 1):
     mid[rng.random(N) < 0.01] = np.nan
     times = START + 1_000_000 * np.arange(N)
     return times, mid, imbalance, TICK * rng.choice([1.0, 3.0], N)
+
+
+def plain_fit(times, mid, imbalance, spread, tick, before_us):
+    """The table from all books at once."""
+    plain = Fit(tick, before_us)
+    plain.add(times, mid, imbalance, spread)
+    return plain.table()
 
 
 def store(connection, symbol, times, mid, imbalance, spread, created_after_us=500_000):

@@ -6,11 +6,20 @@ import numpy as np
 import pytest
 
 from transforms.microstructure.layout import IMBALANCE_BINS, SPREAD_BINS, TABLE_SIZE
-from transforms.microstructure.microprice_fit import Fit, Floats, fit
+from transforms.microstructure.microprice_fit import Fit, Floats, Ints
 
 TICK = 0.01
 FIRST_BOOK = 1_000_000
 LAST, CENTRE = IMBALANCE_BINS - 1, IMBALANCE_BINS // 2
+
+
+def fit(
+    times_us: Ints, mid: Floats, imbalance: Floats, spread: Floats, tick: float, before_us: int, min_count: int = 100
+) -> Floats:
+    """The table from all books at once."""
+    counted = Fit(tick, before_us)
+    counted.add(times_us, mid, imbalance, spread)
+    return counted.table(min_count)
 
 
 def fitted(books: list[tuple[float, float]], before_us: int = 10**12, min_count: int = 1) -> Floats:
