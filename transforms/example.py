@@ -15,12 +15,12 @@ from typing import Any
 from transforms.catalog import view_of
 from transforms.engine import Engine
 from transforms.instrument import Instrument
-from transforms.kernel import SECOND_US
+from transforms.kernel import DAY_US, SECOND_US
 from transforms.sentiment.post import Post
 
 
 class HandFeed:
-    """An engine on a grid of one second. Times are seconds, above 0 and never going back.
+    """An engine on a grid of one second. Times are seconds after a midnight (UTC); they must not go back.
 
     Parameters
     ----------
@@ -33,23 +33,27 @@ class HandFeed:
 
     def book(self, at: float, bids: Sequence[tuple[float, float]], asks: Sequence[tuple[float, float]]) -> None:
         """Give a book: levels of price and size, best first."""
-        self._engine.book(round(at * SECOND_US), bids, asks)
+        self._engine.book(_t_us(at), bids, asks)
 
     def trade(self, at: float, price: float, size: float = 1.0, side: int = 1) -> None:
         """Give a trade; ``side`` is 1 where a buyer was the aggressor, -1 a seller, 0 unknown."""
-        self._engine.trade(round(at * SECOND_US), price, size, side)
+        self._engine.trade(_t_us(at), price, size, side)
 
     def post(self, at: float, *, positive: float, negative: float, **fields: Any) -> None:
         """Give a scored post with a new id, or the ``id`` of ``fields``; what is not positive or negative is neutral."""
         fields.setdefault("id", f"{at}")
         post = Post(positive=positive, negative=negative, neutral=1.0 - positive - negative, **fields)
-        self._engine.post(round(at * SECOND_US), post)
+        self._engine.post(_t_us(at), post)
 
     def value(self, feature: str, at: int) -> float | None:
         """Return ``feature`` in the row of second ``at``, None where it is null or its view gives no row."""
         mine = view_of(feature)
-        for view, row in self._engine.emit(at * SECOND_US):
+        for view, row in self._engine.emit(_t_us(at)):
             if view is mine:
                 x = float(row[view.index[feature]])
                 return None if isnan(x) else x
         return None
+
+
+def _t_us(at: float) -> int:
+    return DAY_US + round(at * SECOND_US)

@@ -28,14 +28,10 @@ from transforms.catalog import MICROSTRUCTURE
 from transforms.kernel import NAN, Vector, jit
 from transforms.microstructure.layout import ASK_PRICE, ASK_SIZE, BID_PRICE, BID_SIZE, N_ASK, N_BID
 
-DEPTH_BID_10BPS = MICROSTRUCTURE.index["depth_bid_10bps"]
-DEPTH_BID_25BPS = MICROSTRUCTURE.index["depth_bid_25bps"]
-DEPTH_BID_50BPS = MICROSTRUCTURE.index["depth_bid_50bps"]
-DEPTH_ASK_10BPS = MICROSTRUCTURE.index["depth_ask_10bps"]
-DEPTH_ASK_25BPS = MICROSTRUCTURE.index["depth_ask_25bps"]
-DEPTH_ASK_50BPS = MICROSTRUCTURE.index["depth_ask_50bps"]
-BOOK_SLOPE_BID = MICROSTRUCTURE.index["book_slope_bid"]
-BOOK_SLOPE_ASK = MICROSTRUCTURE.index["book_slope_ask"]
+_slots = MICROSTRUCTURE.slots
+DEPTH_BID_10BPS, DEPTH_BID_25BPS, DEPTH_BID_50BPS = _slots("depth_bid_10bps", "depth_bid_25bps", "depth_bid_50bps")
+DEPTH_ASK_10BPS, DEPTH_ASK_25BPS, DEPTH_ASK_50BPS = _slots("depth_ask_10bps", "depth_ask_25bps", "depth_ask_50bps")
+BOOK_SLOPE_BID, BOOK_SLOPE_ASK = _slots("book_slope_bid", "book_slope_ask")
 
 SLOPE_LEVELS = 10
 MIN_SLOPE_LEVELS = 3

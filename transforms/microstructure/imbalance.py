@@ -26,13 +26,9 @@ from transforms.catalog import MICROSTRUCTURE
 from transforms.kernel import Vector, jit
 from transforms.microstructure.layout import ASK_SIZE, BID_SIZE, N_ASK, N_BID
 
-IMBALANCE_L1 = MICROSTRUCTURE.index["imbalance_l1"]
-IMBALANCE_L3 = MICROSTRUCTURE.index["imbalance_l3"]
-IMBALANCE_L5 = MICROSTRUCTURE.index["imbalance_l5"]
-IMBALANCE_L10 = MICROSTRUCTURE.index["imbalance_l10"]
-IMBALANCE_RATIO = MICROSTRUCTURE.index["imbalance_ratio"]
-BID_VOLUME = MICROSTRUCTURE.index["bid_volume"]
-ASK_VOLUME = MICROSTRUCTURE.index["ask_volume"]
+_slots = MICROSTRUCTURE.slots
+IMBALANCE_L1, IMBALANCE_L3, IMBALANCE_L5, IMBALANCE_L10 = _slots(*(f"imbalance_l{k}" for k in (1, 3, 5, 10)))
+IMBALANCE_RATIO, BID_VOLUME, ASK_VOLUME = _slots("imbalance_ratio", "bid_volume", "ask_volume")
 
 
 @jit

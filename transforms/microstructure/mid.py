@@ -25,11 +25,8 @@ from transforms.catalog import MICROSTRUCTURE
 from transforms.kernel import Vector, jit
 from transforms.microstructure.layout import ASK_PRICE, ASK_SIZE, BID_PRICE, BID_SIZE
 
-MID_PRICE = MICROSTRUCTURE.index["mid_price"]
-SPREAD = MICROSTRUCTURE.index["spread"]
-SPREAD_PCT = MICROSTRUCTURE.index["spread_pct"]
-WEIGHTED_MID = MICROSTRUCTURE.index["weighted_mid"]
-WEIGHTED_MID_DEV_BPS = MICROSTRUCTURE.index["weighted_mid_dev_bps"]
+MID_PRICE, SPREAD, SPREAD_PCT = MICROSTRUCTURE.slots("mid_price", "spread", "spread_pct")
+WEIGHTED_MID, WEIGHTED_MID_DEV_BPS = MICROSTRUCTURE.slots("weighted_mid", "weighted_mid_dev_bps")
 
 
 @jit

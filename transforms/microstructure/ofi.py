@@ -51,10 +51,7 @@ from transforms.microstructure.layout import (
     covered,
 )
 
-OFI_1S = MICROSTRUCTURE.index["ofi_1s"]
-OFI_10S = MICROSTRUCTURE.index["ofi_10s"]
-OFI_60S = MICROSTRUCTURE.index["ofi_60s"]
-MLOFI_L1 = MICROSTRUCTURE.index["mlofi_l1"]
+OFI_1S, OFI_10S, OFI_60S, MLOFI_L1 = MICROSTRUCTURE.slots("ofi_1s", "ofi_10s", "ofi_60s", "mlofi_l1")
 
 
 @jit

@@ -27,18 +27,10 @@ from __future__ import annotations
 from transforms.catalog import ORDER_FLOW
 from transforms.kernel import DAY_US, Vector, jit
 
-END_US = 0
-"""End of the open session, µs; 0 before the first trade."""
-DELTA = 1
-"""Bought less sold lots."""
-LOTS = 2
-TURNOVER = 3
-"""Sum of price*lots, in order of arrival."""
-SIZE = 4
+END_US, DELTA, LOTS, TURNOVER, SIZE = range(5)
+"""End of the open session, µs, 0 before the first trade; bought less sold lots; all lots; sum of price*lots, in order of arrival."""
 
-_CVD = ORDER_FLOW.index["cvd"]
-_VWAP = ORDER_FLOW.index["vwap_session"]
-_DEVIATION = ORDER_FLOW.index["vwap_dev_bps"]
+_CVD, _VWAP, _DEVIATION = ORDER_FLOW.slots("cvd", "vwap_session", "vwap_dev_bps")
 
 
 @jit

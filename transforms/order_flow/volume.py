@@ -35,18 +35,12 @@ from transforms import window
 from transforms.catalog import ORDER_FLOW
 from transforms.kernel import MINUTE_US, SECOND_US, Vector, jit
 
-_BUY_1M = ORDER_FLOW.index["buy_volume_1m"]
-_SELL_1M = ORDER_FLOW.index["sell_volume_1m"]
-_DELTA_1S = ORDER_FLOW.index["delta_volume_1s"]
-_DELTA_1M = ORDER_FLOW.index["delta_volume_1m"]
-_DELTA_5M = ORDER_FLOW.index["delta_volume_5m"]
-_IMBALANCE_1M = ORDER_FLOW.index["trade_flow_imbalance_1m"]
-_IMBALANCE_5M = ORDER_FLOW.index["trade_flow_imbalance_5m"]
-_COUNT_1M = ORDER_FLOW.index["trade_count_1m"]
-_MEAN_SIZE_1M = ORDER_FLOW.index["avg_trade_size_1m"]
-_INFERRED_1M = ORDER_FLOW.index["side_inferred_share_1m"]
-_VWAP_1M = ORDER_FLOW.index["vwap_1m"]
-_VWAP_5M = ORDER_FLOW.index["vwap_5m"]
+_slots = ORDER_FLOW.slots
+_BUY_1M, _SELL_1M, _COUNT_1M = _slots("buy_volume_1m", "sell_volume_1m", "trade_count_1m")
+_DELTA_1S, _DELTA_1M, _DELTA_5M = _slots("delta_volume_1s", "delta_volume_1m", "delta_volume_5m")
+_IMBALANCE_1M, _IMBALANCE_5M = _slots("trade_flow_imbalance_1m", "trade_flow_imbalance_5m")
+_MEAN_SIZE_1M, _INFERRED_1M = _slots("avg_trade_size_1m", "side_inferred_share_1m")
+_VWAP_1M, _VWAP_5M = _slots("vwap_1m", "vwap_5m")
 
 _MINUTE, _FIVE = 60, 300
 """Seconds of the two rings."""

@@ -1,1 +1,1 @@
-"""Features of posts: what they say (``sentiment``) and how much is said (``social``)."""
+"""Features of posts: what they say (``sentiment``), and how many there are (``social``)."""

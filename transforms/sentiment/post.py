@@ -1,4 +1,4 @@
-"""What the kernels are told of one post."""
+"""One post, as the kernel is given it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ class Post(NamedTuple):
 
     Attributes
     ----------
-    id:
-        The source's id; another observation of the same id is an edit or a re-delivery.
-    author:
-        Who wrote it, None where the source does not say.
-    simhash:
-        64-bit fingerprint of the text (``simhash.simhash``); 0 is a text without words, which is nobody's duplicate.
-    positive, negative, neutral:
-        The model's probabilities; all three None where the post has no score.
-    likes, reposts, replies, followers:
-        Engagement as observed; None, or a negative number, is not known.
+    id : str
+        The source's id; another observation of the same id is an edit or a repeated delivery.
+    author : str or None
+        The author, None where the source does not name one.
+    simhash : int
+        64-bit fingerprint of the text (``simhash.simhash``); 0 is a text without words, which is never a duplicate.
+    positive, negative, neutral : float or None
+        The model's probabilities; all three are None where the post has no score.
+    likes, reposts, replies, followers : int or None
+        Engagement as observed; None, or a negative number, is unknown.
     """
 
     id: str

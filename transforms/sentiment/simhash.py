@@ -1,10 +1,9 @@
 """A fingerprint of a text that changes little when the text does.
 
-Every shingle (three words in a row; a shorter text is one shingle) is hashed to 64 bits with BLAKE2b, which is the
-same on every machine and in every run; bit ``i`` of the fingerprint is set where bit ``i`` is set in more than half of
-the shingles. Copies of a text with other links, mentions, case or punctuation have the same fingerprint, a long text
-with a word changed differs in few bits, and other texts differ in about half of them. Source: Charikar 2002; Manku,
-Jain and Das Sarma 2007, whose distance of 3 is used here.
+Every shingle (three words in a row; a shorter text is one shingle) is hashed to 64 bits with BLAKE2b, which gives the same on every
+machine and in every run. Bit ``i`` of the fingerprint is set where bit ``i`` is set in more than half of the shingles. Copies of a text
+with other links, mentions, case or punctuation have the same fingerprint. A long text with one word changed differs in few bits, and
+other texts differ in about half of them. Sources: Charikar 2002; Manku, Jain and Das Sarma 2007, whose distance of 3 is used here.
 """
 
 from __future__ import annotations
@@ -15,20 +14,19 @@ import sys
 import unicodedata
 from hashlib import blake2b
 
-DISTANCE = 3
-"""Bits in which near-duplicates differ at most."""
-SHINGLE = 3
-CHARACTERS_MAX = 20_000
-"""Characters that are read of a text: what a stranger sends must not take long."""
+from transforms.sentiment.text import CHARACTERS_MAX, LINK
 
-_NOISE = re.compile(r"https?://\S+|www\.\S+|(?<!\w)@\w+|^\s*rt\b", re.IGNORECASE)
+DISTANCE = 3
+"""Near-duplicates differ in this many bits at most."""
+SHINGLE = 3
+_NOISE = re.compile(rf"{LINK}|(?<!\w)@\w+|^\s*rt\b", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
 _SPREAD = [sum(1 << 16 * bit for bit in range(8) if byte >> bit & 1) for byte in range(256)]
-"""The bits of a byte as eight counters of 16 bits: adding such numbers counts all bits at once."""
+"""For each byte, its bits as eight counters of 16 bits: a sum of such numbers counts all bits at once."""
 
 
 def simhash(text: str) -> int:
-    """The fingerprint of ``text``, 0 where it has no words.
+    """Return the fingerprint of ``text``, 0 where it has no words.
 
     >>> simhash("BTC breaks 60k! https://a.b/c") == simhash("RT @whale: btc breaks 60K")
     True
@@ -58,7 +56,7 @@ def simhash(text: str) -> int:
 
 
 def distance(a: int, b: int) -> int:
-    """Bits in which two fingerprints differ.
+    """Return the number of bits in which two fingerprints differ.
 
     >>> distance(0b1010, 0b0110)
     2

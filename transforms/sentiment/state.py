@@ -1,22 +1,27 @@
-"""What is remembered of a symbol's posts, and its bytes.
+"""What is kept of a symbol's posts, and its bytes.
 
-Posts stay for the longest window, an hour; after that only the ids of the last ``GONE`` of them, so that a late
-re-delivery is not counted again; and the number of posts of each hour of 28 days. Ids and authors are kept as 64-bit
-hashes: a post takes ``RECORD.size`` bytes whatever its author calls himself.
+Kept are the posts of the last hour, the longest window; the ids of the last ``GONE`` posts before them, so that a late repeated delivery
+is not counted again; and the number of posts of each hour of 28 days. Ids and authors are kept as 64-bit hashes, so a post takes
+``RECORD.size`` bytes however long they are.
 """
 
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from operator import attrgetter
+
+from transforms.kernel import HOUR_US
 
 WEEKS = 4
-HOURS = WEEKS * 168 + 2
-"""Hours kept: the last complete one, as many as 28 days before it, and the one that is filling."""
+WEEK_HOURS = 7 * 24
+HOURS = WEEKS * WEEK_HOURS + 2
+"""Hours kept: the last complete one, those of the 28 days before it, and the one that is filling."""
 GONE = 2048
 COUNT_MAX = 1 << 62
-"""Engagement is cut here, so that it fits 64 bits whatever a source sends."""
+"""Engagement is cut here, so that it fits 64 bits whatever number a source sends."""
 
 HEADER = struct.Struct("<5q2d3I")
 RECORD = struct.Struct("<q3Q2q3d3q")
@@ -24,11 +29,18 @@ RECORD = struct.Struct("<q3Q2q3d3q")
 
 @dataclass(slots=True)
 class Record:
-    """One post: ``t_us`` is when it was first counted, ``-1`` an engagement that is not known, NaN a probability
-    without a score.
+    """One post, kept. A post is a duplicate in a window when its twin is in the window too.
 
-    ``twin_us`` is when the newest near-duplicate before it was counted, ``scored_twin_us`` the newest scored one;
-    ``-1`` is none. A post is a duplicate in a window when its twin is in the window too.
+    Attributes
+    ----------
+    t_us : int
+        When it was first counted.
+    twin_us, scored_twin_us : int
+        When the newest near-duplicate before it, and the newest scored one, were counted; -1 for none.
+    positive, negative, neutral : float
+        The model's probabilities, NaN without a score.
+    likes, reposts, replies : int
+        Engagement, -1 where it is unknown.
     """
 
     t_us: int
@@ -44,11 +56,25 @@ class Record:
     reposts: int
     replies: int
 
+    @property
+    def scored(self) -> bool:
+        """Whether the post has a score."""
+        return self.positive == self.positive
+
+    @property
+    def compound(self) -> float:
+        """P(positive) - P(negative)."""
+        return self.positive - self.negative
+
+    @property
+    def confidence(self) -> float:
+        """The largest probability."""
+        return max(self.positive, self.negative, self.neutral)
+
 
 @dataclass(slots=True)
 class Row:
-    """The last row made of one view, and how long it stays what it is: for ``start_us <= t < end_us``, unless a post
-    comes."""
+    """The last row made of one view. It stays the same for ``start_us <= t < end_us``, unless a post comes."""
 
     values: list[float]
     start_us: int
@@ -57,7 +83,7 @@ class Row:
 
 @dataclass(slots=True)
 class State:
-    """A symbol's posts. What follows ``gone`` is derived from what stands before it, and is not saved."""
+    """A symbol's posts. The attributes behind ``gone`` follow from those before them, and are not saved."""
 
     bucket_us: int
     last_us: int = 0
@@ -75,48 +101,47 @@ class State:
     packed: bytes | None = None
 
 
-def key(text: str) -> int:
-    """A stable 64-bit hash of an id or a name, never 0.
+time_of = attrgetter("t_us")
+_scalars = attrgetter("bucket_us", "last_us", "first_us", "newest_hour", "ew_us", "ew_sum", "ew_weight")
+_values = attrgetter(*Record.__slots__)
 
-    Lone surrogates, which JSON can carry, are hashed like any other character.
-    """
+
+def key(text: str) -> int:
+    """Return a stable 64-bit hash of an id or a name, never 0; lone surrogates, which JSON can carry, are hashed too."""
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little") or 1
 
 
+def window(state: State, t_us: int, width_us: int) -> list[Record]:
+    """Return the posts of ``(t_us - width_us, t_us]`` in the order in which they were counted."""
+    first = bisect_right(state.posts, t_us - width_us, key=time_of)
+    last = bisect_right(state.posts, t_us, key=time_of)
+    return state.posts[first:last]
+
+
+def count_hour(state: State, t_us: int) -> None:
+    """Add one to the hour of ``t_us``; hour ``h`` is ``((h - 1) h, h h]``, in slot ``h % HOURS``."""
+    hour = -(-t_us // HOUR_US)
+    if state.first_us == 0:
+        state.first_us = t_us
+        state.newest_hour = hour
+        state.hours = [0] * HOURS
+    for h in range(max(state.newest_hour + 1, hour - HOURS + 1), hour + 1):
+        state.hours[h % HOURS] = 0
+    state.newest_hour = hour
+    state.hours[hour % HOURS] += 1
+
+
+def posts_of_hour(state: State, hour: int) -> int:
+    """Return the number of posts of ``hour``, one of the last ``HOURS``."""
+    return state.hours[hour % HOURS] if hour <= state.newest_hour else 0
+
+
 def to_bytes(state: State) -> bytes:
-    """The state's own bytes; equal bytes are equal states."""
+    """Return the bytes of the state; states are equal when their bytes are."""
     if state.packed is None:
-        parts = [
-            HEADER.pack(
-                state.bucket_us,
-                state.last_us,
-                state.first_us,
-                state.newest_hour,
-                state.ew_us,
-                state.ew_sum,
-                state.ew_weight,
-                len(state.posts),
-                len(state.hours),
-                len(state.gone),
-            )
-        ]
-        parts += [
-            RECORD.pack(
-                p.t_us,
-                p.id,
-                p.author,
-                p.simhash,
-                p.twin_us,
-                p.scored_twin_us,
-                p.positive,
-                p.negative,
-                p.neutral,
-                p.likes,
-                p.reposts,
-                p.replies,
-            )
-            for p in state.posts
-        ]
+        lengths = len(state.posts), len(state.hours), len(state.gone)
+        parts = [HEADER.pack(*_scalars(state), *lengths)]
+        parts += [RECORD.pack(*_values(post)) for post in state.posts]
         parts.append(struct.pack(f"<{len(state.hours)}I", *state.hours))
         parts.append(struct.pack(f"<{len(state.gone)}Q", *state.gone))
         state.packed = b"".join(parts)
@@ -124,7 +149,7 @@ def to_bytes(state: State) -> bytes:
 
 
 def from_bytes(data: bytes) -> State:
-    """The state that ``to_bytes`` saved.
+    """Return the state that ``to_bytes`` saved.
 
     Raises
     ------
@@ -142,7 +167,7 @@ def from_bytes(data: bytes) -> State:
     state.posts = [Record(*values) for values in RECORD.iter_unpack(data[HEADER.size : hours_at])]
     state.hours = list(struct.unpack_from(f"<{n_hours}I", data, hours_at))
     state.gone = list(struct.unpack_from(f"<{n_gone}Q", data, gone_at))
-    state.by_id = {p.id: p for p in state.posts}
+    state.by_id = {post.id: post for post in state.posts}
     state.gone_ids = set(state.gone)
     state.packed = data
     return state

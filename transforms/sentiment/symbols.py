@@ -1,14 +1,14 @@
-"""Which symbols a text names: cashtags, hashtags, and words of an alias table.
+"""Find the symbols that a text names, by cashtag, hashtag, or a word of an alias table.
 
-The table gives each symbol its names. How a name is written says how it is matched:
+The table gives each symbol its names. The spelling of a name says how it is matched:
 
 - ``bitcoin`` (no capital): in any case, as a word, ``#bitcoin`` or ``$bitcoin``;
-- ``BTC`` (with a capital): as a word in exactly this case, as ``#BTC`` or ``$BTC`` in any case: "sol" is the sun in
+- ``BTC`` (with a capital): as a word in exactly this case, as ``#BTC`` or ``$BTC`` in any case; "sol", for example, is the sun in
   Spanish;
 - ``$LINK``: only with its ``$`` or ``#``, in any case, for names that are words of everyday English.
 
-A name never matches inside a word, a link or a mention. Scripts that put no spaces between words do not count as part
-of one. Where names overlap the longest wins: "bitcoin cash" names BCHUSDT only.
+A name never matches inside a word, a link or a mention. Characters of scripts without spaces between words do not count as part of a
+word. Where names overlap, the longest one matches: "bitcoin cash" names BCHUSDT only.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import re
 import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping
+
+from transforms.sentiment.text import CHARACTERS_MAX, LINK, MENTION
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "BTCUSDT": (
@@ -51,21 +53,18 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "NEARUSDT": ("$NEAR", "nearusdt"),
     "APTUSDT": ("$APT", "aptusdt", "aptos"),
 }
-"""Names that are understood where no table is configured."""
-
-CHARACTERS_MAX = 20_000
-"""Characters that are read of a text."""
+"""The table used where none is configured."""
 
 _IN_WORD = r"[^\W\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"
-_NOISE = re.compile(r"(?:https?://|www\.)\S+|(?<![\w@])@\w+", re.IGNORECASE)
+_NOISE = re.compile(rf"{LINK}|{MENTION}", re.IGNORECASE)
 
 
 class SymbolFinder:
-    """Finds the symbols that a text names.
+    """The names of an alias table, compiled for the search in texts.
 
     Parameters
     ----------
-    aliases
+    aliases : mapping of str to iterable of str
         Names by symbol.
 
     Raises
@@ -105,7 +104,7 @@ class SymbolFinder:
             self._exact[bare] = symbol
 
     def find(self, text: str) -> list[str]:
-        """The symbols that ``text`` names, each once, in the order in which they come."""
+        """Return the symbols that ``text`` names, each once, in the order in which they come."""
         text = _NOISE.sub(" ", unicodedata.normalize("NFKC", text[:CHARACTERS_MAX])[:CHARACTERS_MAX])
         found: dict[str, None] = {}
         for tag, raw in self._pattern.findall(text):
@@ -118,12 +117,12 @@ class SymbolFinder:
 
 
 def parse_aliases(text: str) -> dict[str, tuple[str, ...]]:
-    """The alias table that a TOML text holds: a line a symbol, ``BTCUSDT = ["btc", "bitcoin"]``.
+    """Return the alias table of a TOML text with one line a symbol, ``BTCUSDT = ["btc", "bitcoin"]``.
 
     Raises
     ------
     ValueError
-        Not TOML, or something else than a list of names.
+        The text is not TOML, or a value is not a list of names.
     """
     table: dict[str, tuple[str, ...]] = {}
     for symbol, names in tomllib.loads(text).items():

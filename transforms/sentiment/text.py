@@ -1,9 +1,20 @@
-"""What is done to a text before a model reads it.
+"""Prepare a text for a sentiment model.
 
-Links become ``http`` and mentions ``@user``, as in the corpora that tweet models were trained on; HTML entities are
-decoded, compatibility forms unified (NFKC), control characters dropped. Cashtags and hashtags stay. Uncased BERT has
-no emoji in its vocabulary, so it is given their Unicode names; RoBERTa kinds read them as bytes and get them as they
-are. Nothing is dropped for not being ASCII.
+Links become ``http`` and mentions ``@user``, as in the corpora that models of tweets were trained on. HTML entities are decoded,
+compatibility forms are unified (NFKC), and control characters dropped. Cashtags and hashtags stay. Uncased BERT has no emoji in its
+vocabulary, so it gets their Unicode names; RoBERTa models read emoji as bytes and get them unchanged. Characters outside ASCII stay.
+
+Examples
+--------
+>>> pieces("@bob $BTC &gt; 60k 🚀 https://t.co/x", "bert")
+['@user $BTC > 60k rocket http']
+>>> pieces("$BTC 🚀", "roberta")
+['$BTC 🚀']
+
+A text of nothing but links, mentions and punctuation says nothing:
+
+>>> pieces("@bob https://t.co/x", "bert")
+[]
 """
 
 from __future__ import annotations
@@ -14,46 +25,34 @@ import unicodedata
 from typing import Literal
 
 Kind = Literal["bert", "roberta"]
-"""``bert`` gets emoji as words, ``roberta`` as they are."""
+"""``bert`` gets emoji as words, ``roberta`` unchanged."""
 
 CHARACTERS_MAX = 20_000
-"""Characters that are read of a post; the rest says the same, or is an attack."""
+"""Characters of a text that are read: a text from outside must not take long."""
 TWEET_CHARACTERS = 600
-"""A longer text is news: it is scored sentence by sentence."""
+"""A longer text is taken for news, and scored sentence by sentence."""
 PIECES_MAX = 32
-"""Sentences that are scored of one text."""
+"""Pieces of one text that are scored at most."""
 _SHORT = 24
+"""A shorter sentence is joined to the one before it."""
 
-_LINK = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
-_MENTION = re.compile(r"(?<![\w@])@\w+")
+LINK = r"(?:https?://|www\.)\S+"
+MENTION = r"(?<![\w@])@\w+"
+_LINK = re.compile(LINK, re.IGNORECASE)
+_MENTION = re.compile(MENTION)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\u2028\u2029\ufeff\ufff9-\ufffb\ud800-\udfff]")
 _EMOJI_RANGES = r"\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001f3fa\U0001f400-\U0001faff"
 _EMOJI = re.compile(f"[{_EMOJI_RANGES}]")
 _JOINERS = re.compile(r"[\u200d\ufe0e\ufe0f\u20e3\U0001f3fb-\U0001f3ff]")
 _SAID = re.compile(rf"@user\b|\bhttp\b|([\w{_EMOJI_RANGES}])")
-"""What says nothing, or (as its group) one character that says something."""
+"""A mention or a link, which say nothing, or, as the group, one character that says something."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^a-z])|(?<=[。！？])\s*|\n+")
 
 
-def clean(text: str, kind: Kind) -> str:
-    """The text that the model reads, empty where nothing is said.
-
-    A text of nothing but links, mentions and punctuation says nothing.
-
-    >>> clean("@bob $BTC &gt; 60k 🚀 https://t.co/x", "bert")
-    '@user $BTC > 60k rocket http'
-    >>> clean("$BTC 🚀", "roberta")
-    '$BTC 🚀'
-    >>> clean("@bob https://t.co/x", "bert")
-    ''
-    """
-    return " ".join(_unify(text, kind).split())
-
-
 def pieces(text: str, kind: Kind) -> list[str]:
-    """What is scored of a text, to be averaged: a tweet as a whole, news by sentences; nothing where nothing is said.
+    """Return the parts of a text whose scores are averaged: a tweet as a whole, news by sentences, none where the text says nothing.
 
-    At most ``PIECES_MAX`` pieces of at most ``TWEET_CHARACTERS`` characters.
+    There are at most ``PIECES_MAX`` pieces of at most ``TWEET_CHARACTERS`` characters.
     """
     unified = _unify(text, kind)
     whole = " ".join(unified.split())
@@ -76,7 +75,7 @@ def pieces(text: str, kind: Kind) -> list[str]:
 
 
 def _cut(text: str) -> int:
-    """Where to end a piece: at the last space that fits."""
+    """Return where to end a piece: at the last space that fits."""
     if len(text) <= TWEET_CHARACTERS:
         return len(text)
     space = text.rfind(" ", 1, TWEET_CHARACTERS)
@@ -84,16 +83,16 @@ def _cut(text: str) -> int:
 
 
 def _unify(text: str, kind: Kind) -> str:
-    """``text`` with everything replaced but its white space, or empty where it says nothing.
+    """Return ``text`` with everything replaced except white space, or an empty text where it says nothing.
 
-    Most texts need little of this, and looking is quicker than replacing nothing: plain ASCII has one form and no emoji.
+    Most texts need few of the steps, and a look is faster than a replacement that finds nothing: plain ASCII has one form and no emoji.
     """
     text = text[:CHARACTERS_MAX]
     if "&" in text:
         text = html.unescape(text)
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)[:CHARACTERS_MAX]
-    if not text.isprintable():  # no control character is
+    if not text.isprintable():  # no control character is printable
         text = _CONTROL.sub(lambda m: "\n" if m[0] in "\n\r\u2028\u2029" else " ", text)
     if "://" in text or "." in text:
         text = _LINK.sub("http", text)
@@ -105,7 +104,7 @@ def _unify(text: str, kind: Kind) -> str:
 
 
 def _emoji_words(match: re.Match[str]) -> str:
-    """An emoji's name; a flag's letters."""
+    """Return the name of an emoji, or the letter of one half of a flag."""
     emoji = match[0]
     if "\U0001f1e6" <= emoji <= "\U0001f1ff":
         return chr(ord(emoji) - 0x1F1E6 + ord("a"))

@@ -17,7 +17,6 @@ from transforms.sentiment.text import (
     TWEET_CHARACTERS,
     Kind,
     _emoji_words,
-    clean,
     pieces,
 )
 
@@ -39,13 +38,12 @@ from transforms.sentiment.text import (
     ],
 )
 def test_a_text_is_prepared_for_its_kind_of_model(text: str, bert: str, roberta: str) -> None:
-    assert clean(text, "bert") == bert
-    assert clean(text, "roberta") == roberta
+    assert pieces(text, "bert") == [bert]
+    assert pieces(text, "roberta") == [roberta]
 
 
 @pytest.mark.parametrize("text", ["", " \n\t", "@bob https://a.b", "!!! ...", "\x00\x01\x7f", "\u200b\ufeff", "#️⃣", "€"])
 def test_a_text_that_says_nothing_is_empty(text: str) -> None:
-    assert clean(text, "bert") == ""
     assert pieces(text, "bert") == []
 
 
@@ -78,7 +76,7 @@ def test_text_without_an_end_is_cut_and_no_text_gives_many_pieces() -> None:
 
 
 def plainly(text: str, kind: Kind) -> str:
-    """``clean`` without looking first whether a step is needed."""
+    """The text that the model gets, prepared without looking first whether a step is needed."""
     text = unicodedata.normalize("NFKC", html.unescape(text))
     text = re.sub(r"[\x00-\x1f\x7f-\x9f\u200b\u2028\u2029\ufeff\ufff9-\ufffb\ud800-\udfff]", " ", text)
     text = re.sub(r"(?<![\w@])@\w+", "@user", re.sub(r"(?:https?://|www\.)\S+", "http", text, flags=re.IGNORECASE))
@@ -100,4 +98,4 @@ PARTS = [
     st.sampled_from(["bert", "roberta"]),
 )
 def test_a_step_that_is_left_out_would_have_changed_nothing(text: str, kind: Kind) -> None:
-    assert clean(text, kind) == plainly(text, kind)
+    assert pieces(text, kind) == [plain for plain in [plainly(text, kind)] if plain]
