@@ -18,7 +18,7 @@ from ingest import settings as conf
 from ingest.cli.arguments import make_parser
 from ingest.cli.exit_codes import ExitCode
 from ingest.demo.feed import DemoError, Feed, recordings, simulation
-from ingest.publish.sink import NotReadError
+from ingest.publish.readers import NotReadError
 from ingest.run.processes import Processes
 from ingest.streams.backlog import counters
 from ingest.streams.outage import open_redis

@@ -1,4 +1,4 @@
-"""What a replay or a simulation did."""
+"""What a feed, a replay or a simulation published and refused."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ingest.messages.kinds import Message, SocialPost
+from ingest.recordings.lines import Output, Rejected
 
 
 @dataclass(slots=True)
 class Counts:
-    """Every line is published, refused or ignored; gaps and ticks are published besides.
+    """Counts of lines and messages. Every line is published, refused or ignored; gaps and ticks are published besides.
 
     Attributes
     ----------
-    lines:
+    lines : int
         Lines and rows read.
-    published:
+    published : Counter of str
         Messages by kind: ``book``, ``trade``, ``gap``, ``tick``, ``social``.
-    refused:
+    refused : Counter of str
         Lines by reason.
-    ignored:
-        Sound lines that give no message.
-    first_ms, last_ms:
+    ignored : int
+        Good lines that give no message.
+    first_ms, last_ms : int
         Event times of the first and last book, trade or gap as published; 0 without one.
-    last_event:
-        The last event time of each symbol; of posts, where a symbol has nothing else.
+    last_event : dict of str to int
+        The last event time of each symbol with a book, trade or gap.
     """
 
     lines: int = 0
@@ -39,7 +40,7 @@ class Counts:
 
     @property
     def symbols(self) -> list[str]:
-        """Symbols seen, sorted."""
+        """The symbols of the messages, sorted."""
         return sorted(self.last_event)
 
     def add(self, kind: str, message: Message | SocialPost) -> None:
@@ -52,8 +53,15 @@ class Counts:
         self.last_ms = max(self.last_ms, t)
         self.last_event[message.symbol] = max(self.last_event.get(message.symbol, 0), t)
 
+    def add_output(self, output: Output) -> None:
+        """Count a message that is published, or a line that is refused."""
+        if isinstance(output, Rejected):
+            self.refused[output.reason] += 1
+        else:
+            self.add(*output)
+
     def as_json(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """Return the counts as ``--json`` prints them."""
         return {
             "lines": self.lines,
             "published": dict(sorted(self.published.items())),

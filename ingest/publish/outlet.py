@@ -1,7 +1,7 @@
-"""Where a live feed writes: the logs, with patience for a Redis that is away and for a worker that is behind.
+"""Where a live feed writes: the streams, with patience for a Redis that is away and for a worker that is behind.
 
-A batch that could not be written whole is written again until it is: trades are told apart by their ids, and a book that comes twice
-is a repeat. Meanwhile the feed is not read, so that nothing is taken which cannot be kept.
+A batch that could not be written whole is written again until it is: the worker knows trades by their ids, and a book that comes twice is
+a repeat. Meanwhile the feed is not read, so it takes nothing that it cannot keep.
 """
 
 from __future__ import annotations
@@ -10,29 +10,25 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from random import random
-from typing import Any
 
 import redis
 
-from ingest.messages.decode import encode
 from ingest.messages.kinds import SocialPost
 from ingest.publish.counts import Counts
 from ingest.publish.publisher import Publisher
+from ingest.publish.readers import Readers
 from ingest.recordings.lines import Output, Rejected
 from ingest.settings import Settings
-from ingest.streams.backlog import backlog
-from ingest.streams.dead_letters import refuse
 
-WAITING_MAX = 200_000
-"""Entries that may wait in the logs; past it the feed waits."""
-CHECK_EVERY = 10_000
 LONGEST_S = 30.0
-_NAME_MAX = 200
 _LOG = logging.getLogger(__name__)
 
 
 def pauses(first_s: float = 1.0) -> Iterator[float]:
-    """How long to wait before each attempt: doubled up to 30 s, each between half and the whole, so that feeds do not return in step."""
+    """Yield how long to wait before each attempt: doubled up to 30 s, each a random part from half to the whole.
+
+    The random part keeps several feeds from returning at the same moment.
+    """
     step = first_s
     while True:
         yield step * (0.5 + random() / 2)  # noqa: S311  # spreads attempts, keeps no secret
@@ -44,18 +40,18 @@ class Outlet:
 
     Parameters
     ----------
-    client, settings:
+    client, settings
         Of this deployment.
-    prefix:
+    prefix : str
         Put before every symbol, so that two venues are two symbols.
-    progress:
+    progress : callable, optional
         Called with the counts after each batch.
-    stop:
+    stop : threading.Event, optional
         Once set, a batch that cannot be written is given up.
-    first_pause_s:
+    first_pause_s : float
         Wait before the first new attempt.
-    attempts:
-        How often a batch is tried; None never gives up before ``stop``.
+    attempts : int, optional
+        How often a batch is tried; without a number until ``stop``.
     """
 
     def __init__(
@@ -72,15 +68,15 @@ class Outlet:
         self.counts = Counts()
         self.stop = stop or threading.Event()
         self._client = client
-        self._settings = settings
+        self._partitions = settings.partitions
+        self._readers = Readers(client, settings.partitions, stop=self.stop)
         self._prefix = prefix
         self._progress = progress
         self._first_pause_s = first_pause_s
         self._attempts = attempts
-        self._unchecked = 0
 
     def write(self, outputs: Sequence[Output]) -> None:
-        """Publish messages and keep refused lines; returns when both are in Redis.
+        """Publish messages and keep refused lines; return when both are in Redis.
 
         Raises
         ------
@@ -91,14 +87,9 @@ class Outlet:
             self._rename(outputs)
         self._insist(lambda: self._send(outputs))
         for output in outputs:
-            if isinstance(output, Rejected):
-                self.counts.refused[output.reason] += 1
-            else:
-                self.counts.add(*output)
-        self._unchecked += len(outputs)
-        if self._unchecked >= CHECK_EVERY:
-            self._unchecked = 0
-            self._insist(self._wait_for_readers)
+            self.counts.add_output(output)
+        if self._readers.is_check_due(len(outputs)):
+            self._insist(self._readers.wait_for_workers)
         if self._progress is not None:
             self._progress(self.counts)
 
@@ -108,17 +99,9 @@ class Outlet:
                 output.message.symbol = self._prefix + output.message.symbol
 
     def _send(self, outputs: Sequence[Output]) -> None:
-        letters: Any = self._client.pipeline(transaction=False)
-        with Publisher(self._client, self._settings.partitions) as publisher:
+        with Publisher(self._client, self._partitions) as publisher:
             for output in outputs:
-                if isinstance(output, Rejected):
-                    line, reason, detail = output
-                    refuse(letters, line.source[:_NAME_MAX], {b"data": line.data}, reason, detail, str(line.number))
-                elif isinstance(output.message, SocialPost):
-                    publisher.publish_post(encode(output.message))
-                else:
-                    publisher.publish(output.kind, output.message)
-        letters.execute()
+                publisher.publish_output(output)
 
     def _insist(self, act: Callable[[], None]) -> None:
         for attempt, pause in enumerate(pauses(self._first_pause_s), 1):
@@ -130,13 +113,4 @@ class Outlet:
                 _LOG.warning("redis takes no messages (%s): again in %.1f s", type(error).__name__, pause)
                 self.stop.wait(pause)
             else:
-                return
-
-    def _wait_for_readers(self) -> None:
-        for pause in pauses(0.1):
-            waiting = backlog(self._client, self._settings.partitions).events
-            if waiting <= WAITING_MAX:
-                return
-            _LOG.warning("%d messages wait and no worker takes them: the feed waits", waiting)
-            if self.stop.wait(pause):
                 return

@@ -7,45 +7,64 @@ from typing import Any
 import redis
 
 from ingest.messages.decode import encode
-from ingest.messages.kinds import Message
+from ingest.messages.kinds import Message, SocialPost
+from ingest.recordings.lines import Output, Rejected
+from ingest.streams.dead_letters import refuse
 from ingest.streams.keys import SOCIAL, events, partition_of
+
+SOURCE_MAX = 200
+"""Characters kept of the name of a refused line's file."""
 
 
 class Publisher:
-    """Appends messages to the logs; what our own feeds, the replay and the simulator write through.
+    """Appends messages to the streams, for the feeds, the replay and the simulator.
 
-    Appends are gathered and sent together: call ``flush``, or leave the ``with`` block, for the last of them.
+    Appends are gathered and sent together: call ``flush``, or leave the ``with`` block, to send the last of them. Refused lines are sent
+    after the messages.
+
+    Parameters
+    ----------
+    client : redis.Redis
+    partitions : int
+    batch : int
+        Appends that are sent together.
     """
 
     def __init__(self, client: redis.Redis, partitions: int, *, batch: int = 500) -> None:
-        self._client = client
         self._partitions = partitions
         self._batch = batch
         self._pipeline: Any = client.pipeline(transaction=False)
+        self._letters: Any = client.pipeline(transaction=False)
         self._events = [events(p) for p in range(partitions)]
 
-    def publish(self, kind: str, message: Message, *, recorded: bool = False) -> None:
-        """Append one message to the log of its symbol."""
-        fields: dict[Any, Any] = {b"kind": kind, b"data": encode(message)}
+    def publish(self, kind: str, message: Message | SocialPost, *, recorded: bool = False) -> None:
+        """Append a message to the log of its symbol, or a post to the stream that the scorer reads."""
+        if isinstance(message, SocialPost):
+            stream, fields = SOCIAL, {b"data": encode(message)}
+        else:
+            stream = self._events[partition_of(message.symbol, self._partitions)]
+            fields = {b"kind": kind.encode(), b"data": encode(message)}
         if recorded:
             fields[b"recorded"] = b"1"
-        self._pipeline.xadd(self._events[partition_of(message.symbol, self._partitions)], fields)
+        self._pipeline.xadd(stream, fields)
         if len(self._pipeline) >= self._batch:
-            self.flush()
+            self._pipeline.execute()
 
-    def publish_post(self, data: bytes, *, recorded: bool = False) -> None:
-        """Append one encoded ``SocialPost`` to the stream that the scorer reads."""
-        fields: dict[Any, Any] = {b"data": data}
-        if recorded:
-            fields[b"recorded"] = b"1"
-        self._pipeline.xadd(SOCIAL, fields)
-        if len(self._pipeline) >= self._batch:
-            self.flush()
+    def publish_output(self, output: Output, *, recorded: bool = False) -> None:
+        """Publish a parsed message, or keep a refused line byte for byte, with its file, its number and the reason."""
+        if not isinstance(output, Rejected):
+            self.publish(output.kind, output.message, recorded=recorded)
+            return
+        line, reason, detail = output
+        refuse(self._letters, line.source[:SOURCE_MAX], {b"data": line.data}, reason, detail, str(line.number))
+        if len(self._letters) >= self._batch:
+            self._letters.execute()
 
     def flush(self) -> None:
         """Send what is gathered."""
-        if len(self._pipeline):
-            self._pipeline.execute()
+        for pipeline in (self._pipeline, self._letters):
+            if len(pipeline):
+                pipeline.execute()
 
     def __enter__(self) -> Publisher:
         return self

@@ -63,7 +63,7 @@ def replay(
 
     Raises
     ------
-    ingest.publish.sink.NotReadError
+    ingest.publish.readers.NotReadError
         Posts are not scored, or the logs are full and no worker reads them.
     ingest.recordings.rows.TableFileError, OSError
         A file cannot be read.
@@ -87,7 +87,7 @@ def replay(
             if not isinstance(output.message, SocialPost):
                 pace.wait(received_ms(output.message))
             shift(output.message, shift_ms)
-        sink.take(output)
+        sink.write(output)
         counts.lines, counts.ignored = recording.lines, recording.ignored
         if progress is not None and recording.lines >= reported + REPORT_EVERY:
             reported = recording.lines

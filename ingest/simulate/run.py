@@ -58,7 +58,7 @@ def simulate(
 
     Raises
     ------
-    ingest.publish.sink.NotReadError
+    ingest.publish.readers.NotReadError
         Posts are not scored, or the logs are full and no worker reads them.
     """
     counts = Counts()

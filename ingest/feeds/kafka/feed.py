@@ -24,9 +24,8 @@ from ingest.feeds.kafka.move import move, name_of, offsets
 from ingest.feeds.kafka.reader import Place, Reader
 from ingest.messages.kinds import PLAIN_STREAM
 from ingest.publish.counts import Counts
-from ingest.publish.outlet import WAITING_MAX
+from ingest.publish.readers import Readers
 from ingest.streams import keys, outage
-from ingest.streams.backlog import backlog
 from ingest.streams.membership import FencedError, Member
 from ingest.streams.move import OffsetsChangedError
 
@@ -177,13 +176,13 @@ def _carry(
     with _consumer(source) as consumer:
         known = _places(consumer, source)
         at, first = _begin(client, consumer, source, known)
-        reader = Reader(consumer, first)
+        reader, readers = Reader(consumer, first), Readers(client, partitions)
         looked = waited = time.monotonic()
         crowded = False
         while not stop.is_set() and (token := member.sit()) is not None:
             now = time.monotonic()
             if now - waited >= WAITING_S:
-                waited, crowded = now, backlog(client, partitions).events > WAITING_MAX
+                waited, crowded = now, readers.is_crowded()
             if crowded:
                 stop.wait(POLL_S)
                 continue

@@ -99,7 +99,7 @@ def test_attempts_may_be_bounded(away) -> None:
 
 
 def test_the_feed_waits_while_too_much_waits_for_a_worker(redis_client, monkeypatch) -> None:
-    from ingest.publish import outlet as module
+    from ingest.publish import readers as module
 
     monkeypatch.setattr(module, "WAITING_MAX", 3)
     monkeypatch.setattr(module, "CHECK_EVERY", 4)

@@ -13,8 +13,8 @@ import redis
 
 from ingest.messages.decode import decode
 from ingest.messages.kinds import KIND, SocialPost
-from ingest.publish import sink as sink_module
-from ingest.publish.sink import NotReadError
+from ingest.publish import readers
+from ingest.publish.readers import NotReadError
 from ingest.replay import Counts, messages, replay
 from ingest.settings import Settings
 from ingest.streams import keys
@@ -163,8 +163,8 @@ def test_a_symbol_that_only_posts_name_is_ended_by_a_tick_too(
 def test_logs_that_nobody_reads_do_not_grow_without_bound(
     redis_client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sink_module, "CHECK_EVERY", 10)
-    monkeypatch.setattr(sink_module, "WAITING_MAX", 30)
+    monkeypatch.setattr(readers, "CHECK_EVERY", 10)
+    monkeypatch.setattr(readers, "WAITING_MAX", 30)
     path = tmp_path / "many.jsonl"
     path.write_text("".join(raw(T0 + n, {**TRADE, "T": T0 + n, "t": n}) for n in range(200)))
     with pytest.raises(NotReadError, match="No worker reads the logs: 40 wait"):

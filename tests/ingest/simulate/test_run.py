@@ -11,7 +11,7 @@ import redis
 from ingest.cli import main
 from ingest.messages.decode import decode
 from ingest.messages.kinds import KIND
-from ingest.publish.sink import NotReadError
+from ingest.publish.readers import NotReadError
 from ingest.settings import Settings
 from ingest.simulate import history, simulate
 from ingest.streams import keys
