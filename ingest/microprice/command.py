@@ -42,48 +42,26 @@ exit codes: 0 all symbols fitted and published, 1 some were not (each with its r
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    parser = make_parser(
+    add = make_parser(
         subparsers,
         "fit-microprice",
         run,
         "Fit the table of microprice of each symbol, store it with a version, and publish it to the live workers.",
         _EXAMPLE,
-    )
-    parser.add_argument("--symbols", type=names, default=[], help="comma-separated (default: all that have rows)")
-    parser.add_argument("--since", type=moment_ms, metavar="DATE", help="begin of the history (default: all)")
-    parser.add_argument(
-        "--before", type=moment_ms, metavar="DATE", help="its end, not included (default: 00:00 UTC today)"
-    )
-    parser.add_argument(
-        "--from",
-        dest="usable_from",
-        type=moment_ms,
-        metavar="DATE",
-        help="first row that uses it (default: the next 00:00 UTC)",
-    )
-    parser.add_argument(
-        "--tick",
-        type=price_step,
-        action="append",
-        default=[],
-        metavar="SYMBOL=STEP",
-        help="price step (default: found in the spreads)",
-    )
-    parser.add_argument(
-        "--min-rows", type=count, default=1000, metavar="N", help="rows that a fit needs (default 1000)"
-    )
-    parser.add_argument(
-        "--min-count",
-        type=count,
-        default=100,
-        metavar="N",
-        help="times that a state must have been left (default 100)",
-    )
-    parser.add_argument("--no-publish", action="store_true", help="store only; needs no Redis")
-    parser.add_argument(
-        "--republish", action="store_true", help="fit nothing: publish the tables in force and to come again"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    ).add_argument
+    add("--symbols", type=names, default=[], help="comma-separated (default: all that have rows)")
+    add("--since", type=moment_ms, metavar="DATE", help="begin of the history (default: all)")
+    add("--before", type=moment_ms, metavar="DATE", help="its end, not included (default: 00:00 UTC today)")
+    first_row = "first row that uses it (default: the next 00:00 UTC)"
+    add("--from", dest="usable_from", type=moment_ms, metavar="DATE", help=first_row)
+    step = "price step (default: found in the spreads)"
+    add("--tick", type=price_step, action="append", default=[], metavar="SYMBOL=STEP", help=step)
+    add("--min-rows", type=count, default=1000, metavar="N", help="rows that a fit needs (default 1000)")
+    left = "times that a state must have been left (default 100)"
+    add("--min-count", type=count, default=100, metavar="N", help=left)
+    add("--no-publish", action="store_true", help="store only; needs no Redis")
+    add("--republish", action="store_true", help="fit nothing: publish the tables in force and to come again")
+    add("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -100,29 +78,25 @@ def run(args: argparse.Namespace) -> int:
     conf = settings.load()
     now = datetime.now(UTC)
     span = span_of(args.since, args.before, args.usable_from, now)
-    wanted = args.symbols or None
-    stored: dict[tuple[str, int], Fitted] = {}
+    stored: list[Fitted] = []
     failed: dict[str, str] = {}
     published = 0
     try:
         with psycopg.connect(postgres_url(), autocommit=True, application_name="tfs fit-microprice") as connection:
             tables.prepare(connection)
-            if not args.republish:
-                stored, failed = _fit_all(connection, conf, wanted, span, args)
-            every = tables.load(connection, wanted)
-        if not args.no_publish:
             if args.republish:
-                chosen = in_force(every, ms_of_datetime(now))
+                chosen = in_force(tables.load(connection, args.symbols or None), ms_of_datetime(now))
             else:
-                chosen = [t for of_symbol in every.values() for t in of_symbol if (t.symbol, t.version) in stored]
-            if chosen:
-                with open_redis(redis_url()) as client:
-                    published = publish(client, conf, chosen, ms_of_datetime(now))
+                stored, failed = _fit_all(connection, conf, span, args)
+                chosen = [one.message() for one in stored]
+        if chosen and not args.no_publish:
+            with open_redis(redis_url()) as client:
+                published = publish(client, conf, chosen, ms_of_datetime(now))
     except Exception as error:
         if stored and not args.no_publish:
             error.add_note("the tables are stored: publish them with --republish")
         raise
-    fitted = [_as_json(one, version) for (_, version), one in stored.items()]
+    fitted = [_as_json(one) for one in stored]
     if args.json:
         sys.stdout.write(json.dumps({"fitted": fitted, "failed": failed, "published": published}) + "\n")
     else:
@@ -131,43 +105,34 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fit_all(
-    connection: psycopg.Connection[Any], conf: Settings, given: list[str] | None, span: Span, args: argparse.Namespace
-) -> tuple[dict[tuple[str, int], Fitted], dict[str, str]]:
-    """Fit and store the table of each symbol; return the tables by symbol and version, and why the others failed."""
+    connection: psycopg.Connection[Any], conf: Settings, span: Span, args: argparse.Namespace
+) -> tuple[list[Fitted], dict[str, str]]:
+    """Fit and store the table of each symbol; return the tables, and for each other symbol why it has none."""
     from rich.console import Console
     from rich.progress import Progress
 
     from ingest.microprice import fit, tables
-    from transforms.microstructure.layout import TABLE_G, TABLE_TICK
 
-    ticks = dict(args.tick)
-    stored: dict[tuple[str, int], Fitted] = {}
+    stored: list[Fitted] = []
     failed: dict[str, str] = {}
-    wanted = given or sorted(conf.symbols) or fit.symbols(connection)
-    if not wanted:
+    symbols = args.symbols or sorted(conf.symbols) or fit.symbols(connection)
+    if not symbols:
         failed["*"] = "the offline store has no rows of microstructure; backfill history first"
+    limits = {"min_rows": args.min_rows, "min_count": args.min_count}
     console = Console(stderr=True)
     shown: Any = nullcontext() if args.json or not console.is_terminal else Progress(console=console)
     with shown as bar:
-        for symbol in wanted:
+        for symbol in symbols:
+            report = None if bar is None else _reporter(bar, symbol, span)
+            tick = dict(args.tick).get(symbol)
             try:
-                table, books = fit.fit_symbol(
-                    connection,
-                    symbol,
-                    span.since,
-                    span.before,
-                    conf.emit_us,
-                    tick=ticks.get(symbol),
-                    min_rows=args.min_rows,
-                    min_count=args.min_count,
-                    progress=None if bar is None else _reporter(bar, symbol, span),
+                table, rows = fit.fit_symbol(
+                    connection, symbol, span.since, span.before, conf.emit_us, tick=tick, progress=report, **limits
                 )
             except fit.FitError as error:
                 failed[symbol] = str(error)
-                continue
-            g = [None if x != x else x for x in table[TABLE_G:].tolist()]
-            one = tables.Fitted(symbol, span.before, span.usable_from, span.now, books, float(table[TABLE_TICK]), g)
-            stored[symbol, tables.append(connection, one)] = one
+            else:
+                stored.append(tables.append(connection, symbol, span, table, rows))
     return stored, failed
 
 
@@ -185,10 +150,10 @@ def _reporter(bar: Any, symbol: str, span: Span) -> Callable[[int], None]:
     return report
 
 
-def _as_json(one: Fitted, version: int) -> dict[str, Any]:
+def _as_json(one: Fitted) -> dict[str, Any]:
     return {
         "symbol": one.symbol,
-        "version": version,
+        "version": one.version,
         "rows": one.books,
         "tick": one.tick,
         "cells": sum(g is not None for g in one.g),
@@ -202,8 +167,8 @@ def _show(fitted: list[dict[str, Any]], failed: dict[str, str], published: int) 
 
     for one in fitted:
         sys.stdout.write(
-            f"{one['symbol']}: version {one['version']} from {one['rows']:,} rows before {one['fitted_before']}, tick {one['tick']:g}, "
-            f"{one['cells']} of {G_SIZE} cells known, used from {one['usable_from']}\n"
+            f"{one['symbol']}: version {one['version']} from {one['rows']:,} rows before {one['fitted_before']}, "
+            f"tick {one['tick']:g}, {one['cells']} of {G_SIZE} cells known, used from {one['usable_from']}\n"
         )
     for reason in failed.values():
         sys.stderr.write(f"error: {reason}\n")

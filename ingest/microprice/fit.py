@@ -19,8 +19,6 @@ from transforms.times import us_of_datetime
 
 PIECE = 50_000
 """Rows in memory at a time."""
-MIN_ROWS = 1000
-MIN_COUNT = 100
 _OFF_TICK = 0.01
 """A price that is farther from a multiple of the tick than this share of it is off the tick."""
 _OFF_SHARE = 0.001
@@ -64,8 +62,8 @@ def fit_symbol(
     grid_us: int,
     *,
     tick: float | None = None,
-    min_rows: int = MIN_ROWS,
-    min_count: int = MIN_COUNT,
+    min_rows: int = 1000,
+    min_count: int = 100,
     progress: Progress | None = None,
 ) -> tuple[Floats, int]:
     """Fit the table to the rows from ``since`` on and before ``before``.
@@ -120,8 +118,8 @@ def fit_symbol(
     table = counted.table(min_count)
     if np.isnan(table[2:]).all():
         raise FitError(
-            f"{symbol}: no state of the book was left {min_count} times and followed by a move of the mid in {counted.books:,} rows: "
-            "give more history, or lower --min-count"
+            f"{symbol}: no state of the book was left {min_count} times and followed by a move of the mid "
+            f"in {counted.books:,} rows: give more history, or lower --min-count"
         )
     return table, counted.books
 

@@ -8,14 +8,16 @@ were not enough.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import psycopg
 
 from ingest.messages.kinds import MicropriceTable
-from transforms.microstructure.layout import G_SIZE
+from ingest.microprice.span import Span
+from transforms.microstructure.layout import G_SIZE, TABLE_G, TABLE_TICK
+from transforms.microstructure.microprice_fit import Floats
 from transforms.times import ms_of_datetime
 
 _CREATE = f"""
@@ -39,9 +41,10 @@ RETURNING version"""
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A fitted table of one symbol that has no version yet; its times are aware."""
+    """A row of the table; its times are aware."""
 
     symbol: str
+    version: int
     fitted_before: datetime
     usable_from: datetime
     created: datetime
@@ -49,38 +52,42 @@ class Fitted:
     tick: float
     g: list[float | None]
 
+    def message(self) -> MicropriceTable:
+        """Return the table as a message; its ``timestamp`` is the time of the fit."""
+        made, before, usable = map(ms_of_datetime, (self.created, self.fitted_before, self.usable_from))
+        return MicropriceTable(made, self.symbol, self.version, before, usable, self.tick, self.g)
+
 
 def prepare(connection: psycopg.Connection[Any]) -> None:
     """Create the table if it is missing."""
     connection.execute(_CREATE)
 
 
-def append(connection: psycopg.Connection[Any], fitted: Fitted) -> int:
-    """Store a fit and return its version."""
+def append(connection: psycopg.Connection[Any], symbol: str, span: Span, table: Floats, books: int) -> Fitted:
+    """Store a table that ``microprice_fit`` made from ``books`` rows, with the next version of its symbol."""
+    g = [None if x != x else x for x in table[TABLE_G:].tolist()]
+    fitted = Fitted(symbol, 0, span.before, span.usable_from, span.now, books, float(table[TABLE_TICK]), g)
     with connection.transaction():
         # two fits at once must get two versions
         connection.execute("LOCK TABLE microprice_tables IN SHARE ROW EXCLUSIVE MODE")
-        values = {name: getattr(fitted, name) for name in Fitted.__slots__}
-        row = connection.execute(_INSERT, values).fetchone()
+        row = connection.execute(_INSERT, asdict(fitted)).fetchone()
     assert row is not None  # noqa: S101 - an aggregate returns a row
-    return int(row[0])
+    return replace(fitted, version=int(row[0]))
 
 
 def load(connection: psycopg.Connection[Any], symbols: Sequence[str] | None = None) -> dict[str, list[MicropriceTable]]:
     """Return the tables of each symbol (None: of all) as messages, in the order in which they replace each other.
 
-    ``timestamp`` is the time of the fit. The result is empty if the database has no such table.
+    The result is empty if the database has no such table.
     """
     if connection.execute("SELECT to_regclass('microprice_tables')").fetchone() == (None,):
         return {}
     found: dict[str, list[MicropriceTable]] = {}
     query = (
-        "SELECT symbol, version, created_timestamp, fitted_before, usable_from, tick, g FROM microprice_tables "
+        "SELECT symbol, version, fitted_before, usable_from, created_timestamp, books, tick, g FROM microprice_tables "
         "WHERE %(symbols)s::text[] IS NULL OR symbol = ANY(%(symbols)s) ORDER BY symbol, usable_from, version"
     )
-    named = None if symbols is None else list(symbols)
-    for symbol, version, created, before, usable, tick, g in connection.execute(query, {"symbols": named}):
-        times = ms_of_datetime(before), ms_of_datetime(usable)
-        table = MicropriceTable(ms_of_datetime(created), symbol, version, *times, tick, g)
-        found.setdefault(symbol, []).append(table)
+    for row in connection.execute(query, {"symbols": None if symbols is None else list(symbols)}):
+        fitted = Fitted(*row)
+        found.setdefault(fitted.symbol, []).append(fitted.message())
     return found

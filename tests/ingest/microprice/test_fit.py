@@ -130,24 +130,6 @@ def test_the_symbols_are_those_that_have_rows(connection):
     assert fit.symbols(connection) == ["A", "B", "C:1"]
 
 
-def test_stored_tables_come_back_in_the_order_of_use_with_the_same_bits(connection):
-    g = [None if x < 0.1 else float(x) for x in np.random.default_rng(1).random(55)]
-    one = tables.Fitted("A", at(0), at(10), at(20), 5, 0.1, g)
-    later = tables.Fitted("A", at(0), at(5), at(20), 5, 0.1, g)
-    assert [tables.append(connection, t) for t in (one, later, one)] == [1, 2, 3]
-    assert tables.append(connection, tables.Fitted("B", at(0), at(10), at(20), 5, 0.1, g)) == 1
-    found = tables.load(connection, ["A"])
-    assert [t.version for t in found["A"]] == [2, 1, 3]
-    assert all(t.g == g and t.tick == 0.1 and t.fitted_before == START // 1000 for t in found["A"])
-    assert set(tables.load(connection)) == {"A", "B"}
-
-
-def test_the_database_takes_no_table_that_would_know_its_future(connection):
-    with pytest.raises(psycopg.errors.CheckViolation):
-        tables.append(connection, tables.Fitted("A", at(10), at(9), at(20), 5, 0.1, [0.0] * 55))
-
-
-def test_a_database_without_the_table_has_no_tables(postgres_url):
+def test_a_database_without_the_table_has_no_symbols(postgres_url):
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        assert tables.load(connection) == {}
         assert fit.symbols(connection) == []
