@@ -1,4 +1,4 @@
-"""``python -m ingest backfill``: history into the offline tables."""
+"""``python -m ingest backfill``: write history to the offline tables."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from feature_repo.stores.errors import UserError
 from ingest.cli.arguments import count, duration_ms, make_parser, moment_ms
 from ingest.cli.exit_codes import ExitCode
+from ingest.publish.report import listed, text_rows
 from ingest.recordings import options
 from transforms.times import ms_of_datetime
 
@@ -32,14 +33,14 @@ examples:
   trades  time, symbol, price, size, side (buy, sell or NULL), trade_id, next_funding, received, arrival
   books   time, symbol, bids, asks (arrays or jsonb of [price, size], best first; both NULL: the feed lost its place), sequence,
           received, arrival
-time and received are timestamps, or whole milliseconds; side, trade_id, next_funding (whole milliseconds), sequence, received and arrival
-may be missing. --column names a column that is called otherwise, of one table with TABLE:, and FIELD= says that there is none.
-An index on (symbol, time) makes it quick.
+time and received are timestamps or whole milliseconds, next_funding is whole milliseconds. side, trade_id, next_funding, sequence,
+received and arrival may be missing. --column gives the column of a field that has another name, with TABLE: for one table only;
+FIELD= says that there is no such column. An index on (symbol, time) makes reading fast.
 
 .parquet and .csv hold trades (columns price, size, side, ...), books (bids and asks, or bid_px_0, bid_qty_0, ask_px_0, ...) or posts.
-A row's created_timestamp is its event_timestamp and --available-after: give what your live pipeline takes, so that training
-sees history as late as it would have seen it live. Give all days of a symbol in one call: kernels remember days.
-Run it again after it was stopped: finished symbol-days are passed over, and no row is written twice.
+A row's created_timestamp is its event_timestamp plus --available-after. Give the delay of your live pipeline, so that training sees
+history as late as it was available live. Give all days of a symbol in one call, because kernels remember days.
+Run the command again after it was stopped: finished symbol-days are skipped, and no row is written twice.
 
 exit codes: 0 all was read (refused messages are counted), 2 an option, a file, a table or the database is wrong
 """
@@ -47,39 +48,21 @@ exit codes: 0 all was read (refused messages are counted), 2 an option, a file, 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    parser = make_parser(
-        subparsers,
-        "backfill",
-        run,
-        "Compute the features of recordings and write them to the offline store; needs no Redis.",
-        _EXAMPLE,
-    )
-    parser.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="files, as for replay")
-    parser.add_argument(
-        "--table", action="append", default=[], metavar="NAME", help="a raw table of trades or books (several times)"
-    )
-    parser.add_argument(
-        "--column",
-        type=_mapping,
-        action="append",
-        default=[],
-        metavar="[TABLE:]FIELD=NAME",
-        help="the table's name for a field",
-    )
-    parser.add_argument("--since", type=moment_ms, metavar="DATE", help="of raw tables: events from here on")
-    parser.add_argument("--before", type=moment_ms, metavar="DATE", help="of raw tables: events before here")
-    parser.add_argument(
-        "--available-after",
-        type=duration_ms,
-        default=1000,
-        metavar="TIME",
-        help="how long after its event time a row was available: 250ms, 1s, 5m (default 1s)",
-    )
-    parser.add_argument(
-        "--jobs", type=count, default=1, metavar="N", help="processes; symbols are shared out (default 1)"
-    )
+    about = "Compute the features of recordings and write them to the offline store; needs no Redis."
+    parser = make_parser(subparsers, "backfill", run, about, _EXAMPLE)
+    add = parser.add_argument
+    add("paths", nargs="*", type=Path, metavar="PATH", help="files, as for replay")
+    raw_table = "a raw table of trades or books (several times)"
+    add("--table", action="append", default=[], metavar="NAME", help=raw_table)
+    given = "the table's column for a field"
+    add("--column", type=_given_column, action="append", default=[], metavar="[TABLE:]FIELD=NAME", help=given)
+    add("--since", type=moment_ms, metavar="DATE", help="of raw tables: events from here on")
+    add("--before", type=moment_ms, metavar="DATE", help="of raw tables: events before here")
+    available = "how long after its event time a row was available: 250ms, 1s, 5m (default 1s)"
+    add("--available-after", type=duration_ms, default=1000, metavar="TIME", help=available)
+    add("--jobs", type=count, default=1, metavar="N", help="processes; symbols are shared out (default 1)")
     options.add_options(parser)
-    parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
+    add("--json", action="store_true", help="print the counts as one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -116,35 +99,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _source(args: argparse.Namespace, url: str) -> Source | None:
-    """The raw tables that are asked for.
-
-    Raises
-    ------
-    ingest.backfill.raw.RawTableError
-        One is not there, or is not as it must be.
-    """
+    """Describe the raw tables that are asked for; None without ``--table``."""
     import psycopg
 
     from ingest.backfill import raw
 
-    unknown = {table for table, _, _ in args.column if table} - set(args.table)
-    if unknown:
+    if unknown := {table for table, _, _ in args.column if table} - set(args.table):
         raise raw.RawTableError(f"--column names {', '.join(sorted(unknown))}, which no --table does")
     if not args.table:
         return None
     with psycopg.connect(url, autocommit=True) as connection:
-        tables = tuple(
-            raw.describe(
-                connection, name, {field: column for table, field, column in args.column if table in ("", name)}
-            )
-            for name in args.table
-        )
-    return raw.Source(tables, *(None if at is None else ms_of_datetime(at) for at in (args.since, args.before)))
+        tables = []
+        for name in args.table:
+            given = {field: column for table, field, column in args.column if table in ("", name)}
+            tables.append(raw.describe(connection, name, given))
+    since_ms, until_ms = (None if at is None else ms_of_datetime(at) for at in (args.since, args.before))
+    return raw.Source(tuple(tables), since_ms, until_ms)
 
 
 @contextmanager
 def _progress(*, quiet: bool) -> Iterator[Callable[[Done], None] | None]:
-    """Shows counts on a terminal's standard error as they grow; None where there is no terminal."""
+    """Yield a function that shows growing counts on the terminal; None without a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -156,12 +131,8 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[Done], None] | None]:
         task = bar.add_task("backfill", total=None)
 
         def show(done: Done) -> None:
-            bar.update(
-                task,
-                total=done.of or None,
-                completed=done.lines,
-                description=f"backfill: {done.lines:,} lines, {done.taken.total():,} messages",
-            )
+            about = f"backfill: {done.lines:,} lines, {done.taken.total():,} messages"
+            bar.update(task, total=done.of or None, completed=done.lines, description=about)
 
         yield show
 
@@ -183,22 +154,18 @@ def _text(done: Done) -> str:
     there = done.made - done.new - done.skipped
     rows = {
         "symbols": ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "") or "none",
-        "messages": _listed(done.taken),
-        "refused": _listed(done.refused),
+        "messages": listed(done.taken),
+        "refused": listed(done.refused),
         "lines": f"{done.lines:,} read",
         "rows": f"{done.made:,} made, {done.new:,} new, {there:,} were there, {done.skipped:,} of finished days",
     }
-    return "\n".join(f"{name:<11}{text}" for name, text in rows.items())
+    return text_rows(rows)
 
 
-def _listed(counted: dict[str, int]) -> str:
-    return ", ".join(f"{n:,} {name}" for name, n in sorted(counted.items())) or "none"
+def _given_column(text: str) -> tuple[str, str, str]:
+    """Return the table (or none), the field and the column of ``[TABLE:]FIELD=NAME``.
 
-
-def _mapping(text: str) -> tuple[str, str, str]:
-    """Table (or none), field and column.
-
-    >>> _mapping("market.fills:size=lots"), _mapping("received=")
+    >>> _given_column("market.fills:size=lots"), _given_column("received=")
     (('market.fills', 'size', 'lots'), ('', 'received', ''))
     """
     from ingest.backfill.raw import FIELDS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from rich.console import Console
 
@@ -38,15 +38,21 @@ def _text(counts: Counts) -> str:
     rows = {
         "symbols": ", ".join(counts.symbols) or "none",
         "event time": f"{utc(counts.first_ms)} to {utc(counts.last_ms)}" if counts.last_ms else "none",
-        "published": _listed(counts.published),
-        "refused": _listed(counts.refused),
+        "published": listed(counts.published),
+        "refused": listed(counts.refused),
     }
     if counts.lines:
         rows["lines"] = f"{counts.lines:,} read, {counts.ignored:,} of them without a message"
+    return text_rows(rows)
+
+
+def text_rows(rows: Mapping[str, str]) -> str:
+    """Return named texts as the lines of a report."""
     return "\n".join(f"{name:<11}{text}" for name, text in rows.items())
 
 
-def _listed(counted: dict[str, int]) -> str:
+def listed(counted: Mapping[str, int]) -> str:
+    """Return counts as text, such as ``3 book, 5 trade``."""
     return ", ".join(f"{n:,} {name}" for name, n in sorted(counted.items())) or "none"
 
 
