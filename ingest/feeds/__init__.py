@@ -1,1 +1,1 @@
-"""Recordings and venues' own formats, parsed: bytes in, messages or refusals out; nothing here writes anything."""
+"""Live feeds: venues, a webhook, a pipe and Kafka, published into the streams as messages come."""

@@ -1,4 +1,4 @@
-"""The live feed of Binance and of the venues that speak its protocol: websocket frames to our own parser, snapshots by REST.
+"""The live feed of Binance and of venues with its protocol: websocket frames and REST snapshots go to our own parser.
 
 ::
 
@@ -7,10 +7,13 @@
     answers -'         ^                                            |
     lost connections --'      symbols that wait for a snapshot <----'
 
-It does not go through cryptofeed (2.4.1), which for Binance: resets the books of all symbols at a sequence gap and tells nobody but its
-log, nor anybody that a connection was lost, so that an old book would stand as a known one; takes ``aggTrade`` for trades; gives times as
-floating-point seconds; holds up the frames of every symbol while it fetches the snapshot of one; and connects to nothing but ``wss://``
-addresses, so that no test could play a capture to it. What is recorded here replays to the same rows.
+What this feed records replays to the same rows. It does not use cryptofeed (2.4.1), because for Binance cryptofeed
+
+- resets the books of all symbols at a sequence gap and reports that only in its log, and does not report a lost connection at all, so
+  an old book would count as a known one;
+- uses ``aggTrade`` for trades, and gives times as floating-point seconds;
+- holds up the frames of every symbol while it fetches the snapshot of one;
+- connects only to ``wss://`` addresses, so no test could play a capture to it.
 
 Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
 """
@@ -38,10 +41,11 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession, ClientWebSocketResponse
 
 SYMBOLS_MAX = 100
-"""Of one connection: two streams a symbol, and venues close connections of many more."""
+"""Symbols of one connection. Each has two streams, and venues close connections with many more."""
 DEPTH = 1000
-FRAME_MAX = 4 << 20
-ANSWER_MAX = 16 << 20
+FRAME_MAX_BYTES = 4 << 20
+ANSWER_MAX_BYTES = 16 << 20
+CHUNK_BYTES = 1 << 16
 HEARTBEAT_S = 20.0
 ANSWER_S = 15.0
 _NAME = re.compile(r"[A-Z0-9_]{1,40}\Z").match
@@ -50,16 +54,16 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Venue:
-    """A venue that speaks Binance's protocol.
+    """A venue with Binance's protocol.
 
     Attributes
     ----------
-    stream, rest:
+    stream, rest : str
         Addresses of the combined streams and of ``/depth``.
-    trades:
+    trades : str
         Name of its stream of trades.
-    prefix:
-        What its symbols begin with here; only Binance spot keeps its bare names.
+    prefix : str
+        Put before its symbols in the logs. Only Binance spot has none.
     """
 
     stream: str
@@ -82,23 +86,23 @@ class BinanceFeed:
 
     Parameters
     ----------
-    venue, symbols:
-        What to listen to; symbols as the venue writes them.
-    outlet:
-        Where messages go.
-    max_future_ms:
+    venue : Venue
+    symbols : sequence of str
+        As the venue writes them.
+    outlet : Outlet
+    max_future_ms : int
         How far a message may be stamped ahead of its receive time.
-    record:
-        A file that takes every line, as a capture that ``replay`` reads.
-    clock_ns:
-        Receive times.
-    first_pause_s:
+    record : file, optional
+        Gets every line, as a capture that ``replay`` reads.
+    clock_ns : callable
+        The clock of the receive times.
+    first_pause_s : float
         Wait before the first new attempt at a connection or a snapshot.
 
     Raises
     ------
-    ValueError
-        A symbol that is none of Binance's form, or too many for a connection.
+    UserError
+        A symbol does not have Binance's form, or there are too many for a connection.
     """
 
     def __init__(
@@ -128,31 +132,31 @@ class BinanceFeed:
         self._outlet = outlet
         self._lines = 0
         self._connected = False
-        self._asked: dict[str, asyncio.Task[None]] = {}
+        self._requests: dict[str, asyncio.Task[None]] = {}
         self._pauses: dict[str, Iterator[float]] = {}
         self._pump: Pump[tuple[Line, str | None]]
         self._stop: asyncio.Event
 
     async def run(self) -> None:
-        """Listen until ``stop``; a lost connection is told to the logs and made anew."""
+        """Listen until ``stop``. A lost connection gives gaps in the logs, and is opened again."""
         import aiohttp
 
         self._stop = asyncio.Event()
-        self._pump = Pump(self._parse, self._outlet, self._written)
+        self._pump = Pump(self._parse, self._outlet, self._request_missing)
         pump = asyncio.create_task(self._pump.run())
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_S)
         async with aiohttp.ClientSession(timeout=timeout) as self._http:
             listening = asyncio.create_task(self._listen(self._http))
             await asyncio.wait({pump, listening}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (listening, *self._asked.values()):
+            for task in (listening, *self._requests.values()):
                 task.cancel()
-            await asyncio.gather(listening, *self._asked.values(), return_exceptions=True)
+            await asyncio.gather(listening, *self._requests.values(), return_exceptions=True)
             if not pump.done():
                 await self._pump.close()
             await pump
 
     def stop(self) -> None:
-        """End ``run``, from its own loop: what was read is written, and that the books are unknown from now on."""
+        """End ``run``; call it from the loop of ``run``. What was read is written, and then gaps, as the books are unknown from now on."""
         self._stop.set()
 
     async def _listen(self, http: ClientSession) -> None:
@@ -166,7 +170,7 @@ class BinanceFeed:
                 async with self._connection(http, address) as socket:
                     async for frame in socket:
                         if not isinstance(frame.data, (str, bytes)):
-                            break  # the connection's own error
+                            break  # an error of the connection
                         heard = True
                         await self._put(frame.data.encode() if isinstance(frame.data, str) else frame.data)
                     why = str(socket.exception() or f"code {socket.close_code}")
@@ -183,8 +187,8 @@ class BinanceFeed:
 
     @contextlib.asynccontextmanager
     async def _connection(self, http: ClientSession, address: str) -> AsyncIterator[ClientWebSocketResponse]:
-        """An open connection; at its end, however it came, the books count as unknown."""
-        async with http.ws_connect(address, heartbeat=HEARTBEAT_S, max_msg_size=FRAME_MAX) as socket:
+        """Open a connection. However it ends, the books count as unknown from then on."""
+        async with http.ws_connect(address, heartbeat=HEARTBEAT_S, max_msg_size=FRAME_MAX_BYTES) as socket:
             closing = asyncio.create_task(self._close_at_stop(socket))
             self._connected = True
             _LOG.info("listening to %s", ", ".join(self._symbols))
@@ -213,20 +217,20 @@ class BinanceFeed:
         self._outlet.counts.ignored = self._parser.ignored
         return outputs
 
-    async def _written(self, items: Sequence[tuple[Line, str | None]]) -> None:
-        """Ask for the snapshots that are missing, one request a symbol at a time."""
+    async def _request_missing(self, items: Sequence[tuple[Line, str | None]]) -> None:
+        """Request the snapshots that are missing after a batch, one request a symbol at a time."""
         for _, symbol in items:
             if symbol is not None:
-                self._asked.pop(symbol, None)
+                self._requests.pop(symbol, None)
         missing = [s for s in self._parser.missing() if s in self._symbols] if self._connected else []
-        for symbol in self._pauses.keys() - set(missing) - self._asked.keys():
+        for symbol in self._pauses.keys() - set(missing) - self._requests.keys():
             del self._pauses[symbol]
         for symbol in missing:
-            if symbol not in self._asked:
-                self._asked[symbol] = asyncio.create_task(self._ask(symbol))
+            if symbol not in self._requests:
+                self._requests[symbol] = asyncio.create_task(self._request_snapshot(symbol))
 
-    async def _ask(self, symbol: str) -> None:
-        """Fetch a snapshot and queue it as a line that names its symbol; the first request of a series goes out at once."""
+    async def _request_snapshot(self, symbol: str) -> None:
+        """Fetch a snapshot and queue it as a line that names its symbol. Only the first request of a series is sent at once."""
         while True:
             if symbol in self._pauses:
                 await asyncio.sleep(next(self._pauses[symbol]))
@@ -245,10 +249,10 @@ class BinanceFeed:
         async with asyncio.timeout(ANSWER_S), self._http.get(self._venue.rest, params=query) as response:
             response.raise_for_status()
             answer = bytearray()
-            async for chunk in response.content.iter_chunked(1 << 16):
+            async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                 answer += chunk
-                if len(answer) > ANSWER_MAX:
-                    raise ValueError(f"an answer of more than {ANSWER_MAX} bytes")
+                if len(answer) > ANSWER_MAX_BYTES:
+                    raise ValueError(f"an answer of more than {ANSWER_MAX_BYTES} bytes")
         data = bytes(answer).strip()
         if not data.startswith(b"{") or data[1:2] == b"}":
             raise ValueError("an answer that is no JSON object")

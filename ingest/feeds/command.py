@@ -41,7 +41,7 @@ a connection that is lost is made anew, and the books are unknown meanwhile; ven
 exit codes: 0 stopped or at the end of its input, 2 an option, a file, a library, a server or an address is wrong
 """
 GIVE_UP_S = 10.0
-"""How long a feed that was stopped goes on trying to write its last messages."""
+"""How long a stopped feed tries to write its last messages."""
 
 
 class Feed(Protocol):
@@ -51,7 +51,7 @@ class Feed(Protocol):
         """Listen until stopped."""
 
     def stop(self) -> None:
-        """End it."""
+        """Make ``run`` return after what was read is written."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -118,7 +118,7 @@ def _market(args: argparse.Namespace, settings: Settings, outlet: Outlet, record
     venue = VENUES.get(args.source)
     with needs_extra("feeds"):
         if venue is not None:
-            import aiohttp  # noqa: F401  # a missing library is told here, not at the first connection
+            import aiohttp  # noqa: F401  # fail here if it is missing, not at the first connection
 
             here = Venue(args.stream_url or venue.stream, args.rest_url or venue.rest, venue.trades)
             return BinanceFeed(here, args.names, outlet, settings.max_future_ms, record=record)
@@ -175,7 +175,7 @@ def _posts(args: argparse.Namespace, settings: Settings, outlet: Outlet) -> None
         raise UserError("set TFS_WEBHOOK_TOKEN to what callers must send as `Authorization: Bearer ...`")
     with Webhook(args.listen, settings.webhook_token, outlet, settings.max_future_ms) as server:
         for number in (signal.SIGTERM, signal.SIGINT):
-            # shutdown waits for the loop that this handler interrupts: so from another thread
+            # in another thread, because shutdown waits for the loop that this handler interrupts
             signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
         print(f"listening on {server.server_address[0]!s}:{server.server_address[1]}", flush=True)
         server.serve_forever(poll_interval=0.1)

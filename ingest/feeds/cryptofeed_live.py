@@ -1,10 +1,10 @@
-"""Live feeds of the venues that cryptofeed knows: it speaks their protocols and keeps their books, we keep its connections.
+"""Live feeds of cryptofeed's venues. cryptofeed handles the protocols and the books, this module the connections.
 
-A connection is made anew here, not by cryptofeed, which tells nobody that one was lost and whose pauses double without end. When one ends,
-the books that came over it are unknown until their next snapshot. A book that cryptofeed built anew, because updates were missing, comes
-without a change (``delta``) after books that came with one: it follows a gap as well. Checksums are compared where a venue sends them.
+cryptofeed does not report a lost connection, and its pauses double without end, so connections are opened again here. When one ends, its
+books are unknown until their next snapshot. If updates were missing, cryptofeed builds a book again and gives it without a change
+(``delta``) after books with one; a gap is published before such a book. Checksums are compared if a venue sends them.
 
-A symbol is called ``VENUE:BASE-QUOTE``. A book that the venue sends without a time of its own counts at its receive time.
+A symbol is called ``VENUE:BASE-QUOTE``. A book without a time of the venue counts at its receive time.
 Source: https://github.com/bmoscon/cryptofeed, 2.4.1
 """
 
@@ -23,54 +23,45 @@ from ingest.publish.outlet import Outlet, pauses
 from ingest.recordings.lines import Output, Parsed
 
 QUIET_S = 120.0
-"""A connection that says nothing for so long is taken for lost."""
+"""A connection that is silent for this long counts as lost."""
 _LOG = logging.getLogger(__name__)
 
 
 class FeedError(UserError, ValueError):
-    """cryptofeed does not know the venue or a symbol, or cannot reach it to ask."""
+    """cryptofeed does not know the venue or a symbol, or cannot reach the venue to ask."""
 
 
 def venues() -> dict[str, type[Any]]:
-    """cryptofeed's venues by the names that ``feed`` takes, such as ``kraken``."""
+    """Return cryptofeed's venues by the names that ``feed`` accepts, such as ``kraken``."""
     from cryptofeed.exchanges import EXCHANGE_MAP
 
     return {name.lower().replace("_", "-"): venue for name, venue in EXCHANGE_MAP.items()}
 
 
 class Translator:
-    """cryptofeed's callbacks as our messages.
-
-    Parameters
-    ----------
-    put:
-        Takes each message.
-    clock_ms:
-        For what comes without a receive time.
-    """
+    """cryptofeed's callbacks. They give our messages to ``put``; ``clock_ms`` is the receive time of what has none."""
 
     def __init__(self, venue: str, put: Callable[[Output], Any], clock_ms: Callable[[], int]) -> None:
         self._venue = venue
         self._put = put
         self._clock_ms = clock_ms
         self._newest: dict[str, int] = {}
-        self._known: dict[str, bool] = {}
-        """Of each symbol with a book: whether the last one came as a change of the one before."""
+        self._came_as_change: dict[str, bool] = {}  # the last book of each symbol
 
     async def book(self, book: Any, receipt_s: float) -> None:
-        """Take an order book."""
+        """Put an order book, and a gap before it if cryptofeed built it again."""
         symbol = f"{self._venue}:{book.symbol}"
         at, received = self._times(symbol, book.timestamp, receipt_s)
-        if book.delta is None and self._known.get(symbol):
+        if book.delta is None and self._came_as_change.get(symbol):
             await self._put(Parsed("gap", Gap(min(at, self._newest[symbol] + 1), symbol, received)))
-        self._known[symbol] = book.delta is not None
+        self._came_as_change[symbol] = book.delta is not None
         self._newest[symbol] = max(at, self._newest.get(symbol, 0))
         await self._put(
             Parsed("book", OrderBook(at, symbol, _best(book.book.bids), _best(book.book.asks), None, received))
         )
 
     async def trade(self, trade: Any, receipt_s: float) -> None:
-        """Take a trade."""
+        """Put a trade."""
         symbol = f"{self._venue}:{trade.symbol}"
         at, received = self._times(symbol, trade.timestamp, receipt_s)
         self._newest[symbol] = max(at, self._newest.get(symbol, 0))
@@ -79,10 +70,10 @@ class Translator:
         await self._put(Parsed("trade", message))
 
     async def lose(self, symbols: Sequence[str]) -> None:
-        """The connection of these symbols (as cryptofeed calls them) was lost."""
+        """Put a gap for each of these symbols (as cryptofeed names them): their connection was lost."""
         for name in symbols:
             symbol = f"{self._venue}:{name}"
-            if self._known.pop(symbol, None) is not None:
+            if self._came_as_change.pop(symbol, None) is not None:
                 await self._put(Parsed("gap", Gap(self._newest[symbol] + 1, symbol, self._clock_ms())))
 
     def _times(self, symbol: str, event_s: Any, receipt_s: float | None) -> tuple[int, int]:
@@ -98,19 +89,8 @@ def _best(side: Any) -> list[tuple[float, float]]:
 class CryptofeedFeed:
     """Books and trades of one venue, until stopped.
 
-    Parameters
-    ----------
-    venue, symbols:
-        Names as ``venues`` and cryptofeed have them: ``kraken``, ``BTC-USD``.
-    outlet:
-        Where messages go.
-    first_pause_s:
-        Wait before the first new attempt at a connection.
-
-    Raises
-    ------
-    FeedError
-        See there.
+    ``venue`` is a name of ``venues``, symbols are named as in cryptofeed (``BTC-USD``), and ``first_pause_s`` is the wait before the first
+    new attempt at a connection. The constructor may raise ``FeedError``.
     """
 
     def __init__(self, venue: str, symbols: Sequence[str], outlet: Outlet, *, first_pause_s: float = 1.0) -> None:
@@ -121,7 +101,7 @@ class CryptofeedFeed:
         self._pump: Pump[Output] = Pump(list, outlet)
         self._stop = asyncio.Event()
         self._translator = Translator(kind.id.replace("_", "-"), self._pump.put, lambda: time.time_ns() // 1_000_000)
-        talk = logging.getLogger("feedhandler")  # cryptofeed's own: it prints the trace of what it raises as well
+        talk = logging.getLogger("feedhandler")  # of cryptofeed: it also prints the trace of what it raises
         was, talk.disabled = talk.disabled, True
         try:
             self._feed = kind(
@@ -131,7 +111,7 @@ class CryptofeedFeed:
                 callbacks={"l2_book": self._translator.book, "trades": self._translator.trade},
                 checksum_validation=True,
             )
-        except Exception as error:  # of cryptofeed, requests or the venue: there is no common kind
+        except Exception as error:  # of cryptofeed, requests or the venue: they have no common class
             raise FeedError(f"{venue}: {type(error).__name__}: {error!s:.200}") from error
         finally:
             talk.disabled = was
@@ -153,7 +133,7 @@ class CryptofeedFeed:
                 raise error
 
     def stop(self) -> None:
-        """End ``run``, from its own loop."""
+        """End ``run``; call it from the loop of ``run``."""
         self._stop.set()
 
     async def _listen(self, connection: Any, subscribe: Any, handle: Any, authenticate: Any) -> None:

@@ -1,4 +1,4 @@
-"""JSON lines of our own messages as a live feed: a file, or a pipe from any program."""
+"""JSON lines of this project's messages as a live feed: a file, or a pipe from any program."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ingest.publish.outlet import Outlet
 from ingest.recordings import own
 from ingest.recordings.lines import MAX_LINE, Line, Output, Rejected
 
-CHUNK = 1 << 16
+CHUNK_BYTES = 1 << 16
 
 
 class Chunks(Protocol):
-    """What is read: each call gives what is there, at least a byte, or nothing at the end."""
+    """A stream of bytes. Each call returns what is there, at least a byte, or nothing at the end."""
 
     def read1(self, size: int, /) -> bytes:
         """At most ``size`` bytes."""
@@ -26,7 +26,7 @@ def publish_lines(
 ) -> None:
     """Publish each line as soon as it is there, until the stream ends or ``outlet.stop`` is set.
 
-    A message that does not say when it was received was received now.
+    A message without a receive time counts as received now.
     """
     number = 0
     for batch in _lines(stream):
@@ -39,7 +39,7 @@ def publish_lines(
 
 
 def parse_lines(lines: Sequence[Line], max_future_ms: int) -> list[Output]:
-    """The messages of the lines, and those that are refused."""
+    """Return the messages of the lines, and the refused lines."""
     outputs: list[Output] = []
     for line in lines:
         try:
@@ -50,9 +50,9 @@ def parse_lines(lines: Sequence[Line], max_future_ms: int) -> list[Output]:
 
 
 def _lines(stream: Chunks) -> Iterator[list[bytes]]:
-    """Whole lines as they come; a longer one than ``MAX_LINE`` is cut, and each part refused for itself."""
+    """Yield whole lines as they come. A line longer than ``MAX_LINE`` is cut, and each part is refused."""
     rest = b""
-    while chunk := stream.read1(CHUNK):
+    while chunk := stream.read1(CHUNK_BYTES):
         *lines, rest = (rest + chunk).split(b"\n")
         if len(rest) > MAX_LINE:
             lines, rest = [*lines, rest], b""

@@ -1,7 +1,7 @@
-"""From the event loop of a feed to the outlet: what is read waits in a bounded queue, a thread parses and writes it batch by batch.
+"""The way from the event loop of a feed to the outlet: a bounded queue, and a thread that parses and writes batch by batch.
 
-While one batch is written the next gathers, so batches are as large as they need to be and the loop only reads. A full queue stops the
-reading, and with it the venue.
+The loop only reads. While one batch is written the next one gathers, so batches are as large as they need to be. A full queue stops the
+reading: backpressure reaches the venue.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ T = TypeVar("T")
 
 
 class Pump(Generic[T]):
-    """One consumer for all that a feed reads.
+    """The one consumer of what a feed reads.
 
     Parameters
     ----------
-    parse:
-        Items to messages and refusals; called in a thread, never twice at a time, in the order of the items.
-    outlet:
-        Where these go.
-    after:
-        Awaited after each batch is written, with its items.
+    parse : callable
+        Makes messages and refusals of items. It runs in a thread, once at a time, in the order of the items.
+    outlet : Outlet
+    after : callable, optional
+        Awaited with the items of each batch after the batch is written.
     """
 
     def __init__(
@@ -44,12 +43,12 @@ class Pump(Generic[T]):
         self._ended = False
 
     async def put(self, item: T) -> None:
-        """Hand over one item; waits while the queue is full. After ``run`` has ended it is dropped."""
+        """Add an item; wait while the queue is full. After ``run`` has ended, drop it."""
         if not self._ended:
             await self._queue.put(item)
 
     async def close(self) -> None:
-        """Nothing more will be handed over: ``run`` ends once all is written."""
+        """End ``run`` after all items so far are written."""
         if not self._ended:
             await self._queue.put(None)
 
@@ -68,7 +67,7 @@ class Pump(Generic[T]):
         finally:
             self._ended = True
             while not self._queue.empty():
-                self._queue.get_nowait()  # whoever waits to put goes on
+                self._queue.get_nowait()  # makes room for a waiting put
 
     def _write(self, items: Sequence[T]) -> None:
         self._outlet.write(self._parse(items))

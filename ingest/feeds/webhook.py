@@ -1,8 +1,8 @@
-"""Posts by HTTP: ``POST /posts`` with a bearer token, one JSON object or JSON lines, as ``social_data`` messages.
+"""Posts by HTTP: ``POST /posts`` with a bearer token, and one JSON object or JSON lines of ``social_data`` messages.
 
-It answers 202 with the counts once the posts are in Redis, 401 without the token, 413 past ``BODY_MAX`` bytes, 503 while Redis cannot be
-reached or too many callers are served; a refused post is in the dead letters and in the counts. It is meant for the loopback or a
-private network: TLS is for the proxy before it.
+The answer is 202 with the counts when the posts are in Redis, 401 without the token, 413 for more than ``BODY_MAX`` bytes, and 503 while
+Redis cannot be reached or too many callers are served. A refused post is in the dead letters and in the counts. The server is meant for
+the loopback or a private network: put a proxy with TLS before it.
 """
 
 from __future__ import annotations
@@ -30,28 +30,27 @@ from ingest.recordings.lines import Line, Output, Rejected
 BODY_MAX = 1 << 20
 CALLERS_MAX = 32
 SILENT_S = 10.0
-"""How long a caller may say nothing."""
+"""How long a caller may be silent."""
 TOKEN_MIN = 16
 _LOG = logging.getLogger(__name__)
 
 
 class Webhook(ThreadingHTTPServer):
-    """The server; ``serve_forever`` and ``shutdown`` as in the standard library.
+    """The server, with ``serve_forever`` and ``shutdown`` of the standard library.
 
     Parameters
     ----------
-    address:
-        Host and port; port 0 takes a free one, see ``server_address``.
-    token:
-        What a caller must send; 16 characters at least.
-    outlet:
-        Where posts go.
-    max_future_ms:
+    address : tuple of str, int
+        Host and port. Port 0 is any free port, see ``server_address``.
+    token : str
+        What a caller must send; at least 16 characters.
+    outlet : Outlet
+    max_future_ms : int
         How far a post may be stamped ahead of its arrival.
 
     Raises
     ------
-    ValueError
+    UserError
         The token is too short.
     """
 
@@ -78,7 +77,7 @@ class Webhook(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a caller in a thread of its own, or turn it away."""
+        """Serve a caller in a thread, or turn it away if there are too many."""
         if self._callers.acquire(blocking=False):
             super().process_request(request, client_address)
             return
@@ -86,18 +85,18 @@ class Webhook(ThreadingHTTPServer):
         self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve it, then give its place back."""
+        """Serve a caller, then free its place."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._callers.release()
 
     def allows(self, header: str) -> bool:
-        """Whether an ``Authorization`` header carries the token; takes the same time for every wrong one."""
+        """Return whether an ``Authorization`` header has the token, in the same time for every wrong one."""
         return hmac.compare_digest(header.encode(errors="replace"), b"Bearer " + self._token)
 
     def publish(self, body: bytes) -> dict[str, Any]:
-        """Publish the posts of a body; how many were accepted, and refused by reason."""
+        """Publish the posts of a body; return how many were accepted, and refused by reason."""
         now_ns = self._clock_ns()
         texts = [body] if _is_one(body) else body.split(b"\n")
         lines = [Line("webhook", i, now_ns, text.strip(), False) for i, text in enumerate(texts, 1) if text.strip()]
@@ -118,7 +117,7 @@ def _only_posts(line: Line, output: Output) -> Output:
 
 
 def _is_one(body: bytes) -> bool:
-    """Whether a body is one JSON value, written over several lines perhaps."""
+    """Return whether a body is one JSON value, perhaps over several lines."""
     try:
         json.loads(body)
     except (ValueError, RecursionError):
@@ -130,7 +129,7 @@ def _turn_away(request: socket) -> None:
     try:
         request.sendall(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
     except OSError:
-        _LOG.debug("a caller that was turned away had gone already")
+        _LOG.debug("a caller that was turned away had already gone")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -139,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "tfs", ""
 
     def do_POST(self) -> None:  # the standard library's name
-        """Take posts."""
+        """Answer a request with posts."""
         length = self.headers.get("Content-Length", "")
         if not self.server.allows(self.headers.get("Authorization", "")):
             self._answer(401, {"error": "no token, or a wrong one"})
@@ -172,4 +171,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing of a request: what it holds came from outside; counts and dead letters tell."""
+        """Log nothing: a request holds what came from outside. Counts and dead letters report it."""
