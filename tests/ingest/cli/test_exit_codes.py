@@ -1,0 +1,194 @@
+"""Every command ends with the exit code of the table in docs/operations.md: the same failure, the same code."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+import feature_repo
+from ingest.cli import COMMANDS, main
+from ingest.cli.exit_codes import ExitCode
+
+PAGE = Path(__file__).parents[3] / "docs" / "operations.md"
+SPAN = ["--start", "2024-01-01", "--end", "2024-01-01"]
+AWAY = {"TFS_REDIS_URL": "redis://127.0.0.1:1/0", "TFS_POSTGRES_URL": "postgresql://desk:p@127.0.0.1:1/features"}
+
+ONE_OF_EACH = {
+    "demo": [],
+    "servers": ["status"],
+    "run": ["--engine", "ray", "--roles", "worker"],
+    "replay": ["none.jsonl"],
+    "feed": ["jsonl", "none.jsonl"],
+    "simulate": ["--seconds", "0"],
+    "status": [],
+    "dead-letters": [],
+    "metrics": ["--once"],
+    "drift": ["show"],
+    "backfill": ["none.jsonl"],
+    "fit-microprice": [],
+    "check": ["consistency"],
+    "features": [],
+    "training-frame": ["--symbols", "A", *SPAN, "-o", "frame.parquet"],
+    "score": ["none.csv", "out.parquet", "--model", "embedded"],
+    "evaluate": ["none.csv", "--model", "embedded"],
+    "prepare-model": ["model", "--model", "nowhere"],
+}
+"""Words with which each command runs."""
+
+NEEDS_A_SERVER = (
+    *("run", "replay", "feed", "simulate", "status", "dead-letters", "metrics", "drift", "backfill", "fit-microprice"),
+    "check",
+)
+"""`training-frame` reads the registry first, and `apply`, which makes it, needs a server too."""
+ENDS_WITHOUT_ITS_SERVER = (
+    "replay",
+    "simulate",
+    "status",
+    "dead-letters",
+    "drift",
+    "backfill",
+    "fit-microprice",
+    "check",
+)
+"""Not the others: `run` and `feed` wait until the server is back, and `metrics` shows that it is away."""
+
+BAD_VALUES = (
+    ["run", "--roles", "cook"],
+    ["run", "--workers", "0"],
+    ["run", "--gpu-workers", "1"],
+    ["replay", "a", "--speed", "-1"],
+    ["feed", "kafka"],
+    ["feed", "posts", "--listen", "here"],
+    ["simulate", "--history", "4x"],
+    ["simulate", "--symbols", "A B"],
+    ["status", "--watch", "0"],
+    ["dead-letters", "show"],
+    ["dead-letters", "list", "1-1"],
+    ["metrics", "--port", "http"],
+    ["drift", "reference", "--day", "yesterday"],
+    ["backfill"],
+    ["backfill", "a", "--available-after", "250"],
+    ["fit-microprice", "--tick", "BTCUSDT"],
+    ["fit-microprice", "--since", "2026-11-20", "--before", "2026-11-20"],
+    ["check", "lookahead", "a", "--samples", "0"],
+    ["check", "warmup", "a", "--starts", "1"],
+    ["training-frame", "--symbols", "A", *SPAN, "-o", "f.parquet", "--every", "0s"],
+    ["evaluate", "none.csv", "--labels", "0"],
+    ["score", "none.csv", "out.csv"],
+)
+MISSING_FILES = (
+    ["replay", "none.jsonl"],
+    ["feed", "jsonl", "none.jsonl"],
+    ["feed", "kafka", "--brokers", "a:1", "--config", "none"],
+    ["backfill", "none.jsonl"],
+    ["check", "lookahead", "none.jsonl"],
+    ["check", "warmup", "none.jsonl"],
+    ["score", "none.csv", "out.parquet", "--model", "embedded"],
+    ["evaluate", "none.csv", "--model", "embedded"],
+)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Run in an empty folder, with a copy of the definitions' configuration: Feast would write its registry into ours."""
+    shutil.copy(Path(feature_repo.__file__).with_name("feature_store.yaml"), tmp_path)
+    monkeypatch.setattr("feature_repo.__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.chdir(tmp_path)
+
+
+def code_of(words: list[str]) -> int:
+    """Run a command; argparse ends with an exception."""
+    try:
+        return main(words)
+    except SystemExit as end:
+        assert isinstance(end.code, int)
+        return end.code
+
+
+def test_the_page_has_the_table() -> None:
+    section = PAGE.read_text().partition("## Exit codes")[2].partition("\n## ")[0]
+    assert [int(code) for code in re.findall(r"^\| (\d+) \|", section, re.M)] == list(ExitCode)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_unknown_option_is_an_error_of_the_user(name: str) -> None:
+    assert code_of([name, *ONE_OF_EACH[name], "--no-such-option"]) == ExitCode.USER_ERROR
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_is_no_error(name: str) -> None:
+    assert code_of([name, "--help"]) == ExitCode.DONE
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_bad_setting_is_an_error_of_the_user(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TFS_LOG_LEVEL", "LOUD")
+    assert main([name, *ONE_OF_EACH[name]]) == ExitCode.USER_ERROR
+    assert "TFS_LOG_LEVEL='LOUD'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_ctrl_c_is_told_from_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.cli._set_up_logging", interrupted)
+    assert main([name, *ONE_OF_EACH[name]]) == ExitCode.INTERRUPTED
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("words", BAD_VALUES, ids=" ".join)
+def test_a_bad_value_is_an_error_of_the_user(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, url in AWAY.items():  # known, so that it is the value that is told
+        monkeypatch.setenv(name, url)
+    assert code_of(words) == ExitCode.USER_ERROR
+    assert "error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", NEEDS_A_SERVER)
+def test_no_known_server_is_an_error_that_names_the_command_to_start_one(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([name, *ONE_OF_EACH[name]]) == ExitCode.USER_ERROR
+    assert "python -m ingest servers up" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ENDS_WITHOUT_ITS_SERVER)
+def test_a_server_that_is_away_is_an_error_of_the_user(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "none.jsonl").write_text("{}\n")
+    for variable, url in AWAY.items():
+        monkeypatch.setenv(variable, url)
+    assert main([name, *ONE_OF_EACH[name]]) == ExitCode.USER_ERROR
+    assert "refused" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", MISSING_FILES, ids=" ".join)
+def test_a_file_that_is_not_there_is_an_error_of_the_user(
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    redis_url: str,
+    postgres_url: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TFS_REDIS_URL", redis_url)
+    monkeypatch.setenv("TFS_POSTGRES_URL", postgres_url)
+    assert main(words) == ExitCode.USER_ERROR
+    assert "none" in capsys.readouterr().err
+
+
+def test_a_fault_of_the_program_shows_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.cli.features.page", lambda: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["features"])
+
+
+def test_servers_that_are_not_up_are_an_answer_and_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["servers", "status"]) == main(["servers", "env"]) == ExitCode.NO
+    assert main(["servers", "down"]) == main(["features"]) == ExitCode.DONE
