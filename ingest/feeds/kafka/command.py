@@ -1,4 +1,4 @@
-"""``python -m ingest feed kafka``: the part of the command that is Kafka's; its library is imported only when it is asked for."""
+"""``python -m ingest feed kafka``: the options of Kafka. Its library is imported only when this source is asked for."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from feature_repo.stores.errors import UserError
 from feature_repo.stores.online.client import address_of_url, connect
 from ingest.cli.exit_codes import ExitCode
 from ingest.cli.extras import needs_extra
+from ingest.feeds.kafka.source import STREAMS, Source
 from ingest.publish import report
 from ingest.settings import Settings
 
@@ -45,8 +46,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     options = {} if args.config is None else options_of(args.config.read_text())
-    topics = topics_of(args.names) or {name: name for name in feed.STREAMS}
-    source = feed.Source(args.brokers, topics, args.name, args.from_end, options)
+    topics = topics_of(args.names) or {name: name for name in STREAMS}
+    source = Source(args.brokers, topics, args.name, args.from_end, options)
     try:
         with (
             connect(address_of_url(redis_url()), "redis") as client,

@@ -2,55 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import redis
 
-from ingest.feeds.kafka.reader import Place
+from ingest.feeds.kafka.source import Place, Source, place_name
 from ingest.messages.kinds import PLAIN_STREAM
 from ingest.messages.refusal import Reason, Refused
+from ingest.publish.counts import Counts
 from ingest.streams import keys
-from ingest.streams import move as streams
-from ingest.streams.move import Offsets, Record, log_of
-
-
-class Feed(Protocol):
-    """Whose records these are: its seat, the name of its offsets, and the stream of each topic."""
-
-    @property
-    def name(self) -> str:
-        """Under which the offsets are kept."""
-
-    @property
-    def seat(self) -> str:
-        """Whose lease lets it write."""
-
-    @property
-    def topics(self) -> Mapping[str, str]:
-        """Topics and their streams."""
-
-
-def offsets(name: str) -> str:
-    """The hash of the next offset of every ``topic/partition``, and of the cluster that they are of."""
-    return f"kafka:{{{name}}}"
-
-
-def name_of(place: Place) -> str:
-    """A place as the offsets and the dead letters name it."""
-    return f"{place[0]}/{place[1]}"
+from ingest.streams.move import Offsets, Record, log_of, move_records, refused
 
 
 def move(
     client: redis.Redis,
-    feed: Feed,
+    source: Source,
     partitions: int,
     batch: Sequence[Any],
     at: dict[Place, int],
     token: str,
-    refused: dict[str, int],
-) -> dict[str, int]:
-    """Append records to where they belong and move the offsets ``at`` with them; how many of each kind were taken.
+    counts: Counts,
+) -> None:
+    """Append the records of Kafka to their streams, and move the offsets ``at`` with them.
+
+    Parameters
+    ----------
+    batch : sequence of confluent_kafka.Message
+    at : dict of Place to int
+        The offset that each place is at; moved on.
+    token : str
+        The fencing token of the source's seat.
+    counts : Counts
+        What is moved is counted there.
 
     Raises
     ------
@@ -59,21 +43,20 @@ def move(
     OffsetsChangedError
         The offsets in Redis are not ``at``; nothing has changed.
     """
-    records = [_record(feed, record, partitions) for record in batch]
-    after: dict[Place, int] = {(record.topic(), record.partition()): record.offset() + 1 for record in batch}
-    steps = [(name_of(place), at[place], offset) for place, offset in after.items()]
-    streams.move_records(client, records, seat=feed.seat, token=token, offsets=Offsets(offsets(feed.name), steps))
+    records = [_record(source, message, partitions) for message in batch]
+    after = {(message.topic(), message.partition()): message.offset() + 1 for message in batch}
+    steps = [(place_name(place), at[place], offset) for place, offset in after.items()]
+    move_records(client, records, seat=source.seat, token=token, offsets=Offsets(source.offsets, steps))
     at.update(after)
-    taken: dict[str, int] = {}
-    for record, moved in zip(batch, records, strict=True):
-        stream = feed.topics[record.topic()]
-        counts, what = (refused, moved.reason) if moved.reason else (taken, PLAIN_STREAM.get(stream, "social"))
-        counts[what] = counts.get(what, 0) + 1
-    return taken
+    for message, record in zip(batch, records, strict=True):
+        if record.reason:
+            counts.refused[record.reason] += 1
+        else:
+            counts.published[PLAIN_STREAM.get(source.topics[message.topic()], "social")] += 1
 
 
-def _record(feed: Feed, record: Any, partitions: int) -> Record:
-    stream, value = feed.topics[record.topic()], record.value()
+def _record(source: Source, message: Any, partitions: int) -> Record:
+    stream, value = source.topics[message.topic()], message.value()
     try:
         if value is None:
             raise Refused(Reason.UNDECODABLE, "no value: a message is JSON or MessagePack in the value of its record")
@@ -81,6 +64,6 @@ def _record(feed: Feed, record: Any, partitions: int) -> Record:
             return Record([(keys.SOCIAL, ["data", value])])
         return Record([(log_of({b"data": value}, partitions), ["kind", PLAIN_STREAM[stream], "data", value])])
     except Exception as error:  # one record must not stop the feed, whatever is wrong with it
-        source = "kafka:" + name_of((record.topic(), record.partition()))
-        kept = {name: part for name, part in ((b"data", value), (b"key", record.key())) if part is not None}
-        return streams.refused(source, str(record.offset()), kept, error, delete=False)
+        origin = "kafka:" + place_name((message.topic(), message.partition()))
+        kept = {name: part for name, part in ((b"data", value), (b"key", message.key())) if part is not None}
+        return refused(origin, str(message.offset()), kept, error, delete=False)
