@@ -28,10 +28,11 @@ import redis
 
 from feature_repo.stores.online.client import address_of_url, connect
 from ingest.messages.decode import encode
-from ingest.messages.kinds import LEVELS, OrderBook, Tick, Trade
+from ingest.messages.kinds import OrderBook, Tick, Trade
 from ingest.servers import embedded
 from ingest.streams import keys
 from ingest.streams.backlog import backlog
+from transforms.limits import MAX_LEVELS
 
 PARTITIONS = 16
 SPAN_MS = 150_000
@@ -62,8 +63,8 @@ def market(names: list[str]) -> list[tuple[int, dict[str, Any]]]:
             mid = 100.0 + 0.01 * ((n * 7 + number) % 13)
             message: Any = Trade(at, name, mid, 1.0 + n % 3, ("buy", "sell")[n // 2 % 2], received=at)
             if n % 2 == 0:
-                bids = [(round(mid - 0.01 * k, 2), 1.0 + (n + k) % 5) for k in range(1, LEVELS + 1)]
-                asks = [(round(mid + 0.01 * k, 2), 1.0 + (n + 2 * k) % 4) for k in range(1, LEVELS + 1)]
+                bids = [(round(mid - 0.01 * k, 2), 1.0 + (n + k) % 5) for k in range(1, MAX_LEVELS + 1)]
+                asks = [(round(mid + 0.01 * k, 2), 1.0 + (n + 2 * k) % 4) for k in range(1, MAX_LEVELS + 1)]
                 message = OrderBook(at, name, bids, asks, received=at)
             found.append((number, {"kind": ("book", "trade")[n % 2], "data": encode(message), "recorded": "1"}))
     for number, name in enumerate(names):

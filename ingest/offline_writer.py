@@ -1,8 +1,8 @@
-"""Carries rows from the outboxes into TimescaleDB.
+"""The offline writer: moves rows from the outboxes into TimescaleDB.
 
-Nothing online waits for it: while the database is down, full or read-only the outboxes grow, and it catches up. A batch is deleted after
-its rows are in; a crash between the two writes them again, and the tables take no row twice. So two writers do no harm; the second
-stands by.
+Nothing online waits for it. While the database is down, full or read-only, the outboxes grow; afterwards the writer catches up. A batch is
+deleted after its rows are written. After a crash between the two its rows are written again, and the tables keep each row once. So two
+writers do no harm; the second stands by.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STAND_BY_S = 0.1
 
 
 def run(client: redis.Redis, postgres_url: str, partitions: int, stop: threading.Event) -> None:
-    """Write until ``stop`` is set, or stand by while another writer does; lives through the loss of either server."""
+    """Write until ``stop`` is set, or stand by while another process writes; wait while either server is away."""
     member = Member(client, ROLE, [ROLE])
 
     def work(well: Callable[[], None]) -> None:
@@ -43,33 +43,31 @@ def run(client: redis.Redis, postgres_url: str, partitions: int, stop: threading
                 _carry(client, postgres_url, partitions, lambda: not stop.is_set() and member.sit() is not None, well)
         member.leave()
 
-    outage.ride_out("the offline writer", work, stop, _passing)
+    outage.ride_out("the offline writer", work, stop, _passes)
 
 
 def _carry(
-    client: redis.Redis,
-    postgres_url: str,
-    partitions: int,
-    go_on: Callable[[], bool],
-    well: Callable[[], None],
+    client: redis.Redis, postgres_url: str, partitions: int, go_on: Callable[[], bool], well: Callable[[], None]
 ) -> None:
-    waiting = {keys.outbox(p): read.START for p in range(partitions)}  # what was written is there no longer
+    outboxes = {
+        keys.outbox(p): read.START for p in range(partitions)
+    }  # read from the start: what was written is deleted
     about = "tfs offline writer"
     with psycopg.connect(postgres_url, application_name=about, connect_timeout=5, tcp_user_timeout=20_000) as database:
         while go_on():
-            write(client, database, read.entries_after(client, waiting, BATCH, BLOCK_MS))
+            write(client, database, read.entries_after(client, outboxes, BATCH, BLOCK_MS))
             well()
 
 
-def _passing(error: Exception) -> bool:
-    """Whatever the database refuses waits in the outboxes until it takes it: away, full, read-only, a table missing."""
+def _passes(error: Exception) -> bool:
+    """Return whether to try again: rows wait in the outboxes while the database is away, full or read-only, or lacks a table."""
     return isinstance(error, psycopg.Error) or outage.is_passing(error)
 
 
 def write(client: redis.Redis, connection: psycopg.Connection, batch: Sequence[read.Entry]) -> int:
-    """Write a batch of the outboxes in one transaction, then delete it; the number of rows that were new.
+    """Write a batch of the outboxes in one transaction, then delete it; return the number of rows that were new.
 
-    What holds no rows of a view that there is goes to the dead letters, and the rest goes on.
+    An entry without rows of a view that exists goes to the dead letters.
     """
     if not batch:
         return 0
@@ -78,10 +76,8 @@ def write(client: redis.Redis, connection: psycopg.Connection, batch: Sequence[r
     for entry in batch:
         try:
             columns = rows.decode(entry[2][b"rows"])
-        except Exception as error:  # an entry must not stop the outboxes, whatever it does to us
-            _LOG.exception(
-                "entry %s of %s holds no rows that can be read and is kept in the dead letters", *entry[1::-1]
-            )
+        except Exception as error:  # one entry must not stop the others, whatever is wrong with it or with our code
+            _LOG.exception("entry %s of %s holds no readable rows and is kept in the dead letters", *entry[1::-1])
             broken.append((entry, f"{type(error).__name__}: {error}"))
         else:
             gathered[columns.view.name].append(columns)

@@ -10,6 +10,7 @@ from math import inf, isnan
 
 from transforms.catalog import View
 from transforms.kernel import NAN, Vector, jit, vector
+from transforms.limits import MAX_NUMBER
 from transforms.microstructure.layout import FLAT_ASK_PRICE, FLAT_ASK_SIZE, FLAT_BID_PRICE, FLAT_BID_SIZE
 
 OK = 0
@@ -20,9 +21,6 @@ OUT_OF_RANGE = 4
 UNSORTED = 5
 CROSSED = 6
 
-LARGEST = 1e15
-"""No market has a price or size above this; up to it, sums of squares and products of 20 levels stay far from overflow."""
-
 
 @jit
 def _fault(price: float, size: float) -> int:
@@ -31,7 +29,7 @@ def _fault(price: float, size: float) -> int:
         return NOT_FINITE
     if price <= 0.0 or size <= 0.0:
         return NOT_POSITIVE
-    if price > LARGEST or size > LARGEST:
+    if price > MAX_NUMBER or size > MAX_NUMBER:
         return OUT_OF_RANGE
     return UNSORTED
 
@@ -50,7 +48,7 @@ def check_book(book: Vector, n_bid: int, n_ask: int) -> int:
     Returns
     -------
     int
-        ``EMPTY_SIDE``: a side has no level. ``NOT_FINITE``, ``NOT_POSITIVE``, ``OUT_OF_RANGE`` (above ``LARGEST``): a price or size of
+        ``EMPTY_SIDE``: a side has no level. ``NOT_FINITE``, ``NOT_POSITIVE``, ``OUT_OF_RANGE`` (above ``MAX_NUMBER``): a price or size of
         the first bad level, bids before asks. ``UNSORTED``: the price of that level is not worse than the one before it. ``CROSSED``:
         the best bid is at or above the best ask, and the book has no other fault.
 
@@ -69,14 +67,14 @@ def check_book(book: Vector, n_bid: int, n_ask: int) -> int:
     for i in range(n_bid):
         price = book[FLAT_BID_PRICE + i]
         size = book[FLAT_BID_SIZE + i]
-        if not (0.0 < price <= LARGEST and price < before and 0.0 < size <= LARGEST):
+        if not (0.0 < price <= MAX_NUMBER and price < before and 0.0 < size <= MAX_NUMBER):
             return _fault(price, size)
         before = price
     before = 0.0
     for i in range(n_ask):
         price = book[FLAT_ASK_PRICE + i]
         size = book[FLAT_ASK_SIZE + i]
-        if not (before < price <= LARGEST and 0.0 < size <= LARGEST):
+        if not (before < price <= MAX_NUMBER and 0.0 < size <= MAX_NUMBER):
             return _fault(price, size)
         before = price
     return CROSSED if book[FLAT_BID_PRICE] >= book[FLAT_ASK_PRICE] else OK

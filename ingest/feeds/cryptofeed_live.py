@@ -18,9 +18,10 @@ from typing import Any
 
 from feature_repo.stores.errors import UserError
 from ingest.feeds.pump import Pump
-from ingest.messages.kinds import LEVELS, Gap, OrderBook, Trade
+from ingest.messages.kinds import Gap, OrderBook, Trade
 from ingest.publish.outlet import Outlet, pauses
 from ingest.recordings.lines import Output, Parsed
+from transforms.limits import MAX_LEVELS
 
 QUIET_S = 120.0
 """A connection that is silent for this long counts as lost."""
@@ -82,7 +83,7 @@ class Translator:
 
 
 def _best(side: Any) -> list[tuple[float, float]]:
-    levels = (side.index(i) for i in range(min(LEVELS, len(side))))
+    levels = (side.index(i) for i in range(min(MAX_LEVELS, len(side))))
     return [(float(price), float(size)) for price, size in levels]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 
-from ingest.messages.kinds import MAX_AHEAD_MS, MAX_INTEGER, MAX_NUMBER, MAX_TIME_MS, MicropriceTable, ScoredPost, Trade
+from ingest.messages.kinds import MAX_AHEAD_MS, MAX_INTEGER, MAX_TIME_MS, MicropriceTable, ScoredPost, Trade
 from ingest.messages.refusal import Reason, Refused
+from transforms.limits import MAX_NUMBER
 from transforms.microstructure.layout import G_SIZE
 
 _SYMBOL = re.compile(r"[A-Za-z0-9:._/\-]{1,64}\Z").match

@@ -1,8 +1,8 @@
-"""The messages, and how bytes become them.
+"""Decoding of messages from bytes.
 
-A message travels in one field ``data`` as JSON or MessagePack (told apart by its first byte), or flat: a field for each name, with
-``bids`` and ``asks`` as JSON. Times are whole milliseconds since the epoch, UTC. Numbers may be written as decimal strings.
-What cannot be taken raises ``Refused`` with its reason before anything changes.
+A message travels in one field ``data`` as JSON or MessagePack (the first byte tells which), or flat: one field for each name, with
+``bids`` and ``asks`` as JSON. Times are whole milliseconds since the epoch, UTC. Numbers may be written as decimal strings. The functions
+raise ``Refused`` with the reason ``undecodable``, ``missing_field``, ``wrong_type``, ``not_finite`` or ``out_of_range``.
 """
 
 from __future__ import annotations
@@ -18,26 +18,18 @@ from ingest.messages.refusal import Reason, Refused
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-
 _json = functools.cache(lambda kind: msgspec.json.Decoder(kind, strict=False))
 _msgpack = functools.cache(lambda kind: msgspec.msgpack.Decoder(kind, strict=False))
 _JSON_FIELDS = frozenset({b"bids", b"asks", b"symbols"})
 MAPS = frozenset(bytes([b]) for b in (*range(0x80, 0x90), 0xDE, 0xDF))
-"""First bytes of a MessagePack map; everything else is taken as JSON."""
-_MISSING = "missing required field"
+"""First bytes of a MessagePack map; everything else is read as JSON."""
 
 encode = msgspec.msgpack.Encoder().encode
-"""A message as bytes, as this project's own programs send it."""
+"""Encodes a message as this project's own programs send it."""
 
 
 def decode(kind: type[T], data: bytes) -> T:
-    """The message in ``data``.
-
-    Raises
-    ------
-    Refused
-        ``undecodable``, ``missing_field``, ``wrong_type``, ``not_finite`` or ``out_of_range``.
-    """
+    """Decode the message in ``data``."""
     try:
         if data[:1] in MAPS:
             return _msgpack(kind).decode(data)  # type: ignore[no-any-return]
@@ -49,13 +41,7 @@ def decode(kind: type[T], data: bytes) -> T:
 
 
 def decode_entry(kind: type[T], fields: Mapping[bytes, bytes]) -> T:
-    """The message of a stream entry, in ``data`` or flat.
-
-    Raises
-    ------
-    Refused
-        As ``decode``.
-    """
+    """Decode the message of a stream entry, in ``data`` or flat."""
     data = fields.get(b"data")
     if data is not None:
         return decode(kind, data)
@@ -69,22 +55,21 @@ def decode_entry(kind: type[T], fields: Mapping[bytes, bytes]) -> T:
 
 
 def _decode_loosely(kind: type[T], data: bytes) -> T:
-    """What strict JSON is not: bare NaN, Infinity and numbers past a double, which deserve a better reason than 'undecodable'."""
+    """Decode what is not strict JSON: bare NaN, Infinity and numbers past a double, which have a better reason than 'undecodable'."""
     try:
         loose: Any = json.loads(data)
-        message = msgspec.convert(loose, kind, strict=False)
+        return msgspec.convert(loose, kind, strict=False)
     except msgspec.ValidationError as error:
         raise _refusal(error) from None
     except OverflowError:
         raise Refused(Reason.OUT_OF_RANGE, "a whole number past a double") from None
     except (ValueError, RecursionError) as error:
         raise Refused(Reason.UNDECODABLE, str(error)) from None
-    return message
 
 
 def _refusal(error: msgspec.ValidationError) -> Refused:
     text = str(error)
-    if _MISSING in text:
+    if "missing required field" in text:
         return Refused(Reason.MISSING_FIELD, text)
     if "out of range" in text:
         return Refused(Reason.OUT_OF_RANGE, text)

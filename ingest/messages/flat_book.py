@@ -16,12 +16,12 @@ from ingest.messages.decode import MAPS, decode_entry
 from ingest.messages.kinds import OrderBook
 from ingest.messages.level_reader import read_json, read_msgpack
 from transforms.kernel import COMPILED, Vector, zeros
-from transforms.microstructure.layout import MAX_LEVELS
+from transforms.microstructure.layout import FLAT_SIZE
 from transforms.microstructure.levels import fill
 
 
 class FlatBook(msgspec.Struct, gc=False):
-    """``OrderBook`` with its best 20 levels a side in one vector; see ``transforms.microstructure.levels``."""
+    """``OrderBook`` with its best levels in one vector, as ``transforms.microstructure.layout`` draws it."""
 
     timestamp: int
     symbol: str
@@ -33,7 +33,7 @@ class FlatBook(msgspec.Struct, gc=False):
 
 
 class _Frame(msgspec.Struct, gc=False):
-    """``OrderBook`` with its levels unread."""
+    """``OrderBook`` with its levels not decoded."""
 
     timestamp: int
     symbol: str
@@ -48,20 +48,14 @@ _json = msgspec.json.Decoder(_Frame, strict=False).decode
 
 
 def decode_book(fields: Mapping[bytes, bytes]) -> FlatBook:
-    """The book of a stream entry, in ``data`` or flat.
-
-    Raises
-    ------
-    ingest.messages.refusal.Refused
-        As ``ingest.messages.decode.decode_entry``.
-    """
+    """Decode the book of a stream entry, in ``data`` or flat; raise ``Refused`` as ``decode.decode_entry``."""
     data = fields.get(b"data")
-    book = fast(data) if COMPILED and data is not None else None
-    return slow(fields) if book is None else book
+    book = decode_fast(data) if COMPILED and data is not None else None
+    return decode_any(fields) if book is None else book
 
 
-def fast(data: bytes) -> FlatBook | None:
-    """The book by the compiled function, None where the general way must look at it."""
+def decode_fast(data: bytes) -> FlatBook | None:
+    """Decode a book with the compiled function; return None for what only the general decoder can judge."""
     packed = data[:1] in MAPS
     try:
         frame = _msgpack(data) if packed else _json(data)
@@ -69,23 +63,23 @@ def fast(data: bytes) -> FlatBook | None:
         return None
     if not packed and b"\\" in data:
         return None
-    levels = zeros(4 * MAX_LEVELS)
+    levels = zeros(FLAT_SIZE)
     n_bid, n_ask = read_msgpack(data, levels) if packed else read_json(data, levels)
     if n_ask < 0:
         return None
     return FlatBook(frame.timestamp, frame.symbol, levels, n_bid, n_ask, frame.sequence, frame.received)
 
 
-def slow(fields: Mapping[bytes, bytes]) -> FlatBook:
-    """The book by the general way."""
+def decode_any(fields: Mapping[bytes, bytes]) -> FlatBook:
+    """Decode a book with the general decoder."""
     book = decode_entry(OrderBook, fields)
-    levels = zeros(4 * MAX_LEVELS)
+    levels = zeros(FLAT_SIZE)
     n_bid, n_ask = fill(levels, book.bids, book.asks)
     return FlatBook(book.timestamp, book.symbol, levels, n_bid, n_ask, book.sequence, book.received)
 
 
 def warm_up() -> None:
-    """Compile the readers, or load what was compiled before, so that the first book does not wait for it."""
+    """Compile the readers or load them from the cache, so that the first book does not wait."""
     book = OrderBook(1, "A", [(1.0, 1.0)], [(2.0, 1.0)])
     for data in (msgspec.msgpack.encode(book), msgspec.json.encode(book)):
         decode_book({b"data": data})

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import msgspec
 
-LEVELS = 20
-"""Price levels of a side that are used; deeper ones are ignored."""
 MAX_TIME_MS = 9_007_199_254_740
 """The largest time whose microseconds a double holds exactly, in the year 2255."""
-MAX_NUMBER = 1e15
 MAX_INTEGER = 2**63
 """Whole numbers must be smaller than this, to fit the 64 bits of a column."""
 MAX_AHEAD_MS = 31 * 86_400_000
-"""How long before it is used a microprice table may be published."""
+"""How long before its use a microprice table may be published."""
 
 
 class OrderBook(msgspec.Struct, gc=False):
-    """Stream ``order_book``: the best levels of both sides, best first; each message stands for itself.
+    """Stream ``order_book``: the best levels of both sides, best first; each message is a whole book.
 
-    ``sequence`` grows by one from message to message of a symbol; leave it out where a venue's numbers jump.
+    ``sequence`` grows by one with each message of a symbol; leave it out where a venue's numbers jump.
     """
 
     timestamp: int
@@ -30,10 +27,7 @@ class OrderBook(msgspec.Struct, gc=False):
 
 
 class Trade(msgspec.Struct, gc=False):
-    """Stream ``market_data``: one trade; ``side`` is the aggressor's, None where the venue gives none.
-
-    ``next_funding`` is when the venue settles funding next, where it says so.
-    """
+    """Stream ``market_data``: one trade; ``side`` is the aggressor's. ``next_funding`` is when the venue settles funding next."""
 
     timestamp: int
     symbol: str
@@ -46,7 +40,7 @@ class Trade(msgspec.Struct, gc=False):
 
 
 class SocialPost(msgspec.Struct, gc=False):
-    """Stream ``social_data``: one post as written; ``observed_at`` is when its engagement was read."""
+    """Stream ``social_data``: one post as written; ``observed_at`` is when its likes, reposts and replies were counted."""
 
     timestamp: int
     id: str
@@ -63,9 +57,9 @@ class SocialPost(msgspec.Struct, gc=False):
 
 
 class ScoredPost(msgspec.Struct, gc=False):
-    """A post as it enters the log of one symbol: a score is made once and is a fact of the log.
+    """A post in the log of one symbol; it is scored once, before it enters the log.
 
-    ``available`` is when the score could be read. The probabilities are None where the text held nothing to score.
+    ``available`` is when the score was ready. The probabilities are None where the text has nothing to score.
     """
 
     timestamp: int
@@ -86,14 +80,14 @@ class ScoredPost(msgspec.Struct, gc=False):
 
 
 class Tick(msgspec.Struct, gc=False):
-    """Time itself, in the log: all that this symbol's feeds had to say up to ``timestamp`` has been said."""
+    """Progress of time in the log: every message of the symbol up to ``timestamp`` is known."""
 
     timestamp: int
     symbol: str
 
 
 class Gap(msgspec.Struct, gc=False):
-    """A feed lost its place at ``timestamp``: the book is unknown until the next one."""
+    """A feed missed messages at ``timestamp``: the book is unknown until the next one."""
 
     timestamp: int
     symbol: str
@@ -101,10 +95,10 @@ class Gap(msgspec.Struct, gc=False):
 
 
 class MicropriceTable(msgspec.Struct, gc=False):
-    """A fitted table of ``microprice`` as it enters the log of its symbol: used for rows from ``usable_from`` on.
+    """A fitted table of ``microprice`` in the log of its symbol, used for rows from ``usable_from`` on.
 
-    ``timestamp`` is when it was published; the data that it was fitted on end before ``fitted_before``. ``g`` is what the mid is expected
-    to move, in ticks, by imbalance bin and spread bin; None where the data could not tell.
+    ``timestamp`` is when it was published, and its data end before ``fitted_before``. ``g`` is the expected move of the mid, in ticks, by
+    imbalance bin and spread bin; None where there were too few data.
     """
 
     timestamp: int
@@ -125,6 +119,6 @@ KIND: dict[str, type[Message]] = {
     "gap": Gap,
     "microprice": MicropriceTable,
 }
-"""What an entry of a partition log may be, by its field ``kind``."""
+"""The messages of a partition log, by the field ``kind`` of their entries."""
 PLAIN_STREAM: dict[str, str] = {"order_book": "book", "market_data": "trade"}
-"""The plain streams that the router serves, and the kind of their messages."""
+"""The plain streams that the router reads, and the kind of their messages."""

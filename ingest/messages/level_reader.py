@@ -1,12 +1,12 @@
-"""Prices and sizes of an order book out of the bytes of its message, in compiled code.
+"""Compiled reading of an order book's prices and sizes from the bytes of its message.
 
-``read_msgpack`` and ``read_json`` take what feeds send: ``bids`` and right after it ``asks``, each a list of levels of two numbers. Numbers
-are MessagePack doubles and whole numbers up to 32 bits; or JSON numbers, plain or as text, that one division makes exact.
-Of everything else they say that they do not take it.
+``read_msgpack`` and ``read_json`` read what feeds send: ``bids`` and right after it ``asks``, each a list of levels of two numbers. The
+numbers are MessagePack doubles and whole numbers up to 32 bits, or JSON numbers, plain or as text, whose value one division gives exactly.
+For every other message they return (0, -1): the general decoder must read it.
 
-How they know where the levels are: the caller has had the message checked by a decoder that leaves ``bids`` and ``asks`` unread, and that
-found both at the top of the message. If the bytes outside of the levels hold each of the two words once, then those are the keys; JSON
-with a backslash, which could hide one more, is not to be given. So neither a repeated key nor one inside of a value is ever mistaken.
+How they find the levels: the caller's decoder, which leaves ``bids`` and ``asks`` undecoded, has found both keys at the top of the message.
+If the bytes outside the levels hold each of the two words once, these are the keys. So a repeated key, or a key inside a value, is never
+read by mistake. JSON with a backslash could hide one more key, so the caller does not pass it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from __future__ import annotations
 import numpy as np
 
 from transforms.kernel import Vector, jit
-from transforms.microstructure.layout import MAX_LEVELS
+from transforms.limits import MAX_LEVELS
+from transforms.microstructure.layout import FLAT_ASK_PRICE, FLAT_BID_PRICE
 
 _BIDS, _ASKS = int.from_bytes(b"bids", "big"), int.from_bytes(b"asks", "big")
 _QUOTE, _COLON, _COMMA, _POINT, _OPEN, _CLOSE, _BLANK, _ZERO, _NINE = b'":,.[] 09'
@@ -22,18 +23,21 @@ _EXACT = 2**53
 _EXACT_POWER = 22
 """Whole numbers up to 2**53 and powers of ten up to 10**22 are doubles."""
 
+# MessagePack: a form byte, then for numbers and long arrays the bytes of the value
+_SMALL_INT_MAX, _UINT8, _UINT32, _DOUBLE = 0x7F, 0xCC, 0xCE, 0xCB
+_SMALL_ARRAY, _SMALL_ARRAY_MAX, _ARRAY16, _PAIR, _TEXT_OF_4 = 0x90, 0x9F, 0xDC, 0x92, 0xA4
+
 
 @jit
 def _word(data: bytes, at: int) -> int:
-    """Four bytes as a number."""
-    return int(
-        np.int64(data[at]) << 24 | np.int64(data[at + 1]) << 16 | np.int64(data[at + 2]) << 8 | np.int64(data[at + 3])
-    )
+    """Return the four bytes at ``at`` as a number."""
+    high = np.int64(data[at]) << 8 | np.int64(data[at + 1])
+    return int(high << 16 | np.int64(data[at + 2]) << 8 | np.int64(data[at + 3]))
 
 
 @jit
 def _after_bids(data: bytes) -> int:
-    """Place behind the first ``bids``, -1 where ``asks`` comes before it or there is none."""
+    """Return the place behind the first ``bids``, -1 where ``asks`` comes before it or there is none."""
     for at in range(len(data) - 3):
         word = _word(data, at)
         if word == _BIDS:
@@ -44,8 +48,8 @@ def _after_bids(data: bytes) -> int:
 
 
 @jit
-def _says_no_more(data: bytes, at: int) -> bool:
-    """Whether the bytes from ``at`` on hold neither of the two words."""
+def _no_key_from(data: bytes, at: int) -> bool:
+    """Return whether the bytes from ``at`` on hold neither of the two words."""
     for i in range(at, len(data) - 3):
         word = _word(data, i)
         if word in (_BIDS, _ASKS):
@@ -55,30 +59,33 @@ def _says_no_more(data: bytes, at: int) -> bool:
 
 @jit
 def _msgpack_side(data: bytes, at: int, levels: Vector, slot: int) -> tuple[int, int]:
-    """Read an array of levels at ``at``: the place behind it, -1 where it is not such an array, and the levels used."""
+    """Read the levels of a side at ``at`` to ``slot`` of a flat book.
+
+    Return the place behind the side, -1 where there is no such array, and how many levels are used.
+    """
     bits = levels.view(np.int64)
     end = len(data)
     if at >= end:
         return -1, 0
     first = int(np.int64(data[at]))
     at += 1
-    if 0x90 <= first <= 0x9F:
-        n = first - 0x90
-    elif first == 0xDC and at + 2 <= end:
+    if _SMALL_ARRAY <= first <= _SMALL_ARRAY_MAX:
+        n = first - _SMALL_ARRAY
+    elif first == _ARRAY16 and at + 2 <= end:
         n = int(np.int64(data[at]) << 8 | np.int64(data[at + 1]))
         at += 2
     else:
         return -1, 0
     for level in range(n):
-        if at >= end or data[at] != 0x92:
+        if at >= end or data[at] != _PAIR:
             return -1, 0
         at += 1
         for part in range(2):
             if at >= end:
                 return -1, 0
             form = int(np.int64(data[at]))
-            width = 8 if form == 0xCB else 1 << (form - 0xCC) if 0xCC <= form <= 0xCE else 0
-            if (form > 0x7F and width == 0) or at + width >= end:
+            width = 8 if form == _DOUBLE else 1 << (form - _UINT8) if _UINT8 <= form <= _UINT32 else 0
+            if (form > _SMALL_INT_MAX and width == 0) or at + width >= end:
                 return -1, 0
             number = 0
             for i in range(at + 1, at + 1 + width):
@@ -86,7 +93,7 @@ def _msgpack_side(data: bytes, at: int, levels: Vector, slot: int) -> tuple[int,
             at += 1 + width
             if level < MAX_LEVELS:
                 to = slot + part * MAX_LEVELS + level
-                if form == 0xCB:
+                if form == _DOUBLE:
                     bits[to] = number
                 else:
                     levels[to] = float(number if width else form)
@@ -95,23 +102,22 @@ def _msgpack_side(data: bytes, at: int, levels: Vector, slot: int) -> tuple[int,
 
 @jit
 def read_msgpack(data: bytes, levels: Vector) -> tuple[int, int]:
-    """Levels of a message into ``levels``, and how many bids and asks; (0, -1) where the general way must look at it."""
+    """Read the levels of a message into a flat book; return how many bids and asks it has, (0, -1) for the general decoder."""
     at = _after_bids(data)
     if at < 0:
         return 0, -1
-    at, n_bid = _msgpack_side(data, at, levels, 0)
-    # the next key is asks, a text of four bytes
-    if at < 0 or at + 5 > len(data) or data[at] != 0xA4 or _word(data, at + 1) != _ASKS:
+    at, n_bid = _msgpack_side(data, at, levels, FLAT_BID_PRICE)
+    if at < 0 or at + 5 > len(data) or data[at] != _TEXT_OF_4 or _word(data, at + 1) != _ASKS:
         return 0, -1
-    at, n_ask = _msgpack_side(data, at + 5, levels, 2 * MAX_LEVELS)
-    if at < 0 or not _says_no_more(data, at):
+    at, n_ask = _msgpack_side(data, at + 5, levels, FLAT_ASK_PRICE)
+    if at < 0 or not _no_key_from(data, at):
         return 0, -1
     return n_bid, n_ask
 
 
 @jit
 def _past(data: bytes, at: int, sign: int) -> int:
-    """Place behind ``sign`` and the blanks around it, -1 where it does not stand at ``at`` or ``at`` is -1."""
+    """Return the place behind ``sign`` and the blanks around it, -1 where it is not at ``at`` or ``at`` is -1."""
     if at < 0:
         return -1
     while at < len(data) and data[at] == _BLANK:
@@ -126,15 +132,15 @@ def _past(data: bytes, at: int, sign: int) -> int:
 
 @jit
 def _digit(data: bytes, at: int) -> int:
-    """The digit at ``at``, -1 where there is none."""
+    """Return the digit at ``at``, -1 where there is none."""
     return int(np.int64(data[at])) - _ZERO if at < len(data) and _ZERO <= data[at] <= _NINE else -1
 
 
 @jit
 def _number(data: bytes, at: int) -> tuple[int, float]:
-    """A number at ``at``, plain or as text: the place behind it, -1 where it is not taken, and its value.
+    """Read a number, plain or as text; return the place behind it, -1 where only the general decoder can read it, and its value.
 
-    The quotient of two exact doubles is the double nearest to the decimal: what every correct parser gives.
+    The quotient of two exact doubles is the double nearest to the decimal: the value of every correct parser.
     """
     if at < 0 or at >= len(data):
         return -1, 0.0
@@ -169,7 +175,7 @@ def _number(data: bytes, at: int) -> tuple[int, float]:
 
 @jit
 def _json_side(data: bytes, at: int, levels: Vector, slot: int) -> tuple[int, int]:
-    """As ``_msgpack_side``, of JSON."""
+    """Do the same as ``_msgpack_side`` for JSON."""
     at = _past(data, at, _OPEN)
     n = 0
     more = _past(data, at, _CLOSE) < 0
@@ -190,14 +196,14 @@ def _json_side(data: bytes, at: int, levels: Vector, slot: int) -> tuple[int, in
 
 @jit
 def read_json(data: bytes, levels: Vector) -> tuple[int, int]:
-    """As ``read_msgpack``, of JSON that has no backslash."""
+    """Do the same as ``read_msgpack`` for JSON without a backslash."""
     at = _past(data, _past(data, _after_bids(data), _QUOTE), _COLON)
-    at, n_bid = _json_side(data, at, levels, 0)
+    at, n_bid = _json_side(data, at, levels, FLAT_BID_PRICE)
     at = _past(data, _past(data, at, _COMMA), _QUOTE)
     if at < 0 or at + 4 > len(data) or _word(data, at) != _ASKS:
         return 0, -1
     at = _past(data, _past(data, at + 4, _QUOTE), _COLON)
-    at, n_ask = _json_side(data, at, levels, 2 * MAX_LEVELS)
-    if at < 0 or not _says_no_more(data, at):
+    at, n_ask = _json_side(data, at, levels, FLAT_ASK_PRICE)
+    if at < 0 or not _no_key_from(data, at):
         return 0, -1
     return n_bid, n_ask

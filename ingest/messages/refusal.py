@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Reason codes; they are the contract with whoever reads the dead letters."""
+    """Reason codes, as programs that read the dead letters know them."""
 
     UNDECODABLE = "undecodable"
     """Neither JSON nor MessagePack, or cut off."""
@@ -17,30 +17,30 @@ class Reason(StrEnum):
     NOT_POSITIVE = "not_positive"
     """A price or size of zero or below."""
     OUT_OF_RANGE = "out_of_range"
-    """A number no market has: a price or size above 1e15, a time outside the years 1970 to 2255."""
+    """An impossible number: a price or size above 1e15, a time outside the years 1970 to 2255."""
     EMPTY_BOOK = "empty_book"
     UNSORTED_SIDE = "unsorted_side"
     CROSSED_BOOK = "crossed_book"
     BAD_SYMBOL = "bad_symbol"
     """Not 1 to 64 letters, digits and ``: . _ / -``."""
     UNKNOWN_SYMBOL = "unknown_symbol"
-    """A list of symbols is configured and this is not in it."""
+    """Symbols are listed in the settings and this is not among them, or too many are open."""
     FUTURE_TIME = "future_time"
     """Stamped further ahead of its receive time than ``max_future``."""
     LATE = "late"
-    """Behind its symbol's watermark: rows of its time are written."""
+    """Behind its symbol's watermark: the rows of its time are written already."""
     DUPLICATE = "duplicate"
-    """This trade id or book sequence has been taken already."""
+    """A message with this trade id or book sequence was accepted before."""
     SEQUENCE_GAP = "sequence_gap"
-    """A message before it is missing; the book is unknown until the next snapshot."""
+    """A book before it is missing; the book is unknown until the next one."""
     NO_SYMBOL = "no_symbol"
-    """A post that names no symbol that is known here."""
+    """The post names no symbol that is known here."""
     FAILED = "failed"
-    """Our own code failed on it; the log says how. Retry it once that is repaired."""
+    """An error of our own code, told in the process log. Retry the message once the code is repaired."""
 
 
 class Refused(Exception):
-    """A message that is not taken, and why. ``detail`` is bounded: what it quotes came from outside."""
+    """A message is refused. ``detail`` is cut to 200 characters, because it quotes text from outside."""
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
         self.reason = reason

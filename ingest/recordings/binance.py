@@ -24,11 +24,12 @@ from dataclasses import dataclass, field
 
 from ingest.messages.check import check_header, check_trade
 from ingest.messages.decode import decode
-from ingest.messages.kinds import LEVELS, MAX_TIME_MS, Gap, OrderBook, Trade
+from ingest.messages.kinds import MAX_TIME_MS, Gap, OrderBook, Trade
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings import binance_wire as wire
 from ingest.recordings.book import Book
 from ingest.recordings.lines import Line, Output, Parsed, Rejected
+from transforms.limits import MAX_LEVELS
 
 HELD_MAX = 5000
 """Diffs of a symbol that may wait: minutes of a feed, while a snapshot takes seconds."""
@@ -253,7 +254,7 @@ class Binance:
             return
         state.last, state.fresh, state.lost = diff.last, False, False
         state.sequence = state.sequence + 1 if state.sequence else diff.time
-        bids, asks = state.book.best(LEVELS)
+        bids, asks = state.book.best(MAX_LEVELS)
         yield Parsed("book", OrderBook(diff.time, diff.symbol, bids, asks, state.sequence, now.received_ms))
 
 

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import msgspec
 
 from ingest.messages.decode import decode
-from ingest.messages.kinds import MAX_INTEGER, MAX_NUMBER
+from ingest.messages.kinds import MAX_INTEGER
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.book import Level
+from transforms.limits import MAX_NUMBER
 
 _ABSENT = msgspec.Raw()
 _NOT_FINITE = re.compile(rb"[\[:,]\s*-?(?:NaN|Infinity)\s*[\],}]")

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ingest.messages.kinds import LEVELS, OrderBook, Trade
+from ingest.messages.kinds import OrderBook, Trade
 from ingest.recordings.book import Level
 from ingest.simulate.noise import Floats, Ints, key, level, uniform
+from transforms.limits import MAX_LEVELS
 
 BOOKS = 2
 TRADES = 3
@@ -76,12 +77,12 @@ class Market:
     def books(self, start_s: int, end_s: int) -> Iterator[OrderBook]:
         """Yield the books of the seconds from ``start_s`` until before ``end_s``, in time order."""
         sequence, t_ms, bid, ask = self._touch(start_s, end_s)
-        rows = sequence[:, None] * (2 * LEVELS) + np.arange(2 * LEVELS)
+        rows = sequence[:, None] * (2 * MAX_LEVELS) + np.arange(2 * MAX_LEVELS)
         gaps = self._draw("gap", rows)
         steps = 1 + (gaps * gaps * (self.spec.base * _GAP)).astype(np.int64)
-        steps[:, 0] = steps[:, LEVELS] = 0
-        bids = bid[:, None] - np.cumsum(steps[:, :LEVELS], axis=1)
-        asks = ask[:, None] + np.cumsum(steps[:, LEVELS:], axis=1)
+        steps[:, 0] = steps[:, MAX_LEVELS] = 0
+        bids = bid[:, None] - np.cumsum(steps[:, :MAX_LEVELS], axis=1)
+        asks = ask[:, None] + np.cumsum(steps[:, MAX_LEVELS:], axis=1)
         epoch = (t_ms // _SIZE_HOLDS_MS)[:, None]
         received = t_ms + self._delay(sequence)
         rows_of = (

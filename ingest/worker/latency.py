@@ -1,7 +1,7 @@
-"""How late rows are readable online: counted in a histogram among a partition's counters.
+"""How late rows become readable online, as a histogram among a partition's counters.
 
-The lateness of a row is the time of its online write, less its event time, less the allowed lateness: what the system adds to the
-wait that its settings ask for. Rows of recordings are not counted, for no clock of ours ran with them.
+The latency of a row is the time of its online write, less its event time, less the allowed lateness: what the system adds to the wait
+that its settings ask for. Rows of recordings are not counted, because their times are not those of a clock here.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Iterable
 BOUNDS_MS = (5, 10, 20, 50, 100, 200, 500, 1000, 5000)
 """Upper bounds of the buckets, inclusive; the last bucket, ``inf``, has none."""
 BUCKETS = tuple(f"latency_ms.{bound}" for bound in (*BOUNDS_MS, "inf"))
-"""Names of the counters, each of its own bucket alone (not cumulative)."""
+"""Names of the counters; each counts its own bucket alone (not cumulative)."""
 SUM = "latency_ms.sum"
-"""Name of the counter of all milliseconds together, so that their mean is known."""
+"""Name of the counter of all milliseconds together, for the mean."""
 
 
 def count(counts: Counter[str], late_us: Iterable[int]) -> None:
-    """Add the lateness of rows, in microseconds; a clock behind the exchange's counts as no lateness.
+    """Add the latencies of rows, in microseconds; a negative one, where this clock is behind the exchange's, counts as none.
 
     >>> counts: Counter[str] = Counter()
     >>> count(counts, [-3, 4_000, 5_000, 5_001, 9_000_000])

@@ -1,4 +1,4 @@
-"""Finished rows on their way to the stores, a batch a view, as columns."""
+"""Finished rows on their way to the stores: one batch for each view, as columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transforms.kernel import Vector, to_bytes
 
 
 class Columns(NamedTuple):
-    """n rows of one view: times in microseconds, ``values`` of shape (n, k) in the order of the catalogue, NaN is null."""
+    """n rows of one view; times are microseconds, ``values`` has shape (n, k) in the order of the catalogue, NaN is null."""
 
     view: View
     symbols: list[str]
@@ -23,7 +23,7 @@ class Columns(NamedTuple):
 
 
 class Batch:
-    """Rows of one view, gathered one by one."""
+    """Rows of one view, added one by one."""
 
     __slots__ = ("_created", "_event", "_silent", "_symbols", "_values", "view")
 
@@ -39,7 +39,7 @@ class Batch:
         return len(self._symbols)
 
     def add(self, symbol: str, event_us: int, created_us: int, values: Vector, silent_us: int = 0) -> None:
-        """Add a row; ``values`` may be overwritten afterwards. ``silent_us``: for how long the feed had been silent."""
+        """Add a row; ``values`` is copied. ``silent_us`` is how long the feed had been silent."""
         self._symbols.append(symbol)
         self._event.append(event_us)
         self._created.append(created_us)
@@ -47,44 +47,31 @@ class Batch:
         self._values.append(to_bytes(values))
 
     def columns(self) -> Columns:
-        """All rows so far."""
+        """Return all rows so far."""
         values = np.frombuffer(b"".join(self._values)).reshape(len(self), len(self.view.features))
         return Columns(
             self.view, self._symbols, np.array(self._event, np.int64), np.array(self._created, np.int64), values
         )
 
     def newest(self) -> tuple[Columns, NDArray[np.int64]]:
-        """The last row of each symbol, and for how long its feed had been silent, microseconds: what the online store keeps."""
+        """Return what the online store keeps: the last row of each symbol, and how long its feed had been silent, microseconds."""
         rows = list({symbol: i for i, symbol in enumerate(self._symbols)}.values())
         every = self.columns()
-        newest = Columns(
-            self.view,
-            [self._symbols[i] for i in rows],
-            every.event_us[rows],
-            every.created_us[rows],
-            every.values[rows],
-        )
+        symbols = [self._symbols[i] for i in rows]
+        newest = Columns(self.view, symbols, every.event_us[rows], every.created_us[rows], every.values[rows])
         return newest, np.array(self._silent, np.int64)[rows]
 
 
 def encode(columns: Columns) -> bytes:
-    """Rows as one value of the outbox."""
-    return msgspec.msgpack.encode(
-        [
-            columns.view.name,
-            columns.view.names,
-            columns.symbols,
-            columns.event_us.tobytes(),
-            columns.created_us.tobytes(),
-            columns.values.tobytes(),
-        ]
-    )
+    """Pack rows as one value of the outbox."""
+    view, symbols, *arrays = columns
+    return msgspec.msgpack.encode([view.name, view.names, symbols, *(array.tobytes() for array in arrays)])
 
 
 def vectors(columns: Columns) -> list[Any]:
-    """Rows as entries of the stream ``features``, four items each: symbol, event time and creation in ms, and the values.
+    """Return rows as entries of the stream ``features``, four items each: symbol, event time and creation in ms, and values.
 
-    The values are JSON, ``{feature: value}`` in the order of the catalogue; null is null, and a number reads back as the same bits.
+    The values are JSON, ``{feature: value}`` in the order of the catalogue; a null feature is null, a number reads back as the same bits.
     """
     names = columns.view.names
     dumps = msgspec.json.Encoder().encode
@@ -96,14 +83,14 @@ def vectors(columns: Columns) -> list[Any]:
 
 
 def decode(data: bytes) -> Columns:
-    """The rows that ``encode`` packed, laid out as the catalogue is now.
+    """Unpack the rows that ``encode`` packed, in the order of today's catalogue.
 
-    A feature that has been added since is null; one that was dropped is left out.
+    A feature that was added since is null; one that was dropped is left out.
 
     Raises
     ------
     KeyError, ValueError
-        They are of a view that is gone, or no rows at all.
+        The view is gone, or ``data`` holds no rows.
     """
     name, names, symbols, event, created, values = msgspec.msgpack.decode(data)
     view = VIEW[name]

@@ -26,8 +26,8 @@ from __future__ import annotations
 
 from transforms import window
 from transforms.kernel import SECOND_US, Vector, jit
+from transforms.limits import MAX_LEVELS
 
-MAX_LEVELS = 20
 FLAT_BID_PRICE, FLAT_BID_SIZE, FLAT_ASK_PRICE, FLAT_ASK_SIZE, FLAT_SIZE = (part * MAX_LEVELS for part in range(5))
 
 FLOW_LEVELS = 5

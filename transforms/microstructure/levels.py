@@ -10,13 +10,13 @@ import struct
 from collections.abc import Sequence
 
 from transforms.kernel import COMPILED, Vector
+from transforms.limits import MAX_LEVELS
 from transforms.microstructure.layout import (
     FLAT_ASK_PRICE,
     FLAT_ASK_SIZE,
     FLAT_BID_PRICE,
     FLAT_BID_SIZE,
     FLAT_SIZE,
-    MAX_LEVELS,
 )
 
 Level = tuple[float, float]

@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.messages.decode import encode
-from ingest.messages.flat_book import FlatBook, decode_book, fast, slow
+from ingest.messages.flat_book import FlatBook, decode_any, decode_book, decode_fast
 from ingest.messages.kinds import OrderBook
 from ingest.messages.refusal import Refused
 from transforms.kernel import COMPILED, to_bytes
+from transforms.limits import MAX_LEVELS
+from transforms.microstructure.layout import FLAT_ASK_PRICE, FLAT_BID_PRICE
 
 compiled = pytest.mark.skipif(not COMPILED, reason="numba is absent or TFS_NUMBA is 0: there is only the general way")
 
@@ -30,8 +32,8 @@ def facts(book: FlatBook) -> tuple[Any, ...]:
     """All that the kernels may look at."""
     used = [
         n
-        for at, count in ((0, book.n_bid), (40, book.n_ask))
-        for n in (*range(at, at + count), *range(at + 20, at + 20 + count))
+        for at, count in ((FLAT_BID_PRICE, book.n_bid), (FLAT_ASK_PRICE, book.n_ask))
+        for n in (*range(at, at + count), *range(at + MAX_LEVELS, at + MAX_LEVELS + count))
     ]
     prices = struct.pack(f"{len(used)}d", *(book.levels[i] for i in used))
     return book.timestamp, book.symbol, book.n_bid, book.n_ask, prices, book.sequence, book.received
@@ -45,7 +47,7 @@ def outcome(decoder: Any, data: bytes) -> Any:
 
 
 def assert_agrees(data: bytes) -> None:
-    assert outcome(decode_book, data) == outcome(slow, data), data
+    assert outcome(decode_book, data) == outcome(decode_any, data), data
 
 
 def both(message: Any) -> list[bytes]:
@@ -55,15 +57,15 @@ def both(message: Any) -> list[bytes]:
 @compiled
 @pytest.mark.parametrize("data", [encode(BOOK), msgspec.json.encode(BOOK), *both(PLAIN)])
 def test_what_feeds_send_is_taken_by_the_compiled_reader(data):
-    book = fast(data)
+    book = decode_fast(data)
     assert book is not None
-    assert facts(book) == facts(slow({b"data": data}))
+    assert facts(book) == facts(decode_any({b"data": data}))
 
 
 @compiled
 def test_venues_decimal_strings_are_taken_by_the_compiled_reader():
     sides = {"bids": [["61837.63000000", "0.02000000"]], "asks": [["61837.64", "1"], ["61838", "12.5"]]}
-    book = fast(json.dumps({**PLAIN, **sides}).encode())
+    book = decode_fast(json.dumps({**PLAIN, **sides}).encode())
     assert book is not None
     assert [float(book.levels[i]) for i in (0, 20, 40, 41, 60, 61)] == [61837.63, 0.02, 61837.64, 61838.0, 1.0, 12.5]
 
@@ -73,7 +75,7 @@ def test_venues_decimal_strings_are_taken_by_the_compiled_reader():
 def test_any_number_of_levels_gives_the_same_best_twenty(n):
     sides = {"bids": [[1000.0 - i, i + 0.5] for i in range(n)], "asks": [[1001 + i, 70_000 + i] for i in range(n)]}
     for data in both({**PLAIN, **sides}):
-        book = fast(data)
+        book = decode_fast(data)
         assert book is not None and (book.n_bid, book.n_ask) == (min(n, 20), min(n, 20))
         assert_agrees(data)
 
