@@ -22,7 +22,7 @@ import pytest
 import redis
 
 from ingest import settings
-from ingest.messages.decode import decode_entry
+from ingest.messages.decode import decode_entry, encode
 from ingest.messages.kinds import OrderBook, ScoredPost, Tick
 from ingest.publish.publisher import Publisher
 from ingest.sentiment.history import History
@@ -196,7 +196,7 @@ def in_windows(entries: Any) -> float:
     now_ms = max(decode_entry(ScoredPost, {b"data": f[b"data"]}).available for _, f in entries) + 5000
     for entry_id, fields in entries:
         partition.process(entry_id, fields, now_ms * 1000)
-    tick = {b"kind": b"tick", b"data": keys.encode(Tick(now_ms, "BTCUSDT"))}
+    tick = {b"kind": b"tick", b"data": encode(Tick(now_ms, "BTCUSDT"))}
     partition.process(b"9999999999999-0", tick, now_ms * 1000)
     rows = partition.pending.batches["social"].columns()
     return float(rows.values[-1][SOCIAL.index["social_volume_1h"]])
