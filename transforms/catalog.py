@@ -1,10 +1,10 @@
-"""The single list of features.
+"""The one list of features.
 
-Feast's fields, the TimescaleDB tables, the validator, the normaliser and ``docs/features.md`` are derived from ``VIEWS``.
-To add a feature, add one entry here and one function in the view's package.
+Feast's fields, the TimescaleDB tables, the validator, the normaliser and ``docs/features.md`` are derived from ``VIEWS``. To add a
+feature, add one entry here and one function in the view's package.
 
-A range is closed and holds for every value that is not null; ``validation`` turns a value outside into null.
-A null rule says when a value is missing; missing is NaN inside a row and null at every border.
+A range is closed and holds for every value that is not null; ``validation`` makes a value outside null. A null rule says when a value
+is missing: NaN inside a row, null outside the process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Feed = Literal["book", "trade", "post", "derived"]
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One feature: its name is the contract with every reader."""
+    """One feature. Readers rely on its name, which therefore never changes."""
 
     name: str
     unit: str
@@ -33,10 +33,10 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Features that come from one feed and are written as one row a symbol and grid time.
+    """Features that come from one feed and are written as one row for each symbol and grid time.
 
-    ``ttl_s`` is how long a value may be served, and how long a silent feed goes on giving rows. A derived view has no feed of its
-    own: it is computed from the rows of the others.
+    ``ttl_s`` says for how long a value may be served, and for how long after its last event a feed still gives rows. A derived view has
+    no feed of its own: it is computed from the rows of the others.
     """
 
     name: str
@@ -47,7 +47,7 @@ class View:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Column order of every row of this view."""
+        """Names of the features, in the order of a row."""
         return tuple(f.name for f in self.features)
 
     @property
@@ -66,134 +66,52 @@ def _count(name: str, unit: str, low: float, high: float, formula: str, null_whe
 
 _LEVELS = "a side has fewer levels, or no valid book"
 _DEPTH = "the levels used, 20 at most, do not reach that far, or no valid book"
+_FLOW = "of Q_b 1{P_b >= P_b'} - Q_b' 1{P_b <= P_b'} - Q_a 1{P_a <= P_a'} + Q_a' 1{P_a >= P_a'}"
+_SINCE = "the start, a gap or an invalid book"
 _BOOK = "no valid book"
 _COVER = "the window began before the first trade"
 _BARS = "fewer than 250 one-minute bars"
+_RANGES = "one of the last 15 minutes has no bar"
+_TRADES = "fewer than 100 trades"
 _POSTS = "no scored post in the window"
 
-MICROSTRUCTURE = View(
-    "microstructure",
-    "book",
-    10,
-    "State and recent flow of the limit order book.",
-    (
+MICROSTRUCTURE = View("microstructure", "book", 10, "State and recent flow of the limit order book.", (
         Feature("mid_price", "quote", 0, inf, "m = (P_b1 + P_a1)/2", _BOOK),
         Feature("spread", "quote", 0, inf, "P_a1 - P_b1", _BOOK),
         Feature("spread_pct", "%", 0, 200, "spread/m*100", _BOOK),
-        *(
-            Feature(
-                f"imbalance_l{k}",
-                "share",
-                -1,
-                1,
-                f"(sum Q_b - sum Q_a)/(sum Q_b + sum Q_a) over the best {k}",
-                _LEVELS,
-                "Gould and Bonart 2016",
-            )
-            for k in (1, 3, 5, 10)
-        ),
-        Feature("imbalance_ratio", "share", -1, 1, "the same over the whole depth used (20 levels)", _BOOK, "Gould and Bonart 2016"),
-        Feature("bid_volume", "base", 0, inf, "sum Q_b over that depth", _BOOK),
-        Feature("ask_volume", "base", 0, inf, "sum Q_a over that depth", _BOOK),
+        *(Feature(f"imbalance_l{k}", "share", -1, 1, f"(sum Q_b - sum Q_a)/(sum Q_b + sum Q_a) over the best {k}", _LEVELS, "Gould and Bonart 2016") for k in (1, 3, 5, 10)),
+        Feature("imbalance_ratio", "share", -1, 1, "(bid_volume - ask_volume)/(bid_volume + ask_volume)", _BOOK, "Gould and Bonart 2016"),
+        Feature("bid_volume", "base", 0, inf, "sum Q_b over the levels used, 20 at most", _BOOK),
+        Feature("ask_volume", "base", 0, inf, "sum Q_a over the levels used, 20 at most", _BOOK),
         Feature("weighted_mid", "quote", 0, inf, "(P_b1 Q_a1 + P_a1 Q_b1)/(Q_b1 + Q_a1)", _BOOK, "Gatheral and Oomen 2010"),
         Feature("weighted_mid_dev_bps", "bps", -1e4, 1e4, "(weighted_mid - m)/m*1e4", _BOOK, "Gatheral and Oomen 2010"),
         Feature("microprice", "quote", 0, inf, "m + g(imbalance bin, spread bin)", "no table fitted before t, a bin that it never saw, or no valid book", "Stoikov 2018"),
-        *(
-            Feature(f"depth_{side}_{x}bps", "quote", 0, inf, f"sum P*Q within {x} bps of m", _DEPTH)
-            for x in (10, 25, 50)
-            for side in ("bid", "ask")
-        ),
-        *(
-            Feature(
-                f"book_slope_{side}",
-                "base per unit relative distance",
-                -inf,
-                inf,
-                "least-squares slope of cumulative size on relative distance from m, 10 levels",
-                "fewer than 3 levels on the side, or no valid book",
-                "Naes and Skjeltorp 2006",
-            )
-            for side in ("bid", "ask")
-        ),
-        *(
-            Feature(
-                f"ofi_{w}s",
-                "base",
-                -inf,
-                inf,
-                f"sum over (t - {w} s, t] of Q_b 1{{P_b >= P_b'}} - Q_b' 1{{P_b <= P_b'}} - Q_a 1{{P_a <= P_a'}} + Q_a' 1{{P_a >= P_a'}}",
-                f"the books since the start, a gap or an invalid book are fewer than two or do not reach back {w} s",
-                "Cont, Kukanov, Stoikov 2014",
-            )
-            for w in (1, 10, 60)
-        ),
-        *(
-            Feature(
-                f"mlofi_l{k}",
-                "base",
-                -inf,
-                inf,
-                f"order flow imbalance of 10 s at price level {k}",
-                f"the books with {k} levels on both sides, since the last without, are fewer than two or do not reach back 10 s",
-                "Xu, Gould, Howison 2018",
-            )
-            for k in (1, 2, 3, 4, 5)
-        ),
-        Feature("quote_rate_10s", "1/s", 0, inf, "good books in (t - 10 s, t] over 10 s", "the books since the start, a gap or an invalid book do not reach back 10 s"),
+        *(Feature(f"depth_{side}_{x}bps", "quote", 0, inf, f"sum P*Q within {x} bps of m", _DEPTH) for x in (10, 25, 50) for side in ("bid", "ask")),
+        *(Feature(f"book_slope_{side}", "base per unit relative distance", -inf, inf, "least-squares slope of cumulative size on relative distance from m, 10 levels", "fewer than 3 levels on the side, or no valid book", "Naes and Skjeltorp 2006") for side in ("bid", "ask")),
+        *(Feature(f"ofi_{w}s", "base", -inf, inf, f"sum over (t - {w} s, t] {_FLOW}", f"fewer than two books, or less than {w} s, since {_SINCE}", "Cont, Kukanov, Stoikov 2014") for w in (1, 10, 60)),
+        *(Feature(f"mlofi_l{k}", "base", -inf, inf, f"order flow imbalance of 10 s at price level {k}", f"fewer than two books, or less than 10 s, since {_SINCE}, or a book with fewer than {k} levels on a side", "Xu, Gould, Howison 2018") for k in (1, 2, 3, 4, 5)),
+        Feature("quote_rate_10s", "1/s", 0, inf, "good books in (t - 10 s, t] over 10 s", f"less than 10 s since {_SINCE}"),
         _count("book_valid", "flag", 0, 1, "1, or 0 after a gap or a crossed book until the next good book", "no book event yet"),
     ),
 )
 
-ORDER_FLOW = View(
-    "order_flow",
-    "trade",
-    60,
-    "Signed trade flow, toxicity, price impact and trading costs.",
-    (
+ORDER_FLOW = View("order_flow", "trade", 60, "Signed trade flow, toxicity, price impact and trading costs.", (
         Feature("buy_volume_1m", "base", 0, inf, "sum of q of buyers' trades", _COVER),
         Feature("sell_volume_1m", "base", 0, inf, "sum of q of sellers' trades", _COVER),
         *(Feature(f"delta_volume_{w}", "base", -inf, inf, "sum s*q", _COVER) for w in ("1s", "1m", "5m")),
         Feature("cvd", "base", -inf, inf, "sum s*q since 00:00 UTC, or since the first trade seen"),
-        *(
-            Feature(f"trade_flow_imbalance_{w}", "share", -1, 1, "sum s*q / sum q", f"no volume, or {_COVER}")
-            for w in ("1m", "5m")
-        ),
+        *(Feature(f"trade_flow_imbalance_{w}", "share", -1, 1, "sum s*q / sum q", f"no volume, or {_COVER}") for w in ("1m", "5m")),
         _count("trade_count_1m", "trades", 0, inf, "trades in one minute", _COVER),
         Feature("trade_rate_10s", "1/s", 0, inf, "exponentially decayed rate: each trade adds 1/10 s, decay exp(-dt/10 s)"),
         Feature("avg_trade_size_1m", "base", 0, inf, "sum q / trades", f"no trade, or {_COVER}"),
         Feature("side_inferred_share_1m", "share", 0, 1, "trades whose side was inferred / trades", f"no trade, or {_COVER}", "Lee and Ready 1991"),
-        Feature(
-            "vpin",
-            "share",
-            0,
-            1,
-            "sum |buy - sell| over the last 50 closed buckets, over sum V of the same, 50 V while V stays the same; a trade is split at a bucket's edge; "
-            "where V comes from the previous days, the open bucket is dropped at 00:00 UTC",
-            "fewer than 50 closed buckets, or V unknown: neither configured nor a whole day before",
-            "Easley, Lopez de Prado, O'Hara 2012",
-        ),
-        Feature(
-            "vpin_bvc",
-            "share",
-            0,
-            1,
-            "the same with bulk classification V*Phi(dP/sigma), sigma from past buckets only",
-            "fewer than 70 closed buckets, or V unknown",
-            "the same; Andersen and Bondarenko 2013 dispute it",
-        ),
+        Feature("vpin", "share", 0, 1, "sum |buy - sell| / sum V over the last 50 closed buckets, 50 V while V does not change; a trade is split at a bucket's edge; where V comes from the previous days, the open bucket is dropped at 00:00 UTC", "fewer than 50 closed buckets, or V unknown: neither configured nor a whole day before", "Easley, Lopez de Prado, O'Hara 2012"),
+        Feature("vpin_bvc", "share", 0, 1, "vpin with bulk classification: V*Phi(dP/sigma) counts as bought, sigma from earlier buckets only", "fewer than 70 closed buckets, or V unknown", "Easley, Lopez de Prado, O'Hara 2012; Andersen and Bondarenko 2013 dispute it"),
         Feature("kyle_lambda_5m", "quote per base", -inf, inf, "sum(dm*x)/sum(x^2) over the last 300 whole seconds, x a second's signed volume, dm the change of the mid over it", "fewer than 30 seconds with trades and both mids known (of a valid book, at most 10 s old), or their signed volumes all 0", "Kyle 1985"),
-        Feature("amihud_60m", "1e-6 per quote", 0, inf, "1e6*mean of |r|/dollar volume over one-minute bars", "no bar with volume, or the window is not covered", "Amihud 2002"),
+        Feature("amihud_60m", "1e-6 per quote", 0, inf, "1e6*mean of |r|/dollar volume over one-minute bars", f"no bar with volume, or {_COVER}", "Amihud 2002"),
         Feature("roll_spread_5m", "quote", 0, inf, "2*sqrt(-cov(dp_t, dp_t-1)) of the trades seen in 5 min", "the covariance is not negative, or fewer than three trades seen by then", "Roll 1984"),
-        Feature(
-            "effective_spread_bps_1m",
-            "bps",
-            -2e4,
-            2e4,
-            "volume-weighted 1e4*2 s (p - m_before)/m_before over the trades seen in 1 min, m_before the last mid strictly before the trade, under 1 s old",
-            "no classified trade with such a mid in the minute",
-            "Huang and Stoll 1996",
-        ),
-        Feature("realized_spread_bps_5s", "bps", -2e4, 2e4, "volume-weighted 1e4*2 s (p - m_{t+5s})/m_before over the trades whose 5 s ended in 1 min: known, and stamped, at t + 5 s", "no classified trade with both mids among them, or one was given up because more than 1,024 trade times waited", "Huang and Stoll 1996"),
+        Feature("effective_spread_bps_1m", "bps", -2e4, 2e4, "volume-weighted 1e4*2 s (p - m_before)/m_before over the trades seen in 1 min, m_before the last mid strictly before the trade, under 1 s old", "no classified trade with such a mid in the minute", "Huang and Stoll 1996"),
+        Feature("realized_spread_bps_5s", "bps", -2e4, 2e4, "volume-weighted 1e4*2 s (p - m_{t+5s})/m_before over the trades whose 5 s ended in 1 min: known, and stamped, at t + 5 s", "no classified trade with both mids among them, or a trade was given up because more than 1,024 timestamps waited", "Huang and Stoll 1996"),
         Feature("vwap_1m", "quote", 0, inf, "sum pq / sum q", f"no volume, or {_COVER}"),
         Feature("vwap_5m", "quote", 0, inf, "sum pq / sum q", f"no volume, or {_COVER}"),
         Feature("vwap_session", "quote", 0, inf, "sum pq / sum q since 00:00 UTC, or since the first trade seen", "no volume"),
@@ -201,23 +119,12 @@ ORDER_FLOW = View(
     ),
 )
 
-TECHNICAL = View(
-    "technical",
-    "trade",
-    300,
-    "Momentum, volatility, indicators of one-minute bars, volume profile and calendar.",
-    (
-        *(
-            Feature(f"price_momentum_{k}m", "log return", -inf, inf, "ln(p_t/p_{t-k})", "no trade in the k/10 before t - k")
-            for k in (1, 5, 15)
-        ),
-        *(
-            Feature(f"volatility_{k}m", "log return", 0, inf, "sqrt(sum r^2) of one-second log returns", "under 95 % of the window, or no trade in it", "Andersen and Bollerslev 1998")
-            for k in (1, 5, 15)
-        ),
-        Feature("parkinson_15m", "log return", 0, inf, "sqrt(sum ln(h/l)^2 / (4 n ln 2))", "one of the last 15 minutes has no bar", "Parkinson 1980"),
-        Feature("garman_klass_15m", "log return", 0, inf, "sqrt(mean of ln(h/l)^2/2 - (2 ln 2 - 1) ln(c/o)^2)", "one of the last 15 minutes has no bar", "Garman and Klass 1980"),
-        Feature("rogers_satchell_15m", "log return", 0, inf, "sqrt(mean of ln(h/c) ln(h/o) + ln(l/c) ln(l/o))", "one of the last 15 minutes has no bar", "Rogers and Satchell 1991"),
+TECHNICAL = View("technical", "trade", 300, "Momentum, volatility, indicators of one-minute bars, volume profile and calendar.", (
+        *(Feature(f"price_momentum_{k}m", "log return", -inf, inf, "ln(p_t/p_{t-k})", "no trade at t - k or within k/10 before it") for k in (1, 5, 15)),
+        *(Feature(f"volatility_{k}m", "log return", 0, inf, "sqrt(sum r^2) of one-second log returns", "less than 95 % of the window since the first trade, or no trade in it", "Andersen and Bollerslev 1998") for k in (1, 5, 15)),
+        Feature("parkinson_15m", "log return", 0, inf, "sqrt(sum ln(h/l)^2 / (4 n ln 2))", _RANGES, "Parkinson 1980"),
+        Feature("garman_klass_15m", "log return", 0, inf, "sqrt(mean of ln(h/l)^2/2 - (2 ln 2 - 1) ln(c/o)^2)", _RANGES, "Garman and Klass 1980"),
+        Feature("rogers_satchell_15m", "log return", 0, inf, "sqrt(mean of ln(h/c) ln(h/o) + ln(l/c) ln(l/o))", _RANGES, "Rogers and Satchell 1991"),
         Feature("yang_zhang_15m", "log return", 0, inf, "sqrt(var overnight + k var open-close + (1 - k) rogers_satchell^2)", "one of the last 16 minutes has no bar", "Yang and Zhang 2000"),
         Feature("rsi_14", "index", 0, 100, "100 g/(g + l), Wilder's smoothing of one-minute closes", f"{_BARS}, or a flat market", "Wilder 1978; TA-Lib RSI"),
         Feature("ema_12", "quote", 0, inf, "seed SMA(12), then v += 2/13*(x - v)", _BARS, "TA-Lib EMA"),
@@ -230,29 +137,24 @@ TECHNICAL = View(
         Feature("bollinger_width", "share", 0, inf, "(upper - lower)/middle", "fewer than 20 bars", "TA-Lib BBANDS"),
         Feature("atr_14", "quote", 0, inf, "Wilder's average true range", _BARS, "TA-Lib ATR"),
         Feature("natr_14", "%", 0, inf, "100*atr_14/close", _BARS, "TA-Lib NATR"),
-        Feature("poc", "quote", 0, inf, "the price row with the session's most volume", "fewer than 100 trades", "Steidlmayer"),
-        Feature("value_area_low", "quote", 0, inf, "lower edge of the 70 % area grown from poc, two rows up against two rows down", "fewer than 100 trades", "Steidlmayer"),
-        Feature("value_area_high", "quote", 0, inf, "its upper edge", "fewer than 100 trades", "Steidlmayer"),
-        Feature("poc_dev_bps", "bps", -1e4, inf, "1e4*(p - poc)/poc", "fewer than 100 trades"),
-        Feature("volume_profile", "share", 0, 1, "share of the session's volume traded at or below the last price", "fewer than 100 trades"),
-        Feature("relative_volume", "ratio", 0, inf, "volume of the newest whole 5-minute slot over the median of the same slot of up to 28 previous days", "fewer than 7 of these days, or the slot itself, have volume"),
+        Feature("poc", "quote", 0, inf, "the price row with the session's most volume", _TRADES, "Steidlmayer"),
+        Feature("value_area_low", "quote", 0, inf, "lower edge of the area with 70 % of the volume, grown from poc by the two rows above or the two below, whichever hold more", _TRADES, "Steidlmayer"),
+        Feature("value_area_high", "quote", 0, inf, "upper edge of the same area", _TRADES, "Steidlmayer"),
+        Feature("poc_dev_bps", "bps", -1e4, inf, "1e4*(p - poc)/poc", _TRADES),
+        Feature("volume_profile", "share", 0, 1, "share of the session's volume traded at or below the last price", _TRADES),
+        Feature("relative_volume", "ratio", 0, inf, "volume of the newest whole 5-minute slot over the median of the same slot of up to 28 previous days", "fewer than 7 of these days have volume in the slot, or the slot itself has none"),
         _count("market_hour", "hour", 0, 23, "UTC hour of event time"),
         _count("day_of_week", "day", 0, 6, "UTC weekday of event time, Monday 0"),
         Feature("hour_sin", "", -1, 1, "sin(2 pi (hour + minute/60)/24)"),
-        Feature("hour_cos", "", -1, 1, "cos of the same"),
+        Feature("hour_cos", "", -1, 1, "cos(2 pi (hour + minute/60)/24)"),
         Feature("weekday_sin", "", -1, 1, "sin(2 pi day_of_week/7)"),
-        Feature("weekday_cos", "", -1, 1, "cos of the same"),
+        Feature("weekday_cos", "", -1, 1, "cos(2 pi day_of_week/7)"),
         Feature("is_weekend", "flag", 0, 1, "1 on Saturday and Sunday, UTC"),
-        Feature("minutes_to_funding", "min", 0, 1440, "minutes to the next 00:00, 08:00 or 16:00 UTC, or to the venue's own time while one that a trade carried lies ahead, a day at most"),
+        Feature("minutes_to_funding", "min", 0, 1440, "minutes to the next 00:00, 08:00 or 16:00 UTC, or to the venue's own time where a trade carried one that lies ahead by a day at most"),
     ),
 )
 
-SENTIMENT = View(
-    "sentiment",
-    "post",
-    3600,
-    "What scored posts say: s = P(positive) - P(negative), c = largest probability; a post counts from when its score was available.",
-    (
+SENTIMENT = View("sentiment", "post", 3600, "What scored posts say: s = P(positive) - P(negative), c = largest probability; a post counts from when its score was available.", (
         Feature("sentiment_compound", "score", -1, 1, "mean of s, 5 min", _POSTS),
         Feature("sentiment_positive", "probability", 0, 1, "mean of P(positive), 5 min", _POSTS),
         Feature("sentiment_negative", "probability", 0, 1, "mean of P(negative), 5 min", _POSTS),
@@ -268,17 +170,12 @@ SENTIMENT = View(
     ),
 )
 
-SOCIAL = View(
-    "social",
-    "post",
-    3600,
-    "How much is said, by how many, and how much of it is repeated.",
-    (
+SOCIAL = View("social", "post", 3600, "How much is posted, by how many authors, and how much of it is repeated.", (
         _count("social_volume_5m", "posts", 0, inf, "posts in 5 min"),
         _count("social_volume_1h", "posts", 0, inf, "posts in 1 h"),
         Feature("social_velocity", "posts/min", 0, inf, "posts a minute, 5 min"),
-        Feature("social_acceleration", "posts/min", -inf, inf, "social_velocity - the same of the 5 minutes before"),
-        Feature("social_volume_z", "deviations", -inf, inf, "z of ln(1 + posts of the hour) against the same hour of the week, up to 28 days; the hour is the last complete one", "fewer than two such hours since the first post (never before 7 days), or all alike"),
+        Feature("social_acceleration", "posts/min", -inf, inf, "social_velocity - that of the 5 minutes before"),
+        Feature("social_volume_z", "deviations", -inf, inf, "z of ln(1 + posts) of the last complete hour against the same hour of the week before, up to 28 days back", "fewer than two such hours since the first post, or equally many posts in all of them"),
         _count("unique_authors_1h", "authors", 0, inf, "distinct authors, 1 h"),
         Feature("author_ratio_1h", "share", 0, 1, "distinct authors / posts that name one, 1 h", "no post that names an author"),
         Feature("duplicate_share_1h", "share", 0, 1, "near-duplicates (64-bit simhash, distance at most 3) / posts, 1 h", "no post in the window"),
@@ -286,7 +183,7 @@ SOCIAL = View(
 )
 
 RAW_VIEWS: tuple[View, ...] = (MICROSTRUCTURE, ORDER_FLOW, TECHNICAL, SENTIMENT, SOCIAL)
-"""The views that are computed from messages."""
+"""The views computed from messages."""
 
 FEATURE_VECTOR_V1: tuple[str, ...] = (
     "imbalance_ratio", "imbalance_l1", "imbalance_l3", "imbalance_l5", "imbalance_l10", "spread_pct", "vpin",
@@ -294,29 +191,17 @@ FEATURE_VECTOR_V1: tuple[str, ...] = (
     "price_momentum_1m", "price_momentum_5m", "price_momentum_15m", "volatility_1m", "volatility_5m", "rsi_14",
     "market_hour", "day_of_week", "volume_profile",
 )  # fmt: skip
-"""The vector that the signal service reads, in its order."""
+"""The vector of the signal service, in its order."""
 
 RESCALED: dict[str, tuple[float, float]] = {
-    "imbalance_ratio": (0, 1),
-    "imbalance_l1": (0, 1),
-    "imbalance_l3": (0, 1),
-    "imbalance_l5": (0, 1),
-    "imbalance_l10": (0, 1),
-    "vpin": (0, 1),
-    "sentiment_compound": (0, 1),
-    "sentiment_positive": (0, 1),
-    "sentiment_negative": (0, 1),
-    "sentiment_momentum": (0, 2),
-    "sentiment_volatility": (0, 1),
-    "rsi_14": (50, 50),
-    "market_hour": (11.5, 11.5),
-    "day_of_week": (3, 3),
-    "volume_profile": (0, 1),
+    "imbalance_ratio": (0, 1), "imbalance_l1": (0, 1), "imbalance_l3": (0, 1), "imbalance_l5": (0, 1), "imbalance_l10": (0, 1), "vpin": (0, 1),
+    "sentiment_compound": (0, 1), "sentiment_positive": (0, 1), "sentiment_negative": (0, 1), "sentiment_momentum": (0, 2), "sentiment_volatility": (0, 1),
+    "rsi_14": (50, 50), "market_hour": (11.5, 11.5), "day_of_week": (3, 3), "volume_profile": (0, 1),
 }
 """Centre c and scale s of the vector's bounded features: normalised they are ``<feature>_n`` = (x - c)/s.
 
-The vector's others are unbounded: normalised they are ``<feature>_z``. A range like the spread's, of which no market uses more than
-a trace, counts as none.
+The others of the vector are unbounded: normalised they are ``<feature>_z``. ``spread_pct`` is one of them, because a market uses only a
+small part of its range.
 """
 
 
@@ -328,9 +213,8 @@ def _normalized(name: str) -> Feature:
             "deviations",
             -3,
             3,
-            f"({name} - mean)/deviation of what was observed before, exponentially weighted, half-life 1 h, clipped to [-3, 3]; "
-            "one observation a row",
-            f"{name} is null, or fewer than 300 observations before it (counted anew after 4 h without one), or all alike",
+            f"({name} - mean)/deviation of its earlier values, one a row, exponentially weighted, half-life 1 h, clipped to [-3, 3]",
+            f"{name} is null, or fewer than 300 earlier values (counted anew after 4 h without one), or all of them equal",
         )
     centre, scale = RESCALED[name]
     low, high = (raw.low - centre) / scale, (raw.high - centre) / scale
@@ -342,8 +226,8 @@ NORMALIZED = View(
     "normalized",
     "derived",
     60,
-    "The vector feature_vector_v1 at each whole second of the grid at which another view gives a row, normalised; of a view that gives "
-    "none then, its newest row within its ttl.",
+    "feature_vector_v1, normalised: a row at each whole second of the grid at which another view gives one; a view that gives none then "
+    "counts with its newest row within its ttl.",
     tuple(map(_normalized, FEATURE_VECTOR_V1)),
 )
 
@@ -352,7 +236,7 @@ VIEW: dict[str, View] = {v.name: v for v in VIEWS}
 
 
 def view_of(feature: str) -> View:
-    """The view that declares ``feature``; names are unique over all views.
+    """Return the view that declares ``feature``; names are unique over all views.
 
     Raises
     ------

@@ -15,7 +15,6 @@ from transforms.instrument import Instrument
 from transforms.kernel import SECOND_US, Vector
 from transforms.microstructure import kernel as microstructure
 from transforms.microstructure import layout
-from transforms.microstructure.layout import FLAT_ASK_PRICE, FLAT_BID_PRICE, FLAT_SIZE
 from transforms.microstructure.levels import fill
 from transforms.microstructure.microprice import install
 from transforms.order_flow import kernel as order_flow
@@ -58,17 +57,8 @@ class Engine:
     """
 
     __slots__ = (
-        "_book",
-        "_emit_us",
-        "_flow",
-        "_micro",
-        "_normal",
-        "_outs",
-        "_posts",
-        "_relative",
-        "_technical",
-        "refused",
-    )
+        "_book", "_emit_us", "_flow", "_micro", "_normal", "_outs", "_posts", "_relative", "_technical", "refused",
+    )  # fmt: skip
 
     def __init__(self, instrument: Instrument, emit_us: int) -> None:
         bucket_us = min(SECOND_US, emit_us)
@@ -79,7 +69,7 @@ class Engine:
         self._relative = relative_volume.init(instrument, bucket_us)
         self._posts = posts.init(instrument, bucket_us)
         self._normal = normalization.init()
-        self._book = k.zeros(FLAT_SIZE)
+        self._book = k.zeros(layout.FLAT_SIZE)
         self._outs = [k.zeros(len(view.features)) for view in VIEWS]
         self.refused = [k.zeros(len(view.features)) for view in VIEWS]
 
@@ -98,7 +88,7 @@ class Engine:
         code = check_book(book, n_bid, n_ask)
         if code == OK:
             microstructure.step_book(self._micro, t_us, book, n_bid, n_ask)
-            order_flow.step_quote(self._flow, t_us, book[FLAT_BID_PRICE], book[FLAT_ASK_PRICE])
+            order_flow.step_quote(self._flow, t_us, book[layout.FLAT_BID_PRICE], book[layout.FLAT_ASK_PRICE])
         else:
             self.lose_book(t_us)
         return int(code)

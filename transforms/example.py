@@ -35,6 +35,10 @@ class HandFeed:
         """Give a book: levels of price and size, best first."""
         self._engine.book(_t_us(at), bids, asks)
 
+    def microprice(self, at: float, tick: float, g: Sequence[float]) -> None:
+        """Give a fitted table for ``microprice``."""
+        self._engine.install_microprice(_t_us(at), tick, g)
+
     def trade(self, at: float, price: float, size: float = 1.0, side: int = 1) -> None:
         """Give a trade; ``side`` is 1 where a buyer was the aggressor, -1 a seller, 0 unknown."""
         self._engine.trade(_t_us(at), price, size, side)

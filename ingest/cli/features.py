@@ -21,10 +21,10 @@ _HEAD = """\
 
 Every feature, from `transforms/catalog.py`. This page is generated: `python -m ingest features > docs/features.md`.
 
-All are per `symbol`. A row of a view is stamped with a whole grid interval t and covers all events with time <= t; windows are
+All are per `symbol`. A row of a view is stamped with a time t of the grid and covers all events with time <= t; windows are
 `(t - w, t]` in event time. A view gives no row once its feed has been silent for its ttl, and an older value is not served.
-A value is null, never a default, when the column *null when* applies: that is also its warm-up. A value outside the range
-becomes null and is counted. `m` is the mid price, `P`, `Q` price and size, `b` bid, `a` ask, `p`, `q` price and size of a trade,
+A value is null, never a default, when the column *null when* applies; that includes the warm-up after a start. A value outside the
+range becomes null and is counted. `m` is the mid price, `P`, `Q` price and size, `b` bid, `a` ask, `p`, `q` price and size of a trade,
 `s` its side (1 bought, -1 sold), `r` a log return.
 """
 _COLUMNS = ("name", "type", "unit", "range", "formula", "null when", "source")

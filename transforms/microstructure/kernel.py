@@ -57,14 +57,8 @@ BOOK_VALID = MICROSTRUCTURE.index["book_valid"]
 def init(instrument: Instrument, bucket_us: int, microprice_table: Sequence[float] = ()) -> Vector:
     """Return the state of a symbol before its first book.
 
-    Parameters
-    ----------
-    instrument : Instrument
-        Its ``size_digits`` set the lots in which order flow is summed.
-    bucket_us : int
-        Width of a window's bucket, min(1 s, emit interval), µs; rows are emitted at multiples of it.
-    microprice_table : sequence of float
-        A ``table`` of ``microprice_fit.Fit``; without one, ``microprice`` is null.
+    ``bucket_us`` is the width of a window's bucket, min(1 s, emit interval); rows are emitted at multiples of it. The table is that of
+    ``microprice_fit.Fit``; without one, ``microprice`` is null.
 
     Raises
     ------

@@ -11,16 +11,10 @@ from collections.abc import Sequence
 
 from transforms.kernel import COMPILED, Vector
 from transforms.limits import MAX_LEVELS
-from transforms.microstructure.layout import (
-    FLAT_ASK_PRICE,
-    FLAT_ASK_SIZE,
-    FLAT_BID_PRICE,
-    FLAT_BID_SIZE,
-    FLAT_SIZE,
-)
+from transforms.microstructure import layout
 
 Level = tuple[float, float]
-_pack = struct.Struct(f"{FLAT_SIZE}d").pack_into
+_pack = struct.Struct(f"{layout.FLAT_SIZE}d").pack_into
 
 
 def fill(book: Vector, bids: Sequence[Level], asks: Sequence[Level]) -> tuple[int, int]:
@@ -34,10 +28,10 @@ def fill(book: Vector, bids: Sequence[Level], asks: Sequence[Level]) -> tuple[in
     Examples
     --------
     >>> from transforms.kernel import zeros
-    >>> book = zeros(FLAT_SIZE)
+    >>> book = zeros(layout.FLAT_SIZE)
     >>> fill(book, [(99.0, 1.0)], [(101.0, 2.0), (102.0, 3.0)])
     (1, 2)
-    >>> float(book[FLAT_BID_PRICE]), float(book[FLAT_ASK_PRICE + 1]), float(book[FLAT_ASK_SIZE + 1])
+    >>> float(book[layout.FLAT_BID_PRICE]), float(book[layout.FLAT_ASK_PRICE + 1]), float(book[layout.FLAT_ASK_SIZE + 1])
     (99.0, 102.0, 3.0)
     """
     n_bid, n_ask = min(len(bids), MAX_LEVELS), min(len(asks), MAX_LEVELS)
@@ -47,8 +41,8 @@ def fill(book: Vector, bids: Sequence[Level], asks: Sequence[Level]) -> tuple[in
         if COMPILED and n_bid == n_ask == MAX_LEVELS:
             _pack(book, 0, *bid_prices, *bid_sizes, *ask_prices, *ask_sizes)
         else:
-            book[FLAT_BID_PRICE : FLAT_BID_PRICE + n_bid] = bid_prices
-            book[FLAT_BID_SIZE : FLAT_BID_SIZE + n_bid] = bid_sizes
-            book[FLAT_ASK_PRICE : FLAT_ASK_PRICE + n_ask] = ask_prices
-            book[FLAT_ASK_SIZE : FLAT_ASK_SIZE + n_ask] = ask_sizes
+            book[layout.FLAT_BID_PRICE : layout.FLAT_BID_PRICE + n_bid] = bid_prices
+            book[layout.FLAT_BID_SIZE : layout.FLAT_BID_SIZE + n_bid] = bid_sizes
+            book[layout.FLAT_ASK_PRICE : layout.FLAT_ASK_PRICE + n_ask] = ask_prices
+            book[layout.FLAT_ASK_SIZE : layout.FLAT_ASK_SIZE + n_ask] = ask_sizes
     return n_bid, n_ask

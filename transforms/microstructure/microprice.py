@@ -16,17 +16,13 @@ Source: Stoikov 2018, "The micro-price: a high-frequency estimator of future pri
 
 Examples
 --------
-A table that expects a move of half a tick of 0.01 in every bin, usable from the first microsecond on:
+A table that expects a move of half a tick of 0.01 in every bin:
 
->>> from transforms import kernel
->>> from transforms.instrument import Instrument
->>> from transforms.microstructure.kernel import FEATURES, emit, init, step_book
->>> from transforms.microstructure.levels import fill
->>> state = init(Instrument(), 1_000_000, [1.0, 0.01, *[0.5] * (IMBALANCE_BINS * SPREAD_BINS)])
->>> book, row = kernel.zeros(80), kernel.zeros(FEATURES)
->>> step_book(state, 500_000, book, *fill(book, [(99.99, 3.0)], [(100.01, 1.0)]))
->>> emit(state, 1_000_000, row)
->>> float(row[MICROPRICE])
+>>> from transforms.example import HandFeed
+>>> feed = HandFeed()
+>>> feed.microprice(0, tick=0.01, g=[0.5] * layout.G_SIZE)
+>>> feed.book(0.5, bids=[(99.99, 3.0)], asks=[(100.01, 1.0)])
+>>> feed.value("microprice", at=1)
 100.005
 """
 
@@ -37,25 +33,13 @@ from math import floor, isfinite
 
 from transforms.catalog import MICROSTRUCTURE
 from transforms.kernel import Vector, jit
+from transforms.microstructure import layout
 from transforms.microstructure.imbalance import share
-from transforms.microstructure.layout import (
-    ASK_PRICE,
-    ASK_SIZE,
-    BID_PRICE,
-    BID_SIZE,
-    IMBALANCE_BINS,
-    SPREAD_BINS,
-    TABLE,
-    TABLE_FROM_US,
-    TABLE_G,
-    TABLE_SIZE,
-    TABLE_TICK,
-)
 
 MICROPRICE = MICROSTRUCTURE.index["microprice"]
 
-_CENTRE = IMBALANCE_BINS // 2
-_MANY_TICKS = SPREAD_BINS + 0.5
+_CENTRE = layout.IMBALANCE_BINS // 2
+_MANY_TICKS = layout.SPREAD_BINS + 0.5
 
 
 @jit
@@ -65,7 +49,7 @@ def imbalance_bin(imbalance: float) -> int:
     >>> [int(imbalance_bin(x)) for x in (-1.0, -0.1, 0.0, 0.09, 0.1, 1.0)]
     [0, 4, 5, 5, 6, 10]
     """
-    step = min(floor(abs(imbalance) * (IMBALANCE_BINS / 2.0) + 0.5), _CENTRE)
+    step = min(floor(abs(imbalance) * (layout.IMBALANCE_BINS / 2.0) + 0.5), _CENTRE)
     return _CENTRE + step if imbalance > 0.0 else _CENTRE - step
 
 
@@ -78,8 +62,8 @@ def spread_bin(spread: float, tick: float) -> int:
     """
     ticks = spread / tick
     if not ticks < _MANY_TICKS:  # so that a huge number of ticks is not converted to an integer, which would overflow
-        return SPREAD_BINS - 1
-    return min(max(floor(ticks + 0.5), 1), SPREAD_BINS) - 1
+        return layout.SPREAD_BINS - 1
+    return min(max(floor(ticks + 0.5), 1), layout.SPREAD_BINS) - 1
 
 
 def install(state: Vector, table: Sequence[float]) -> None:
@@ -90,19 +74,19 @@ def install(state: Vector, table: Sequence[float]) -> None:
     ValueError
         The table has the wrong length, or a tick that is not a positive number.
     """
-    if len(table) != TABLE_SIZE:
-        raise ValueError(f"a microprice table has {TABLE_SIZE} numbers, this one {len(table)}")
-    if not (isfinite(table[TABLE_TICK]) and table[TABLE_TICK] > 0):
-        raise ValueError(f"the tick of a microprice table must be positive, not {table[TABLE_TICK]}")
-    for i in range(TABLE_SIZE):
-        state[TABLE + i] = float(table[i])
+    if len(table) != layout.TABLE_SIZE:
+        raise ValueError(f"a microprice table has {layout.TABLE_SIZE} numbers, this one {len(table)}")
+    if not (isfinite(table[layout.TABLE_TICK]) and table[layout.TABLE_TICK] > 0):
+        raise ValueError(f"the tick of a microprice table must be positive, not {table[layout.TABLE_TICK]}")
+    for i in range(layout.TABLE_SIZE):
+        state[layout.TABLE + i] = float(table[i])
 
 
 @jit
 def emit_microprice(state: Vector, t_us: int, out: Vector, mid: float) -> None:
     """Write ``microprice`` from a valid book with the mid ``mid``."""
-    tick = state[TABLE + TABLE_TICK]
-    if tick > 0.0 and t_us >= state[TABLE + TABLE_FROM_US]:
-        row = imbalance_bin(share(state[BID_SIZE], state[ASK_SIZE]))
-        column = spread_bin(state[ASK_PRICE] - state[BID_PRICE], tick)
-        out[MICROPRICE] = mid + tick * state[TABLE + TABLE_G + row * SPREAD_BINS + column]
+    tick = state[layout.TABLE + layout.TABLE_TICK]
+    if tick > 0.0 and t_us >= state[layout.TABLE + layout.TABLE_FROM_US]:
+        row = imbalance_bin(share(state[layout.BID_SIZE], state[layout.ASK_SIZE]))
+        column = spread_bin(state[layout.ASK_PRICE] - state[layout.BID_PRICE], tick)
+        out[MICROPRICE] = mid + tick * state[layout.TABLE + layout.TABLE_G + row * layout.SPREAD_BINS + column]

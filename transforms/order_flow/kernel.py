@@ -44,21 +44,10 @@ VERSION = 1
 
 FEATURES = len(ORDER_FLOW.features)
 
-NEWEST_US = 0
-"""Time of the newest trade, µs; 0 before the first."""
-FIRST_US = 1
-"""Time of the first trade seen, µs."""
-PER_SECOND = 2
-"""Buckets a second."""
-SCALE = 3
-"""Lots in one unit of size, 10**size_digits."""
-PRICE = 4
-"""Price of the newest trade; NaN before the first."""
-ROLL_AT = 5
-EFFECTIVE_AT = 6
-REALIZED_AT = 7
-
-MIDS = 8
+NEWEST_US, FIRST_US, PER_SECOND, SCALE, PRICE, ROLL_AT, EFFECTIVE_AT, REALIZED_AT, MIDS = range(9)
+"""The header: times of the newest trade (0 before the first) and of the first trade seen, µs; buckets a second; lots in one unit of
+size, 10**size_digits; price of the newest trade, NaN before the first; offsets. Behind it the first part of fixed size.
+"""
 TICK = MIDS + mids.SIZE
 RATE = TICK + lee_ready.SIZE
 SESSION = RATE + trade_rate.SIZE
@@ -80,12 +69,7 @@ _V_AUTO = VOLUME_V + bucket_volume.AUTO
 def init(instrument: Instrument, bucket_us: int) -> Vector:
     """Return the state of a symbol before its first trade.
 
-    Parameters
-    ----------
-    instrument : Instrument
-        ``size_digits`` set the lots in which sizes are summed; ``vpin_bucket`` is V, None lets it follow from the days.
-    bucket_us : int
-        Width of a window's bucket, min(1 s, emit interval), µs; rows are emitted at multiples of it.
+    ``bucket_us`` is the width of a window's bucket, min(1 s, emit interval); rows are emitted at multiples of it.
 
     Raises
     ------
