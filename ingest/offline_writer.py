@@ -37,10 +37,12 @@ def run(client: redis.Redis, postgres_url: str, partitions: int, stop: threading
 
     def work(well: Callable[[], None]) -> None:
         while not stop.is_set():
-            if member.sit() is None:
+            if member.hold_seat() is None:
                 stop.wait(STAND_BY_S)
             else:
-                _carry(client, postgres_url, partitions, lambda: not stop.is_set() and member.sit() is not None, well)
+                _carry(
+                    client, postgres_url, partitions, lambda: not stop.is_set() and member.hold_seat() is not None, well
+                )
         member.leave()
 
     outage.ride_out("the offline writer", work, stop, _passes)

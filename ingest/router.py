@@ -31,7 +31,7 @@ def run(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
     def work(well: Callable[[], None]) -> None:
         count = read.FIRST
         while not stop.is_set():
-            if (token := member.sit()) is None:
+            if (token := member.hold_seat()) is None:
                 stop.wait(STAND_BY_S)
                 continue
             try:

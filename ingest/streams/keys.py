@@ -1,8 +1,6 @@
-"""The partition logs: one Redis stream a partition, every kind of message of its symbols in arrival order.
+"""The names of all keys in Redis, and nothing else.
 
-Keys of a partition share a hash tag, so that one script may touch them all on Redis Cluster.
-An entry has the fields ``kind`` (see ``messages.KIND``) and ``data`` (or the message flat), and ``recorded`` where it comes from a
-recording: then its own receive time counts as the clock's, and no wall clock makes time pass for its symbol.
+The keys of a partition share a hash tag, so that one script may touch them all on Redis Cluster.
 """
 
 from __future__ import annotations
@@ -19,59 +17,63 @@ DEAD_LETTER = "dead_letter"
 """Refused messages, byte for byte, with the reason."""
 GROUP = "tfs"
 CONSUMER = "owner"
-"""The consumer of ``social_data``: whoever reads it next rereads what is pending, in order."""
+"""The one consumer of ``social_data``: the next scorer uses the same name, and so rereads what is pending, in order."""
 
 
 def events(p: int) -> str:
-    """The log of partition ``p``."""
+    """Return the log of partition ``p``: a stream with every kind of message of its symbols, in the order of arrival.
+
+    An entry has the fields ``kind`` (see ``messages.kinds.KIND``) and ``data`` (or the message flat), and ``recorded`` if it comes from a
+    recording: then its own receive time counts as the clock's, and no wall clock makes time pass for its symbol.
+    """
     return f"events:{{{p}}}"
 
 
 def checkpoint(p: int) -> str:
-    """The hash that holds how far the partition is and what its worker knew; see ``partition``."""
+    """Return the hash of a partition's position in its log and the saved state of its symbols."""
     return f"checkpoint:{{{p}}}"
 
 
 def outbox(p: int) -> str:
-    """Rows on their way to the offline store."""
+    """Return the stream of rows on their way to the offline store."""
     return f"outbox:{{{p}}}"
 
 
 def features(p: int) -> str:
-    """The normalised vector, for the signal service."""
+    """Return the stream of normalised vectors, for the signal service."""
     return f"features:{{{p}}}"
 
 
 def owner(seat: int | str) -> str:
-    """The lease of a partition, or of a role with one seat: its value is the fencing token."""
+    """Return the lease of a partition, or of a role with one seat; its value is the fencing token."""
     return f"own:{{{seat}}}"
 
 
 def fence(seat: int | str) -> str:
-    """The counter that fencing tokens of a seat are drawn from."""
+    """Return the counter from which the fencing tokens of a seat are made."""
     return f"fence:{{{seat}}}"
 
 
 def members(role: str) -> str:
-    """The living processes of a role, by the time of their last sign of life."""
+    """Return the sorted set of a role's processes, by the time of their last sign of life."""
     return f"members:{role}"
 
 
 EDGE = "edge"
-"""Where refusals before any log are counted: by the router, the scorer and the replay."""
+"""The place whose counters hold refusals before any log: of the router, the scorer, the feeds and the replay."""
 
 
 def counters(where: int | str) -> str:
-    """What was accepted, refused and emitted, counted: of partition ``where``, or of the ``EDGE``.
+    """Return the hash of counts of accepted, refused and emitted messages: of partition ``where``, or of the ``EDGE``.
 
-    The edge also holds ``scorer.batches``, ``scorer.texts`` and ``scorer.tokens`` (that the model read), ``scorer.ms`` (that it took)
-    and, as a name, ``scorer.model``.
+    The edge also holds ``scorer.batches``, ``scorer.texts``, ``scorer.tokens`` (that the model read), ``scorer.ms`` (that it took) and,
+    as a name, ``scorer.model``.
     """
     return f"counters:{{{where}}}"
 
 
 def partition_of(symbol: str, partitions: int) -> int:
-    """The partition of a symbol: crc32 of its name, modulo.
+    """Return the partition of a symbol: the CRC-32 of its name modulo the number of partitions.
 
     >>> partition_of("BTCUSDT", 4)
     3
@@ -87,12 +89,12 @@ class PartitionsError(UserError, RuntimeError):
 
 
 def check_partitions(client: redis.Redis, partitions: int) -> None:
-    """Fix the number of partitions of this deployment, or check it.
+    """Store the number of partitions of this deployment at its first start; check it later.
 
     Raises
     ------
     PartitionsError
-        It was fixed to another number: a symbol's state would be looked for in the wrong log.
+        Another number is stored: the worker would look for a symbol's state in the wrong log.
     """
     client.set("tfs:partitions", partitions, nx=True)
     fixed: bytes | None = client.get("tfs:partitions")  # type: ignore[assignment]

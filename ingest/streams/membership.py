@@ -1,12 +1,12 @@
-"""Who works, and at what: the processes of a role share its seats, and a seat's lease says who may write.
+"""Membership: the processes of a role divide its seats, and the lease of a seat decides which process may write.
 
-A worker's seats are the partitions; the router and the offline writer have one seat each, so that a second copy stands by.
+A worker's seats are the partitions. The router and the offline writer have one seat each, so that a second copy stands by.
 
-- Every process of a role tells Redis that it lives, several times a second, and learns who else does: a sorted set, by the server's clock.
-- The seats are divided evenly: of n processes the oldest ``seats % n`` aim at one more than the others. One that holds more gives back,
-  one that holds fewer takes what is free. Nobody is told what to do.
-- A seat is held by a lease that ends by itself ``LEASE_MS`` after it was last renewed. Its value is a fencing token that nobody held
-  before: whoever writes shows it to the script that writes, so an owner that slept too long changes nothing.
+- Every process writes a sign of life to a sorted set in Redis several times a second, by the server's clock, and reads those of the others.
+- The seats are divided evenly: of n processes the oldest ``seats % n`` get one more than the others. A process that holds more releases
+  some, and one that holds fewer acquires free ones. No process commands another.
+- A seat is held by a lease that ends by itself ``LEASE_MS`` after it was last renewed. Its value is a fencing token, new for each lease.
+  The script that writes checks the token, so an owner that slept too long changes nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ingest.streams import keys
 _LOG = logging.getLogger(__name__)
 LEASE_MS = 2000
 BEAT_S = 0.2
-"""Between two signs of life; a seat that is free is seen within it."""
+"""Between two signs of life, and between two looks for free seats."""
 
 _BEAT = """
 local time = redis.call('TIME')
@@ -35,7 +35,7 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ttl)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], now + ttl, '+inf') -- the server's clock was set back
 return redis.call('ZRANGE', KEYS[1], 0, -1)
 """
-"""KEYS: the role's members. ARGV: who beats, milliseconds until silence is death. Returns the living."""
+"""KEYS: the role's members. ARGV: the process, and the milliseconds after which a silent one is dead. Returns those alive."""
 
 _ACQUIRE = """
 local left = redis.call('PTTL', KEYS[1])
@@ -59,7 +59,7 @@ Seat = int | str
 
 
 class FencedError(RuntimeError):
-    """Somebody else holds the seat now; what this process had in hand is its business no longer."""
+    """Another process holds the seat now; this one must drop the work that it has not written."""
 
 
 class Member:
@@ -67,16 +67,14 @@ class Member:
 
     Parameters
     ----------
-    client:
-        The Redis that everybody shares.
-    role:
-        Whose seats these are.
-    seats:
+    client : redis.Redis
+    role : str
+    seats : sequence of Seat
         Names of all seats of the role, the same for every process.
 
     Attributes
     ----------
-    held:
+    held : dict of Seat to str
         The seats that this process holds, with their tokens.
     """
 
@@ -87,20 +85,19 @@ class Member:
         self._seats = seats
         self._goal = 0
         self._beaten = 0.0
-        self._name = (
-            f"{time.time_ns() // 1000:016x}-{secrets.token_hex(4)}@{socket.gethostname()}"  # in the order of age
-        )
+        started = f"{time.time_ns() // 1000:016x}"  # first, so that names sort by age
+        self._name = f"{started}-{secrets.token_hex(4)}@{socket.gethostname()}"
 
-    def due(self) -> bool:
-        """Whether it is time for a sign of life."""
+    def is_beat_due(self) -> bool:
+        """Return whether it is time for a sign of life."""
         return time.monotonic() - self._beaten >= BEAT_S
 
-    def stands(self) -> bool:
-        """Whether no lease of this process can have ended since it was renewed."""
+    def has_sure_leases(self) -> bool:
+        """Return whether no lease of this process can have ended since it was renewed."""
         return time.monotonic() - self._beaten < LEASE_MS / 1000
 
     def beat(self) -> list[Seat]:
-        """Give a sign of life and renew the leases; the seats that were lost."""
+        """Give a sign of life and renew the leases; return the seats that were lost."""
         at = time.monotonic()
         pipe: Any = self._client.pipeline(transaction=False)
         pipe.eval(_BEAT, 1, self._key, self._name, LEASE_MS)
@@ -115,16 +112,16 @@ class Member:
         return lost
 
     def lose(self, seat: Seat) -> None:
-        """Note that somebody else holds the seat."""
+        """Note that another process holds the seat."""
         if self.held.pop(seat, None) is not None:
             _LOG.warning("the lease of %s was lost", seat)
 
     def excess(self) -> list[Seat]:
-        """The seats to give back, as others want them."""
+        """Return the seats to release: those above this process's share."""
         return list(self.held)[self._goal :]
 
-    def take(self) -> None:
-        """Take free seats, as many as are due to this process."""
+    def acquire_free(self) -> None:
+        """Acquire free seats up to this process's share."""
         if len(self.held) >= self._goal:
             return
         others = [seat for seat in self._seats if seat not in self.held]
@@ -138,27 +135,27 @@ class Member:
         return None if token is None else str(token.decode())
 
     def release(self, seat: Seat) -> None:
-        """Give a seat back, if it is still held."""
+        """Release a seat, if it is still held."""
         self._client.eval(_RELEASE, 1, keys.owner(seat), self.held.pop(seat))
 
-    def sit(self) -> str | None:
-        """Of a role with one seat: beat where it is due, and the token where the seat is this process's."""
-        if self.due():
+    def hold_seat(self) -> str | None:
+        """For a role with one seat: beat if it is due, and return the token if this process holds the seat."""
+        if self.is_beat_due():
             self.beat()
             for seat in self.excess():
                 self.release(seat)
-            self.take()
+            self.acquire_free()
         return next(iter(self.held.values()), None)
 
     def leave(self) -> None:
-        """Give back every seat and be counted no longer."""
+        """Release every seat and leave the set of living processes."""
         for seat in list(self.held):
             self.release(seat)
         self._client.zrem(self._key, self._name)
 
 
 def share(seats: int, living: Sequence[bytes], me: bytes) -> int:
-    """How many of the seats are due to ``me`` among the living, oldest first.
+    """Return the number of seats of ``me`` among the living, which are sorted oldest first.
 
     >>> [share(7, [b"a", b"b", b"c"], who) for who in (b"a", b"b", b"c")]
     [3, 2, 2]
@@ -167,7 +164,7 @@ def share(seats: int, living: Sequence[bytes], me: bytes) -> int:
 
 
 def host(name: str) -> str:
-    """The host of a process, by its name among the living.
+    """Return the host of a process, from its name among the living.
 
     >>> host("000645a1b2c3d4e5-0badcafe@node-7")
     'node-7'

@@ -1,8 +1,8 @@
 """An alarm before Redis is full.
 
-Policy: what is refused first is new input. A full server (``maxmemory``, ``noeviction``) refuses appends of the producers and online
-writes; the worker forgets what it could not write, tries again until there is room, and takes it again from the log. Moving and
-acknowledging need no memory, so router, commits and the offline writer go on and make room.
+A full server (``maxmemory``, ``noeviction``) must refuse new input first. It refuses appends of the producers and online writes. The worker
+drops what it could not write, tries again until there is room, and reads it again from the log. Moving and acknowledging need no memory,
+so router, commits and the offline writer go on and make room.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ import redis
 
 _LOG = logging.getLogger(__name__)
 ALARM, CALM = 0.8, 0.7
-"""Parts of ``maxmemory`` above which to warn, and below which all is well again."""
+"""Parts of ``maxmemory``: warn above the first, and say that there is room again below the second."""
 LOOK_S = 5.0
+"""Between two looks at the memory."""
 
 
 def used(client: redis.Redis) -> float | None:
-    """The part of ``maxmemory`` that Redis uses; None where it has no limit."""
+    """Return the part of ``maxmemory`` that Redis uses; None where it has no limit."""
     about: Any = client.info("memory")
     return about["used_memory"] / about["maxmemory"] if about["maxmemory"] else None
 
 
 class Alarm:
-    """Looks now and then, and logs once when memory runs short and once when it is well again."""
+    """Logs once when the memory of Redis runs short, and once when it has room again."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client

@@ -126,7 +126,7 @@ class Worker:
 
     def step(self) -> int:
         """Do one turn of the loop; return the number of entries read."""
-        if self._member.due():
+        if self._member.is_beat_due():
             self._settle()
             self._memory.look()
         if not self._partitions:
@@ -226,7 +226,7 @@ class Worker:
         """
         steady_us, idle_us = self._steady(), self._settings.idle_after_ms * 1000
         known_us = self._clock() - idle_us  # read before the lease is checked: a pause in between makes it no later
-        if steady_us - self._ticked_us < TICK_US or not self._member.stands():
+        if steady_us - self._ticked_us < TICK_US or not self._member.has_sure_leases():
             return
         self._ticked_us = steady_us
         with Publisher(self._client, self._settings.partitions) as publisher:
@@ -246,7 +246,7 @@ class Worker:
             if seat in self._member.held:
                 self._drop(int(seat))
                 self._member.release(seat)
-        self._member.take()
+        self._member.acquire_free()
         for seat in list(self._member.held):
             if self._stop.is_set():
                 return  # do not open a partition only to close it
@@ -255,7 +255,7 @@ class Worker:
 
     def _keep_leases(self) -> None:
         """Renew the leases if that is due, in the middle of long work."""
-        if self._member.due():
+        if self._member.is_beat_due():
             self._beat()
 
     def _beat(self) -> None:

@@ -88,7 +88,7 @@ def run(
                 progress(counts)
 
         while not stop.is_set():
-            if member.sit() is None:
+            if member.hold_seat() is None:
                 stop.wait(STAND_BY_S)
                 continue
             try:
@@ -126,7 +126,7 @@ def _read_and_move(
         reader, readers = Reader(consumer, first), Readers(client, partitions)
         looked = waited = time.monotonic()
         crowded = False
-        while not stop.is_set() and (token := member.sit()) is not None:
+        while not stop.is_set() and (token := member.hold_seat()) is not None:
             now = time.monotonic()
             if now - waited >= CROWDED_S:
                 waited, crowded = now, readers.is_crowded()

@@ -18,7 +18,7 @@ OFFSETS = "kafka:{kafka}"
 
 def test_a_move_without_the_seat_or_from_other_offsets_changes_nothing(redis_client: redis.Redis) -> None:
     member = Member(redis_client, "kafka", ["kafka"])
-    token = member.sit()
+    token = member.hold_seat()
     assert token is not None
     source = only_trades("unused:1")
     redis_client.hset(OFFSETS, "market_data/0", 0)
@@ -39,7 +39,7 @@ def test_a_move_without_the_seat_or_from_other_offsets_changes_nothing(redis_cli
 
 
 def test_a_full_redis_refuses_a_move_whole(redis_client: redis.Redis) -> None:
-    token = Member(redis_client, "kafka", ["kafka"]).sit()
+    token = Member(redis_client, "kafka", ["kafka"]).hold_seat()
     assert token is not None
     redis_client.hset(OFFSETS, "market_data/0", 0)
     batch = [Record("market_data", 0, 0, 0, trade(0))]
