@@ -27,15 +27,15 @@ from feature_repo.stores.online.format import (
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
-# Heads of MessagePack: a text with its length in the head or in the bytes that follow, an array with its length.
-_FIXSTR: Final = 0xA0  # + length, below 32
-_STR8: Final = 0xD9
+# Heads of MessagePack: a text whose length is in the head or in the bytes that follow, and an array.
+_FIXSTR: Final = tuple(bytes((0xA0 | size,)) for size in range(32))
+_STR8: Final = b"\xd9"
 _STR16: Final = b"\xda"
 _STR32: Final = b"\xdb"
 _ARRAY32: Final = b"\xdd"
 
-_NULL_CELL: Final = bytes((_FIXSTR,))  # a Value without bytes
-_DOUBLE_HEAD: Final = bytes((_FIXSTR | DOUBLE_SIZE,)) + DOUBLE_TAG  # eight bytes follow
+_NULL_CELL: Final = _FIXSTR[0]  # a Value without bytes
+_DOUBLE_HEAD: Final = _FIXSTR[DOUBLE_SIZE] + DOUBLE_TAG  # eight bytes follow
 _DOUBLE: Final = struct.Struct("<d")
 _INT64_END: Final = 2.0**63
 
@@ -43,10 +43,10 @@ _INT64_END: Final = 2.0**63
 def packed_text(raw: bytes) -> bytes:
     """Return bytes as a MessagePack text of the shortest form."""
     size = len(raw)
-    if size < 32:
-        return bytes((_FIXSTR | size,)) + raw
+    if size < len(_FIXSTR):
+        return _FIXSTR[size] + raw
     if size < 256:
-        return bytes((_STR8, size)) + raw
+        return _STR8 + size.to_bytes(1, "big") + raw
     if size < 65_536:
         return _STR16 + size.to_bytes(2, "big") + raw
     return _STR32 + size.to_bytes(4, "big") + raw

@@ -7,6 +7,7 @@ value: they are encoded once per view, and its columns share them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import islice
@@ -59,7 +60,7 @@ def fill(
         columns = list(zip(*rows, strict=True)) or [()] * len(request.fields.names)
         for part in request.parts:
             _add_metadata(response, part, full_feature_names, version_metadata)
-            statuses, times = _statuses_and_times(columns[part.time], part.ttl_us, now_us)
+            statuses, times = _statuses_and_times(columns[part.time], _oldest_us(part, now_us))
             values = columns[part.first : part.time]
             n_present = statuses.count(_PRESENT)
             if n_present < len(statuses):
@@ -77,12 +78,15 @@ def fill(
 def view_rows(request: Request, replies: Iterable[Reply], now_us: int | None) -> list[Row]:
     """Return the row of each key of a request for one view; the values of one older than its ttl are null."""
     (part,) = request.parts
+    oldest_us = _oldest_us(part, now_us)
     rows: list[Row] = []
     for *values, time in replies:
         if time is None:
             rows.append((None, None))
             continue
-        event_us, late = _event_time(time, part.ttl_us, now_us)
+        stamp, silent_us = without_silence(time)
+        event_us = decode_time(stamp)
+        late = event_us - silent_us < oldest_us
         found = {n: Value.FromString(b"" if late else v or b"") for n, v in zip(part.features, values, strict=True)}
         rows.append((datetime_of_us(event_us), found))
     return rows
@@ -117,24 +121,24 @@ def _cells(column: Reply) -> bytes:
     return b"".join([_VALUES + varint(len(v)) + v for v in values])
 
 
-def _statuses_and_times(times: Reply, ttl_us: int, now_us: int | None) -> tuple[bytes, bytes]:
+def _statuses_and_times(times: Reply, oldest_us: float) -> tuple[bytes, bytes]:
     """Return each row's status as a byte, and the rows' event times as a ``FeatureVector`` holds them."""
     known: dict[bytes | None, tuple[int, bytes]] = {None: (_NOT_FOUND, _EVENT_TIMESTAMPS + b"\x00")}
     for raw in set(times):
         if raw is None:
             continue
-        event_us, late = _event_time(raw, ttl_us, now_us)
-        time = encode_time(event_us)
-        known[raw] = (_OUTSIDE_MAX_AGE if late else _PRESENT, _EVENT_TIMESTAMPS + varint(len(time)) + time)
+        stamp, silent_us = without_silence(raw)
+        event_us = decode_time(stamp)
+        status = _OUTSIDE_MAX_AGE if event_us - silent_us < oldest_us else _PRESENT
+        time = encode_time(event_us)  # Feast's own rows may hold nanoseconds
+        known[raw] = (status, _EVENT_TIMESTAMPS + varint(len(time)) + time)
     rows = [known[raw] for raw in times]
     return bytes([status for status, _ in rows]), b"".join([time for _, time in rows])
 
 
-def _event_time(raw: bytes, ttl_us: int, now_us: int | None) -> tuple[int, bool]:
-    """Return a row's event time, and whether it is older than its ttl. The age counts from the feed's last message."""
-    time, silent_us = without_silence(raw)
-    event_us = decode_time(time)
-    return event_us, bool(ttl_us) and now_us is not None and now_us - event_us + silent_us > ttl_us
+def _oldest_us(part: Part, now_us: int | None) -> float:
+    """Return the time since which a view's feed must have sent a message, so that a value is within the ttl."""
+    return now_us - part.ttl_us if part.ttl_us and now_us is not None else -math.inf
 
 
 def _add_metadata(response: Any, part: Part, full_feature_names: bool, version_metadata: bool) -> None:
