@@ -66,16 +66,18 @@ PIPELINE = """
 import json, os, threading, time, redis, psycopg
 import feast, pandas
 from feature_repo.stores.endpoints import postgres_url, redis_url
-from ingest import log, offline_writer, settings, worker
-from ingest.backlog import backlog
-from ingest.messages import Tick
+from ingest import offline_writer, settings
+from ingest.messages.kinds import Tick
+from ingest.publish.publisher import Publisher
 from ingest.simulate import history
+from ingest.streams.backlog import backlog
+from ingest.worker.worker import Worker
 import transforms
 conf = settings.load()
 stop = threading.Event()
 with redis.Redis.from_url(redis_url()) as client:
     roles = [
-        threading.Thread(target=worker.Worker(client, conf).run, args=(stop,)),
+        threading.Thread(target=Worker(client, conf).run, args=(stop,)),
         threading.Thread(target=offline_writer.run, args=(client, postgres_url(), conf.partitions, stop)),
     ]
     for role in roles:
@@ -85,7 +87,7 @@ with redis.Redis.from_url(redis_url()) as client:
     served = None
     while served is None and time.monotonic() < deadline:  # a machine under load may read later than the value may be served
         now_ms = time.time_ns() // 1_000_000 // 1000 * 1000
-        with log.Publisher(client, conf.partitions) as publisher:
+        with Publisher(client, conf.partitions) as publisher:
             for kind, message in history(begin_ms, now_ms, symbols=("SIM-BTC",), kinds=("book", "trade")):
                 publisher.publish(kind, message, recorded=True)
             publisher.publish("tick", Tick(now_ms, "SIM-BTC"), recorded=True)
