@@ -1,7 +1,7 @@
 """Which files belong together, and how their symbols are shared out among processes.
 
-All messages of a symbol must be processed in order by one process. So files that share a symbol form a group, and the symbols
-of a group are shared out by a hash of their names: each process of the group reads all its files and keeps its own symbols.
+One process must handle all messages of a symbol, in order. So files that share a symbol form a group, and a hash of the names shares
+out the group's symbols: each process of the group reads all its files and keeps its own symbols.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ class Scan:
 
     Attributes
     ----------
-    path : Path
     symbols : frozenset of str
         The symbols whose books or trades may be in it.
     posts, market : bool
@@ -62,13 +61,11 @@ class Task:
     paths : tuple of Path
         Files with books and trades.
     symbols : frozenset of str
-        The symbols of the group of ``paths``, or of ``days``.
+        The symbols of ``paths`` or ``days``.
     share, shares : int
         Of the symbols of ``paths`` the task takes those whose hash modulo ``shares`` is ``share``.
     days : mapping or None
         For raw tables: each symbol that the task takes, and its days.
-    columns : GivenColumns
-        Names of columns of ``paths``.
     """
 
     paths: tuple[Path, ...]

@@ -43,9 +43,7 @@ class RawTableError(UserError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RawTable:
-    """A raw table.
-
-    Its fields are part of the digest that names a run: a new field starts every run on raw tables anew.
+    """A raw table. Its fields are hashed into the digest of a run: a new field makes every run on raw tables another run.
 
     Attributes
     ----------
@@ -99,7 +97,6 @@ def describe(connection: psycopg.Connection[Any], name: str, given: Mapping[str,
 
     Parameters
     ----------
-    connection : psycopg.Connection
     name : str
         As in SQL: ``trades``, ``market.trades`` or ``"Odd name"``.
     given : mapping

@@ -57,11 +57,10 @@ def backfill(
         Raw Binance captures, JSON lines of our messages, or posts, trades or books as Parquet or CSV; text may be gzipped.
     url : str
         The offline database.
-    settings : Settings
     source : Source or None
         Raw tables of the same database; ``paths`` may then hold only posts.
     delay_ms : int
-        How long after its event time a row counts as available: ``created_timestamp`` less ``event_timestamp``.
+        How long after its event time a row counts as available: ``created_timestamp - event_timestamp``.
     jobs : int
         Processes. Symbols are shared out among them; all days of a symbol are processed in order by one.
     columns : GivenColumns

@@ -47,11 +47,11 @@ class Writer:
     connection : psycopg.Connection
         In autocommit mode: each write is one transaction.
     run : bytes
-        The digest of this run, its key in ``backfill_done``.
+        The digest of the run, its key in ``backfill_done``.
     done : set
-        Symbol-days that are finished; their rows are not written.
+        Finished symbol-days, whose rows are not written.
     delay_us : int
-        ``created_timestamp`` less ``event_timestamp`` of every row.
+        ``created_timestamp - event_timestamp`` of every row.
 
     Attributes
     ----------

@@ -31,21 +31,7 @@ Tables = Mapping[str, Sequence[MicropriceTable]]
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all tasks of a run have in common.
-
-    Attributes
-    ----------
-    tables : Tables
-    source : Source or None
-        The raw tables that are read.
-    settings : Settings
-    url : str
-        The offline database.
-    run : bytes
-        The digest of the run.
-    delay_us : int
-        ``created_timestamp`` less ``event_timestamp`` of every row.
-    """
+    """What all tasks of a run have in common: ``run`` is its digest, ``delay_us`` is ``created_timestamp - event_timestamp``."""
 
     tables: Tables
     source: Source | None
@@ -117,17 +103,9 @@ def _raw_messages(task: Task, source: Source, shared: Shared, done: Done) -> Ite
 
 
 class Feed:
-    """The messages of a task on their way to their symbols, with the microprice tables in the order of time.
+    """The messages of a task on their way to their symbols, with each symbol's microprice tables at their times.
 
-    Parameters
-    ----------
-    settings : Settings
-    tables : Tables
-        The fitted tables of each symbol.
-    writer : table.Writer
-        Gets the rows.
-    done : Done
-        Counts what is accepted and refused, and the symbols.
+    Rows go to ``writer``; ``done`` counts what is accepted and refused, and the symbols.
     """
 
     def __init__(self, settings: Settings, tables: Tables, writer: table.Writer, done: Done) -> None:

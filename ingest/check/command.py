@@ -1,4 +1,4 @@
-"""``python -m ingest check lookahead`` and ``check warmup``: hold every feature against itself, on any recording."""
+"""``python -m ingest check lookahead`` and ``check warmup``: check every feature on any recording."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ warmup     values do not depend on where the history began, once a feature's sta
            windows, within 1e-6 of the largest value for recursions; a session feature (since 00:00 UTC) is compared in
            sessions that both histories saw whole
 
-posts get stand-in scores and microprice a stand-in table: the times are checked, not the model or the fit
+posts get stand-in scores and microprice a stand-in table: the checks test times, not the model or the fit
 exit codes: 0 all agree, 1 something differs or there was nothing to compare, 2 an option or a file is wrong
 """
 
@@ -35,23 +35,15 @@ def add_parser(subparsers: Any) -> None:
     checks = parser.add_subparsers(metavar="check", required=True, dest="check")
     for name, about in (("lookahead", "truncated data give the same values"), ("warmup", "so does a later start")):
         one = make_parser(checks, name, run, about, _EXAMPLE)
-        one.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="recordings, as for replay")
-        one.add_argument("--symbols", type=names, default=[], help="only these, comma-separated")
+        add = one.add_argument
+        add("paths", nargs="+", type=Path, metavar="PATH", help="recordings, as for replay")
+        add("--symbols", type=names, default=[], help="only these, comma-separated")
         options.add_options(one)
-        one.add_argument("--json", action="store_true", help="print one JSON object")
+        add("--json", action="store_true", help="print one JSON object")
         if name == "lookahead":
-            one.add_argument(
-                "--samples", type=count, default=200, metavar="N", help="boundaries a symbol (default 200)"
-            )
+            add("--samples", type=count, default=200, metavar="N", help="boundaries a symbol (default 200)")
         else:
-            one.add_argument(
-                "--starts",
-                type=share,
-                nargs="+",
-                default=None,
-                metavar="SHARE",
-                help="of the recording (default 0.1 0.35 0.6)",
-            )
+            add("--starts", type=share, nargs="+", metavar="SHARE", help="of the recording (default 0.1 0.35 0.6)")
     consistency_command.add_parser(checks)
 
 

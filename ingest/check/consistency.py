@@ -22,7 +22,7 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from psycopg import sql
 
 from feature_repo.stores.offline.tables.schema import table_of_view
-from ingest.check.result import Result, results
+from ingest.check.result import Key, Result, results
 from ingest.cli.exit_codes import ExitCode
 from ingest.observe.redis_state import CONSISTENCY
 from ingest.streams import keys
@@ -34,8 +34,8 @@ POLL_S = 0.05
 SKEW_US = 1_000_000
 """How far the worker's clock, which stamps rows, may be ahead of Redis's clock, which stamps reads."""
 
-Key = tuple[str, str, int]
-"""View, symbol and event time (µs) of a row."""
+RowKey = tuple[str, str, int]
+"""View, symbol and event time (µs)."""
 
 
 class Read(NamedTuple):
@@ -48,7 +48,7 @@ class Read(NamedTuple):
     read_ms: int
 
     @property
-    def key(self) -> Key:
+    def key(self) -> RowKey:
         """Return which row it is."""
         return self.view.name, self.symbol, self.t_us
 
@@ -57,7 +57,7 @@ class Read(NamedTuple):
 class Consistency:
     """What was found: one result per feature, and the rows that have no offline row."""
 
-    features: dict[tuple[str, str], Result] = field(default_factory=results)
+    features: dict[Key, Result] = field(default_factory=results)
     rows: int = 0
     missing: list[Read] = field(default_factory=list)
     waiting: list[Read] = field(default_factory=list)
@@ -117,15 +117,10 @@ def compare(
 
     Parameters
     ----------
-    reads : iterable of Read
-    client : redis.Redis
     connection : psycopg.Connection
         In autocommit mode, so that each look-up sees what was written since the last.
-    partitions : int
     wait_s : float
         Deadline; rows that are not offline by then are waiting.
-    sleep : callable
-        Waits for some seconds; injected for tests.
     """
     found = Consistency()
     left = list({read.key: read for read in reads}.values())
@@ -156,7 +151,7 @@ class _Passed:
         self._committed_ms: dict[tuple[int, int], int] = {}
         """For a partition and the time of a read: when the log was first seen to have passed the read."""
 
-    def due(self, reads: Sequence[Read]) -> set[Key]:
+    def due(self, reads: Sequence[Read]) -> set[RowKey]:
         """Return the rows that must be offline by now."""
         now_ms = _now_ms(self._client)
         oldest = {(s.name, s.partition): s.oldest_ms for s in streams(self._client, self._partitions)}
@@ -176,7 +171,7 @@ def _is_after(oldest_ms: int | None, at_ms: int) -> bool:
     return oldest_ms is None or oldest_ms > at_ms
 
 
-def look_up(connection: psycopg.Connection[Any], reads: Sequence[Read]) -> dict[Key, list[float]]:
+def look_up(connection: psycopg.Connection[Any], reads: Sequence[Read]) -> dict[RowKey, list[float]]:
     """Return the offline rows that exist; of several for a key the newest that was created by the time of the read."""
     found = {}
     for view in VIEWS:

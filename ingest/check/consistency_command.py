@@ -1,4 +1,4 @@
-"""``python -m ingest check consistency``: options, the table, the exit code."""
+"""``python -m ingest check consistency``: compare what a running system serves with what it stored."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from transforms.times import iso_of_us
 if TYPE_CHECKING:
     from ingest.check.consistency import Consistency, Read
 
-ABOUT = "on a running system, values served online are the offline ones"
+ABOUT = "on a running system, values served online equal the offline ones"
 _EXAMPLE = """\
 examples:
   python -m ingest check consistency
   python -m ingest check consistency --symbols BTCUSDT,ETHUSDT --rounds 60 --json
 
-each row that was served is held against the offline row of its symbol and event time, bit for bit; null equals null only
+each row that was served is compared with the offline row of its symbol and event time, bit for bit; null equals only null
 exit codes: 0 all equal; 1 a value differs, a row is missing offline, or there was nothing to compare; 2 an option or a server is wrong;
             3 nothing differs, but rows waited for the offline writer until the end
 """
@@ -29,21 +29,17 @@ exit codes: 0 all equal; 1 a value differs, a row is missing offline, or there w
 
 def add_parser(checks: Any) -> None:
     """Add ``consistency`` to the checks."""
-    parser = make_parser(checks, "consistency", run, ABOUT, _EXAMPLE)
-    parser.add_argument(
-        "--symbols", type=names, default=[], help="comma-separated (default: of all that the workers know)"
-    )
-    parser.add_argument("--samples", type=int, default=100, metavar="N", help="symbols a round, at most (default 100)")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="times that each is read (default 3)")
-    parser.add_argument("--every", type=float, default=1.0, metavar="S", help="seconds between rounds (default 1)")
-    parser.add_argument(
-        "--wait", type=float, default=10.0, metavar="S", help="longest wait for the offline writer (default 10)"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add = make_parser(checks, "consistency", run, ABOUT, _EXAMPLE).add_argument
+    add("--symbols", type=names, default=[], help="comma-separated (default: of all that the workers know)")
+    add("--samples", type=int, default=100, metavar="N", help="symbols a round, at most (default 100)")
+    add("--rounds", type=int, default=3, metavar="N", help="times that each is read (default 3)")
+    add("--every", type=float, default=1.0, metavar="S", help="seconds between rounds (default 1)")
+    add("--wait", type=float, default=10.0, metavar="S", help="longest wait for the offline writer (default 10)")
+    add("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read, compare, keep the outcome for the exporter, print it."""
+    """Read, compare, store the outcome for the exporter, and print it."""
     import psycopg
     from feast import FeatureStore
     from rich.console import Console
@@ -63,8 +59,7 @@ def run(args: argparse.Namespace) -> int:
         psycopg.connect(postgres_url(), autocommit=True, connect_timeout=5) as connection,
         Console(stderr=True).status("check consistency"),
     ):
-        wanted = args.symbols or symbols(client, conf.partitions)
-        some = spread(wanted, args.samples)
+        some = spread(args.symbols or symbols(client, conf.partitions), args.samples)
         reads: list[Read] = []
         for n in range(args.rounds if some else 0):
             if n:
@@ -88,17 +83,15 @@ def _show(found: Consistency, n_symbols: int, *, as_json: bool) -> None:
     outcomes = found.outcomes()
     some = list(found.features.values())
     if as_json:
-        features = [
-            {name: getattr(r, name) for name in ("view", "feature", "compared", "values", "differing", "example")}
-            for r in some
-        ]
+        shown = ("view", "feature", "compared", "values", "differing", "example")
         answer = {"check": "consistency", "passed": found.exit_code == ExitCode.DONE, "rows": found.rows, **outcomes}
-        rows = {"missing_rows": list(map(_where, found.missing)), "waiting_rows": list(map(_where, found.waiting))}
-        console.file.write(json.dumps({**answer, **rows, "features": features}) + "\n")
+        answer["missing_rows"] = [_where(read) for read in found.missing]
+        answer["waiting_rows"] = [_where(read) for read in found.waiting]
+        answer["features"] = [{name: getattr(r, name) for name in shown} for r in some]
+        console.file.write(json.dumps(answer) + "\n")
         return
-    table = Table(
-        "view", "rows", "values", "not null", "differing", title="online against offline", title_justify="left"
-    )
+    headings = ("view", "rows", "values", "not null", "differing")
+    table = Table(*headings, title="online against offline", title_justify="left")
     for view in dict.fromkeys(r.view for r in some):
         of = [r for r in some if r.view == view]
         numbers = (of[0].compared, *(sum(getattr(r, n) for r in of) for n in ("compared", "values", "differing")))
@@ -111,7 +104,5 @@ def _show(found: Consistency, n_symbols: int, *, as_json: bool) -> None:
         for read in reads[:10]:
             console.print(f"{title}: {_where(read)}", markup=False)
     verdict = {ExitCode.DONE: "passed", ExitCode.WAITING: "not finished"}.get(found.exit_code, "FAILED")
-    console.print(
-        f"{verdict}: {n_symbols} symbols, {found.rows:,} rows; "
-        + ", ".join(f"{n:,} values {outcome}" for outcome, n in outcomes.items())
-    )
+    counts = ", ".join(f"{n:,} values {outcome}" for outcome, n in outcomes.items())
+    console.print(f"{verdict}: {n_symbols} symbols, {found.rows:,} rows; {counts}")

@@ -16,7 +16,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ingest.check.result import Result, compare, results
+from ingest.check.result import Result, pairs, results
 from ingest.check.runs import Accepted, Rows, Run, in_order, run_whole
 from ingest.settings import Settings
 from ingest.worker.symbol import Symbol
@@ -35,7 +35,6 @@ def lookahead(
     ----------
     feeds : mapping
         For each symbol its messages in order of arrival (``recording.read_recordings``).
-    settings : Settings
     samples : int
         Boundaries per symbol; all of them if there are fewer.
     make : callable
@@ -52,7 +51,8 @@ def lookahead(
         boundaries = sorted(random.Random(SEED).sample(sorted(run.rows), min(samples, len(run.rows))))  # noqa: S311 - not for security
         cut = truncated(name, settings, in_order(run.accepted), boundaries, make)
         for t_us in boundaries:
-            compare(every, name, t_us, run.rows[t_us], cut[t_us])
+            for key, expected, found in pairs(run.rows[t_us], cut[t_us]):
+                every[key].add(name, t_us, expected, found)
     return list(every.values())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -14,6 +14,9 @@ from rich.table import Table
 from transforms.catalog import VIEWS, View
 from transforms.times import iso_of_us
 
+Key = tuple[str, str]
+"""View and feature."""
+
 
 @dataclass(slots=True)
 class Result:
@@ -21,15 +24,10 @@ class Result:
 
     Attributes
     ----------
-    view, feature : str
-    compared : int
-        Pairs of values that were compared, nulls included.
-    values : int
-        Those whose expected value is not null.
-    differing : int
-        Those that do not agree.
+    compared, values, differing : int
+        Pairs of values that were compared (nulls included), those whose expected value is not null, and those that do not agree.
     example : str
-        The first of these: symbol, time and both values.
+        The first pair that does not agree: symbol, time and both values.
     note : str
         What was not compared, and why.
     """
@@ -61,31 +59,26 @@ def _agree(expected: float, found: float, within: float) -> bool:
     return struct.pack("d", expected) == struct.pack("d", found)
 
 
-def results() -> dict[tuple[str, str], Result]:
+def results() -> dict[Key, Result]:
     """Return an empty result for each feature, in the order of the catalogue."""
     return {(view.name, name): Result(view.name, name) for view in VIEWS for name in view.names}
 
 
-def values(view: View, row: bytes | None) -> Sequence[float]:
-    """Return the values of a row, all null if there is none."""
+def pairs(expected: Mapping[str, bytes], found: Mapping[str, bytes]) -> Iterator[tuple[Key, float, float]]:
+    """Yield each feature with its two values, from the rows of one boundary by view.
+
+    A row that only one side has is compared with nulls; a view that neither side has is skipped.
+    """
+    for view in VIEWS:
+        if view.name in expected or view.name in found:
+            rows = (_values(view, side.get(view.name)) for side in (expected, found))
+            for name, a, b in zip(view.names, *rows, strict=True):
+                yield (view.name, name), a, b
+
+
+def _values(view: View, row: bytes | None) -> Sequence[float]:
     n = len(view.features)
     return [math.nan] * n if row is None else struct.unpack(f"{n}d", row)
-
-
-def compare(
-    into: Mapping[tuple[str, str], Result],
-    symbol: str,
-    t_us: int,
-    expected: Mapping[str, bytes],
-    found: Mapping[str, bytes],
-) -> None:
-    """Compare the rows of all views at one boundary, bit for bit. A row that only one side has counts as nulls on the other."""
-    for view in VIEWS:
-        if view.name not in expected and view.name not in found:
-            continue
-        pairs = zip(values(view, expected.get(view.name)), values(view, found.get(view.name)), strict=True)
-        for name, (a, b) in zip(view.names, pairs, strict=True):
-            into[view.name, name].add(symbol, t_us, a, b)
 
 
 def failed(found: Sequence[Result]) -> bool:

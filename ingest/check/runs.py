@@ -34,15 +34,7 @@ class Accepted(NamedTuple):
 
 
 class Run:
-    """One symbol over some messages.
-
-    Parameters
-    ----------
-    name : str
-        Of the symbol.
-    settings : Settings
-    make : callable
-        Makes the symbol; a test passes a faulty one.
+    """One symbol over some messages; ``make`` makes the symbol, and a test passes a faulty one.
 
     Attributes
     ----------

@@ -12,21 +12,19 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ingest.check.result import Result, results, values
+from ingest.check.result import Key, Result, pairs, results
 from ingest.check.runs import Accepted, Run, in_order, run_whole, since
 from ingest.check.stated import CONFIGURED_VPIN, FADED, WarmUp, raw, table
 from ingest.settings import Settings
 from ingest.worker.symbol import Symbol
 from ingest.worker.symbols import Make
-from transforms.catalog import ORDER_FLOW, VIEWS, View, view_of
+from transforms.catalog import ORDER_FLOW, View, view_of
 from transforms.kernel import DAY_US, MINUTE_US, SECOND_US
 
 STARTS = (0.1, 0.35, 0.6)
 _NEVER = 1 << 62
 _EVENTS = 2
 """The largest ``WarmUp.events``."""
-Key = tuple[str, str]
-"""View and feature."""
 
 
 def warmup(
@@ -43,7 +41,6 @@ def warmup(
     ----------
     feeds : mapping
         For each symbol its messages in order of arrival (``recording.read_recordings``).
-    settings : Settings
     starts : sequence of float
         Later starts, as shares of the recording.
     stated : mapping or None
@@ -66,8 +63,9 @@ def warmup(
         configured = settings.instrument(name).vpin_bucket is not None
         skipped = CONFIGURED_VPIN if configured else ()
         for feature in skipped:
-            note = "not compared where its V is configured: buckets count from the first trade"
-            every["order_flow", feature].note = note
+            every[
+                "order_flow", feature
+            ].note = "not compared where its V is configured: buckets count from the first trade"
         if not ordered:
             continue
         first, last = ordered[0].t_us, ordered[-1].t_us
@@ -91,11 +89,8 @@ def _warm_times(part: Sequence[Accepted], warm_ups: Mapping[Key, WarmUp], skippe
     sides = _sides_known(part)
     funding_us = next((one.t_us for one in part if one.kind == "trade" and one.message.next_funding), 0)
     warm = {
-        (view.name, name): _NEVER
-        if raw(name) in skipped
-        else _warm_us(warm_ups[view.name, name], view_of(raw(name)), firsts, minutes, sides)
-        for view in VIEWS
-        for name in view.names
+        key: _NEVER if raw(key[1]) in skipped else _warm_us(warm_up, view_of(raw(key[1])), firsts, minutes, sides)
+        for key, warm_up in warm_ups.items()
     }
     # the venue's own funding time counts from when it was sent
     warm["technical", "minutes_to_funding"] = max(funding_us, min(firsts.get("trade", [_NEVER])))
@@ -103,10 +98,7 @@ def _warm_times(part: Sequence[Accepted], warm_ups: Mapping[Key, WarmUp], skippe
 
 
 def _sides_known(part: Sequence[Accepted]) -> int:
-    """Return the time from which the tick rule does not depend on earlier trades: the first change of the price.
-
-    It is 0 if every trade has a side.
-    """
+    """Return the time of the first change of the price: the tick rule then needs no earlier trade. It is 0 if all have a side."""
     trades = [one for one in part if one.kind == "trade"]
     if all(one.message.side for one in trades):
         return 0
@@ -141,20 +133,13 @@ def _compare(
 ) -> None:
     """Compare the run with a later start with the run from the start, in every row of the latter."""
     times = [t for t in run.rows if t >= min(warm.values())]
-    largest: dict[Key, float] = {}
+    largest: dict[Key, float] = defaultdict(float)
     for t_us in times:
-        for view in VIEWS:
-            for name, value in zip(view.names, values(view, run.rows[t_us].get(view.name)), strict=True):
-                if abs(value) > largest.get((view.name, name), 0.0):
-                    largest[view.name, name] = abs(value)
+        for key, value, _ in pairs(run.rows[t_us], {}):
+            if abs(value) > largest[key]:
+                largest[key] = abs(value)
     for t_us in times:
-        for view in VIEWS:
-            expected, found = run.rows[t_us].get(view.name), late.rows.get(t_us, {}).get(view.name)
-            if expected is None and found is None:
-                continue
-            pairs = zip(view.names, values(view, expected), values(view, found), strict=True)
-            for name, a, b in pairs:
-                key = (view.name, name)
-                if t_us >= warm[key]:
-                    within = FADED * largest.get(key, 0.0) if warm_ups[key].recursive else 0.0
-                    every[key].add(symbol, t_us, a, b, within=within)
+        for key, expected, found in pairs(run.rows[t_us], late.rows.get(t_us, {})):
+            if t_us >= warm[key]:
+                within = FADED * largest[key] if warm_ups[key].recursive else 0.0
+                every[key].add(symbol, t_us, expected, found, within=within)

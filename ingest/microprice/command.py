@@ -1,4 +1,4 @@
-"""``python -m ingest fit-microprice``: the tables of ``microprice`` from stored history."""
+"""``python -m ingest fit-microprice``: fit the tables of ``microprice`` to stored history."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ examples:
   python -m ingest fit-microprice --before 2026-11-20 --from 2026-11-20 --no-publish    for a backfill: walk forward
   python -m ingest fit-microprice --republish                            into the logs of a new Redis
 
-A table is used for rows at or after its usable_from, and that is never before --before: no row is made with a table that saw its future.
-usable_from is --from, else the first 00:00 UTC to come, so that live and backfilled rows change over at the same instant. A table whose
---from has passed counts in a backfill from then on, live from when it arrives.
+A table is used for rows at or after its usable_from. That is never before --before, so no row is made with a table that knows the
+row's future. usable_from is --from, or the next 00:00 UTC, so live and backfilled rows change over at the same time. If --from is in
+the past, a backfill uses the table from then on, and live rows use it from when it arrives.
 
-The tables are rows of microprice_tables in the offline database, and entries of the logs: the worker holds one until its time comes, and
-backfill reads them from the database. Rows that are stored already stay as they are; to have microprice in history that is backfilled
-again, give that backfill another --available-after.
+The tables are rows of microprice_tables in the offline database and entries of the logs. A worker holds a table until its time comes;
+a backfill reads the tables from the database. Rows that are stored already stay as they are: to get microprice in history that is
+backfilled again, give that backfill another --available-after.
 
 exit codes: 0 all symbols fitted and published, 1 some were not (each with its reason), 2 an option or a server is wrong
 """
@@ -42,13 +42,8 @@ exit codes: 0 all symbols fitted and published, 1 some were not (each with its r
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    add = make_parser(
-        subparsers,
-        "fit-microprice",
-        run,
-        "Fit the table of microprice of each symbol, store it with a version, and publish it to the live workers.",
-        _EXAMPLE,
-    ).add_argument
+    about = "Fit the table of microprice of each symbol, store it with a version, and publish it to the live workers."
+    add = make_parser(subparsers, "fit-microprice", run, about, _EXAMPLE).add_argument
     add("--symbols", type=names, default=[], help="comma-separated (default: all that have rows)")
     add("--since", type=moment_ms, metavar="DATE", help="begin of the history (default: all)")
     add("--before", type=moment_ms, metavar="DATE", help="its end, not included (default: 00:00 UTC today)")

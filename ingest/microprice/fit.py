@@ -72,8 +72,6 @@ def fit_symbol(
     ----------
     connection : psycopg.Connection
         In autocommit mode; the rows are read in one transaction by a server-side cursor.
-    symbol : str
-    since, before : datetime
     grid_us : int
         The grid interval of the rows, µs.
     tick : float or None

@@ -17,17 +17,7 @@ class SpanError(UserError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The times of a fit; all are aware.
-
-    Attributes
-    ----------
-    since, before : datetime
-        The history that is fitted, ``before`` not included.
-    usable_from : datetime
-        The first row that uses the table.
-    now : datetime
-        When the fit is made.
-    """
+    """The history of a fit (``before`` not included), the first row that uses its table, and when it is made; all times are aware."""
 
     since: datetime
     before: datetime

@@ -23,7 +23,7 @@ example:
   python -m ingest replay tweets.parquet --time-column posted --symbol-column ticker
   python -m ingest replay trades.parquet books.csv --symbol OKCOIN:BTC-CNY
 
-a line of a text file is a raw Binance message behind its receive time in nanoseconds, or one JSON message of
+a line of a text file is a receive time in nanoseconds followed by a raw Binance message, or one JSON message of
 order_book, market_data or social_data; .parquet and .csv hold trades (columns price, size, side, ...), books (bids and
 asks, or bid_px_0, bid_qty_0, ask_px_0, ...) or posts
 exit codes: 0 all was read (refused lines are in the dead letters), 2 a file, an option or a server is wrong
@@ -32,25 +32,16 @@ exit codes: 0 all was read (refused lines are in the dead letters), 2 a file, an
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    parser = make_parser(
-        subparsers,
-        "replay",
-        run,
-        "Publish recordings: raw Binance captures, JSON lines of our messages, trades, books and posts as Parquet or CSV.",
-        _EXAMPLE,
-    )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files; text may be gzipped")
-    parser.add_argument(
-        "--speed",
-        type=non_negative,
-        default=0.0,
-        metavar="X",
-        help="times real time; 0, the default, as fast as it goes",
-    )
-    parser.add_argument("--rebase", choices=["now"], help="move all times so that the recording ends now")
-    parser.add_argument("--limit", type=count, metavar="N", help="read the first N lines or rows of each file")
+    about = "Publish recordings: raw Binance captures, JSON lines of our messages, or trades, books and posts as Parquet or CSV."
+    parser = make_parser(subparsers, "replay", run, about, _EXAMPLE)
+    add = parser.add_argument
+    add("paths", nargs="+", type=Path, metavar="PATH", help="files; text may be gzipped")
+    speed = "times real time; 0, the default, as fast as it goes"
+    add("--speed", type=non_negative, default=0.0, metavar="X", help=speed)
+    add("--rebase", choices=["now"], help="move all times so that the recording ends now")
+    add("--limit", type=count, metavar="N", help="read the first N lines or rows of each file")
     options.add_options(parser)
-    parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
+    add("--json", action="store_true", help="print the counts as one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,16 +6,9 @@ from collections.abc import Callable
 
 
 class Pace:
-    """Clock of a replay.
+    """Clock of a replay at ``speed`` times real time; 0 holds nothing back.
 
-    Parameters
-    ----------
-    speed : float
-        Multiple of real time; 0 holds nothing back.
-    clock, sleep : callable
-        Return seconds since the epoch, and wait for some seconds.
-    flush : callable
-        Called before each wait, so that earlier messages do not wait with it.
+    ``clock`` and ``sleep`` are in seconds. ``flush`` is called before each wait, so that earlier messages do not wait with it.
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import redis
@@ -44,8 +44,6 @@ def replay(
     ----------
     paths : sequence of str or Path
         Raw Binance captures, JSON lines of our messages, or trades, books or posts as Parquet or CSV; text may be gzipped.
-    client : redis.Redis
-    settings : Settings
     speed : float
         Multiple of real time, by receive time; 0 is as fast as possible.
     rebase : str or None
@@ -81,26 +79,25 @@ def replay(
     pace = Pace(speed, clock, sleep, sink.flush)
     reported = 0
 
-    def publish(output: Output) -> None:
+    def publish(outputs: Iterable[Output]) -> None:
         nonlocal reported
-        if isinstance(output, Parsed):
-            if not isinstance(output.message, SocialPost):
-                pace.wait(received_ms(output.message))
-            shift(output.message, shift_ms)
-        sink.write(output)
+        for output in outputs:
+            if isinstance(output, Parsed):
+                if not isinstance(output.message, SocialPost):
+                    pace.wait(received_ms(output.message))
+                shift(output.message, shift_ms)
+            sink.write(output)
+            counts.lines, counts.ignored = recording.lines, recording.ignored
+            if progress is not None and recording.lines >= reported + REPORT_EVERY:
+                reported = recording.lines
+                progress(counts)
         counts.lines, counts.ignored = recording.lines, recording.ignored
-        if progress is not None and recording.lines >= reported + REPORT_EVERY:
-            reported = recording.lines
-            progress(counts)
 
-    for output in recording.posts():
-        publish(output)
+    publish(recording.posts())
     if counts.published["social"]:
         sink.wait_for_scores()
-    for output in recording.market():
-        publish(output)
+    publish(recording.market())
     sink.end()
-    counts.lines, counts.ignored = recording.lines, recording.ignored
     if progress is not None:
         progress(counts)
     return counts

@@ -21,35 +21,22 @@ example:
   python -m ingest simulate --history 4h30m --seconds 60       the past first, fast, then a minute live
   python -m ingest simulate --history 2h --seconds 0 --seed 7 --symbols SIM-BTC,SIM-ETH
 
-the same seed gives the same market at the same time, on every machine, and a second run goes on where the first stopped
+the same seed gives the same market at the same time on every machine; a second run continues where the first stopped
 exit codes: 0 done, 2 an option or a server is wrong, or nothing reads the streams, 130 interrupted
 """
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    parser = make_parser(
-        subparsers,
-        "simulate",
-        run,
-        "Publish a seeded, simulated market: books, trades, and posts about them.",
-        _EXAMPLE,
-    )
-    parser.add_argument(
-        "--symbols", type=_symbols, default=SYMBOLS, metavar="A,B", help=f"names (default: {','.join(SYMBOLS)})"
-    )
-    parser.add_argument(
-        "--seconds", type=non_negative, metavar="N", help="length of the live part; 0 is none (default: until Ctrl-C)"
-    )
-    parser.add_argument(
-        "--history",
-        type=duration_or_seconds_ms,
-        default=0,
-        metavar="TIME",
-        help="past to begin with, such as 4h30m (default: none)",
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="another seed is another market (default: 0)")
-    parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
+    about = "Publish a seeded, simulated market: books, trades, and posts about them."
+    add = make_parser(subparsers, "simulate", run, about, _EXAMPLE).add_argument
+    add("--symbols", type=_symbols, default=SYMBOLS, metavar="A,B", help=f"names (default: {','.join(SYMBOLS)})")
+    live = "length of the live part; 0 is none (default: until Ctrl-C)"
+    add("--seconds", type=non_negative, metavar="N", help=live)
+    past = "past to begin with, such as 4h30m (default: none)"
+    add("--history", type=duration_or_seconds_ms, default=0, metavar="TIME", help=past)
+    add("--seed", type=int, default=0, metavar="S", help="another seed is another market (default: 0)")
+    add("--json", action="store_true", help="print the counts as one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:

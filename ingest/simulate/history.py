@@ -28,8 +28,6 @@ def history(
 
     Parameters
     ----------
-    start_ms, end_ms : int
-        Milliseconds since the epoch.
     symbols : sequence of str
         Any names; those of ``SPECS`` have prices and sizes of their own.
     seed : int

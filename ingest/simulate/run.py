@@ -39,8 +39,6 @@ def simulate(
 
     Parameters
     ----------
-    client : redis.Redis
-    settings : Settings
     symbols, seed
         See ``history``.
     seconds : float or None
