@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,6 @@ from transforms.engine import warm_up
 
 CHECK_EVERY = 2000
 """Messages between two checks whether enough rows are collected to write them."""
-_END = "end"
-"""Stands in place of a kind: the symbol has no more messages."""
 Tables = Mapping[str, Sequence[MicropriceTable]]
 """The fitted microprice tables of each symbol, in the order of the times from which they are used."""
 
@@ -44,62 +42,52 @@ class Shared:
 def process_task(
     task: Task, posts: Sequence[ScoredPost], shared: Shared, report: Callable[[Done], None] | None = None
 ) -> Done:
-    """Process the messages of a task and write its rows; call ``report`` now and then with what is done so far."""
+    """Process the messages of a task as a replay publishes them: the posts, then the market by receive time.
+
+    Of raw tables one symbol comes after the other. ``report`` is called now and then with what is done so far.
+    """
     warm_up()
+    done = Done()
     with psycopg.connect(shared.url, autocommit=True, application_name="tfs backfill") as connection:
         writer = table.Writer(connection, shared.run, table.finished(connection, shared.run), shared.delay_us)
-        done = Done()
-        feed = Feed(shared.settings, shared.tables, writer, done)
-        for n, (kind, message) in enumerate(_messages(task, posts, shared, done), 1):
-            if kind == _END:
-                feed.close(message)
-                continue
-            feed.accept(kind, message)
-            if n % CHECK_EVERY == 0:
-                writer.flush()
-                if report is not None:
-                    report(done)
+        feed = Feed(shared.settings, shared.tables, writer, done, report)
+        for post in posts:
+            feed.accept("post", post)
+        if shared.source is not None:
+            _read_tables(task, shared.source, shared, feed, done)
+        if task.paths:
+            _read_files(task, shared.settings, feed, done)
         feed.end()
         writer.flush(end=True)
         done.made, done.new, done.skipped = writer.made, writer.new, writer.skipped
     return done
 
 
-def _messages(task: Task, posts: Sequence[ScoredPost], shared: Shared, done: Done) -> Iterator[tuple[str, Any]]:
-    """Yield the posts, then the market by receive time, as a replay publishes them.
-
-    Of raw tables the symbols come one after the other, each followed by its end.
-    """
-    for post in posts:
-        yield "post", post
-    if shared.source is not None:
-        yield from _raw_messages(task, shared.source, shared, done)
-    if not task.paths:
-        return
-    recording = Recording(task.paths, None, task.columns, shared.settings.max_future_ms)
-    counts = task.share == 0  # of the tasks that read the same files, only one counts lines and refusals
-    for output in recording.market():
-        if counts:
-            done.lines = recording.lines
-        if isinstance(output, Parsed):
-            if task.takes(output.message.symbol):  # type: ignore[union-attr]  # the market has no posts
-                yield output
-        elif counts:
-            done.refused[str(output.reason)] += 1
-    if counts:
-        done.lines = recording.lines
-
-
-def _raw_messages(task: Task, source: Source, shared: Shared, done: Done) -> Iterator[tuple[str, Any]]:
+def _read_tables(task: Task, source: Source, shared: Shared, feed: Feed, done: Done) -> None:
     with psycopg.connect(shared.url, autocommit=True, application_name="tfs backfill, raw tables") as connection:
         for symbol, days in (task.days or {}).items():
             for output in raw_read.messages(connection, source, symbol, days, shared.settings.max_future_ms):
                 done.lines += 1
                 if isinstance(output, Parsed):
-                    yield output
+                    feed.accept(*output)
                 else:
                     done.refused[str(output.reason)] += 1
-            yield _END, symbol
+            feed.close(symbol)
+
+
+def _read_files(task: Task, settings: Settings, feed: Feed, done: Done) -> None:
+    recording = Recording(task.paths, None, task.columns, settings.max_future_ms)
+    is_first = task.share == 0  # of the tasks that read the same files, only one counts lines and refusals
+    for output in recording.market():
+        if is_first:
+            done.lines = recording.lines
+        if isinstance(output, Parsed):
+            if task.takes(output.message.symbol):  # type: ignore[union-attr]  # the market has no posts
+                feed.accept(*output)
+        elif is_first:
+            done.refused[str(output.reason)] += 1
+    if is_first:
+        done.lines = recording.lines
 
 
 class Feed:
@@ -108,15 +96,25 @@ class Feed:
     Rows go to ``writer``; ``done`` counts what is accepted and refused, and the symbols.
     """
 
-    def __init__(self, settings: Settings, tables: Tables, writer: table.Writer, done: Done) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        tables: Tables,
+        writer: table.Writer,
+        done: Done,
+        report: Callable[[Done], None] | None,
+    ) -> None:
         self._symbols = Symbols(
             settings, lambda symbol, view, t_us, values: writer.add(symbol.name, view, t_us, values)
         )
         self._grid_ms = settings.emit_interval_ms
         listed = settings.symbols or tables.keys()
         self._tables = {name: deque(of_symbol) for name, of_symbol in tables.items() if name in listed}
+        self._writer = writer
         self._done = done
+        self._report = report
         done.taken, done.refused = self._symbols.accepted, self._symbols.refused
+        self._unchecked = 0
         self._last: dict[str, int] = {}
         self._last_post: dict[str, int] = {}
 
@@ -130,6 +128,12 @@ class Feed:
             if name in self._tables:
                 self._install_tables(name, message.timestamp)
         self._symbols.accept(Envelope(kind, message, received_ms=message.received or 0))
+        self._unchecked += 1
+        if self._unchecked == CHECK_EVERY:
+            self._unchecked = 0
+            self._writer.flush()
+            if self._report is not None:
+                self._report(self._done)
 
     def _install_tables(self, name: str, until_ms: int) -> None:
         """Give a symbol the tables that are used from ``until_ms`` or before; it applies each at its time."""
@@ -149,6 +153,6 @@ class Feed:
         self._done.symbols.add(name)
 
     def end(self) -> None:
-        """Close every symbol."""
+        """Close every open symbol."""
         for name in list(self._symbols):
             self.close(name)
