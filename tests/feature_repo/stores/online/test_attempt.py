@@ -27,7 +27,7 @@ def on_a_loop(call: Callable[[], Any], retries: int, where: object) -> Any:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that were asked for; none is waited for."""
+    """The pauses that were asked for; no time passes."""
     asked: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -39,7 +39,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def outcomes(*given: Any) -> tuple[Callable[[], Any], list[Any]]:
-    """A call that raises or returns one of `given` after another, and those that are left."""
+    """Return a call that raises or returns one of `given` each time, and the list of those left."""
     left = list(given)
 
     def call() -> Any:

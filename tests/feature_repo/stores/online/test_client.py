@@ -42,7 +42,7 @@ def test_a_connection_string_keeps_a_password_as_it_is_written() -> None:
     assert address.options == {"db": 2, "ssl": True, "password": "0123", "username": "null", "socket_timeout": 0.5}
 
 
-def test_a_connection_string_that_is_none_does_not_show_its_secrets() -> None:
+def test_a_malformed_connection_string_does_not_show_its_secrets() -> None:
     with pytest.raises(ValueError, match="percent-encoded") as failure:
         address_of_connection_string("db:6379,password=abc,hunter2")
     assert "hunter2" not in str(failure.value)
@@ -158,7 +158,7 @@ def test_tls_is_spoken_and_the_certificate_is_checked(stores: Any, servers: Any,
 
 @contextlib.contextmanager
 def tls_in_front_of(server: tuple[str, int], certificate: Path, key: Path) -> Iterator[int]:
-    """A TLS end point that hands what it decrypts to `server`: the embedded binary is built without TLS."""
+    """A TLS endpoint in front of `server`, because the embedded binary is built without TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     started, loops = threading.Event(), []
@@ -178,7 +178,7 @@ def tls_in_front_of(server: tuple[str, int], certificate: Path, key: Path) -> It
     async def serve() -> None:
         listening = await asyncio.start_server(handle, "127.0.0.1", port, ssl=context)
         loop, done = asyncio.get_running_loop(), asyncio.Event()
-        loop.set_exception_handler(lambda *_: None)  # a client that refuses the certificate is what a test wants
+        loop.set_exception_handler(lambda *_: None)  # one test expects that the client refuses the certificate
         loops.append((loop, done))
         started.set()
         await done.wait()

@@ -74,7 +74,7 @@ def test_a_feed_that_stops_is_outside_max_age_within_its_ttl_and_a_second_while_
     for name in book.names:
         assert {v.WhichOneof("val") for v in past[name].values} == {None}
         assert response.to_dict()[name] == [None] * 60
-        assert past[name].event_timestamps == at_ttl[name].event_timestamps  # how old it is can be told
+        assert past[name].event_timestamps == at_ttl[name].event_timestamps  # the age is still known
     assert past["vpin"] == at_ttl["vpin"]
 
 

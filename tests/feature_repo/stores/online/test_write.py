@@ -191,7 +191,7 @@ def test_rows_can_join_the_pipeline_of_a_caller(redis_client: redis.Redis) -> No
     assert redis_client.dbsize() == 0
     first, *counts = pipe.execute()
     assert first is True
-    assert len(counts) == n_calls == 4  # 100 rows, 32 a script
+    assert len(counts) == n_calls == 4  # 100 rows, 32 per script
     assert sum(counts) == 100
     assert redis_client.dbsize() == 101
 
@@ -201,7 +201,7 @@ def test_an_abandoned_symbol_leaves_and_a_living_one_stays(stores: Any, redis_cl
     writer.write(["A"], np.array([T_US]), np.ones((1, 2)))
     redis_client.expire(key_of("A"), 60)
     writer.write(["A"], np.array([T_US]), np.ones((1, 2)))
-    assert redis_client.ttl(key_of("A")) <= 60  # a replay is not a sign of life
+    assert redis_client.ttl(key_of("A")) <= 60  # a replay does not renew the expiry
     writer.write(["A"], np.array([T_US + 1]), np.ones((1, 2)))
     assert 3_500 < redis_client.ttl(key_of("A")) <= 3_600
     OnlineWriter(redis_client, "trading", SMALL).write(["B"], np.array([T_US]), np.ones((1, 2)))
@@ -215,7 +215,7 @@ def test_a_wide_entity_is_kept_as_a_hash_table_and_without_a_field_too_many(redi
     assert redis_client.hlen(key_of("A")) == sum(len(v.names) + 1 for v in VIEWS)
 
 
-def test_one_script_call_carries_at_most_so_many_rows_and_on_a_cluster_one() -> None:
+def test_a_script_call_carries_at_most_32_rows_and_on_a_cluster_one() -> None:
     keys, rows = [b"%d" % i for i in range(70)], [b"row %d" % i for i in range(70)]
     calls = script_calls(keys, rows, 60)
     assert [call[2] for call in calls] == [32, 32, 6]
