@@ -1,7 +1,7 @@
-"""The collector: at each scrape it reads both stores and gives the metrics of ``table`` their form.
+"""The collector: at each scrape it reads both stores and returns the metrics of ``table``.
 
-A store that is away is ``tfs_up`` 0 and its metrics are absent: an old number is not shown as a new one. The database is asked
-at most every ``OFFLINE_S``, and drift is computed at most every ``DRIFT_S``, for both cost it work.
+For a store that is away ``tfs_up`` is 0 and its metrics are absent, so that no old number looks like a new one. The database is asked at
+most every ``OFFLINE_S``, and drift is computed at most every ``DRIFT_S``, because both are work for the database.
 """
 
 from __future__ import annotations
@@ -32,19 +32,18 @@ CONNECT_S = 2
 
 
 class Collector:
-    """For ``prometheus_client``'s registry; also called by hand in ``ingest metrics --once``.
+    """A collector for ``prometheus_client``'s registry.
 
     Parameters
     ----------
-    client:
-        Redis, with a timeout: a scrape waits for it.
-    postgres_url:
+    client : redis.Redis
+        With a timeout: a scrape waits for it.
+    postgres_url : str or None
         The offline store; None leaves its metrics out.
-    settings:
-        Of this deployment.
-    clock:
+    settings : Settings
+    clock : callable
         Microseconds since the epoch, for ages.
-    monotonic:
+    monotonic : callable
         Seconds, for what is not read at each scrape.
     """
 
@@ -64,20 +63,20 @@ class Collector:
         self._offline = _Kept(OFFLINE_S, monotonic)
         self._drift = _Kept(DRIFT_S, monotonic)
         self._up: dict[str, bool] = {}
-        self._heights: dict[tuple[str, tuple[str, ...]], float] = {}
+        self._highs: dict[tuple[str, tuple[str, ...]], float] = {}
 
     def describe(self) -> Iterator[Family]:
-        """Nothing: asked at registration, before a store need be there."""
+        """Yield nothing: registration asks before a store need be up."""
         return iter(())
 
     def collect(self) -> Iterator[Family]:
-        """Read, and yield every metric that could be read."""
+        """Read both stores; yield every metric that could be read."""
         found: dict[str, list[tuple[tuple[str, ...], float]]] = defaultdict(list)
         forms: dict[str, Any] = {}
 
         def add(some: Iterator[Sample]) -> None:
             for name, labels, value in some:
-                found[name].append((labels, self._risen(name, labels, float(value))))
+                found[name].append((labels, self._highest(name, labels, float(value))))
 
         try:
             state = redis_state.look(self._client, self._settings.partitions)
@@ -108,16 +107,16 @@ class Collector:
             if metric.name in forms or found[metric.name]:
                 yield _family(metric, found[metric.name], forms.get(metric.name))
 
-    def _risen(self, name: str, labels: tuple[str, ...], value: float) -> float:
-        """A counter at its greatest height: what was accepted and held can turn out bad, and Prometheus takes a fall for a new start.
+    def _highest(self, name: str, labels: tuple[str, ...], value: float) -> float:
+        """Return a counter at its greatest value so far. A fall by more than half is a new start and is returned as it is.
 
-        A fall by more than half is one.
+        A held message that turns out bad makes a counter fall by one, and Prometheus takes every fall for a new start.
         """
         if not name.endswith("_total"):
             return value
-        height = self._heights.get((name, labels), 0.0)
-        self._heights[name, labels] = value if value < height / 2 else max(value, height)
-        return self._heights[name, labels]
+        height = self._highs.get((name, labels), 0.0)
+        self._highs[name, labels] = value if value < height / 2 else max(value, height)
+        return self._highs[name, labels]
 
     def _read_offline(self) -> list[Sample]:
         with self._connect() as connection:
@@ -149,7 +148,7 @@ class Collector:
 
 
 class _Kept:
-    """What was read last, for so many seconds; a failure is kept as long, so that a store that is away is not waited for each time."""
+    """The last result of a read, kept for ``seconds``. A failure is kept as long, so that few scrapes wait for a store that is away."""
 
     def __init__(self, seconds: float, monotonic: Callable[[], float]) -> None:
         self._seconds, self._monotonic = seconds, monotonic
@@ -158,7 +157,7 @@ class _Kept:
         self._value: list[Sample] | psycopg.Error = []
 
     def __call__(self, read: Callable[[], list[Sample]], of: object = None) -> list[Sample]:
-        """Read again where the time is over, or where ``of`` is another than last time."""
+        """Return the result; read again if it is too old, or if ``of`` has changed."""
         now = self._monotonic()
         if now >= self._until or of != self._of:
             try:

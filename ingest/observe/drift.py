@@ -1,14 +1,14 @@
-"""Whether features still look as they did on a reference day: the population stability index.
+"""The drift of features from a reference day, measured by the population stability index.
 
     PSI = sum over bins of (a - e) ln(a / e)
 
 a is the share of values in a bin now and e on the reference day; shares below 1e-4 count as 1e-4. There are ten bins between the
-deciles of the reference day, right-closed, and one for null. Each symbol is binned by its own deciles and the bins are then added
-up over symbols, so that neither a symbol's price level nor the number of symbols matters. Rows of whole minutes are read, fewer
+deciles of the reference day, right-closed, and one for null. Each symbol is binned by its own deciles, and the bins are then added
+up over symbols, so that neither a symbol's price level nor the number of symbols matters. Rows of whole minutes are read; fewer
 where that would be more than ``ROWS_MAX``.
 
-Usual reading: below 0.1 alike, above 0.25 another population. With n values a day, two days of one population differ by about
-20/n. Source: Siddiqi 2006, Credit Risk Scorecards.
+The usual reading: below 0.1 the populations are alike, above 0.25 they differ. With n values a day, two days of one population differ
+by about 20/n. Source: Siddiqi 2006, Credit Risk Scorecards.
 """
 
 from __future__ import annotations
@@ -36,14 +36,22 @@ MINUTE_US = 60_000_000
 QUANTILES = np.arange(1, 10) / 10
 BINS = 11
 LEAST = 100
-"""Rows that a symbol's reference, and all that is held against it, must have."""
+"""Rows that a symbol must have on the reference day, and a view in the last 24 hours."""
 ROWS_MAX = 20_000
 FLOOR = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """A symbol on the reference day: (k, 9) deciles and (k, 11) shares of its k features, NaN deciles where all was null."""
+    """A symbol on the reference day.
+
+    Attributes
+    ----------
+    edges : ndarray of shape (k, 9)
+        Deciles of its k features; NaN where all values were null.
+    shares : ndarray of shape (k, 11)
+        Shares of its values in the bins.
+    """
 
     edges: NDArray[np.float64]
     shares: NDArray[np.float64]
@@ -51,14 +59,22 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A reference day, ``start_us`` its first microsecond: names of the features and the symbols of each view."""
+    """A reference day.
+
+    Attributes
+    ----------
+    start_us : int
+        Its first microsecond.
+    views : mapping
+        By view: the names of the features, and the symbols.
+    """
 
     start_us: int
     views: Mapping[str, tuple[tuple[str, ...], Mapping[str, Symbol]]]
 
 
 def measure(values: NDArray[np.float64]) -> Symbol:
-    """Deciles and shares of (n, k) values; NaN is null."""
+    """Return the deciles and shares of (n, k) values; NaN is null."""
     edges = np.full((values.shape[1], len(QUANTILES)), np.nan)
     for i, column in enumerate(values.T):
         known = column[~np.isnan(column)]
@@ -68,7 +84,7 @@ def measure(values: NDArray[np.float64]) -> Symbol:
 
 
 def counts(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How many of (n, k) values lie in each of the bins, (k, 11); the last one is null.
+    """Return how many of (n, k) values lie in each bin, of shape (k, 11); the last bin is null.
 
     >>> counts(np.array([[0.0], [1.0], [2.5], [9.0], [math.nan]]), np.arange(1.0, 10.0)[None])
     array([[2., 0., 1., 0., 0., 0., 0., 0., 1., 0., 1.]])
@@ -81,16 +97,16 @@ def counts(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[n
 
 
 def psi(expected: NDArray[np.float64], actual: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The index of each feature: shares of shape (k, 11) in, (k,) out."""
+    """Return the index of each feature, of shape (k,), from shares of shape (k, 11)."""
     e, a = np.maximum(expected, FLOOR), np.maximum(actual, FLOOR)
     found: NDArray[np.float64] = ((a - e) * np.log(a / e)).sum(axis=1)
     return found
 
 
-def read(
+def read_rows(
     connection: psycopg.Connection[Any], view: View, symbols: Sequence[str], start_us: int, end_us: int, emit_us: int
 ) -> dict[str, NDArray[np.float64]]:
-    """The (n, k) rows of each symbol on a grid of whole minutes in (start, end]; of one time the one created last."""
+    """Return the (n, k) rows of each symbol on a grid of whole minutes in (start, end]; of rows of one time the one created last."""
     table = table_of_view(view)
     steps = max(1, (end_us - start_us) // MINUTE_US * len(symbols) // ROWS_MAX)
     step_us = math.lcm(MINUTE_US * steps, emit_us)
@@ -119,7 +135,7 @@ def reference(connection: psycopg.Connection[Any], symbols: Sequence[str], start
     """Measure the day that begins at ``start_us``; a symbol with fewer than ``LEAST`` rows of a view is left out of it."""
     views = {}
     for view in VIEWS:
-        rows = read(connection, view, symbols, start_us, start_us + DAY_US, emit_us)
+        rows = read_rows(connection, view, symbols, start_us, start_us + DAY_US, emit_us)
         views[view.name] = view.names, {s: measure(values) for s, values in rows.items() if len(values) >= LEAST}
     return Reference(start_us, views)
 
@@ -127,7 +143,7 @@ def reference(connection: psycopg.Connection[Any], symbols: Sequence[str], start
 def drift(
     connection: psycopg.Connection[Any], against: Reference, end_us: int, emit_us: int
 ) -> dict[tuple[str, str], float]:
-    """The index of each feature over the 24 hours up to ``end_us``, by view and name.
+    """Return the index of each feature over the 24 hours up to ``end_us``, by view and name.
 
     A view with fewer than ``LEAST`` rows of the reference's symbols, and a feature that the reference does not know, are left out.
     """
@@ -136,7 +152,7 @@ def drift(
         names, known = against.views.get(view.name, ((), {}))
         shared = [name for name in view.names if name in names]
         ours, theirs = [view.names.index(n) for n in shared], [names.index(n) for n in shared]
-        rows = read(connection, view, sorted(known), end_us - DAY_US, end_us, emit_us) if known else {}
+        rows = read_rows(connection, view, sorted(known), end_us - DAY_US, end_us, emit_us) if known else {}
         n = sum(map(len, rows.values()))
         if n < LEAST:
             continue
@@ -160,7 +176,7 @@ def store(client: redis.Redis, one: Reference) -> None:
 
 
 def load(client: redis.Redis) -> Reference | None:
-    """The reference day that is kept, or None."""
+    """Return the reference day that is kept, or None."""
     data: Any = client.get(KEY)
     if data is None:
         return None

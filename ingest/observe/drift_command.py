@@ -1,4 +1,4 @@
-"""``python -m ingest drift``: measure a reference day, and hold the last 24 hours against it."""
+"""``python -m ingest drift``: measure a reference day, and compare the last 24 hours with it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ examples:
   python -m ingest drift reference --day 2024-08-08 --symbols BTCUSDT,ETHUSDT
   python -m ingest drift show --json
 
-reference  reads a UTC day of the offline store and keeps each symbol's deciles of each feature, in place of those before
-show       the population stability index of the last 24 hours (or those up to --end): above 0.25 is another population
+reference  reads a UTC day of the offline store and keeps each symbol's deciles of each feature, in place of earlier ones
+show       prints the population stability index of the last 24 hours (or those up to --end): above 0.25 the populations differ
 exit codes: 0 done, 1 nothing could be measured, 2 an option or a server is wrong
 """
 
@@ -39,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure or show."""
+    """Measure the reference day or show the drift from it; return the exit code."""
     import psycopg
 
     from feature_repo.stores.endpoints import postgres_url, redis_url

@@ -52,7 +52,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print it."""
+    """Print the status, once or again and again; return the exit code."""
     conf = settings.load()
     console = Console()
     with open_redis(redis_url()) as client:
@@ -85,7 +85,7 @@ def _print(seen: dict[str, Any], console: Console, *, as_json: bool) -> None:
 
 
 def screen(seen: dict[str, Any]) -> Group:
-    """The screen."""
+    """Return what the screen shows."""
     return Group(*_parts(seen))
 
 
@@ -101,7 +101,7 @@ def _parts(seen: dict[str, Any]) -> Iterator[RenderableType]:
 
 
 def _table(*columns: str, title: str, yields: str = "") -> Table:
-    """A table; on a narrow screen the column ``yields`` is cut before any other."""
+    """Return an empty table; on a narrow screen the column ``yields`` is cut before any other."""
     table = Table(title=title, title_justify="left")
     for i, column in enumerate(columns):
         gives = column == yields
@@ -146,7 +146,7 @@ def _freshness(ages: dict[str, dict[str, float | None]]) -> Table:
 
 
 def _age(seconds: float | None, ttl_s: int) -> Text:
-    """An age; red past the view's ttl, where readers are served null."""
+    """Return an age, red if it is past the view's ttl: readers get null then."""
     return Text("-") if seconds is None else Text(f"{seconds:,.1f}", style="red" if seconds > ttl_s else "")
 
 

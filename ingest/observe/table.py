@@ -1,6 +1,6 @@
-"""The single list of metrics; the collector, docs/metrics.md, the alerts and the dashboard are held against it.
+"""The list of all metrics. Tests compare the collector, docs/metrics.md, the alerts and the dashboard with it.
 
-No label holds what a message says: symbols, authors and ids are counted over, never named, so nobody outside can add series.
+No label takes its value from a message: symbols, authors and ids are counted, not named, so that senders cannot add series.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ class Metric(NamedTuple):
 
     Attributes
     ----------
-    name:
+    name : str
         As Prometheus shows it; a counter's ends in ``_total``.
-    labels:
+    labels : tuple of str
         Their names; the values come from the code, the catalogue and the number of partitions.
-    store:
-        Which store it is read from; while that one is away the metric is absent.
-    help:
+    store : str
+        The store that it is read from; while that store is away, the metric is absent.
+    help : str
         One line.
     """
 

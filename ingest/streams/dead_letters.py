@@ -1,7 +1,7 @@
-"""The stream ``dead_letter``: reading refused messages, and putting one back once what refused it is mended.
+"""The stream ``dead_letter``: keeping refused messages, reading them, and putting one back after its cause is mended.
 
-A retry appends the message's fields, byte for byte as they were kept, to the stream that it came from, and marks the letter, in
-one script: a letter is put back once, whoever asks how often. The letter itself stays.
+A retry is one script. It appends the message's fields, byte for byte as they were kept, to the stream that they came from, and marks the
+letter. So a letter is put back once, however many ask for it and however often. The letter itself stays.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from msgspec import msgpack
 from feature_repo.stores.errors import UserError
 from ingest.messages.kinds import PLAIN_STREAM
 from ingest.streams import keys
-from ingest.streams.keys import DEAD_LETTER, EDGE, counters
 
 RETRIED = "dead_letter:retried"
-"""A hash: id of the letter, and the stream and id of the entry that it became."""
+"""A hash: by the id of a letter, the stream and id of the entry that it became."""
 PAGE = 500
+"""Letters to read at once."""
 ID = re.compile(r"\d{1,20}-\d{1,20}\Z").match
 FIELD = b"field:"
+"""Before the name of each field of the message."""
 MANY = b"fields"
-"""All fields of a message of very many, as MessagePack."""
+"""The name of the field that holds a message of more than ``FIELDS_MAX`` fields, as MessagePack."""
 
 _RETRY = """
 local letters, target, retried = unpack(KEYS)
@@ -47,6 +48,39 @@ local id = redis.call('XADD', target, '*', unpack(entry))
 redis.call('HSET', retried, ARGV[1], target .. ' ' .. id)
 return {1, target .. ' ' .. id}
 """
+"""KEYS: the letters, the stream, the marks. ARGV: the letter's id.
+
+Returns 1 and the new entry; 0 and the entry of an earlier retry; -1: no such letter; -2: of another stream; -3: of too many fields.
+"""
+
+
+FIELDS_MAX = 16
+"""Fields of a message that a letter keeps apart; no message that is accepted has as many."""
+DETAIL_MAX = 200
+
+
+def dead_letter(
+    source: str, entry_id: bytes | str, fields: Mapping[bytes, bytes], reason: str, detail: str
+) -> list[Any]:
+    """Return a letter as fields and values in turn: reason, detail, source, id, and each field of the message as ``field:<name>``.
+
+    ``streams.move`` counts a letter by its reason, so the reason stands first. A message of more than ``FIELDS_MAX`` fields is kept in one
+    field ``fields``, as MessagePack: a script has a limit of arguments, and one message must not stop it.
+    """
+    letter: list[Any] = ["reason", reason, "detail", detail[:DETAIL_MAX], "source", source, "id", entry_id]
+    if len(fields) > FIELDS_MAX:
+        return [*letter, MANY, msgpack.encode(list(fields.items()))]
+    for name, value in fields.items():
+        letter += (FIELD + name, value)
+    return letter
+
+
+def refuse(
+    client: Any, source: str, fields: Mapping[bytes, bytes], reason: str, detail: str, entry_id: bytes | str = b""
+) -> None:
+    """Keep and count a message that never reached a log. ``client`` may be a pipeline."""
+    client.execute_command("XADD", keys.DEAD_LETTER, "*", *dead_letter(source, entry_id, fields, reason, detail))
+    client.hincrby(keys.counters(keys.EDGE), f"refused.{reason}", 1)
 
 
 class RetryError(UserError, ValueError):
@@ -59,14 +93,16 @@ class Letter:
 
     Attributes
     ----------
-    id:
-        Of the letter; ``origin`` is the id that the message had in the stream ``source``, or a line of a file.
-    reason, detail:
-        Why it was refused.
-    fields:
+    id : str
+        Of the letter.
+    reason, detail : str, bytes
+        Why the message was refused.
+    source, origin : bytes
+        The stream that the message came from and its id there, or a file and a line.
+    fields : tuple of (bytes, bytes)
         The message as it came: its fields in order.
-    retried:
-        What it became, ``<stream> <id>``; empty where nobody put it back.
+    retried : str
+        The entry that it became, ``<stream> <id>``; empty where it was not put back.
     """
 
     id: str
@@ -79,7 +115,7 @@ class Letter:
 
 
 def newest(client: redis.Redis, *, count: int | None = None, reason: str | None = None) -> Iterator[Letter]:
-    """Letters, newest first; all of them where ``count`` is None."""
+    """Yield letters, newest first; all of them where ``count`` is None."""
     last, found = "+", 0
     while count is None or found < count:
         page: Any = client.xrevrange(keys.DEAD_LETTER, max=last, count=PAGE)
@@ -95,7 +131,7 @@ def newest(client: redis.Redis, *, count: int | None = None, reason: str | None 
 
 
 def oldest(client: redis.Redis, *, reason: str | None = None) -> Iterator[Letter]:
-    """Letters in the order of their refusal, up to the newest there is when this begins."""
+    """Yield letters in the order of their refusal, up to the newest one at the start."""
     newest_id: Any = client.xrevrange(keys.DEAD_LETTER, count=1)
     first = "-"
     while newest_id:
@@ -107,7 +143,7 @@ def oldest(client: redis.Redis, *, reason: str | None = None) -> Iterator[Letter
 
 
 def one(client: redis.Redis, letter_id: str) -> Letter | None:
-    """The letter of that id."""
+    """Return the letter of that id."""
     page: Any = client.xrange(keys.DEAD_LETTER, min=letter_id, max=letter_id) if ID(letter_id) else []
     return next(iter(_letters(client, page)), None)
 
@@ -133,12 +169,12 @@ def _fields(letter: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def retry(client: redis.Redis, letter: Letter, partitions: int) -> tuple[bool, str]:
-    """Put a letter's message back into its stream, unless somebody has.
+    """Put a letter's message back into its stream, unless it was put back before.
 
     Returns
     -------
     bool, str
-        Whether it was done now, and the stream and id of the entry.
+        Whether it was put back now, and the stream and id of the entry.
 
     Raises
     ------
@@ -155,14 +191,14 @@ def retry(client: redis.Redis, letter: Letter, partitions: int) -> tuple[bool, s
     reply: Any = client.eval(_RETRY, 3, keys.DEAD_LETTER, source, RETRIED, letter.id)
     state, text = reply
     if state == -3:
-        raise RetryError(f"{letter.id} has {len(letter.fields):,} fields; no message that is taken has as many")
+        raise RetryError(f"{letter.id} has {len(letter.fields):,} fields; no message that is accepted has as many")
     if state < 0:
         raise RetryError(f"{letter.id} is gone")
     return state == 1, text.decode(errors="replace")
 
 
 def shown(raw: bytes | str, most: int) -> str:
-    r"""Bytes for a terminal: printable ASCII, all else escaped, cut to ``most`` characters.
+    r"""Return bytes as printable ASCII for a terminal, everything else escaped, cut to ``most`` characters.
 
     >>> shown(b"a\x1b[2J\xff" + "\u202eé".encode(), 60)
     'a\\x1b[2J\\xff\\xe2\\x80\\xae\\xc3\\xa9'
@@ -172,32 +208,3 @@ def shown(raw: bytes | str, most: int) -> str:
     data = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
     text = "".join(chr(b) if 32 <= b < 127 else f"\\x{b:02x}" for b in data[: most + 1])
     return text[:most] + "..." if len(text) > most else text
-
-
-FIELDS_MAX = 16
-"""Fields of a dead letter's message that are kept apart; no message that is taken has as many."""
-
-
-def refuse(
-    client: Any, source: str, fields: Mapping[bytes, bytes], reason: str, detail: str, entry_id: bytes | str = b""
-) -> None:
-    """Keep and count a message that never reached a log. ``client`` may be a pipeline."""
-    letter = dead_letter(source, entry_id, fields, reason, detail)
-    client.xadd(DEAD_LETTER, dict(zip(letter[::2], letter[1::2], strict=True)))
-    client.hincrby(counters(EDGE), f"refused.{reason}", 1)
-
-
-def dead_letter(
-    source: str, entry_id: bytes | str, fields: Mapping[bytes, bytes], reason: str, detail: str
-) -> list[Any]:
-    """Fields and values in turn: reason, detail, source and id, and each field of the message under ``field:<name>``.
-
-    A message of more than ``FIELDS_MAX`` fields is kept as one field ``fields``, MessagePack of all: a script takes so many
-    arguments only, and one message must not stop it.
-    """
-    letter: list[Any] = ["reason", reason, "detail", detail[:200], "source", source, "id", entry_id]
-    if len(fields) > FIELDS_MAX:
-        return [*letter, "fields", msgpack.encode(list(fields.items()))]
-    for name, value in fields.items():
-        letter += (b"field:" + name, value)
-    return letter

@@ -29,13 +29,13 @@ _EXAMPLE = """\
 examples:
   python -m ingest dead-letters --reason crossed_book --count 5 --json
   python -m ingest dead-letters show 1700000000000-0
-  python -m ingest dead-letters retry 1700000000000-0       after what refused it is mended
+  python -m ingest dead-letters retry 1700000000000-0       after its cause is mended
   python -m ingest dead-letters retry --reason unknown_symbol
   python -m ingest dead-letters export --output letters.jsonl
 
-retry puts the message back into its stream as it came, once: a second retry of a letter does nothing. What is behind its
-symbol's watermark by then is refused again, as late.
-export writes a JSON object a line, oldest first; a field that is no text is {"base64": ...}
+retry puts the message back into its stream as it came, once: a second retry of a letter does nothing. A message that is
+behind its symbol's watermark by then is refused again, as late.
+export writes one JSON object a line, oldest first; a field that is not text becomes {"base64": ...}
 exit codes: 0 done, 1 a letter is not there or cannot be put back, 2 a server is away or an option is wrong
 """
 
@@ -54,7 +54,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it."""
+    """List, show, retry or export letters; return the exit code."""
     if args.ids and args.what not in ("show", "retry"):
         raise UserError(f"{args.what} takes no ID")
     if args.what == "show" and not args.ids:
@@ -153,7 +153,7 @@ def _export(client: redis.Redis, output: Path | None, reason: str | None) -> int
 
 
 def _exact(raw: bytes) -> str | dict[str, str]:
-    """Text where the bytes are UTF-8, else their base64: either way the bytes can be had again."""
+    """Return text where the bytes are UTF-8, else their base64, so that the bytes can be restored either way."""
     try:
         return raw.decode()
     except UnicodeDecodeError:

@@ -109,10 +109,10 @@ def test_of_several_rows_of_a_time_the_one_created_last_is_read_and_many_symbols
         "INSERT INTO order_flow (symbol, event_timestamp, created_timestamp, vpin) "
         "SELECT symbol, event_timestamp, created_timestamp + interval '1 s', 0.75 FROM order_flow"
     )
-    rows = drift.read(database, VIEW["order_flow"], ["A"], START_US, START_US + DAY_US, 1_000_000)["A"]
+    rows = drift.read_rows(database, VIEW["order_flow"], ["A"], START_US, START_US + DAY_US, 1_000_000)["A"]
     assert len(rows) == 1440
     assert set(rows[:, VIEW["order_flow"].index["vpin"]]) == {0.75}
     names = ["A", *(f"S{i}" for i in range(99))]
-    rows = drift.read(database, VIEW["order_flow"], names, START_US, START_US + DAY_US, 7_000_000)["A"]
+    rows = drift.read_rows(database, VIEW["order_flow"], names, START_US, START_US + DAY_US, 7_000_000)["A"]
     # 1440 rows of 100 symbols are 7.2 times 20,000: every 7th minute, which is a whole number of 7 s
     assert len(rows) in (1440 // 7, 1440 // 7 + 1)
