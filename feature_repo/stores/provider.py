@@ -39,14 +39,11 @@ class TradingProvider(PassthroughProvider):  # type: ignore[misc]  # Feast is un
             No offline server is configured or up. The message names the command that starts one.
         """
         offline = self.repo_config.offline_store
-        if not isinstance(offline, TimescaleOfflineStoreConfig):
-            super().update_infra(
-                project, tables_to_delete, tables_to_keep, entities_to_delete, entities_to_keep, partial
-            )
-            return
-        if not offline.has_host:
+        if isinstance(offline, TimescaleOfflineStoreConfig) and not offline.has_host:
             postgres_url()  # without a server the apply ends here, before it has changed anything
         super().update_infra(project, tables_to_delete, tables_to_keep, entities_to_delete, entities_to_keep, partial)
+        if not isinstance(offline, TimescaleOfflineStoreConfig):
+            return
         views = [view for view in tables_to_keep if isinstance(view, FeatureView) and view.batch_source is not None]
         tables = [table for table in map(table_of_feature_view, views) if table is not None]
         with _get_conn(offline) as connection:

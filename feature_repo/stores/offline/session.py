@@ -15,14 +15,8 @@ from psycopg import sql
 def snapshot(settings: Any, timeout: float | None = None, same: str | None = None) -> Iterator[psycopg.Connection[Any]]:
     """Open a connection in a transaction that sees the database as it was at its start; commit at the end.
 
-    Parameters
-    ----------
-    settings : PostgreSQLOfflineStoreConfig
-        Where the server is.
-    timeout : float, optional
-        Seconds that one statement may take; the server's own limit without it.
-    same : str, optional
-        See the database as the connection does whose `export` gave this name.
+    `settings` are Feast's for PostgreSQL. `timeout` limits the seconds of each statement. With `same`, a name that
+    `export` gave, the transaction sees the database as the exporting connection does.
     """
     with _get_conn(settings) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ

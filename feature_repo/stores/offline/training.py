@@ -74,22 +74,9 @@ def slices(
 ) -> Iterator[pa.Table]:
     """Yield the frame in tables of about `SLICE` rows, oldest first.
 
-    Columns are ``symbol``, ``event_timestamp`` (UTC), the features of the service, the label.
-
-    Parameters
-    ----------
-    store : FeatureStore
-        With a `TimescaleOfflineStore` and the project's definitions.
-    service : str
-        Name of a feature service.
-    symbols : sequence of str
-        At least one.
-    start, end : datetime
-        First and last moment, both included; aware.
-    every : timedelta
-        Step of the grid.
-    horizon : timedelta
-        How far the label looks ahead; a millisecond or more.
+    Columns are ``symbol``, ``event_timestamp`` (UTC), the features of the feature service, the label. The grid has every
+    symbol from `start` to `end`, both included and aware, in steps of `every`. The label looks `horizon` ahead, a
+    millisecond or more. The offline store of `store` is a `TimescaleOfflineStore`.
 
     Raises
     ------

@@ -56,11 +56,9 @@ class Text:
         return len(self.offsets) - 1
 
     def dtype(self, start: int, stop: int) -> np.dtype[Any]:
-        """Return the dtype that holds the widest of rows ``[start, stop)``."""
         return np.dtype((np.uint8, (int(np.diff(self.offsets[start : stop + 1]).max(initial=0)),)))
 
     def fill(self, cells: NDArray[Any], start: int, stop: int) -> NDArray[np.int32]:
-        """Write rows ``[start, stop)`` into `cells`, and return the length of each in bytes."""
         begin = self.offsets[start:stop]
         if cells.shape[1]:
             source = begin[:, None] + np.arange(cells.shape[1])

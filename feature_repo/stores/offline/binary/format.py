@@ -13,6 +13,8 @@ from typing import Final
 SIGNATURE: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER: Final = b"\xff\xff"
 
+FIELD_COUNT_BYTES: Final = 2
+LENGTH_BYTES: Final = 4
 NULL_LENGTH: Final = -1
 
 EPOCH_US: Final = 946_684_800_000_000

@@ -58,13 +58,7 @@ class Asked:
 
 
 def asked_of_spine(spine: Spine, names: Sequence[str]) -> Asked:
-    """Return the rows of a spine that have a moment and whose key columns `names` are not null.
-
-    Raises
-    ------
-    feast.errors.FeastEntityDFMissingColumnsError
-        The entity frame lacks a key column.
-    """
+    """Return the rows of a spine that have a moment and whose key columns `names` are not null."""
     missing = set(names) - set(spine.table.column_names)
     if missing:
         raise FeastEntityDFMissingColumnsError(set(names), missing)

@@ -26,15 +26,7 @@ _STORED: Final[dict[pa.DataType, Any]] = {
 
 
 class Columns:
-    """Columns of a result, null where nothing was put. Threads may put at the same time, each to rows of its own.
-
-    Parameters
-    ----------
-    types : sequence of int
-        PostgreSQL type ids of the features; `decode.UnsupportedTypeError` for one that is not decoded.
-    rows : int
-        Number of entity rows.
-    """
+    """Columns of a result, null where nothing was put. Threads may put at the same time, each to rows of its own."""
 
     def __init__(self, types: Sequence[int], rows: int) -> None:
         kinds = [decode.arrow_type(kind) for kind in types]

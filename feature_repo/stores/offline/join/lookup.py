@@ -22,35 +22,17 @@ from transforms.times import EPOCH, datetime_of_us
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What is read of one feature view.
+    """What is read of one feature view."""
 
-    Attributes
-    ----------
-    source : psycopg.sql.Composable
-        Table or sub-query, ready for FROM.
-    keys : tuple of (str, str)
-        Pairs of a column of the entity frame and the source's own.
-    event, created : str
-        Time columns of the source; ``created`` may be empty.
-    ttl : int
-        Oldest age in microseconds, in whole seconds as Feast counts; 0 for any.
-    features, names : tuple of str
-        Columns of the source, and their names in the result.
-    known : bool
-        Leave out rows created after the moment.
-    since : int, optional
-        Earliest event time read, in microseconds since 1970 UTC.
-    """
-
-    source: sql.Composable
-    keys: tuple[tuple[str, str], ...]
-    event: str
-    created: str
-    ttl: int
-    features: tuple[str, ...]
-    names: tuple[str, ...]
-    known: bool
-    since: int | None = None
+    source: sql.Composable  # table or sub-query, ready for FROM
+    keys: tuple[tuple[str, str], ...]  # pairs of a column of the entity frame and the source's own
+    event: str  # event time column of the source
+    created: str  # created time column of the source, or empty
+    ttl: int  # oldest age in microseconds, in whole seconds as Feast counts; 0 for any
+    features: tuple[str, ...]  # columns of the source
+    names: tuple[str, ...]  # their names in the result
+    known: bool  # leave out rows created after the moment
+    since: int | None = None  # earliest event time read, in microseconds since 1970 UTC
 
     @property
     def key_names(self) -> tuple[str, ...]:
@@ -71,23 +53,14 @@ class Lookup:
 
 
 def lookups(
-    feature_refs: Sequence[str],
-    views: Sequence[FeatureView],
-    registry: Any,
-    project: str,
-    *,
-    full_names: bool,
-    known: bool,
+    refs: Sequence[str], views: Sequence[FeatureView], registry: Any, project: str, *, full_names: bool, known: bool
 ) -> list[Lookup]:
     """Return what Feast's references ask of each view, in Feast's order of columns.
 
-    Raises
-    ------
-    ValueError
-        A view has no source, or one whose name is not a table's.
+    Raise ValueError where a view has no source, or one whose name is not a table's.
     """
     found = []
-    contexts = get_feature_view_query_context(list(feature_refs), list(views), registry, project, (EPOCH, EPOCH))
+    contexts = get_feature_view_query_context(list(refs), list(views), registry, project, (EPOCH, EPOCH))
     sources = {view.projection.name_to_use(): view.batch_source for view in views}
     for context in contexts:
         table = sources[context.name]._postgres_options._table

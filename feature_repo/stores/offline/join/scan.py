@@ -27,30 +27,24 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from feature_repo.stores.offline.binary import decode
-from feature_repo.stores.offline.binary.format import EPOCH_US, FLOAT8, INT8, SIGNATURE, TIMESTAMPTZ, TRAILER
+from feature_repo.stores.offline.binary import format as wire
 from feature_repo.stores.offline.join.asked import KEYS, VOID, key_columns
 from feature_repo.stores.offline.join.gather import Columns
 from feature_repo.stores.offline.join.lookup import Lookup, not_after, within
 
 _Ints = NDArray[np.int64]
 
-
-_PACKED: Final = {
-    FLOAT8: "ARRAY[{}]::double precision[] AS doubles",
-    INT8: "ARRAY[{}]::bigint[] AS wholes",
-}
+_PACKED: Final = {wire.FLOAT8: "ARRAY[{}]::double precision[] AS doubles", wire.INT8: "ARRAY[{}]::bigint[] AS wholes"}
 """Types that are packed, and the array of the features of one."""
-_AGGREGATED: Final = {FLOAT8: "array_agg(doubles)", INT8: "array_agg(wholes)"}
-_ELEMENTS: Final = {FLOAT8: "COALESCE({0}, k.void)", INT8: "COALESCE({0}, 0), ({0} IS NULL)::integer::bigint"}
+_AGGREGATED: Final = {wire.FLOAT8: "array_agg(doubles)", wire.INT8: "array_agg(wholes)"}
+_ELEMENTS: Final = {wire.FLOAT8: "COALESCE({0}, k.void)", wire.INT8: "COALESCE({0}, 0), ({0} IS NULL)::integer::bigint"}
 _CELL: Final = {
-    FLOAT8: np.dtype([("length", ">i4"), ("value", ">f8")]),
-    INT8: np.dtype([("length", ">i4"), ("value", ">i8")]),
-    TIMESTAMPTZ: np.dtype([("length", ">i4"), ("value", ">i8")]),
+    kind: np.dtype([("length", ">i4"), ("value", value)])
+    for kind, value in {wire.FLOAT8: ">f8", wire.INT8: ">i8", wire.TIMESTAMPTZ: ">i8"}.items()
 }
 _KEY: Final = Struct(">hiq")  # number of fields; length and value of the first, which is the number of the key
 _ARRAY: Final = Struct(">iiii")  # length of the field, dimensions, flags, element type
 _DIMENSION: Final = Struct(">ii")  # length, lower bound
-_LENGTH_BYTES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +118,11 @@ def _read_packed(connection: psycopg.Connection[Any], rows: sql.Composable, type
     # The limit hides from the planner that there are few keys: it would sort the rows by key.
     connection.execute("SET LOCAL enable_sort = off")
     with connection.cursor().copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(query)) as copy:
-        at = len(SIGNATURE)
+        at = len(wire.SIGNATURE)
         for message in copy:
-            if len(message) - at > len(TRAILER):
+            if len(message) - at > len(wire.TRAILER):
                 key, (event, created, *cells) = _parse(message, at)
-                times = [column["value"].astype(np.int64) + EPOCH_US for column in (event, created)]
+                times = [column["value"].astype(np.int64) + wire.EPOCH_US for column in (event, created)]
                 put = partial(_put_cells, dict(zip(kinds, cells, strict=True)), types)
                 found.append(_sorted(key, times[0], times[1], put))
             at = 0
@@ -147,7 +141,7 @@ def _parse(message: bytes | bytearray | memoryview, at: int) -> tuple[int, list[
         elements = first + dimensions * _DIMENSION.size
         shape = [size for size, _ in _DIMENSION.iter_unpack(message[first:elements])]
         arrays.append(np.frombuffer(message, _CELL[element], prod(shape), elements).reshape(shape))
-        at += _LENGTH_BYTES + length
+        at += wire.LENGTH_BYTES + length
     return key, arrays
 
 
@@ -162,17 +156,17 @@ def _put_cells(
     used: Counter[int] = Counter()
     for i, kind in enumerate(types):
         column = used[kind]
-        if kind == FLOAT8:
-            value = values[FLOAT8][:, column]
+        if kind == wire.FLOAT8:
+            value = values[wire.FLOAT8][:, column]
             into.put_values(i, rows, value, np.ascontiguousarray(value).view(np.uint64) != void)
             used[kind] += 1
         else:  # each whole number has two elements: the value, and 1 where it is null
-            into.put_values(i, rows, values[INT8][:, column], values[INT8][:, column + 1] == 0)
+            into.put_values(i, rows, values[wire.INT8][:, column], values[wire.INT8][:, column + 1] == 0)
             used[kind] += 2
 
 
 def _read_plain(connection: psycopg.Connection[Any], rows: sql.Composable, types: Sequence[int]) -> list[Rows]:
-    head = [INT8, TIMESTAMPTZ, TIMESTAMPTZ]
+    head = [wire.INT8, wire.TIMESTAMPTZ, wire.TIMESTAMPTZ]
     batches = list(decode.read_columns(connection, rows, [*head, *types]))
     if not batches:
         return []

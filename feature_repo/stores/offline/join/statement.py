@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -44,9 +44,9 @@ def joined(spine: Spine, lookups: Sequence[Lookup], frame: str | None) -> sql.Co
 
 def rows_between(lookup: Lookup, period: tuple[datetime, datetime]) -> sql.Composed:
     """Return the SELECT of every row of one view in a range of event time (ends included), oldest first."""
-    created = [(lookup.created, "created_timestamp")] if lookup.created else []
-    features = zip(lookup.features, lookup.names, strict=True)
-    return _between(lookup, period, created, features) + sql.SQL(" ORDER BY 1")
+    created = [("created_timestamp", lookup.created)] if lookup.created else []
+    columns = [*created, *lookup.keys, *zip(lookup.names, lookup.features, strict=True)]
+    return _between(lookup, period, columns) + sql.SQL(" ORDER BY 1")
 
 
 def moments_between(lookups: Sequence[Lookup], period: tuple[datetime, datetime]) -> sql.Composed:
@@ -59,7 +59,7 @@ def moments_between(lookups: Sequence[Lookup], period: tuple[datetime, datetime]
     """
     if len({lookup.key_names for lookup in lookups}) != 1:
         raise ValueError("without an entity frame all views must have the same join keys")
-    each = sql.SQL(" UNION ").join(_between(lookup, period) for lookup in lookups)
+    each = sql.SQL(" UNION ").join(_between(lookup, period, lookup.keys) for lookup in lookups)
     return sql.SQL("SELECT * FROM ({}) AS moments ORDER BY event_timestamp").format(each)
 
 
@@ -68,20 +68,14 @@ def text(query: sql.Composable) -> str:
     return query.as_string(None)
 
 
-def _between(
-    lookup: Lookup,
-    period: tuple[datetime, datetime],
-    created: Iterable[tuple[str, str]] = (),
-    features: Iterable[tuple[str, str]] = (),
-) -> sql.Composed:
-    """Return the SELECT of event time, keys and the pairs of source column and name, in a range of event time."""
-    keys = [(own, name) for name, own in lookup.keys]
-    columns = [
+def _between(lookup: Lookup, period: tuple[datetime, datetime], columns: Sequence[tuple[str, str]]) -> sql.Composed:
+    """Return the SELECT of event time and `columns`, pairs of a name and the source's own, in a range of event time."""
+    selected = sql.SQL(", ").join(
         sql.SQL("{} AS {}").format(sql.Identifier("r", own), sql.Identifier(name))
-        for own, name in [(lookup.event, "event_timestamp"), *created, *keys, *features]
-    ]
+        for name, own in [("event_timestamp", lookup.event), *columns]
+    )
     return sql.SQL("SELECT {} FROM {} AS r WHERE {} BETWEEN {} AND {}").format(
-        sql.SQL(", ").join(columns), lookup.source, sql.Identifier("r", lookup.event), *map(sql.Literal, period)
+        selected, lookup.source, sql.Identifier("r", lookup.event), *map(sql.Literal, period)
     )
 
 

@@ -47,21 +47,15 @@ def version(connection: psycopg.Connection[Any]) -> tuple[int, ...]:
 
     An extension that is on disk but not preloaded is left alone: to create it would end the connection.
     """
+    loaded = "SELECT 1 FROM pg_settings WHERE name = 'shared_preload_libraries' AND setting LIKE '%timescaledb%'"
     row = installed(connection)
-    if row is None:
-        loaded = connection.execute(
-            "SELECT 1 FROM pg_settings WHERE name = 'shared_preload_libraries' AND setting LIKE '%timescaledb%'"
-        ).fetchone()
-        if loaded is None:
-            return ()
+    if row is None and connection.execute(loaded).fetchone():
         try:
             with connection.transaction():
                 connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
         except psycopg.Error as error:
-            log.warning(
-                "TimescaleDB is loaded but could not be created in this database: %s", error.diag.message_primary
-            )
-            return ()
+            problem = error.diag.message_primary
+            log.warning("TimescaleDB is loaded but could not be created in this database: %s", problem)
         row = installed(connection)
     return tuple(int(part) for part in str(row[0]).split("-")[0].split(".")) if row else ()
 

@@ -35,6 +35,10 @@ TYPES: Final[Mapping[str, str]] = {
 """PostgreSQL's name, as ``format_type`` writes it, for each of Feast's primitive types."""
 
 _LOCK: Final = 0x7F5_0FF1  # an arbitrary number: one migration at a time on a database
+_COLUMNS: Final = (
+    "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
+    "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+)
 _NAME_PART: Final = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([A-Za-z_][A-Za-z0-9_$]*))\s*')
 
 
@@ -157,7 +161,7 @@ def migrate(
 
 def _migrate(connection: psycopg.Connection[Any], table: Table) -> None:
     shown = ".".join(table.name)
-    have = _columns(connection, table)
+    have = dict(connection.execute(_COLUMNS, (table.identifier.as_string(connection),)).fetchall())
     wanted = table.columns
     if not have:
         body = column_definitions(wanted, required=table.unique)
@@ -191,12 +195,3 @@ def column_definitions(columns: Mapping[str, str], required: Sequence[str] = (),
         )
         for name, kind in columns.items()
     )
-
-
-def _columns(connection: psycopg.Connection[Any], table: Table) -> dict[str, str]:
-    rows = connection.execute(
-        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
-        "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-        (table.identifier.as_string(connection),),
-    ).fetchall()
-    return dict(rows)

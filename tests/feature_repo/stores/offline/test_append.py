@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import psycopg
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from feast import FeatureStore, FeatureView
+from feast.types import Bool, Float32, Float64, Int32, Int64, String, UnixTimestamp
 from psycopg import sql
 
+from feature_repo.stores.offline import append
 from feature_repo.stores.offline.append import append_rows
-from feature_repo.stores.offline.binary import decode, encode
-from feature_repo.stores.offline.binary.format import FLOAT8, INT8, SIGNATURE, TEXT, TRAILER
+from feature_repo.stores.offline.binary import decode
 from feature_repo.stores.offline.tables.schema import migrate, table_of_view
+from feature_repo.stores.timescale import TimescaleOfflineStore
 from transforms import catalog
 
 VIEW = catalog.ORDER_FLOW
+
 T0 = 1_700_000_000_000_000
 
 
@@ -137,31 +142,101 @@ def test_writers_of_the_same_rows_in_other_orders_do_not_block_each_other(
     assert read_back(tables).num_rows == n
 
 
-row = st.tuples(
-    st.one_of(st.none(), st.floats(allow_nan=False), st.sampled_from([np.inf, -np.inf, -0.0, 5e-324])),
-    st.one_of(st.none(), st.text(max_size=9)),
-    st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)),
+AT = pd.Timestamp("2024-01-01T00:00:00.123456Z")
+
+
+def rows(connection: psycopg.Connection[Any], table: str) -> list[tuple[Any, ...]]:
+    return connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3").fetchall()  # noqa: S608
+
+
+def test_every_primitive_type_is_written(
+    open_store: Callable[..., FeatureStore], database: psycopg.Connection[Any], view: Callable[..., FeatureView]
+) -> None:
+    kinds = {"f": Float32, "i": Int32, "b": Bool, "s": String, "t": UnixTimestamp, "n": Int64}
+    typed = view("typed", 5, kinds)
+    store = open_store(typed)
+    data = pa.table(
+        {
+            "n": pa.array([1.0, None]),  # pandas makes doubles of whole numbers with a null
+            "t": pa.array([datetime(2024, 1, 1), None], pa.timestamp("ns")),  # noqa: DTZ001  # no zone is UTC
+            "s": ["é", None],
+            "b": [True, None],
+            "i": [-5, None],
+            "f": [0.5, None],
+            "event_timestamp": [AT.to_pydatetime()] * 2,
+            "symbol": ["A", "B"],
+            "__index_level_0__": [0, 1],
+        }
+    )
+    seen: list[int] = []
+    before = datetime.now(UTC)
+    TimescaleOfflineStore.offline_write_batch(store.config, typed, data, seen.append)
+    first, second = rows(database, "typed")
+    assert first[3:] == (0.5, -5, True, "é", datetime(2024, 1, 1, tzinfo=UTC), 1)
+    assert second[3:] == (None,) * 6
+    assert before <= first[2] <= datetime.now(UTC)
+    assert seen == [2]
+
+
+def test_a_row_is_never_available_before_it_happened(
+    open_store: Callable[..., FeatureStore], database: psycopg.Connection[Any], view: Callable[..., FeatureView]
+) -> None:
+    one = view("one", 5, {"a": Float64})
+    store = open_store(one)
+    future = datetime.now(UTC) + timedelta(days=1)
+    given = datetime(2024, 1, 1, tzinfo=UTC)
+    data = pa.table(
+        {
+            "symbol": ["A", "B", "C"],
+            "event_timestamp": [future, given, given],
+            "created_timestamp": pa.array([None, given, None], pa.timestamp("us", "UTC")),
+        }
+    )
+    before = datetime.now(UTC)
+    TimescaleOfflineStore.offline_write_batch(store.config, one, data, None)
+    created = [row[2] for row in rows(database, "one")]
+    assert created[:2] == [future, given]
+    assert before <= created[2] <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stray": [1.0]}, r"unknown columns \['stray'\]"),
+        ({"symbol": pa.array([None], pa.string())}, r"missing or null \['symbol'\]"),
+        ({"event_timestamp": None}, r"missing or null \['event_timestamp'\]"),
+        ({"a": ["text"]}, r"one\.a: "),
+        ({"n": [1.5]}, "whole number"),
+    ],
 )
+def test_a_frame_that_does_not_fit_is_refused_whole(
+    open_store: Callable[..., FeatureStore],
+    database: psycopg.Connection[Any],
+    change: dict[str, Any],
+    message: str,
+    view: Callable[..., FeatureView],
+) -> None:
+    one = view("one", 5, {"a": Float64, "n": Int64})
+    store = open_store(one)
+    columns = {"symbol": ["A"], "event_timestamp": [AT.to_pydatetime()], "a": [1.0], "n": [1]} | change
+    data = pa.table({name: column for name, column in columns.items() if column is not None})
+    with pytest.raises(ValueError, match=message):
+        TimescaleOfflineStore.offline_write_batch(store.config, one, data, None)
+    assert rows(database, "one") == []
 
 
-@settings(deadline=None, max_examples=50)
-@given(st.lists(row, min_size=1))
-def test_the_wire_format_is_read_back_as_it_was_written(rows: list[tuple[Any, ...]]) -> None:
-    number = pa.array([r[0] for r in rows], pa.float64())
-    text = pa.array([r[1] for r in rows], pa.string())
-    whole = pa.array([r[2] for r in rows], pa.int64())
-    columns = [
-        encode.doubles(number.to_numpy(zero_copy_only=False).astype(np.float64)),
-        encode.texts(text),
-        encode.integers(np.array([r[2] or 0 for r in rows], np.int64), whole.is_null().to_numpy(zero_copy_only=False)),
-    ]
-    stream = b"".join(encode.encode(columns))[len(SIGNATURE) : -len(TRAILER)]
-    messages = []
-    for _ in rows:
-        size = 2
-        for _field in range(3):
-            size += 4 + max(0, int.from_bytes(stream[size : size + 4], "big", signed=True))
-        messages.append(stream[:size])
-        stream = stream[size:]
-    assert stream == b""
-    assert decode.decode_rows(messages, [FLOAT8, TEXT, INT8]) == [number, text, whole]
+def test_a_slice_that_touches_too_many_compressed_rows_is_written_in_halves(
+    database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def limited(connection: Any, table: Any, columns: Any) -> int:
+        sizes.append(len(columns[1].values))
+        if sizes[-1] > 3:
+            raise psycopg.errors.ConfigurationLimitExceeded("tuple decompression limit exceeded")
+        return sizes[-1]
+
+    monkeypatch.setattr(append, "append_columns", limited)
+    data = pa.table({"symbol": ["A"] * 10, "event_timestamp": [AT.to_pydatetime()] * 10})
+    assert append.append_table(database, table_of_view(catalog.SOCIAL), data, datetime.now(UTC)) == 10
+    assert sizes == [10, 5, 2, 3, 5, 2, 3]

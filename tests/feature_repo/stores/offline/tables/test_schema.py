@@ -9,8 +9,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from feast import FeatureStore, FeatureView
-from feast.types import Array, Float64, Int64
+from feast import FeatureView
+from feast.types import Array, Float64
 
 from feature_repo.stores.offline.tables.schema import (
     SchemaError,
@@ -103,24 +103,3 @@ def test_a_view_over_a_query_has_no_table_and_an_array_no_column(view: Callable[
     assert table_of_feature_view(view("v", 1, {"a": Float64}, table=None, query="SELECT 1")) is None
     with pytest.raises(SchemaError, match=r"v\.a: .* no column type for Array"):
         table_of_feature_view(view("v", 1, {"a": Array(Float64)}))
-
-
-def test_apply_puts_tables_into_the_schema_that_is_configured(
-    open_store: Callable[..., FeatureStore], database: psycopg.Connection[Any], view: Callable[..., FeatureView]
-) -> None:
-    open_store(view("desk_view", 5, {"a": Float64, "n": Int64}), db_schema="desk")
-    found = database.execute("SELECT schemaname FROM pg_tables WHERE tablename = 'desk_view'").fetchall()
-    assert found == [("desk",)]
-
-
-def test_a_view_that_is_no_longer_defined_keeps_its_table(
-    open_store: Callable[..., FeatureStore],
-    database: psycopg.Connection[Any],
-    caplog: pytest.LogCaptureFixture,
-    view: Callable[..., FeatureView],
-) -> None:
-    old = view("old", 5, {"a": Float64})
-    store = open_store(old)
-    store.apply([view("other", 5, {"a": Float64})], objects_to_delete=[old], partial=False)
-    assert columns(database, "old")
-    assert "old is no longer defined; its offline table is kept with its rows" in caplog.text

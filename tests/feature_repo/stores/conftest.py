@@ -21,9 +21,10 @@ from psycopg import sql
 
 from feature_repo.stores.endpoints import postgres_parameters
 from feature_repo.stores.offline.tables import hypertable
+from tests.feature_repo.stores.offline.two_views import put
 
 TIMESCALE = os.environ.get("TFS_TIMESCALE_URL")
-REPO = Path(__file__).parents[4] / "feature_repo"
+REPO = Path(__file__).parents[3] / "feature_repo"
 SYMBOL = Entity(name="symbol", join_keys=["symbol"], value_type=ValueType.STRING)
 
 
@@ -141,3 +142,11 @@ def definitions() -> Iterator[list[Any]]:
         ]
         for name in names:
             sys.modules.pop(name)
+
+
+@pytest.fixture
+def store(pair: Any) -> FeatureStore:
+    ours: FeatureStore = pair.ours
+    put(ours, "quick", [("A", 0, 0, 1.5, 10), ("A", 10, 10, 2.5, None), ("B", 0, 0, None, 20)])
+    put(ours, "slow", [("A", 0, 0, 7.0), ("B", 5, 5, 8.0)])
+    return ours

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import time
-import uuid
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -13,50 +10,13 @@ import pandas as pd
 import psycopg
 import pyarrow as pa
 import pytest
-from psycopg import sql
 
-from feature_repo.stores.offline.append import append_rows
 from feature_repo.stores.offline.join import lookup, plan, retrieve
 from feature_repo.stores.offline.join.spine import spine_of_frame
-from feature_repo.stores.offline.tables import hypertable, upkeep
+from feature_repo.stores.offline.tables import hypertable
 from feature_repo.stores.offline.tables.schema import migrate, table_of_view
+from tests.feature_repo.stores.offline.tables.minutes import T0, TABLE, VIEW, N, compress, fill
 from transforms import catalog
-
-VIEW = catalog.SOCIAL
-TABLE = table_of_view(VIEW)
-T0 = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
-N = 3 * 24 * 60
-"""One row a minute for three days."""
-
-
-@pytest.fixture
-def scaled(timescale_url: str) -> Iterator[psycopg.Connection[Any]]:
-    """A database on the TimescaleDB server, dropped afterwards; every statement is its own transaction."""
-    name = f"test_{uuid.uuid4().hex}"
-    base, _, options = timescale_url.partition("?")
-    with psycopg.connect(timescale_url, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        try:
-            with psycopg.connect(f"{base.rpartition('/')[0]}/{name}?{options}", autocommit=True) as connection:
-                yield connection
-        finally:
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def fill(connection: psycopg.Connection[Any], delay_us: int = 0) -> int:
-    rng = np.random.default_rng(7)
-    values = np.floor(rng.normal(size=(2 * N, len(VIEW.features))) * 100)
-    values[rng.random(values.shape) < 0.2] = np.nan
-    event = T0 + np.repeat(np.arange(N, dtype=np.int64), 2) * 60_000_000
-    return append_rows(connection, VIEW, ["A", "B"] * N, event, event + 1_000_000 + delay_us, values)
-
-
-def compress(connection: psycopg.Connection[Any]) -> int:
-    chunks = connection.execute("SELECT format('%I.%I', chunk_schema, chunk_name) FROM timescaledb_information.chunks")
-    names = [name for (name,) in chunks.fetchall()]
-    for name in names:
-        connection.execute("SELECT compress_chunk(%s::regclass)", (name,))
-    return len(names)
 
 
 def joined(connection: psycopg.Connection[Any], known: bool) -> pa.Table:
@@ -149,52 +109,6 @@ def test_repeats_into_compressed_chunks_are_ignored_and_corrections_added(scaled
     assert fill(scaled) == 0
     assert fill(scaled, delay_us=1) == 2 * N
     assert scaled.execute("SELECT count(*) FROM social").fetchone() == (4 * N,)
-
-
-def test_the_state_of_a_hypertable_counts_its_chunks(scaled: psycopg.Connection[Any]) -> None:
-    migrate(scaled, [TABLE])
-    fill(scaled)
-    scaled.execute("ANALYZE social")
-    (state,) = upkeep.tables(scaled, [TABLE])
-    assert (state.name, state.rows, state.chunks, state.compressed) == ("social", 2 * N, 3, 0)
-    compress(scaled)
-    (packed,) = upkeep.tables(scaled, [TABLE])
-    assert (packed.chunks, packed.compressed) == (3, 3)
-    assert 0 < packed.bytes < state.bytes
-
-
-def test_a_policy_that_failed_is_run_in_the_foreground(scaled: psycopg.Connection[Any]) -> None:
-    assert hypertable.version(scaled)
-    scaled.execute("CREATE TABLE done (job int)")
-    scaled.execute("CREATE TABLE trouble ()")
-    scaled.execute(
-        "CREATE PROCEDURE work(job_id int, config jsonb) LANGUAGE plpgsql AS $$ BEGIN "
-        "IF to_regclass('trouble') IS NOT NULL THEN RAISE 'no luck'; END IF; INSERT INTO done VALUES (job_id); END $$"
-    )
-    (job,) = scaled.execute("SELECT add_job('work', '1 hour', initial_start => now())").fetchone() or (0,)
-
-    def failed() -> list[tuple[str, str]]:
-        # TimescaleDB's own jobs may fail too: on the newest releases some do.
-        return [(f.procedure, f.message) for f in upkeep.failed_jobs(scaled) if f.id == job]
-
-    deadline = time.monotonic() + 60
-    while not failed() and time.monotonic() < deadline:
-        scaled.execute("SELECT pg_sleep(0.05)")
-    assert failed() == [("work", "no luck")]
-    assert [(f.id, f.message) for f in upkeep.run_failed(scaled)] == [(job, "no luck")]
-    scaled.execute("DROP TABLE trouble")
-    assert upkeep.run_failed(scaled) == []
-    assert (job,) in scaled.execute("SELECT job FROM done").fetchall()
-
-
-def test_a_plain_server_has_tables_without_chunks_and_no_jobs(plain: psycopg.Connection[Any]) -> None:
-    migrate(plain, [TABLE])
-    assert fill(plain) == 2 * N
-    plain.execute("ANALYZE social")
-    (state,) = upkeep.tables(plain, [TABLE, table_of_view(catalog.SENTIMENT)])
-    assert (state.name, state.rows, state.chunks, state.compressed) == ("social", 2 * N, 0, 0)
-    assert state.bytes > 0
-    assert upkeep.run_failed(plain) == []
 
 
 def test_a_server_without_the_extension_is_left_as_it_is(plain: psycopg.Connection[Any]) -> None:

@@ -21,15 +21,20 @@ from feature_repo.stores.offline.binary.encode import doubles, integers, texts, 
 from feature_repo.stores.offline.join import plan as planning
 from feature_repo.stores.offline.tables.schema import table_of_feature_view
 from feature_repo.stores.timescale import TimescaleOfflineStore
+from tests.feature_repo.stores.offline.two_views import FEATURES, asked, put
 
 BASE = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
-FEATURES = ["quick:a", "quick:n", "slow:b"]
+
 
 # Half seconds make ties and ttl edges; the odd microseconds stand just beside them.
 moment = st.builds(lambda half, off: BASE + half * 500_000 + off, st.integers(0, 40), st.sampled_from([0, 0, 0, 1, -1]))
+
 delay = st.sampled_from([0, 1, 500_000, 3_000_000, 12_000_000])
+
 value = st.one_of(st.none(), st.floats(allow_nan=False), st.sampled_from([0.0, -0.0]))
+
 row = st.tuples(st.sampled_from("AB"), moment, delay, value, st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)))
+
 entity = st.tuples(st.sampled_from(["A", "B", "C", None]), moment)
 
 
@@ -71,6 +76,7 @@ def framed(asked: list[tuple[Any, int]]) -> pd.DataFrame:
 
 
 S = 1_000_000
+
 NAMED = {
     "quick": [
         ("A", BASE + 10 * S, 0, 1.0, 1),
@@ -145,6 +151,7 @@ KINDS: dict[str, Any] = {
     "d": Float64,
     "y": Bytes,
 }
+
 cells = st.fixed_dictionaries(
     {
         "s": st.none() | st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5),
@@ -211,3 +218,38 @@ def test_an_array_comes_by_feasts_own_way_whatever_the_plan(
     listed = view("listed", 5, {"v": Array(Float64)}, table=None, query="SELECT * FROM listed")
     result = open_store(listed).get_historical_features(framed([("A", BASE), ("B", BASE)]), ["listed:v"]).to_arrow()
     assert result.sort_by("number").column("v").to_pylist() == [[1.0, 2.0], [1.0, 2.0], None]
+
+
+def test_every_row_is_kept_in_the_callers_order_with_its_columns(store: FeatureStore) -> None:
+    rows = [("B", 7), ("A", 12), ("Z", 1), ("A", 5), ("A", 5.000001), ("A", 12), (None, 3)]
+    frame = asked(*rows, label=[0.1, None, 3, 4, 5, 6, 7], note=list("gfedcba"))
+    frame.index = [9, 9, 3, 2, 1, 0, 5]
+    result = store.get_historical_features(frame, FEATURES).to_df()
+    assert list(result.columns) == ["symbol", "event_timestamp", "label", "note", "a", "n", "b"]
+    assert result["note"].tolist() == list("gfedcba")
+    assert result.index.tolist() == list(range(7))
+    table = store.get_historical_features(frame, FEATURES).to_arrow()
+    # At 7 B's quick row is older than 5 s; at 5.000001 A's is too; slow has no ttl.
+    assert table.column("a").to_pylist() == [None, 2.5, None, 1.5, None, 2.5, None]
+    assert table.column("n").to_pylist() == [None, None, None, 10, None, None, None]
+    assert table.column("b").to_pylist() == [8.0, 7.0, None, 7.0, 7.0, 7.0, None]
+    assert table.column("label").to_pylist() == [0.1, None, 3, 4, 5, 6, 7]
+
+
+def test_a_column_of_a_features_name_is_refused_unless_features_carry_their_view(store: FeatureStore) -> None:
+    frame = asked(("A", 5), a=[1.0])
+    with pytest.raises(ValueError, match="a: columns of the result would share a name"):
+        store.get_historical_features(frame, FEATURES).to_arrow()
+    result = store.get_historical_features(frame, FEATURES, full_feature_names=True).to_arrow()
+    assert result.column_names == ["symbol", "event_timestamp", "a", "quick__a", "quick__n", "slow__b"]
+
+
+def test_training_sees_late_rows_and_corrections_only_from_when_they_were_there(store: FeatureStore) -> None:
+    """Event 20 is written 2 s late as 1, corrected to 2 at 24; event 21 arrives at 23."""
+    put(store, "quick", [("L", 20, 22, 1.0, 1), ("L", 20, 24, 2.0, 2), ("L", 21, 23, 3.0, 3)])
+    moments = [20, 21.9, 22, 22.9, 23, 24, 24.5, 26, 26.1]
+    frame = asked(*(("L", t) for t in moments))
+    known = store.get_historical_features(frame, ["quick:a"], filter_by_created_timestamp=True).to_arrow()
+    assert known.column("a").to_pylist() == [None, None, 1.0, 1.0, 3.0, 3.0, 3.0, 3.0, None]
+    hindsight = store.get_historical_features(frame, ["quick:a"]).to_arrow()
+    assert hindsight.column("a").to_pylist() == [2.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, None]

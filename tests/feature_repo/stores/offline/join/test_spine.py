@@ -18,10 +18,14 @@ from feast import FeatureStore
 from feature_repo.stores.timescale import TimescaleOfflineStore
 
 T0 = pd.Timestamp("2024-01-01", tz="UTC")
+
 SYMBOLS = ["A", "B", "A", "C", "A"]
+
 SECONDS = [4, 4, 12, 4, 0]
+
 WANTED = [(1.5, 10), (None, 20), (2.5, None), (None, None), (1.5, 10)]
 """``quick:a`` and ``quick:n`` of each row, by hand."""
+
 FEATURES = ["quick:a", "quick:n"]
 
 
