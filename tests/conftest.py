@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Generator, Iterator
@@ -18,6 +19,27 @@ import redis
 
 from feature_repo.stores.endpoints import DATA_VARIABLE, POSTGRES_VARIABLE, REDIS_VARIABLE, Endpoints
 from ingest.servers import embedded
+
+
+WHOLE_SYSTEM = ("acceptance", "examples", "integration")
+"""Folders of the tests that run the compiled kernels in processes of their own."""
+COMPILE = "from ingest.messages import flat_book; from transforms import engine; engine.warm_up(); flat_book.warm_up()"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of single modules first: the kernels are compiled meanwhile."""
+    items.sort(key=lambda item: any(f"/tests/{folder}/" in str(item.path) for folder in WHOLE_SYSTEM))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fill the cache of compiled kernels in a process beside the tests, which takes a minute in a fresh checkout."""
+    if len(request.session.items) < 200:  # a few tests compile what they need
+        yield
+        return
+    with subprocess.Popen([sys.executable, "-c", COMPILE]) as compiler:
+        yield
+        compiler.terminate()
 
 
 @pytest.fixture(scope="session", autouse=True)
