@@ -109,6 +109,7 @@ def _ttl_us(table: Any) -> int:
 def _keys_and_order(
     config: Any, table: Any, join_key_values: dict[str, Any], join_keys: dict[str, str]
 ) -> tuple[list[bytes], list[int] | None]:
+    """Return `Request.keys` and `Request.order`. Entities of one text join key need no protobuf message."""
     given = utils._get_table_entity_values(table, join_keys, join_key_values)
     if len(given) == 1:
         ((join_key, values),) = given.items()
