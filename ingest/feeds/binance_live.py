@@ -86,16 +86,12 @@ class BinanceFeed:
 
     Parameters
     ----------
-    venue : Venue
     symbols : sequence of str
         As the venue writes them.
-    outlet : Outlet
     max_future_ms : int
         How far a message may be stamped ahead of its receive time.
     record : file, optional
         Gets every line, as a capture that ``replay`` reads.
-    clock_ns : callable
-        The clock of the receive times.
     first_pause_s : float
         Wait before the first new attempt at a connection or a snapshot.
 

@@ -44,7 +44,6 @@ class Webhook(ThreadingHTTPServer):
         Host and port. Port 0 is any free port, see ``server_address``.
     token : str
         What a caller must send; at least 16 characters.
-    outlet : Outlet
     max_future_ms : int
         How far a post may be stamped ahead of its arrival.
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from ingest.messages.refusal import Refused
 from ingest.recordings.columns import BOOK, COMMON, MARKET_FILE, TRADE, GivenColumns, first_present
 from ingest.recordings.lines import NS_PER_MS, Line
-from ingest.recordings.rows import SUFFIXES, Row, TableFileError, column_names, read_rows, time_ms
+from ingest.recordings.rows import SUFFIXES, Row, TableFileError, read_rows, time_ms
 
 _TIMES = ("timestamp", "received", "next_funding")
 _SIDES = ("bids", "asks")
@@ -33,7 +33,7 @@ Levels = dict[str, list[tuple[str, str]]]
 
 def is_market(path: Path) -> bool:
     """Return whether a file holds trades or books in columns."""
-    return path.suffix in SUFFIXES and _kind(column_names(path)) is not None
+    return path.suffix in SUFFIXES and _kind(read_rows(path)[0]) is not None
 
 
 def symbols(path: Path, columns: GivenColumns = COMMON) -> frozenset[str]:
@@ -44,7 +44,8 @@ def symbols(path: Path, columns: GivenColumns = COMMON) -> frozenset[str]:
     TableFileError
         No column names them, and ``columns.symbol`` is not given.
     """
-    name = _find_columns(path.name, column_names(path), columns).get("symbol")
+    names, rows = read_rows(path)
+    name = _find_columns(path.name, names, columns).get("symbol")
     if name is None:
         return frozenset([columns.symbol or ""])
     if path.suffix == ".parquet":
@@ -52,7 +53,7 @@ def symbols(path: Path, columns: GivenColumns = COMMON) -> frozenset[str]:
         for batch in pq.ParquetFile(path).iter_batches(columns=[name]):
             found.update(batch.column(0).unique().to_pylist())
     else:
-        found = {row.get(name) for row in read_rows(path)[1]}
+        found = {row.get(name) for row in rows}
     return frozenset(str(symbol) for symbol in found if symbol)
 
 

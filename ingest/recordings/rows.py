@@ -58,22 +58,6 @@ def read_rows(path: Path) -> tuple[Sequence[str], Iterator[Row]]:
     return file.schema_arrow.names, (row for batch in file.iter_batches(_BATCH) for row in _batch_rows(batch))
 
 
-def column_names(path: Path) -> Sequence[str]:
-    """Return the names of the columns of a file.
-
-    Raises
-    ------
-    TableFileError
-        It is named ``.parquet`` and is no Parquet file.
-    """
-    if path.suffix != ".parquet":
-        return _csv_names(path)
-    try:
-        return list(pq.read_schema(path).names)
-    except pa.ArrowInvalid as error:
-        raise TableFileError(f"{path.name}: {error}") from None
-
-
 def _batch_rows(batch: Any) -> Iterator[Row]:
     """Yield rows with timestamps as nanoseconds, because Python's datetimes cut them to microseconds."""
     columns = []

@@ -124,30 +124,22 @@ class Scoring:
         ]
         return Batch(outcomes, len(unknown) - len(failed), self._model.tokens_read - tokens_before, spent_ms)
 
-    def _score_texts(
-        self, texts: Mapping[bytes, str], scores: dict[bytes, Probabilities | None]
-    ) -> Mapping[bytes, str]:
+    def _score_texts(self, texts: Mapping[bytes, str], scores: dict[bytes, Probabilities | None]) -> dict[bytes, str]:
         """Score texts into ``scores``, one at a time if the batch fails; return the errors of those that fail alone."""
+        failed: dict[bytes, str] = {}
         try:
             scores.update(zip(texts, self._model.score(list(texts.values())), strict=True))
         except ModelError:
             raise
         except Exception:
             _LOG.exception("a batch of %d texts failed; scoring them one at a time", len(texts))
-            return self._score_one_by_one(texts, scores)
-        return {}
-
-    def _score_one_by_one(
-        self, texts: Mapping[bytes, str], scores: dict[bytes, Probabilities | None]
-    ) -> Mapping[bytes, str]:
-        failed: dict[bytes, str] = {}
-        for digest, text in texts.items():
-            try:
-                scores[digest] = self._model.score([text])[0]
-            except Exception as error:
-                failed[digest] = f"{type(error).__name__}: {error}"
-        if len(failed) == len(texts):
-            self._model.score([_PROBE])  # raises if the model is at fault and not the texts
+            for digest, text in texts.items():
+                try:
+                    scores[digest] = self._model.score([text])[0]
+                except Exception as error:
+                    failed[digest] = f"{type(error).__name__}: {error}"
+            if len(failed) == len(texts):
+                self._model.score([_PROBE])  # raises if the model is at fault and not the texts
         return failed
 
     def _message(self, accepted: Accepted, symbol: str, score: Probabilities | None) -> ScoredPost:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -18,6 +19,8 @@ from transformers import (
     RobertaConfig,
     RobertaForSequenceClassification,
 )
+
+from ingest.sentiment.model.model import SentimentModel, load
 
 FINBERT = {0: "positive", 1: "negative", 2: "neutral"}
 FINBERT_TONE = {0: "Neutral", 1: "Positive", 2: "Negative"}
@@ -110,3 +113,11 @@ def labelled_file(path: Path) -> Path:
     else:
         pq.write_table(table, path)
     return path
+
+
+def likeliest(scores: Any) -> list[int]:
+    return [max(range(3), key=list(s).__getitem__) for s in scores]
+
+
+def load_tiny(folder: Path, revision: str | None = None) -> SentimentModel:
+    return load(str(folder), revision=revision, device="cpu", dtype=torch.float32)
