@@ -12,8 +12,9 @@ import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
+_T = TypeVar("_T")
 _DURATION = re.compile(r"(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?(?:(\d{1,9})ms)?")
 _UNITS_MS = (86_400_000, 3_600_000, 60_000, 1000, 1)
 
@@ -42,36 +43,21 @@ def make_parser(
     return parser
 
 
-def count(text: str) -> int:
-    """Return a whole number of 1 or more."""
-    number = int(text)
-    if number < 1:
-        raise ArgumentTypeError("must be 1 or more")
-    return number
+def _checked(convert: Callable[[str], _T], holds: Callable[[_T], bool], message: str) -> Callable[[str], _T]:
+    def checked(text: str) -> _T:
+        value = convert(text)
+        if not holds(value):
+            raise ArgumentTypeError(message)
+        return value
+
+    checked.__name__ = convert.__name__  # argparse prints it where convert fails: "invalid int value"
+    return checked
 
 
-def non_negative(text: str) -> float:
-    """Return a finite number of 0 or more."""
-    number = float(text)
-    if not 0.0 <= number < math.inf:
-        raise ArgumentTypeError("must be 0 or more")
-    return number
-
-
-def share(text: str) -> float:
-    """Return a number between 0 and 1, neither of them included."""
-    number = float(text)
-    if not 0.0 < number < 1.0:
-        raise ArgumentTypeError("must lie between 0 and 1")
-    return number
-
-
-def pause_s(text: str) -> float:
-    """Return the seconds between two looks, from 0.1 to 3600."""
-    seconds = float(text)
-    if not 0.1 <= seconds <= 3600:
-        raise ArgumentTypeError("must be from 0.1 to 3600")
-    return seconds
+count = _checked(int, lambda number: number >= 1, "must be 1 or more")
+non_negative = _checked(float, lambda number: 0.0 <= number < math.inf, "must be 0 or more")
+share = _checked(float, lambda number: 0.0 < number < 1.0, "must lie between 0 and 1")
+pause_s = _checked(float, lambda seconds: 0.1 <= seconds <= 3600, "must be from 0.1 to 3600")
 
 
 def names(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the demo feeds: recordings at their own times, or a simulated market whose last seconds are live."""
+"""What the demo publishes: recordings at their own times, or a simulated market whose last seconds are live."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ from ingest.publish.counts import Counts
 from ingest.publish.sink import Sink
 from ingest.run.processes import Processes
 from ingest.simulate.resume import resume
-from ingest.streams.backlog import Backlog, backlog
+from ingest.streams.backlog import backlog
 
 NEAR_MS = 2000
-"""So close to now, the simulation goes live."""
+"""How far from now the simulation may be when it goes live."""
 PATIENCE_S = 180.0
+"""How long the pipeline may make no progress before the demo gives up."""
+SHOWN_EVERY_MS = 10_000
+"""Simulated time between two steps of the progress bar."""
 
 
 class DemoError(RuntimeError):
-    """Something was not right; the demo says what and ends with exit code 1."""
+    """Something was not right; the message says what, and the demo ends with exit code 1."""
 
 
 def recordings(feed: Feed, paths: Sequence[str]) -> tuple[list[str], tuple[int, int]]:
-    """Replay recordings; their symbols, and when they began and ended, µs: the demo reads online as of the end."""
+    """Replay recordings; return their symbols, and their begin and end in µs: the demo reads online as of the end."""
     from ingest.replay import replay
 
     feed.start_worker()
@@ -48,7 +51,7 @@ def recordings(feed: Feed, paths: Sequence[str]) -> tuple[list[str], tuple[int, 
 
 @contextlib.contextmanager
 def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int) -> Iterator[None]:
-    """Simulate the hours until now as fast as they can be taken, then go on live for as long as the block runs."""
+    """Simulate the hours until now as fast as the pipeline reads them, then go on live while the block runs."""
     now_ms = _now_ms()
     at_ms = resume(feed.client, feed.settings, symbols, now_ms - history_s * 1000)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
@@ -57,10 +60,10 @@ def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int) ->
         start: Callable[[], None] | None = feed.start_worker
         while (now_ms := _now_ms()) - at_ms > NEAR_MS or start:
             progress.update(task, total=progress.tasks[0].completed + (now_ms - at_ms) // 1000)
-            _past(feed, symbols, seed, at_ms, now_ms, lambda seconds: progress.advance(task, seconds), start)
+            _publish_past(feed, symbols, seed, at_ms, now_ms, lambda seconds: progress.advance(task, seconds), start)
             at_ms, start = now_ms, None
     stop = threading.Event()
-    thread = threading.Thread(target=_live, args=(feed, symbols, seed, at_ms, stop), daemon=True)
+    thread = threading.Thread(target=_publish_live, args=(feed, symbols, seed, at_ms, stop), daemon=True)
     thread.start()
     try:
         yield
@@ -69,7 +72,7 @@ def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int) ->
         thread.join()
 
 
-def _past(
+def _publish_past(
     feed: Feed,
     symbols: Sequence[str],
     seed: int,
@@ -78,7 +81,7 @@ def _past(
     advance: Callable[[int], None],
     start_worker: Callable[[], None] | None,
 ) -> None:
-    """Publish a span of the past: posts first, so that they are scored when the market passes them."""
+    """Publish a span of the past: posts first, so that they are scored before the market reaches their time."""
     from ingest.simulate import history
 
     sink = Sink(feed.client, feed.settings, Counts())
@@ -90,7 +93,7 @@ def _past(
     shown_ms = start_ms
     for kind, message in history(start_ms, end_ms, symbols=symbols, seed=seed, kinds=("book", "trade")):
         sink.publish(kind, message, recorded=True)
-        if message.timestamp - shown_ms >= 10_000:
+        if message.timestamp - shown_ms >= SHOWN_EVERY_MS:
             advance((message.timestamp - shown_ms) // 1000)
             shown_ms = message.timestamp
     advance((end_ms - shown_ms) // 1000)
@@ -98,7 +101,7 @@ def _past(
     feed.wait()
 
 
-def _live(feed: Feed, symbols: Sequence[str], seed: int, start_ms: int, stop: threading.Event) -> None:
+def _publish_live(feed: Feed, symbols: Sequence[str], seed: int, start_ms: int, stop: threading.Event) -> None:
     from ingest.simulate import live
 
     sink = Sink(feed.client, feed.settings, Counts())
@@ -112,7 +115,7 @@ def _now_ms() -> int:
 
 
 class Feed:
-    """What the two feeds share: where they write, and waiting with a live display until all of it is in both stores."""
+    """What both feeds need: where to write, and how to wait until everything is in both stores."""
 
     def __init__(self, client: redis.Redis, settings: conf.Settings, processes: Processes, console: Console) -> None:
         self.client = client
@@ -121,23 +124,23 @@ class Feed:
         self._processes = processes
 
     def start_worker(self) -> None:
-        """Start the feature worker; not before there is market data to read, or its clock would tick past the simulated hours."""
+        """Start the feature worker. Called once there is market data to read; before that, its clock would pass the simulated hours."""
         self._processes.start("worker")
 
-    def wait(self, done: Callable[[Backlog], bool] = lambda waiting: waiting.total == 0) -> None:
-        """Wait until ``done`` of what waits.
+    def wait(self) -> None:
+        """Wait until nothing waits in a stream or an outbox, and show what does.
 
         Raises
         ------
         DemoError
-            Nothing moved for a long time.
+            The pipeline made no progress for `PATIENCE_S` seconds.
         """
         last, deadline = -1, time.monotonic() + PATIENCE_S
         with self.console.status("waiting for the pipeline") as status:
             while True:
                 self._processes.restart_dead()
                 waiting = backlog(self.client, self.settings.partitions)
-                if done(waiting):
+                if waiting.total == 0:
                     return
                 status.update(
                     f"{waiting.posts:,} posts, {waiting.events:,} messages, {waiting.outbox:,} batches of rows wait"

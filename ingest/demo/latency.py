@@ -1,4 +1,4 @@
-"""How long after a boundary of the grid its rows can be read, measured by reading them."""
+"""How long after a boundary of the grid its rows are readable, measured by reading them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 
 from feast import FeatureStore
 
+from ingest.demo.data import columns_of
+
 PROBES = {"microstructure": "mid_price", "order_flow": "trade_count_1m", "technical": "market_hour"}
-"""A feature of each view that is watched: a row's time comes with any of its features."""
+"""One feature of each watched view; every feature of a row comes with the row's time."""
 PAUSE_S = 0.002
 
 
@@ -20,10 +22,10 @@ def watch(
     clock_ns: Callable[[], int] = time.time_ns,
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[float]:
-    """Read online again and again for some seconds; milliseconds from each new row's boundary to the read that first gave it.
+    """Read online repeatedly for some seconds; return the milliseconds from each new row's boundary to the read that first gave it.
 
-    A row that was there at the first read is not counted: nobody saw it come. The time between two reads, some milliseconds, is in
-    the figures; so is what a row waits for: the allowed lateness, and a message past it.
+    A row that the first read gives is not counted, because its arrival was not seen. The figures include the time between two reads
+    (some milliseconds) and what a row waits for: the allowed lateness, and a message after it.
     """
     features = [f"{view}:{name}" for view, name in PROBES.items()]
     entities = [{"symbol": s} for s in symbols]
@@ -34,7 +36,7 @@ def watch(
     while clock_ns() < deadline:
         response = store.get_online_features(features, entities)
         now_ns = clock_ns()
-        columns = dict(zip(response.proto.metadata.feature_names.val, response.proto.results, strict=True))
+        columns = columns_of(response)
         for name in PROBES.values():
             for i, at in enumerate(columns[name].event_timestamps):
                 at_ns = at.seconds * 1_000_000_000 + at.nanos

@@ -1,4 +1,4 @@
-"""One self-contained page out of what was read: template, style and script in one file, the data as JSON that cannot end its element."""
+"""One self-contained page: template, style, script and data in one file. The data are JSON that cannot end its HTML element."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ _ESCAPED = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u202
 
 
 def render(content: Mapping[str, Any]) -> str:
-    """The page.
+    """Return the page.
 
     Raises
     ------
     ValueError
-        The content holds a number that JSON has not.
+        The content holds NaN or an infinity.
     """
     data = json.dumps(content, allow_nan=False, separators=(",", ":")).translate(_ESCAPED)
     page = (_HERE / "page.html").read_text()
     for mark, text in (
         ("/*CSS*/", (_HERE / "page.css").read_text()),
         ("/*JS*/", (_HERE / "page.js").read_text()),
-        ("/*DATA*/", data),  # last: nothing in the data is taken for a mark
+        ("/*DATA*/", data),  # last, so that a mark inside the data is not replaced
     ):
         page = page.replace(mark, text, 1)
     return page
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
-    """Write the page, whole or not at all; its folder is made."""
+    """Write the page, whole or not at all, and make its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     unfinished.write_text(render(content))

@@ -1,10 +1,9 @@
-"""The demo's reads: online, for training, and what must hold of both."""
+"""The demo's reads, online and for training, and the checks on both."""
 
 from __future__ import annotations
 
 import struct
 import time
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,12 +15,21 @@ from rich.console import Console
 from rich.table import Table
 
 from feature_repo.stores.endpoints import postgres_url
+from ingest.demo.data import columns_of, join_history
+from ingest.demo.feed import DemoError
 from transforms.catalog import FEATURE_VECTOR_V1, VIEWS, view_of
 
 SERVICE = "feature_vector_v1"
 MOMENTS = 20
+"""Rows of the training frame for each symbol."""
 RECENT_US = 200_000_000
+"""The span of the training frame of a live market."""
 SESSION_STARTS_S = 300
+"""How long after 00:00 UTC a session may have too few trades for a volume profile."""
+ROW_ARRIVES_S = 10.0
+"""How long a row that is online may need to arrive offline."""
+TRAINED = ("imbalance_l1", "spread_pct", "vpin", "sentiment_compound")
+"""Columns of the training frame that are printed."""
 
 
 def show(console: Console, store: FeatureStore, symbols: Sequence[str], span_us: tuple[int, int] | None) -> None:
@@ -29,13 +37,13 @@ def show(console: Console, store: FeatureStore, symbols: Sequence[str], span_us:
 
     Parameters
     ----------
-    span_us:
-        Begin and end of a recording: online values are read as of its end, and it may have been too short for some features.
-        None is a live market of which there are hours.
+    span_us : tuple of int or None
+        Begin and end of a recording. Online values are read as of its end, and it may be too short for some features.
+        None for a live market with hours of history.
 
     Raises
     ------
-    AssertionError
+    DemoError
         A value is missing, stale or different between the two paths; the message says which.
     """
     online = store._get_provider().online_store
@@ -54,7 +62,8 @@ def show(console: Console, store: FeatureStore, symbols: Sequence[str], span_us:
     console.print(
         f"[bold]online = offline[/] {n:,} values, each compared with the offline row of its time, bit for bit"
     )
-    _train(console, store, symbols, span_us or _recent())
+    now_us = time.time_ns() // 1000
+    _train(console, store, symbols, span_us or (now_us - RECENT_US, now_us))
 
 
 def _print_online(console: Console, symbols: Sequence[str], read: dict[str, list[Any]]) -> None:
@@ -76,21 +85,20 @@ def _check_nulls(console: Console, symbols: Sequence[str], read: dict[str, list[
         console.print(f"  null: {name} ({rule or 'no feed'})", style="dim")
     fed = [name for name in read if view_of(name).name == "microstructure"]
     unread = [s for i, s in enumerate(symbols) if all(read[name][i] is None for name in fed)]
-    _hold(not unread, f"nothing online of the book of {', '.join(unread)}")
+    _hold(not unread, f"no feature of the book of {', '.join(unread)} is online")
 
 
 def _check_equal(store: FeatureStore, symbols: Sequence[str]) -> int:
-    """Compare what is served with the offline row of that symbol and time; the number of values compared.
+    """Compare each served value with the offline row of its symbol and time; return how many were compared.
 
-    A live feed goes on while this reads: the row is looked up by the event time that was served with it, and may need a moment
-    to arrive in the database.
+    A live feed goes on meanwhile: the offline row is looked up by the event time that was served, and may still be on its way.
     """
     n = 0
     with psycopg.connect(postgres_url(), autocommit=True) as connection:
         for view in VIEWS:
             names = [f"{view.name}:{name}" for name in view.names]
             response = store.get_online_features(names, [{"symbol": s} for s in symbols])
-            columns = dict(zip(response.proto.metadata.feature_names.val, response.proto.results, strict=True))
+            columns = columns_of(response)
             read = response.to_dict()
             query = sql.SQL("SELECT {} FROM {} WHERE symbol = %s AND event_timestamp = %s").format(
                 sql.SQL(", ").join(map(sql.Identifier, view.names)), sql.Identifier(view.name)
@@ -112,40 +120,25 @@ def _check_equal(store: FeatureStore, symbols: Sequence[str]) -> int:
 
 
 def _poll(connection: psycopg.Connection[Any], query: sql.Composed, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + ROW_ARRIVES_S
     while (row := connection.execute(query, values).fetchone()) is None and time.monotonic() < deadline:
         time.sleep(0.05)
     return row
 
 
-def _recent() -> tuple[int, int]:
-    now_us = time.time_ns() // 1000
-    return now_us - RECENT_US, now_us
-
-
 def _train(console: Console, store: FeatureStore, symbols: Sequence[str], span_us: tuple[int, int]) -> None:
     start, end = (pd.Timestamp(t, unit="us", tz="UTC") for t in span_us)
     times = pd.date_range(start, end, MOMENTS + 1)[1:].floor("ms")
-    entities = pd.DataFrame([{"symbol": s, "event_timestamp": t} for s in symbols for t in times])
+    spine = [(s, t) for s in symbols for t in times]
     began = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        frame = store.get_historical_features(entities, store.get_feature_service(SERVICE)).to_df()
+    frame = join_history(store, spine, store.get_feature_service(SERVICE))
     took = time.perf_counter() - began
-    _hold(len(frame) == len(entities), f"{len(entities)} rows asked for, {len(frame)} came")
+    _hold(len(frame) == len(spine), f"{len(spine)} rows asked for, {len(frame)} came")
     unread = [x for x in symbols if frame.loc[frame["symbol"] == x, "imbalance_l1"].isna().all()]
     _hold(not unread, f"imbalance_l1 is in no training row of {', '.join(unread)}")
-    table = Table(
-        "symbol",
-        "event_timestamp",
-        "imbalance_l1",
-        "spread_pct",
-        "vpin",
-        "sentiment_compound",
-        title="training frame, last rows",
-    )
+    table = Table("symbol", "event_timestamp", *TRAINED, title="training frame, last rows")
     for row in frame.tail(4).itertuples():
-        cells = (row.imbalance_l1, row.spread_pct, row.vpin, row.sentiment_compound)
+        cells = (getattr(row, name) for name in TRAINED)
         table.add_row(row.symbol, str(row.event_timestamp), *("null" if pd.isna(v) else f"{v:,.6g}" for v in cells))
     console.print(table)
     console.print(
@@ -154,7 +147,7 @@ def _train(console: Console, store: FeatureStore, symbols: Sequence[str], span_u
 
 
 def summary(console: Console, done: dict[str, int]) -> None:
-    """A line each on what was accepted, refused and written in this run."""
+    """Print what was accepted, refused and written in this run, a line each."""
     for what in ("accepted", "refused", "rows"):
         parts = [f"{n:,} {name.partition('.')[2]}" for name, n in done.items() if name.startswith(f"{what}.") and n]
         console.print(f"[bold]{what}[/] {', '.join(parts) or 'none'}")
@@ -166,4 +159,4 @@ def _bits(value: float | None) -> bytes | None:
 
 def _hold(held: bool, otherwise: str) -> None:
     if not held:
-        raise AssertionError(otherwise)
+        raise DemoError(otherwise)

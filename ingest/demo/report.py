@@ -1,4 +1,4 @@
-"""The demo's page: what the stores hold at its end, as ``demo/report.html`` in the current folder."""
+"""The demo's page ``demo/report.html`` in the current folder: what the stores hold at its end."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ingest.settings import Settings
 from transforms.times import datetime_of_us
 
 PATH = Path("demo/report.html")
+SYMBOLS_DRAWN = 6
 
 
 def write(
@@ -27,20 +28,20 @@ def write(
     done: Mapping[str, int],
     delays_ms: Sequence[float] | None,
 ) -> Path:
-    """Read the stores and write the page.
+    """Read the stores, write the page and return its path.
 
     Parameters
     ----------
-    symbols:
-        Those of this run; the first few are drawn.
-    span_us:
-        What is drawn, microseconds.
-    done:
+    symbols : sequence of str
+        The symbols of this run; the first few are drawn.
+    span_us : tuple of int
+        Begin and end of what is drawn, microseconds.
+    done : mapping
         What this run accepted, refused and wrote, by counter.
-    delays_ms:
-        Measured by ``report.latency.watch`` while the market was live; None for a recording.
+    delays_ms : sequence of float or None
+        Measured by ``latency.watch`` while the market was live; None for a recording.
     """
-    shown = list(symbols)[:6]
+    shown = list(symbols)[:SYMBOLS_DRAWN]
     clock = (lambda: time.time_ns() // 1000) if delays_ms is not None else (lambda: span_us[1])
     with psycopg.connect(postgres_url(), autocommit=True) as connection:
         online = data.online(store, shown, clock)
@@ -69,8 +70,8 @@ def _served(online: Mapping[str, Any], *, live: bool) -> str:
     as_of = "now" if live else "as of the recording's end"
     told = ", ".join(f"{n} {status}" for status, n in sorted(statuses.items()))
     return (
-        f"Every symbol in one read of {online['took_ms']:.1f} ms, {as_of}: {told}. A number is PRESENT, its age beside it. A value older "
-        f"than its view may be served is null, OUTSIDE_MAX_AGE; {data.ABSENT} shows what a symbol gives that is not there."
+        f"Every symbol in one read of {online['took_ms']:.1f} ms, {as_of}: {told}. A number is PRESENT and has its age beside it. A value "
+        f"older than its view's ttl is null, OUTSIDE_MAX_AGE; {data.ABSENT} shows what an unknown symbol returns."
     )
 
 
@@ -100,19 +101,19 @@ def _latency(
         wait = settings.allowed_lateness_ms
         return {
             "title": "From the boundary of the grid to readable",
-            "text": f"{len(delays_ms)} rows of three views, seen to arrive online while the market was live, by a reader that asks every "
-            f"few milliseconds. A row waits {wait} ms on purpose for messages that come late, and then for the next message of its "
-            "symbol, which the simulated market sends about twice a second: a busy feed has less to wait for.",
+            "text": f"{len(delays_ms)} rows of three views, seen to arrive online while the market was live, by a reader that reads every "
+            f"few milliseconds. A row waits {wait} ms on purpose for late messages, and then for the next message of its symbol, which "
+            "the simulated market sends about twice a second. With a busy feed that wait is shorter.",
             "ms": [round(ms, 3) for ms in delays_ms],
             "marks": [{"name": f"allowed lateness {wait} ms", "ms": wait}],
-            "source": "get_online_features, again and again in the live seconds of this demo",
+            "source": "get_online_features, called repeatedly in the live seconds of this demo",
         }
     delays = data.recorded_delays(connection, symbols, *span_us)
     return {
         "title": "From the boundary of the grid to known",
-        "text": "created_timestamp less event_timestamp of the rows of the view microstructure: when each could be known by the "
-        "recorder's own receive times; 0 where its clock ran behind. How long this machine takes is measured where the demo has a live "
-        "market: run it without a recording.",
+        "text": "created_timestamp minus event_timestamp of the rows of the view microstructure: when each could be known, by the "
+        "receive times of the recording; 0 where the recorder's clock ran behind. To measure how long this machine takes, run the demo "
+        "without a recording: then its market is live.",
         "ms": [round(ms, 3) for ms in delays],
         "marks": [],
         "source": "the offline table microstructure",

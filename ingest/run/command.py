@@ -23,7 +23,7 @@ examples:
   ray job submit -- python -m ingest run --engine ray --workers 16 --gpu-workers 1
 
 Workers share the partitions, wherever they were started. A second router or writer stands by.
-exit codes: 0 stopped, 1 a part did not stop in time, 2 an option, a setting, a library or a server is wrong
+exit codes: 0 stopped, 2 an option, a setting, a library or a server is wrong
 """
 
 

@@ -1,19 +1,19 @@
-"""The process that owns the embedded servers: it starts them, restarts what dies, and stops them when nobody is left.
+"""The process that owns the embedded servers: it starts them, restarts one that dies, and stops them when the last user is gone.
 
-Run as a program of its own (``python supervisor.py LOCK_FD``, its orders as JSON on stdin) with nothing but the
-standard library, so that it starts in a few milliseconds and its parent's threads and imports do not matter. It leaves
-the parent's session, so a Ctrl-C in the terminal reaches the parent and not the servers.
+It is a program of its own (``python supervisor.py LOCK_FD``, its orders as JSON on stdin) and uses only the standard library, so that
+it starts in a few milliseconds and does not depend on the parent's threads and imports. It leaves the parent's session: Ctrl-C in the
+terminal reaches the parent and not the servers.
 
-Three files tell it what to do, looked at ten times a second:
+Three files tell it what to do. It looks at them ten times a second.
 
-- ``users``: whoever uses the servers holds a shared ``flock`` on it. The kernel drops the lock however the user dies,
-  SIGKILL included, so an exclusive lock granted means that nobody is left.
-- ``stay``: while it exists the servers stay up without users (``servers up``).
-- ``state``: written when all servers answer, and locked while this process lives: it is how others know that. Once it
-  is gone (``servers down``, or the folder was deleted), stop.
+- ``users``: each user of the servers holds a shared ``flock`` on it. The kernel releases the lock however the user dies, SIGKILL
+  included, so when the supervisor gets an exclusive lock, no user is left.
+- ``stay``: while it exists, the servers stay up without users (``servers up``).
+- ``state``: the addresses. It is written when all servers answer and locked while this process lives, which shows others that it
+  lives. When the file is gone (``servers down``, or the folder was deleted), the supervisor stops.
 
-The lock file's descriptor is inherited by the supervisor and by every server process: the lock is free again exactly
-when the last of them has ended.
+The supervisor and every server process inherit the descriptor of the lock file, so that the lock is free exactly when the last of
+them has ended.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import time
 from typing import Any
 
 _POLL_S = 0.1
-_START_S = 180.0  # crash recovery and a long append-only file take their time
+_START_S = 180.0  # crash recovery and reading a long append-only file may take minutes
 _STOP_S = 60.0  # PostgreSQL's shutdown checkpoint
 _KILL_S = 10.0
 _RESTARTS = 5  # in a row, each within _RESTART_WINDOW_S of the one before
@@ -40,10 +40,11 @@ _RESTART_WINDOW_S = 60.0
 _BACKOFF_S = 0.1  # doubled with every restart in a row
 _TAIL = 2000  # bytes of a log in an error
 _PR_SET_PDEATHSIG = 1
+_PID_LINE, _STATUS_LINE = 0, 7  # of PostgreSQL's pid file
 
 
 class Server:
-    """One server process, by its orders: name, command, account, log, port, how to ask it and how to stop it."""
+    """One server process. Its orders say its name, command, account, log and port, how to ask it and how to stop it."""
 
     def __init__(self, orders: dict[str, Any], lock_fd: int) -> None:
         self.orders = orders
@@ -59,7 +60,7 @@ class Server:
         parent = os.getpid()
 
         def die_with_parent() -> None:
-            # After the change of user, which would clear it. Linux only; elsewhere the supervisor's own end is the gap.
+            # Set after the change of user, which would clear it. Linux only: elsewhere servers outlive a killed supervisor.
             if _libc is not None:
                 _libc.prctl(_PR_SET_PDEATHSIG, stop)
                 if os.getppid() != parent:
@@ -104,17 +105,19 @@ class Server:
 
 
 def _postmaster_ready(pid_file: str, pid: int) -> bool:
-    """Tell whether the postmaster says that it is ready, where ``pg_ctl`` reads it: line 8 of its pid file."""
+    """Return whether the postmaster says that it is ready. ``pg_ctl`` reads it in the same place: in the pid file."""
     try:
         with open(pid_file) as file:
             lines = file.read().splitlines()
     except OSError:
         return False
-    return len(lines) >= 8 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
+    if len(lines) <= _STATUS_LINE:
+        return False
+    return lines[_PID_LINE].strip() == str(pid) and lines[_STATUS_LINE].strip() == "ready"
 
 
 def _redis_ready(port: int, password: str) -> bool:
-    """Tell whether the server answers PING (it refuses while it loads its data)."""
+    """Return whether the server answers PING; it refuses while it loads its data."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1.0) as connection:
             connection.sendall(f"AUTH {password}\r\nPING\r\n".encode())
@@ -153,12 +156,12 @@ class Supervisor:
         self.asked_to_stop = True
 
     def pause(self, seconds: float) -> None:
-        """Wait, but not past a signal (a server's end is one)."""
+        """Wait, at most until a signal comes; the end of a server sends one."""
         if select.select([self.wake], [], [], seconds)[0]:
             os.read(self.wake, 512)
 
     def unwanted(self) -> bool:
-        """Tell whether the servers should stop: asked to, or nobody is left to use them."""
+        """Return whether the servers should stop: the supervisor was asked to stop, or no user is left."""
         if self.asked_to_stop or (self.state_written and not os.path.exists(self.state_path)):
             return True
         if os.path.exists(self.stay_path):
@@ -167,10 +170,10 @@ class Supervisor:
             fcntl.flock(self.users, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        return True  # the lock is kept: newcomers wait for the end and then start afresh
+        return True  # the lock is kept, so that new users wait for the end and then start the servers again
 
     def start(self) -> str | None:
-        """Start all servers and wait until they answer; return what went wrong, or None."""
+        """Start all servers and wait until they answer; return what failed, or None."""
         try:
             for server in self.servers:
                 server.start()
@@ -180,7 +183,7 @@ class Supervisor:
         waiting = list(self.servers)
         while waiting:
             if self.unwanted():
-                return "nobody waits for the servers any more"
+                return "no user waits for the servers any more"
             for server in self.servers:
                 if server.ended():
                     return f"{server.name} ended while starting; the end of its log:\n{server.tail()}"
@@ -193,7 +196,7 @@ class Supervisor:
         return None
 
     def write_state(self) -> None:
-        """Write the state file whole or not at all, readable by its owner only, and keep it locked to vouch for it."""
+        """Write the state file whole or not at all, for its owner only, and keep it locked while this process lives."""
         temporary = f"{self.state_path}.new"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -204,24 +207,22 @@ class Supervisor:
         self.state_written = True
 
     def watch(self) -> None:
-        """Return when the servers should stop; start again what dies in between."""
+        """Restart servers that die; return when the servers should stop."""
         while not self.unwanted():
-            for server in self.servers:
-                if not server.ended():
-                    continue
+            for server in filter(Server.ended, self.servers):
                 if server.restart_s is None:
                     _log(f"{server.name} ended with {server.process.returncode if server.process else None}")
                     if server.starts > _RESTARTS:
                         _log(f"{server.name} does not stay up; stopping")
                         return
-                    # Not at once: PostgreSQL's last children let go of its memory a moment later.
+                    # Wait a moment: PostgreSQL's last children release its memory after it has ended.
                     server.restart_s = time.monotonic() + _BACKOFF_S * 2**server.starts
                 elif time.monotonic() >= server.restart_s:
                     server.start()
             self.pause(_POLL_S)
 
     def stop(self) -> None:
-        """Stop all servers cleanly, in the end by force."""
+        """Stop all servers: first cleanly, then quickly, at last by SIGKILL."""
         if self.state_written:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.state_path)
@@ -229,12 +230,10 @@ class Supervisor:
             for server in self.servers:
                 server.signal(server.orders[signal_key] if signal_key else "SIGKILL")
             deadline = time.monotonic() + patience_s
-            while not all(server.ended() for server in self.servers):
-                if time.monotonic() > deadline:
-                    break
+            while time.monotonic() <= deadline:
+                if all(server.ended() for server in self.servers):
+                    return
                 self.pause(_POLL_S)
-            else:
-                return
 
 
 def _log(message: str) -> None:
@@ -243,19 +242,19 @@ def _log(message: str) -> None:
 
 
 def main() -> int:
-    """Read the orders, leave the parent behind, and keep the servers until they are not wanted any more."""
+    """Read the orders, detach from the parent, and run the servers until they should stop."""
     orders = json.load(sys.stdin)
     lock_fd = int(sys.argv[1])
     os.set_inheritable(lock_fd, False)
     if os.fork():
-        os._exit(0)  # the parent need not wait for its grandchild
+        os._exit(0)  # the grandchild runs on, and the parent need not wait for it
     os.setsid()
     supervisor = Supervisor(orders, lock_fd)
     try:
         failure = supervisor.start()
         if failure is not None:
             supervisor.stop()  # before the report: the parent may try again at once
-        with contextlib.suppress(BrokenPipeError):  # the parent died meanwhile; its lock tells
+        with contextlib.suppress(BrokenPipeError):  # the parent died meanwhile, and its users' lock is gone
             os.write(1, json.dumps({"failure": failure}).encode())
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 0)

@@ -100,7 +100,7 @@ def test_a_writer_in_the_middle_of_a_batch_that_a_lock_holds_up_ends_in_time_and
         other.execute("LOCK TABLE microstructure IN ACCESS EXCLUSIVE MODE")
         waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tfs offline writer' AND wait_event_type = 'Lock'"
         wait_until(lambda: pipeline.postgres.execute(waits).fetchone() == (1,))
-        assert "ends as it is" in stop(writer)
+        assert "the process ends now" in stop(writer)
     assert backlog(pipeline.client, PARTITIONS).outbox > 0
     with part("writer", redis_url, TFS_POSTGRES_URL=postgres_url) as writer:
         wait_until(lambda: backlog(pipeline.client, PARTITIONS).outbox == 0)
