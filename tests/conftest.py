@@ -20,7 +20,6 @@ import redis
 from feature_repo.stores.endpoints import DATA_VARIABLE, POSTGRES_VARIABLE, REDIS_VARIABLE, Endpoints
 from ingest.servers import embedded
 
-
 WHOLE_SYSTEM = ("acceptance", "examples", "integration")
 """Folders of the tests that run the compiled kernels in processes of their own."""
 COMPILE = "from ingest.messages import flat_book; from transforms import engine; engine.warm_up(); flat_book.warm_up()"

@@ -22,25 +22,18 @@ example:
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    parser = make_parser(
-        subparsers,
-        "training-frame",
-        run,
+    about = (
         "Write features and the forward return on a grid of times. Each row holds the features that were known at its time, by "
-        "created_timestamp, and the log return of mid_price strictly after that time. The file appears when all of it is written.",
-        _EXAMPLE,
+        "created_timestamp, and the log return of mid_price strictly after that time. The file appears when all of it is written."
     )
-    parser.add_argument("--service", default="signal_v1", help="the feature service (default signal_v1)")
-    parser.add_argument(
-        "--symbols", required=True, nargs="+", type=names, metavar="SYMBOL", help="with spaces or commas between"
-    )
-    parser.add_argument("--start", required=True, type=moment, help="ISO time; UTC where it names no zone")
-    parser.add_argument("--end", required=True, type=moment, help="the last time of the grid")
-    parser.add_argument("--every", default=timedelta(seconds=1), type=duration, help="step of the grid (default 1s)")
-    parser.add_argument(
-        "--horizon", default=timedelta(seconds=60), type=duration, help="of the forward return (default 60s)"
-    )
-    parser.add_argument("-o", "--output", required=True, type=Path, help="the Parquet file")
+    add = make_parser(subparsers, "training-frame", run, about, _EXAMPLE).add_argument
+    add("--service", default="signal_v1", help="the feature service (default signal_v1)")
+    add("--symbols", required=True, nargs="+", type=names, metavar="SYMBOL", help="with spaces or commas between")
+    add("--start", required=True, type=moment, help="ISO time; UTC where it names no zone")
+    add("--end", required=True, type=moment, help="the last time of the grid")
+    add("--every", default=timedelta(seconds=1), type=duration, help="step of the grid (default 1s)")
+    add("--horizon", default=timedelta(seconds=60), type=duration, help="of the forward return (default 60s)")
+    add("-o", "--output", required=True, type=Path, help="the Parquet file")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -29,30 +29,16 @@ exit codes: 0 stopped, 2 an option, a setting, a library or a server is wrong
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    parser = make_parser(
-        subparsers,
-        "run",
-        run,
-        "Run router, feature worker, scorer and offline writer until stopped; each is a process of its own.",
-        _EXAMPLE,
-    )
+    about = "Run router, feature worker, scorer and offline writer until stopped; each is a process of its own."
     every = ",".join(ROLES)
-    parser.add_argument("--roles", default=every, help=f"which of them, comma-separated (default {every})")
-    parser.add_argument("--workers", type=count, default=1, metavar="N", help="worker processes (default 1)")
-    parser.add_argument(
-        "--engine",
-        choices=("embedded", "ray"),
-        default="embedded",
-        help="processes on this machine, or actors on a Ray cluster (default embedded)",
-    )
-    parser.add_argument(
-        "--gpu-workers",
-        type=count,
-        default=0,
-        metavar="N",
-        help="of ray: scorers with a GPU each (default: one without)",
-    )
-    parser.add_argument("--inline", action="store_true", help=argparse.SUPPRESS)
+    add = make_parser(subparsers, "run", run, about, _EXAMPLE).add_argument
+    add("--roles", default=every, help=f"which of them, comma-separated (default {every})")
+    add("--workers", type=count, default=1, metavar="N", help="worker processes (default 1)")
+    engines = "processes on this machine, or actors on a Ray cluster (default embedded)"
+    add("--engine", choices=("embedded", "ray"), default="embedded", help=engines)
+    gpu_workers = "of ray: scorers with a GPU each (default: one without)"
+    add("--gpu-workers", type=count, default=0, metavar="N", help=gpu_workers)
+    add("--inline", action="store_true", help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -62,6 +62,34 @@ class Account:
             os.chown(path, self.uid, self.gid)
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a server is prepared for.
+
+    Attributes
+    ----------
+    home : Path
+        The servers' folder; the data go to a folder in it.
+    account : Account
+        The user who runs the server.
+    port : int
+        The loopback port, the only way in.
+    password : str
+        Every client must send it. It is passed in files, because other users could read it on a command line.
+    lock_fd : int
+        The data folder's lock. ``initdb`` inherits it, so that the folder stays locked should its parent die.
+    durable : bool
+        False turns off syncing (tests). Data survive killed processes, but not a power failure.
+    """
+
+    home: Path
+    account: Account
+    port: int
+    password: str
+    lock_fd: int
+    durable: bool
+
+
 def server_account() -> Account:
     """Return the account for the servers: the caller's own, or ``nobody`` for root.
 

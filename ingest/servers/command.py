@@ -27,15 +27,13 @@ exit codes: 0 done (status: they are up), 1 no server is up (status, env), 2 the
 
 def add_parser(subparsers: Any) -> None:
     """Add the command and its four actions."""
-    parser = make_parser(
-        subparsers,
-        "servers",
-        None,
+    about = (
         "Start and stop the embedded Redis-compatible and PostgreSQL servers. They listen on loopback, ask for a password, and keep "
-        "their data in the data folder.",
-        _EXAMPLE,
+        "their data in the data folder."
     )
-    actions = parser.add_subparsers(dest="action", required=True, metavar="up|down|env|status")
+    actions = make_parser(subparsers, "servers", None, about, _EXAMPLE).add_subparsers(
+        dest="action", required=True, metavar="up|down|env|status"
+    )
     for name, run, text in (
         ("up", _up, "Start both servers, or find them up, and leave them running."),
         ("down", _down, "Stop them, even while a program uses them; the data stay."),
@@ -43,12 +41,8 @@ def add_parser(subparsers: Any) -> None:
         ("status", _status, "Tell whether they are up."),
     ):
         action = make_parser(actions, name, run, text)
-        action.add_argument(
-            "--data-dir",
-            type=Path,
-            metavar="DIR",
-            help="data folder (default: TFS_DATA_DIR, else .data in the project)",
-        )
+        folder = "data folder (default: TFS_DATA_DIR, else .data in the project)"
+        action.add_argument("--data-dir", type=Path, metavar="DIR", help=folder)
         action.add_argument("--json", action="store_true", help="print one JSON object")
 
 

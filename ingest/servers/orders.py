@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from feature_repo.stores.endpoints import STATE_NAME
 from ingest.servers import postgres, valkey
-from ingest.servers.account import server_account, server_home, write_private
+from ingest.servers.account import Request, server_account, server_home, write_private
 from ingest.servers.errors import ServersError
 
 USERS_NAME: Final = "servers.users"
@@ -45,11 +45,12 @@ def orders(folder: Path, lock_fd: int, wanted: list[str], *, durable: bool) -> d
     state: dict[str, Any] = {"ports": ports}
     servers = []
     for key, port in zip(wanted, ports, strict=True):
+        request = Request(home, account, port, password, lock_fd, durable)
         if key == "redis_url":
-            servers.append(valkey.orders(home, account, port, password, durable=durable))
+            servers.append(valkey.orders(request))
             state[key] = f"redis://:{password}@127.0.0.1:{port}/0"
         else:
-            servers.append(postgres.orders(home, account, port, password, lock_fd, durable=durable))
+            servers.append(postgres.orders(request))
             state[key] = f"postgresql://{postgres.USER}:{password}@127.0.0.1:{port}/{postgres.DATABASE}?sslmode=disable"
     for server in servers:
         write_private(Path(server["log"]), "")  # each run starts an empty log

