@@ -17,9 +17,7 @@ After fewer observations they leave so little that the first new value would bec
 
 State: ``_SLOTS`` doubles an element, in the order of the vector.
 
-Examples
---------
-300 observations, by turns 1 and 3, have nearly the mean 2 and the deviation 1. So 3.5 lies 1.5 deviations above the mean:
+Example: 300 observations, by turns 1 and 3, have nearly the mean 2 and the deviation 1. So 3.5 lies 1.5 deviations above the mean:
 
 >>> state = zeros(_SLOTS)
 >>> for second in range(1, 301):

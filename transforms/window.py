@@ -9,9 +9,7 @@ State: a ring of ``n`` buckets with ``k`` channels takes ``size(n, k)`` slots, f
     o            o + BUCKETS                         o + BUCKETS + n*k
     | newest b   | k channels of bucket b at b % n | ...
 
-Examples
---------
-Sizes 2 and 3 come in the seconds 7 and 9, in a ring of three seconds. At second 9 the window holds both, at second 10 the newer one:
+Example: Sizes 2 and 3 come in seconds 7 and 9 of a ring of three seconds. At second 9 the window holds both, at 10 the newer one:
 
 >>> from transforms.kernel import zeros
 >>> ring = zeros(size(3, 1))

@@ -10,10 +10,8 @@ side has fewer than 3 levels, or its prices are so close together that their dis
 
 Source of the slope: Naes and Skjeltorp 2006, "Order book characteristics and the volume-volatility relation".
 
-Examples
---------
-The mid is 1000, so 10 bps reach down to 999: 1 at 999.5 and 2 at 999 are worth 2997.5, and 998 lies beyond. The book does not reach
-25 bps. The bids' cumulative sizes 1, 3, 6 at the distances 0.0005, 0.001, 0.002 lie on a line of slope 3285.7:
+Example: The mid is 1000, so 10 bps reach down to 999: 1 at 999.5 and 2 at 999 are worth 2997.5, and 998 lies beyond. The book does not
+reach 25 bps. The bids' cumulative sizes 1, 3, 6 at the distances 0.0005, 0.001, 0.002 have the slope 3285.7:
 
 >>> from transforms.example import HandFeed
 >>> feed = HandFeed()

@@ -9,9 +9,7 @@ fewer than k levels.
 
 Source: Gould and Bonart 2016, "Queue imbalance as a one-tick-ahead price predictor in a limit order book".
 
-Examples
---------
-At the best level 3 against 1 gives (3 - 1)/(3 + 1). The ask's second level of 4 makes it 3 against 5 over the whole book:
+Example: At the best level 3 against 1 gives (3 - 1)/(3 + 1). The ask's second level of 4 makes it 3 against 5 over the whole book:
 
 >>> from transforms.example import HandFeed
 >>> feed = HandFeed()

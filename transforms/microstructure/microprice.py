@@ -14,9 +14,7 @@ Null: no valid book, no table installed, a row before the table may be used, or 
 
 Source: Stoikov 2018, "The micro-price: a high-frequency estimator of future prices".
 
-Examples
---------
-A table that expects a move of half a tick of 0.01 in every bin:
+Example: A table that expects a move of half a tick of 0.01 in every bin:
 
 >>> from transforms.example import HandFeed
 >>> feed = HandFeed()

@@ -12,9 +12,7 @@ it was observed does not teach the table that markets rise; and the sum converge
 
 Source: Stoikov 2018, "The micro-price: a high-frequency estimator of future prices", sections 3 and 4.
 
-Examples
---------
-Every other book has the imbalance 0. After one of 0.5 the mid rises by a tick of 2, after one of -0.5 it falls by a tick:
+Example: Every other book has the imbalance 0. After one of 0.5 the mid rises by a tick of 2, after one of -0.5 it falls by a tick:
 
 >>> mids, imbalances = np.tile([100.0, 100.0, 102.0, 102.0], 250), np.tile([0.0, 0.5, 0.0, -0.5], 250)
 >>> fit = Fit(tick=2.0, before_us=1000)

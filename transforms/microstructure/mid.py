@@ -8,9 +8,7 @@
 
 Null: no valid book. Source of the weighted mid: Gatheral and Oomen 2010, "Zero-intelligence realized variance estimation".
 
-Examples
---------
-3 wait to buy at 99 and 1 to sell at 101. The weighted mid is (99*1 + 101*3)/4 = 100.5, 50 bps above the mid of 100:
+Example: 3 wait to buy at 99 and 1 to sell at 101. The weighted mid is (99*1 + 101*3)/4 = 100.5, 50 bps above the mid of 100:
 
 >>> from transforms.example import HandFeed
 >>> feed = HandFeed()

@@ -15,9 +15,7 @@ and a value does not depend on when the process started.
 Sources: Cont, Kukanov, Stoikov 2014, "The price impact of order book events"; Xu, Gould, Howison 2018, "Multi-level order-flow
 imbalance in a limit order book".
 
-Examples
---------
-The bid's queue grows from 2 to 5: +3. The ask moves up, so its queue of 1 is gone, which is +1:
+Example: The bid's queue grows from 2 to 5: +3. The ask moves up, so its queue of 1 is gone, which is +1:
 
 >>> from transforms.example import HandFeed
 >>> feed = HandFeed()

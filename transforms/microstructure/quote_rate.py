@@ -3,9 +3,7 @@
 Null unless every book of the window is known: the run of good books must begin at or before ``t - 10 s``. So it is null while a gap
 or an invalid book lies in the window, and while the feed is younger than the window.
 
-Examples
---------
-One book every half a second makes two a second:
+Example: One book every half a second makes two a second:
 
 >>> from transforms.example import HandFeed
 >>> feed = HandFeed()

@@ -10,9 +10,7 @@ double. In a covered window every bar has a trade before it, and so a return.
 
 Source: Amihud 2002, with minutes for days.
 
-Examples
---------
-One trade in the last hour: the price went from 100 to 101, ln 1.01 = 0.00995, on a turnover of 2*101 = 202:
+Example: One trade in the last hour: the price went from 100 to 101, ln 1.01 = 0.00995, on a turnover of 2*101 = 202:
 
 >>> from transforms.example import HandFeed
 >>> feed = HandFeed()

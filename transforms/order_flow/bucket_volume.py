@@ -10,9 +10,7 @@ State, from offset ``o``::
     o + AUTO   1 where V comes from the previous days, 0 where it is configured
     o + DAYS   ring of 28 days: lots, 0 where the day was not seen whole
 
-Examples
---------
-Days of 900 and 1100 lots have the mean 1000, a fiftieth of it is 20:
+Example: Days of 900 and 1100 lots have the mean 1000, a fiftieth of it is 20:
 
 >>> from transforms.kernel import zeros
 >>> state = zeros(SIZE)

@@ -7,9 +7,7 @@ trades, are left out. Null: no volume is left.
 
 Source: Huang and Stoll 1996.
 
-Examples
---------
-Around a mid of 100, 1 is bought at 100.5 (twice 50 bps) and 3 are sold at 99.9 (twice 10 bps): (1*100 + 3*20)/4 bps:
+Example: Around a mid of 100, 1 is bought at 100.5 (twice 50 bps) and 3 are sold at 99.9 (twice 10 bps): (1*100 + 3*20)/4 bps:
 
 >>> from transforms.example import HandFeed
 >>> feed = HandFeed()

@@ -9,9 +9,7 @@ more often; the window then ends with the last whole second.
 
 Null: fewer than 30 such seconds, or signed volumes that are all 0. Source: Kyle 1985.
 
-Examples
---------
-In every second 2 are bought and the mid rises by 0.1, which is 0.05 for each unit:
+Example: In every second 2 are bought and the mid rises by 0.1, which is 0.05 for each unit:
 
 >>> from transforms.example import HandFeed
 >>> feed = HandFeed()

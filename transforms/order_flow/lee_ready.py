@@ -7,9 +7,7 @@ volume and count, and does not count as inferred.
 
 Source: Lee and Ready 1991, without their lag of five seconds, which made up for slow reporting on paper.
 
-Examples
---------
-The price rose to 100. Below a mid of 100.5 that was a sale; at a mid of 100 the last change decides, so it was bought:
+Example: The price rose to 100. Below a mid of 100.5 that was a sale; at a mid of 100 the last change decides, so it was bought:
 
 >>> from transforms.kernel import zeros
 >>> state = zeros(SIZE)

@@ -9,9 +9,7 @@ State, from offset ``o``::
     o + MID       newest mid, NaN where unknown        o + MID_US     its time, µs
     o + EARLIER   last mid of a time before MID_US     o + EARLIER_US its time, µs
 
-Examples
---------
-Seen from a trade at 2.0 s, the mid of the same time does not count, the one of 1.5 s does:
+Example: Seen from a trade at 2.0 s, the mid of the same time does not count, the one of 1.5 s does:
 
 >>> from transforms.kernel import zeros
 >>> state = zeros(SIZE)

@@ -15,13 +15,10 @@ Null: no such volume in the window, or one of its trades was given up. Source: H
 
 State, from offset ``o``::
 
-    NEXT_US ... _LOST_US   header
     _ENTRIES   ring of waiting entries (t + 5 s, A = sum q s p/m_before, B = sum q s/m_before, sum q): the share is 2e4*(A - m B)
     _WINDOW    ring of window buckets over 1 min: sum of shares, lots
 
-Examples
---------
-Bought at 100.5 when the mid was 100; five seconds later it is 100.2: 2*(100.5 - 100.2)/100 = 60 bps:
+Example: Bought at 100.5 when the mid was 100; five seconds later it is 100.2: 2*(100.5 - 100.2)/100 = 60 bps:
 
 >>> from transforms.example import HandFeed
 >>> feed = HandFeed()
@@ -41,15 +38,9 @@ from transforms.kernel import MINUTE_US, SECOND_US, Vector, jit
 HORIZON_US = 5 * SECOND_US
 CAPACITY = 1024
 
-NEXT_US = 0
-"""When the five seconds of the oldest entry end, µs; infinite where none waits."""
-_HEAD = 1
-"""Entries that have left."""
-_TAIL = 2
-"""Entries that have come."""
-_LOST_US = 3
-"""When the five seconds of the last trade that was given up end, µs; minus infinity where none was."""
-_ENTRIES = 4
+NEXT_US, _HEAD, _TAIL, _LOST_US, _ENTRIES = range(5)
+"""When the five seconds of the oldest entry end, µs, infinite where none waits; numbers of entries that have left, and that have come; when
+the five seconds of the last trade that was given up end, µs, minus infinity where none was; the ring of entries."""
 _END_US, _A, _B, _LOTS, _ENTRY = range(5)
 """Slots of a waiting entry, and how many there are."""
 _WINDOW = _ENTRIES + _ENTRY * CAPACITY

@@ -7,9 +7,7 @@ later trade; a pair whose changes reach back before the window, but not before t
 
 Null: c is not negative. Prices then did not bounce, and the model says nothing. Source: Roll 1984.
 
-Examples
---------
-The changes +1, -1, 0, 0, +1 make four pairs. One has the product -1, the others 0, and the means are 0, so c = -1/4:
+Example: The changes +1, -1, 0, 0, +1 make four pairs. One has the product -1, the others 0, and the means are 0, so c = -1/4:
 
 >>> from transforms.example import HandFeed
 >>> feed = HandFeed()

@@ -10,9 +10,7 @@ vwap null there unless a trade has that very time.
 
 Null: ``cvd`` before the first trade seen, the others while the session has no volume.
 
-Examples
---------
-3 bought at 100 and 1 sold at 104: the delta is 2, the average (300 + 104)/4 = 101, and 104 lies 3/101 = 297 bps above it:
+Example: 3 bought at 100 and 1 sold at 104: the delta is 2, the average (300 + 104)/4 = 101, and 104 lies 3/101 = 297 bps above it:
 
 >>> from transforms.example import HandFeed
 >>> feed = HandFeed()

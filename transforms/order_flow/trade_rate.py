@@ -3,9 +3,7 @@
 Each trade adds 1/10 s, and the sum decays with exp(-dt/10 s): in a steady stream of trades it settles at their rate. It needs no
 window, so it has a value from the first trade on; the value is too low for the first 30 s.
 
-Examples
---------
-Ten seconds after the only trade, 0.1/e is left:
+Example: Ten seconds after the only trade, 0.1/e is left:
 
 >>> from transforms.example import HandFeed
 >>> feed = HandFeed()

@@ -16,9 +16,7 @@ State, from offset ``o``: two rings over the same buckets, one behind the other:
     1 min   bought lots, sold lots, trades, trades whose side was inferred
     5 min   bought - sold lots, all lots, sum of price*lots
 
-Examples
---------
-After a first trade more than a minute ago: 3 bought at 100, 1 sold at 104:
+Example: After a first trade more than a minute ago: 3 bought at 100, 1 sold at 104:
 
 >>> from transforms.example import HandFeed
 >>> feed = HandFeed()

@@ -12,9 +12,7 @@ With a configured V nothing is dropped.
 
 Null: fewer than 50 closed buckets, or V is unknown (``bucket_volume``). Source: Easley, Lopez de Prado, O'Hara 2012.
 
-Examples
---------
-Each of 50 buckets of 2 holds 1.5 bought and 0.5 sold, so its imbalance is 1 of 2:
+Example: Each of 50 buckets of 2 holds 1.5 bought and 0.5 sold, so its imbalance is 1 of 2:
 
 >>> from transforms.example import HandFeed
 >>> feed = HandFeed(vpin_bucket=2.0)
@@ -33,18 +31,9 @@ from transforms.order_flow import vpin_bvc
 
 BUCKETS = 50
 
-CLOSED = 0
-"""Buckets closed so far."""
-_OPEN_LOTS = 1
-"""V of the open bucket."""
-_FILLED = 2
-"""Lots in the open bucket; 0 where none is open."""
-_DELTA = 3
-"""Bought less sold lots in the open bucket."""
-_OPEN_PRICE = 4
-"""Last price before the open bucket opened."""
-_RING_DELTA = 5
-"""|bought - sold| lots of the last 50 closed buckets."""
+CLOSED, _OPEN_LOTS, _FILLED, _DELTA, _OPEN_PRICE, _RING_DELTA = range(6)
+"""Number of buckets closed so far; of the open bucket V, its lots (0 where none is open), bought less sold lots, and the last price before
+it; then |bought - sold| lots of the last 50 closed buckets."""
 _RING_LOTS = _RING_DELTA + BUCKETS
 """V of the last 50 closed buckets."""
 _BVC = _RING_LOTS + BUCKETS

@@ -13,9 +13,7 @@ Null: fewer than 70 closed buckets: 50, and 20 before the first of them for its 
 
 Source: Easley, Lopez de Prado, O'Hara 2012; Andersen and Bondarenko 2013 dispute it.
 
-Examples
---------
-When the price moves by one sigma, Phi(1) = 84.13 % of the volume counts as bought, so 68.27 % of it is imbalance:
+Example: When the price moves by one sigma, Phi(1) = 84.13 % of the volume counts as bought, so 68.27 % of it is imbalance:
 
 >>> round(_one_sided(0.5, 0.5), 4)
 0.6827

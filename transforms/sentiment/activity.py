@@ -12,9 +12,7 @@
 Null: a ratio whose divisor is 0. ``social_volume_z`` is also null before two such hours lie after the first post, and where these hours
 have equally many posts.
 
-Examples
---------
-Three posts, two of them by one author, all in the last five minutes:
+Example: Three posts, two of them by one author, all in the last five minutes:
 
 >>> from transforms.example import HandFeed
 >>> feed = HandFeed()

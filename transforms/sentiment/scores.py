@@ -14,9 +14,7 @@ With s = P(positive) - P(negative) and c the largest probability of a post:
 Means leave duplicates out (``kernel``). Null: no scored post in the window; for the deviation fewer than two, for the momentum none in one
 half, for ``sentiment_engagement_1h`` no weight.
 
-Examples
---------
-A post of s = 0.5 three minutes ago and one of s = -0.1 now, which also makes one positive and no negative post:
+Example: A post of s = 0.5 three minutes ago and one of s = -0.1 now, which also makes one positive and no negative post:
 
 >>> from transforms.example import HandFeed
 >>> feed = HandFeed()

@@ -4,8 +4,8 @@ Links become ``http`` and mentions ``@user``, as in the corpora that models of t
 compatibility forms are unified (NFKC), and control characters dropped. Cashtags and hashtags stay. Uncased BERT has no emoji in its
 vocabulary, so it gets their Unicode names; RoBERTa models read emoji as bytes and get them unchanged. Characters outside ASCII stay.
 
-Examples
---------
+Example:
+
 >>> pieces("@bob $BTC &gt; 60k 🚀 https://t.co/x", "bert")
 ['@user $BTC > 60k rocket http']
 >>> pieces("$BTC 🚀", "roberta")

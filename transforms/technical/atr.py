@@ -5,9 +5,7 @@ of the first 14, then becomes ``(13 atr + range)/14`` with each bar. ``atr_14`` 
 
 State, from offset ``o``: ``| bars | previous close | atr; while it starts, the sum of ranges |``
 
-Examples
---------
-After a close of 100, fourteen bars from 99 to 103 and one from 100 to 118 that closes where all do: (13*4 + 18)/14 = 5:
+Example: After a close of 100, fourteen bars from 99 to 103 and one from 100 to 118 that closes where all do: (13*4 + 18)/14 = 5:
 
 >>> from transforms.kernel import zeros
 >>> state = zeros(SIZE)

@@ -5,8 +5,8 @@ the indicators go from bar to bar, as TA-Lib and the charts of exchanges do.
 
 State, from offset ``o``: ``| minute of the open bar, 0 where none is open | open | high | low | close |``
 
-Examples
---------
+Example:
+
 >>> from transforms.kernel import zeros
 >>> bar = zeros(SIZE)
 >>> for price in (100.0, 102.0, 99.0, 101.0):

@@ -10,9 +10,7 @@ Null: fewer than 20 bars; for ``bollinger_pctb`` also closes that are all equal.
 
 State, from offset ``o``: ``| bars | 20 closes, bar i at i % 20 |``
 
-Examples
---------
-Ten closes of 99 and ten of 101 have the mean 100 and the deviation 1, so the band is 98 to 102, and 101 lies at 3/4 of it:
+Example: Ten closes of 99 and ten of 101 have the mean 100 and the deviation 1, so the band is 98 to 102, and 101 lies at 3/4 of it:
 
 >>> from transforms.kernel import zeros
 >>> state = zeros(SIZE)

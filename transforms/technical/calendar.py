@@ -6,9 +6,7 @@
 
 They are never null.
 
-Examples
---------
-2024-08-08 was a Thursday; 23:54:30 is five and a half minutes before the settlement at midnight:
+Example: 2024-08-08 was a Thursday; 23:54:30 is five and a half minutes before the settlement at midnight:
 
 >>> t_us = 1_723_161_270_000_000
 >>> market_hour(t_us), day_of_week(t_us), is_weekend(t_us), minutes_to_funding(t_us, 0)

@@ -7,9 +7,7 @@ of MACD, the histogram MACD less the signal. Null: fewer than 250 bars.
 State of one average, from offset ``o``: ``| values | average; while it starts, the sum of values |``.
 State of MACD: its fast average, then its signal; the slow average is that of ``ema_26``.
 
-Examples
---------
-The mean of 1, 2, 3 is 2; then 6 moves it by (6 - 2)*2/(3 + 1) = 2:
+Example: The mean of 1, 2, 3 is 2; then 6 moves it by (6 - 2)*2/(3 + 1) = 2:
 
 >>> from transforms.kernel import zeros
 >>> state = zeros(SIZE)

@@ -8,9 +8,7 @@ whole buckets, so "at or before t - k" means the bucket that ends there, or the 
 bucket that may be used does the trade's own time matter: a trade at the very end of that bucket is exactly ``k/10`` old and counts, an
 earlier one does not. The sign holds that one bit: a price traded exactly at the end of its bucket is stored negative.
 
-Examples
---------
-The price was 100 a minute ago, or at most 6 s before that, and is 101 now: ln 1.01 = 0.00995:
+Example: The price was 100 a minute ago, or at most 6 s before that, and is 101 now: ln 1.01 = 0.00995:
 
 >>> from transforms.example import HandFeed
 >>> feed = HandFeed()

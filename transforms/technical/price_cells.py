@@ -11,9 +11,7 @@ State, from offset ``o``::
 
     | cells | finger, -1 below all | lots up to it | row height: num (0 while exact), den | 3072 cells of (price or row, lots) ...
 
-Examples
---------
-2 at 100, 3 at 102, then 1 at 101: at or below 101 lie the 2 and the 1:
+Example: 2 at 100, 3 at 102, then 1 at 101: at or below 101 lie the 2 and the 1:
 
 >>> from transforms.kernel import zeros
 >>> state = zeros(SIZE)

@@ -6,10 +6,8 @@ are whole numbers.
 
 State, from offset ``o``: ``| height: num, den | row of slot 0 | lowest, highest row traded | mode | 1024 rows of lots ...``
 
-Examples
---------
-Rows of 1 with 1, 6, 2, 1 lots from 100 up. The mode is row 101 with 6 of 10. The two rows above hold 3, more than the one below, so the
-area grows by them to 9, more than 70 %:
+Example: Rows of 1 with 1, 6, 2, 1 lots from 100 up. The mode is row 101 with 6 of 10. The two rows above hold 3, more than the one
+below, so the area grows by them to 9, more than 70 %:
 
 >>> from transforms.kernel import zeros
 >>> state = zeros(SIZE)

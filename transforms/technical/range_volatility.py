@@ -13,9 +13,7 @@ measure some longer, unknown time, and a flat bar in between would be invented.
 
 State, from offset ``o``: ``| newest minute | bars in unbroken minutes | its close | 15 bars of 4 terms, minute b at b % 15 |``
 
-Examples
---------
-Every bar opens and closes at its low, and the high is 1 % above: ln 1.01/sqrt(4 ln 2), ln 1.01/sqrt(2) and ln 1.01:
+Example: Every bar opens and closes at its low, and the high is 1 % above: ln 1.01/sqrt(4 ln 2), ln 1.01/sqrt(2) and ln 1.01:
 
 >>> from transforms.kernel import zeros
 >>> state = zeros(SIZE)

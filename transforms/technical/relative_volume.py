@@ -9,9 +9,7 @@ Null: fewer than 7 of the 28 days before have volume in this slot, or the newest
 It is a kernel of its own, with the functions of the others: the slots of a month take 63 KB that change once in five minutes, and need
 not be saved with every trade. ``state[:HEAD]`` changes with trades, the rest only when ``state[CLOSED]`` does.
 
-Examples
---------
-The slot ``(0:10, 0:15]`` has the volume 1 to 7 on seven days, median 4, and 8 on the next day:
+Example: The slot ``(0:10, 0:15]`` has the volume 1 to 7 on seven days, median 4, and 8 on the next day:
 
 >>> from transforms.example import HandFeed
 >>> feed = HandFeed()

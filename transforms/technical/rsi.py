@@ -5,9 +5,7 @@ The averages g and l start as the means of the first 14 gains and losses, then `
 
 State, from offset ``o``: ``| bars | previous close | g | l |``; while they start, the sums of gains and losses
 
-Examples
---------
-Of 14 changes nine are gains of 2 and five losses of 2, so g is 18/14, l is 10/14, and the index 100*18/28:
+Example: Of 14 changes nine are gains of 2 and five losses of 2, so g is 18/14, l is 10/14, and the index 100*18/28:
 
 >>> from transforms.kernel import zeros
 >>> state = zeros(SIZE)

@@ -12,9 +12,7 @@ State, from offset ``o``::
 
     | open second | price at its beginning, 0 unknown | first second traded | newest second traded | newest closed one traded | 900 r^2 ...
 
-Examples
---------
-Two moves of 1 % in the last minute: sqrt(2)*ln 1.01 = 0.01407:
+Example: Two moves of 1 % in the last minute: sqrt(2)*ln 1.01 = 0.01407:
 
 >>> from transforms.example import HandFeed
 >>> feed = HandFeed()

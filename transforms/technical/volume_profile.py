@@ -13,9 +13,7 @@ Null: fewer than 100 trades in the session.
 
 State, from offset ``o``: ``| day, -1 none | trades | lots | configured row height: num, 0 none; den | rows | cells |``
 
-Examples
---------
-Of 100 trades 60 were at 100 and 40 at 110, the last of them at 100. In rows of 1, the row of 100 reaches to 101:
+Example: Of 100 trades 60 were at 100 and 40 at 110, the last of them at 100. In rows of 1, the row of 100 reaches to 101:
 
 >>> from transforms.example import HandFeed
 >>> feed = HandFeed(profile_row=1.0)

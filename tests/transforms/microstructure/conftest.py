@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import isnan
 
 import pytest
 
+from tests.transforms.hand_feed import KernelFeed
 from transforms.catalog import MICROSTRUCTURE
 from transforms.instrument import Instrument
-from transforms.kernel import Vector, from_bytes, to_bytes, vector, zeros
+from transforms.kernel import Vector, vector
 from transforms.microstructure import kernel
 
 Side = Sequence[tuple[float, float]]
@@ -25,8 +25,10 @@ def flat(bids: Side, asks: Side) -> Vector:
     return vector(book)
 
 
-class HandFeed:
+class HandFeed(KernelFeed):
     """One symbol's kernel; times in seconds."""
+
+    kernel, view = kernel, MICROSTRUCTURE
 
     def __init__(self, bucket_us: int = 1_000_000, digits: int = 8, table: Sequence[float] = ()) -> None:
         self.state = kernel.init(Instrument(size_digits=digits), bucket_us, table)
@@ -40,16 +42,6 @@ class HandFeed:
         """The book is unknown from ``t`` on."""
         kernel.step_invalid(self.state, round(t * 1e6))
         return self
-
-    def row(self, t: float) -> dict[str, float | None]:
-        """The row of ``t``, None where null."""
-        out = zeros(kernel.FEATURES)
-        kernel.emit(self.state, round(t * 1e6), out)
-        return {name: None if isnan(x) else float(x) for name, x in zip(MICROSTRUCTURE.names, out, strict=True)}
-
-    def restart(self) -> None:
-        """Save the state as bytes and go on from them."""
-        self.state = from_bytes(to_bytes(self.state))
 
 
 @pytest.fixture

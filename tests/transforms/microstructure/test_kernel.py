@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import random
-import subprocess
-import sys
 from math import isnan
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.transforms.modes import assert_same_bits
 from transforms.catalog import MICROSTRUCTURE
 from transforms.instrument import Instrument
 from transforms.kernel import Vector, from_bytes, to_bytes, zeros
@@ -172,17 +170,4 @@ def test_the_tape_reaches_every_feature_and_every_null(tape: ModuleType) -> None
 
 
 def test_plain_python_and_compiled_code_write_the_same_bits() -> None:
-    outputs = {}
-    for mode in ("0", "1"):
-        run = subprocess.run(
-            [sys.executable, str(TAPE)],
-            env={**os.environ, "TFS_NUMBA": mode},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=120,
-        )
-        *outputs[mode], kind = run.stdout.splitlines()
-        assert kind == ("plain" if mode == "0" else "compiled")
-    assert len(outputs["0"]) == 2
-    assert outputs["0"] == outputs["1"]
+    assert_same_bits(TAPE)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isnan
 
 import pytest
 
+from tests.transforms.hand_feed import KernelFeed
 from transforms.catalog import ORDER_FLOW
 from transforms.instrument import Instrument
-from transforms.kernel import from_bytes, to_bytes, zeros
 from transforms.order_flow import kernel
 
-Row = dict[str, float | None]
 
-
-class HandFeed:
+class HandFeed(KernelFeed):
     """One symbol's kernel; times in seconds."""
+
+    kernel, view = kernel, ORDER_FLOW
 
     def __init__(self, vpin_bucket: float | None = None, bucket_us: int = 1_000_000, digits: int = 8) -> None:
         self.state = kernel.init(Instrument(size_digits=digits, vpin_bucket=vpin_bucket), bucket_us)
@@ -35,16 +34,6 @@ class HandFeed:
         """Fold in a trade."""
         kernel.step_trade(self.state, round(t * 1e6), price, size, side)
         return self
-
-    def row(self, t: float) -> Row:
-        """The row of ``t``, None where null."""
-        out = zeros(kernel.FEATURES)
-        kernel.emit(self.state, round(t * 1e6), out)
-        return {name: None if isnan(x) else float(x) for name, x in zip(ORDER_FLOW.names, out, strict=True)}
-
-    def restart(self) -> None:
-        """Save the state as bytes and go on from them."""
-        self.state = from_bytes(to_bytes(self.state))
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import random
-import subprocess
 import sys
 from math import isnan
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.transforms.modes import assert_same_bits
 from transforms.catalog import ORDER_FLOW
 from transforms.instrument import Instrument
 from transforms.kernel import DAY_US, Vector, from_bytes, to_bytes, zeros
@@ -199,17 +198,4 @@ def test_every_value_lies_in_the_range_of_the_catalogue(tape: ModuleType) -> Non
 
 
 def test_plain_python_and_compiled_code_write_the_same_bits() -> None:
-    outputs = {}
-    for mode in ("0", "1"):
-        run = subprocess.run(
-            [sys.executable, str(HERE / "tape.py")],
-            env={**os.environ, "TFS_NUMBA": mode},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=120,
-        )
-        *outputs[mode], kind = run.stdout.splitlines()
-        assert kind == ("plain" if mode == "0" else "compiled")
-    assert len(outputs["0"]) == 2
-    assert outputs["0"] == outputs["1"]
+    assert_same_bits(HERE / "tape.py")

@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 import talib
 
-from tests.transforms.technical.conftest import HandFeed, Row
+from tests.transforms.hand_feed import Row
+from tests.transforms.technical.conftest import HandFeed
 from transforms.kernel import zeros
 from transforms.technical import atr, bollinger, ema, rsi
 
