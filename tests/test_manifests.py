@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 import yaml
 from click.testing import CliRunner
 
@@ -22,8 +21,7 @@ from ingest import alive, settings
 from ingest.cli import add_command
 from ingest.run.processes import STOP_S
 from ingest.run.roles import ROLES
-from ingest.streams import keys, outage, processes, read
-from ingest.streams.membership import Member
+from ingest.streams import outage
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -241,40 +239,6 @@ def test_a_probe_asks_for_signs_of_life_of_its_role(file: str, document: dict[st
     for probe in ("startupProbe", "livenessProbe"):
         assert container[probe]["exec"]["command"] == [*ask, "--here"]
         assert container[probe]["timeoutSeconds"] > outage.ANSWER_S
-
-
-def test_a_part_is_well_while_its_role_gives_signs_of_life_and_here_asks_for_this_host(
-    redis_client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(REDIS_VARIABLE, redis_url)
-    assert alive.main(["worker"]) == 1
-    Member(redis_client, "worker", [0]).beat()
-    assert (alive.main(["worker"]), alive.main(["worker", "--here"]), alive.main(["router"])) == (0, 0, 1)
-    monkeypatch.setattr("socket.gethostname", lambda: "another")
-    assert (alive.main(["worker"]), alive.main(["worker", "--here"])) == (0, 1)
-    ((member, at_ms),) = redis_client.zrange(keys.members("worker"), 0, -1, withscores=True)
-    redis_client.zadd(keys.members("worker"), {member: at_ms - alive.SIGN_MS - 1000})
-    assert alive.main(["worker"]) == 1
-
-
-def test_a_scorer_is_well_while_it_asks_for_posts(
-    redis_client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(REDIS_VARIABLE, redis_url)
-    assert alive.main(["scorer"]) == 1  # no stream
-    read.join_group(redis_client, [keys.SOCIAL])
-    assert alive.main(["scorer"]) == 1  # nobody asked
-    assert read.new_entries(redis_client, [keys.SOCIAL], 1, 1) == []
-    assert alive.main(["scorer"]) == 0
-    monkeypatch.setattr(processes, "ASKED_MS", 0)
-    assert alive.main(["scorer"]) == 1
-
-
-def test_a_redis_that_is_away_makes_a_part_not_ready_and_is_no_reason_to_start_it_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv(REDIS_VARIABLE, "redis://127.0.0.1:1/0")
-    assert (alive.main(["worker"]), alive.main(["worker", "--here"])) == (1, 0)
 
 
 def test_the_job_of_ray_asks_for_what_its_cluster_has() -> None:

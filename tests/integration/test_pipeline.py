@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
-import pytest
 from psycopg import sql
 
 from ingest import settings
@@ -17,7 +16,6 @@ from ingest.messages.kinds import OrderBook, ScoredPost, Tick, Trade
 from ingest.publish.publisher import Publisher
 from ingest.streams import keys
 from ingest.streams.backlog import backlog, counters
-from ingest.streams.keys import PartitionsError, check_partitions
 from transforms.catalog import VIEW, VIEWS
 
 T0 = 1_700_000_000_000
@@ -272,13 +270,6 @@ def test_a_quiet_live_symbol_gets_its_last_row_by_the_owners_clock(pipeline):
     [row] = offline_rows(pipeline, "microstructure")
     assert row[1] == datetime.fromtimestamp(T0 / 1000 + 1, UTC)
     assert row[2] == datetime.fromtimestamp(T0 / 1000 + 3.5, UTC)
-
-
-def test_the_number_of_partitions_is_fixed_for_a_deployment(redis_client):
-    check_partitions(redis_client, 4)
-    check_partitions(redis_client, 4)
-    with pytest.raises(PartitionsError, match="4 partitions"):
-        check_partitions(redis_client, 8)
 
 
 def test_push_to_both_stores_works_on_every_view_and_reads_back_the_same_bits(store):

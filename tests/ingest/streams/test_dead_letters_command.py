@@ -149,11 +149,3 @@ def test_a_letter_that_is_not_there_is_said_so(words, client, capsys):
     error = capsys.readouterr().err
     assert "no letter" in error
     assert only_printable(error)
-
-
-def test_pages_are_read_to_the_end(client):
-    for i in range(dead_letters.PAGE + 3):
-        refuse(client, "market_data", {b"data": b"%d" % i}, "late", "")
-    oldest = [found.fields[0][1] for found in dead_letters.oldest(client)]
-    assert oldest == [b"%d" % i for i in range(dead_letters.PAGE + 3)]
-    assert [found.fields[0][1] for found in dead_letters.newest(client)] == oldest[::-1]

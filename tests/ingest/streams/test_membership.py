@@ -1,0 +1,61 @@
+"""Seats, leases and fencing tokens."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from ingest.streams import keys, membership
+from ingest.streams.membership import Member
+
+
+def turn(*members: Member) -> None:
+    for member in members:
+        member.beat()
+        for seat in member.excess():
+            member.release(seat)
+        member.acquire_free()
+
+
+def test_seats_are_shared_evenly_as_processes_come_and_go(redis_client: redis.Redis) -> None:
+    a, b = (Member(redis_client, "worker", range(5)) for _ in range(2))
+    turn(a)
+    assert list(a.held) == [0, 1, 2, 3, 4]
+    turn(b, a, b)
+    assert (len(a.held), len(b.held)) == (3, 2)  # the older one has one more
+    assert not set(a.held) & set(b.held)
+    a.leave()
+    turn(b)
+    assert sorted(b.held) == [0, 1, 2, 3, 4]
+
+
+def test_every_lease_has_a_token_that_no_process_held_before(redis_client: redis.Redis) -> None:
+    tokens = []
+    for _ in range(3):
+        member = Member(redis_client, "router", ["router"])
+        tokens.append(member.hold_seat())
+        assert redis_client.get(keys.owner("router")) == str(tokens[-1]).encode()
+        member.leave()
+    assert [str(token).partition(":")[0] for token in tokens] == ["1", "2", "3"]
+    assert not redis_client.exists(keys.owner("router"))
+
+
+def test_a_second_process_stands_by_until_the_lease_of_the_first_is_gone(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(membership, "BEAT_S", 0.0)
+    first, second = (Member(redis_client, "router", ["router"]) for _ in range(2))
+    assert first.hold_seat() is not None
+    assert second.hold_seat() is None
+    redis_client.delete(keys.owner("router"), keys.members("router"))  # as after a long sleep
+    assert second.hold_seat() is not None
+    assert first.beat() == ["router"]
+    assert first.held == {}
+
+
+def test_a_lost_seat_is_not_released_for_its_new_owner(redis_client: redis.Redis) -> None:
+    first = Member(redis_client, "router", ["router"])
+    first.hold_seat()
+    redis_client.set(keys.owner("router"), "9:another")
+    first.leave()
+    assert redis_client.get(keys.owner("router")) == b"9:another"

@@ -1,0 +1,71 @@
+"""The router: each entry of the plain streams once into its log, whatever dies and however many routers there are."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+import redis
+
+from ingest import router
+from ingest.messages.decode import encode
+from ingest.messages.kinds import Trade
+from ingest.streams import keys, read
+from ingest.streams.membership import FencedError
+from tests.integration.market import PARTITIONS, SYMBOLS, T0
+
+
+def entry(symbol: str, at_ms: int) -> dict[str, bytes]:
+    return {"data": encode(Trade(at_ms, symbol, 1.0, 1.0, "buy", received=at_ms))}
+
+
+def in_logs(client: redis.Redis) -> int:
+    return sum(client.xlen(keys.events(p)) for p in range(PARTITIONS))
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_two_routers_with_the_same_batch_move_each_entry_once(redis_client: redis.Redis) -> None:
+    for i in range(50):
+        redis_client.xadd("market_data", entry(SYMBOLS[i % 12], T0 + i))
+    batch = read.entries_after(redis_client, {"market_data": read.START}, 100, 1)
+    assert router.move(redis_client, PARTITIONS, batch[:30]) == 30
+    assert router.move(redis_client, PARTITIONS, batch) == 20
+    assert in_logs(redis_client) == 50
+    assert redis_client.xlen("market_data") == 0
+
+
+def test_a_router_that_lost_its_seat_moves_nothing(redis_client: redis.Redis) -> None:
+    redis_client.xadd("market_data", entry("A", T0))
+    batch = read.entries_after(redis_client, {"market_data": read.START}, 100, 1)
+    redis_client.set(keys.owner("router"), "2:another")
+    with pytest.raises(FencedError):
+        router.move(redis_client, PARTITIONS, batch, "1:me")
+    assert (in_logs(redis_client), redis_client.xlen("market_data")) == (0, 1)
+
+
+def test_two_routers_run_and_when_one_goes_the_other_moves_on(redis_client: redis.Redis) -> None:
+    stops = [threading.Event(), threading.Event()]
+    threads = [threading.Thread(target=router.run, args=(redis_client, PARTITIONS, stop)) for stop in stops]
+    try:
+        for i, thread in enumerate(threads):
+            thread.start()
+            for n in range(100):
+                redis_client.xadd("order_book" if n % 2 else "market_data", entry(SYMBOLS[n % 12], T0 + n))
+            wait_until(lambda i=i: in_logs(redis_client) == 100 * (i + 1))
+        stops[0].set()
+        threads[0].join()
+        redis_client.xadd("market_data", entry("A", T0))
+        wait_until(lambda: in_logs(redis_client) == 201)
+    finally:
+        for stop, thread in zip(stops, threads, strict=True):
+            stop.set()
+            thread.join()
+    assert redis_client.xlen("order_book") == redis_client.xlen("market_data") == 0
