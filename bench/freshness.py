@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import redis
 
+from feature_repo.project import project
 from feature_repo.stores.online.client import address_of_url, connect
 from feature_repo.stores.online.format import SymbolKeys, decode_time, time_field
 from ingest import settings
@@ -31,7 +32,6 @@ from ingest.messages.kinds import OrderBook, Trade
 from ingest.publish.publisher import Publisher
 from ingest.servers import embedded
 from ingest.streams import keys
-from ingest.streams.keys import PROJECT
 
 SYMBOLS = [f"SYM{i}USDT" for i in range(20)]
 RATE = 2000
@@ -68,7 +68,7 @@ def feed(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
 
 def watch(client: redis.Redis, lateness_us: int, seconds: float) -> dict[str, list[float]]:
     """For each view, how long after a boundary and the allowed lateness each of its rows was first seen, in ms."""
-    rows = SymbolKeys(PROJECT, "symbol").keys(SYMBOLS)
+    rows = SymbolKeys(project(), "symbol").keys(SYMBOLS)
     fields = [time_field(view) for view in VIEWS]
     seen: dict[tuple[bytes, int], bytes] = {}
     late: dict[str, list[float]] = {view: [] for view in VIEWS}
@@ -115,7 +115,7 @@ def wait_for_leases(client: redis.Redis, partitions: int) -> None:
 def fed(client: redis.Redis, environ: Mapping[str, str]) -> Iterator[None]:
     """The feed, warm: every symbol has been online for a while. A process of its own, for it would take turns with the reader otherwise."""
     with part("bench.freshness", "feed", environ=environ):
-        rows = SymbolKeys(PROJECT, "symbol").keys(SYMBOLS)
+        rows = SymbolKeys(project(), "symbol").keys(SYMBOLS)
         while client.exists(*rows) < len(rows):
             time.sleep(0.1)
         watch(client, 0, WARM_S)

@@ -21,12 +21,12 @@ from pathlib import Path
 import redis
 
 from bench.freshness import SYMBOLS
+from feature_repo.project import project
 from feature_repo.stores.online.client import address_of_url, connect
 from feature_repo.stores.online.format import SymbolKeys, decode_time, time_field
 from ingest import settings
 from ingest.servers import embedded
 from ingest.streams import keys
-from ingest.streams.keys import PROJECT
 
 ROUNDS = 3
 TARGET_S = 3.0
@@ -43,7 +43,7 @@ def owners(client: redis.Redis, partitions: int) -> list[bytes]:
 def oldest_row_us(client: redis.Redis) -> int:
     """Event time of the symbol's row that is the oldest online; 0 where one has none."""
     pipe = client.pipeline(transaction=False)
-    for key in SymbolKeys(PROJECT, "symbol").keys(SYMBOLS):
+    for key in SymbolKeys(project(), "symbol").keys(SYMBOLS):
         pipe.hget(key, time_field("microstructure"))  # type: ignore[arg-type]
     return min(decode_time(raw) if raw else 0 for raw in pipe.execute())
 

@@ -6,6 +6,7 @@ I/O. Events come in the order of event time; ``emit(t)`` comes after every event
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from transforms import kernel as k
@@ -52,12 +53,12 @@ class Engine:
 
     Attributes
     ----------
-    refused : list of Vector
-        For each view, how often each feature fell outside the catalogue's range and was made null.
+    out_of_range : Counter of str
+        How often each feature fell outside the catalogue's range and was made null; the caller counts it and clears it.
     """
 
     __slots__ = (
-        "_book", "_emit_us", "_flow", "_micro", "_normal", "_outs", "_posts", "_relative", "_technical", "refused",
+        "_book", "_emit_us", "_flow", "_micro", "_normal", "_out_of_range", "_outs", "_posts", "_relative", "_technical", "out_of_range",
     )  # fmt: skip
 
     def __init__(self, instrument: Instrument, emit_us: int) -> None:
@@ -71,7 +72,8 @@ class Engine:
         self._normal = normalization.init()
         self._book = k.zeros(layout.FLAT_SIZE)
         self._outs = [k.zeros(len(view.features)) for view in VIEWS]
-        self.refused = [k.zeros(len(view.features)) for view in VIEWS]
+        self._out_of_range = [k.zeros(len(view.features)) for view in VIEWS]
+        self.out_of_range: Counter[str] = Counter()
 
     def book(self, t_us: int, bids: Sequence[tuple[float, float]], asks: Sequence[tuple[float, float]]) -> int:
         """Fold in a book, given as the levels of both sides, best first; 20 a side are used.
@@ -152,15 +154,24 @@ class Engine:
                 posts.emit_sentiment(self._posts, t_us, out)
             else:
                 posts.emit_social(self._posts, t_us, out)
-            check_ranges(out, *_RANGES[i], self.refused[i])
+            if check_ranges(out, *_RANGES[i], self._out_of_range[i]):
+                self._count_out_of_range(i)
             normalization.keep_row(self._normal, t_us, i, out)
             rows.append((VIEWS[i], out))
         if rows and t_us % SECOND_US == 0:
             out = self._outs[_NORMALIZED]
             normalization.emit(self._normal, t_us, out)
-            check_ranges(out, *_RANGES[_NORMALIZED], self.refused[_NORMALIZED])
+            if check_ranges(out, *_RANGES[_NORMALIZED], self._out_of_range[_NORMALIZED]):
+                self._count_out_of_range(_NORMALIZED)
             rows.append((VIEWS[_NORMALIZED], out))
         return rows
+
+    def _count_out_of_range(self, view: int) -> None:
+        counts = self._out_of_range[view]
+        for slot, name in enumerate(VIEWS[view].names):
+            if counts[slot]:
+                self.out_of_range[name] += int(counts[slot])
+                counts[slot] = 0.0
 
     def save(self) -> dict[str, bytes]:
         """Return the whole state in named parts; states are equal when their bytes are. Parts that did not change can be skipped."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import redis
 
+from feature_repo.project import project
 from feature_repo.stores.online.format import SymbolKeys, decode_time, feature_field, time_field
 from ingest.observe.redis_state import spread
-from ingest.streams.keys import PROJECT
 from transforms.catalog import VIEWS, View
 
 SYMBOLS_MAX = 1000
@@ -58,6 +58,6 @@ def null_shares(client: redis.Redis, found: Sequence[Ages]) -> dict[tuple[str, s
 
 def _fields(client: redis.Redis, symbols: Sequence[str], fields: Sequence[bytes]) -> list[list[bytes | None]]:
     pipe: Any = client.pipeline(transaction=False)
-    for key in SymbolKeys(PROJECT, "symbol").keys(symbols):
+    for key in SymbolKeys(project(), "symbol").keys(symbols):
         pipe.hmget(key, list(fields))
     return list(pipe.execute())

@@ -81,9 +81,6 @@ def partition_of(symbol: str, partitions: int) -> int:
     return zlib.crc32(symbol.encode()) % partitions
 
 
-PROJECT = "trading"
-
-
 class PartitionsError(UserError, RuntimeError):
     """This deployment was started with another number of partitions."""
 

@@ -103,6 +103,12 @@ class Partition:
         silent_us = symbol.engine.silence_us(view, t_us)
         self.pending.batches[view.name].add(symbol.name, t_us, created_us, values, silent_us)
         self.pending.n_rows += 1
+        if symbol.engine.out_of_range:
+            self._count_out_of_range(symbol.engine.out_of_range)
+
+    def _count_out_of_range(self, found: Counter[str]) -> None:
+        self.pending.counts.update({f"out_of_range.{feature}": n for feature, n in found.items()})
+        found.clear()
 
     def _keep_refused(self, entry: Origin, refused: Refused) -> None:
         self.pending.dead.append((entry, refused))

@@ -17,13 +17,14 @@ from typing import Any
 
 import redis
 
+from feature_repo.project import project
 from feature_repo.stores.online.write import OnlineWriter
 from ingest.messages import flat_book
 from ingest.messages.kinds import Tick
 from ingest.publish.publisher import Publisher
 from ingest.settings import Settings
 from ingest.streams import keys, memory, outage, read
-from ingest.streams.keys import PROJECT, check_partitions
+from ingest.streams.keys import check_partitions
 from ingest.streams.membership import FencedError, Member
 from ingest.worker import commit, latency
 from ingest.worker.opening import open_partition
@@ -74,7 +75,7 @@ class Worker:
         self._steady = steady
         self._member = Member(client, ROLE, range(settings.partitions))
         self._partitions: dict[str, Partition] = {}
-        self._online = [OnlineWriter(client, PROJECT, view) for view in VIEWS]
+        self._online = [OnlineWriter(client, project(), view) for view in VIEWS]
         self._heard: dict[str, int] = {}
         self._saved: dict[str, float] = {}
         self._flushed = self._committed = 0.0

@@ -44,13 +44,14 @@ from feast.types import (
     ZonedTimestamp,
 )
 
+from feature_repo.project import project
 from feature_repo.stores.endpoints import Endpoints
 from feature_repo.stores.online.write import OnlineWriter
 from tests.feature_repo.stores.feast_rows import SYMBOLS
 from tests.feature_repo.stores.redis_servers import Servers
 from transforms import catalog
 
-PROJECT = "trading"
+PROJECT = project()
 NOW_US = 1_700_000_000_123_456
 
 

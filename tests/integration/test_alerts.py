@@ -14,6 +14,7 @@ import pytest
 import redis
 import yaml
 
+from feature_repo.project import project
 from feature_repo.stores.offline.append import append_rows
 from feature_repo.stores.offline.tables import schema, upkeep
 from feature_repo.stores.online.format import SymbolKeys
@@ -25,7 +26,6 @@ from ingest.settings import Settings
 from ingest.streams import keys
 from ingest.streams import read as streams
 from ingest.streams.dead_letters import refuse
-from ingest.streams.keys import PROJECT
 from ingest.worker import latency
 from tests.ingest.observe.exposition import Series, named, scrape
 from transforms.catalog import VIEW, VIEWS
@@ -64,7 +64,7 @@ class Stand:
     def online(self, view: str, t_us: int, values) -> None:
         symbol = "BTCUSDT"
         self.client.hset(keys.checkpoint(keys.partition_of(symbol, 2)), f"{symbol} order", b"")
-        OnlineWriter(self.client, PROJECT, VIEW[view]).write([symbol], np.array([t_us]), np.array([values]))
+        OnlineWriter(self.client, project(), VIEW[view]).write([symbol], np.array([t_us]), np.array([values]))
 
     def offline(self, view: str, t_us, values) -> None:
         n = len(t_us)
@@ -124,7 +124,7 @@ def code_fails(stand: Stand) -> None:
 
 
 def a_feed_is_silent(stand: Stand) -> None:
-    stand.client.delete(*SymbolKeys(PROJECT, "symbol").keys(["BTCUSDT"]))
+    stand.client.delete(*SymbolKeys(project(), "symbol").keys(["BTCUSDT"]))
     stand.online("technical", NOW_US - 301_000_000, row("technical"))
 
 

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
+from feature_repo.project import project
 from feature_repo.stores.online.format import SymbolKeys, feature_field
 from ingest.cli import main
 from ingest.messages.kinds import OrderBook, Tick, Trade
 from ingest.observe.redis_state import CONSISTENCY
 from ingest.publish.publisher import Publisher
-from ingest.streams.keys import PROJECT
 
 T0 = 1_700_000_000_000
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -60,7 +60,7 @@ def test_rows_that_wait_for_the_writer_are_not_taken_for_equal_and_then_are_comp
 
 def test_one_bit_a_null_and_a_lost_row_are_faults(check, pipeline):
     pipeline.store_rows()
-    (key,) = SymbolKeys(PROJECT, "symbol").keys(["BTCUSDT"])
+    (key,) = SymbolKeys(project(), "symbol").keys(["BTCUSDT"])
     field = feature_field("microstructure", "mid_price")
     good = pipeline.client.hget(key, field)
     pipeline.client.hset(key, field, good[:1] + bytes([good[1] ^ 1]) + good[2:])  # the last bit of the double

@@ -22,6 +22,7 @@ import pytest
 import redis
 from redis import exceptions
 
+from feature_repo.project import project
 from feature_repo.stores.online.client import address_of_url, connect
 from feature_repo.stores.online.format import SymbolKeys, decode_time, time_field, without_silence
 from feature_repo.stores.online.write import OnlineWriter
@@ -32,7 +33,6 @@ from ingest.servers.orders import orders
 from ingest.servers.supervisor import Server
 from ingest.streams import keys, outage, read
 from ingest.streams.backlog import backlog, counters
-from ingest.streams.keys import PROJECT
 from ingest.worker import commit, rows
 from ingest.worker.partition import Partition
 from ingest.worker.worker import Worker
@@ -110,7 +110,7 @@ def assert_every_entity_is_whole(
     """Each view online is one of the expected rows, all of its fields: the newest one where the load is over."""
     for symbol in SYMBOLS:
         key, wanted = (
-            SymbolKeys(PROJECT, "symbol").keys([symbol])[0],
+            SymbolKeys(project(), "symbol").keys([symbol])[0],
             SymbolKeys("expected", "symbol").keys([symbol])[0],
         )
         served: Any = client.hgetall(key)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 
+from feature_repo.project import project
 from feature_repo.stores.online.write import OnlineWriter
 from ingest.messages.kinds import OrderBook, ScoredPost, Tick, Trade
 from ingest.publish.publisher import Publisher
-from ingest.streams.keys import PROJECT
 from transforms.catalog import RAW_VIEWS, VIEW
 
 T0 = 1_700_000_000_000
@@ -82,16 +82,19 @@ def test_a_row_that_says_nothing_of_its_feed_counts_from_its_own_time(pipeline: 
     assert statuses(store, 30)["microstructure"] == {OUTSIDE}
     book = VIEW["microstructure"]
     later = np.array([T0 * 1000 + 27 * SECOND])
-    assert OnlineWriter(pipeline.client, PROJECT, book).write(["A"], later, np.zeros((1, len(book.names)))) == 1
+    assert OnlineWriter(pipeline.client, project(), book).write(["A"], later, np.zeros((1, len(book.names)))) == 1
     assert statuses(store, 37)["microstructure"] == {PRESENT}
     assert statuses(store, 37.001)["microstructure"] == {OUTSIDE}
     quiet = np.array([6 * SECOND])  # newer by one microsecond, and silent since 21 s
-    assert OnlineWriter(pipeline.client, PROJECT, book).write(["A"], later, np.zeros((1, len(book.names))), quiet) == 0
     assert (
-        OnlineWriter(pipeline.client, PROJECT, book).write(["A"], later + 1, np.zeros((1, len(book.names))), quiet) == 1
+        OnlineWriter(pipeline.client, project(), book).write(["A"], later, np.zeros((1, len(book.names))), quiet) == 0
+    )
+    assert (
+        OnlineWriter(pipeline.client, project(), book).write(["A"], later + 1, np.zeros((1, len(book.names))), quiet)
+        == 1
     )
     assert statuses(store, 32)["microstructure"] == {OUTSIDE}
     assert (
-        OnlineWriter(pipeline.client, PROJECT, book).write(["A"], later + 2, np.zeros((1, len(book.names)))) == 1
+        OnlineWriter(pipeline.client, project(), book).write(["A"], later + 2, np.zeros((1, len(book.names)))) == 1
     )  # a row behind one that tells its silence
     assert statuses(store, 32)["microstructure"] == {PRESENT}

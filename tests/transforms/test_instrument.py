@@ -7,11 +7,6 @@ import struct
 
 import pytest
 
-from ingest.messages.envelope import Envelope
-from ingest.messages.kinds import Trade
-from ingest.messages.refusal import Reason, Refused
-from ingest.settings import Settings
-from ingest.worker.symbol import Symbol
 from transforms.catalog import MICROSTRUCTURE, ORDER_FLOW, TECHNICAL
 from transforms.engine import Engine
 from transforms.instrument import Instrument
@@ -68,24 +63,3 @@ def test_sums_of_sizes_have_the_same_bits_whichever_digits_hold_every_size(
         assert of_two_digits[-1][name] == of_two_digits[-1][name], f"{name} is null"
     for name in PRODUCTS:
         assert finer[-1][name] == pytest.approx(of_two_digits[-1][name], rel=1e-12), name
-
-
-def symbol(instrument: Instrument) -> Symbol:
-    return Symbol("A", Settings(instruments={"A": instrument}), lambda *_: None, lambda *_: None)
-
-
-@pytest.mark.parametrize(("digits", "size"), [(8, 1e-9), (8, 4.9e-9), (2, 0.001), (0, 0.4)])
-def test_a_trade_too_small_for_a_lot_is_refused_and_does_not_count_as_nothing(digits: int, size: float) -> None:
-    taker = symbol(Instrument(size_digits=digits))
-    before = taker.save()
-    with pytest.raises(Refused, match="size_digits") as refused:
-        taker.accept(Envelope("trade", Trade(1_700_000_000_000, "A", 100.0, size, "buy", 1)))
-    assert refused.value.reason == Reason.OUT_OF_RANGE
-    assert taker.save() == before
-
-
-@pytest.mark.parametrize(("digits", "size"), [(8, 1e-8), (9, 1e-9), (2, 0.01), (0, 1.0)])
-def test_a_trade_of_one_lot_is_taken(digits: int, size: float) -> None:
-    taker = symbol(Instrument(size_digits=digits))
-    taker.accept(Envelope("trade", Trade(1_700_000_000_000, "A", 100.0, size, "buy", 1)))
-    assert taker.timeline.watermark > 0

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from rich.console import Console
 
+from feature_repo.project import project
 from feature_repo.stores.offline.tables import schema, upkeep
 from feature_repo.stores.online.write import OnlineWriter
 from ingest.cli import main
@@ -18,7 +19,6 @@ from ingest.observe import status_command as command
 from ingest.settings import Settings
 from ingest.streams import keys, read
 from ingest.streams.dead_letters import refuse
-from ingest.streams.keys import PROJECT
 from ingest.streams.membership import Member
 from transforms.catalog import VIEW, VIEWS
 
@@ -39,7 +39,7 @@ def client(redis_client, redis_url, postgres_url, monkeypatch):
 def online(client, symbol: str, view: str, age_s: float) -> None:
     client.hset(keys.checkpoint(keys.partition_of(symbol, 2)), f"{symbol} order", b"")
     t_us = np.array([NOW_US - round(age_s * 1e6)])
-    OnlineWriter(client, PROJECT, VIEW[view]).write([symbol], t_us, np.zeros((1, len(VIEW[view].names))))
+    OnlineWriter(client, project(), VIEW[view]).write([symbol], t_us, np.zeros((1, len(VIEW[view].names))))
 
 
 def rendered(seen) -> str:

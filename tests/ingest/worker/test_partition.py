@@ -2,66 +2,14 @@
 
 import json
 
-import pytest
-
 from ingest import settings
-from ingest.messages.decode import encode
-from ingest.messages.kinds import OrderBook, ScoredPost, Tick, Trade
-from ingest.settings import Settings
+from ingest.messages.kinds import ScoredPost, Trade
 from ingest.worker.partition import Partition
+from transforms import engine
+from transforms.catalog import MICROSTRUCTURE
+from transforms.kernel import vector
 
-T0 = 1_700_000_000_000
-"""A whole second, ms."""
-CONF = settings.load({"TFS_PARTITIONS": "1"})
-BIDS, ASKS = [(100.0, 1.0), (99.0, 2.0)], [(101.0, 3.0), (102.0, 4.0)]
-
-
-def book(ms: int, sequence: int | None = None, bids: list = BIDS, asks: list = ASKS) -> tuple[str, OrderBook]:
-    return "book", OrderBook(T0 + ms, "A", bids, asks, sequence, received=T0 + ms + 3)
-
-
-def trade(ms: int, trade_id: int | str | None = None, price: float = 100.5) -> tuple[str, Trade]:
-    return "trade", Trade(T0 + ms, "A", price, 1.0, "buy", trade_id, received=T0 + ms + 3)
-
-
-def tick(ms: int) -> tuple[str, Tick]:
-    return "tick", Tick(T0 + ms, "A")
-
-
-class Log:
-    """Numbers the entries as a stream would."""
-
-    def __init__(self, conf: Settings = CONF) -> None:
-        self.partition = Partition(0, conf)
-        self.n = 0
-        self.entries: list[tuple[bytes, dict[bytes, bytes]]] = []
-
-    def append(self, *messages: tuple, recorded: bool = True) -> "Log":
-        for kind, message in messages:
-            fields = {b"kind": kind.encode(), b"data": message if isinstance(message, bytes) else encode(message)}
-            if recorded:
-                fields[b"recorded"] = b"1"
-            self.append_raw(fields)
-        return self
-
-    def append_raw(self, fields: dict[bytes, bytes]) -> None:
-        self.n += 1
-        entry = (b"%d-%d" % (T0 + 100_000, self.n), fields)
-        self.entries.append(entry)
-        self.partition.process(*entry, now_us=(T0 + 100_000) * 1000)
-
-    def rows(self, view: str) -> list[tuple[float, float, dict[str, float]]]:
-        batch = self.partition.pending.batches[view]
-        if not len(batch):
-            return []
-        c = batch.columns()
-        return [
-            ((e / 1000 - T0), (a / 1000 - T0), dict(zip(c.view.names, row.tolist(), strict=True)))
-            for e, a, row in zip(c.event_us.tolist(), c.created_us.tolist(), c.values, strict=True)
-        ]
-
-    def reasons(self) -> list[str]:
-        return [str(refused.reason) for _, refused in self.partition.pending.dead]
+from .log import T0, Log, book, tick, trade
 
 
 def test_a_book_gives_the_row_of_the_next_boundary():
@@ -89,50 +37,6 @@ def test_a_live_row_is_available_when_it_is_made():
     assert [created for _, created, _ in log.rows("microstructure")] == [100_000]
 
 
-def test_what_comes_behind_the_watermark_is_late_and_changes_no_row():
-    log = Log().append(book(500), book(1600), book(900, bids=[(1.0, 9.0)]), tick(3000))
-    assert log.reasons() == ["late"]
-    assert [row["mid_price"] for _, _, row in log.rows("microstructure")] == [100.5] * 3
-
-
-def test_a_repeated_trade_is_a_duplicate():
-    log = Log().append(trade(500, 1), trade(500, 1), trade(600, "x"), trade(600, "x"), tick(1000))
-    assert log.reasons() == ["duplicate", "duplicate"]
-    assert log.partition.symbols.accepted["trade"] == 2
-
-
-def test_a_missing_sequence_makes_the_book_unknown_until_the_next_one():
-    log = Log().append(book(500, 1), book(1500, 2), tick(2000), book(2500, 4), tick(3000), book(3500, 5), tick(4000))
-    assert log.reasons() == ["sequence_gap"]
-    rows = log.rows("microstructure")
-    assert [row["book_valid"] for _, _, row in rows] == [1, 1, 0, 1]
-    assert rows[2][2]["mid_price"] != rows[2][2]["mid_price"]
-    assert log.partition.symbols.accepted["book"] == 3
-
-
-def test_a_repeated_sequence_is_a_duplicate():
-    log = Log().append(book(500, 1), book(500, 1), book(700, 2), tick(1000))
-    assert log.reasons() == ["duplicate"]
-
-
-@pytest.mark.parametrize(
-    ("sides", "reason"),
-    [
-        ({"bids": []}, "empty_book"),
-        ({"bids": [(102.0, 1.0)]}, "crossed_book"),
-        ({"bids": [(99.0, 1.0), (100.0, 1.0)]}, "unsorted_side"),
-        ({"bids": ASKS, "asks": BIDS}, "unsorted_side"),
-        ({"asks": [(float("nan"), 1.0)]}, "not_finite"),
-        ({"asks": [(101.0, -1.0)]}, "not_positive"),
-        ({"asks": [(1e300, 1.0)]}, "out_of_range"),
-    ],
-)
-def test_a_book_that_cannot_be_is_refused_and_the_book_is_unknown_until_the_next(sides, reason):
-    log = Log().append(book(500), book(1500, **sides), tick(2000), book(2500), tick(3000))
-    assert log.reasons() == [reason]
-    assert [row["book_valid"] for _, _, row in log.rows("microstructure")] == [1, 0, 1]
-
-
 def test_a_dead_letter_keeps_the_bytes():
     log = Log()
     log.append_raw({b"kind": b"trade", b"data": b'{"timestamp": 1'})
@@ -149,39 +53,6 @@ def test_a_time_far_ahead_of_its_arrival_is_refused():
 def test_a_receive_time_ahead_of_the_arrival_does_not_excuse_a_future_time():
     log = Log().append(("trade", Trade(T0 + 900_000, "A", 1.0, 1.0, received=T0 + 900_000)))
     assert log.reasons() == ["future_time"]
-
-
-def test_only_listed_symbols_are_taken_where_a_list_is_configured():
-    log = Log(settings.load({"TFS_SYMBOLS": "B"})).append(book(1))
-    assert log.reasons() == ["unknown_symbol"]
-
-
-def test_invented_symbols_cannot_fill_the_memory():
-    log = Log(settings.load({"TFS_MAX_SYMBOLS": "2"}))
-    log.append(*[("trade", Trade(T0, f"S{i}", 1.0, 1.0)) for i in range(4)])
-    assert log.reasons() == ["unknown_symbol"] * 2
-
-
-def test_a_post_counts_from_when_its_score_was_available():
-    post = ScoredPost(T0 + 100, "A", "id", available=T0 + 1500, simhash=1, positive=0.7, negative=0.1, neutral=0.2)
-    log = Log().append(("post", post), book(500), tick(3000))
-    rows = log.rows("sentiment")
-    assert [event for event, _, _ in rows] == [2000, 3000]
-    assert rows[0][2]["sentiment_compound"] == pytest.approx(0.6, abs=1e-15)
-
-
-def test_a_post_that_was_scored_late_changes_no_row_that_is_written():
-    post = ScoredPost(T0 + 100, "A", "id", available=T0 + 600, simhash=1, positive=0.7, negative=0.1, neutral=0.2)
-    log = Log().append(book(500), tick(2000), ("post", post), tick(4000))
-    assert log.reasons() == []
-    assert [event for event, _, _ in log.rows("sentiment")] == [3000, 4000]
-
-
-def test_a_silent_feed_gives_no_row_past_its_ttl():
-    log = Log().append(book(500), trade(600), tick(90_000))
-    assert log.rows("microstructure")[-1][0] == 10_000
-    assert log.rows("order_flow")[-1][0] == 60_000
-    assert log.rows("technical")[-1][0] == 90_000
 
 
 def test_entries_taken_again_give_nothing_and_leave_the_same_state():
@@ -248,22 +119,36 @@ def test_json_entries_are_taken_like_our_own():
     assert log.rows("microstructure")[0][2]["imbalance_l1"] == -0.5
 
 
-@pytest.mark.parametrize(
-    ("reason", "changes"),
-    [
-        ("out_of_range", {"simhash": 2**64}),
-        ("out_of_range", {"simhash": -1}),
-        ("out_of_range", {"positive": 1.5}),
-        ("out_of_range", {"neutral": -0.1}),
-        ("not_finite", {"negative": "NaN"}),
-        ("missing_field", {"neutral": None}),
-    ],
-)
-def test_a_score_that_no_model_gives_is_refused_and_the_state_can_be_saved(reason, changes):
-    score = {"simhash": 1, "positive": 0.6, "negative": 0.1, "neutral": 0.3, **changes}
-    post = {"timestamp": T0 + 400, "symbol": "A", "id": "p", "available": T0 + 450, **score}
-    log = Log().append(("post", json.dumps(post).encode()), book(500), book(1600))
-    assert log.partition.symbols.refused[reason] == 1
-    assert len(log.rows("microstructure")) == 1
-    assert log.rows("sentiment") == []
-    assert log.partition.save()
+def test_a_value_out_of_the_catalogues_range_is_null_and_counted_by_its_feature(monkeypatch):
+    low, high = engine._RANGES[0]
+    narrow = high.copy() if hasattr(high, "copy") else vector(high)
+    narrow[MICROSTRUCTURE.index["mid_price"]] = 100.0
+    monkeypatch.setattr(engine, "_RANGES", [(low, narrow), *engine._RANGES[1:]])
+    log = Log().append(book(500), tick(3000))
+    assert all(row["mid_price"] != row["mid_price"] for _, _, row in log.rows("microstructure"))
+    found = {name: n for name, n in log.partition.take_pending().counts.items() if name.startswith("out_of_range")}
+    assert found == {"out_of_range.mid_price": 3}
+    again = Log()
+    again.partition.replay(log.entries)  # counted before
+    assert not again.partition.take_pending().counts
+
+
+def test_the_feed_that_an_entry_speaks_for_is_told():
+    log = Log()
+    heard = [
+        log.partition.process(b"%d-%d" % (T0 + 100_000, n), fields, 0)
+        for n, fields in enumerate(
+            [
+                {b"kind": b"tick", b"data": b'{"timestamp": %d, "symbol": "A"}' % T0},
+                {b"kind": b"nonsense", b"data": b"{}"},
+                {
+                    b"kind": b"post",
+                    b"data": json.dumps(
+                        {"timestamp": T0, "symbol": "A", "id": "p", "available": T0, "simhash": 1}
+                    ).encode(),
+                },
+            ],
+            1,
+        )
+    ]
+    assert heard == ["A", None, None]

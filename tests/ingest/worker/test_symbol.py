@@ -1,0 +1,151 @@
+"""One symbol: what it refuses, what it holds, and the rows that come of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ingest.messages.envelope import Envelope
+from ingest.messages.kinds import ScoredPost, Tick, Trade
+from ingest.messages.refusal import Reason, Refused
+from ingest.settings import Settings
+from ingest.worker.symbol import Symbol
+from transforms.instrument import Instrument
+
+from .log import ASKS, BIDS, T0, Log, book, tick, trade
+
+
+def test_what_comes_behind_the_watermark_is_late_and_changes_no_row():
+    log = Log().append(book(500), book(1600), book(900, bids=[(1.0, 9.0)]), tick(3000))
+    assert log.reasons() == ["late"]
+    assert [row["mid_price"] for _, _, row in log.rows("microstructure")] == [100.5] * 3
+
+
+def test_a_repeated_trade_is_a_duplicate():
+    log = Log().append(trade(500, 1), trade(500, 1), trade(600, "x"), trade(600, "x"), tick(1000))
+    assert log.reasons() == ["duplicate", "duplicate"]
+    assert log.partition.symbols.accepted["trade"] == 2
+
+
+def test_a_missing_sequence_makes_the_book_unknown_until_the_next_one():
+    log = Log().append(book(500, 1), book(1500, 2), tick(2000), book(2500, 4), tick(3000), book(3500, 5), tick(4000))
+    assert log.reasons() == ["sequence_gap"]
+    rows = log.rows("microstructure")
+    assert [row["book_valid"] for _, _, row in rows] == [1, 1, 0, 1]
+    assert rows[2][2]["mid_price"] != rows[2][2]["mid_price"]
+    assert log.partition.symbols.accepted["book"] == 3
+
+
+def test_a_repeated_sequence_is_a_duplicate():
+    log = Log().append(book(500, 1), book(500, 1), book(700, 2), tick(1000))
+    assert log.reasons() == ["duplicate"]
+
+
+@pytest.mark.parametrize(
+    ("sides", "reason"),
+    [
+        ({"bids": []}, "empty_book"),
+        ({"bids": [(102.0, 1.0)]}, "crossed_book"),
+        ({"bids": [(99.0, 1.0), (100.0, 1.0)]}, "unsorted_side"),
+        ({"bids": ASKS, "asks": BIDS}, "unsorted_side"),
+        ({"asks": [(float("nan"), 1.0)]}, "not_finite"),
+        ({"asks": [(101.0, -1.0)]}, "not_positive"),
+        ({"asks": [(1e300, 1.0)]}, "out_of_range"),
+    ],
+)
+def test_a_book_that_cannot_be_is_refused_and_the_book_is_unknown_until_the_next(sides, reason):
+    log = Log().append(book(500), book(1500, **sides), tick(2000), book(2500), tick(3000))
+    assert log.reasons() == [reason]
+    assert [row["book_valid"] for _, _, row in log.rows("microstructure")] == [1, 0, 1]
+
+
+def test_a_post_counts_from_when_its_score_was_available():
+    post = ScoredPost(T0 + 100, "A", "id", available=T0 + 1500, simhash=1, positive=0.7, negative=0.1, neutral=0.2)
+    log = Log().append(("post", post), book(500), tick(3000))
+    rows = log.rows("sentiment")
+    assert [event for event, _, _ in rows] == [2000, 3000]
+    assert rows[0][2]["sentiment_compound"] == pytest.approx(0.6, abs=1e-15)
+
+
+def test_a_post_that_was_scored_late_changes_no_row_that_is_written():
+    post = ScoredPost(T0 + 100, "A", "id", available=T0 + 600, simhash=1, positive=0.7, negative=0.1, neutral=0.2)
+    log = Log().append(book(500), tick(2000), ("post", post), tick(4000))
+    assert log.reasons() == []
+    assert [event for event, _, _ in log.rows("sentiment")] == [3000, 4000]
+
+
+def test_a_silent_feed_gives_no_row_past_its_ttl():
+    log = Log().append(book(500), trade(600), tick(90_000))
+    assert log.rows("microstructure")[-1][0] == 10_000
+    assert log.rows("order_flow")[-1][0] == 60_000
+    assert log.rows("technical")[-1][0] == 90_000
+
+
+@pytest.mark.parametrize(
+    ("reason", "changes"),
+    [
+        ("out_of_range", {"simhash": 2**64}),
+        ("out_of_range", {"simhash": -1}),
+        ("out_of_range", {"positive": 1.5}),
+        ("out_of_range", {"neutral": -0.1}),
+        ("not_finite", {"negative": "NaN"}),
+        ("missing_field", {"neutral": None}),
+    ],
+)
+def test_a_score_that_no_model_gives_is_refused_and_the_state_can_be_saved(reason, changes):
+    score = {"simhash": 1, "positive": 0.6, "negative": 0.1, "neutral": 0.3, **changes}
+    post = {"timestamp": T0 + 400, "symbol": "A", "id": "p", "available": T0 + 450, **score}
+    log = Log().append(("post", json.dumps(post).encode()), book(500), book(1600))
+    assert log.partition.symbols.refused[reason] == 1
+    assert len(log.rows("microstructure")) == 1
+    assert log.rows("sentiment") == []
+    assert log.partition.save()
+
+
+def symbol(instrument: Instrument) -> Symbol:
+    return Symbol("A", Settings(instruments={"A": instrument}), lambda *_: None, lambda *_: None)
+
+
+@pytest.mark.parametrize(("digits", "size"), [(8, 1e-9), (8, 4.9e-9), (2, 0.001), (0, 0.4)])
+def test_a_trade_too_small_for_a_lot_is_refused_and_does_not_count_as_nothing(digits: int, size: float) -> None:
+    taker = symbol(Instrument(size_digits=digits))
+    before = taker.save()
+    with pytest.raises(Refused, match="size_digits") as refused:
+        taker.accept(Envelope("trade", Trade(1_700_000_000_000, "A", 100.0, size, "buy", 1)))
+    assert refused.value.reason == Reason.OUT_OF_RANGE
+    assert taker.save() == before
+
+
+@pytest.mark.parametrize(("digits", "size"), [(8, 1e-8), (9, 1e-9), (2, 0.01), (0, 1.0)])
+def test_a_trade_of_one_lot_is_taken(digits: int, size: float) -> None:
+    taker = symbol(Instrument(size_digits=digits))
+    taker.accept(Envelope("trade", Trade(1_700_000_000_000, "A", 100.0, size, "buy", 1)))
+    assert taker.timeline.watermark > 0
+
+
+def test_an_error_of_our_own_is_handed_on_with_the_message_whose_turn_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[tuple[Envelope, Exception]] = []
+    taker = Symbol("A", Settings(), lambda *_: None, lambda *told: refused.append(told))
+    error = ZeroDivisionError("a fault of ours")
+
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(type(taker.engine), "trade", fails)
+    held = Envelope("trade", Trade(T0, "A", 1.0, 1.0))
+    taker.accept(held)
+    assert refused == []
+    taker.accept(Envelope("tick", Tick(T0 + 1, "A")))
+    assert refused == [(held, error)]
+
+
+def test_time_is_waited_for_only_where_rows_or_messages_are_to_come() -> None:
+    taker = Symbol("A", Settings(), lambda *_: None, lambda *_: None)
+    assert not taker.waits_for_time()
+    taker.accept(Envelope("trade", Trade(T0, "A", 1.0, 1.0), recorded=False))
+    assert taker.waits_for_time()
+    taker.accept(Envelope("tick", Tick(T0 + 86_400_000, "A"), recorded=False))
+    assert not taker.waits_for_time()
+    taker.accept(Envelope("trade", Trade(T0 + 86_400_001, "A", 1.0, 1.0), recorded=True))
+    assert not taker.waits_for_time()  # a recording's time passes with its messages alone
