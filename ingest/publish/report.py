@@ -1,4 +1,4 @@
-"""What `replay` and `simulate` show: a line that lives on a terminal, and the counts at the end."""
+"""What `feed`, `replay` and `simulate` show: a line that changes on a terminal, and the counts at the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transforms.times import datetime_of_ms
 
 @contextlib.contextmanager
 def live(what: str, *, quiet: bool) -> Iterator[Callable[[Counts], None] | None]:
-    """A function that shows counts on a terminal's standard error as they grow; None where there is no terminal."""
+    """Yield a function that shows counts on the terminal of standard error as they grow; None where there is no terminal."""
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
         yield None
@@ -57,7 +57,7 @@ def listed(counted: Mapping[str, int]) -> str:
 
 
 def utc(t_ms: int) -> str:
-    """A time for people.
+    """Return a time as text.
 
     >>> utc(1_723_161_255_408)
     '2024-08-08 23:54:15 UTC'

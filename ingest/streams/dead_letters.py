@@ -7,8 +7,9 @@ letter. So a letter is put back once, however many ask for it and however often.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import redis
@@ -115,31 +116,26 @@ class Letter:
 
 
 def newest(client: redis.Redis, *, count: int | None = None, reason: str | None = None) -> Iterator[Letter]:
-    """Yield letters, newest first; all of them where ``count`` is None."""
-    last, found = "+", 0
-    while count is None or found < count:
-        page: Any = client.xrevrange(keys.DEAD_LETTER, max=last, count=PAGE)
-        if not page:
-            return
-        for letter in _letters(client, page):
-            if reason is None or letter.reason == reason:
-                yield letter
-                found += 1
-                if found == count:
-                    return
-        last = "(" + page[-1][0].decode()
+    """Return letters, newest first; all of them where ``count`` is None."""
+    found = _read(client, lambda last: client.xrevrange(keys.DEAD_LETTER, max=last, count=PAGE), "+", reason)
+    return islice(found, None if count is None else max(count, 0))
 
 
 def oldest(client: redis.Redis, *, reason: str | None = None) -> Iterator[Letter]:
-    """Yield letters in the order of their refusal, up to the newest one at the start."""
-    newest_id: Any = client.xrevrange(keys.DEAD_LETTER, count=1)
-    first = "-"
-    while newest_id:
-        page: Any = client.xrange(keys.DEAD_LETTER, min=first, max=newest_id[0][0], count=PAGE)
-        if not page:
-            return
+    """Return letters in the order of their refusal, up to the newest one at the start."""
+    last: Any = client.xrevrange(keys.DEAD_LETTER, count=1)
+    if not last:
+        return iter(())
+    end = last[0][0]
+    return _read(client, lambda first: client.xrange(keys.DEAD_LETTER, min=first, max=end, count=PAGE), "-", reason)
+
+
+def _read(client: redis.Redis, read_page: Callable[[str], Any], start: str, reason: str | None) -> Iterator[Letter]:
+    """Yield the letters of a reason, or all, page by page from ``start``."""
+    position = start
+    while page := read_page(position):
         yield from (letter for letter in _letters(client, page) if reason is None or letter.reason == reason)
-        first = "(" + page[-1][0].decode()
+        position = "(" + page[-1][0].decode()
 
 
 def one(client: redis.Redis, letter_id: str) -> Letter | None:

@@ -17,7 +17,6 @@ scorer go on and make room. Writing offsets needs some, so the records of Kafka,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -70,7 +69,6 @@ return moved
 
 ARGV: token or '', group or '', number of offsets, number of facts, the offsets, the facts, the records.
 """
-_NOTHING: Mapping[str, int | str] = MappingProxyType({})
 
 
 class OffsetsChangedError(RuntimeError):
@@ -156,7 +154,7 @@ def move_records(
     token: str = "",
     offsets: Offsets | None = None,
     acknowledge: bool = False,
-    facts: Mapping[str, int | str] = _NOTHING,
+    facts: Mapping[str, int | str] | None = None,
 ) -> int:
     """Move records into their streams, in their order; return how many were moved now.
 
@@ -169,7 +167,7 @@ def move_records(
         What to check and to write; needs a seat.
     acknowledge : bool
         Acknowledge each entry to the consumer group, also one that is gone.
-    facts : mapping
+    facts : mapping, optional
         Of the work, for the counters of the edge: a number is added, a text is stored.
 
     Raises
@@ -180,13 +178,18 @@ def move_records(
         The offsets in Redis are not those before the batch; nothing has changed.
     """
     numbers: dict[str, int] = {keys.counters(keys.EDGE): 1, keys.DEAD_LETTER: 2}
-    words: list[Any] = [token, keys.GROUP if acknowledge else "", len(offsets.steps) if offsets else 0, len(facts)]
+    words: list[Any] = [
+        token,
+        keys.GROUP if acknowledge else "",
+        len(offsets.steps) if offsets else 0,
+        len(facts or ()),
+    ]
     if seat:
         numbers[keys.owner(seat)] = 3
     if offsets:
         numbers[offsets.key] = 4
         words += (word for step in offsets.steps for word in step)
-    words += (word for fact in facts.items() for word in fact)
+    words += (word for fact in (facts or {}).items() for word in fact)
     for copies, source, entry_id in records:
         words += (numbers.setdefault(source, len(numbers) + 1) if source else 0, entry_id, len(copies))
         for target, entry in copies:
