@@ -19,7 +19,7 @@ from ingest.replay import messages
 from ingest.simulate import history
 from transforms.times import datetime_of_ms
 
-from .test_backfill import differing, replay, stored
+from .test_run import differing, replay, stored
 
 MIDNIGHT = 1_700_006_400_000
 CONF = settings.load({"TFS_PARTITIONS": "1"})

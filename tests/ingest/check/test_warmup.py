@@ -5,12 +5,12 @@ import struct
 from dataclasses import replace
 
 from ingest.check import result, runs, warmup
-from ingest.check.stated import WarmUp, stated, table
+from ingest.check.stated import WarmUp, table
 from ingest.cli import main
 from ingest.messages.kinds import OrderBook, Trade
 from ingest.settings import load
 from ingest.worker.symbol import Symbol
-from transforms.catalog import ORDER_FLOW, TECHNICAL, VIEWS
+from transforms.catalog import ORDER_FLOW, TECHNICAL
 from transforms.instrument import Instrument
 
 from .conftest import CONF, MIDNIGHT
@@ -27,15 +27,6 @@ class Leaking(Symbol):
             if view is ORDER_FLOW:
                 values[ORDER_FLOW.index["buy_volume_1m"]] += self.rows * 1e-9
             self._emit(self, view, t_us, values)
-
-
-def test_every_feature_has_a_stated_warm_up():
-    assert set(table()) == {(view.name, name) for view in VIEWS for name in view.names}
-
-
-def test_a_normalised_feature_waits_for_its_raw_one_and_for_its_mean_to_settle():
-    assert stated("buy_volume_1m_z") == WarmUp(61 + 20 * 3600, recursive=True)
-    assert stated("volume_profile_n") == WarmUp(session=True)
 
 
 def test_no_value_depends_on_the_start_once_it_is_warm(feeds):
