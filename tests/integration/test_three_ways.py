@@ -6,10 +6,10 @@ import struct
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-from ingest.check.tape import StandIn
 
 from ingest.backfill.posts import score_posts
 from ingest.backfill.run import backfill
+from ingest.check.recording import StandIn
 from ingest.messages.kinds import SocialPost, Tick
 from ingest.publish.publisher import Publisher
 from ingest.replay import messages, replay
