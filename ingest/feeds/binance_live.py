@@ -130,8 +130,9 @@ class BinanceFeed:
         self._connected = False
         self._requests: dict[str, asyncio.Task[None]] = {}
         self._pauses: dict[str, Iterator[float]] = {}
-        self._pump: Pump[tuple[Line, str | None]]
+        self._pump: Pump[tuple[Line, str | None]]  # this and what follows belong to the loop of `run`
         self._stop: asyncio.Event
+        self._http: ClientSession
 
     async def run(self) -> None:
         """Listen until ``stop``. A lost connection gives gaps in the logs, and is opened again."""
@@ -142,7 +143,7 @@ class BinanceFeed:
         pump = asyncio.create_task(self._pump.run())
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_S)
         async with aiohttp.ClientSession(timeout=timeout) as self._http:
-            listening = asyncio.create_task(self._listen(self._http))
+            listening = asyncio.create_task(self._listen())
             await asyncio.wait({pump, listening}, return_when=asyncio.FIRST_COMPLETED)
             for task in (listening, *self._requests.values()):
                 task.cancel()
@@ -155,7 +156,7 @@ class BinanceFeed:
         """End ``run``; call it from the loop of ``run``. What was read is written, and then gaps, as the books are unknown from now on."""
         self._stop.set()
 
-    async def _listen(self, http: ClientSession) -> None:
+    async def _listen(self) -> None:
         address = f"{self._venue.stream}/stream?streams=" + "/".join(
             f"{symbol.lower()}@{stream}" for symbol in self._symbols for stream in ("depth@100ms", self._venue.trades)
         )
@@ -163,7 +164,7 @@ class BinanceFeed:
         while not self._stop.is_set():
             heard = False
             try:
-                async with self._connection(http, address) as socket:
+                async with self._connection(address) as socket:
                     async for frame in socket:
                         if not isinstance(frame.data, (str, bytes)):
                             break  # an error of the connection
@@ -182,9 +183,9 @@ class BinanceFeed:
                     await asyncio.wait_for(self._stop.wait(), pause)
 
     @contextlib.asynccontextmanager
-    async def _connection(self, http: ClientSession, address: str) -> AsyncIterator[ClientWebSocketResponse]:
+    async def _connection(self, address: str) -> AsyncIterator[ClientWebSocketResponse]:
         """Open a connection. However it ends, the books count as unknown from then on."""
-        async with http.ws_connect(address, heartbeat=HEARTBEAT_S, max_msg_size=FRAME_MAX_BYTES) as socket:
+        async with self._http.ws_connect(address, heartbeat=HEARTBEAT_S, max_msg_size=FRAME_MAX_BYTES) as socket:
             closing = asyncio.create_task(self._close_at_stop(socket))
             self._connected = True
             _LOG.info("listening to %s", ", ".join(self._symbols))

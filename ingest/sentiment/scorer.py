@@ -71,11 +71,11 @@ class Scorer:
         """Score a batch and move it to the logs."""
         for part in read.split_by_size(batch):
             if part:
-                records, facts = self.outcomes(part)
+                records, facts = self.score(part)
                 move.move_records(self._client, records, acknowledge=True, facts=facts)
 
-    def outcomes(self, batch: Sequence[read.Entry]) -> tuple[list[Record], dict[str, int | str]]:
-        """Score a batch; return where each entry moves and the scorer's counters. The scores are in the history then."""
+    def score(self, batch: Sequence[read.Entry]) -> tuple[list[Record], dict[str, int | str]]:
+        """Score a batch; return where each entry moves, and facts about the work. The scores are in the history then."""
         entries: list[read.Entry] = []
         posts: list[Accepted] = []
         refused: list[tuple[read.Entry, Refused]] = []
@@ -86,14 +86,15 @@ class Scorer:
             except Refused as why:
                 refused.append((entry, why))
         scored = self._scoring.score(posts)
-        outcomes = []
+        records = []
         for entry, post, messages in zip(entries, posts, scored.outcomes, strict=True):
             if isinstance(messages, Refused):
                 refused.append((entry, messages))
             else:
-                outcomes.append(Record([self._copy(m, post.is_recorded) for m in messages], *entry[:2]))
-        outcomes += [move.refused(*entry, why) for entry, why in refused]
-        return outcomes, {
+                stream, entry_id, _ = entry
+                records.append(Record([self._copy(m, post.is_recorded) for m in messages], stream, entry_id))
+        records += [move.refused(*entry, why) for entry, why in refused]
+        return records, {
             "scorer.batches": 1,
             "scorer.texts": scored.texts,
             "scorer.tokens": scored.tokens,
@@ -102,7 +103,7 @@ class Scorer:
         }
 
     def _accept(self, entry: read.Entry) -> Accepted:
-        fields = entry[2]
+        _, _, fields = entry
         if len(fields) > FIELDS_MAX:
             raise Refused(Reason.WRONG_TYPE, f"{len(fields)} fields")
         post = decode_entry(SocialPost, {name: value for name, value in fields.items() if name != b"recorded"})

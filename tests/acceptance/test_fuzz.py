@@ -220,7 +220,7 @@ def test_the_scorer_takes_or_refuses_each_post_of_garbage() -> None:
     reasons: Counter[str] = Counter()
     for i in range(ENTRIES // 4):
         fields = whole[i % len(whole)] if i % 3 == 0 else damage(whole[i % len(whole)], r, whole)
-        [record], _ = scorer.outcomes([("social_data", b"%d-0" % T0, fields)])
+        [record], _ = scorer.score([("social_data", b"%d-0" % T0, fields)])
         copies, reason = record.copies, record.reason
         reasons[reason] += 1
         assert reason != Reason.FAILED, (fields, copies)
