@@ -9,7 +9,6 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from ingest.cli.arguments import make_parser
@@ -30,9 +29,9 @@ range becomes null and is counted. `m` is the mid price, `P`, `Q` price and size
 _COLUMNS = ("name", "type", "unit", "range", "formula", "null when", "source")
 
 
-def page(views: Sequence[View] = VIEWS) -> str:
+def page() -> str:
     """Return the page, as Markdown."""
-    parts = [_HEAD, *map(_view, views)]
+    parts = [_HEAD, *map(_view, VIEWS)]
     names = ", ".join(f"`{name}`" for name in FEATURE_VECTOR_V1)
     parts.append(
         f"## Service `feature_vector_v1`\n\nIn this order: {names}.\n\n"
@@ -100,13 +99,9 @@ def _as_json() -> list[dict[str, Any]]:
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    parser = make_parser(
-        subparsers,
-        "features",
-        run,
-        "Print the feature catalogue as Markdown: name, type, unit, range, formula, null rule, source.",
-        "example:\n  python -m ingest features > docs/features.md    regenerate the page",
-    )
+    about = "Print the feature catalogue as Markdown: name, type, unit, range, formula, null rule, source."
+    example = "example:\n  python -m ingest features > docs/features.md    regenerate the page"
+    parser = make_parser(subparsers, "features", run, about, example)
     parser.add_argument("--json", action="store_true", help="print a JSON array of features instead")
 
 
