@@ -1,1 +1,1 @@
-"""History into the offline tables, through the same order and the same kernels as the live worker."""
+"""Backfill: write the features of history to the offline tables, computed in the order and by the kernels of the live worker."""

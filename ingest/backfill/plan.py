@@ -32,16 +32,8 @@ _GZIP = b"\x1f\x8b"
 class Scan:
     """What a file contains.
 
-    Attributes
-    ----------
-    symbols : frozenset of str
-        The symbols whose books or trades may be in it.
-    posts, market : bool
-        Whether posts, and whether books or trades, may be in it.
-    digest : bytes
-        Hash of its content.
-    lines : int
-        Its number of lines; 0 for a Parquet or CSV file, whose rows a scan does not count.
+    ``symbols`` are those whose books or trades may be in it. ``posts`` and ``market`` tell whether posts, and whether books or trades,
+    may be in it. ``digest`` is a hash of its content. ``lines`` is 0 for a Parquet or CSV file, whose rows a scan does not count.
     """
 
     path: Path
@@ -87,10 +79,8 @@ def scan(path: Path, columns: GivenColumns = COMMON) -> Scan:
 
     Raises
     ------
-    OSError
-        It cannot be read.
-    ingest.recordings.rows.TableFileError
-        It is not a Parquet or CSV file although its name says so, or it lacks a column.
+    OSError, ingest.recordings.rows.TableFileError
+        It cannot be read, or a Parquet or CSV file lacks a column.
     """
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "blake2b").digest()

@@ -95,12 +95,8 @@ class Source:
 def describe(connection: psycopg.Connection[Any], name: str, given: Mapping[str, str]) -> RawTable:
     """Find out what the columns of a table hold.
 
-    Parameters
-    ----------
-    name : str
-        As in SQL: ``trades``, ``market.trades`` or ``"Odd name"``.
-    given : mapping
-        The columns of fields that have none of the common names. An empty one says that the table has no such column.
+    ``name`` is as in SQL: ``trades``, ``market.trades`` or ``"Odd name"``. ``given`` has the columns of fields that have none of the
+    common names; an empty one says that the table has no such column.
 
     Raises
     ------

@@ -42,16 +42,8 @@ def finished(connection: psycopg.Connection, run: bytes) -> set[tuple[str, int]]
 class Writer:
     """Writer that collects the rows of several symbols and writes them in few transactions.
 
-    Parameters
-    ----------
-    connection : psycopg.Connection
-        In autocommit mode: each write is one transaction.
-    run : bytes
-        The digest of the run, its key in ``backfill_done``.
-    done : set
-        Finished symbol-days, whose rows are not written.
-    delay_us : int
-        ``created_timestamp - event_timestamp`` of every row.
+    ``connection`` is in autocommit mode. ``run`` is the digest of the run, its key in ``backfill_done``. Rows of the symbol-days in
+    ``done`` are not written. ``delay_us`` is ``created_timestamp - event_timestamp`` of every row.
 
     Attributes
     ----------

@@ -113,14 +113,9 @@ def compare(
     wait_s: float = 10.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Consistency:
-    """Compare each row with the offline one as soon as that must be there.
+    """Compare each row with the offline one as soon as that must be there; rows that are not there after ``wait_s`` are waiting.
 
-    Parameters
-    ----------
-    connection : psycopg.Connection
-        In autocommit mode, so that each look-up sees what was written since the last.
-    wait_s : float
-        Deadline; rows that are not offline by then are waiting.
+    ``connection`` is in autocommit mode, so that each look-up sees what was written since the last.
     """
     found = Consistency()
     left = list({read.key: read for read in reads}.values())

@@ -29,21 +29,10 @@ SEED = 0
 def lookahead(
     feeds: Mapping[str, Sequence[tuple[str, Any]]], settings: Settings, *, samples: int = SAMPLES, make: Make = Symbol
 ) -> list[Result]:
-    """Check every feature of every symbol.
+    """Check every feature of every symbol at up to ``samples`` boundaries; return one result per feature, as in the catalogue.
 
-    Parameters
-    ----------
-    feeds : mapping
-        For each symbol its messages in order of arrival (``recording.read_recordings``).
-    samples : int
-        Boundaries per symbol; all of them if there are fewer.
-    make : callable
-        Makes a symbol; a test passes a faulty one.
-
-    Returns
-    -------
-    list of Result
-        One per feature, in the order of the catalogue.
+    ``feeds`` has for each symbol its messages in the order of arrival (``recording.read_recordings``). ``make`` makes a symbol; a test
+    passes a faulty one.
     """
     every = results()
     for name, feed in feeds.items():

@@ -35,23 +35,18 @@ def warmup(
     stated: Mapping[Key, WarmUp] | None = None,
     make: Make = Symbol,
 ) -> list[Result]:
-    """Check every feature of every symbol.
+    """Check every feature of every symbol; return one result per feature, as in the catalogue, with its warm-up as the note.
 
     Parameters
     ----------
     feeds : mapping
-        For each symbol its messages in order of arrival (``recording.read_recordings``).
+        For each symbol its messages in the order of arrival (``recording.read_recordings``).
     starts : sequence of float
         Later starts, as shares of the recording.
     stated : mapping or None
         Warm-ups; None takes ``stated.table``.
     make : callable
         Makes a symbol; a test passes a faulty one.
-
-    Returns
-    -------
-    list of Result
-        One per feature, in the order of the catalogue; the note is its stated warm-up.
     """
     warm_ups = table() if stated is None else stated
     every = results()

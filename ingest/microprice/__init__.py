@@ -1,1 +1,1 @@
-"""Fits of the ``microprice`` tables: from stored history into the database and the logs."""
+"""The fitted tables of ``microprice``: fitted to stored history, kept in the database, published to the logs."""

@@ -66,7 +66,7 @@ def fit_symbol(
     min_count: int = 100,
     progress: Progress | None = None,
 ) -> tuple[Floats, int]:
-    """Fit the table to the rows from ``since`` on and before ``before``.
+    """Fit the table to the rows from ``since`` on and before ``before``; return it (see ``microprice_fit.fit``) and its known rows.
 
     Parameters
     ----------
@@ -82,11 +82,6 @@ def fit_symbol(
         Times that a cell must have been left to get a g.
     progress : callable or None
         Called with the event time (µs) of the newest row read.
-
-    Returns
-    -------
-    table, rows
-        What ``Fit.table`` returns, and the number of known rows that were used.
 
     Raises
     ------

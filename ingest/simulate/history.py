@@ -26,19 +26,8 @@ def history(
 ) -> Iterator[tuple[str, Simulated]]:
     """Yield the messages from ``start_ms`` until before ``end_ms`` by event time, then by kind and symbol.
 
-    Parameters
-    ----------
-    symbols : sequence of str
-        Any names; those of ``SPECS`` have prices and sizes of their own.
-    seed : int
-        Each seed gives another market.
-    kinds : sequence of str
-        Of ``book``, ``trade``, ``social``.
-
-    Yields
-    ------
-    tuple
-        Kind and message; ``received`` is some milliseconds after ``timestamp``.
+    ``symbols`` may be any names; those of ``SPECS`` have prices and sizes of their own. Each ``seed`` gives another market. ``kinds``
+    are of ``book``, ``trade`` and ``social``. ``received`` of a message is some milliseconds after its ``timestamp``.
     """
     markets = [Market(symbol, seed) for symbol in symbols]
     talks = [Talk(market, seed) for market in markets]
