@@ -52,7 +52,7 @@ class Translator:
     async def book(self, book: Any, receipt_s: float) -> None:
         """Put an order book, and a gap before it if cryptofeed built it again."""
         symbol = f"{self._venue}:{book.symbol}"
-        at, received = self._times(symbol, book.timestamp, receipt_s)
+        at, received = self._times(book.timestamp, receipt_s)
         if book.delta is None and self._came_as_change.get(symbol):
             await self._put(Parsed("gap", Gap(min(at, self._newest[symbol] + 1), symbol, received)))
         self._came_as_change[symbol] = book.delta is not None
@@ -64,7 +64,7 @@ class Translator:
     async def trade(self, trade: Any, receipt_s: float) -> None:
         """Put a trade."""
         symbol = f"{self._venue}:{trade.symbol}"
-        at, received = self._times(symbol, trade.timestamp, receipt_s)
+        at, received = self._times(trade.timestamp, receipt_s)
         self._newest[symbol] = max(at, self._newest.get(symbol, 0))
         side = trade.side if trade.side in ("buy", "sell") else None
         message = Trade(at, symbol, float(trade.price), float(trade.amount), side, trade.id or None, received)
@@ -77,7 +77,7 @@ class Translator:
             if self._came_as_change.pop(symbol, None) is not None:
                 await self._put(Parsed("gap", Gap(self._newest[symbol] + 1, symbol, self._clock_ms())))
 
-    def _times(self, symbol: str, event_s: Any, receipt_s: float | None) -> tuple[int, int]:
+    def _times(self, event_s: Any, receipt_s: float | None) -> tuple[int, int]:
         received = self._clock_ms() if receipt_s is None else round(receipt_s * 1000)
         return (round(event_s * 1000) if isinstance(event_s, (int, float)) else received), received
 
@@ -102,8 +102,8 @@ class CryptofeedFeed:
         self._pump: Pump[Output] = Pump(list, outlet)
         self._stop = asyncio.Event()
         self._translator = Translator(kind.id.replace("_", "-"), self._pump.put, lambda: time.time_ns() // 1_000_000)
-        talk = logging.getLogger("feedhandler")  # of cryptofeed: it also prints the trace of what it raises
-        was, talk.disabled = talk.disabled, True
+        feed_log = logging.getLogger("feedhandler")  # of cryptofeed: it also prints the trace of what it raises
+        was, feed_log.disabled = feed_log.disabled, True
         try:
             self._feed = kind(
                 config={"log": {"disabled": True}},
@@ -115,7 +115,7 @@ class CryptofeedFeed:
         except Exception as error:  # of cryptofeed, requests or the venue: they have no common class
             raise FeedError(f"{venue}: {type(error).__name__}: {error!s:.200}") from error
         finally:
-            talk.disabled = was
+            feed_log.disabled = was
 
     async def run(self) -> None:
         """Listen until ``stop``."""

@@ -1,4 +1,1 @@
-"""What files say: each format read into messages, with the lines that are refused.
-
-Raw captures, JSON lines, tables of trades, books and posts; nothing here writes to a server.
-"""
+"""Recordings: each file format parsed into messages and refused lines. Nothing here writes to a server."""
