@@ -39,17 +39,14 @@ exit codes: 0 all of it was right, 1 a value, a count or a process was not, 2 an
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    parser = make_parser(
-        subparsers,
-        "demo",
-        run,
+    about = (
         "Start the servers and the pipeline, apply the definitions, feed a simulated market or the named recordings through the "
         "streams, show the three calls, and draw what the stores hold as demo/report.html. What it wrote stays in the data folder; "
-        "`servers up` serves it again.",
-        _EXAMPLE,
+        "`servers up` serves it again."
     )
-    parser.add_argument("recordings", nargs="*", metavar="PATH", help="recordings to replay at their own times")
-    parser.add_argument("--seed", type=int, default=0, help="of the simulated market (default 0)")
+    add = make_parser(subparsers, "demo", run, about, _EXAMPLE).add_argument
+    add("recordings", nargs="*", metavar="PATH", help="recordings to replay at their own times")
+    add("--seed", type=int, default=0, help="of the simulated market (default 0)")
 
 
 def run(args: argparse.Namespace) -> int:
