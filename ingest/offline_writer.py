@@ -87,21 +87,13 @@ def write(client: redis.Redis, connection: psycopg.Connection, batch: Sequence[r
     with connection.transaction():
         for view in VIEWS:
             if parts := gathered[view.name]:
-                new += append_rows(
-                    connection,
-                    view,
-                    [symbol for part in parts for symbol in part.symbols],
-                    np.concatenate([part.event_us for part in parts]),
-                    np.concatenate([part.created_us for part in parts]),
-                    np.concatenate([part.values for part in parts]),
-                )
-    for (outbox, entry_id, fields), detail in broken:
-        with client.pipeline(transaction=True) as both:
-            refuse(both, outbox, fields, Reason.FAILED, detail, entry_id)
-            both.xdel(outbox, entry_id)
-            both.execute()
-    pipe = client.pipeline(transaction=False)
-    for outbox, entry_id, _ in batch:
-        pipe.xdel(outbox, entry_id)
-    pipe.execute()
+                _, symbols, *arrays = zip(*parts, strict=True)
+                names = [name for part in symbols for name in part]
+                new += append_rows(connection, view, names, *(np.concatenate(part) for part in arrays))
+    with client.pipeline(transaction=True) as pipe:
+        for (outbox, entry_id, fields), detail in broken:
+            refuse(pipe, outbox, fields, Reason.FAILED, detail, entry_id)
+        for outbox, entry_id, _ in batch:
+            pipe.xdel(outbox, entry_id)
+        pipe.execute()
     return new

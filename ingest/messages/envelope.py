@@ -13,30 +13,18 @@ from ingest.messages.kinds import KIND, OrderBook
 from ingest.messages.refusal import Reason, Refused
 
 Origin = tuple[bytes, Mapping[bytes, bytes]]
-"""Id and fields of the stream entry that a message came from."""
+"""Id and fields of the stream entry that a message came from; ``NO_ORIGIN`` where it came from no stream."""
 NO_ORIGIN: Origin = (b"", {})
 
 
 class Envelope(msgspec.Struct, gc=False):
-    """A decoded message and what is known of its way.
-
-    Attributes
-    ----------
-    kind : str
-        A key of ``kinds.KIND``; ``message`` is the struct of that kind, or a ``FlatBook``.
-    recorded : bool
-        Whether it comes from a recording: then no wall clock makes time pass for its symbol.
-    received_ms : int
-        When the feed received it; 0 where the message does not say.
-    origin : Origin
-        Kept for the dead letter and the checkpoint; ``NO_ORIGIN`` where the message came from no stream.
-    """
+    """A decoded message and what is known of its way."""
 
     kind: str
-    message: Any
-    recorded: bool = True
-    received_ms: int = 0
-    origin: Origin = NO_ORIGIN
+    message: Any  # the struct that ``kinds.KIND`` names for ``kind``, or a ``FlatBook``
+    recorded: bool = True  # whether it comes from a recording: then no wall clock makes time pass for its symbol
+    received_ms: int = 0  # when the feed received it; 0 where the message does not say
+    origin: Origin = NO_ORIGIN  # kept for the dead letter and the checkpoint
 
     def save(self) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """Return the entry as a checkpoint holds it; ``from_entry`` makes the envelope of it again."""

@@ -36,25 +36,20 @@ def _word(data: bytes, at: int) -> int:
 
 
 @jit
-def _after_bids(data: bytes) -> int:
-    """Return the place behind the first ``bids``, -1 where ``asks`` comes before it or there is none."""
-    for at in range(len(data) - 3):
-        word = _word(data, at)
-        if word == _BIDS:
-            return at + 4
-        if word == _ASKS:
-            return -1
+def _next_key(data: bytes, at: int) -> int:
+    """Return the place behind the next of the two words, -1 where there is none."""
+    for i in range(at, len(data) - 3):
+        word = _word(data, i)
+        if word in (_BIDS, _ASKS):
+            return i + 4
     return -1
 
 
 @jit
-def _no_key_from(data: bytes, at: int) -> bool:
-    """Return whether the bytes from ``at`` on hold neither of the two words."""
-    for i in range(at, len(data) - 3):
-        word = _word(data, i)
-        if word in (_BIDS, _ASKS):
-            return False
-    return True
+def _after_bids(data: bytes) -> int:
+    """Return the place behind the first ``bids``, -1 where ``asks`` comes before it or there is none."""
+    at = _next_key(data, 0)
+    return at if at >= 0 and _word(data, at - 4) == _BIDS else -1
 
 
 @jit
@@ -110,7 +105,7 @@ def read_msgpack(data: bytes, levels: Vector) -> tuple[int, int]:
     if at < 0 or at + 5 > len(data) or data[at] != _TEXT_OF_4 or _word(data, at + 1) != _ASKS:
         return 0, -1
     at, n_ask = _msgpack_side(data, at + 5, levels, FLAT_ASK_PRICE)
-    if at < 0 or not _no_key_from(data, at):
+    if at < 0 or _next_key(data, at) >= 0:
         return 0, -1
     return n_bid, n_ask
 
@@ -204,6 +199,6 @@ def read_json(data: bytes, levels: Vector) -> tuple[int, int]:
         return 0, -1
     at = _past(data, _past(data, at + 4, _QUOTE), _COLON)
     at, n_ask = _json_side(data, at, levels, FLAT_ASK_PRICE)
-    if at < 0 or not _no_key_from(data, at):
+    if at < 0 or _next_key(data, at) >= 0:
         return 0, -1
     return n_bid, n_ask

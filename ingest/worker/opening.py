@@ -20,16 +20,7 @@ REPLAY = 4000
 def open_partition(client: redis.Redis, settings: Settings, p: int, keep_lease: Callable[[], None]) -> Partition:
     """Return partition ``p`` as its last owner left it.
 
-    Parameters
-    ----------
-    client : redis.Redis
-        Holds its log and its checkpoint.
-    settings : Settings
-        Of this deployment.
-    p : int
-        Its number.
-    keep_lease : callable
-        Called again and again, because the opening may take longer than a lease.
+    ``keep_lease`` is called again and again, because the opening may take longer than a lease.
     """
     read.join_group(client, [keys.events(p)])
     saved: Any = client.hgetall(keys.checkpoint(p))

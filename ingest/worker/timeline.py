@@ -27,30 +27,14 @@ Held = tuple[int, int, int, int, Envelope]
 
 @dataclass(slots=True)
 class Timeline:
-    """Order and grid of one symbol. Times are microseconds.
+    """Order and grid of one symbol. Times are microseconds."""
 
-    Attributes
-    ----------
-    emit_us : int
-        The grid interval.
-    lateness_us : int
-        How far behind the newest book or trade a message may come.
-    watermark : int
-        Every event before it is known; 0 before the first book, trade or tick.
-    boundary : int
-        The next grid boundary that gives rows; 0 before the first event.
-    arrivals : int
-        How many messages were held so far.
-    held : list of Held
-        A heap of the messages that wait for their turn.
-    """
-
-    emit_us: int
-    lateness_us: int
-    watermark: int = 0
-    boundary: int = 0
-    arrivals: int = 0
-    held: list[Held] = field(default_factory=list)
+    emit_us: int  # the grid interval
+    lateness_us: int  # how far behind the newest book or trade a message may come
+    watermark: int = 0  # every event before it is known; 0 before the first book, trade or tick
+    boundary: int = 0  # the next grid boundary that gives rows; 0 before the first event
+    arrivals: int = 0  # how many messages were held so far
+    held: list[Held] = field(default_factory=list)  # a heap of the messages that wait for their turn
 
     def is_late(self, t_us: int) -> bool:
         """Return whether rows that an event of ``t_us`` belongs to may be written already."""
@@ -77,10 +61,7 @@ class Timeline:
         self.watermark = max(self.watermark, t_us + 1)
 
     def advance(
-        self,
-        apply: Callable[[int, Envelope], None],
-        emit: Callable[[int], None],
-        last_row_us: Callable[[], int],
+        self, apply: Callable[[int, Envelope], None], emit: Callable[[int], None], last_row_us: Callable[[], int]
     ) -> None:
         """Release in order what the watermark has passed: events to ``apply``, grid boundaries to ``emit``.
 

@@ -50,16 +50,8 @@ TICK_US = 50_000
 class Worker:
     """One process's partitions.
 
-    Parameters
-    ----------
-    client : redis.Redis
-        Holds streams, checkpoints and the online store.
-    settings : Settings
-        Of this deployment.
-    clock : callable
-        Microseconds since the epoch; tests inject their own time.
-    steady : callable
-        Microseconds of a clock that is never set; it tells how long a symbol has been quiet.
+    ``clock`` gives microseconds since the epoch. ``steady`` gives microseconds of a clock that is never set, and tells how long a symbol
+    has been quiet. Tests inject their own.
     """
 
     def __init__(
@@ -85,13 +77,7 @@ class Worker:
         self._memory = memory.Alarm(client)
 
     def run(self, stop: threading.Event) -> None:
-        """Work until ``stop`` is set and wait while the server is away; then write what is pending and give the leases back.
-
-        Raises
-        ------
-        PartitionsError
-            The deployment has another number of partitions.
-        """
+        """Work until ``stop`` is set and wait while the server is away; then write what is pending and give the leases back."""
         self._stop = stop
 
         def work(well: Callable[[], None]) -> None:

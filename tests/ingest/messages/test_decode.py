@@ -3,7 +3,7 @@ import json
 import msgspec
 import pytest
 
-from ingest.messages.check import check_header, check_trade, is_symbol
+from ingest.messages.check import check_trade
 from ingest.messages.decode import decode, decode_entry, encode
 from ingest.messages.kinds import MAX_TIME_MS, OrderBook, SocialPost, Trade
 from ingest.messages.refusal import Reason, Refused
@@ -84,29 +84,6 @@ def test_fields_that_nobody_asked_for_are_ignored():
 )
 def test_a_bad_trade_is_refused_with_its_own_reason(data, reason):
     assert reason_of(Trade, data) == reason
-
-
-def test_a_time_ahead_of_its_receive_time_is_refused_past_the_limit():
-    check_header("A", 6000, received_ms=1000, max_future_ms=5000)
-    with pytest.raises(Refused, match="future_time"):
-        check_header("A", 6001, received_ms=1000, max_future_ms=5000)
-
-
-@pytest.mark.parametrize("timestamp", [0, -5, MAX_TIME_MS + 1])
-def test_times_outside_what_a_double_holds_in_microseconds_are_refused(timestamp):
-    with pytest.raises(Refused, match="out_of_range"):
-        check_header("A", timestamp, received_ms=2 * MAX_TIME_MS, max_future_ms=0)
-
-
-@pytest.mark.parametrize("symbol", ["", "A" * 65, "A B", "A;DROP TABLE x", "../x\x00", "BTCUSDT\n", "ＢＴＣ"])
-def test_a_symbol_of_other_characters_is_refused(symbol):
-    assert not is_symbol(symbol)
-    with pytest.raises(Refused, match="bad_symbol"):
-        check_header(symbol, 1, received_ms=1, max_future_ms=0)
-
-
-def test_venue_qualified_symbols_are_taken():
-    assert is_symbol("BINANCE:BTC-USDT") and is_symbol("A" * 64)
 
 
 def test_a_post_needs_its_text_and_source():

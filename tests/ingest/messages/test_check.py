@@ -1,0 +1,68 @@
+"""Checks of symbols, times and numbers."""
+
+from __future__ import annotations
+
+from math import inf, nan
+
+import pytest
+
+from ingest.messages.check import check_header, check_microprice, check_number, check_score, is_symbol
+from ingest.messages.kinds import MAX_TIME_MS, MicropriceTable, ScoredPost
+from ingest.messages.refusal import Refused
+from transforms.limits import MAX_NUMBER
+from transforms.microstructure.layout import G_SIZE
+
+
+def test_a_time_ahead_of_its_receive_time_is_refused_past_the_limit():
+    check_header("A", 6000, received_ms=1000, max_future_ms=5000)
+    with pytest.raises(Refused, match="future_time"):
+        check_header("A", 6001, received_ms=1000, max_future_ms=5000)
+
+
+@pytest.mark.parametrize("timestamp", [0, -5, MAX_TIME_MS + 1])
+def test_times_outside_what_a_double_holds_in_microseconds_are_refused(timestamp):
+    with pytest.raises(Refused, match="out_of_range"):
+        check_header("A", timestamp, received_ms=2 * MAX_TIME_MS, max_future_ms=0)
+
+
+@pytest.mark.parametrize("symbol", ["", "A" * 65, "A B", "A;DROP TABLE x", "../x\x00", "BTCUSDT\n", "ＢＴＣ"])
+def test_a_symbol_of_other_characters_is_refused(symbol):
+    assert not is_symbol(symbol)
+    with pytest.raises(Refused, match="bad_symbol"):
+        check_header(symbol, 1, received_ms=1, max_future_ms=0)
+
+
+def test_venue_qualified_symbols_are_taken():
+    assert is_symbol("BINANCE:BTC-USDT") and is_symbol("A" * 64)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (nan, "not_finite"),
+        (-inf, "not_finite"),
+        (0.0, "not_positive"),
+        (-1.0, "not_positive"),
+        (1.001e15, "out_of_range"),
+    ],
+)
+def test_a_number_that_no_market_has_is_refused(value: float, reason: str) -> None:
+    with pytest.raises(Refused, match=reason):
+        check_number("price", value)
+
+
+def test_the_largest_number_is_taken() -> None:
+    check_number("price", MAX_NUMBER)
+
+
+def test_a_score_is_whole_or_absent() -> None:
+    check_score(ScoredPost(1, "A", "p", 1, 2**64 - 1))
+    check_score(ScoredPost(1, "A", "p", 1, 0, 0.0, 1.0, 0.0))
+    with pytest.raises(Refused, match="missing_field"):
+        check_score(ScoredPost(1, "A", "p", 1, 0, 0.5, 0.5))
+
+
+def test_a_table_is_not_used_before_the_end_of_its_data() -> None:
+    check_microprice(MicropriceTable(10, "A", 1, 5, 5, 0.5, [None] * G_SIZE))
+    with pytest.raises(Refused, match="out_of_range"):
+        check_microprice(MicropriceTable(10, "A", 1, 6, 5, 0.5, [None] * G_SIZE))

@@ -1,0 +1,79 @@
+"""The commit: everything of a batch, once, by the owner alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+
+from ingest.streams import keys
+from ingest.streams.membership import FencedError
+from ingest.streams.read import join_group
+from ingest.worker import commit, rows
+
+from .log import CONF, T0, Log, book, tick, trade
+
+TOKEN = "1:me"
+
+
+def written(client: redis.Redis, log: Log, *, token: str = TOKEN, save: bool = True) -> None:
+    partition, pending = log.partition, log.partition.take_pending()
+    pipe: Any = client.pipeline(transaction=False)
+    commit.add_commit(pipe, partition, token, pending, partition.save() if save else {}, CONF)
+    commit.check(pipe.execute(raise_on_error=False)[0], partition.number)
+
+
+@pytest.fixture
+def log(redis_client: redis.Redis) -> Log:
+    """Entries in the server's log, and a partition that has processed them; one of them is refused."""
+    log = Log().append(book(500), trade(600, 1), trade(600, 1), tick(2000))
+    for entry_id, fields in log.entries:
+        redis_client.xadd(keys.events(0), dict(fields), id=entry_id)  # type: ignore[arg-type]
+    join_group(redis_client, [keys.events(0)])
+    redis_client.set(keys.owner(0), TOKEN)
+    return log
+
+
+def test_every_step_is_done(redis_client: redis.Redis, log: Log) -> None:
+    written(redis_client, log)
+    assert 0 < redis_client.pttl(keys.owner(0)) <= commit.LEASE_MS
+    saved: Any = redis_client.hgetall(keys.checkpoint(0))
+    assert (saved[b"last_id"], saved[b"state_id"], saved[b"entries"]) == (log.entries[-1][0], log.entries[-1][0], b"4")
+    assert b"A order" in saved
+    views = {rows.decode(fields[b"rows"]).view.name for _, fields in redis_client.xrange(keys.outbox(0))}
+    assert {"microstructure", "order_flow", "technical", "normalized"} <= views
+    [first, *_] = redis_client.xrange(keys.features(0))
+    assert (first[1][b"symbol"], first[1][b"event_timestamp"]) == (b"A", b"%d" % (T0 + 1000))
+    counts = redis_client.hgetall(keys.counters(0))
+    assert (counts[b"accepted.trade"], counts[b"refused.duplicate"], counts[b"rows.microstructure"]) == (
+        b"1",
+        b"1",
+        b"2",
+    )
+    [(_, letter)] = redis_client.xrange(keys.DEAD_LETTER)
+    assert (letter[b"reason"], letter[b"id"]) == (b"duplicate", log.entries[2][0])
+    [group] = redis_client.xinfo_groups(keys.events(0))
+    assert (group["last-delivered-id"], group["lag"]) == (log.entries[-1][0], 0)
+
+
+def test_a_worker_that_has_lost_its_lease_changes_nothing(redis_client: redis.Redis, log: Log) -> None:
+    with pytest.raises(FencedError, match="partition 0"):
+        written(redis_client, log, token="0:another")
+    assert not redis_client.exists(
+        keys.checkpoint(0), keys.outbox(0), keys.features(0), keys.counters(0), keys.DEAD_LETTER
+    )
+    assert redis_client.xinfo_groups(keys.events(0))[0]["lag"] == 4
+
+
+def test_without_a_state_the_log_keeps_what_the_saved_state_lacks(redis_client: redis.Redis, log: Log) -> None:
+    written(redis_client, log, save=False)
+    saved = redis_client.hgetall(keys.checkpoint(0))
+    assert (saved[b"last_id"], saved[b"state_id"]) == (log.entries[-1][0], b"0-0")
+    assert redis_client.xlen(keys.events(0)) == 4
+
+
+def test_any_other_error_of_the_server_is_raised() -> None:
+    with pytest.raises(redis.ResponseError, match="OOM"):
+        commit.check(redis.ResponseError("OOM"), 0)
+    commit.check(1, 0)

@@ -1,0 +1,60 @@
+"""Opening a partition: what was saved is restored, what was written is replayed, and nothing is counted twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+
+from ingest.streams import keys
+from ingest.streams.backlog import backlog
+from ingest.worker.opening import open_partition
+from ingest.worker.worker import Worker
+
+from .log import CONF, T0, Log, book, tick, trade
+
+MESSAGES = [book(500), trade(600, 1), tick(1000), book(1500), trade(1600, 2), tick(3000)]
+
+
+def fill(client: redis.Redis, log: Log) -> None:
+    for entry_id, fields in log.entries:
+        client.xadd(keys.events(0), dict(fields), id=entry_id)  # type: ignore[arg-type]
+
+
+def test_the_state_is_that_of_the_owner_before_and_its_rows_are_not_given_again(redis_client: redis.Redis) -> None:
+    log = Log().append(*MESSAGES[:3])
+    fill(redis_client, log)
+    log.partition.take_pending()
+    redis_client.hset(keys.checkpoint(0), mapping=log.partition.save())  # type: ignore[arg-type]
+    log.entries.clear()
+    log.append(*MESSAGES[3:])
+    fill(redis_client, log)
+    log.partition.take_pending()
+    redis_client.hset(keys.checkpoint(0), "last_id", log.partition.last_id)
+    kept: list[Any] = []
+    opened = open_partition(redis_client, CONF, 0, lambda: kept.append(1))
+    assert (opened.position, opened.last_id, opened.unsaved) == (log.partition.position, log.partition.last_id, 3)
+    assert not opened.pending.n_rows and not opened.take_pending().counts
+    assert opened.symbols["A"].save() == log.partition.symbols["A"].save()
+    assert len(kept) >= 2  # before the symbol, and after the replay
+
+
+def test_a_log_without_a_checkpoint_counts_what_it_has_lost_as_processed(redis_client: redis.Redis) -> None:
+    fill(redis_client, Log().append(*MESSAGES))
+    redis_client.xtrim(keys.events(0), maxlen=4, approximate=False)
+    open_partition(redis_client, CONF, 0, lambda: None)
+    assert redis_client.hget(keys.checkpoint(0), "entries") == b"2"
+    worker = Worker(redis_client, CONF)
+    worker.open()
+    while worker.step():
+        pass
+    worker.close()
+    assert redis_client.hget(keys.checkpoint(0), "entries") == b"6"
+    assert backlog(redis_client, 1).events == 0
+
+
+def test_a_new_log_has_nothing_to_count(redis_client: redis.Redis) -> None:
+    fill(redis_client, Log().append(*MESSAGES))
+    opened = open_partition(redis_client, CONF, 0, lambda: None)
+    assert not redis_client.exists(keys.checkpoint(0))
+    assert not opened.symbols and opened.position == b"0-0" and T0
