@@ -214,7 +214,7 @@ def _normalized(name: str) -> Feature:
             -3,
             3,
             f"({name} - mean)/deviation of its earlier values, one a row, exponentially weighted, half-life 1 h, clipped to [-3, 3]",
-            f"{name} is null, or fewer than 300 earlier values (counted anew after 4 h without one), or all of them equal",
+            f"{name} is null, or fewer than 300 earlier values (counted from 0 again after 4 h without one), or all of them equal",
         )
     centre, scale = RESCALED[name]
     low, high = (raw.low - centre) / scale, (raw.high - centre) / scale

@@ -47,7 +47,7 @@ class Engine:
     Parameters
     ----------
     instrument : Instrument
-        What is known of the symbol beforehand.
+        What is known of the symbol before its first message.
     emit_us : int
         The grid interval, µs: a divisor of one second, or whole seconds.
 
@@ -125,7 +125,7 @@ class Engine:
         install(self._micro, [float(t_us), tick, *(k.NAN if x is None else x for x in g)])
 
     def last_row_us(self) -> int:
-        """Return the time after which the events so far give no row: for the feeds, the latest of newest event plus ttl; 0 before any."""
+        """Return the time of the last row that the events so far can give: a feed's newest event plus its ttl; 0 before any event."""
         return max((newest + ttl for newest, ttl in zip(self._newest(), _TTL_US, strict=True) if newest), default=0)
 
     def silence_us(self, view: View, t_us: int) -> int:

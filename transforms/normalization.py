@@ -12,7 +12,7 @@ subtracts two large sums: with W' the weight decayed to t, S' likewise, and d = 
     W = W' + 1      mean += d/W      S = S' + d (x - mean)
 
 Null: x is null (it is then no observation), fewer than 300 observations came before it, or they were all alike. After 4 h without an
-observation the count begins anew. After hours of one observation a second, 4 h of silence leave a weight of about 300 (5194/2^4).
+observation the count starts again at 0. After hours of one observation a second, 4 h of silence leave a weight of about 300 (5194/2^4).
 After fewer observations they leave so little that the first new value would become the mean and the second an extreme.
 
 State: ``_SLOTS`` doubles an element, in the order of the vector.

@@ -71,7 +71,8 @@ def slot(o: int, n: int, k: int, b: int) -> int:
 @jit
 def total(state: Vector, o: int, n: int, k: int, c: int, b: int, w: int) -> float:
     """Return the sum of channel ``c`` over the ``w <= n`` buckets that end with ``b``, oldest first; call ``advance`` to ``b`` first."""
+    first = o + BUCKETS + c
     s = 0.0
     for i in range(b - w + 1, b + 1):
-        s += state[o + BUCKETS + (i % n) * k + c]
+        s += state[first + (i % n) * k]
     return s

@@ -1,4 +1,4 @@
-"""Where everything stands: in a flat book, and in the state of the ``microstructure`` view.
+"""Offsets of a flat book, and of the state of the ``microstructure`` view.
 
 A flat book is one vector of ``FLAT_SIZE`` doubles, best level first; slots past the levels in use hold anything::
 

@@ -72,7 +72,7 @@ def queue_flow(improved: float, q: float, q_before: float, scale: float) -> floa
 def add_flow(state: Vector, t_us: int, book: Vector, n_bid: int, n_ask: int, ofi_at: int, levels_at: int) -> None:
     """Add the contributions of ``book`` against the one in the state to the buckets at ``ofi_at`` and ``levels_at``.
 
-    A level that one of the two books lacks contributes nothing; its run begins anew with the first book that has it.
+    A level that one of the two books lacks contributes nothing; a new run begins with the first book that has it.
     """
     depth = min(n_bid, n_ask, FLOW_LEVELS)
     scale = state[SCALE]

@@ -74,11 +74,12 @@ def emit(state: Vector, o: int, last: int, scale: float, out: Vector) -> None:
     seconds = 0
     moved = 0.0
     squares = 0.0
+    flow_at, mid_at = o + _RING + _FLOW, o + _RING + _MID
     for k in range(last - SECONDS + 1, last + 1):
-        at = o + _RING + k % _N * _CHANNELS
-        x = state[at + _FLOW]
+        at = k % _N * _CHANNELS
+        x = state[flow_at + at]
         if x == x:
-            dm = state[at + _MID] - state[o + _RING + (k - 1) % _N * _CHANNELS + _MID]
+            dm = state[mid_at + at] - state[mid_at + (k - 1) % _N * _CHANNELS]
             if dm == dm:
                 seconds += 1
                 moved += dm * x

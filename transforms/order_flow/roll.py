@@ -75,12 +75,13 @@ def emit(state: Vector, o: int, per_second: int, b: int, out: Vector) -> None:
     earlier = 0.0
     products = 0.0
     first = o + _RING + window.BUCKETS
+    pairs_at, later_at, earlier_at, products_at = first + _PAIRS, first + _LATER, first + _EARLIER, first + _PRODUCTS
     for i in range(b - n + 1, b + 1):
-        at = first + (i % n) * _CHANNELS
-        pairs += state[at + _PAIRS]
-        later += state[at + _LATER]
-        earlier += state[at + _EARLIER]
-        products += state[at + _PRODUCTS]
+        at = (i % n) * _CHANNELS
+        pairs += state[pairs_at + at]
+        later += state[later_at + at]
+        earlier += state[earlier_at + at]
+        products += state[products_at + at]
     if pairs > 0.0:
         covariance = products / pairs - (later / pairs) * (earlier / pairs)
         if covariance < 0.0:

@@ -127,9 +127,10 @@ def _sums(state: Vector, o: int, n: int, b: int, w: int) -> tuple[float, float, 
     volume = 0.0
     turnover = 0.0
     first = o + window.BUCKETS
+    delta_at, lots_at, turnover_at = first + _DELTA, first + _LOTS, first + _TURNOVER
     for i in range(b - w + 1, b + 1):
-        at = first + (i % n) * _LONG
-        delta += state[at + _DELTA]
-        volume += state[at + _LOTS]
-        turnover += state[at + _TURNOVER]
+        at = (i % n) * _LONG
+        delta += state[delta_at + at]
+        volume += state[lots_at + at]
+        turnover += state[turnover_at + at]
     return delta, volume, turnover

@@ -21,7 +21,7 @@ HOURS = WEEKS * WEEK_HOURS + 2
 """Hours kept: the last complete one, those of the 28 days before it, and the one that is filling."""
 GONE = 2048
 COUNT_MAX = 1 << 62
-"""Engagement is cut here, so that it fits 64 bits whatever number a source sends."""
+"""Engagement is cut here, so that any number that a source sends fits 64 bits."""
 
 HEADER = struct.Struct("<5q2d3I")
 RECORD = struct.Struct("<q3Q2q3d3q")

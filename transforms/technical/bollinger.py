@@ -3,7 +3,7 @@
     bollinger_pctb    (close - lower)/(upper - lower) of the last bar
     bollinger_width   (upper - lower)/middle
 
-``middle`` is the mean of the closes, ``upper`` and ``lower`` lie 2 deviations from it. Both are computed anew over the 20 closes, as
+``middle`` is the mean of the closes, ``upper`` and ``lower`` lie 2 deviations from it. Both are computed from the 20 closes each time, as
 distances from the oldest, because a running sum of squares would lose the digits that matter.
 
 Null: fewer than 20 bars; for ``bollinger_pctb`` also closes that are all equal.
@@ -46,10 +46,11 @@ def _oldest_and_mean(state: Vector, o: int) -> tuple[float, float]:
     bars = int(state[o + _BARS])
     if bars < PERIOD:
         return NAN, NAN
-    oldest = state[o + _CLOSES + bars % PERIOD]
+    closes = o + _CLOSES
+    oldest = state[closes + bars % PERIOD]
     total = 0.0
     for i in range(bars, bars + PERIOD):
-        total += state[o + _CLOSES + i % PERIOD] - oldest
+        total += state[closes + i % PERIOD] - oldest
     return float(oldest), total / PERIOD
 
 
@@ -65,9 +66,10 @@ def deviation(state: Vector, o: int) -> float:
     """Return the population standard deviation of the last 20 closes, exactly 0 where they are equal; NaN with fewer."""
     oldest, mean = _oldest_and_mean(state, o)
     bars = int(state[o + _BARS])
+    closes = o + _CLOSES
     squares = 0.0
     for i in range(bars, bars + PERIOD):
-        d = state[o + _CLOSES + i % PERIOD] - oldest - mean
+        d = state[closes + i % PERIOD] - oldest - mean
         squares += d * d
     return math.sqrt(squares / PERIOD)
 

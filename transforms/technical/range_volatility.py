@@ -64,9 +64,10 @@ def _root(x: float) -> float:
 def _mean(state: Vector, o: int, term: int) -> float:
     """Return the mean of a term over the 15 bars, oldest first."""
     minute = int(state[o + _MINUTE])
+    first = o + _BARS + term
     total = 0.0
     for b in range(minute - BARS + 1, minute + 1):
-        total += state[o + _BARS + b % BARS * _TERMS + term]
+        total += state[first + b % BARS * _TERMS]
     return total / BARS
 
 
@@ -75,9 +76,10 @@ def _variance(state: Vector, o: int, term: int) -> float:
     """Return the sample variance of a term over the 15 bars."""
     mean = _mean(state, o, term)
     minute = int(state[o + _MINUTE])
+    first = o + _BARS + term
     total = 0.0
     for b in range(minute - BARS + 1, minute + 1):
-        d = state[o + _BARS + b % BARS * _TERMS + term] - mean
+        d = state[first + b % BARS * _TERMS] - mean
         total += d * d
     return total / (BARS - 1)
 
@@ -98,11 +100,12 @@ def parkinson(state: Vector, o: int) -> float:
 def garman_klass(state: Vector, o: int) -> float:
     """Return the estimator of Garman and Klass; it needs 15 bars."""
     minute = int(state[o + _MINUTE])
+    body_at, range2_at = o + _BARS + _BODY, o + _BARS + _RANGE2
     total = 0.0
     for b in range(minute - BARS + 1, minute + 1):
-        at = o + _BARS + b % BARS * _TERMS
-        body = state[at + _BODY]
-        total += 0.5 * state[at + _RANGE2] - (2.0 * LN2 - 1.0) * (body * body)
+        at = b % BARS * _TERMS
+        body = state[body_at + at]
+        total += 0.5 * state[range2_at + at] - (2.0 * LN2 - 1.0) * (body * body)
     return _root(total / BARS)
 
 
