@@ -13,8 +13,7 @@ from msgspec import msgpack
 
 from ingest import offline_writer, router, settings
 from ingest.messages.decode import encode
-from ingest.messages.kinds import OrderBook, Tick, Trade
-from ingest.publish.publisher import Publisher
+from ingest.messages.kinds import Trade
 from ingest.streams import keys, read
 from ingest.streams.backlog import backlog, counters
 from ingest.streams.dead_letters import newest, retry
@@ -22,7 +21,6 @@ from ingest.worker import rows
 from ingest.worker.worker import Worker
 from tests.integration.test_recovery import PARTITIONS, SYMBOLS, entries, publish, wait_until
 from transforms.catalog import VIEWS
-from transforms.engine import Engine
 
 T0 = 1_700_000_000_000
 CONF = settings.load({"TFS_PARTITIONS": str(PARTITIONS)})
@@ -101,35 +99,6 @@ def test_a_batch_that_holds_no_rows_is_kept_and_the_writer_goes_on(pipeline: Any
     assert counters(client, PARTITIONS)["refused.failed"] == 4
     put_back, _ = retry(client, letters[-1], PARTITIONS)
     assert put_back and client.xrange(keys.outbox(0))[0][1] == {b"rows": b"\xc1"}
-
-
-def test_a_held_message_on_which_our_code_fails_is_refused_itself(
-    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    sound = Engine.trade
-
-    def fails(engine: Engine, t_us: int, price: float, size: float, side: int) -> None:
-        if price == 13.0:
-            raise ZeroDivisionError("a fault of ours")
-        sound(engine, t_us, price, size, side)
-
-    monkeypatch.setattr(Engine, "trade", fails)
-    worker = Worker(redis_client, CONF)
-    worker.open()
-    with Publisher(redis_client, PARTITIONS) as publisher:
-        publisher.publish("book", OrderBook(T0, "A", [(99.0, 1.0)], [(101.0, 1.0)]), recorded=True)
-        for i, price in enumerate((12.0, 13.0, 14.0)):
-            publisher.publish("trade", Trade(T0 + i, "A", price, 1.0, "buy"), recorded=True)
-        publisher.publish("tick", Tick(T0 + 2000, "A"), recorded=True)
-    while worker.step():
-        pass
-    worker.close()
-    found = counters(redis_client, PARTITIONS)
-    kinds = {"accepted.book": 1, "accepted.trade": 2, "accepted.tick": 1, "refused.failed": 1}
-    assert {name: n for name, n in found.items() if not name.startswith(("rows", "latency"))} == kinds
-    [letter] = newest(redis_client)
-    assert dict(letter.fields)[b"data"] == encode(Trade(T0 + 1, "A", 13.0, 1.0, "buy"))
-    assert "a fault of ours" in caplog.text
 
 
 def test_the_writer_waits_for_a_right_that_was_revoked(

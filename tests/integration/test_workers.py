@@ -10,8 +10,7 @@ import redis
 
 from ingest import router, settings
 from ingest.messages.decode import encode
-from ingest.messages.kinds import OrderBook, Trade
-from ingest.publish.publisher import Publisher
+from ingest.messages.kinds import Trade
 from ingest.streams import keys, membership, read
 from ingest.streams.backlog import backlog
 from ingest.worker import rows
@@ -230,17 +229,3 @@ def values(found: list[bytes]) -> dict[tuple[str, str, int], bytes]:
             assert (columns.view.name, *known) not in out
             out[columns.view.name, *known] = columns.values[i].tobytes()
     return out
-
-
-def test_a_clock_that_is_set_forward_makes_no_symbol_quiet(redis_client: redis.Redis) -> None:
-    now_us, steady_us = [T0 * 1000 + 400_000], [0]
-    worker = Worker(redis_client, CONF, lambda: now_us[0], lambda: steady_us[0])
-    worker.open()
-    with Publisher(redis_client, PARTITIONS) as publisher:
-        publisher.publish("book", OrderBook(T0 + 400, "A", [(99.0, 1.0)], [(101.0, 1.0)]))
-    for elapsed_s, ticks in ((0, 0), (1, 0), (3, 1)):
-        now_us[0], steady_us[0] = T0 * 1000 + 3_600_000_000, elapsed_s * 1_000_000
-        worker.step()
-        kinds = [fields[b"kind"] for _, fields in redis_client.xrange(keys.events(keys.partition_of("A", PARTITIONS)))]
-        assert kinds.count(b"tick") == ticks, elapsed_s
-    worker.close()

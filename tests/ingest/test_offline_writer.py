@@ -1,0 +1,66 @@
+"""The offline writer: a batch of the outboxes into the tables once, and what is no rows into the dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+import redis
+
+from feature_repo.stores.offline.tables.schema import migrate, table_of_view
+from ingest import offline_writer
+from ingest.streams import keys, read
+from ingest.streams.dead_letters import newest
+from ingest.worker import rows
+from transforms.catalog import VIEW
+from transforms.kernel import vector
+
+SOCIAL = VIEW["social"]
+
+
+@pytest.fixture
+def database(postgres_url: str) -> Iterator[psycopg.Connection]:
+    """A database with the table of one view."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        migrate(connection, [table_of_view(SOCIAL)])
+        yield connection
+
+
+def append(client: redis.Redis, *symbols: str) -> None:
+    batch = rows.Batch(SOCIAL)
+    for i, symbol in enumerate(symbols):
+        batch.add(symbol, 1_000_000 * i, 1_000_000 * i + 7, vector([float(i)] * len(SOCIAL.features)))
+    client.xadd(keys.outbox(0), {"rows": rows.encode(batch.columns())})
+
+
+def waiting(client: redis.Redis) -> list[read.Entry]:
+    return read.entries_after(client, {keys.outbox(0): read.START}, 50, 1)
+
+
+def test_rows_of_several_entries_are_written_once_and_the_entries_deleted(
+    redis_client: redis.Redis, database: psycopg.Connection
+) -> None:
+    append(redis_client, "A", "B")
+    append(redis_client, "C")
+    batch = waiting(redis_client)
+    assert offline_writer.write(redis_client, database, batch) == 3
+    assert redis_client.xlen(keys.outbox(0)) == 0
+    assert offline_writer.write(redis_client, database, batch) == 0  # as after a crash before the deletion
+    found = database.execute("SELECT symbol FROM social ORDER BY symbol").fetchall()
+    assert found == [("A",), ("B",), ("C",)]
+
+
+def test_an_entry_without_rows_is_kept_in_the_dead_letters_and_the_others_are_written(
+    redis_client: redis.Redis, database: psycopg.Connection
+) -> None:
+    redis_client.xadd(keys.outbox(0), {"rows": b"\xc1"})
+    append(redis_client, "A")
+    assert offline_writer.write(redis_client, database, waiting(redis_client)) == 1
+    assert redis_client.xlen(keys.outbox(0)) == 0
+    [letter] = newest(redis_client)
+    assert (letter.reason, dict(letter.fields)) == ("failed", {b"rows": b"\xc1"})
+
+
+def test_an_empty_batch_writes_nothing(redis_client: redis.Redis, database: psycopg.Connection) -> None:
+    assert offline_writer.write(redis_client, database, []) == 0

@@ -1,0 +1,81 @@
+"""The worker's loop on one server, stepped by hand."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from ingest import settings
+from ingest.messages.decode import encode
+from ingest.messages.kinds import OrderBook, Tick, Trade
+from ingest.publish.publisher import Publisher
+from ingest.streams import keys
+from ingest.streams.backlog import counters
+from ingest.streams.dead_letters import newest
+from ingest.worker.worker import Worker
+from transforms.engine import Engine
+
+T0 = 1_700_000_000_000
+PARTITIONS = 2
+CONF = settings.load({"TFS_PARTITIONS": str(PARTITIONS)})
+
+
+def test_a_clock_that_is_set_forward_makes_no_symbol_quiet(redis_client: redis.Redis) -> None:
+    now_us, steady_us = [T0 * 1000 + 400_000], [0]
+    worker = Worker(redis_client, CONF, lambda: now_us[0], lambda: steady_us[0])
+    worker.open()
+    with Publisher(redis_client, PARTITIONS) as publisher:
+        publisher.publish("book", OrderBook(T0 + 400, "A", [(99.0, 1.0)], [(101.0, 1.0)]))
+    for elapsed_s, ticks in ((0, 0), (1, 0), (3, 1)):
+        now_us[0], steady_us[0] = T0 * 1000 + 3_600_000_000, elapsed_s * 1_000_000
+        worker.step()
+        kinds = [fields[b"kind"] for _, fields in redis_client.xrange(keys.events(keys.partition_of("A", PARTITIONS)))]
+        assert kinds.count(b"tick") == ticks, elapsed_s
+    worker.close()
+
+
+def test_a_held_message_on_which_our_code_fails_is_refused_itself(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sound = Engine.trade
+
+    def fails(engine: Engine, t_us: int, price: float, size: float, side: int) -> None:
+        if price == 13.0:
+            raise ZeroDivisionError("a fault of ours")
+        sound(engine, t_us, price, size, side)
+
+    monkeypatch.setattr(Engine, "trade", fails)
+    worker = Worker(redis_client, CONF)
+    worker.open()
+    with Publisher(redis_client, PARTITIONS) as publisher:
+        publisher.publish("book", OrderBook(T0, "A", [(99.0, 1.0)], [(101.0, 1.0)]), recorded=True)
+        for i, price in enumerate((12.0, 13.0, 14.0)):
+            publisher.publish("trade", Trade(T0 + i, "A", price, 1.0, "buy"), recorded=True)
+        publisher.publish("tick", Tick(T0 + 2000, "A"), recorded=True)
+    while worker.step():
+        pass
+    worker.close()
+    found = counters(redis_client, PARTITIONS)
+    kinds = {"accepted.book": 1, "accepted.trade": 2, "accepted.tick": 1, "refused.failed": 1}
+    assert {name: n for name, n in found.items() if not name.startswith(("rows", "latency"))} == kinds
+    [letter] = newest(redis_client)
+    assert dict(letter.fields)[b"data"] == encode(Trade(T0 + 1, "A", 13.0, 1.0, "buy"))
+    assert "a fault of ours" in caplog.text
+
+
+def test_a_partition_that_another_worker_took_over_is_dropped_with_what_was_not_committed(
+    redis_client: redis.Redis,
+) -> None:
+    worker = Worker(redis_client, CONF, lambda: T0 * 1000)
+    worker.open()
+    assert worker.holds() == [0, 1]
+    p = keys.partition_of("A", PARTITIONS)
+    with Publisher(redis_client, PARTITIONS) as publisher:
+        publisher.publish("trade", Trade(T0, "A", 1.0, 1.0), recorded=True)
+    redis_client.set(keys.owner(p), "99:another")
+    while worker.holds() == [0, 1]:
+        worker.step()
+        worker.flush()
+    assert worker.holds() == [1 - p]
+    assert not redis_client.exists(keys.checkpoint(p), keys.counters(p))
+    worker.close()
