@@ -41,32 +41,31 @@ def step(state: Vector, o: int, close: float) -> None:
 
 
 @jit
-def _oldest_and_mean(state: Vector, o: int) -> tuple[float, float]:
-    """Return the oldest close, and the mean distance of the closes from it; NaN with fewer than 20 bars."""
+def middle(state: Vector, o: int) -> float:
+    """Return the mean of the last 20 closes, NaN with fewer."""
     bars = int(state[o + _BARS])
     if bars < PERIOD:
-        return NAN, NAN
+        return NAN
     closes = o + _CLOSES
     oldest = state[closes + bars % PERIOD]
     total = 0.0
     for i in range(bars, bars + PERIOD):
         total += state[closes + i % PERIOD] - oldest
-    return float(oldest), total / PERIOD
-
-
-@jit
-def middle(state: Vector, o: int) -> float:
-    """Return the mean of the last 20 closes, NaN with fewer."""
-    oldest, mean = _oldest_and_mean(state, o)
-    return oldest + mean
+    return float(oldest + total / PERIOD)
 
 
 @jit
 def deviation(state: Vector, o: int) -> float:
     """Return the population standard deviation of the last 20 closes, exactly 0 where they are equal; NaN with fewer."""
-    oldest, mean = _oldest_and_mean(state, o)
     bars = int(state[o + _BARS])
+    if bars < PERIOD:
+        return NAN
     closes = o + _CLOSES
+    oldest = state[closes + bars % PERIOD]
+    total = 0.0
+    for i in range(bars, bars + PERIOD):
+        total += state[closes + i % PERIOD] - oldest
+    mean = total / PERIOD
     squares = 0.0
     for i in range(bars, bars + PERIOD):
         d = state[closes + i % PERIOD] - oldest - mean
