@@ -16,72 +16,13 @@ from feast.infra.online_stores.redis import RedisType, _versioned_fv_name
 from feature_repo.stores.online.client import is_cluster
 from feature_repo.stores.online.format import SymbolKeys, entity_keys
 from feature_repo.stores.online.pack import Doubles, Ints, RowEncoder, packed_row
+from feature_repo.stores.scripts import read_script
 from transforms.catalog import View
 from transforms.times import us_of_datetime
 
 ROWS_PER_SCRIPT: Final = 32  # about a millisecond on the server; longer scripts would delay the readers
 
-WRITE_NEWER: Final = """
-local SILENCE_TAG, AFTER_SILENCE = 0x7d, 6
-local SECONDS, NANOS = 1, 2
-local function instant(raw)
-  local at, parts = string.byte(raw, 1) == SILENCE_TAG and AFTER_SILENCE or 1, {0, 0}
-  while at <= #raw do
-    local number = math.floor(string.byte(raw, at) / 8)
-    local value, inverse, scale, size, byte = 0, 0, 1, 0, 0
-    repeat
-      at, size = at + 1, size + 1
-      byte = string.byte(raw, at) or 0
-      value = value + byte % 128 * scale
-      if size < 10 then inverse = inverse + (127 - byte % 128) * scale end
-      scale = scale * 128
-    until byte < 128
-    if size == 10 then value = -1 - inverse end
-    parts[number] = value
-    at = at + 1
-  end
-  return parts[SECONDS], parts[NANOS]
-end
-local stored = 0
-for i, key in ipairs(KEYS) do
-  local row = cmsgpack.unpack(ARGV[i + 1]) -- 1
-  local time_field, time = row[1], row[2]
-  local old = redis.call('HGET', key, time_field)
-  local newer = not old
-  if old then -- 2
-    local old_s, old_n = instant(old)
-    local new_s, new_n = instant(time)
-    newer = new_s > old_s or (new_s == old_s and new_n > old_n)
-  end
-  if newer then
-    for first = 1, #row, 4000 do -- 3
-      redis.call('HSET', key, unpack(row, first, math.min(first + 3999, #row)))
-    end
-    if redis.call('HLEN', key) > 32 and redis.pcall('OBJECT', 'ENCODING', key) == 'listpack' then -- 4
-      redis.call('HSET', key, '_', string.rep('_', 1025))
-      redis.call('HDEL', key, '_')
-    end
-    if ARGV[1] ~= '0' then redis.call('EXPIRE', key, ARGV[1]) end -- 5
-    stored = stored + 1
-  end
-end
-return stored
-"""
-"""Lua script that stores the rows that are newer than what Redis holds, and returns how many it stored.
-
-``KEYS`` holds one hash per row. ``ARGV`` holds the seconds until a key expires (0: never), then one packed row per key.
-For each row the script
-
-1. unpacks the row, which begins with the name of the time field and the event time, and reads the stored event time;
-2. compares the two times to the nanosecond. ``instant`` decodes a ``Timestamp``, behind the silence if there is one. A
-   varint of ten bytes is a negative number in two's complement. Lua's doubles cannot hold its 64 bits, so ``inverse``
-   sums the inverted bits, and the value is -1 - ``inverse``;
-3. writes all fields of a newer row, 4,000 words at a time, because Lua's ``unpack`` fails for some 8,000 values;
-4. turns a hash of more than 32 fields into a hash table. Redis searches its compact list from the start for each field:
-   119 fields of one hash cost 50 us there and 8 us in a table. One value that is too long for a list turns the hash into
-   a table, and it stays a table when the value is deleted;
-5. renews the expiry of the key.
-"""
+WRITE_NEWER: Final = read_script(__file__, "write.lua")
 
 Command = tuple[Any, ...]
 """The words of one Redis command."""
