@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ingest import settings as conf
 from ingest.publish.counts import Counts
 from ingest.publish.sink import Sink
+from ingest.recordings.lines import POST
 from ingest.run.processes import Processes
 from ingest.simulate.resume import resume
 from ingest.streams.backlog import backlog
@@ -85,7 +86,7 @@ def _publish_past(
     from ingest.simulate import history
 
     sink = Sink(feed.client, feed.settings, Counts())
-    for kind, message in history(start_ms, end_ms, symbols=symbols, seed=seed, kinds=("social",)):
+    for kind, message in history(start_ms, end_ms, symbols=symbols, seed=seed, kinds=(POST,)):
         sink.publish(kind, message, recorded=True)
     sink.wait_for_scores()
     if start_worker:

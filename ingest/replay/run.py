@@ -12,7 +12,7 @@ from ingest.messages.kinds import SocialPost
 from ingest.publish.counts import Counts
 from ingest.publish.sink import PATIENCE_S, Sink
 from ingest.recordings.columns import COMMON, GivenColumns
-from ingest.recordings.lines import Output, Parsed
+from ingest.recordings.lines import POST, Output, Parsed
 from ingest.recordings.recording import Recording
 from ingest.replay.pace import Pace
 from ingest.replay.shift import received_ms, shift, shift_to_end_now
@@ -94,7 +94,7 @@ def replay(
         counts.lines, counts.ignored = recording.lines, recording.ignored
 
     publish(recording.posts())
-    if counts.published["social"]:
+    if counts.published[POST]:
         sink.wait_for_scores()
     publish(recording.market())
     sink.end()

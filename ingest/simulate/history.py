@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from heapq import merge
 
 from ingest.messages.kinds import OrderBook, SocialPost, Trade
+from ingest.recordings.lines import POST
 from ingest.simulate.market import SPECS, Market
 from ingest.simulate.talk import Talk
 
 Simulated = OrderBook | Trade | SocialPost
 SYMBOLS: tuple[str, ...] = tuple(SPECS)
 _CHUNK_S = 300
-_RANK = {"book": 0, "trade": 1, "social": 2}
+_RANK = {"book": 0, "trade": 1, POST: 2}
 _Keyed = tuple[int, int, int, str, Simulated]
 
 
@@ -39,7 +40,7 @@ def history(
             streams: dict[str, Iterator[Simulated]] = {
                 "book": market.books(from_s, to_s),
                 "trade": market.trades(from_s, to_s),
-                "social": talk.posts(low, high),
+                POST: talk.posts(low, high),
             }
             feeds += [_keyed(kind, number, stream, low, high) for kind, stream in streams.items() if kind in kinds]
         for _, _, _, kind, message in merge(*feeds, key=lambda item: item[:3]):

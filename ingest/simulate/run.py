@@ -10,6 +10,7 @@ import redis
 
 from ingest.publish.counts import Counts
 from ingest.publish.sink import PATIENCE_S, Sink
+from ingest.recordings.lines import POST
 from ingest.settings import Settings
 from ingest.simulate.history import SYMBOLS, history, live
 from ingest.simulate.resume import resume
@@ -70,11 +71,11 @@ def simulate(
         if progress is not None and counts.published.total() % REPORT_EVERY == 0:
             progress(counts)
 
-    for kinds in (("social",), ("book", "trade")):
+    for kinds in ((POST,), ("book", "trade")):
         for kind, message in history(start_ms, now_ms, symbols=symbols, seed=seed, kinds=kinds):
             sink.publish(kind, message, recorded=True)
             report()
-        if "social" in kinds and counts.published["social"]:
+        if POST in kinds and counts.published[POST]:
             sink.wait_for_scores()
     if seconds == 0:
         sink.end()

@@ -11,6 +11,7 @@ from ingest.feeds.kafka.source import Place, Source, place_name
 from ingest.messages.kinds import PLAIN_STREAM
 from ingest.messages.refusal import Reason, Refused
 from ingest.publish.counts import Counts
+from ingest.recordings.lines import POST
 from ingest.streams import keys
 from ingest.streams.move import Offsets, Record, log_of, move_records, refused
 
@@ -52,7 +53,7 @@ def move(
         if record.reason:
             counts.refused[record.reason] += 1
         else:
-            counts.published[PLAIN_STREAM.get(source.topics[message.topic()], "social")] += 1
+            counts.published[PLAIN_STREAM.get(source.topics[message.topic()], POST)] += 1
 
 
 def _record(source: Source, message: Any, partitions: int) -> Record:
