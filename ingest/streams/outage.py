@@ -18,7 +18,7 @@ from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from feature_repo.stores.online.attempt import LASTING, PASSING
+from feature_repo.stores.online.attempt import LOGIN_REFUSED, PASSING
 
 _LOG = logging.getLogger(__name__)
 FIRST_PAUSE_S = 0.05
@@ -40,7 +40,7 @@ _PASSING_REPLY = re.compile(r"(?:^|caused error: )(?:MISCONF|NOREPLICAS|BUSY) ")
 
 def is_passing(error: Exception) -> bool:
     """Return whether Redis may accept the same call later: it is away, starting, full, demoted, or its disk is full."""
-    if isinstance(error, LASTING):
+    if isinstance(error, LOGIN_REFUSED):
         return False
     return isinstance(error, (*PASSING, *_PASSING_LATER)) or (
         isinstance(error, redis.ResponseError) and _PASSING_REPLY.search(str(error)) is not None

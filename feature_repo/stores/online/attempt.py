@@ -24,8 +24,10 @@ PASSING: Final = (
 )
 """Errors after which the same call may succeed, except those in `LASTING`."""
 
-LASTING: Final = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.MaxConnectionsError)
-"""Kinds of ``ConnectionError`` that another attempt does not mend."""
+LOGIN_REFUSED: Final = (exceptions.AuthenticationError, exceptions.AuthorizationError)
+"""Kinds of ``ConnectionError`` that no later attempt mends."""
+LASTING: Final = (*LOGIN_REFUSED, exceptions.MaxConnectionsError)
+"""Kinds that the few attempts here do not mend either: the client's own pool of connections is empty."""
 
 _PAUSES: Final = ExponentialBackoff(cap=1.0, base=0.025)  # redis-py doubles before the first pause: 50 ms, 100 ms, ...
 

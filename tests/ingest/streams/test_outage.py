@@ -70,6 +70,7 @@ def test_a_stop_ends_the_waiting() -> None:
     [
         exceptions.BusyLoadingError("Redis is loading the dataset in memory"),
         exceptions.OutOfMemoryError("command not allowed"),
+        exceptions.MaxConnectionsError("Too many connections"),
         redis.ResponseError("MISCONF Errors writing to the AOF file: No space left on device"),
         redis.ResponseError("Command # 2 (EVAL ...) of pipeline caused error: NOREPLICAS Not enough good replicas"),
     ],
