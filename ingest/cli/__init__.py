@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,10 @@ from typing import Any
 from ingest.cli.exit_codes import ExitCode
 
 _LOG = logging.getLogger(__name__)
-
+_REDIS_REFUSES = re.compile(r"(?:^|caused error: )(?:MISCONF|NOREPLICAS|BUSY|DENIED|DB index is out of range)\b")
+"""The disk of the server is full, its replicas are away, a script takes long, it asks for a password, or has no such database; alone
+or of a command in a pipeline. The client has no class of its own for these.
+"""
 
 COMMANDS = {
     "demo": ("ingest.demo.command", "the whole system on this machine, in a minute"),
@@ -55,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(args.run(args))
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except _user_errors() as error:
+    except Exception as error:
+        if not _is_users(error):
+            raise
         _LOG.debug("where it happened", exc_info=True)
         print("; ".join([f"error: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
         return ExitCode.USER_ERROR
@@ -74,15 +80,23 @@ def _set_up_logging() -> None:
     logging.getLogger("feast").setLevel(logging.WARNING)  # Feast logs every refresh of its registry
 
 
-def _user_errors() -> tuple[type[Exception], ...]:
-    """Return the errors whose message tells the user enough. Any other error is a fault of this program and shows its trace.
+def _is_users(error: Exception) -> bool:
+    """Return whether the user can mend it and the message says enough. Any other error is a fault of this program.
 
-    They are the project's own, what a file or a port answers, and what the two servers answer: the server is away, the password is
-    wrong, a table or a right is missing.
+    A user can mend the project's own `UserError`, what a file or a port answers, and a server that is away, full, read-only, or short
+    of a password, a right, a schema or a table. A query or a script that a server does not understand is our fault.
     """
-    import psycopg
     import redis
+    from psycopg import OperationalError
+    from psycopg.errors import InsufficientPrivilege, InvalidSchemaName, ReadOnlySqlTransaction, UndefinedTable
+    from redis.exceptions import NoPermissionError, OutOfMemoryError
 
     from feature_repo.stores.errors import UserError
+    from feature_repo.stores.online.attempt import PASSING
 
-    return UserError, OSError, psycopg.Error, redis.RedisError
+    if isinstance(error, UndefinedTable):
+        error.add_note("run `feast apply`, which makes the tables")
+    postgres = (OperationalError, InsufficientPrivilege, InvalidSchemaName, ReadOnlySqlTransaction, UndefinedTable)
+    return isinstance(error, (UserError, OSError, *postgres, *PASSING, NoPermissionError, OutOfMemoryError)) or (
+        isinstance(error, redis.ResponseError) and _REDIS_REFUSES.search(str(error)) is not None
+    )

@@ -4,7 +4,10 @@ import re
 import shutil
 from pathlib import Path
 
+import psycopg
 import pytest
+import redis
+from redis import exceptions
 
 import feature_repo
 from ingest.cli import COMMANDS, main
@@ -187,6 +190,71 @@ def test_a_fault_of_the_program_shows_its_trace(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("ingest.cli.features.page", lambda: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         main(["features"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        psycopg.errors.SyntaxError("syntax error"),
+        psycopg.errors.UndefinedFunction("no such function"),
+        psycopg.errors.UndefinedColumn("no such column"),
+        psycopg.errors.UniqueViolation("twice"),
+        redis.ResponseError("Error compiling script"),
+        redis.ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"),
+        exceptions.NoScriptError("No matching script"),
+        redis.DataError("Invalid input of type"),
+    ],
+    ids=repr,
+)
+def test_what_a_server_does_not_understand_is_a_fault_of_the_program(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.cli.features.page", lambda: raised(error))
+    with pytest.raises(type(error)):
+        main(["features"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        psycopg.errors.InsufficientPrivilege("permission denied"),
+        psycopg.errors.ReadOnlySqlTransaction("read-only"),
+        psycopg.errors.InvalidSchemaName("no such schema"),
+        psycopg.errors.DiskFull("no space left"),
+        psycopg.errors.OutOfMemory("out of memory"),
+        psycopg.errors.InvalidPassword("wrong password"),
+        psycopg.errors.TooManyConnections("too many clients"),
+        redis.AuthenticationError("wrong password"),
+        redis.ReadOnlyError("a replica"),
+        redis.OutOfMemoryError("full"),
+        redis.TimeoutError("no answer"),
+        exceptions.NoPermissionError("no right"),
+        redis.ResponseError("Command # 1 (SET a) of pipeline caused error: MISCONF the disk is full"),
+        redis.ResponseError("DB index is out of range"),
+        redis.ResponseError("DENIED Redis is running in protected mode"),
+    ],
+    ids=repr,
+)
+def test_what_a_server_lacks_is_an_error_of_the_user(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ingest.cli.features.page", lambda: raised(error))
+    assert main(["features"]) == ExitCode.USER_ERROR
+    assert str(error) in capsys.readouterr().err
+
+
+def test_a_missing_table_is_an_error_that_names_the_command_to_make_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "ingest.cli.features.page", lambda: raised(psycopg.errors.UndefinedTable("no relation technical"))
+    )
+    assert main(["features"]) == ExitCode.USER_ERROR
+    assert "error: no relation technical; run `feast apply`" in capsys.readouterr().err
+
+
+def raised(error: Exception) -> None:
+    raise error
 
 
 def test_servers_that_are_not_up_are_an_answer_and_no_error(capsys: pytest.CaptureFixture[str]) -> None:
