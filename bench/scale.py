@@ -1,10 +1,10 @@
 """One worker process and two on the same partitions, messages a second from the logs to both stores' queues, everything on.
 
-A market of 16 symbols, one a partition, is laid beside the logs while the workers stand ready with even shares, and is put in
-their place at once; the time runs until the last entry is committed. ``scale`` is by the clock: two workers against one on this machine,
-where the server wants a processor too. ``scale_core`` is messages by processor second of the workers: where it keeps its worth, workers do
-not stand in each other's way, and processors are all that more of them need. ``scale_server`` is the same of the server's processor,
-producers not counted: more messages than that no number of workers takes from one server.
+A market of 16 symbols, one a partition, is written to streams beside the logs. When the workers are ready and share the partitions evenly,
+the streams are renamed to the logs, and the time runs until the last entry is committed. ``scale`` uses the clock: two workers against one on
+this machine, whose server needs a processor too. ``scale_core`` is messages for each processor second of the workers: if it is the same for
+two workers, they do not slow each other. ``scale_server`` is messages for each processor second of the server, without producers: the most that
+any number of workers can read from one server.
 
     python -m bench.scale
 """
@@ -40,7 +40,7 @@ T0 = 1_700_000_000_000
 ROUNDS = 3
 PATIENCE_S = 180.0
 POLL_S = 0.02
-"""Looking costs the server too."""
+"""Each look costs the server time too."""
 
 
 def symbols() -> list[str]:

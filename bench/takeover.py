@@ -1,7 +1,8 @@
 """Takeover: from the SIGKILL of a worker until another holds its partitions, and until their symbols have rows again.
 
-Two workers share the partitions under 2,000 messages a second. One is killed, a new one takes its place, and so on. ``owned`` ends when
-the survivor holds every lease; ``rows`` when every symbol has a row online of a boundary after the kill. The peer is the target.
+Two workers share the partitions at 2,000 messages a second. One of them is killed and a new one is started, several times. ``owned`` is the
+time until the other worker holds every lease. ``rows`` is the time until every symbol has an online row from after the kill. The peer is
+the target.
 
     python -m bench.takeover
 """

@@ -1,15 +1,15 @@
-"""A signal service: reads the newest features several times a second, and acts only on values that it may trust.
+"""A signal service: it reads the newest features several times a second, and acts only on values that are present.
 
-Run it beside a pipeline, on the symbols that it feeds::
+Run it beside a pipeline, for the symbols of the feed::
 
     python -m ingest servers up && feast -c feature_repo apply
     SENTIMENT_MODEL=embedded python -m ingest run >run.log 2>&1 &
     python -m ingest simulate --history 20m >simulate.log 2>&1 &
     python examples/signal_service.py SIM-BTC SIM-ETH --every 0.5
 
-Every feature comes with a status. PRESENT is a value, or null where the feature itself says so (too little history, a book with a gap);
-OUTSIDE_MAX_AGE was too old to be served; NOT_FOUND was never written. A signal is made of present values only: one that is missing is
-not taken for 0, and the service says what it waited for. The rule itself is an example, not advice.
+Every feature comes with a status. PRESENT is a value, or null if the feature is unknown (too little history, a gap in the book).
+OUTSIDE_MAX_AGE means that the value was too old, NOT_FOUND that there was never one. The service uses present values only: it does not replace
+a missing value by 0, and it says which feature was missing. The rule itself is an example, not advice.
 """
 # ruff: noqa: T201 - an example prints
 

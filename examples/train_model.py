@@ -1,4 +1,4 @@
-"""A model trained on ``signal_v1``, judged on data that lies after everything it has seen.
+"""A model that is trained on ``signal_v1`` and tested on later data.
 
 After a demo, or with any history in the offline store, and its server up::
 
