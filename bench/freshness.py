@@ -1,8 +1,8 @@
 """Freshness: from the end of a second until its row is readable online, beyond the allowed lateness.
 
-A feed of 2,000 messages a second, books and trades of 20 symbols, is appended to the logs; a worker process makes the rows; a reader polls
-the stored event time of every symbol (a pipeline of HGET, as ``get_online_features`` reads it) and notes when it changes.
-Feed, worker, Redis and reader share this machine. The time starts at the time of the grid plus the allowed lateness. So it includes the wait
+A feed of 2,000 messages a second, books and trades of 20 symbols, is appended to the logs; a worker process makes the rows; a reader
+polls the stored event time of every symbol (a pipeline of HGET, as ``get_online_features`` reads it) and notes when it changes. Feed,
+worker, Redis and reader share this machine. The time starts at the time of the grid plus the allowed lateness. So it includes the wait
 for the message that moves the symbol's watermark past it: up to 10 ms, because each symbol has a hundred messages a second.
 
     python -m bench.freshness

@@ -1,10 +1,10 @@
 """One worker process and two on the same partitions, messages a second from the logs to both stores' queues, everything on.
 
-A market of 16 symbols, one a partition, is written to streams beside the logs. When the workers are ready and share the partitions evenly,
-the streams are renamed to the logs, and the time runs until the last entry is committed. ``scale`` uses the clock: two workers against one on
-this machine, whose server needs a processor too. ``scale_core`` is messages for each processor second of the workers: if it is the same for
-two workers, they do not slow each other. ``scale_server`` is messages for each processor second of the server, without producers: the most that
-any number of workers can read from one server.
+A market of 16 symbols, one a partition, is written to streams beside the logs. When the workers are ready and share the partitions
+evenly, the streams are renamed to the logs, and the time runs until the last entry is committed. ``scale`` uses the clock: two workers
+against one on this machine, whose server needs a processor too. ``scale_core`` is messages for each processor second of the workers: if
+it is the same for two workers, they do not slow each other. ``scale_server`` is messages for each processor second of the server,
+without producers: the most that any number of workers can read from one server.
 
     python -m bench.scale
 """

@@ -8,8 +8,8 @@ Run it beside a pipeline, for the symbols of the feed::
     python examples/signal_service.py SIM-BTC SIM-ETH --every 0.5
 
 Every feature comes with a status. PRESENT is a value, or null if the feature is unknown (too little history, a gap in the book).
-OUTSIDE_MAX_AGE means that the value was too old, NOT_FOUND that there was never one. The service uses present values only: it does not replace
-a missing value by 0, and it says which feature was missing. The rule itself is an example, not advice.
+OUTSIDE_MAX_AGE means that the value was too old, NOT_FOUND that there was never one. The service uses present values only: it does not
+replace a missing value by 0, and it says which feature was missing. The rule itself is an example, not advice.
 """
 # ruff: noqa: T201 - an example prints
 
