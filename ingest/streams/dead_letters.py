@@ -16,6 +16,7 @@ import redis
 from msgspec import msgpack
 
 from feature_repo.stores.errors import UserError
+from feature_repo.stores.scripts import read_script
 from ingest.messages.kinds import PLAIN_STREAM
 from ingest.streams import keys
 
@@ -29,32 +30,7 @@ FIELD = b"field:"
 MANY = b"fields"
 """The name of the field that holds a message of more than ``FIELDS_MAX`` fields, as MessagePack."""
 
-_RETRY = """
-local letters, target, retried = unpack(KEYS)
-local done = redis.call('HGET', retried, ARGV[1])
-if done then return {0, done} end
-local found = redis.call('XRANGE', letters, ARGV[1], ARGV[1])[1]
-if not found then return {-1, ''} end
-local entry = {}
-for i = 1, #found[2], 2 do
-  local name = found[2][i]
-  if name == 'fields' then return {-3, ''} end
-  if name == 'source' and found[2][i + 1] ~= target then return {-2, found[2][i + 1]} end
-  if string.sub(name, 1, 6) == 'field:' then
-    entry[#entry + 1] = string.sub(name, 7)
-    entry[#entry + 1] = found[2][i + 1]
-  end
-end
-local id = redis.call('XADD', target, '*', unpack(entry))
-redis.call('HSET', retried, ARGV[1], target .. ' ' .. id)
-return {1, target .. ' ' .. id}
-"""
-"""KEYS: the letters, the stream, the marks. ARGV: the letter's id.
-
-Returns 1 and the new entry; 0 and the entry of an earlier retry; -1: no such letter; -2: of another stream; -3: of too many fields.
-"""
-
-
+_RETRY = read_script(__file__, "retry.lua")
 FIELDS_MAX = 16
 """Fields of a message that a letter keeps apart; no message that is accepted has as many."""
 DETAIL_MAX = 200

@@ -20,6 +20,7 @@ from typing import Any
 
 import redis
 
+from feature_repo.stores.scripts import read_script
 from ingest.streams import keys
 
 _LOG = logging.getLogger(__name__)
@@ -27,33 +28,10 @@ LEASE_MS = 2000
 BEAT_S = 0.2
 """Between two signs of life, and between two looks for free seats."""
 
-_BEAT = """
-local time = redis.call('TIME')
-local now, ttl = time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[2])
-redis.call('ZADD', KEYS[1], now, ARGV[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ttl)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], now + ttl, '+inf') -- the server's clock was set back
-return redis.call('ZRANGE', KEYS[1], 0, -1)
-"""
-"""KEYS: the role's members. ARGV: the process, and the milliseconds after which a silent one is dead. Returns those alive."""
-
-_ACQUIRE = """
-local left = redis.call('PTTL', KEYS[1])
-if left ~= -2 and left <= tonumber(ARGV[1]) then return false end -- more is left only where the clock was set back
-local token = redis.call('INCR', KEYS[2]) .. ':' .. ARGV[2]
-redis.call('SET', KEYS[1], token, 'PX', ARGV[1])
-return token
-"""
-
-_RENEW = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])
-"""
-
-_RELEASE = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])
-"""
+_BEAT = read_script(__file__, "beat.lua")
+_ACQUIRE = read_script(__file__, "acquire_lease.lua")
+_RENEW = read_script(__file__, "renew_lease.lua")
+_RELEASE = read_script(__file__, "release_lease.lua")
 
 Seat = int | str
 

@@ -1,14 +1,6 @@
-"""Move records into streams: one script a batch, which does all of it or nothing.
+"""Move records into streams: one script a batch, ``move.lua``, which does all of it or nothing.
 
-The router moves entries of the plain streams, the scorer moves posts, and the Kafka feed moves records of topics. The script works in this
-order, and the same numbers mark its steps:
-
-1. Fence: without the lease of the seat, change nothing.
-2. Offsets: where a hash does not hold the offsets that the batch begins at, change nothing. Else write those that it ends at.
-3. Delete the entry of each record from its stream, and acknowledge it. An entry that is gone was moved before: leave its record out.
-   So each entry is moved once, whatever dies and however many processes move the same.
-4. Append the copies of each record to their streams, in the order of the batch.
-5. Count what was refused, and note facts about the work, at the edge.
+The router moves entries of the plain streams, the scorer moves posts, and the Kafka feed moves records of topics.
 
 A full Redis refuses the first write of a script if that needs memory, and lets the later ones through. Deleting needs none, so router and
 scorer go on and make room. Writing offsets needs some, so the records of Kafka, which are new input, are refused whole.
@@ -22,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 import redis
 
+from feature_repo.stores.scripts import read_script
 from ingest.messages.check import is_symbol
 from ingest.messages.decode import decode_entry
 from ingest.messages.refusal import Reason, Refused
@@ -29,47 +22,7 @@ from ingest.streams import keys
 from ingest.streams.dead_letters import FIELDS_MAX, dead_letter
 from ingest.streams.membership import FencedError
 
-_MOVE = """
-local KEYS, ARGV, call = KEYS, ARGV, redis.call  -- locals are faster than globals
-local token, group, places, facts, at = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), 5
-local counters, lease, offsets = KEYS[1], KEYS[3], KEYS[4]
--- 1. Fence.
-if token ~= '' and call('GET', lease) ~= token then return redis.error_reply('FENCED') end
--- 2. Offsets: each a name, the value that it must have, and the one after.
-local records = at + 3 * places + 2 * facts
-for i = at, at + 3 * places - 1, 3 do
-  if call('HGET', offsets, ARGV[i]) ~= ARGV[i + 1] then return redis.error_reply('OFFSETS CHANGED') end
-end
-for i = at, at + 3 * places - 1, 3 do call('HSET', offsets, ARGV[i], ARGV[i + 2]) end
-local first_fact, last, moved = at + 3 * places, #ARGV, 0
-at = records
-while at <= last do
-  -- 3. Delete: the record's stream (0: none), its id there, and the number of its copies.
-  local source, id, copies = unpack(ARGV, at, at + 2)
-  local present = source == '0' or call('XDEL', KEYS[tonumber(source)], id) == 1
-  if group ~= '' then call('XACK', KEYS[tonumber(source)], group, id) end
-  if present then moved = moved + 1 end
-  at = at + 3
-  -- 4. Append: the stream of each copy, and its words behind their number.
-  for _ = 1, copies do
-    local target, n = tonumber(ARGV[at]), ARGV[at + 1]
-    if present then
-      call('XADD', KEYS[target], '*', unpack(ARGV, at + 2, at + 1 + n))
-      -- 5. Count: the first field of a dead letter is its reason.
-      if target == 2 then call('HINCRBY', counters, 'refused.' .. ARGV[at + 3], 1) end
-    end
-    at = at + 2 + n
-  end
-end
-for i = first_fact, records - 1, 2 do
-  call(tonumber(ARGV[i + 1]) and 'HINCRBY' or 'HSET', counters, ARGV[i], ARGV[i + 1])
-end
-return moved
-"""
-"""KEYS: the edge's counters, the dead letters, the lease and the offsets where there are some, then streams.
-
-ARGV: token or '', group or '', number of offsets, number of facts, the offsets, the facts, the records.
-"""
+_MOVE = read_script(__file__, "move.lua")
 
 
 class OffsetsChangedError(RuntimeError):
@@ -87,12 +40,8 @@ class _Numbers(dict[str, bytes]):
 class Record(NamedTuple):
     """What becomes of a record.
 
-    Attributes
-    ----------
-    copies : sequence of (str, sequence)
-        The streams that it enters, each with fields and values in turn.
-    source, entry_id : str, bytes
-        The stream and entry to delete; empty where the record came from elsewhere.
+    ``copies`` holds the streams that it enters, each with fields and values in turn. ``source`` and ``entry_id`` are the stream and the
+    entry to delete; empty where the record came from elsewhere.
     """
 
     copies: Sequence[tuple[str, Sequence[Any]]]
@@ -122,10 +71,7 @@ class Header(msgspec.Struct, gc=False):
 def log_of(fields: Mapping[bytes, bytes], partitions: int) -> str:
     """Return the log of the symbol that a message names.
 
-    Raises
-    ------
-    Refused
-        The message has too many fields, cannot be decoded, or names no symbol.
+    Raise ``Refused`` if the message has too many fields, cannot be decoded, or names no symbol.
     """
     if len(fields) > FIELDS_MAX:
         raise Refused(Reason.WRONG_TYPE, f"{len(fields)} fields")
@@ -138,16 +84,9 @@ def log_of(fields: Mapping[bytes, bytes], partitions: int) -> str:
 def refused(
     source: str, entry_id: bytes | str, fields: Mapping[bytes, bytes], error: Exception, *, delete: bool = True
 ) -> Record:
-    """Return the record that keeps a message among the dead letters.
+    """Return the record that keeps a message among the dead letters; ``delete`` it if ``source`` is a stream that still holds it.
 
-    Parameters
-    ----------
-    source, entry_id, fields : str, bytes or str, mapping
-        Where the message came from, and the message.
-    error : Exception
-        ``Refused``; any other error is the fault of our code, and the reason is ``failed``.
-    delete : bool
-        Whether ``source`` is a stream that still holds the message.
+    An ``error`` that is not ``Refused`` is the fault of our code: the reason is ``failed``.
     """
     why = error if isinstance(error, Refused) else Refused(Reason.FAILED, f"{type(error).__name__}: {error}")
     letter = dead_letter(source, entry_id, fields, why.reason, why.detail)
@@ -167,9 +106,11 @@ def move_records(
 ) -> int:
     """Move records into their streams, in their order; return how many were moved now.
 
+    Raise ``FencedError`` if another process holds the seat, and ``OffsetsChangedError`` if the offsets in Redis are not those before the
+    batch. Then nothing has changed.
+
     Parameters
     ----------
-    records : iterable of Record
     seat, token : str
         The seat of this process and its fencing token; without a token no lease is checked.
     offsets : Offsets, optional
@@ -178,21 +119,10 @@ def move_records(
         Acknowledge each entry to the consumer group, also one that is gone.
     facts : mapping, optional
         Of the work, for the counters of the edge: a number is added, a text is stored.
-
-    Raises
-    ------
-    FencedError
-        Another process holds the seat; nothing has changed.
-    OffsetsChangedError
-        The offsets in Redis are not those before the batch; nothing has changed.
     """
     numbers = _Numbers({keys.counters(keys.EDGE): b"1", keys.DEAD_LETTER: b"2"})
-    words: list[Any] = [
-        token,
-        keys.GROUP if acknowledge else "",
-        len(offsets.steps) if offsets else 0,
-        len(facts or ()),
-    ]
+    group = keys.GROUP if acknowledge else ""
+    words: list[Any] = [token, group, len(offsets.steps) if offsets else 0, len(facts or ())]
     if seat:
         numbers[keys.owner(seat)] = b"3"
     if offsets:
