@@ -13,7 +13,7 @@ from feature_repo.stores.errors import UserError
 from ingest.cli.arguments import count, duration_ms, make_parser, moment_ms
 from ingest.cli.exit_codes import ExitCode
 from ingest.publish.report import listed, text_rows
-from ingest.recordings import options
+from ingest.recordings.columns import add_column_options, given_columns
 from transforms.times import ms_of_datetime
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def add_parser(subparsers: Any) -> None:
     available = "how long after its event time a row was available: 250ms, 1s, 5m (default 1s)"
     add("--available-after", type=duration_ms, default=1000, metavar="TIME", help=available)
     add("--jobs", type=count, default=1, metavar="N", help="processes; symbols are shared out (default 1)")
-    options.add_options(parser)
+    add_column_options(parser)
     add("--json", action="store_true", help="print the counts as one JSON object")
 
 
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
             source=source,
             delay_ms=args.available_after,
             jobs=args.jobs,
-            columns=options.chosen(args),
+            columns=given_columns(args),
             load_model=load_model,
             progress=progress,
         )

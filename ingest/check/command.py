@@ -11,7 +11,7 @@ from typing import Any
 from ingest.check import consistency_command
 from ingest.cli.arguments import count, make_parser, names, share
 from ingest.cli.exit_codes import ExitCode
-from ingest.recordings import options
+from ingest.recordings.columns import add_column_options, given_columns
 
 _EXAMPLE = """\
 examples:
@@ -38,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
         add = one.add_argument
         add("paths", nargs="+", type=Path, metavar="PATH", help="recordings, as for replay")
         add("--symbols", type=names, default=[], help="only these, comma-separated")
-        options.add_options(one)
+        add_column_options(one)
         add("--json", action="store_true", help="print one JSON object")
         if name == "lookahead":
             add("--samples", type=count, default=200, metavar="N", help="boundaries a symbol (default 200)")
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     refused: Counter[str] = Counter()
     console = Console(stderr=True)
     with console.status(f"check {args.check}"):  # shown on a terminal only
-        feeds = recording.read_recordings(args.paths, conf, args.symbols, options.chosen(args), refused)
+        feeds = recording.read_recordings(args.paths, conf, args.symbols, given_columns(args), refused)
         if args.check == "lookahead":
             found = lookahead.lookahead(feeds, conf, samples=args.samples)
         else:

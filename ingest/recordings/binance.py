@@ -31,43 +31,24 @@ from ingest.recordings.book import Book
 from ingest.recordings.lines import Line, Output, Parsed, Rejected
 from transforms.limits import MAX_LEVELS
 
-HELD_MAX = 5000
-"""Diffs of a symbol that may wait: minutes of a feed, while a snapshot takes seconds."""
-SNAPSHOTS_MAX = 64
-"""Snapshots that may wait for the diff that tells their symbol."""
-UPDATES_MAX = 10_000_000
-"""Updates in one diff. More is a damaged number, and would make all diffs after it look like repeats."""
+HELD_MAX = 5000  # diffs of a symbol that may wait: minutes of a feed, while a snapshot takes seconds
+SNAPSHOTS_MAX = 64  # that may wait for the diff that tells their symbol
+UPDATES_MAX = 10_000_000  # in one diff; more is a damaged number, and would make all diffs after it look like repeats
 SYMBOLS_MAX = 10_000
 
 
 @dataclass(slots=True)
 class _Symbol:
-    """The book of one symbol and the diffs that wait.
-
-    Attributes
-    ----------
-    last : int or None
-        The update up to which the book is known; None before the first snapshot.
-    fresh : bool
-        The book is a snapshot to which no diff was applied yet.
-    lost : bool
-        A gap after ``last`` was reported.
-    held : deque
-        Diffs that wait, each with its line.
-    trades : str
-        The stream that its trades are taken from.
-    newest : int
-        Newest event time of its diffs and trades.
-    """
+    """The book of one symbol and the diffs that wait."""
 
     book: Book = field(default_factory=Book)
-    last: int | None = None
-    fresh: bool = False
-    lost: bool = False
-    held: deque[tuple[wire.Diff, Line]] = field(default_factory=deque)
+    last: int | None = None  # the update up to which the book is known; None before the first snapshot
+    fresh: bool = False  # the book is a snapshot to which no diff was applied yet
+    lost: bool = False  # a gap after ``last`` was reported
+    held: deque[tuple[wire.Diff, Line]] = field(default_factory=deque)  # diffs that wait, each with its line
     sequence: int = 0
-    trades: str = ""
-    newest: int = 0
+    trades: str = ""  # the stream that its trades are taken from
+    newest: int = 0  # newest event time of its diffs and trades
     next_funding: int | None = None
 
 
@@ -75,21 +56,11 @@ class Binance:
     """Parser of one capture or of several merged ones. It keeps the books.
 
     ``OrderBook.sequence`` starts at the first book's event time in milliseconds and grows by one. So a later capture starts above an
-    earlier one, and the same capture always gives the same numbers.
-
-    Parameters
-    ----------
-    max_future_ms : int
-        How far a message may be stamped ahead of its receive time.
-
-    Attributes
-    ----------
-    ignored : int
-        Valid lines that gave no message: quotes, snapshots, diffs that a snapshot covers.
+    earlier one, and the same capture always gives the same numbers. A message may be stamped ``max_future_ms`` ahead of its receive time.
     """
 
     def __init__(self, max_future_ms: int) -> None:
-        self.ignored = 0
+        self.ignored = 0  # valid lines that gave no message: quotes, snapshots, diffs that a snapshot covers
         self._max_future_ms = max_future_ms
         self._symbols: dict[str, _Symbol] = {}
         self._snapshots: deque[wire.Snapshot] = deque(maxlen=SNAPSHOTS_MAX)

@@ -18,8 +18,8 @@ from ingest.recordings.book import Level
 from transforms.limits import MAX_NUMBER
 
 _ABSENT = msgspec.Raw()
+# what Python's JSON writes for numbers that JSON does not have
 _NOT_FINITE = re.compile(rb"[\[:,]\s*-?(?:NaN|Infinity)\s*[\],}]")
-"""What Python's JSON writes for numbers that JSON does not have."""
 
 
 class Envelope(msgspec.Struct):
@@ -97,13 +97,7 @@ class MarkPrice(msgspec.Struct):
 
 
 def open_envelope(payload: bytes) -> Envelope:
-    """Return what a line says of its kind.
-
-    Raises
-    ------
-    Refused
-        ``undecodable`` or ``not_finite``.
-    """
+    """Return what a line says of its kind. Raise ``Refused`` if it cannot be decoded, as ``not_finite`` for a bare NaN or Infinity."""
     try:
         if not payload.isascii():
             payload.decode()

@@ -1,7 +1,8 @@
-"""The common names of columns in files and tables of recordings, and the names that a user gives instead."""
+"""The common names of columns in files and tables of recordings, and the options by which a user gives other names."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,22 +21,20 @@ TRADE: Names = {
     "next_funding": ("next_funding",),
 }
 BOOK: Names = {"bids": ("bids",), "asks": ("asks",), "sequence": ("sequence",)}
-MARKET_FILE: Names = {
+MARKET_FILE: Names = {  # of Parquet and CSV files of trades or books
     "timestamp": ("timestamp", "time", "event_time", "event_timestamp", "ts", "ts_ms", "datetime", "date"),
     **_EVENT,
     **TRADE,
     **BOOK,
 }
-"""Of Parquet and CSV files of trades or books."""
-RAW_TABLE: Names = {
+RAW_TABLE: Names = {  # of database tables of trades or books
     "time": ("time", "event_time", "timestamp", "event_timestamp", "ts"),
     **_EVENT,
     "arrival": ("arrival",),
     **TRADE,
     **BOOK,
 }
-"""Of database tables of trades or books."""
-POST_FILE: Names = {
+POST_FILE: Names = {  # of Parquet and CSV files of posts
     "text": ("text", "full_text", "content", "body", "tweet", "comment_text", "title"),
     "timestamp": ("timestamp", "created_at", "published_at", "time", "date", "datetime", "created_utc"),
     "id": ("id", "tweet_id", "post_id", "url", "link"),
@@ -49,7 +48,6 @@ POST_FILE: Names = {
     "observed_at": ("observed_at",),
     "received": ("received", "received_at"),
 }
-"""Of Parquet and CSV files of posts."""
 
 
 def first_present(names: Sequence[str], present: Container[str]) -> str | None:
@@ -63,22 +61,27 @@ def first_present(names: Sequence[str], present: Container[str]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class GivenColumns:
-    """Names of columns that a user gives for files; None looks for the common names.
-
-    Attributes
-    ----------
-    text, timestamp, id, symbols : str or None
-        Columns of a post; ``timestamp`` and ``symbols`` also of trades and books.
-    symbol : str or None
-        No column: the symbol of trades and books in files that name none.
-    """
+    """Names of columns that a user gives for files; None looks for the common names."""
 
     text: str | None = None
-    timestamp: str | None = None
+    timestamp: str | None = None  # of posts, trades and books, as is ``symbols``
     id: str | None = None
     symbols: str | None = None
-    symbol: str | None = None
+    symbol: str | None = None  # no column: the symbol of trades and books in files that name none
 
 
 COMMON = GivenColumns()
-"""Every column has one of the common names."""
+
+
+def add_column_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name columns, the same for every command that reads recordings."""
+    parser.add_argument("--text-column", metavar="NAME", help="column of the posts' texts, where it has no common name")
+    parser.add_argument("--time-column", metavar="NAME", help="of their times")
+    parser.add_argument("--id-column", metavar="NAME", help="of their ids")
+    parser.add_argument("--symbol-column", metavar="NAME", help="of the symbols they are about")
+    parser.add_argument("--symbol", metavar="NAME", help="of trades and books in files that do not name it")
+
+
+def given_columns(args: argparse.Namespace) -> GivenColumns:
+    """Return the columns that these options name."""
+    return GivenColumns(args.text_column, args.time_column, args.id_column, args.symbol_column, args.symbol)

@@ -29,27 +29,13 @@ NS_PER_MS = 1_000_000
 
 
 class Line(NamedTuple):
-    """One line (or row) of a recording.
+    """One line (or row) of a recording."""
 
-    Attributes
-    ----------
-    source : str
-        Name of the file, without its folder.
-    number : int
-        Counted from 1.
-    received_ns : int
-        When it was received, in nanoseconds since the epoch.
-    data : bytes
-        The line without its end.
-    stamped : bool
-        Whether ``data`` begins with the receive time.
-    """
-
-    source: str
-    number: int
-    received_ns: int
-    data: bytes
-    stamped: bool
+    source: str  # name of the file, without its folder
+    number: int  # counted from 1
+    received_ns: int  # when it was received, in nanoseconds since the epoch
+    data: bytes  # without the end of the line
+    stamped: bool  # whether ``data`` begins with the receive time
 
     @property
     def received_ms(self) -> int:

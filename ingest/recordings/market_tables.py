@@ -37,13 +37,7 @@ def is_market(path: Path) -> bool:
 
 
 def symbols(path: Path, columns: GivenColumns = COMMON) -> frozenset[str]:
-    """Return the symbols of a file of trades or books.
-
-    Raises
-    ------
-    TableFileError
-        No column names them, and ``columns.symbol`` is not given.
-    """
+    """Return the symbols of a file of trades or books. Raise ``TableFileError`` as `read_lines`."""
     names, rows = read_rows(path)
     name = _find_columns(path.name, names, columns).get("symbol")
     if name is None:
@@ -60,10 +54,7 @@ def symbols(path: Path, columns: GivenColumns = COMMON) -> frozenset[str]:
 def read_lines(path: Path, columns: GivenColumns = COMMON, limit: int | None = None) -> Iterator[Line]:
     """Yield the first ``limit`` rows of a file of trades or books as JSON lines.
 
-    Raises
-    ------
-    TableFileError
-        A column that is needed is missing.
+    Raise ``TableFileError`` if it has no column of times, or none of symbols and ``columns.symbol`` is not given.
     """
     names, rows = read_rows(path)
     found = _find_columns(path.name, names, columns)

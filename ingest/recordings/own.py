@@ -15,17 +15,8 @@ from ingest.streams.keys import SOCIAL
 
 KIND_OF_STREAM: dict[str, str] = {**PLAIN_STREAM, SOCIAL: POST}
 """The kind of the messages of each plain stream."""
-_INTEGERS = (
-    "sequence",
-    "trade_id",
-    "next_funding",
-    "received",
-    "observed_at",
-    "likes",
-    "reposts",
-    "replies",
-    "followers",
-)
+_COUNTS = ("likes", "reposts", "replies", "followers")
+_INTEGERS = ("sequence", "trade_id", "next_funding", "received", "observed_at", *_COUNTS)
 
 
 class _Told(msgspec.Struct):
@@ -42,12 +33,8 @@ class _Told(msgspec.Struct):
 def parse(line: Line, max_future_ms: int, *, received_ms: int | None = None) -> Parsed:
     """Return the message of a line. Prices and sizes are not checked here; the worker checks them.
 
-    A message without a receive time counts as received at ``received_ms``, or without that when it happened.
-
-    Raises
-    ------
-    Refused
-        The line is no message, or its symbol, a time or a whole number is impossible.
+    A message without a receive time counts as received at ``received_ms``, or without that when it happened. Raise ``Refused`` if the line
+    is no message, or its symbol, a time or a whole number is impossible.
     """
     told = decode(_Told, line.data)
     if told.stream is not None:
@@ -73,17 +60,12 @@ def parse_kind(kind: str, data: bytes, max_future_ms: int, *, received_ms: int |
         if isinstance(value, int) and not -MAX_INTEGER <= value < MAX_INTEGER:
             raise Refused(Reason.OUT_OF_RANGE, f"{name} {value!s:.40}")
     if b"\\u" in data:
-        _check_text(message)
+        try:  # JSON can write half of a surrogate pair, and no other encoding can
+            encode(message)
+        except UnicodeEncodeError as error:
+            raise Refused(Reason.UNDECODABLE, str(error)) from None
     if message.received is None:
         message.received = message.timestamp if received_ms is None else received_ms
     # a post may name no symbol, or several: the scorer checks those
     check_header("-" if kind == POST else message.symbol, message.timestamp, message.received, max_future_ms)
     return Parsed(kind, message)
-
-
-def _check_text(message: msgspec.Struct) -> None:
-    """Refuse half of a surrogate pair, which JSON can write and no other encoding can."""
-    try:
-        encode(message)
-    except UnicodeEncodeError as error:
-        raise Refused(Reason.UNDECODABLE, str(error)) from None

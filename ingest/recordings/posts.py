@@ -29,10 +29,7 @@ def read_posts(
 ) -> Iterator[Output]:
     """Yield the posts of the first ``limit`` rows in the file's order; a refused row is kept as JSON.
 
-    Raises
-    ------
-    TableFileError
-        The file is no Parquet file, or has no column of texts, of times, or of a given name.
+    Raise ``TableFileError`` if the file is no Parquet file, or has no column of texts, of times, or of a given name.
     """
     names, rows = read_rows(path)
     found = _find_columns(path.name, names, columns)
@@ -75,8 +72,10 @@ def _parse(stem: str, row: Row, max_future_ms: int) -> SocialPost:
     check_header("-", timestamp, received, max_future_ms)
     source, author, given_id = _name(row.get("source")) or stem, _name(row.get("author")), _name(row.get("id"))
     for name, value in (("text", text), ("source", source), ("author", author), ("id", given_id)):
-        if value and not _is_text(value):
-            raise Refused(Reason.UNDECODABLE, f"{name} is not UTF-8")
+        try:
+            (value or "").encode()
+        except UnicodeEncodeError:
+            raise Refused(Reason.UNDECODABLE, f"{name} is not UTF-8") from None
     made_id = blake2b(f"{source}\0{author}\0{timestamp}\0{text}".encode(), digest_size=12).hexdigest()
     return SocialPost(
         timestamp,
@@ -92,14 +91,6 @@ def _parse(stem: str, row: Row, max_future_ms: int) -> SocialPost:
         symbols=_symbols(row.get("symbols")),
         received=received,
     )
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _name(value: Any) -> str | None:

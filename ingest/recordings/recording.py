@@ -18,39 +18,24 @@ from ingest.recordings.columns import COMMON, GivenColumns
 from ingest.recordings.lines import POST, Output, Parsed, Rejected, merge_files, read_lines
 from ingest.recordings.rows import SUFFIXES
 
+# how far a recorded message may be stamped ahead of its receive time, because the clocks of recorders are seconds slow
 MAX_FUTURE_MS = 5000
-"""How far a recorded message may be stamped ahead of its receive time. The clocks of recorders are seconds slow."""
 
 
 @dataclass(slots=True)
 class Recording:
     """Files that are replayed together.
 
-    Attributes
-    ----------
-    paths : sequence of Path
-        Raw captures and JSON lines (each line tells which it is), or posts, trades or books in columns (``.parquet``, ``.csv``).
-    limit : int or None
-        Lines (or rows) to read of each file; None reads all.
-    columns : GivenColumns
-    max_future_ms : int
-    lines : int
-        Lines read so far.
-    ignored : int
-        Valid lines that gave no message.
-
-    Raises
-    ------
-    OSError
-        A path cannot be opened.
+    They are raw captures and JSON lines (each line tells which it is), or posts, trades or books in columns (``.parquet``, ``.csv``).
+    The constructor raises ``OSError`` for a file that cannot be opened.
     """
 
     paths: Sequence[Path]
-    limit: int | None = None
+    limit: int | None = None  # lines (or rows) to read of each file; None reads all
     columns: GivenColumns = COMMON
     max_future_ms: int = MAX_FUTURE_MS
-    lines: int = 0
-    ignored: int = 0
+    lines: int = 0  # read so far
+    ignored: int = 0  # valid lines that gave no message
     _texts: list[Path] = field(init=False)
     _market: list[Path] = field(init=False)
     _tables: list[Path] = field(init=False)

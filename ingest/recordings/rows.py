@@ -22,8 +22,8 @@ from ingest.messages.refusal import Reason, Refused
 from transforms.times import ms_of_datetime
 
 SUFFIXES = (".parquet", ".csv")
+# a present time has 10 digits in seconds and three more in each finer unit: the first unit that gives less than this is meant
 _MS_MAX = 10**14
-"""A present time has 10 digits in seconds and three more in each finer unit. The first unit that gives less than this is meant."""
 _MS_OF_UNIT = (Decimal(1000), Decimal(1), Decimal("1e-3"))
 _MS_OF_NS = Decimal("1e-6")
 _NS_PER_MS = 10**6
@@ -44,10 +44,7 @@ class _Nanoseconds(int):
 def read_rows(path: Path) -> tuple[Sequence[str], Iterator[Row]]:
     """Return the names of the columns of a file and its rows. A damaged row of a CSV file has one field without a name.
 
-    Raises
-    ------
-    TableFileError
-        It is named ``.parquet`` and is no Parquet file.
+    Raise ``TableFileError`` if it is named ``.parquet`` and is no Parquet file.
     """
     if path.suffix != ".parquet":
         return _csv_names(path), _csv_rows(path)
@@ -91,10 +88,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
 def time_ms(name: str, value: Any) -> int | None:
     """Return a time in milliseconds since the epoch, None for an empty value.
 
-    Raises
-    ------
-    Refused
-        It is no time, or an impossible one. The detail says ``name``.
+    Raise ``Refused`` if it is no time, or an impossible one; the detail says ``name``.
     """
     if value is None or value == "":
         return None

@@ -10,7 +10,7 @@ from feature_repo.stores.endpoints import redis_url
 from ingest.cli.arguments import count, make_parser, non_negative
 from ingest.cli.exit_codes import ExitCode
 from ingest.publish import report
-from ingest.recordings import options
+from ingest.recordings.columns import add_column_options, given_columns
 from ingest.replay.run import replay
 from ingest.settings import load
 from ingest.streams.outage import open_redis
@@ -40,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
     add("--speed", type=non_negative, default=0.0, metavar="X", help=speed)
     add("--rebase", choices=["now"], help="move all times so that the recording ends now")
     add("--limit", type=count, metavar="N", help="read the first N lines or rows of each file")
-    options.add_options(parser)
+    add_column_options(parser)
     add("--json", action="store_true", help="print the counts as one JSON object")
 
 
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
             speed=args.speed,
             rebase=args.rebase,
             limit=args.limit,
-            columns=options.chosen(args),
+            columns=given_columns(args),
             progress=progress,
         )
     report.finish(counts, as_json=args.json)
