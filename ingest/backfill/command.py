@@ -17,8 +17,8 @@ from ingest.recordings.columns import add_column_options, given_columns
 from transforms.times import ms_of_datetime
 
 if TYPE_CHECKING:
-    from ingest.backfill.done import Done
     from ingest.backfill.raw import Source
+    from ingest.backfill.work import Done
 
 _EXAMPLE = """\
 examples:
@@ -52,8 +52,7 @@ def add_parser(subparsers: Any) -> None:
     parser = make_parser(subparsers, "backfill", run, about, _EXAMPLE)
     add = parser.add_argument
     add("paths", nargs="*", type=Path, metavar="PATH", help="files, as for replay")
-    raw_table = "a raw table of trades or books (several times)"
-    add("--table", action="append", default=[], metavar="NAME", help=raw_table)
+    add("--table", action="append", default=[], metavar="NAME", help="a raw table of trades or books (several times)")
     given = "the table's column for a field"
     add("--column", type=_given_column, action="append", default=[], metavar="[TABLE:]FIELD=NAME", help=given)
     add("--since", type=moment_ms, metavar="DATE", help="of raw tables: events from here on")
@@ -118,14 +117,14 @@ def _source(args: argparse.Namespace, url: str) -> Source | None:
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[Done], None] | None]:
-    """Yield a function that shows growing counts on the terminal; None without a terminal."""
+def _progress(*, quiet: bool) -> Iterator[Callable[[Done], None]]:
+    """Yield a function that shows growing counts on the terminal; it shows nothing without a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
-        yield None
+        yield lambda done: None
         return
     with Progress(console=console) as bar:
         task = bar.add_task("backfill", total=None)

@@ -30,10 +30,9 @@ _GZIP = b"\x1f\x8b"
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a file contains.
+    """What a file contains: the symbols of its books and trades, whether it may hold posts, and books or trades.
 
-    ``symbols`` are those whose books or trades may be in it. ``posts`` and ``market`` tell whether posts, and whether books or trades,
-    may be in it. ``digest`` is a hash of its content. ``lines`` is 0 for a Parquet or CSV file, whose rows a scan does not count.
+    ``digest`` is a hash of its content. ``lines`` is 0 for a Parquet or CSV file, whose rows a scan does not count.
     """
 
     path: Path
@@ -46,18 +45,9 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """The work of one process.
+    """The work of one process: of the symbols of ``paths`` those whose hash modulo ``shares`` is ``share``.
 
-    Attributes
-    ----------
-    paths : tuple of Path
-        Files with books and trades.
-    symbols : frozenset of str
-        The symbols of ``paths`` or ``days``.
-    share, shares : int
-        Of the symbols of ``paths`` the task takes those whose hash modulo ``shares`` is ``share``.
-    days : mapping or None
-        For raw tables: each symbol that the task takes, and its days.
+    For raw tables ``days`` has each symbol of the task, and its days.
     """
 
     paths: tuple[Path, ...]
@@ -75,13 +65,7 @@ class Task:
 
 
 def scan(path: Path, columns: GivenColumns = COMMON) -> Scan:
-    """Read a file once without parsing it.
-
-    Raises
-    ------
-    OSError, ingest.recordings.rows.TableFileError
-        It cannot be read, or a Parquet or CSV file lacks a column.
-    """
+    """Read a file once without parsing it. Raise ``TableFileError`` if a Parquet or CSV file lacks a column."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "blake2b").digest()
         if path.suffix in SUFFIXES:

@@ -45,18 +45,9 @@ class RawTableError(UserError, ValueError):
 class RawTable:
     """A raw table. Its fields are hashed into the digest of a run: a new field makes every run on raw tables another run.
 
-    Attributes
-    ----------
-    name : tuple of str
-        The parts of its name.
-    kind : str
-        ``book`` or ``trade``.
-    columns : mapping
-        The column of each field that the table has.
-    zoned : bool
-        Whether ``time`` is a timestamp with a time zone.
-    stamps, received_stamps : bool
-        Whether ``time`` and ``received`` are timestamps; else they are milliseconds.
+    ``kind`` is ``book`` or ``trade``. ``columns`` has the column of each field that the table has. ``zoned`` tells whether ``time`` is
+    a timestamp with a time zone; ``stamps`` and ``received_stamps`` whether ``time`` and ``received`` are timestamps and not
+    milliseconds.
     """
 
     name: tuple[str, ...]
@@ -93,15 +84,10 @@ class Source:
 
 
 def describe(connection: psycopg.Connection[Any], name: str, given: Mapping[str, str]) -> RawTable:
-    """Find out what the columns of a table hold.
+    """Find out what the columns of a table hold. Raise ``RawTableError`` if it is missing or cannot be read.
 
     ``name`` is as in SQL: ``trades``, ``market.trades`` or ``"Odd name"``. ``given`` has the columns of fields that have none of the
     common names; an empty one says that the table has no such column.
-
-    Raises
-    ------
-    RawTableError
-        The table is missing, lacks a column that is required, or a column has a type that cannot be read.
     """
     try:
         parts = identifier_parts(name)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import psycopg
 
-from ingest.backfill import raw_query, table
-from ingest.backfill.done import Done
+from ingest.backfill import raw_read, table
 from ingest.backfill.plan import Scan, Task, plan, plan_days, scan
-from ingest.backfill.pool import process_together
 from ingest.backfill.posts import score_posts
 from ingest.backfill.raw import RawTableError, Source
-from ingest.backfill.work import Shared, Tables, process_task
+from ingest.backfill.work import Done, Progress, Shared, Tables, process_task, process_together
 from ingest.messages.kinds import ScoredPost, SocialPost
 from ingest.microprice import tables as microprice
 from ingest.recordings.columns import COMMON, GivenColumns
@@ -28,8 +25,6 @@ from ingest.sentiment.history import History
 from ingest.sentiment.scoring import Model
 from ingest.settings import Settings
 from transforms.engine import VERSION
-
-Progress = Callable[[Done], None]
 
 
 def backfill(
@@ -42,7 +37,7 @@ def backfill(
     jobs: int = 1,
     columns: GivenColumns = COMMON,
     load_model: Callable[[], Model] | None = None,
-    progress: Progress | None = None,
+    progress: Progress = lambda done: None,
 ) -> Done:
     """Write the rows of recordings, or of raw tables, into the offline tables.
 
@@ -55,20 +50,15 @@ def backfill(
     ----------
     paths : sequence of Path
         Raw Binance captures, JSON lines of our messages, or posts, trades or books as Parquet or CSV; text may be gzipped.
-    url : str
-        The offline database.
+        With a ``source`` they may hold only posts.
     source : Source or None
-        Raw tables of the same database; ``paths`` may then hold only posts.
+        Raw tables of the same database.
     delay_ms : int
         How long after its event time a row counts as available: ``created_timestamp - event_timestamp``.
     jobs : int
         Processes. Symbols are shared out among them; all days of a symbol are processed in order by one.
-    columns : GivenColumns
-        Names of columns of Parquet and CSV files that have no common name.
     load_model : callable or None
         Returns the sentiment model; called only if there are posts.
-    progress : callable or None
-        Called now and then with what is done so far.
 
     Raises
     ------
@@ -76,68 +66,57 @@ def backfill(
         A file cannot be read.
     ingest.backfill.raw.RawTableError
         There are raw tables, and a file that may hold books or trades.
-    psycopg.Error
-        The database cannot be read or written.
     """
     scans = [scan(path, columns) for path in paths]
     if source is not None and (market := [one.path.name for one in scans if one.market]):
         raise RawTableError(f"with raw tables, files hold posts (.parquet, .csv) only, not {', '.join(market[:5])}")
     total = Done(of=sum(one.lines for one in scans))
-    days: raw_query.Days = {}
+    days: raw_read.Days = {}
     with psycopg.connect(url, autocommit=True) as connection:
         table.prepare(connection)
         tables = microprice.load(connection)
         if source is not None:
-            days, refused = raw_query.days(connection, source)
-            total.refused += Counter({str(reason): n for reason, n in refused.items()})
+            days, refused = raw_read.days(connection, source)
+            total.refused += refused
             total.lines += refused.total()
             total.of += refused.total() + sum(n for of_symbol in days.values() for n in of_symbol.values())
     tasks = plan(scans, jobs, columns) if source is None else plan_days(days, jobs)
-    posts, model = _scored_posts(scans, url, settings, columns, load_model, total)
+    recording = Recording([one.path for one in scans if one.posts], None, columns, settings.max_future_ms)
+    posts, model = _scored_posts(recording, url, settings, load_model, total)
     rows = (columns, source, sorted((symbol, sorted(of_symbol.items())) for symbol, of_symbol in days.items()))
     run = run_digest(scans, settings, delay_ms, model, tables, rows)
     shared = Shared(tables, source, settings, url, run, delay_ms * 1000)
     parts = [(task, [post for post in posts if _owner(tasks, post.symbol) == i]) for i, task in enumerate(tasks)]
     if jobs > 1 and len(tasks) > 1:
         return process_together(parts, shared, jobs, total, progress)
+
+    def report(part: Done) -> None:
+        progress(total + part)
+
     for task, of_task in parts:
-        report = None if progress is None else partial(_report_sum, progress, total)
         total += process_task(task, of_task, shared, report)
     return total
 
 
-def _report_sum(progress: Progress, total: Done, part: Done) -> None:
-    progress(total + part)
-
-
 def _scored_posts(
-    scans: Sequence[Scan],
-    url: str,
-    settings: Settings,
-    columns: GivenColumns,
-    load_model: Callable[[], Model] | None,
-    total: Done,
+    recording: Recording, url: str, settings: Settings, load_model: Callable[[], Model] | None, total: Done
 ) -> tuple[list[ScoredPost], str]:
     """Return the posts of all files, scored, and the name of the model; count lines and refusals in ``total``."""
-    recording = Recording([one.path for one in scans if one.posts], None, columns, settings.max_future_ms)
     posts: list[SocialPost] = []
     for output in recording.posts():
         if isinstance(output, Parsed):
             assert isinstance(output.message, SocialPost)  # noqa: S101 - this pass yields only posts
             posts.append(output.message)
         else:
-            total.refused[str(output.reason)] += 1
+            total.refused[output.reason] += 1
     total.lines += recording.lines
     if not posts:
         return [], ""
     if load_model is None:
         raise ValueError("there are posts and no model to score them")
     model = load_model()
-    history = History(url)
-    try:
+    with closing(History(url)) as history:
         scored, refused = score_posts(posts, settings, model, history)
-    finally:
-        history.close()
     total.refused += refused
     return scored, f"{model.name}@{model.revision}"
 

@@ -1,16 +1,21 @@
-"""One task of a backfill: messages in the order of arrival, through the same symbols as in the live worker, into the tables."""
+"""The tasks of a backfill: messages in the order of arrival, through the same symbols as in the live worker, into the tables.
+
+A task runs here (``process_task``), or with others in processes of their own (``process_together``).
+"""
 
 from __future__ import annotations
 
-from collections import deque
+import multiprocessing
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
 
 from ingest.backfill import raw_read, table
-from ingest.backfill.done import Done
 from ingest.backfill.plan import Task
 from ingest.backfill.raw import Source
 from ingest.messages.envelope import Envelope
@@ -23,8 +28,54 @@ from transforms.engine import warm_up
 
 CHECK_EVERY = 2000
 """Messages between two checks whether enough rows are collected to write them."""
+REPORT_S = 0.5
+"""Seconds between two reports of a process."""
 Tables = Mapping[str, Sequence[MicropriceTable]]
 """The fitted microprice tables of each symbol, in the order of the times from which they are used."""
+_reports: Any = None
+"""In a process of the pool: the queue for its progress."""
+
+
+@dataclass(slots=True)
+class Done:
+    """Counts of a backfill or of a part of it; parts are added with ``+``.
+
+    Attributes
+    ----------
+    lines, of : int
+        Lines of files and rows of tables read, and how many there are in all; ``of`` is 0 if they were not counted.
+    taken, refused : Counter of str
+        Messages accepted by kind, and refused by reason.
+    made, new, skipped : int
+        Rows made, those of them that were not in the tables before, and those of symbol-days that an earlier run finished.
+    symbols : set of str
+        The symbols that accepted a message.
+    """
+
+    lines: int = 0
+    of: int = 0
+    taken: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    made: int = 0
+    new: int = 0
+    skipped: int = 0
+    symbols: set[str] = field(default_factory=set)
+
+    def __add__(self, other: Done) -> Done:
+        return Done(
+            self.lines + other.lines,
+            self.of + other.of,
+            self.taken + other.taken,
+            self.refused + other.refused,
+            self.made + other.made,
+            self.new + other.new,
+            self.skipped + other.skipped,
+            self.symbols | other.symbols,
+        )
+
+
+Progress = Callable[[Done], None]
+"""Called now and then with what is done so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +90,16 @@ class Shared:
     delay_us: int
 
 
-def process_task(
-    task: Task, posts: Sequence[ScoredPost], shared: Shared, report: Callable[[Done], None] | None = None
-) -> Done:
+def process_task(task: Task, posts: Sequence[ScoredPost], shared: Shared, report: Progress) -> Done:
     """Process the messages of a task as a replay publishes them: the posts, then the market by receive time.
 
-    Of raw tables one symbol comes after the other. ``report`` is called now and then with what is done so far.
+    Of raw tables one symbol comes after the other.
     """
     warm_up()
     done = Done()
     with psycopg.connect(shared.url, autocommit=True, application_name="tfs backfill") as connection:
         writer = table.Writer(connection, shared.run, table.finished(connection, shared.run), shared.delay_us)
-        feed = Feed(shared.settings, shared.tables, writer, done, report)
+        feed = Feed(shared, writer, done, report)
         for post in posts:
             feed.accept("post", post)
         if shared.source is not None:
@@ -61,6 +110,47 @@ def process_task(
         writer.flush(end=True)
         done.made, done.new, done.skipped = writer.made, writer.new, writer.skipped
     return done
+
+
+def process_together(
+    parts: Sequence[tuple[Task, Sequence[ScoredPost]]], shared: Shared, jobs: int, total: Done, progress: Progress
+) -> Done:
+    """Process tasks with their posts in ``jobs`` processes; return ``total`` and what they did. The first failure ends all."""
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads hold
+    reports = context.SimpleQueue()
+    so_far: dict[int, Done] = {}
+    with ProcessPoolExecutor(jobs, context, _begin, (reports,)) as pool:
+        waiting = {pool.submit(_process, i, task, posts, shared) for i, (task, posts) in enumerate(parts)}
+        try:
+            while waiting:
+                finished, waiting = wait(waiting, REPORT_S, FIRST_COMPLETED)
+                for future in finished:
+                    future.result()
+                while not reports.empty():
+                    number, done = reports.get()
+                    so_far[number] = done
+                progress(sum(so_far.values(), total))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return sum(so_far.values(), total)
+
+
+def _begin(reports: Any) -> None:
+    global _reports
+    _reports = reports
+
+
+def _process(number: int, task: Task, posts: Sequence[ScoredPost], shared: Shared) -> None:
+    reported = time.monotonic()
+
+    def report(done: Done) -> None:
+        nonlocal reported
+        if time.monotonic() - reported >= REPORT_S:
+            reported = time.monotonic()
+            _reports.put((number, done))
+
+    _reports.put((number, process_task(task, posts, shared, report)))
 
 
 def _read_tables(task: Task, source: Source, shared: Shared, feed: Feed, done: Done) -> None:
@@ -96,14 +186,8 @@ class Feed:
     Rows go to ``writer``; ``done`` counts what is accepted and refused, and the symbols.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        tables: Tables,
-        writer: table.Writer,
-        done: Done,
-        report: Callable[[Done], None] | None,
-    ) -> None:
+    def __init__(self, shared: Shared, writer: table.Writer, done: Done, report: Progress) -> None:
+        settings, tables = shared.settings, shared.tables
         self._symbols = Symbols(
             settings, lambda symbol, view, t_us, values: writer.add(symbol.name, view, t_us, values)
         )
@@ -132,8 +216,7 @@ class Feed:
         if self._unchecked == CHECK_EVERY:
             self._unchecked = 0
             self._writer.flush()
-            if self._report is not None:
-                self._report(self._done)
+            self._report(self._done)
 
     def _install_tables(self, name: str, until_ms: int) -> None:
         """Give a symbol the tables that are used from ``until_ms`` or before; it applies each at its time."""
