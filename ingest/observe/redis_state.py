@@ -17,16 +17,9 @@ CONSISTENCY = "tfs:consistency"
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The lease of a partition.
+    """The lease of a partition: the owner's fencing token and how long it still holds, both None without an owner.
 
-    Attributes
-    ----------
-    token : str or None
-        The fencing token of the owner; None where the partition has no owner.
-    left_ms : int or None
-        How long the lease still holds.
-    given : int
-        Leases of the partition that were given so far.
+    ``given`` counts the leases of the partition that were given so far.
     """
 
     token: str | None
@@ -38,18 +31,9 @@ class Lease:
 class RedisState:
     """Redis at one moment, ``now_ms`` by its own clock.
 
-    Attributes
-    ----------
-    counters : mapping
-        By partition, and of the edge; ``totals`` are their sums.
-    silences : mapping
-        By role and process: ms since its last sign of life.
-    symbols : sequence
-        By partition: the symbols of its checkpoint, in order of name.
-    consistency : mapping
-        Of the last ``check consistency``: values by outcome, and ``time_ms``; empty before the first.
-    dead_letters : int
-        Letters that are kept.
+    ``counters`` are those of each partition and of the edge, and ``totals`` their sums. ``silences`` holds, by role and process, the ms
+    since its last sign of life. ``symbols`` holds for each partition those of its checkpoint, in order of name. ``consistency`` holds
+    the values by outcome of the last ``check consistency``, and its ``time_ms``; empty before the first.
     """
 
     now_ms: int
@@ -75,13 +59,7 @@ class RedisState:
 
 
 def look(client: redis.Redis, partitions: int) -> RedisState:
-    """Read everything once; six round trips, whatever the number of partitions.
-
-    Raises
-    ------
-    redis.RedisError
-        The server is away or refuses.
-    """
+    """Read everything once; six round trips, whatever the number of partitions."""
     pipe: Any = client.pipeline(transaction=False)
     pipe.time()
     pipe.info("memory")

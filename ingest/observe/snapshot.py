@@ -27,19 +27,7 @@ DETAIL = 200
 
 
 def snapshot(client: redis.Redis, settings: Settings, now_us: int) -> dict[str, Any]:
-    """Return everything that Redis knows.
-
-    Returns
-    -------
-    dict
-        ``counts``, ``waiting``, ``partitions``, ``processes``, ``streams``, ``freshness`` (age in seconds by view and symbol, null
-        where a view gave no row yet), ``dead_letters``, ``last_errors``, ``consistency`` and ``redis``.
-
-    Raises
-    ------
-    redis.RedisError
-        It cannot be read.
-    """
+    """Return everything that Redis knows; ``freshness`` is an age in seconds by view and symbol, null where a view gave no row yet."""
     state = redis_state.look(client, settings.partitions)
     ages = online.ages(client, state.all_symbols, now_us)
     seen = sorted({symbol for about in ages for symbol in about.by_symbol})

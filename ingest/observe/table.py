@@ -13,16 +13,8 @@ Kind = Literal["counter", "gauge", "histogram", "summary"]
 class Metric(NamedTuple):
     """One metric.
 
-    Attributes
-    ----------
-    name : str
-        As Prometheus shows it; a counter's ends in ``_total``.
-    labels : tuple of str
-        Their names; the values come from the code, the catalogue and the number of partitions.
-    store : str
-        The store that it is read from; while that store is away, the metric is absent.
-    help : str
-        One line.
+    ``labels`` are their names; the values come from the code, the catalogue and the number of partitions. ``store`` is the one that the
+    metric is read from; while that store is away, the metric is absent.
     """
 
     name: str

@@ -19,15 +19,8 @@ SOURCE_MAX = 200
 class Publisher:
     """Appends messages to the streams, for the feeds, the replay and the simulator.
 
-    Appends are gathered and sent together: call ``flush``, or leave the ``with`` block, to send the last of them. Refused lines are sent
-    after the messages.
-
-    Parameters
-    ----------
-    client : redis.Redis
-    partitions : int
-    batch : int
-        Appends that are sent together.
+    ``batch`` appends are gathered and sent together: call ``flush``, or leave the ``with`` block, to send the last of them. Refused lines
+    are sent after the messages.
     """
 
     def __init__(self, client: redis.Redis, partitions: int, *, batch: int = 500) -> None:

@@ -30,14 +30,8 @@ class NotReadError(UserError, RuntimeError):
 class Readers:
     """The parts that read what a producer writes.
 
-    Parameters
-    ----------
-    client : redis.Redis
-    partitions : int
-    patience_s : float
-        How long a reader may make no progress; without one the producer waits until ``stop``.
-    stop : threading.Event, optional
-        Ends the waiting.
+    A wait ends with ``NotReadError`` if a reader makes no progress for ``patience_s``; without a number the producer waits until
+    ``stop`` is set.
     """
 
     def __init__(
@@ -67,23 +61,11 @@ class Readers:
         return backlog(self._client, self._partitions).events > WAITING_MAX
 
     def wait_for_workers(self) -> None:
-        """Wait until at most ``WAITING_MAX`` entries wait in the logs.
-
-        Raises
-        ------
-        NotReadError
-            No worker made progress for as long as the producer waits.
-        """
+        """Wait until at most ``WAITING_MAX`` entries wait in the logs."""
         self._wait(lambda waiting: waiting.events, WAITING_MAX, "No worker reads the logs")
 
     def wait_for_scorer(self) -> None:
-        """Wait until every post is scored and in the logs of its symbols.
-
-        Raises
-        ------
-        NotReadError
-            No scorer made progress for as long as the producer waits.
-        """
+        """Wait until every post is scored and in the logs of its symbols."""
         self._wait(lambda waiting: waiting.posts, 0, "No scorer reads the posts")
 
     def _wait(self, count: Callable[[Backlog], int], most: int, trouble: str) -> None:

@@ -19,17 +19,7 @@ POST_SYMBOLS = 100
 
 
 class Sink:
-    """Publishes, refuses and counts.
-
-    Parameters
-    ----------
-    client, settings
-        Of this deployment.
-    counts : Counts
-        What is written is counted there.
-    patience_s : float
-        How long to wait for a reader that makes no progress.
-    """
+    """Publishes messages, keeps refused lines, and counts both in ``counts``; waits ``patience_s`` for a reader without progress."""
 
     def __init__(
         self, client: redis.Redis, settings: Settings, counts: Counts, *, patience_s: float = PATIENCE_S
@@ -67,12 +57,7 @@ class Sink:
 
         A score counts from its symbol's watermark where it stands in the log, if that is later than the time it was available. A
         recording that is replayed fast passes hours in the time in which a text is scored. So its posts must be in the logs before the
-        market data that pass them; otherwise all of them would count at its end.
-
-        Raises
-        ------
-        NotReadError
-            No scorer runs.
+        market data that pass them; otherwise all of them would count at its end. Raise ``NotReadError`` if no scorer runs.
         """
         self.flush()
         self._readers.wait_for_scorer()

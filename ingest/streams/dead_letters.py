@@ -68,18 +68,8 @@ class RetryError(UserError, ValueError):
 class Letter:
     """A refused message.
 
-    Attributes
-    ----------
-    id : str
-        Of the letter.
-    reason, detail : str, bytes
-        Why the message was refused.
-    source, origin : bytes
-        The stream that the message came from and its id there, or a file and a line.
-    fields : tuple of (bytes, bytes)
-        The message as it came: its fields in order.
-    retried : str
-        The entry that it became, ``<stream> <id>``; empty where it was not put back.
+    ``source`` and ``origin`` are the stream that the message came from and its id there, or a file and a line. ``fields`` are those of
+    the message in order. ``retried`` is the entry that it became, ``<stream> <id>``; empty where it was not put back.
     """
 
     id: str
@@ -143,15 +133,8 @@ def _fields(letter: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
 def retry(client: redis.Redis, letter: Letter, partitions: int) -> tuple[bool, str]:
     """Put a letter's message back into its stream, unless it was put back before.
 
-    Returns
-    -------
-    bool, str
-        Whether it was put back now, and the stream and id of the entry.
-
-    Raises
-    ------
-    RetryError
-        The message came from no stream of this deployment, or the letter is gone.
+    Return whether it was put back now, and the stream and id of the entry. Raise ``RetryError`` if the message came from no stream of
+    this deployment, or if the letter is gone.
     """
     of_partitions = (name(p) for p in range(partitions) for name in (keys.events, keys.outbox))
     streams = {*PLAIN_STREAM, keys.SOCIAL, *of_partitions}

@@ -6,6 +6,8 @@ import argparse
 import base64
 import json
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -81,16 +83,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _print(letter: Letter, *, whole: bool, as_json: bool) -> None:
     if as_json:
-        text = {
-            "entry": letter.id,
-            "reason": letter.reason,
-            "detail": _replaced(letter.detail),
-            "source": _replaced(letter.source),
-            "id": _replaced(letter.origin),
-            **{f"field:{_replaced(name)}": _replaced(value) for name, value in letter.fields},
-            **({"retried": letter.retried} if letter.retried else {}),
-        }
-        print(json.dumps(text))
+        fields = {f"field:{_replaced(name)}": _replaced(value) for name, value in letter.fields}
+        retried = {"retried": letter.retried} if letter.retried else {}
+        print(json.dumps({**_head(letter, _replaced), **fields, **retried}))
         return
     about = [shown(raw, 200) for raw in (letter.reason, letter.source, letter.origin, letter.detail)]
     print(letter.id, *about, *([f"[retried: {shown(letter.retried, 80)}]"] if letter.retried else []))
@@ -100,6 +95,16 @@ def _print(letter: Letter, *, whole: bool, as_json: bool) -> None:
     else:
         message = b" ".join(name[:SHOWN] + b"=" + value[:SHOWN] for name, value in letter.fields)
         print("   ", shown(message, SHOWN))
+
+
+def _head(letter: Letter, text: Callable[[bytes], Any]) -> dict[str, Any]:
+    return {
+        "entry": letter.id,
+        "reason": letter.reason,
+        "detail": text(letter.detail),
+        "source": text(letter.source),
+        "id": text(letter.origin),
+    }
 
 
 def _replaced(raw: bytes) -> str:
@@ -128,27 +133,14 @@ def _retry(client: redis.Redis, ids: list[str], reason: str | None) -> int:
 
 
 def _export(client: redis.Redis, output: Path | None, reason: str | None) -> int:
-    lines = (
-        json.dumps(
-            {
-                "entry": letter.id,
-                "reason": letter.reason,
-                "detail": _exact(letter.detail),
-                "source": _exact(letter.source),
-                "id": _exact(letter.origin),
-                "retried": letter.retried,
-                "fields": [[_exact(name), _exact(value)] for name, value in letter.fields],
-            }
-        )
-        for letter in dead_letters.oldest(client, reason=reason)
-    )
-    if output is None:
-        for line in lines:
-            print(line)
-        return ExitCode.DONE
-    with output.open("x", encoding="ascii") as file:
-        n = sum(bool(file.write(line + "\n")) for line in lines)
-    print(f"{n:,} letters in {output}", file=sys.stderr)
+    n = 0
+    with nullcontext(sys.stdout) if output is None else output.open("x", encoding="ascii") as file:
+        for letter in dead_letters.oldest(client, reason=reason):
+            fields = [[_exact(name), _exact(value)] for name, value in letter.fields]
+            print(json.dumps({**_head(letter, _exact), "retried": letter.retried, "fields": fields}), file=file)
+            n += 1
+    if output is not None:
+        print(f"{n:,} letters in {output}", file=sys.stderr)
     return ExitCode.DONE
 
 

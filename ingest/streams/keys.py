@@ -23,8 +23,8 @@ CONSUMER = "owner"
 def events(p: int) -> str:
     """Return the log of partition ``p``: a stream with every kind of message of its symbols, in the order of arrival.
 
-    An entry has the fields ``kind`` (see ``messages.kinds.KIND``) and ``data`` (or the message flat), and ``recorded`` if it comes from a
-    recording: then its own receive time counts as the clock's, and no wall clock makes time pass for its symbol.
+    An entry has the fields ``kind`` (see ``messages.kinds.KIND``) and ``data`` (or the message flat), and ``recorded`` if it comes from
+    a recording: then its own receive time counts as the clock's, and no wall clock makes time pass for its symbol.
     """
     return f"events:{{{p}}}"
 
@@ -86,12 +86,9 @@ class PartitionsError(UserError, RuntimeError):
 
 
 def check_partitions(client: redis.Redis, partitions: int) -> None:
-    """Store the number of partitions of this deployment at its first start; check it later.
+    """Store the number of partitions of this deployment at its first start; later raise ``PartitionsError`` if another is stored.
 
-    Raises
-    ------
-    PartitionsError
-        Another number is stored: the worker would look for a symbol's state in the wrong log.
+    With another number the worker would look for a symbol's state in the wrong log.
     """
     client.set("tfs:partitions", partitions, nx=True)
     fixed: bytes | None = client.get("tfs:partitions")  # type: ignore[assignment]

@@ -20,12 +20,6 @@ LOOK_S = 5.0
 """Between two looks at the memory."""
 
 
-def used(client: redis.Redis) -> float | None:
-    """Return the part of ``maxmemory`` that Redis uses; None where it has no limit."""
-    about: Any = client.info("memory")
-    return about["used_memory"] / about["maxmemory"] if about["maxmemory"] else None
-
-
 class Alarm:
     """Logs once when the memory of Redis runs short, and once when it has room again."""
 
@@ -39,10 +33,12 @@ class Alarm:
         if time.monotonic() - self._looked < LOOK_S:
             return
         self._looked = time.monotonic()
-        part = used(self._client)
-        if part is not None and part >= ALARM and not self._short:
+        about: Any = self._client.info("memory")
+        limit = about["maxmemory"]
+        part = about["used_memory"] / limit if limit else 0.0
+        if part >= ALARM and not self._short:
             self._short = True
             _LOG.error("Redis uses %.0f %% of its maxmemory; when it is full, it takes no new messages", 100 * part)
-        elif self._short and (part is None or part < CALM):
+        elif self._short and part < CALM:
             self._short = False
             _LOG.warning("Redis has room again")

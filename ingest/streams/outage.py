@@ -48,8 +48,9 @@ def is_passing(error: Exception) -> bool:
 
 
 def open_redis(url: str) -> redis.Redis:
-    """Return a client for a command. It waits ``ANSWER_S`` for a reply, unless the address says otherwise, and repeats nothing: a
-    command whose reply was lost may have written.
+    """Return a client for a command, which waits ``ANSWER_S`` for a reply unless the address says otherwise.
+
+    It repeats nothing: a command whose reply was lost may have written.
     """
     return redis.Redis.from_url(
         url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S, retry=Retry(NoBackoff(), 0)
@@ -62,18 +63,9 @@ def ride_out(
     stop: threading.Event,
     passing: Callable[[Exception], bool] = is_passing,
 ) -> None:
-    """Call ``work`` until it returns or ``stop`` is set; call it again after each error that is ``passing``.
+    """Call ``work`` of the part ``who`` until it returns or ``stop`` is set; call it again after each error that is ``passing``.
 
-    Parameters
-    ----------
-    who : str
-        The part, for the log.
-    work : callable
-        Starts anew at each call. Its argument is a function that it calls at every turn of its loop.
-    stop : threading.Event
-        Ends the pauses; ``work`` looks at it itself.
-    passing : callable
-        Whether to call again after an exception; every other exception is raised.
+    ``work`` starts anew at each call, and looks at ``stop`` itself. Its argument is a function that it calls at every turn of its loop.
     """
     began = time.monotonic()
     lost: float | None = None
