@@ -27,62 +27,36 @@ class SettingsError(UserError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How this deployment runs. Times are milliseconds, as the names of the variables say.
+    """How this deployment runs: each field with the variable that sets it. Times are milliseconds, as the variables' names say."""
 
-    Attributes
-    ----------
-    partitions : int
-        Number of logs. It is fixed for a deployment and checked at start. ``TFS_PARTITIONS``
-    emit_interval_ms : int
-        The grid: 100, 200, 250, 500, or whole seconds up to a minute. ``TFS_EMIT_INTERVAL_MS``
-    allowed_lateness_ms : int
-        How far a message may lie behind the newest book or trade of its symbol. ``TFS_ALLOWED_LATENESS_MS``
-    idle_after_ms : int
-        After this much silence of a symbol, the owner's clock advances its time. ``TFS_IDLE_AFTER_MS``
-    flush_interval_ms : int
-        Longest wait of a finished row. ``TFS_FLUSH_INTERVAL_MS``
-    max_future_ms : int
-        How far a message's time may lie ahead of its receive time. ``TFS_MAX_FUTURE_MS``
-    features_maxlen : int
-        About how many entries a stream ``features:{p}`` keeps. Its readers are independent, so the streams cannot know what was
-        read. ``TFS_FEATURES_MAXLEN``
-    log_history_s : int
-        Seconds of a log that are kept after they were processed: kernels of another version begin with them.
-        ``TFS_LOG_HISTORY_S``
-    symbols : frozenset of str
-        The accepted symbols, comma-separated; empty accepts all. ``TFS_SYMBOLS``
-    max_symbols : int
-        How many symbols may be open in one partition: a producer of invented names cannot fill the memory. ``TFS_MAX_SYMBOLS``
-    instruments : mapping
-        What is known of symbols beforehand. ``TFS_INSTRUMENTS`` names the file
-    aliases : Path or None
-        File of the names by which posts call symbols; None uses the project's table. ``TFS_ALIASES``
-    sentiment_model : str
-        A hub id, a folder, or ``embedded``. ``SENTIMENT_MODEL``
-    sentiment_revision : str or None
-        The commit of a hub id; None uses the pinned one. ``SENTIMENT_REVISION``
-    webhook_token : str
-        What callers of ``feed posts`` must send; ``repr`` does not show it. ``TFS_WEBHOOK_TOKEN``
-    log_level : str
-        ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``. ``TFS_LOG_LEVEL``
-    """
-
-    partitions: int = 4
+    partitions: int = 4  # ``TFS_PARTITIONS``: how many logs; fixed for a deployment and checked at start
+    # ``TFS_EMIT_INTERVAL_MS``: the grid; 100, 200, 250, 500, or whole seconds up to a minute
     emit_interval_ms: int = 1000
+    # ``TFS_ALLOWED_LATENESS_MS``: how far a message may lie behind the newest book or trade of its symbol
     allowed_lateness_ms: int = 250
+    # ``TFS_IDLE_AFTER_MS``: after this much silence of a symbol, the owner's clock advances its time
     idle_after_ms: int = 2000
-    flush_interval_ms: int = 50
-    max_future_ms: int = 5000
+    flush_interval_ms: int = 50  # ``TFS_FLUSH_INTERVAL_MS``: longest wait of a finished row
+    max_future_ms: int = 5000  # ``TFS_MAX_FUTURE_MS``: how far a message's time may lie ahead of its receive time
+    # ``TFS_FEATURES_MAXLEN``: about how many entries a stream ``features:{p}`` keeps. Its readers are independent, so the streams
+    # cannot know what was read.
     features_maxlen: int = 100_000
+    # ``TFS_LOG_HISTORY_S``: seconds of a log that are kept after they were processed; kernels of another version begin with them
     log_history_s: int = 0
-    symbols: frozenset[str] = frozenset()
+    symbols: frozenset[str] = frozenset()  # ``TFS_SYMBOLS``: the accepted ones, comma-separated; empty accepts all
+    # ``TFS_MAX_SYMBOLS``: how many may be open in one partition, so that a producer of invented names cannot fill the memory
     max_symbols: int = 1000
+    # ``TFS_INSTRUMENTS`` names the file of what is known of symbols beforehand
     instruments: Mapping[str, Instrument] = field(default_factory=dict)
-    aliases: Path | None = None
-    sentiment_model: str = DEFAULT_MODEL
-    sentiment_revision: str | None = None
-    webhook_token: str = field(default="", repr=False)
-    log_level: str = "INFO"
+    aliases: Path | None = (
+        None  # ``TFS_ALIASES``: file of the names by which posts call symbols; None is the project's table
+    )
+    sentiment_model: str = DEFAULT_MODEL  # ``SENTIMENT_MODEL``: a hub id, a folder, or ``embedded``
+    sentiment_revision: str | None = None  # ``SENTIMENT_REVISION``: the commit of a hub id; None is the pinned one
+    webhook_token: str = field(
+        default="", repr=False
+    )  # ``TFS_WEBHOOK_TOKEN``: what callers of ``feed posts`` must send
+    log_level: str = "INFO"  # ``TFS_LOG_LEVEL``: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``
 
     def instrument(self, symbol: str) -> Instrument:
         """Return what is known of a symbol, or the defaults."""
@@ -95,13 +69,7 @@ class Settings:
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Return the settings in ``environ``.
-
-    Raises
-    ------
-    SettingsError
-        A value is impossible, or the instruments file cannot be read.
-    """
+    """Return the settings in ``environ``. Raise `SettingsError` if a value is impossible or the instruments file cannot be read."""
     default = Settings()
     emit = _integer(environ, "TFS_EMIT_INTERVAL_MS", default.emit_interval_ms, 100, 60_000)
     if emit not in (100, 200, 250, 500) and emit % 1000:
@@ -157,13 +125,7 @@ def adopt(environ: Mapping[str, str]) -> None:
 
 
 def instruments(path: Path) -> dict[str, Instrument]:
-    """Return the instruments of a TOML file that has one table a symbol.
-
-    Raises
-    ------
-    SettingsError
-        The file cannot be read, or names what an instrument does not have.
-    """
+    """Return the instruments of a TOML file that has one table a symbol, with no other keys than an instrument's fields."""
     try:
         tables = tomllib.loads(path.read_text())
         return {symbol: Instrument(**table) for symbol, table in tables.items()}
