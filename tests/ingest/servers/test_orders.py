@@ -15,8 +15,7 @@ import redis
 from feature_repo.stores.endpoints import postgres_parameters
 from ingest.servers import account as account_module
 from ingest.servers import embedded, orders, postgres, valkey
-from ingest.servers.account import reachable_binaries, server_account, server_home
-from ingest.servers.errors import ServersError, StartError
+from ingest.servers.account import ServersError, reachable_binaries, server_account, server_home
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's servers run as another user")
 
@@ -50,7 +49,7 @@ def test_a_server_that_cannot_start_is_an_error_with_the_end_of_its_log(
 ) -> None:
     monkeypatch.setattr(orders, "_free_ports", lambda count, folder: [taken_port, taken_port])
     with (
-        pytest.raises(StartError, match=r"ended while starting[\s\S]*Address already in use"),
+        pytest.raises(embedded.StartError, match=r"ended while starting[\s\S]*Address already in use"),
         embedded.running(data_dir, durable=False),
     ):
         pass
