@@ -41,18 +41,10 @@ class NoServerError(UserError, RuntimeError):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Endpoints:
-    """The addresses of the two servers, passwords included. ``repr`` masks the passwords.
+    """The addresses of the two servers, passwords included. ``repr`` masks the passwords."""
 
-    Attributes
-    ----------
-    redis_url : str
-        ``redis://[[user]:password@]host:port/database``.
-    postgres_url : str
-        ``postgresql://user:password@host:port/database?sslmode=...``.
-    """
-
-    redis_url: str
-    postgres_url: str
+    redis_url: str  # redis://[[user]:password@]host:port/database
+    postgres_url: str  # postgresql://user:password@host:port/database?sslmode=...
 
     def __repr__(self) -> str:
         return f"Endpoints(redis_url={masked(self.redis_url)!r}, postgres_url={masked(self.postgres_url)!r})"
@@ -63,15 +55,7 @@ class Endpoints:
 
 
 def redis_url() -> str:
-    """Return the address of the online server.
-
-    Raises
-    ------
-    NoServerError
-        ``TFS_REDIS_URL`` is not set and no embedded server runs.
-    AddressError
-        The variable does not hold a Redis address.
-    """
+    """Return the address of the online server, or raise `NoServerError`, or `AddressError` for a malformed variable."""
     return _address(REDIS_VARIABLE, "redis_url", _REDIS_SCHEMES)
 
 
@@ -88,24 +72,9 @@ def given(variable: str) -> str | None:
 def postgres_parameters(url: str) -> dict[str, Any]:
     """Split a PostgreSQL address into the keywords of ``psycopg.connect`` (``dbname`` is called ``database``).
 
-    Parameters
-    ----------
-    url : str
-        ``postgresql://user:password@host:port/database?option=value``; every part is percent-decoded.
+    Every part is percent-decoded. Options of the query become keywords too. Defaults are ``127.0.0.1``, 5432, the user's
+    name for the database, ``postgres``, an empty password and ``prefer``. Raise `AddressError` for a malformed address.
 
-    Returns
-    -------
-    dict
-        ``host, port, database, user, password, sslmode`` and any further option of the query. Defaults are
-        ``127.0.0.1``, 5432, the user's name for the database, ``postgres``, an empty password and ``prefer``.
-
-    Raises
-    ------
-    AddressError
-        The address is malformed; the message shows it without its password.
-
-    Examples
-    --------
     >>> p = postgres_parameters("postgresql://desk:p%40ss@db.example:5433/features?sslmode=require")
     >>> p["host"], p["port"], p["user"], p["password"], p["database"], p["sslmode"]
     ('db.example', 5433, 'desk', 'p@ss', 'features', 'require')

@@ -33,10 +33,8 @@ from feature_repo.stores.online.client import (
     connect_async,
     with_sentinels,
 )
-from feature_repo.stores.online.columns import ColumnResponse, FeatureTypes
-from feature_repo.stores.online.fetch import fetch, fetch_async
-from feature_repo.stores.online.request import Reply, Request, plan, plan_view
-from feature_repo.stores.online.response import Row, fill, view_rows
+from feature_repo.stores.online.request import Reply, Request, fetch, fetch_async, plan, plan_view
+from feature_repo.stores.online.response import ColumnResponse, FeatureTypes, Row, fill, view_rows
 from feature_repo.stores.online.write import script_calls_of_feast, send, send_async
 
 
@@ -47,29 +45,19 @@ class RedisOnlineStoreConfig(stock.RedisOnlineStoreConfig):  # type: ignore[misc
     """
 
     type: Literal["feature_repo.stores.redis.RedisOnlineStore"] = "feature_repo.stores.redis.RedisOnlineStore"
-    """Selects this store."""
-
+    # redis://user:password@host:port/db, rediss:// for TLS, unix://; secrets are percent-encoded.
     url: StrictStr | None = Field(default=None, repr=False)
-    """``redis://user:password@host:port/db``, ``rediss://`` for TLS, ``unix://``; secrets are percent-encoded."""
-
+    # Feast's form, host:port,host:port,option=value: the nodes of a cluster, or the sentinels.
     connection_string: StrictStr | None = Field(default=None, repr=False)
-    """Feast's form, ``host:port,host:port,option=value``: the nodes of a cluster, or the sentinels."""
-
+    # The ACL user and its password, of any characters; they override those in the address.
     username: StrictStr | None = None
-    """ACL user; overrides the one in the address."""
-
     password: StrictStr | None = Field(default=None, repr=False)
-    """Any characters; overrides the one in the address."""
-
+    # For the sentinels themselves, if they ask for it.
     sentinel_username: StrictStr | None = None
     sentinel_password: StrictStr | None = Field(default=None, repr=False)
-    """For the sentinels themselves, if they ask for it."""
-
-    enforce_ttl: bool = True
-    """Whether a value older than its view's ttl is withheld."""
-
+    enforce_ttl: bool = True  # withhold a value older than its view's ttl
+    # Attempts after the first, when the connection fails or the master moves. The pauses double from 50 ms up to 1 s.
     retries: NonNegativeInt = 3
-    """Attempts after the first, when the connection fails or the master moves. The pauses double from 50 ms up to 1 s."""
 
     @model_validator(mode="after")
     def _refuse_unsafe_settings(self) -> RedisOnlineStoreConfig:
@@ -94,15 +82,12 @@ class RedisOnlineStoreConfig(stock.RedisOnlineStoreConfig):  # type: ignore[misc
 class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
     """Online store for Feast 0.67."""
 
+    # Microseconds since the epoch; a view's ttl counts against it.
     clock: Callable[[], int] = staticmethod(lambda: time.time_ns() // 1_000)
-    """Returns microseconds since the epoch; a view's ttl counts against it."""
-
     _address: Address
     _client: Any = None
     _client_async: Any = None
     _loop: asyncio.AbstractEventLoop | None = None
-
-    # -- connections ----------------------------------------------------------------------------------------------
 
     def _get_client(self, settings: RedisOnlineStoreConfig) -> Any:
         if self._client is None:
@@ -127,8 +112,6 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
             for client in with_sentinels(self._client):
                 client.close()
         self._client = self._client_async = self._loop = None
-
-    # -- reads ----------------------------------------------------------------------------------------------------
 
     def get_online_features(self, *args: Any, **kwargs: Any) -> OnlineResponse:
         """Return what Feast returns; the response decodes columns at once."""
@@ -184,8 +167,6 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
     async def _fetch_async(self, settings: RedisOnlineStoreConfig, requests: Sequence[Request]) -> list[Reply]:
         client = await self._get_client_async(settings)
         return await attempt_async(lambda: fetch_async(client, requests), settings.retries, self._address)
-
-    # -- writes ---------------------------------------------------------------------------------------------------
 
     def online_write_batch(
         self, config: Any, table: Any, data: list[Any], progress: Callable[[int], Any] | None

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from feature_repo.stores.offline.binary import encode
-from feature_repo.stores.offline.binary.from_arrow import column_of, microseconds
 from feature_repo.stores.offline.tables.schema import Table, table_of_view
 from transforms import catalog
 from transforms.times import us_of_datetime
@@ -131,10 +130,10 @@ def _with_created(table: Table, data: pa.Table, now: datetime) -> pa.Table:
     given = data.column(table.created).combine_chunks() if table.created in data.column_names else None
     if given is not None and not given.null_count:
         return data
-    event = microseconds(data.column(table.event).combine_chunks())
+    event = encode.microseconds(data.column(table.event).combine_chunks())
     created = np.maximum(event, us_of_datetime(now))
     if given is not None:
-        created = np.where(given.is_null().to_numpy(zero_copy_only=False), created, microseconds(given))
+        created = np.where(given.is_null().to_numpy(zero_copy_only=False), created, encode.microseconds(given))
         data = data.drop_columns([table.created])
     return data.append_column(table.created, pa.array(created, pa.int64()).cast(pa.timestamp("us", "UTC")))
 
@@ -159,7 +158,7 @@ def _encoded(table: Table, data: pa.Table) -> list[encode.Column]:
     for name, kind in table.columns.items():
         column = data.column(name).combine_chunks() if name in data.column_names else pa.nulls(data.num_rows)
         try:
-            encoded.append(column_of(column, kind))
+            encoded.append(encode.column_of(column, kind))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise ValueError(f"{'.'.join(table.name)}.{name}: {error}") from error
     return encoded

@@ -20,7 +20,6 @@ from feast.saved_dataset import SavedDatasetStorage
 from psycopg import sql
 
 from feature_repo.stores.offline.binary import decode, encode
-from feature_repo.stores.offline.binary.from_arrow import column_of, column_type
 from feature_repo.stores.offline.join import retrieve, statement
 from feature_repo.stores.offline.join.lookup import Lookup
 from feature_repo.stores.offline.join.spine import Spine
@@ -132,8 +131,8 @@ class HistoricalJob(QueryJob):
 def _store(settings: Any, name: str, table: pa.Table, *, overwrite: bool) -> None:
     """Write an Arrow table to a new table of the database, in one transaction."""
     target = sql.Identifier(*identifier_parts(name))
-    kinds = {field.name: column_type(field.type) for field in table.schema}
-    encoded = [column_of(table.column(field).combine_chunks(), kind) for field, kind in kinds.items()]
+    kinds = {field.name: encode.column_type(field.type) for field in table.schema}
+    encoded = [encode.column_of(table.column(field).combine_chunks(), kind) for field, kind in kinds.items()]
     with _get_conn(settings) as connection, connection.cursor() as cursor:
         if overwrite:
             cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(target))

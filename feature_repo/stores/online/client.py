@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,9 +16,9 @@ from redis.retry import Retry
 from feature_repo.stores.endpoints import AddressError
 
 _TIMEOUTS_S: Final = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
-_LOGIN: Final = ("username", "password")
 _SENTINEL_LOGIN: Final = ("sentinel_username", "sentinel_password")
-LOGINS: Final = _LOGIN + _SENTINEL_LOGIN
+LOGINS: Final = ("username", "password", *_SENTINEL_LOGIN)
+_WORDS: Final = {"true": True, "false": False, "null": None}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -54,14 +55,10 @@ def address_of_connection_string(text: str) -> Address:
     """Return the address in Feast's form ``host:port,host:port,option=value``.
 
     Unlike in Feast, a password stays text where it looks like a number or a JSON word, and a host may be an IPv6 address.
+    Raise `AddressError` for another form. Its message does not repeat the part that is wrong: it may be a secret.
 
     >>> address_of_connection_string("db.example:6379,db=2,password=0123").options
     {'db': 2, 'password': '0123'}
-
-    Raises
-    ------
-    AddressError
-        If a part is neither ``host:port`` nor ``option=value``. The message does not repeat the part: it may be a secret.
     """
     nodes: list[tuple[str, int]] = []
     options: dict[str, Any] = {}
@@ -81,14 +78,11 @@ def address_of_connection_string(text: str) -> Address:
 
 
 def _literal(value: str) -> Any:
-    words: dict[str, Any] = {"true": True, "false": False, "null": None}
-    if value.lower() in words:
-        return words[value.lower()]
+    if value.lower() in _WORDS:
+        return _WORDS[value.lower()]
     for number in (int, float):
-        try:
+        with suppress(ValueError):
             return number(value)
-        except ValueError:
-            continue
     return value
 
 

@@ -29,10 +29,7 @@ Doubles = npt.NDArray[np.float64]
 
 # Heads of MessagePack: a text whose length is in the head or in the bytes that follow, and an array.
 _FIXSTR: Final = tuple(bytes((0xA0 | size,)) for size in range(32))
-_STR8: Final = b"\xd9"
-_STR16: Final = b"\xda"
-_STR32: Final = b"\xdb"
-_ARRAY32: Final = b"\xdd"
+_STR8, _STR16, _STR32, _ARRAY32 = b"\xd9", b"\xda", b"\xdb", b"\xdd"
 
 _NULL_CELL: Final = _FIXSTR[0]  # a Value without bytes
 _DOUBLE_HEAD: Final = _FIXSTR[DOUBLE_SIZE] + DOUBLE_TAG  # eight bytes follow
@@ -75,17 +72,7 @@ def packed_row(view: str, event_us: int, values: Mapping[str, bytes]) -> bytes:
 class RowEncoder:
     """Packs a view's rows from columns. What does not depend on values is encoded once.
 
-    Parameters
-    ----------
-    view : str
-        Name of the view.
-    names, dtypes : sequence of str
-        Features in the order of the columns; a dtype is ``Float64`` or ``Int64``.
-
-    Raises
-    ------
-    ValueError
-        If a dtype is another, or if there is not one for each feature.
+    `names` are the features in the order of the columns, and `dtypes` says of each ``Float64`` or ``Int64``.
     """
 
     def __init__(self, view: str, names: Sequence[str], dtypes: Sequence[str]) -> None:
@@ -103,13 +90,7 @@ class RowEncoder:
         self._int_cells = [(names[i], fields[i]) for i in self._ints]
 
     def rows(self, event_us: Ints, values: Doubles, silent_us: Ints | None = None) -> list[bytes]:
-        """Return one packed row per line of `values`; arguments as for `OnlineWriter.write`.
-
-        Raises
-        ------
-        ValueError
-            If the shapes do not fit, or if an Int64 value is not a whole number of 64 bits.
-        """
+        """Return one packed row per line of `values`; arguments and errors as for `OnlineWriter.write`."""
         n = len(event_us)
         if values.shape != (n, len(self.names)):
             raise ValueError(f"view {self.view!r}: values must have shape {(n, len(self.names))}, not {values.shape}")

@@ -1,17 +1,20 @@
-"""What an online request asks for: which fields of which hashes, and where each view's features stand in a reply."""
+"""An online request: which fields of which hashes it reads, where each view's features stand in a reply, and the reading."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from feast import utils
 from feast.infra.online_stores.redis import _versioned_fv_name
 
+from feature_repo.stores.online.client import is_cluster
 from feature_repo.stores.online.format import SymbolKeys, entity_keys, feature_field, time_field
 from transforms.times import us_of_duration
+
+_KEYS_PER_SEND: Final = 8  # the server answers the first keys while the next are on their way
 
 Reply = Sequence[bytes | None]
 """Values of the requested fields of one hash, in order; None where a field is absent."""
@@ -68,10 +71,7 @@ def plan(
 ) -> list[Request]:
     """Return the requests that answer `grouped_refs`; views of the same entity share one.
 
-    Raises
-    ------
-    KeyError
-        If the rows hold no value of a join key. The message is Feast's.
+    Raise Feast's own ``KeyError`` if the rows hold no value of a join key.
     """
     groups: dict[tuple[Any, ...], list[tuple[Any, list[str]]]] = {}
     for table, features in grouped_refs:
@@ -89,6 +89,62 @@ def plan_view(config: Any, table: Any, entities: Iterable[Any], requested: list[
     return _request(config, entity_keys(config, entities), None, [(table, features)])
 
 
+def fetch(client: Any, requests: Sequence[Request]) -> list[Reply]:
+    """Return one reply per key, in the order of `requests`, in one round trip.
+
+    All entities of a request have the same list of fields. So its bytes are made once and repeated, while a pipeline
+    encodes them field by field for each entity. A cluster needs its keys sorted by node: there the library's own
+    pipeline is used. After an error no reply is left on the connection.
+    """
+    if is_cluster(client):
+        with client.pipeline() as pipe:
+            _add_to_pipeline(pipe, requests)
+            return list(pipe.execute())
+    pool = client.connection_pool
+    connection = pool.get_connection()
+    try:
+        connection.send_packed_command(_commands(requests))
+        return [connection.read_response(disable_decoding=True) for request in requests for _ in request.keys]
+    except BaseException:
+        connection.disconnect()  # replies may still be on their way: the next user must not read them
+        raise
+    finally:
+        pool.release(connection)
+
+
+async def fetch_async(client: Any, requests: Sequence[Request]) -> list[Reply]:
+    """Return what `fetch` returns."""
+    if is_cluster(client):
+        async with client.pipeline() as pipe:
+            _add_to_pipeline(pipe, requests)
+            return list(await pipe.execute())
+    pool = client.connection_pool
+    connection = await pool.get_connection()
+    try:
+        await connection.send_packed_command(_commands(requests))
+        return [await connection.read_response(disable_decoding=True) for request in requests for _ in request.keys]
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    finally:
+        await pool.release(connection)
+
+
+def _add_to_pipeline(pipe: Any, requests: Sequence[Request]) -> None:
+    for request in requests:
+        for key in request.keys:
+            pipe.hmget(key, list(request.fields.names))
+
+
+def _commands(requests: Sequence[Request]) -> list[bytes]:
+    """Return the ``HMGET`` commands in Redis's protocol, several keys per piece."""
+    commands: list[bytes] = []
+    for request in requests:
+        head, fields = b"*%d\r\n$5\r\nHMGET\r\n$" % (len(request.fields.names) + 2), request.fields.wire
+        commands += [b"%b%d\r\n%b\r\n%b" % (head, len(key), key, fields) for key in request.keys]
+    return [b"".join(commands[i : i + _KEYS_PER_SEND]) for i in range(0, len(commands), _KEYS_PER_SEND)]
+
+
 def _request(
     config: Any, keys: list[bytes], order: list[int] | None, views: Iterable[tuple[Any, list[str]]]
 ) -> Request:
@@ -96,14 +152,10 @@ def _request(
     for table, features in views:
         named.append((_versioned_fv_name(table, config), tuple(features)))
         time = first + len(features)
-        parts.append(Part(table, features, _ttl_us(table), first, time))
+        ttl = getattr(table, "ttl", None)
+        parts.append(Part(table, features, 0 if ttl is None else us_of_duration(ttl), first, time))
         first = time + 1
     return Request(keys, order, request_fields(tuple(named)), parts)
-
-
-def _ttl_us(table: Any) -> int:
-    ttl = getattr(table, "ttl", None)
-    return 0 if ttl is None else us_of_duration(ttl)
 
 
 def _keys_and_order(

@@ -68,7 +68,7 @@ def send(client: Any, calls: Iterable[Command]) -> None:
 
 
 async def send_async(client: Any, calls: Iterable[Command]) -> None:
-    """Send as `send` does."""
+    """Send script calls in one pipeline."""
     async with client.pipeline(transaction=False) as pipe:
         for call in calls:
             pipe.execute_command(*call)
@@ -78,21 +78,9 @@ async def send_async(client: Any, calls: Iterable[Command]) -> None:
 class OnlineWriter:
     """Writes a view's rows into the online store from columns: one round trip, no object per value.
 
-    Parameters
-    ----------
-    client : redis.Redis or redis.RedisCluster
-        A single server, a Sentinel master, or a cluster, where each row is a script call of its own.
-    project : str
-        Feast's project name; it is part of every key.
-    view : View
-        A view of the catalogue.
-    join_key : str
-        Name of the entity's join key.
-    key_ttl_s : int, optional
-        Seconds after its last write at which an entity leaves the store; None keeps it.
+    On a cluster each row is a script call of its own. An entity leaves the store `key_ttl_s` seconds after its last
+    write; None keeps it.
 
-    Examples
-    --------
     >>> import numpy as np, redis                                        # doctest: +SKIP
     >>> writer = OnlineWriter(redis.Redis(), "trading", VIEW["social"])  # doctest: +SKIP
     >>> writer.write(["BTCUSDT"], np.array([1_700_000_000_000_000]), np.zeros((1, 8)))  # doctest: +SKIP
@@ -117,10 +105,13 @@ class OnlineWriter:
     def write(self, symbols: Sequence[str], event_us: Ints, values: Doubles, silent_us: Ints | None = None) -> int:
         """Write rows and return how many were stored; the others were not newer than the stored rows.
 
+        If the connection fails or the server returns an error, some rows may have been stored, each of them whole.
+        Writing them again is safe.
+
         Parameters
         ----------
         symbols : sequence of str
-            One per row. If a symbol occurs more than once, its newest row stays.
+            If a symbol occurs more than once, its newest row stays.
         event_us : ndarray of int64, shape (n,)
             Event times in microseconds since the epoch.
         values : ndarray of float64, shape (n, n_features)
@@ -132,10 +123,7 @@ class OnlineWriter:
         Raises
         ------
         ValueError
-            If shapes or values do not fit the view. Nothing is written then.
-        redis.exceptions.RedisError
-            If the connection fails or the server returns an error. Some rows may have been stored, each of them whole;
-            writing them again is safe.
+            If shapes do not fit the view or an Int64 value is not a whole number of 64 bits. Nothing is written then.
         """
         with self._client.pipeline(transaction=False) as pipe:
             self.add_to(pipe, symbols, event_us, values, silent_us)

@@ -1,4 +1,4 @@
-"""Columns as the bytes of PostgreSQL's binary COPY, without a Python loop over cells.
+"""Columns, of numpy or of Arrow, as the bytes of PostgreSQL's binary COPY, without a Python loop over cells.
 
 A block of rows is built as one numpy matrix as wide as its widest row. A mask then drops the bytes that a null or a
 shorter text does not have.
@@ -6,20 +6,39 @@ shorter text does not have.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from psycopg import sql
 
 from feature_repo.stores.offline.binary.format import EPOCH_US, NULL_LENGTH, SIGNATURE, TRAILER
+from feature_repo.stores.offline.tables.schema import TYPES
 
 _BLOCK_BYTES: Final = 4 << 20
 _INT64_END: Final = 2.0**63
+
+_DOUBLE, _BIGINT, _TEXT, _TIME = (TYPES[name] for name in ("Float64", "Int64", "String", "UnixTimestamp"))
+
+_OTHERS: Final[Mapping[str, tuple[pa.DataType, str]]] = {
+    TYPES["Float32"]: (pa.float32(), ">f4"),
+    TYPES["Int32"]: (pa.int32(), ">i4"),
+    TYPES["Bool"]: (pa.bool_(), "u1"),
+}
+
+_COLUMN_TYPES: Final[Mapping[str, Callable[[pa.DataType], bool]]] = {
+    _TEXT: lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind),
+    _BIGINT: pa.types.is_integer,
+    TYPES["Bool"]: pa.types.is_boolean,
+    _DOUBLE: pa.types.is_floating,
+    _TIME: pa.types.is_timestamp,
+    TYPES["Bytes"]: pa.types.is_binary,
+}
 
 _Bools = NDArray[np.bool_]
 
@@ -109,6 +128,43 @@ def null_mask(array: pa.Array) -> _Bools | None:
     return np.asarray(array.is_null().to_numpy(zero_copy_only=False)) if array.null_count else None
 
 
+def column_type(kind: pa.DataType) -> str:
+    """Return PostgreSQL's type for a column of an entity frame or of a stored result; raise TypeError for another."""
+    for name, matches in _COLUMN_TYPES.items():
+        if matches(kind):
+            return name
+    raise TypeError(f"an entity frame may not have a column of type {kind}")
+
+
+def column_of(array: pa.Array, kind: str) -> Column:
+    """Encode one Arrow array for a column of type `kind` (a value of ``schema.TYPES``)."""
+    null = null_mask(array)
+    if kind == _DOUBLE:
+        return doubles(_filled(array, pa.float64(), np.nan))
+    if kind == _TIME:
+        return times(microseconds(array), null)
+    if kind == _BIGINT:
+        if pa.types.is_floating(array.type):
+            return whole_doubles(_filled(array, pa.float64(), np.nan))
+        return integers(_filled(array, pa.int64(), 0), null)
+    if kind in _OTHERS:
+        arrow, wire = _OTHERS[kind]
+        return Fixed(_filled(array, arrow, 0).astype(wire), null)
+    return texts(array.cast(pa.string() if kind == _TEXT else pa.binary()))
+
+
+def microseconds(array: pa.Array) -> NDArray[np.int64]:
+    """Return times as microseconds since 1970 UTC. No zone is UTC, finer digits are cut, null is 0.
+
+    Raise ``pyarrow.ArrowInvalid`` or ``ArrowNotImplementedError`` where it is not a column of times.
+    """
+    if not pa.types.is_timestamp(array.type):
+        array = array.cast(pa.timestamp("us"))
+    array = pc.floor_temporal(array, unit="microsecond") if array.type.unit == "ns" else array
+    whole = array.cast(pa.timestamp("us", array.type.tz)).cast(pa.int64())
+    return np.asarray(pc.fill_null(whole, 0).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
 def copy_in(cursor: psycopg.Cursor[Any], table: sql.Identifier, columns: Sequence[Column]) -> None:
     """Append `columns`, in the order of the table's, to `table` by binary COPY."""
     with cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(table)) as copy:
@@ -152,3 +208,10 @@ def _block(columns: Sequence[Column], start: int, stop: int) -> bytes:
             at = rows.dtype.fields[f"value{i}"][1]
             keep[:, at : at + width] = np.arange(width) < lengths[:, None]
     return cells.tobytes() if keep is None else cells[keep].tobytes()
+
+
+def _filled(array: pa.Array, arrow: pa.DataType, fill: float) -> NDArray[Any]:
+    cast = array.cast(arrow)
+    if cast.null_count:
+        cast = pc.fill_null(cast, pa.scalar(bool(fill) if pa.types.is_boolean(arrow) else fill, arrow))
+    return np.asarray(cast.to_numpy(zero_copy_only=False))

@@ -15,7 +15,7 @@ from feast import FeatureView
 from feast.infra.offline_stores.offline_utils import get_feature_view_query_context
 from psycopg import sql
 
-from feature_repo.stores.offline.join.asked import ASKED, key_columns
+from feature_repo.stores.offline.join.spine import ASKED, key_columns
 from feature_repo.stores.offline.tables.schema import identifier_parts
 from transforms.times import EPOCH, datetime_of_us
 

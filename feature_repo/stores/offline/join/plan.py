@@ -15,8 +15,8 @@ import psycopg
 from psycopg import sql
 
 from feature_repo.stores.offline.join import scan
-from feature_repo.stores.offline.join.asked import Asked, upload_asked, upload_keys
 from feature_repo.stores.offline.join.lookup import Lookup, look_up
+from feature_repo.stores.offline.join.spine import Asked, upload_asked, upload_keys
 
 FEW: Final = 100
 """Entity rows that are looked up without asking what a scan would cost."""

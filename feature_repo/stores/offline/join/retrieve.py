@@ -7,21 +7,25 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import psycopg
 import pyarrow as pa
+from numpy.typing import NDArray
 from psycopg import sql
 
 from feature_repo.stores.offline.binary import decode
 from feature_repo.stores.offline.binary.format import INT8
-from feature_repo.stores.offline.join import asof, plan, scan
-from feature_repo.stores.offline.join.asked import Asked, asked_of_spine, upload_asked, upload_keys
+from feature_repo.stores.offline.join import plan, scan
 from feature_repo.stores.offline.join.gather import Columns
 from feature_repo.stores.offline.join.lookup import Lookup, look_up
-from feature_repo.stores.offline.join.spine import Spine
+from feature_repo.stores.offline.join.spine import Asked, Spine, asked_of_spine, upload_asked, upload_keys
 
+NONE: Final = -1
+"""The position of no row."""
+
+_Ints = NDArray[np.int64]
 _Connection = psycopg.Connection[Any]
 _T = TypeVar("_T")
 
@@ -39,14 +43,7 @@ def join(connections: Sequence[_Connection], spine: Spine, lookups: Sequence[Loo
     """Return the entity rows with the features of each view, every row once and in order.
 
     The connections are each in a transaction, all with one snapshot. As many steps run at a time, each with temporary
-    tables that end with the transaction.
-
-    Raises
-    ------
-    ValueError
-        Two columns of the result would have one name.
-    feature_repo.stores.offline.binary.decode.UnsupportedTypeError
-        A feature has a type that is not decoded.
+    tables that end with the transaction. Raise ``decode.UnsupportedTypeError`` for a feature of another type.
     """
     names = [*spine.table.column_names, *(name for lookup in lookups for name in lookup.names)]
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
@@ -128,7 +125,7 @@ def _scan(view: _View, step: plan.Scan, connection: _Connection) -> None:
         _look_up(view, plan.LookUp(asked.part(~hit)), connection)
 
 
-def _merge(view: _View, asked: Asked, found: list[scan.Rows]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _merge(view: _View, asked: Asked, found: list[scan.Rows]) -> NDArray[np.bool_]:
     """Put the rows that hold into the result, and return which of `asked` have one. Empties `found` on the way."""
     hit = np.zeros(len(asked.row), np.bool_)
     by_key = np.argsort(asked.code, kind="stable")
@@ -137,9 +134,35 @@ def _merge(view: _View, asked: Asked, found: list[scan.Rows]) -> np.ndarray[Any,
     while found:
         rows = found.pop()  # its memory is free once it is put
         mine = by_key[slice(*np.searchsorted(code, (rows.key, rows.key + 1)))]
-        at = asof.latest(asked.moment[mine], rows.event, rows.created, view.lookup.ttl, known=view.lookup.known)
-        holds = at != asof.NONE
+        at = latest(asked.moment[mine], rows.event, rows.created, view.lookup.ttl, known=view.lookup.known)
+        holds = at != NONE
         mine = mine[holds]
         hit[mine] = True
         rows.put(view.columns, asked.row[mine], at[holds])
     return hit
+
+
+def latest(moment: _Ints, event: _Ints, created: _Ints | None, ttl: int, *, known: bool) -> _Ints:
+    """Return the position of the row of one key that holds at each moment, `NONE` where no row holds.
+
+    That is the row with the latest ``event <= moment`` and, of several such rows, the latest ``created``. A row holds
+    for up to `ttl`, in the unit of the times; 0 is for ever. Where `known`, rows with ``created > moment`` are left out.
+    The (n,) rows are sorted by event, then created; the (m,) moments come in any order.
+
+    >>> latest(np.array([20, 31]), np.array([10, 20]), np.array([15, 25]), 11, known=True).tolist()
+    [0, 1]
+    """
+    if not len(event) or not len(moment):
+        return np.full(len(moment), NONE, np.int64)
+    if not known:
+        at = np.searchsorted(event, moment, side="right") - 1
+    elif created is None:
+        raise ValueError("known rows need their created times")
+    else:
+        # A row is available from the later of its two times on. Of the rows available, the last in order holds: in
+        # order of availability that is a running maximum of positions.
+        available = np.maximum(event, created)
+        order = np.argsort(available, kind="stable")
+        count = np.searchsorted(available[order], moment, side="right")
+        at = np.append(np.maximum.accumulate(order), NONE)[count - 1]
+    return np.where((at >= 0) & (event[at] >= moment - ttl), at, NONE) if ttl else at

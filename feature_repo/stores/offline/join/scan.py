@@ -28,9 +28,9 @@ from psycopg import sql
 
 from feature_repo.stores.offline.binary import decode
 from feature_repo.stores.offline.binary import format as wire
-from feature_repo.stores.offline.join.asked import KEYS, VOID, key_columns
 from feature_repo.stores.offline.join.gather import Columns
 from feature_repo.stores.offline.join.lookup import Lookup, not_after, within
+from feature_repo.stores.offline.join.spine import KEYS, VOID, key_columns
 
 _Ints = NDArray[np.int64]
 

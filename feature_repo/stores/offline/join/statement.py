@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 from psycopg import sql
 
-from feature_repo.stores.offline.binary.from_arrow import column_type
+from feature_repo.stores.offline.binary.encode import column_type
 from feature_repo.stores.offline.join.lookup import Lookup, holding
 from feature_repo.stores.offline.join.spine import Spine
 from feature_repo.stores.offline.tables.schema import column_definitions

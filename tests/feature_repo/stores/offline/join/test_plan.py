@@ -12,8 +12,8 @@ from psycopg import sql
 
 from feature_repo.stores.offline.binary.format import FLOAT8
 from feature_repo.stores.offline.join import plan
-from feature_repo.stores.offline.join.asked import Asked
 from feature_repo.stores.offline.join.lookup import Lookup
+from feature_repo.stores.offline.join.spine import Asked
 from tests.feature_repo.stores.offline.two_views import FEATURES, asked, put
 
 

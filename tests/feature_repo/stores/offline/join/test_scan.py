@@ -13,10 +13,10 @@ from psycopg import sql
 
 from feature_repo.stores.offline.binary.format import FLOAT8, INT8, TEXT
 from feature_repo.stores.offline.join import plan
-from feature_repo.stores.offline.join.asked import Asked, upload_keys
 from feature_repo.stores.offline.join.gather import Columns
 from feature_repo.stores.offline.join.lookup import Lookup
 from feature_repo.stores.offline.join.scan import read_rows
+from feature_repo.stores.offline.join.spine import Asked, upload_keys
 from tests.feature_repo.stores.offline.two_views import T0, asked
 
 

@@ -9,8 +9,7 @@ import pytest
 from feast import FeatureStore
 from feast.errors import FeastEntityDFMissingColumnsError
 
-from feature_repo.stores.offline.join.asked import asked_of_spine
-from feature_repo.stores.offline.join.spine import spine_of_frame
+from feature_repo.stores.offline.join.spine import asked_of_spine, spine_of_frame
 from tests.feature_repo.stores.offline.two_views import FEATURES, asked, at
 
 
