@@ -31,13 +31,7 @@ class TradingProvider(PassthroughProvider):  # type: ignore[misc]  # Feast is un
         entities_to_keep: Sequence[Entity],
         partial: bool,
     ) -> None:
-        """Create the offline tables and add their new columns; drop none. Feast calls it in every ``feast apply``.
-
-        Raises
-        ------
-        NoServerError
-            No offline server is configured or up. The message names the command that starts one.
-        """
+        """Create the offline tables and add their new columns; drop none. Feast calls it in every ``feast apply``."""
         offline = self.repo_config.offline_store
         if isinstance(offline, TimescaleOfflineStoreConfig) and not offline.has_host:
             postgres_url()  # without a server the apply ends here, before it has changed anything

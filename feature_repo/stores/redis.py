@@ -30,7 +30,6 @@ from feature_repo.stores.online.client import (
     address_of_connection_string,
     address_of_url,
     connect,
-    connect_async,
     with_sentinels,
 )
 from feature_repo.stores.online.request import Reply, Request, fetch, fetch_async, plan, plan_view
@@ -99,7 +98,8 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
         loop = asyncio.get_running_loop()
         if self._client_async is None or self._loop is not loop:  # a client belongs to the loop it was made on
             self._address = settings.address()
-            self._client_async = connect_async(self._address, settings.redis_type.value, settings.sentinel_master)
+            kind, master = settings.redis_type.value, settings.sentinel_master
+            self._client_async = connect(self._address, kind, master, on_loop=True)
             self._loop = loop
         return self._client_async
 

@@ -33,7 +33,7 @@ from feature_repo.stores.offline.append import append_table
 from feature_repo.stores.offline.job import HistoricalJob, QueryJob
 from feature_repo.stores.offline.join.lookup import lookups
 from feature_repo.stores.offline.join.spine import Spine, spine_of_frame, spine_of_query
-from feature_repo.stores.offline.join.statement import moments_between, rows_between, text
+from feature_repo.stores.offline.join.statement import moments_between, rows_between
 from feature_repo.stores.offline.tables.hypertable import Policy
 from feature_repo.stores.offline.tables.schema import table_of_feature_view
 from transforms.times import us_of_datetime
@@ -59,10 +59,8 @@ class TimescaleOfflineStoreConfig(PostgreSQLOfflineStoreConfig):  # type: ignore
     user: StrictStr | None = None
     password: StrictStr | None = Field(default=None, repr=False)
     sslmode: StrictStr | None = None
-    columnstore_after_days: PositiveFloat | None = 2
-    """Age at which a chunk goes to TimescaleDB's columnstore; null keeps rows."""
-    retain_days: PositiveFloat | None = None
-    """Age at which a chunk is deleted; null, the default, keeps everything."""
+    columnstore_after_days: PositiveFloat | None = 2  # age at which a chunk goes to the columnstore; null keeps rows
+    retain_days: PositiveFloat | None = None  # age at which a chunk is deleted; null keeps everything
 
     @model_validator(mode="after")
     def _whole(self) -> TimescaleOfflineStoreConfig:
@@ -94,9 +92,8 @@ class TimescaleOfflineStoreConfig(PostgreSQLOfflineStoreConfig):  # type: ignore
     @property
     def policy(self) -> Policy:
         """How hypertables are kept."""
-        after, retain = (
-            timedelta(days=days) if days else None for days in (self.columnstore_after_days, self.retain_days)
-        )
+        ages = (self.columnstore_after_days, self.retain_days)
+        after, retain = (timedelta(days=days) if days else None for days in ages)
         return Policy(columnstore_after=after, retain=retain)
 
 
@@ -137,9 +134,10 @@ class TimescaleOfflineStore(PostgreSQLOfflineStore):  # type: ignore[misc]
                 feature_views, start_date=kwargs.get("start_date"), end_date=kwargs.get("end_date")
             )
             views = [replace(view, since=us_of_datetime(period[0])) for view in views]
+            # The statements hold only identifiers and times, so their text needs no connection.
             if len(views) == 1:
-                return QueryJob(text(rows_between(views[0], period)), config, full_feature_names, on_demand)
-            frame = text(moments_between(views, period))
+                return QueryJob(rows_between(views[0], period).as_string(None), config, full_feature_names, on_demand)
+            frame = moments_between(views, period).as_string(None)
         given = (config, feature_views, feature_refs, entity_df, registry, project, full_feature_names)
         return HistoricalJob(
             config=config,
@@ -172,11 +170,7 @@ class TimescaleOfflineStore(PostgreSQLOfflineStore):  # type: ignore[misc]
 
         Columns may come in any order, named as in the table or, where the source maps fields, as in the view. A row
         without ``created_timestamp`` counts as available from now on. `progress` gets the number of rows of each slice.
-
-        Raises
-        ------
-        ValueError
-            Columns or values do not fit, and nothing of the slice is written. Or the view's source is a query.
+        Where columns or values do not fit, raise ValueError and write nothing of the slice.
         """
         target = table_of_feature_view(feature_view)
         if target is None:

@@ -22,9 +22,8 @@ from feature_repo.stores.offline.tables.schema import Table, table_of_view
 from transforms import catalog
 from transforms.times import us_of_datetime
 
+# Rows of one transaction of `append_table`: a large backfill does not hold locks for long, and fails in part only.
 SLICE: Final = 50_000
-"""Rows of one transaction of `append_table`: a large backfill does not hold locks for long, and fails in part only."""
-
 _STAGING: Final = sql.Identifier("pg_temp", "staged_rows")
 _ENCODERS: Final = {"Float64": encode.doubles, "Int64": encode.whole_doubles}
 
@@ -39,23 +38,9 @@ def append_rows(
 ) -> int:
     """Append rows of a view to its table, and return how many of them are new.
 
-    Parameters
-    ----------
-    connection : psycopg.Connection
-        Where it is in a transaction, the append is part of that, and the caller commits. Else the append commits.
-    view : catalog.View
-        The table has its name and its features.
-    symbols : sequence of str
-        n symbols.
-    event_us, created_us : numpy.ndarray
-        (n,) microseconds since 1970 UTC.
-    values : numpy.ndarray
-        (n, k), columns in the order of ``view.names``. NaN is null; Int64 features are whole doubles.
-
-    Raises
-    ------
-    ValueError
-        Shapes do not agree, or a count is not a whole number.
+    Where `connection` is in a transaction, the append is part of that, and the caller commits. Else the append commits.
+    The n times are microseconds since 1970 UTC. The (n, k) `values` are columns in the order of ``view.names``: NaN is
+    null, and Int64 features are whole doubles. Raise ValueError where shapes do not agree or a count is not whole.
     """
     n, k = len(symbols), len(view.features)
     if event_us.shape != (n,) or created_us.shape != (n,) or values.shape != (n, k):
@@ -103,10 +88,7 @@ def append_table(
     A row without ``created_timestamp`` gets `now`, or its event time where that is later, because a row is never
     available before it happened. Such a row written twice is two rows.
 
-    Raises
-    ------
-    ValueError
-        A column is unknown, a key or an event time is missing or null, or values do not fit the column's type.
+    Raise ValueError where a column is unknown, a key or an event time is missing or null, or values do not fit the type.
     """
     data = data.drop_columns([name for name in data.column_names if name.startswith("__index_level_")])
     unknown = sorted(set(data.column_names) - set(table.columns))
@@ -124,7 +106,6 @@ def append_table(
 
 
 def _with_created(table: Table, data: pa.Table, now: datetime) -> pa.Table:
-    """Return `data` with a ``created_timestamp`` in every row."""
     if not table.created:
         return data
     given = data.column(table.created).combine_chunks() if table.created in data.column_names else None
@@ -153,7 +134,6 @@ def _append_slice(connection: psycopg.Connection[Any], table: Table, data: pa.Ta
 
 
 def _encoded(table: Table, data: pa.Table) -> list[encode.Column]:
-    """Encode the columns of `data` in the order of ``table.columns``; ValueError where values do not fit."""
     encoded = []
     for name, kind in table.columns.items():
         column = data.column(name).combine_chunks() if name in data.column_names else pa.nulls(data.num_rows)

@@ -26,11 +26,8 @@ from feature_repo.stores.offline.join.spine import Spine
 from feature_repo.stores.offline.session import export, snapshot
 from feature_repo.stores.offline.tables.schema import column_definitions, identifier_parts
 
-MANY: Final = 20_000
-"""From this many entity rows on, several connections with one snapshot read at the same time."""
-
-CONNECTIONS: Final = 8
-"""Most connections of one retrieval."""
+MANY: Final = 20_000  # from this many entity rows on, several connections with one snapshot read at the same time
+CONNECTIONS: Final = 8  # at most, of one retrieval
 
 
 class QueryJob(PostgreSQLRetrievalJob):  # type: ignore[misc]  # Feast is untyped here
@@ -47,13 +44,7 @@ class QueryJob(PostgreSQLRetrievalJob):  # type: ignore[misc]  # Feast is untype
     def persist(
         self, storage: SavedDatasetStorage, allow_overwrite: bool | None = False, timeout: int | None = None
     ) -> None:
-        """Write the result, on-demand features included, to a table.
-
-        Raises
-        ------
-        feast.errors.SavedDatasetLocationAlreadyExists
-            The table exists and may not be overwritten.
-        """
+        """Write the result, on-demand features included, to a table. Raise Feast's error where it may not be replaced."""
         if not isinstance(storage, SavedDatasetPostgreSQLStorage):
             raise TypeError(f"results are stored in PostgreSQL, not as {type(storage).__name__}")
         name = storage.postgres_options._table

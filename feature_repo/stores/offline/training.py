@@ -29,9 +29,7 @@ from feature_repo.stores.offline.session import snapshot
 from transforms import catalog
 from transforms.times import us_of_duration
 
-SLICE: Final = 100_000
-"""Rows of a slice: the bound of the memory that a frame of months needs."""
-
+SLICE: Final = 100_000  # rows: the bound of the memory that a frame of months needs
 _UTC: Final = pa.timestamp("us", "UTC")
 
 
@@ -49,13 +47,7 @@ def label_name(horizon: timedelta) -> str:
 
 
 def grid_rows(symbols: Sequence[str], start: datetime, end: datetime, every: timedelta) -> int:
-    """Return the number of rows of the frame of `slices`, for a progress bar.
-
-    Raises
-    ------
-    FrameError
-        A time has no zone, the range is empty, or the step is not positive.
-    """
+    """Return the number of rows of the frame of `slices`, for a progress bar; `FrameError` where it cannot be made."""
     if start.tzinfo is None or end.tzinfo is None:
         raise FrameError("start and end need a time zone")
     if every <= timedelta(0) or end < start:
@@ -77,11 +69,7 @@ def slices(
     Columns are ``symbol``, ``event_timestamp`` (UTC), the features of the feature service, the label. The grid has every
     symbol from `start` to `end`, both included and aware, in steps of `every`. The label looks `horizon` ahead, a
     millisecond or more. The offline store of `store` is a `TimescaleOfflineStore`.
-
-    Raises
-    ------
-    FrameError
-        As for `grid_rows`, or no symbols, or no horizon.
+    Raise `FrameError` where the frame cannot be made.
     """
     rows = grid_rows(symbols, start, end, every)
     if not symbols or horizon < timedelta(milliseconds=1):
@@ -125,7 +113,6 @@ def write_parquet(path: Path, tables: Iterator[pa.Table], progress: Callable[[in
 
 
 def _forward_return(store: FeatureStore, frame: pd.DataFrame, horizon: timedelta) -> pa.Array:
-    """Return the label of each row of `frame`."""
     ahead = us_of_duration(horizon)
     oldest = catalog.view_of("mid_price").ttl_s * 1_000_000
     with snapshot(store.config.offline_store) as connection:

@@ -86,28 +86,24 @@ def _literal(value: str) -> Any:
     return value
 
 
-def connect(address: Address, kind: str, sentinel_master: str = "mymaster") -> Any:
-    """Return a client for blocking calls; `kind` is ``redis``, ``redis_cluster`` or ``redis_sentinel``."""
-    return _connect(address, kind, sentinel_master, redis, Retry(NoBackoff(), 0))
+def connect(address: Address, kind: str, sentinel_master: str = "mymaster", *, on_loop: bool = False) -> Any:
+    """Return a client; `on_loop` makes it one for the running event loop.
 
-
-def connect_async(address: Address, kind: str, sentinel_master: str = "mymaster") -> Any:
-    """Return a client for the running event loop; arguments as for `connect`."""
-    return _connect(address, kind, sentinel_master, redis_asyncio, AsyncRetry(NoBackoff(), 0))
-
-
-def _connect(address: Address, kind: str, master: str, module: Any, no_retry: Any) -> Any:
+    `kind` is ``redis``, ``redis_cluster`` or ``redis_sentinel``.
+    """
+    module: Any = redis_asyncio if on_loop else redis
     options = _TIMEOUTS_S | address.options
     if kind == "redis_cluster":
         options.pop("db", None)  # a cluster has one database
         nodes = [module.cluster.ClusterNode(host, port) for host, port in address.nodes]
         return module.RedisCluster(startup_nodes=nodes, **options)
-    options["retry"] = no_retry  # the callers repeat (`attempt`): nested retries would multiply
+    # The callers repeat (`attempt`): nested retries would multiply.
+    options["retry"] = (AsyncRetry if on_loop else Retry)(NoBackoff(), 0)
     if kind == "redis_sentinel":
         login = {name.removeprefix("sentinel_"): options.pop(name) for name in _SENTINEL_LOGIN if name in options}
         shared = {k: v for k, v in options.items() if k.startswith(("ssl", "socket_")) or k == "retry"}
         sentinel = module.sentinel.Sentinel(list(address.nodes), sentinel_kwargs=login | shared, **options)
-        return sentinel.master_for(master)
+        return sentinel.master_for(sentinel_master)
     if "path" in options:
         return module.Redis(unix_socket_path=options.pop("path"), **options)
     host, port = address.nodes[0]

@@ -43,8 +43,7 @@ _TYPES: Final[dict[int, tuple[str, pa.DataType]]] = {
 _CAST: Final = {wire.NUMERIC: ("double precision", wire.FLOAT8), wire.UUID: ("text", wire.TEXT)}
 """Types that the server converts before it sends them: name and id of what they become."""
 
-BATCH: Final = 65_536
-"""Rows decoded at a time."""
+BATCH: Final = 65_536  # rows decoded at a time
 
 
 class UnsupportedTypeError(TypeError):
@@ -61,10 +60,7 @@ def describe(connection: psycopg.Connection[Any], query: sql.Composable) -> list
 def read_table(connection: psycopg.Connection[Any], query: sql.Composable) -> pa.Table:
     """Run a query and return all of it.
 
-    Raises
-    ------
-    UnsupportedTypeError
-        A column is neither a number, a text, a time, a boolean nor bytes.
+    Raise `UnsupportedTypeError` where a column is neither a number, a text, a time, a boolean nor bytes.
     """
     described = describe(connection, query)
     names = [name for name, _ in described]
@@ -122,12 +118,7 @@ def arrow_type(kind: int) -> pa.DataType:
 def decode_rows(rows: Sequence[bytes | memoryview], types: Sequence[int]) -> list[pa.Array]:
     """Decode rows of the binary format, one message each, whose fields have these type ids.
 
-    Raises
-    ------
-    UnsupportedTypeError
-        A type is not decoded here.
-    OverflowError
-        A time is infinite.
+    Raise `UnsupportedTypeError` for another type, and OverflowError for an infinite time.
     """
     for kind in types:
         arrow_type(kind)

@@ -50,22 +50,11 @@ def rows_between(lookup: Lookup, period: tuple[datetime, datetime]) -> sql.Compo
 
 
 def moments_between(lookups: Sequence[Lookup], period: tuple[datetime, datetime]) -> sql.Composed:
-    """Return the SELECT of every moment and key with a row of one of the views in a range of event time, oldest first.
-
-    Raises
-    ------
-    ValueError
-        The views do not have the same keys.
-    """
+    """Return the SELECT of every moment and key with a row of one of the views in a range of event time, oldest first."""
     if len({lookup.key_names for lookup in lookups}) != 1:
         raise ValueError("without an entity frame all views must have the same join keys")
     each = sql.SQL(" UNION ").join(_between(lookup, period, lookup.keys) for lookup in lookups)
     return sql.SQL("SELECT * FROM ({}) AS moments ORDER BY event_timestamp").format(each)
-
-
-def text(query: sql.Composable) -> str:
-    """Return a statement as text. It needs no connection, because it holds only identifiers and times."""
-    return query.as_string(None)
 
 
 def _between(lookup: Lookup, period: tuple[datetime, datetime], columns: Sequence[tuple[str, str]]) -> sql.Composed:

@@ -48,17 +48,13 @@ class SchemaError(UserError, RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """An offline table as the definitions want it.
+    """An offline table as the definitions want it."""
 
-    ``name`` is ``("table",)`` or ``("schema", "table")``. ``keys`` and ``features`` are columns and their types, in
-    order; ``event`` and ``created`` are names of the two time columns, where ``created`` may be empty.
-    """
-
-    name: tuple[str, ...]
-    keys: Mapping[str, str]
-    event: str
-    created: str
-    features: Mapping[str, str]
+    name: tuple[str, ...]  # ("table",) or ("schema", "table")
+    keys: Mapping[str, str]  # columns and their types, in order
+    event: str  # name of the column of event times
+    created: str  # name of the column of created times, or empty
+    features: Mapping[str, str]  # as keys
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -142,11 +138,7 @@ def migrate(
     """Create what is missing of `tables`, in one transaction. A second run changes nothing.
 
     The search path of `connection` decides the schema of unqualified names. `policy` is for a server with TimescaleDB.
-
-    Raises
-    ------
-    SchemaError
-        A column exists with another type.
+    Raise `SchemaError` where a column exists with another type.
     """
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))

@@ -22,7 +22,6 @@ from feature_repo.stores.online.client import (
     address_of_connection_string,
     address_of_url,
     connect,
-    connect_async,
     is_cluster,
     with_sentinels,
 )
@@ -57,8 +56,8 @@ def test_an_address_may_name_tls_a_socket_or_a_user() -> None:
 
 
 def test_a_client_has_time_limits_and_repeats_nothing_by_itself() -> None:
-    for open_client in (connect, connect_async):
-        plain = open_client(address_of_url("redis://:p@db:7000/3?socket_timeout=0.5"), "redis")
+    for on_loop in (False, True):
+        plain = connect(address_of_url("redis://:p@db:7000/3?socket_timeout=0.5"), "redis", on_loop=on_loop)
         known = plain.connection_pool.connection_kwargs
         wanted = {"host": "db", "port": 7000, "db": 3, "password": "p"}
         assert {name: known[name] for name in wanted} == wanted
@@ -66,7 +65,7 @@ def test_a_client_has_time_limits_and_repeats_nothing_by_itself() -> None:
         assert known["retry"].get_retries() == 0
         assert with_sentinels(plain) == [plain]
         assert not is_cluster(plain)
-        socket = open_client(address_of_url("unix:///run/redis.sock"), "redis")
+        socket = connect(address_of_url("unix:///run/redis.sock"), "redis", on_loop=on_loop)
         assert socket.connection_pool.connection_kwargs["path"] == "/run/redis.sock"
 
 

@@ -12,7 +12,7 @@ from feast import FeatureStore
 from psycopg import sql
 
 from feature_repo.stores.offline.join.lookup import Lookup
-from feature_repo.stores.offline.join.statement import moments_between, rows_between, text
+from feature_repo.stores.offline.join.statement import moments_between, rows_between
 from tests.feature_repo.stores.offline.two_views import FEATURES, T0, asked, at
 
 
@@ -33,13 +33,13 @@ def test_the_statement_of_a_retrieval_gives_the_same_when_run_by_hand(
 def test_a_range_reads_each_view_between_its_ends() -> None:
     lookup = Lookup(sql.Identifier("quick"), (("symbol", "sym"),), "t", "c", 0, ("a",), ("a_1",), False)
     period = (T0, at(10))
-    assert text(rows_between(lookup, period)) == (
+    assert rows_between(lookup, period).as_string(None) == (
         'SELECT "r"."t" AS "event_timestamp", "r"."c" AS "created_timestamp", "r"."sym" AS "symbol", "r"."a" AS "a_1" '
         'FROM "quick" AS r WHERE "r"."t" BETWEEN \'2024-01-01 00:00:00+00:00\'::timestamptz '
         "AND '2024-01-01 00:00:10+00:00'::timestamptz "
         "ORDER BY 1"
     )
-    both = text(moments_between([lookup, lookup], period))
+    both = moments_between([lookup, lookup], period).as_string(None)
     assert both.count('SELECT "r"."t"') == 2
     assert both.endswith("ORDER BY event_timestamp")
     with pytest.raises(ValueError, match="same join keys"):
