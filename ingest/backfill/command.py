@@ -123,10 +123,7 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[Done], None]]:
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield lambda done: None
-        return
-    with Progress(console=console) as bar:
+    with Progress(console=console, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task("backfill", total=None)
 
         def show(done: Done) -> None:

@@ -31,8 +31,7 @@ def lookahead(
 ) -> list[Result]:
     """Check every feature of every symbol at up to ``samples`` boundaries; return one result per feature, as in the catalogue.
 
-    ``feeds`` has for each symbol its messages in the order of arrival (``recording.read_recordings``). ``make`` makes a symbol; a test
-    passes a faulty one.
+    ``feeds`` has for each symbol its messages in the order of arrival. ``make`` makes a symbol; a test passes a faulty one.
     """
     every = results()
     for name, feed in feeds.items():

@@ -34,14 +34,9 @@ class Accepted(NamedTuple):
 
 
 class Run:
-    """One symbol over some messages; ``make`` makes the symbol, and a test passes a faulty one.
+    """One symbol over some messages, with the rows that it emitted and the messages that it accepted, in the order of arrival.
 
-    Attributes
-    ----------
-    rows : dict
-        The rows that it emitted.
-    accepted : list of Accepted
-        The messages that it accepted, in the order of arrival.
+    ``make`` makes the symbol; a test passes a faulty one.
     """
 
     def __init__(self, name: str, settings: Settings, make: Make = Symbol) -> None:

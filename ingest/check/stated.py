@@ -17,17 +17,15 @@ FADED = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class WarmUp:
-    """A stated warm-up.
+    """A stated warm-up: ``seconds`` of history from the first event of the view's feed, and ``bars`` of one minute.
+
+    For order flow the first event is one of both trades and books, and if trades have no side the first change of the price, because
+    the tick rule looks back to it. A minute without a trade makes no bar.
 
     Attributes
     ----------
-    seconds : int
-        Length of history, counted from an event of the view's feed. For order flow that is an event of both trades and books, and
-        if trades have no side the first change of the price, because the tick rule looks back to it.
     events : int
         Which event ``seconds`` counts from: 2 for a sum of changes, since the first event has no change.
-    bars : int
-        One-minute bars that are needed as well; a minute without a trade makes none.
     session : bool
         Whether the feature counts from 00:00 UTC: the warm-up then begins at the first midnight after the start.
     recursive : bool
@@ -102,15 +100,10 @@ CONFIGURED_VPIN = ("vpin", "vpin_bvc")
 
 
 def raw(feature: str) -> str:
-    """Return the feature itself, or the raw feature that a normalised one is made from.
+    """Return the feature itself, or the raw feature that a normalised one is made from; KeyError if no warm-up is stated for it.
 
     >>> raw("rsi_14"), raw("rsi_14_n"), raw("spread_pct_z")
     ('rsi_14', 'rsi_14', 'spread_pct')
-
-    Raises
-    ------
-    KeyError
-        No warm-up is stated for it.
     """
     name = feature if feature in _STATED else feature.rpartition("_")[0]
     if name not in _STATED:
@@ -122,11 +115,6 @@ def stated(feature: str) -> WarmUp:
     """Return the warm-up of a feature.
 
     A normalised feature has that of its raw one. A z-score needs in addition the time in which mean and deviation settle.
-
-    Raises
-    ------
-    KeyError
-        No warm-up is stated for it.
     """
     base = _STATED[raw(feature)]
     if feature in _STATED or not feature.endswith("_z"):

@@ -25,6 +25,7 @@ STARTS = (0.1, 0.35, 0.6)
 _NEVER = 1 << 62
 _EVENTS = 2
 """The largest ``WarmUp.events``."""
+_CONFIGURED = "not compared where its V is configured: buckets count from the first trade"
 
 
 def warmup(
@@ -37,16 +38,8 @@ def warmup(
 ) -> list[Result]:
     """Check every feature of every symbol; return one result per feature, as in the catalogue, with its warm-up as the note.
 
-    Parameters
-    ----------
-    feeds : mapping
-        For each symbol its messages in the order of arrival (``recording.read_recordings``).
-    starts : sequence of float
-        Later starts, as shares of the recording.
-    stated : mapping or None
-        Warm-ups; None takes ``stated.table``.
-    make : callable
-        Makes a symbol; a test passes a faulty one.
+    ``feeds`` has for each symbol its messages in the order of arrival. ``starts`` are the later starts, as shares of the recording.
+    ``make`` makes a symbol; a test passes a faulty one.
     """
     warm_ups = table() if stated is None else stated
     every = results()
@@ -55,12 +48,9 @@ def warmup(
     for name, feed in feeds.items():
         run = run_whole(name, settings, feed, make)
         ordered = in_order(run.accepted)
-        configured = settings.instrument(name).vpin_bucket is not None
-        skipped = CONFIGURED_VPIN if configured else ()
+        skipped = () if settings.instrument(name).vpin_bucket is None else CONFIGURED_VPIN
         for feature in skipped:
-            every[
-                "order_flow", feature
-            ].note = "not compared where its V is configured: buckets count from the first trade"
+            every[ORDER_FLOW.name, feature].note = _CONFIGURED
         if not ordered:
             continue
         first, last = ordered[0].t_us, ordered[-1].t_us

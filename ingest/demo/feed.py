@@ -16,7 +16,7 @@ from ingest.publish.counts import Counts
 from ingest.publish.sink import Sink
 from ingest.recordings.lines import POST
 from ingest.run.processes import Processes
-from ingest.simulate.resume import resume
+from ingest.simulate.run import resume
 from ingest.streams.backlog import backlog
 
 NEAR_MS = 2000

@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,7 @@ from transforms.times import ms_of_datetime, us_of_datetime
 if TYPE_CHECKING:
     import psycopg
 
-    from ingest.microprice.span import Span
-    from ingest.microprice.tables import Fitted
+    from ingest.microprice.tables import Fitted, Span
     from ingest.settings import Settings
 
 _EXAMPLE = """\
@@ -52,8 +50,9 @@ def add_parser(subparsers: Any) -> None:
     step = "price step (default: found in the spreads)"
     add("--tick", type=price_step, action="append", default=[], metavar="SYMBOL=STEP", help=step)
     add("--min-rows", type=count, default=1000, metavar="N", help="rows that a fit needs (default 1000)")
-    left = "times that a state must have been left (default 100)"
-    add("--min-count", type=count, default=100, metavar="N", help=left)
+    add(
+        "--min-count", type=count, default=100, metavar="N", help="times that a state must have been left (default 100)"
+    )
     add("--no-publish", action="store_true", help="store only; needs no Redis")
     add("--republish", action="store_true", help="fit nothing: publish the tables in force and to come again")
     add("--json", action="store_true", help="print one JSON object")
@@ -66,13 +65,11 @@ def run(args: argparse.Namespace) -> int:
     from feature_repo.stores.endpoints import postgres_url, redis_url
     from ingest import settings
     from ingest.microprice import tables
-    from ingest.microprice.publish import in_force, publish
-    from ingest.microprice.span import span_of
     from ingest.streams.outage import open_redis
 
     conf = settings.load()
     now = datetime.now(UTC)
-    span = span_of(args.since, args.before, args.usable_from, now)
+    span = tables.span_of(args.since, args.before, args.usable_from, now)
     stored: list[Fitted] = []
     failed: dict[str, str] = {}
     published = 0
@@ -80,13 +77,13 @@ def run(args: argparse.Namespace) -> int:
         with psycopg.connect(postgres_url(), autocommit=True, application_name="tfs fit-microprice") as connection:
             tables.prepare(connection)
             if args.republish:
-                chosen = in_force(tables.load(connection, args.symbols or None), ms_of_datetime(now))
+                chosen = tables.in_force(tables.load(connection, args.symbols or None), ms_of_datetime(now))
             else:
                 stored, failed = _fit_all(connection, conf, span, args)
                 chosen = [one.message() for one in stored]
         if chosen and not args.no_publish:
             with open_redis(redis_url()) as client:
-                published = publish(client, conf, chosen, ms_of_datetime(now))
+                published = tables.publish(client, conf, chosen, ms_of_datetime(now))
     except Exception as error:
         if stored and not args.no_publish:
             error.add_note("the tables are stored: publish them with --republish")
@@ -115,10 +112,9 @@ def _fit_all(
         failed["*"] = "the offline store has no rows of microstructure; backfill history first"
     limits = {"min_rows": args.min_rows, "min_count": args.min_count}
     console = Console(stderr=True)
-    shown: Any = nullcontext() if args.json or not console.is_terminal else Progress(console=console)
-    with shown as bar:
+    with Progress(console=console, disable=args.json or not console.is_terminal) as bar:
         for symbol in symbols:
-            report = None if bar is None else _reporter(bar, symbol, span)
+            report = _reporter(bar, symbol, span)
             tick = dict(args.tick).get(symbol)
             try:
                 table, rows = fit.fit_symbol(

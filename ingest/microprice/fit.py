@@ -24,8 +24,6 @@ _OFF_TICK = 0.01
 _OFF_SHARE = 0.001
 """Share of the rows that may be off the tick."""
 
-Progress = Callable[[int], None]
-
 _SYMBOLS = """
 WITH RECURSIVE found AS (
     (SELECT symbol FROM microstructure ORDER BY symbol LIMIT 1)
@@ -64,29 +62,28 @@ def fit_symbol(
     tick: float | None = None,
     min_rows: int = 1000,
     min_count: int = 100,
-    progress: Progress | None = None,
+    progress: Callable[[int], None] = lambda t_us: None,
 ) -> tuple[Floats, int]:
     """Fit the table to the rows from ``since`` on and before ``before``; return it (see ``microprice_fit.fit``) and its known rows.
 
+    ``connection`` is in autocommit mode; the rows are read in one transaction by a server-side cursor. ``progress`` is called with the
+    event time (µs) of the newest row read.
+
     Parameters
     ----------
-    connection : psycopg.Connection
-        In autocommit mode; the rows are read in one transaction by a server-side cursor.
     grid_us : int
         The grid interval of the rows, µs.
     tick : float or None
-        Price step. None takes the smallest spread. An error is raised if prices are not multiples of its half.
+        Price step. None takes the smallest spread.
     min_rows : int
         Known rows that a fit needs.
     min_count : int
         Times that a cell must have been left to get a g.
-    progress : callable or None
-        Called with the event time (µs) of the newest row read.
 
     Raises
     ------
     FitError
-        There are too few rows, no cell was left often enough, or the tick does not fit the prices.
+        There are too few rows, no cell was left often enough, or prices are not multiples of half the tick.
     """
     of = {"symbol": symbol, "since": since, "before": before}
     with connection.transaction():
@@ -97,8 +94,7 @@ def fit_symbol(
         for times_us, mid, imbalance, spread in _pieces(connection, of):
             counted.add(times_us, mid, imbalance, spread)
             off += int(np.count_nonzero(_is_off(mid * 2.0 / step) | _is_off(spread / step)))
-            if progress is not None:
-                progress(int(times_us[-1]))
+            progress(int(times_us[-1]))
     if counted.books < min_rows:
         raise FitError(
             f"{symbol}: {counted.books:,} rows with a book before {before:%Y-%m-%d %H:%M}, {min_rows:,} are needed: "

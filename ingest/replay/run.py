@@ -14,12 +14,39 @@ from ingest.publish.sink import PATIENCE_S, Sink
 from ingest.recordings.columns import COMMON, GivenColumns
 from ingest.recordings.lines import POST, Output, Parsed
 from ingest.recordings.recording import Recording
-from ingest.replay.pace import Pace
 from ingest.replay.shift import received_ms, shift, shift_to_end_now
 from ingest.settings import Settings
 
 REPORT_EVERY = 1000
 """Lines between two calls of ``progress``."""
+
+
+class Pace:
+    """Holds messages back until they are due at ``speed`` times real time; 0 holds nothing back.
+
+    ``clock`` and ``sleep`` are in seconds. ``flush`` is called before each wait, so that earlier messages do not wait with it.
+    """
+
+    def __init__(
+        self, speed: float, clock: Callable[[], float], sleep: Callable[[float], None], flush: Callable[[], None]
+    ) -> None:
+        self._speed = speed
+        self._clock = clock
+        self._sleep = sleep
+        self._flush = flush
+        self._start: tuple[float, int] | None = None
+
+    def wait(self, received_ms: int) -> None:
+        """Return when a message that was received at ``received_ms`` is due."""
+        if not self._speed:
+            return
+        if self._start is None:
+            self._start = (self._clock(), received_ms)
+        began, first_ms = self._start
+        ahead = began + (received_ms - first_ms) / 1000 / self._speed - self._clock()
+        if ahead > 0:
+            self._flush()
+            self._sleep(ahead)
 
 
 def replay(
@@ -50,14 +77,8 @@ def replay(
         ``now`` moves all times so that the recording ends when its replay does, or less than a grid interval before.
     limit : int or None
         Lines (or rows) read of each file.
-    columns : GivenColumns
-        Names of columns of Parquet and CSV files that have no common name.
-    progress : callable or None
-        Called now and then with the counts so far.
     patience_s : float
         How long a scorer or a worker may make no progress.
-    clock, sleep : callable
-        Return seconds since the epoch, and wait; injected for tests.
 
     Raises
     ------

@@ -30,17 +30,10 @@ _GAP = 2.4e-4
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """Prices and sizes of a simulated symbol.
+    """Prices and sizes of a simulated symbol: it moves around ``base`` ticks, a tick is ``10**-price_digits``.
 
-    Attributes
-    ----------
-    base : int
-        Price around which it moves, in ticks.
-    price_digits, size_digits : int
-        Decimal digits: a tick is ``10**-price_digits``, a lot ``10**-size_digits``.
-    lots : int
-        Size of the smallest trades, in lots; the mean is 4.6 times it, the largest 100 times. A VPIN bucket should be about 500 times
-        it: fifty buckets then fill in an hour and a quarter.
+    A lot is ``10**-size_digits``. ``lots`` is the size of the smallest trades; the mean is 4.6 times it, the largest 100 times. A VPIN
+    bucket should be about 500 times it: fifty buckets then fill in an hour and a quarter.
     """
 
     base: int
@@ -77,22 +70,16 @@ class Market:
     def books(self, start_s: int, end_s: int) -> Iterator[OrderBook]:
         """Yield the books of the seconds from ``start_s`` until before ``end_s``, in time order."""
         sequence, t_ms, bid, ask = self._touch(start_s, end_s)
-        rows = sequence[:, None] * (2 * MAX_LEVELS) + np.arange(2 * MAX_LEVELS)
-        gaps = self._draw("gap", rows)
+        gaps = self._draw("gap", sequence[:, None] * (2 * MAX_LEVELS) + np.arange(2 * MAX_LEVELS))
         steps = 1 + (gaps * gaps * (self.spec.base * _GAP)).astype(np.int64)
         steps[:, 0] = steps[:, MAX_LEVELS] = 0
         bids = bid[:, None] - np.cumsum(steps[:, :MAX_LEVELS], axis=1)
         asks = ask[:, None] + np.cumsum(steps[:, MAX_LEVELS:], axis=1)
         epoch = (t_ms // _SIZE_HOLDS_MS)[:, None]
         received = t_ms + self._delay(sequence)
-        rows_of = (
-            t_ms.tolist(),
-            self._levels(bids, epoch),
-            self._levels(asks, epoch),
-            sequence.tolist(),
-            received.tolist(),
-        )
-        for t, bid_levels, ask_levels, number, known in zip(*rows_of, strict=True):
+        sides = self._levels(bids, epoch), self._levels(asks, epoch)
+        rows = zip(t_ms.tolist(), *sides, sequence.tolist(), received.tolist(), strict=True)
+        for t, bid_levels, ask_levels, number, known in rows:
             yield OrderBook(t, self.symbol, bid_levels, ask_levels, number, known)
 
     def trades(self, start_s: int, end_s: int) -> Iterator[Trade]:

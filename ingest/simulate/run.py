@@ -5,15 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import redis
 
+from ingest.messages.kinds import Gap
 from ingest.publish.counts import Counts
+from ingest.publish.publisher import Publisher
 from ingest.publish.sink import PATIENCE_S, Sink
 from ingest.recordings.lines import POST
 from ingest.settings import Settings
 from ingest.simulate.history import SYMBOLS, history, live
-from ingest.simulate.resume import resume
+from ingest.streams import keys
+from ingest.worker.partition import Partition
+from ingest.worker.timeline import RANK
 
 REPORT_EVERY = 1000
 """Messages between two calls of ``progress``."""
@@ -38,27 +43,8 @@ def simulate(
     The history begins no earlier than an earlier run ended for these symbols, and the live part begins where the history ends. Without
     a live part a tick ends each symbol. With one, time passes by the worker's clock.
 
-    Parameters
-    ----------
-    symbols, seed
-        See ``history``.
-    seconds : float or None
-        Length of the live part; None continues until ``stop`` is set or the program is interrupted.
-    history_ms : int
-        Length of the history.
-    progress : callable or None
-        Called now and then with the counts so far.
-    stop : threading.Event or None
-        Once set, the live part ends.
-    patience_s : float
-        How long a scorer or a worker may make no progress.
-    clock, sleep : callable
-        Return seconds since the epoch, and wait; injected for tests.
-
-    Raises
-    ------
-    ingest.publish.readers.NotReadError
-        Posts are not scored, or the logs are full and no worker reads them.
+    ``seconds`` None continues until ``stop`` is set or the program is interrupted. ``symbols`` and ``seed`` are those of ``history``.
+    Raise ``NotReadError`` if a scorer or a worker makes no progress for ``patience_s``.
     """
     counts = Counts()
     sink = Sink(client, settings, counts, patience_s=patience_s)
@@ -94,3 +80,32 @@ def simulate(
     finally:
         sink.flush()
     return counts
+
+
+def resume(client: redis.Redis, settings: Settings, symbols: Sequence[str], start_ms: int) -> int:
+    """Return the time from which a simulation continues: ``start_ms``, or later if the workers' checkpoints know the symbols longer.
+
+    So no message is late or a repeat. After an earlier feed a gap is published for each symbol: its book is unknown until the next one.
+    """
+    known_ms = _known_until_ms(client, settings, symbols)
+    at_ms = max(start_ms, known_ms)
+    if known_ms:
+        with Publisher(client, settings.partitions) as publisher:
+            for symbol in symbols:
+                publisher.publish("gap", Gap(at_ms, symbol, received=at_ms), recorded=True)
+    return at_ms
+
+
+def _known_until_ms(client: redis.Redis, settings: Settings, symbols: Sequence[str]) -> int:
+    until_us = 0
+    for symbol in symbols:
+        p = keys.partition_of(symbol, settings.partitions)
+        partition = Partition(p, settings)
+        saved: Any = client.hgetall(keys.checkpoint(p))
+        partition.restore(saved)
+        if symbol in partition.symbols:
+            timeline = partition.symbols[symbol].timeline
+            until_us = max(
+                until_us, timeline.watermark, *(t_us + 1 for t_us, rank, *_ in timeline.held if rank < RANK["post"])
+            )
+    return -(-until_us // 1000)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 
 from ingest.messages.kinds import SocialPost
-from ingest.simulate.corpus import BEARISH, BULLISH, NEUTRAL
 from ingest.simulate.market import Market
 from ingest.simulate.noise import Floats, Ints, key, uniform
 
@@ -18,7 +19,8 @@ _JITTER_MS = 10_000
 _DRIFT_MS = 300_000
 _COPIES = 0.12
 _AUTHORS = 150
-_KINDS = (BULLISH, BEARISH, NEUTRAL)
+CORPUS: dict[str, list[str]] = tomllib.loads(Path(__file__).with_name("corpus.toml").read_text(encoding="utf-8"))
+_KINDS = (CORPUS["bullish"], CORPUS["bearish"], CORPUS["neutral"])
 
 
 class Talk:
@@ -34,10 +36,8 @@ class Talk:
         times = self._times(slots).tolist()
         texts, previous = self._texts(slots), self._texts(slots - 1)
         copies = (self._draw("copy", slots) < _COPIES).tolist()
-        draws = zip(
-            *(self._draw(name, slots).tolist() for name in ("author", "likes", "reposts", "replies", "delay")),
-            strict=True,
-        )
+        names = ("author", "likes", "reposts", "replies", "delay")
+        draws = zip(*(self._draw(name, slots).tolist() for name in names), strict=True)
         for slot, t, text, before, copy, (author, likes, reposts, replies, delay) in zip(
             slots.tolist(), times, texts, previous, copies, draws, strict=True
         ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ingest.messages.kinds import MicropriceTable, OrderBook
-from ingest.microprice.publish import publish
+from ingest.microprice.tables import publish
 from ingest.publish.publisher import Publisher
 from ingest.streams import keys
 from ingest.streams.backlog import counters

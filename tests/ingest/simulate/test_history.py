@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from ingest.messages.check import check_header, check_trade
 from ingest.messages.kinds import OrderBook, SocialPost, Trade
 from ingest.settings import instruments
-from ingest.simulate.corpus import BEARISH, BULLISH
 from ingest.simulate.history import SYMBOLS, history, live
+from ingest.simulate.talk import CORPUS
 
 T0 = 1_754_611_200_000
 HOUR = 3_600_000
@@ -152,7 +152,7 @@ def test_posts_are_kinder_after_a_rise_than_after_a_fall() -> None:
             continue
         rose = mid[post.timestamp // 1000 - 1] > mid[post.timestamp // 1000 - 300]
         plain = post.text.replace("$SIM-BTC", "{s}").replace("SIM-BTC", "{s}")
-        mood[rose][(plain in BULLISH) - (plain in BEARISH)] += 1
+        mood[rose][(plain in CORPUS["bullish"]) - (plain in CORPUS["bearish"])] += 1
     assert mood[True][1] > 1.5 * mood[True][-1]
     assert mood[False][-1] > 1.5 * mood[False][1]
 
