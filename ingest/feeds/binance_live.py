@@ -40,8 +40,7 @@ from ingest.recordings.lines import Line, Output
 if TYPE_CHECKING:
     from aiohttp import ClientSession, ClientWebSocketResponse
 
-SYMBOLS_MAX = 100
-"""Symbols of one connection. Each has two streams, and venues close connections with many more."""
+SYMBOLS_MAX = 100  # of one connection; each has two streams, and venues close connections with many more
 DEPTH = 1000
 FRAME_MAX_BYTES = 4 << 20
 ANSWER_MAX_BYTES = 16 << 20
@@ -54,22 +53,12 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Venue:
-    """A venue with Binance's protocol.
+    """A venue with Binance's protocol."""
 
-    Attributes
-    ----------
-    stream, rest : str
-        Addresses of the combined streams and of ``/depth``.
-    trades : str
-        Name of its stream of trades.
-    prefix : str
-        Put before its symbols in the logs. Only Binance spot has none.
-    """
-
-    stream: str
-    rest: str
-    trades: str = "trade"
-    prefix: str = ""
+    stream: str  # address of the combined streams
+    rest: str  # address of ``/depth``
+    trades: str = "trade"  # name of its stream of trades
+    prefix: str = ""  # put before its symbols in the logs; only Binance spot has none
 
 
 VENUES: dict[str, Venue] = {
@@ -82,23 +71,11 @@ VENUES: dict[str, Venue] = {
 
 
 class BinanceFeed:
-    """Books and trades of some symbols, until stopped.
+    """Books and trades of some symbols, named as the venue writes them, until stopped.
 
-    Parameters
-    ----------
-    symbols : sequence of str
-        As the venue writes them.
-    max_future_ms : int
-        How far a message may be stamped ahead of its receive time.
-    record : file, optional
-        Gets every line, as a capture that ``replay`` reads.
-    first_pause_s : float
-        Wait before the first new attempt at a connection or a snapshot.
-
-    Raises
-    ------
-    UserError
-        A symbol does not have Binance's form, or there are too many for a connection.
+    A message may be stamped ``max_future_ms`` ahead of its receive time. ``record`` gets every line, as a capture that ``replay`` reads.
+    ``first_pause_s`` is the wait before the first new attempt at a connection or a snapshot. The constructor raises ``UserError`` if a
+    symbol does not have Binance's form, or if there are too many for a connection.
     """
 
     def __init__(

@@ -9,7 +9,6 @@ import gzip
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
@@ -40,8 +39,7 @@ sources: binance, binance-us, binance-futures; any other venue of cryptofeed by 
 a connection that is lost is made anew, and the books are unknown meanwhile; venues need the extra `feeds`
 exit codes: 0 stopped or at the end of its input, 2 an option, a file, a library, a server or an address is wrong
 """
-GIVE_UP_S = 10.0
-"""How long a stopped feed tries to write its last messages."""
+GIVE_UP_S = 10.0  # how long a stopped feed tries to write its last messages
 
 
 class Feed(Protocol):
@@ -56,32 +54,20 @@ class Feed(Protocol):
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    parser = make_parser(
-        subparsers, "feed", run, "Publish what a venue, a webhook or a pipe says, as it comes.", _EXAMPLE
-    )
-    parser.add_argument(
-        "source", help="binance, binance-us, binance-futures, a venue of cryptofeed, posts, jsonl or kafka"
-    )
-    parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="NAME",
-        help="symbols as the venue writes them; the file of jsonl, - for a pipe; of kafka, STREAM=TOPIC",
-    )
-    parser.add_argument(
-        "--record", type=Path, metavar="FILE", help="append what a Binance venue sends, as a capture; .gz packs it"
-    )
-    parser.add_argument("--stream-url", metavar="URL", help="of a Binance venue: another address of its streams")
-    parser.add_argument("--rest-url", metavar="URL", help="of a Binance venue: another address of its /depth")
-    parser.add_argument(
-        "--listen",
-        type=address,
-        default="127.0.0.1:8800",
-        metavar="HOST:PORT",
-        help="of posts (default 127.0.0.1:8800)",
-    )
+    about = "Publish what a venue, a webhook or a pipe says, as it comes."
+    parser = make_parser(subparsers, "feed", run, about, _EXAMPLE)
+    add = parser.add_argument
+    add("source", help="binance, binance-us, binance-futures, a venue of cryptofeed, posts, jsonl or kafka")
+    names = "symbols as the venue writes them; the file of jsonl, - for a pipe; of kafka, STREAM=TOPIC"
+    add("names", nargs="*", metavar="NAME", help=names)
+    record = "append what a Binance venue sends, as a capture; .gz packs it"
+    add("--record", type=Path, metavar="FILE", help=record)
+    add("--stream-url", metavar="URL", help="of a Binance venue: another address of its streams")
+    add("--rest-url", metavar="URL", help="of a Binance venue: another address of its /depth")
+    listen = "of posts (default 127.0.0.1:8800)"
+    add("--listen", type=address, default="127.0.0.1:8800", metavar="HOST:PORT", help=listen)
     command.add_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print the counts as one JSON object at the end")
+    add("--json", action="store_true", help="print the counts as one JSON object at the end")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -90,13 +76,9 @@ def run(args: argparse.Namespace) -> int:
     if args.source == "kafka":
         return command.run(args, settings)
     with open_redis(redis_url()) as client, report.live("feed", quiet=args.json) as progress:
-        outlet = Outlet(
-            client,
-            settings,
-            prefix=_prefix(args.source),
-            progress=progress,
-            attempts=2 if args.source == "posts" else None,
-        )
+        prefix = VENUES[args.source].prefix if args.source in VENUES else ""
+        attempts = 2 if args.source == "posts" else None
+        outlet = Outlet(client, settings, prefix=prefix, progress=progress, attempts=attempts)
         if args.source == "posts":
             _posts(args, settings, outlet)
         elif args.source == "jsonl":
@@ -106,10 +88,6 @@ def run(args: argparse.Namespace) -> int:
                 asyncio.run(_until_stopped(lambda: _market(args, settings, outlet, record), outlet))
     report.finish(outlet.counts, as_json=args.json)
     return ExitCode.DONE
-
-
-def _prefix(source: str) -> str:
-    return VENUES[source].prefix if source in VENUES else ""
 
 
 def _market(args: argparse.Namespace, settings: Settings, outlet: Outlet, record: IO[bytes] | None) -> Feed:
@@ -142,13 +120,10 @@ async def _until_stopped(make: Any, outlet: Outlet) -> None:
     await feed.run()
 
 
-@contextlib.contextmanager
-def _recorder(path: Path | None) -> Iterator[IO[bytes] | None]:
+def _recorder(path: Path | None) -> contextlib.AbstractContextManager[IO[bytes] | None]:
     if path is None:
-        yield None
-        return
-    with cast("IO[bytes]", gzip.open(path, "ab")) if path.suffix == ".gz" else path.open("ab") as file:
-        yield file
+        return contextlib.nullcontext()
+    return cast("IO[bytes]", gzip.open(path, "ab")) if path.suffix == ".gz" else path.open("ab")
 
 
 def _jsonl(args: argparse.Namespace, settings: Settings, outlet: Outlet) -> None:
@@ -157,13 +132,13 @@ def _jsonl(args: argparse.Namespace, settings: Settings, outlet: Outlet) -> None
     if len(args.names) != 1:
         raise UserError("name one file, or - for standard input")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    name = args.names[0]
+    path = Path(args.names[0])
     with contextlib.suppress(KeyboardInterrupt):
-        if name == "-":
+        if args.names[0] == "-":
             jsonl.publish_lines(cast("BufferedReader", sys.stdin.buffer), "stdin", outlet, settings.max_future_ms)
             return
-        with Path(name).open("rb") as file:
-            jsonl.publish_lines(file, Path(name).name, outlet, settings.max_future_ms)
+        with path.open("rb") as file:
+            jsonl.publish_lines(file, path.name, outlet, settings.max_future_ms)
 
 
 def _posts(args: argparse.Namespace, settings: Settings, outlet: Outlet) -> None:

@@ -23,8 +23,7 @@ from ingest.publish.outlet import Outlet, pauses
 from ingest.recordings.lines import Output, Parsed
 from transforms.limits import MAX_LEVELS
 
-QUIET_S = 120.0
-"""A connection that is silent for this long counts as lost."""
+QUIET_S = 120.0  # a connection that is silent for this long counts as lost
 _LOG = logging.getLogger(__name__)
 
 
@@ -156,9 +155,8 @@ class CryptofeedFeed:
                         await handle(frame, opened, connection.last_message)
             except StopAsyncIteration:
                 why = "it was closed"
-            except (
-                Exception
-            ) as error:  # a frame that cryptofeed cannot take, a checksum, the network: all end the connection
+            # a frame that cryptofeed cannot take, a checksum, the network: all end the connection
+            except Exception as error:
                 why = f"{type(error).__name__}: {error!s:.200}"
             finally:
                 await self._translator.lose(symbols)

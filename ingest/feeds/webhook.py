@@ -29,8 +29,7 @@ from ingest.recordings.lines import Line, Output, Rejected
 
 BODY_MAX = 1 << 20
 CALLERS_MAX = 32
-SILENT_S = 10.0
-"""How long a caller may be silent."""
+SILENT_S = 10.0  # how long a caller may be silent
 TOKEN_MIN = 16
 _LOG = logging.getLogger(__name__)
 
@@ -38,19 +37,8 @@ _LOG = logging.getLogger(__name__)
 class Webhook(ThreadingHTTPServer):
     """The server, with ``serve_forever`` and ``shutdown`` of the standard library.
 
-    Parameters
-    ----------
-    address : tuple of str, int
-        Host and port. Port 0 is any free port, see ``server_address``.
-    token : str
-        What a caller must send; at least 16 characters.
-    max_future_ms : int
-        How far a post may be stamped ahead of its arrival.
-
-    Raises
-    ------
-    UserError
-        The token is too short.
+    Port 0 is any free port, see ``server_address``. A caller must send the token; ``UserError`` is raised if it is too short. A post may be
+    stamped ``max_future_ms`` ahead of its arrival.
     """
 
     daemon_threads = True
