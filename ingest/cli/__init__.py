@@ -36,7 +36,7 @@ COMMANDS = {
     "training-frame": ("ingest.cli.training_frame", "leak-free features with a forward return, as Parquet"),
     "score": ("ingest.sentiment.score_command", "a file of texts through the sentiment model"),
     "evaluate": ("ingest.sentiment.evaluate_command", "the sentiment model against a labelled file"),
-    "prepare-model": ("ingest.sentiment.prepare_command", "a hub's model into a folder that serves offline"),
+    "prepare-model": ("ingest.sentiment.model_command", "a hub's model into a folder that serves offline"),
 }
 """The module of each command, and its line in the help."""
 

@@ -18,44 +18,20 @@ _SIGNS = {"-1": "negative", "0": "neutral", "1": "positive"}
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The measures of an evaluation.
-
-    Attributes
-    ----------
-    n, unscored : int
-        Texts, and those that the model gave no score.
-    accuracy : float
-        Share of texts whose likeliest label is the true one.
-    macro_f1 : float
-        Mean of the F1 of the labels that occur among the true ones.
-    confusion : tuple of tuple of int
-        Counts, ``confusion[true][predicted]``. The fourth column counts texts without a score.
-    f1 : tuple of float
-        F1 of each label, 0 for a label that is neither true nor predicted.
-    ece : float
-        Expected calibration error over the scored texts: the mean distance of confidence and accuracy over 10 bins of confidence,
-        weighted by their texts (Naeini, Cooper, Hauskrecht 2015). NaN if nothing was scored.
-    """
+    """The measures of an evaluation."""
 
     n: int
-    unscored: int
-    accuracy: float
-    macro_f1: float
-    confusion: tuple[tuple[int, ...], ...]
-    f1: tuple[float, ...]
-    ece: float
+    unscored: int  # texts that the model gave no score
+    accuracy: float  # share of texts whose likeliest label is the true one
+    macro_f1: float  # mean of the F1 of the labels that occur among the true ones
+    f1: tuple[float, ...]  # of each label, 0 for a label that is neither true nor predicted
+    ece: float  # see ``calibration_error``
+    confusion: tuple[tuple[int, ...], ...]  # counts, [true][predicted]; the fourth column counts texts without a score
 
 
 def evaluate(truth: Sequence[int], scores: Sequence[Probabilities | None]) -> Evaluation:
-    """Compare scores with true labels.
+    """Compare scores with true labels. Raise ``ValueError`` if there are no labels, or another number of scores.
 
-    Raises
-    ------
-    ValueError
-        There are no labels, or another number of scores.
-
-    Examples
-    --------
     >>> evaluate([0, 1], [(0.8, 0.1, 0.1), (0.6, 0.3, 0.1)]).accuracy
     0.5
     """
@@ -75,9 +51,9 @@ def evaluate(truth: Sequence[int], scores: Sequence[Probabilities | None]) -> Ev
         unscored=sum(row[k] for row in confusion),
         accuracy=sum(confusion[i][i] for i in range(k)) / len(truth),
         macro_f1=sum(f1[i] for i in present) / len(present),
-        confusion=tuple(tuple(row) for row in confusion),
         f1=tuple(f1),
         ece=calibration_error(truth, scores),
+        confusion=tuple(map(tuple, confusion)),
     )
 
 
@@ -87,7 +63,10 @@ def likeliest(score: Probabilities) -> int:
 
 
 def calibration_error(truth: Sequence[int], scores: Sequence[Probabilities | None]) -> float:
-    """Return the expected calibration error, see ``Evaluation.ece``.
+    """Return the expected calibration error over the scored texts, NaN if nothing was scored.
+
+    It is the mean distance of confidence and accuracy over 10 bins of confidence, weighted by their texts (Naeini, Cooper, Hauskrecht
+    2015).
 
     >>> round(calibration_error([0, 0], [(0.9, 0.1, 0.0), (0.3, 0.7, 0.0)]), 12)
     0.4
@@ -104,25 +83,12 @@ def calibration_error(truth: Sequence[int], scores: Sequence[Probabilities | Non
 
 
 def label_indices(values: Sequence[object], names: Mapping[str, str]) -> list[int]:
-    """Return the meaning of the labels of a file.
+    """Return the meaning of the labels of a file, which are names or numbers.
 
     These names, in any case, have a meaning: positive, bullish, pos; negative, bearish, neg; neutral, neu. Numbers have one only as
-    signs: if -1 occurs, and nothing but -1, 0 and 1. Other numbers do not mean the same in every file.
+    signs: if -1 occurs, and nothing but -1, 0 and 1. Other numbers do not mean the same in every file. ``names`` gives the meaning of
+    labels without one: ``{"0": "bearish"}``. Raise ``ValueError`` if a label still has none; the message says how to give it one.
 
-    Parameters
-    ----------
-    values : sequence
-        Labels as they stand in the file: names or numbers.
-    names : mapping
-        The meaning of labels without one: ``{"0": "bearish"}``.
-
-    Raises
-    ------
-    ValueError
-        A label has no meaning; the message says how to give it one.
-
-    Examples
-    --------
     >>> label_indices([1, -1, 0], {})
     [0, 1, 2]
     """

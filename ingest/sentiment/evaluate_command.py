@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
 from ingest.cli.arguments import make_parser
 from ingest.cli.exit_codes import ExitCode
-from ingest.sentiment import options
+from ingest.sentiment import files, model_command
+from ingest.sentiment.evaluate import Evaluation, evaluate, is_missing, label_indices
 from ingest.sentiment.model.labels import LABELS, meaning
 
 _TEXTS_AT_ONCE = 256
@@ -28,21 +34,15 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("input", type=Path, help=".parquet or .csv")
     parser.add_argument("--text-column", default="text", help="default: text")
     parser.add_argument("--label-column", default="label", help="default: label")
-    parser.add_argument(
-        "--labels",
-        default="",
-        help="what labels mean where they do not say so: 0=bearish,1=bullish,2=neutral; -1, 0 and 1 are signs",
-    )
+    labels = "what labels mean where they do not say so: 0=bearish,1=bullish,2=neutral; -1, 0 and 1 are signs"
+    parser.add_argument("--labels", default="", help=labels)
     parser.add_argument("--limit", type=int, help="read this many rows only")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options.add_model_options(parser)
+    model_command.add_model_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Score a labelled file and print how good the model is."""
-    from ingest.sentiment import files
-    from ingest.sentiment.evaluate import evaluate, label_indices
-
     names = _label_names(args.labels)
     texts, labels = _labelled_rows(args)
     try:
@@ -51,9 +51,9 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"{args.input} has no labelled rows")
     except ValueError as error:
         raise files.FileError(str(error)) from error
-    model = options.load_model(args)
+    model = model_command.load_model(args)
     scores: list[Any] = []
-    with options.progress_bar() as progress:
+    with model_command.progress_bar() as progress:
         bar = progress.add_task("texts", total=len(texts))
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             scores += model.score(texts[start : start + _TEXTS_AT_ONCE])
@@ -67,34 +67,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _label_names(option: str) -> dict[str, str]:
-    """Return the meaning of each label in ``--labels``.
-
-    Raises
-    ------
-    FileError
-        It is not a list of ``label=meaning`` with commas between.
-    """
-    from ingest.sentiment.files import FileError
-
+    """Return the meaning of each label in ``--labels``, a list of ``label=meaning`` with commas between."""
     pairs = [pair.partition("=") for pair in option.split(",") if pair.strip()]
     if not all(label.strip() and meaning(name) is not None for label, _, name in pairs):
-        raise FileError(f"--labels={option:.100}: write 0=bearish,1=bullish,2=neutral")
+        raise files.FileError(f"--labels={option:.100}: write 0=bearish,1=bullish,2=neutral")
     return {label.strip(): name for label, _, name in pairs}
 
 
 def _labelled_rows(args: argparse.Namespace) -> tuple[list[str], list[Any]]:
-    from itertools import islice
-
-    from ingest.sentiment import files
-    from ingest.sentiment.evaluate import is_missing
-
     rows: list[tuple[str, Any]] = []
-    for table in files.read_tables(args.input, options.ROWS_A_TABLE):
-        pairs = zip(
-            files.texts(table, args.text_column, args.input),
-            files.column(table, args.label_column, args.input),
-            strict=True,
-        )
+    for table in files.read_tables(args.input, files.ROWS_A_TABLE):
+        texts = files.texts(table, args.text_column, args.input)
+        pairs = zip(texts, files.column(table, args.label_column, args.input), strict=True)
         rows += islice(pairs, None if args.limit is None else max(0, args.limit - len(rows)))
     labelled = [(text, label) for text, label in rows if not is_missing(label)]
     if len(labelled) < len(rows):
@@ -102,12 +86,9 @@ def _labelled_rows(args: argparse.Namespace) -> tuple[list[str], list[Any]]:
     return [text for text, _ in labelled], [label for _, label in labelled]
 
 
-def _as_dict(evaluation: Any) -> dict[str, Any]:
+def _as_dict(evaluation: Evaluation) -> dict[str, Any]:
     return {
-        "n": evaluation.n,
-        "unscored": evaluation.unscored,
-        "accuracy": evaluation.accuracy,
-        "macro_f1": evaluation.macro_f1,
+        **asdict(evaluation),
         "f1": dict(zip(LABELS, evaluation.f1, strict=True)),
         "ece": None if evaluation.ece != evaluation.ece else evaluation.ece,
         "confusion": {
@@ -117,10 +98,7 @@ def _as_dict(evaluation: Any) -> dict[str, Any]:
     }
 
 
-def _print_table(model: Any, evaluation: Any) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
+def _print_table(model: Any, evaluation: Evaluation) -> None:
     table = Table(title=f"{model.name} at {model.revision}, {evaluation.n} texts", title_justify="left")
     table.add_column("true \\ said")
     for name in (*LABELS, "unscored", "F1"):

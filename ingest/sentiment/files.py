@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from feature_repo.stores.errors import UserError
 
+ROWS_A_TABLE = 4096
 _BLOCK_MAX = (1 << 31) - 1
 
 
@@ -25,13 +26,7 @@ def count(path: Path) -> int | None:
 
 
 def read_tables(path: Path, size: int) -> Iterator[Any]:
-    """Yield tables of at most ``size`` rows in the order of the file, all with the same columns.
-
-    Raises
-    ------
-    FileError
-        There is no such file, or it is not parquet or CSV.
-    """
+    """Yield tables of at most ``size`` rows in the order of the file, all with the same columns."""
     try:
         if path.suffix.lower() == ".parquet":
             for batch in pq.ParquetFile(path).iter_batches(batch_size=size):
@@ -53,13 +48,7 @@ def read_tables(path: Path, size: int) -> Iterator[Any]:
 
 
 def column(table: Any, name: str, path: Path) -> list[Any]:
-    """Return the values of a column; bytes are decoded as UTF-8, or else as Latin-1.
-
-    Raises
-    ------
-    FileError
-        There is no such column.
-    """
+    """Return the values of a column; bytes are decoded as UTF-8, or else as Latin-1."""
     if name not in table.column_names:
         raise FileError(f"{path} has no column {name!r}; it has {', '.join(table.column_names)}")
     return [_decoded(value) if isinstance(value, bytes) else value for value in table.column(name).to_pylist()]

@@ -62,14 +62,9 @@ def text_hash(text: str) -> bytes:
 
 
 class History:
-    """The table, through one connection that is opened when it is needed.
+    """The table, through one connection that is opened when it is needed; with the ``url`` None no history is kept.
 
-    Parameters
-    ----------
-    url : str or None
-        The database; None keeps no history.
-    clock : callable
-        Seconds of a monotonic clock. After an error the database is not asked for ``RETRY_S``.
+    After an error the database is not asked for ``RETRY_S`` seconds of the monotonic ``clock``.
     """
 
     def __init__(self, url: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:

@@ -9,10 +9,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from feature_repo.stores.endpoints import POSTGRES_VARIABLE, given
 from ingest.cli.arguments import make_parser
 from ingest.cli.exit_codes import ExitCode
-from ingest.sentiment import options
+from ingest.sentiment import files, model_command
+from ingest.sentiment.history import History, text_hash
 from ingest.sentiment.model.labels import LABELS
 
 
@@ -23,26 +27,22 @@ def add_parser(subparsers: Any) -> None:
         "score",
         run,
         "Write a copy of a parquet or CSV file with columns positive, negative, neutral (null where a text says nothing), model"
-        " and revision. What was scored before an interruption is kept: run the same command again."
-        " Where TFS_POSTGRES_URL names a database,"
-        " texts that the scorer has scored with the same model are taken from its table.",
+        " and revision. What was scored before an interruption is kept: run the same command again. Where TFS_POSTGRES_URL"
+        " names a database, texts that the scorer has scored with the same model are taken from its table.",
         "example:\n  python -m ingest score tweets.parquet scored.parquet --text-column text --model embedded",
     )
     parser.add_argument("input", type=Path, help=".parquet or .csv")
     parser.add_argument("output", type=Path, help=".parquet")
     parser.add_argument("--text-column", default="text", help="default: text")
-    options.add_model_options(parser)
+    model_command.add_model_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Score a file part by part. Parts that an interrupted run wrote are not scored again."""
-    from ingest.sentiment import files
-    from ingest.sentiment.history import History
-
     if args.output.suffix != ".parquet":
         raise files.FileError(f"{args.output}: the output is written as .parquet")
     with closing(History(given(POSTGRES_VARIABLE))) as history:
-        model = options.load_model(args)
+        model = model_command.load_model(args)
         folder = args.output.with_suffix(".parts")
         _begin(folder, args, model)
         parts = _score_parts(args, model, history, folder)
@@ -58,8 +58,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _begin(folder: Path, args: argparse.Namespace, model: Any) -> None:
     """Make the folder of parts, or check that the same command began it."""
-    from ingest.sentiment.files import FileError
-
     stat = args.input.stat() if args.input.is_file() else None
     begun = {
         "input": str(args.input.resolve()),
@@ -72,21 +70,17 @@ def _begin(folder: Path, args: argparse.Namespace, model: Any) -> None:
     note = folder / "begun.json"
     if note.is_file():
         if json.loads(note.read_text()) != begun:
-            raise FileError(f"{folder} was begun with another input or model; remove it to start again")
+            raise files.FileError(f"{folder} was begun with another input or model; remove it to start again")
         return
     folder.mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps(begun))
 
 
-def _score_parts(args: argparse.Namespace, model: Any, history: Any, folder: Path) -> list[Path]:
-    import pyarrow.parquet as pq
-
-    from ingest.sentiment import files
-
+def _score_parts(args: argparse.Namespace, model: Any, history: History, folder: Path) -> list[Path]:
     parts: list[Path] = []
-    with options.progress_bar() as progress:
+    with model_command.progress_bar() as progress:
         bar = progress.add_task("texts", total=files.count(args.input) if args.input.is_file() else None)
-        for i, table in enumerate(files.read_tables(args.input, options.ROWS_A_TABLE)):
+        for i, table in enumerate(files.read_tables(args.input, files.ROWS_A_TABLE)):
             parts.append(folder / f"{i:08d}.parquet")
             if not parts[-1].is_file():
                 scores = _score_unknown(model, history, files.texts(table, args.text_column, args.input))
@@ -97,21 +91,18 @@ def _score_parts(args: argparse.Namespace, model: Any, history: Any, folder: Pat
     return parts
 
 
-def _score_unknown(model: Any, history: Any, texts: list[str]) -> list[Any]:
+def _score_unknown(model: Any, history: History, texts: list[str]) -> list[Any]:
     """Return the scores of texts. A text that repeats, or that is in ``social_scores``, is not scored again."""
-    from ingest.sentiment.history import text_hash
-
     hashes = [text_hash(text) for text in texts]
     distinct = dict(zip(hashes, texts, strict=True))
-    scores: dict[bytes, Any] = history.find(distinct, model.name, model.revision)
+    scores: dict[bytes, Any] = {}
+    scores |= history.find(distinct, model.name, model.revision)
     left = [h for h in distinct if h not in scores]
     scores.update(zip(left, model.score([distinct[h] for h in left]), strict=True))
     return [scores[h] for h in hashes]
 
 
 def _with_scores(table: Any, scores: list[Any], model: Any) -> Any:
-    import pyarrow as pa
-
     columns = {
         name: pa.array([None if score is None else score[i] for score in scores], pa.float64())
         for i, name in enumerate(LABELS)
@@ -129,8 +120,6 @@ def _with_scores(table: Any, scores: list[Any], model: Any) -> Any:
 
 def _join(parts: list[Path], output: Path) -> None:
     """Write the parts to one file, whole or not at all."""
-    import pyarrow.parquet as pq
-
     temporary = output.with_name(output.name + ".new")
     with pq.ParquetWriter(temporary, pq.read_schema(parts[0])) as writer:
         for path in parts:

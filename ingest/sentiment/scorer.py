@@ -118,15 +118,7 @@ class Scorer:
 
 
 def run(client: redis.Redis, settings: Settings, stop: threading.Event, *, postgres_url: str | None = None) -> None:
-    """Load the model and score until ``stop`` is set.
-
-    Raises
-    ------
-    ModelError
-        The model cannot be loaded.
-    SettingsError
-        The alias table cannot be read.
-    """
+    """Load the model and score until ``stop`` is set. Raise ``ModelError`` or ``SettingsError`` (a bad alias table) before that."""
     from ingest.sentiment.model.model import load  # torch takes seconds to import; a wrong setting should not
 
     finder(settings)

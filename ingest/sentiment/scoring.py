@@ -23,8 +23,7 @@ from transforms.sentiment.symbols import ALIASES, SymbolFinder, parse_aliases
 SYMBOLS_MAX = 64
 NAME_MAX = 256
 COUNT_MAX = 1 << 53
-_PROBE = "Bitcoin is up."
-"""A text that every working model can score."""
+_PROBE = "Bitcoin is up."  # a text that every working model can score
 _LOG = logging.getLogger(__name__)
 
 
@@ -80,13 +79,7 @@ class Scoring:
         self._find_symbols = finder(settings).find
 
     def accept(self, post: SocialPost, *, is_recorded: bool) -> Accepted:
-        """Check a post and find its symbols.
-
-        Raises
-        ------
-        Refused
-            As ``check_post``; also ``no_symbol``, ``bad_symbol``, ``unknown_symbol`` and ``out_of_range`` (too many symbols).
-        """
+        """Check a post and find its symbols. Raise ``Refused`` if the post is impossible, or if no symbol of it can be served."""
         check_post(post, self._now_ms(), self._settings.max_future_ms)
         symbols = self._find_symbols(post.text) if post.symbols is None else list(dict.fromkeys(post.symbols))
         if not symbols:
@@ -166,17 +159,9 @@ class Scoring:
 
     def _row(self, accepted: Accepted, score: Probabilities | None, scored_ms: int) -> Scored:
         positive, negative, neutral = score or (None, None, None)
-        model, post = self._model, accepted.post
+        model, post, digest = self._model, accepted.post, accepted.text_hash
         return Scored(
-            post.id,
-            accepted.text_hash,
-            model.name,
-            model.revision,
-            positive,
-            negative,
-            neutral,
-            post.timestamp,
-            scored_ms,
+            post.id, digest, model.name, model.revision, positive, negative, neutral, post.timestamp, scored_ms
         )
 
 
@@ -186,13 +171,7 @@ def recorded_ms(post: SocialPost) -> int:
 
 
 def check_post(post: SocialPost, now_ms: int, max_future_ms: int) -> None:
-    """Refuse a post whose id, times or counts are impossible. Nothing is repaired.
-
-    Raises
-    ------
-    Refused
-        ``wrong_type`` (an id that is empty or not storable text), ``out_of_range`` or ``future_time``.
-    """
+    """Refuse a post whose id, times or counts are impossible. Nothing is repaired."""
     if not post.id or _storable(post.id) != post.id:
         raise Refused(Reason.WRONG_TYPE, f"id {post.id[:64]!r} is empty or holds characters that are no text")
     if len(post.id) > NAME_MAX:
@@ -212,13 +191,7 @@ def _storable(text: str) -> str:
 
 
 def finder(settings: Settings) -> SymbolFinder:
-    """Return a finder that uses the configured alias table, or the project's own if none is configured.
-
-    Raises
-    ------
-    SettingsError
-        The file cannot be read or is no alias table.
-    """
+    """Return a finder that uses the configured alias table, or the project's own if none is configured."""
     if settings.aliases is None:
         return SymbolFinder(ALIASES)
     try:

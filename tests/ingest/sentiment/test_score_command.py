@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingest.cli import main
-from ingest.sentiment import options
+from ingest.sentiment import files, model_command
 from ingest.sentiment.history import History, Scored, text_hash
 from ingest.sentiment.model.loading import load_files
 from tests.ingest.sentiment import tiny
@@ -42,11 +42,11 @@ def test_score_writes_probabilities_beside_the_texts(tmp_path: Path, model: str)
 def test_score_goes_on_where_it_was_interrupted(
     tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(options, "ROWS_A_TABLE", 2)
+    monkeypatch.setattr(files, "ROWS_A_TABLE", 2)
     path = tiny.labelled_file(tmp_path / "texts.parquet")
     out = tmp_path / "scored.parquet"
     arguments = ["score", str(path), str(out), "--text-column", "body", "--model", model]
-    load, scored = options.load_model, []
+    load, scored = model_command.load_model, []
 
     def counting(stop_after: int) -> Any:
         def loaded(args: Any) -> Any:
@@ -64,10 +64,10 @@ def test_score_goes_on_where_it_was_interrupted(
 
         return loaded
 
-    monkeypatch.setattr(options, "load_model", counting(2))
+    monkeypatch.setattr(model_command, "load_model", counting(2))
     assert main(arguments) == 130
     assert not out.exists()
-    monkeypatch.setattr(options, "load_model", counting(99))
+    monkeypatch.setattr(model_command, "load_model", counting(99))
     assert main([*arguments[:-1], "embedded"]) == 2
     assert "was begun with another input or model" in capsys.readouterr().err
     assert main(arguments) == 0
