@@ -1,8 +1,8 @@
 -- Commit a batch of a partition: all steps happen, or none does. So a message is counted once, whichever process dies.
--- KEYS: the owner's lease, the checkpoint, the outbox, the features, the log, the dead letters, the counters.
+-- KEYS: the owner's lease, the checkpoint, the outbox, the features, the log, the counters, the dead letters.
 -- ARGV: seven values, then the lists of steps 3 to 7, each behind its length; a letter of step 7 is a list of its own.
 
-local owner, state, outbox, features, events, dead, counters = unpack(KEYS)
+local owner, state, outbox, features, events, counters, dead = unpack(KEYS)
 local token, lease_ms, group, last_id, kept_from, n_entries, maxlen = unpack(ARGV, 1, 7)
 local at = 8
 

@@ -16,23 +16,15 @@ from ingest.worker.partition import Partition, Pending
 from transforms.catalog import NORMALIZED
 
 _COMMIT: Final = read_script(__file__, "commit.lua")
+_KEYS: Final = (keys.owner, keys.checkpoint, keys.outbox, keys.features, keys.events, keys.counters)
 
 
 def add_commit(
     pipe: Any, partition: Partition, token: str, pending: Pending, state: dict[bytes, bytes], settings: Settings
 ) -> None:
     """Add to a pipeline the commit of ``pending`` and, where there is one, of the saved ``state``; its reply is for ``check``."""
-    p = partition.number
-    log = keys.events(p)
-    touched = (
-        keys.owner(p),
-        keys.checkpoint(p),
-        keys.outbox(p),
-        keys.features(p),
-        log,
-        keys.DEAD_LETTER,
-        keys.counters(p),
-    )
+    p, log = partition.number, keys.events(partition.number)
+    touched = (*(key(p) for key in _KEYS), keys.DEAD_LETTER)
     kept_from = _kept_from(partition, settings.log_history_s)
     values = (token, LEASE_MS, keys.GROUP, partition.last_id, kept_from, pending.entries, settings.features_maxlen)
     lists: list[list[Any]] = [

@@ -45,12 +45,8 @@ class Pending:
 class Partition:
     """State of a partition. It does no I/O: the worker gives it entries and writes what is ``pending``.
 
-    Attributes
-    ----------
-    position, last_id, state_id : bytes
-        The last entry that was processed, the last whose rows are written, the last that is in the saved state.
-    unsaved : int
-        Entries processed since the state was saved.
+    ``position`` is the last entry that was processed, ``last_id`` the last whose rows are written, ``state_id`` the last that is in the
+    saved state. ``unsaved`` counts the entries processed since the state was saved.
     """
 
     def __init__(self, number: int, settings: Settings) -> None:
@@ -65,18 +61,16 @@ class Partition:
         self._now_us = 0
 
     def process(self, entry_id: bytes, fields: Mapping[bytes, bytes], now_us: int) -> str | None:
-        """Process one entry of the log; ``now_us`` is when rows that it completes become available.
+        """Process one entry of the log; return the symbol whose feed was heard.
 
-        Returns
-        -------
-        str or None
-            The symbol whose feed was heard; None where the entry was refused, or is a post or a table, which no market feed sends.
+        ``now_us`` is when rows that the entry completes become available. Return None where the entry was refused, or is a post or a
+        table, which no market feed sends.
         """
         self.pending.entries += 1
         self.position = entry_id
         self._now_us = now_us
         try:
-            envelope = self._open(entry_id, fields)
+            envelope = self._decode_and_check(entry_id, fields)
         except Exception as error:  # one entry must not stop the partition, whatever is wrong with it or with our code
             self.symbols.refuse((entry_id, fields), error)
             return None
@@ -86,8 +80,7 @@ class Partition:
         self._touched.add(symbol.name)
         return symbol.name if envelope.kind in HEARD else None
 
-    def _open(self, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Envelope:
-        """Decode an entry and check its symbol and its times."""
+    def _decode_and_check(self, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Envelope:
         envelope = from_entry(entry_id, fields)
         message, received_ms = envelope.message, envelope.received_ms
         arrived_ms = int(entry_id.partition(b"-")[0])
@@ -103,12 +96,9 @@ class Partition:
         silent_us = symbol.engine.silence_us(view, t_us)
         self.pending.batches[view.name].add(symbol.name, t_us, created_us, values, silent_us)
         self.pending.n_rows += 1
-        if symbol.engine.out_of_range:
-            self._count_out_of_range(symbol.engine.out_of_range)
-
-    def _count_out_of_range(self, found: Counter[str]) -> None:
-        self.pending.counts.update({f"out_of_range.{feature}": n for feature, n in found.items()})
-        found.clear()
+        if found := symbol.engine.out_of_range:
+            self.pending.counts.update({f"out_of_range.{feature}": n for feature, n in found.items()})
+            found.clear()
 
     def _keep_refused(self, entry: Origin, refused: Refused) -> None:
         self.pending.dead.append((entry, refused))
@@ -148,12 +138,8 @@ class Partition:
     def restore(self, checkpoint: Mapping[bytes, bytes], between: Callable[[], None] = lambda: None) -> list[str]:
         """Restore a checkpoint; ``position`` is then the last entry in its state.
 
-        ``between`` is called before each symbol, because a thousand symbols take longer than a lease.
-
-        Returns
-        -------
-        list of str
-            Symbols whose state was saved by other kernels or for another grid; they stay as they are here.
+        ``between`` is called before each symbol, because a thousand symbols take longer than a lease. Return the symbols whose state was
+        saved by other kernels or for another grid; they stay as they are here.
         """
         self.last_id = checkpoint.get(b"last_id", checkpoint.get(b"state_id", START))
         self.position = self.state_id = checkpoint.get(b"state_id", self.last_id)
