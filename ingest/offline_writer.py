@@ -28,37 +28,23 @@ _LOG = logging.getLogger(__name__)
 ROLE = "writer"
 BATCH = 50
 BLOCK_MS = 100
-STAND_BY_S = 0.1
 
 
 def run(client: redis.Redis, postgres_url: str, partitions: int, stop: threading.Event) -> None:
     """Write until ``stop`` is set, or stand by while another process writes; wait while either server is away."""
     member = Member(client, ROLE, [ROLE])
+    outboxes = {keys.outbox(p): read.START for p in range(partitions)}  # entries are deleted once written
 
     def work(well: Callable[[], None]) -> None:
-        while not stop.is_set():
-            if member.hold_seat() is None:
-                stop.wait(STAND_BY_S)
-            else:
-                _carry(
-                    client, postgres_url, partitions, lambda: not stop.is_set() and member.hold_seat() is not None, well
-                )
-        member.leave()
+        for _ in member.hold_until(stop):
+            with psycopg.connect(
+                postgres_url, application_name="tfs offline writer", connect_timeout=5, tcp_user_timeout=20_000
+            ) as database:
+                while not stop.is_set() and member.hold_seat() is not None:
+                    write(client, database, read.entries_after(client, outboxes, BATCH, BLOCK_MS))
+                    well()
 
     outage.ride_out("the offline writer", work, stop, _passes)
-
-
-def _carry(
-    client: redis.Redis, postgres_url: str, partitions: int, go_on: Callable[[], bool], well: Callable[[], None]
-) -> None:
-    outboxes = {
-        keys.outbox(p): read.START for p in range(partitions)
-    }  # read from the start: what was written is deleted
-    about = "tfs offline writer"
-    with psycopg.connect(postgres_url, application_name=about, connect_timeout=5, tcp_user_timeout=20_000) as database:
-        while go_on():
-            write(client, database, read.entries_after(client, outboxes, BATCH, BLOCK_MS))
-            well()
 
 
 def _passes(error: Exception) -> bool:

@@ -20,7 +20,6 @@ from ingest.streams.move import Record, log_of, move_records, refused
 ROLE = "router"
 BATCH = 1000
 BLOCK_MS = 20
-STAND_BY_S = 0.1
 
 
 def run(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
@@ -30,10 +29,7 @@ def run(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
 
     def work(well: Callable[[], None]) -> None:
         count = read.FIRST
-        while not stop.is_set():
-            if (token := member.hold_seat()) is None:
-                stop.wait(STAND_BY_S)
-                continue
+        for token in member.hold_until(stop):
             try:
                 parts = read.split_by_size(sorted(read.entries_after(client, waiting, count, BLOCK_MS), key=read.by_id))
                 for part in parts:
@@ -42,7 +38,6 @@ def run(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
             except FencedError:
                 member.lose(ROLE)
             well()
-        member.leave()
 
     outage.ride_out("the router", work, stop)
 
@@ -50,20 +45,12 @@ def run(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
 def move(client: redis.Redis, partitions: int, batch: Sequence[read.Entry], token: str = "") -> int:
     """Append a batch to the logs in its order, and delete it; return how many entries were still there.
 
-    Parameters
-    ----------
-    token : str
-        Of the router's seat; without one no lease is checked.
-
-    Raises
-    ------
-    FencedError
-        Another router holds the seat; nothing has changed.
+    ``token`` is that of the router's seat; without one no lease is checked. Raise ``FencedError``, and change nothing, if another router
+    holds the seat.
     """
     if not batch:
         return 0
-    records = (_record(*entry, partitions) for entry in batch)
-    return move_records(client, records, seat=ROLE, token=token)
+    return move_records(client, (_record(*entry, partitions) for entry in batch), seat=ROLE, token=token)
 
 
 def _record(name: str, entry_id: bytes, fields: read.Fields, partitions: int) -> Record:

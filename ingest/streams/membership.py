@@ -14,8 +14,9 @@ from __future__ import annotations
 import logging
 import secrets
 import socket
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import redis
@@ -27,6 +28,7 @@ _LOG = logging.getLogger(__name__)
 LEASE_MS = 2000
 BEAT_S = 0.2
 """Between two signs of life, and between two looks for free seats."""
+STAND_BY_S = 0.1
 
 _BEAT = read_script(__file__, "beat.lua")
 _ACQUIRE = read_script(__file__, "acquire_lease.lua")
@@ -111,6 +113,15 @@ class Member:
                 self.release(seat)
             self.acquire_free()
         return next(iter(self.held.values()), None)
+
+    def hold_until(self, stop: threading.Event) -> Iterator[str]:
+        """For a role with one seat: give its token turn by turn, and wait while another process holds it; leave at ``stop``."""
+        while not stop.is_set():
+            if (token := self.hold_seat()) is None:
+                stop.wait(STAND_BY_S)
+            else:
+                yield token
+        self.leave()
 
     def leave(self) -> None:
         """Release every seat and leave the set of living processes."""

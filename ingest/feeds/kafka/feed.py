@@ -28,7 +28,7 @@ from ingest.streams.membership import FencedError, Member
 from ingest.streams.move import OffsetsChangedError
 
 _LOG = logging.getLogger(__name__)
-POLL_S, STAND_BY_S = 0.02, 0.1
+POLL_S = 0.02
 ASK_S = 5.0
 """How long Kafka may take to answer a question."""
 LOOK_S = 10.0
@@ -87,17 +87,13 @@ def run(
             if progress is not None:
                 progress(counts)
 
-        while not stop.is_set():
-            if member.hold_seat() is None:
-                stop.wait(STAND_BY_S)
-                continue
+        for _ in member.hold_until(stop):
             try:
                 _read_and_move(client, source, partitions, stop, member, counts, turn)
             except FencedError:
                 member.lose(source.seat)
             except OffsetsChangedError:
                 _LOG.warning("the offsets in Redis have changed: reading begins again at what they say")
-        member.leave()
 
     outage.ride_out("the Kafka feed", work, stop, _is_passing)
     return counts
