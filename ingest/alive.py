@@ -22,7 +22,7 @@ SIGN_MS = 5000
 
 
 def is_well(client: redis.Redis, role: str, at_host: str | None = None) -> bool:
-    """Return whether a process of ``role`` is alive, on any host or on the one that is named."""
+    """Return whether a process of ``role`` is alive, on any host or on the given one."""
     silent = processes.silent_ms(client, [role])[role]
     if role == processes.SCORER:
         return any(ms < processes.ASKED_MS for ms in silent.values())
@@ -31,13 +31,11 @@ def is_well(client: redis.Redis, role: str, at_host: str | None = None) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Return 0 if the part is well, else 1."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ingest.alive", description="Whether a part of the pipeline is well."
-    )
+    about = "Whether a part of the pipeline is well."
+    parser = argparse.ArgumentParser(prog="python -m ingest.alive", description=about)
     parser.add_argument("role", help="worker, router, scorer, writer or kafka")
-    parser.add_argument(
-        "--here", action="store_true", help="a process of this host; well also while Redis does not answer"
-    )
+    here = "a process of this host; well also while Redis does not answer"
+    parser.add_argument("--here", action="store_true", help=here)
     args = parser.parse_args(argv)
     try:
         with open_redis(redis_url()) as client:

@@ -8,35 +8,27 @@ from enum import StrEnum
 class Reason(StrEnum):
     """Reason codes, as programs that read the dead letters know them."""
 
-    UNDECODABLE = "undecodable"
-    """Neither JSON nor MessagePack, or cut off."""
+    UNDECODABLE = "undecodable"  # neither JSON nor MessagePack, or cut off
     MISSING_FIELD = "missing_field"
     WRONG_TYPE = "wrong_type"
-    NOT_FINITE = "not_finite"
-    """A NaN or infinite price, size or time."""
-    NOT_POSITIVE = "not_positive"
-    """A price or size of zero or below."""
-    OUT_OF_RANGE = "out_of_range"
-    """An impossible number: a price or size above 1e15, a time outside the years 1970 to 2255."""
+    NOT_FINITE = "not_finite"  # a NaN or infinite price, size or time
+    NOT_POSITIVE = "not_positive"  # a price or size of zero or below
+    OUT_OF_RANGE = (
+        "out_of_range"  # an impossible number: a price or size above 1e15, a time outside the years 1970 to 2255
+    )
     EMPTY_BOOK = "empty_book"
     UNSORTED_SIDE = "unsorted_side"
     CROSSED_BOOK = "crossed_book"
-    BAD_SYMBOL = "bad_symbol"
-    """Not 1 to 64 letters, digits and ``: . _ / -``."""
-    UNKNOWN_SYMBOL = "unknown_symbol"
-    """Symbols are listed in the settings and this is not among them, or too many are open."""
-    FUTURE_TIME = "future_time"
-    """Stamped further ahead of its receive time than ``max_future``."""
-    LATE = "late"
-    """Behind its symbol's watermark: the rows of its time are written already."""
-    DUPLICATE = "duplicate"
-    """A message with this trade id or book sequence was accepted before."""
-    SEQUENCE_GAP = "sequence_gap"
-    """A book before it is missing; the book is unknown until the next one."""
-    NO_SYMBOL = "no_symbol"
-    """The post names no symbol that is known here."""
-    FAILED = "failed"
-    """An error of our own code, told in the process log. Retry the message once the code is repaired."""
+    BAD_SYMBOL = "bad_symbol"  # not 1 to 64 letters, digits and ``: . _ / -``
+    UNKNOWN_SYMBOL = (
+        "unknown_symbol"  # symbols are listed in the settings and this is not among them, or too many are open
+    )
+    FUTURE_TIME = "future_time"  # stamped further ahead of its receive time than ``max_future``
+    LATE = "late"  # behind its symbol's watermark: the rows of its time are written already
+    DUPLICATE = "duplicate"  # a message with this trade id or book sequence was accepted before
+    SEQUENCE_GAP = "sequence_gap"  # a book before it is missing; the book is unknown until the next one
+    NO_SYMBOL = "no_symbol"  # the post names no symbol that is known here
+    FAILED = "failed"  # an error of our own code, told in the process log. Retry the message once the code is repaired
 
 
 class Refused(Exception):

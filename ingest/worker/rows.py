@@ -49,9 +49,8 @@ class Batch:
     def columns(self) -> Columns:
         """Return all rows so far."""
         values = np.frombuffer(b"".join(self._values)).reshape(len(self), len(self.view.features))
-        return Columns(
-            self.view, self._symbols, np.array(self._event, np.int64), np.array(self._created, np.int64), values
-        )
+        event_us, created_us = np.array(self._event, np.int64), np.array(self._created, np.int64)
+        return Columns(self.view, self._symbols, event_us, created_us, values)
 
     def newest(self) -> tuple[Columns, NDArray[np.int64]]:
         """Return what the online store keeps: the last row of each symbol, and how long its feed had been silent, microseconds."""
@@ -85,12 +84,8 @@ def vectors(columns: Columns) -> list[Any]:
 def decode(data: bytes) -> Columns:
     """Unpack the rows that ``encode`` packed, in the order of today's catalogue.
 
-    A feature that was added since is null; one that was dropped is left out.
-
-    Raises
-    ------
-    KeyError, ValueError
-        The view is gone, or ``data`` holds no rows.
+    A feature that was added since is null; one that was dropped is left out. An error is raised if the view is gone or ``data`` holds no
+    rows.
     """
     name, names, symbols, event, created, values = msgspec.msgpack.decode(data)
     view = VIEW[name]

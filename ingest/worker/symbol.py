@@ -1,4 +1,4 @@
-"""One symbol: the order of its messages, its kernels, and what it remembers to refuse a message a second time."""
+"""One symbol: the order of its messages, its kernels, and what it remembers to refuse a repeated message."""
 
 from __future__ import annotations
 
@@ -21,10 +21,8 @@ from transforms.kernel import Vector
 from transforms.sentiment.post import Post
 
 SIDE = {"buy": 1, "sell": -1, None: 0}
-IDS_KEPT = 512
-"""Trade ids that a symbol remembers. A repeat older than the allowed lateness is refused as late anyway."""
-TABLES_HELD = 512
-"""The most microprice tables that may wait for their time, so that their producer cannot fill the memory."""
+IDS_KEPT = 512  # trade ids to remember; a repeat older than the allowed lateness is refused as late anyway
+TABLES_HELD = 512  # the most microprice tables that may wait for their time: their producer cannot fill the memory
 
 Emit = Callable[["Symbol", View, int, Vector], None]
 """Is given each row: its symbol, its view, its time in microseconds and its values, which the next row overwrites."""
@@ -42,30 +40,16 @@ _BOOK_FAULT = {
 
 
 class Symbol:
-    """Order, kernels and memory of one symbol: messages in, rows out.
+    """One symbol: messages in, rows out.
 
-    Attributes
-    ----------
-    recorded : bool
-        Whether its newest message came from a recording: then no wall clock makes time pass for it.
-    received_us : int
-        The newest receive time of its books, trades and gaps, 0 before any; a recorded row became available then. Posts do not count
-        here: a replay publishes them ahead of the market, and they are held until their time.
+    ``recorded`` says whether its newest message came from a recording: then no wall clock makes time pass for it. ``received_us`` is the
+    newest receive time of its books, trades and gaps, 0 before any; a recorded row became available then. Posts do not count here: a
+    replay publishes them ahead of the market, and they are held until their time.
     """
 
     __slots__ = (
-        "_emit",
-        "_id_set",
-        "_ids",
-        "_instrument",
-        "_refuse",
-        "_sequence",
-        "engine",
-        "name",
-        "received_us",
-        "recorded",
-        "timeline",
-    )
+        "_emit", "_id_set", "_ids", "_instrument", "_refuse", "_sequence", "engine", "name", "received_us", "recorded", "timeline",
+    )  # fmt: skip
 
     def __init__(self, name: str, settings: Settings, emit: Emit, refuse: Refuse) -> None:
         self.name = name
@@ -83,10 +67,7 @@ class Symbol:
     def accept(self, envelope: Envelope) -> None:
         """Accept a message whose symbol and time are good, and give the rows that it completes.
 
-        Raises
-        ------
-        Refused
-            It is late or a repeat, or no market makes such a message; nothing has changed then.
+        Raise ``Refused``, and change nothing, if it is late or a repeat, or if no market makes such a message.
         """
         kind, message = envelope.kind, envelope.message
         if kind == "microprice":
@@ -126,9 +107,8 @@ class Symbol:
         check_microprice(table)
         if self.timeline.tables() >= TABLES_HELD:
             raise Refused(Reason.OUT_OF_RANGE, f"{TABLES_HELD} microprice tables wait already")
-        self.timeline.hold(
-            max(table.usable_from * 1000, self.timeline.watermark), "microprice", table.version, envelope
-        )
+        t_us = max(table.usable_from * 1000, self.timeline.watermark)
+        self.timeline.hold(t_us, "microprice", table.version, envelope)
 
     def _new_id(self, trade_id: int | str | None) -> int:
         if trade_id is None:
@@ -197,13 +177,7 @@ class Symbol:
         return {"order": msgspec.msgpack.encode([self.timeline.save(), memory]), **self.engine.save()}
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
-        """Replace the state by one that ``save`` returned.
-
-        Raises
-        ------
-        transforms.engine.VersionError
-            It was saved by other kernels or for another grid.
-        """
+        """Replace the state by one that ``save`` returned; raise ``VersionError`` if other kernels or another grid made it."""
         self.engine.restore(parts)
         order, (self._sequence, ids, self.recorded, self.received_us) = msgspec.msgpack.decode(parts["order"])
         self.timeline.restore(order)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 
@@ -22,10 +23,7 @@ HandOn = Callable[[Origin, Refused], None]
 class Symbols(dict[str, Symbol]):
     """Open symbols by name.
 
-    Attributes
-    ----------
-    accepted, refused : Counter of str
-        Messages accepted by kind, and refused by reason; a message that is refused at its turn is accepted no longer.
+    ``accepted`` counts messages by kind, ``refused`` by reason; a message that is refused at its turn is accepted no longer.
     """
 
     def __init__(
@@ -33,7 +31,7 @@ class Symbols(dict[str, Symbol]):
         settings: Settings,
         emit: Emit,
         hand_on: HandOn = lambda *_: None,
-        most: float = float("inf"),
+        most: float = math.inf,
         make: Make = Symbol,
     ) -> None:
         super().__init__()
@@ -59,7 +57,6 @@ class Symbols(dict[str, Symbol]):
         return symbol
 
     def _admit(self, name: str) -> Symbol:
-        """Open a symbol that a message names."""
         if self._settings.symbols and name not in self._settings.symbols:
             raise Refused(Reason.UNKNOWN_SYMBOL, f"{name} is not in TFS_SYMBOLS")
         if len(self) >= self._most:
@@ -69,10 +66,7 @@ class Symbols(dict[str, Symbol]):
     def open(self, name: str, parts: Mapping[str, bytes] | None = None) -> Symbol:
         """Open a symbol, with the state that ``Symbol.save`` returned where ``parts`` has one.
 
-        Raises
-        ------
-        transforms.engine.VersionError
-            The state is of other kernels or another grid; an open symbol of that name stays as it was.
+        Raise ``VersionError`` if other kernels or another grid made the state; an open symbol of that name stays as it was.
         """
         symbol = self._make(name, self._settings, self._emit, self._refuse_held)
         if parts is not None:

@@ -24,7 +24,6 @@ from ingest.messages.kinds import Tick
 from ingest.publish.publisher import Publisher
 from ingest.settings import Settings
 from ingest.streams import keys, memory, outage, read
-from ingest.streams.keys import check_partitions
 from ingest.streams.membership import FencedError, Member
 from ingest.worker import commit, latency
 from ingest.worker.opening import open_partition
@@ -34,17 +33,15 @@ from transforms.catalog import VIEWS
 
 _LOG = logging.getLogger(__name__)
 ROLE = "worker"
-BATCH = 4000
-"""Entries of one turn, over all logs."""
+BATCH = 4000  # entries of one turn, over all logs
 BLOCK_MS = 10
 COMMIT_S, COMMIT_ENTRIES = 1.0, 10_000
 """Commit at least every COMMIT_S seconds or COMMIT_ENTRIES entries, even when no row was made."""
 SAVE_S, SAVE_ENTRIES = 5.0, 20_000
 """Save a partition's state when it is this old or this many entries behind: a takeover replays what is behind."""
-LULL_S = 0.05, 0.3
-"""So long after rows were written no other rows are expected. A state is saved then, as that takes as long as several batches of rows."""
-TICK_US = 50_000
-"""Time between two searches for quiet symbols."""
+LULL_FROM_S, LULL_UNTIL_S = 0.05, 0.3
+"""No rows are expected in this time after rows were written. States are saved then: one takes as long as several batches of rows."""
+TICK_US = 50_000  # time between two searches for quiet symbols
 
 
 class Worker:
@@ -91,7 +88,7 @@ class Worker:
 
     def open(self) -> None:
         """Start with nothing in memory, and open this process's share of the partitions."""
-        check_partitions(self._client, self._settings.partitions)
+        keys.check_partitions(self._client, self._settings.partitions)
         engine.warm_up()
         flat_book.warm_up()
         gc.collect()
@@ -153,16 +150,12 @@ class Worker:
             self._flush(with_rows)
             if not busy:
                 return
-        lull = busy or LULL_S[0] <= now - self._flushed <= LULL_S[1]
+        patience = 1 if busy or LULL_FROM_S <= now - self._flushed <= LULL_UNTIL_S else 2
         for stream, partition in self._partitions.items():
-            if self._must_save(stream, partition, now, lull=lull):
+            entries, age = partition.unsaved + partition.pending.entries, now - self._saved[stream]
+            if entries >= SAVE_ENTRIES * patience or (entries > 0 and age >= SAVE_S * patience):
                 self._flush([partition], save=True)  # one a turn, so that no partition waits for all the others
                 return
-
-    def _must_save(self, stream: str, partition: Partition, now: float, *, lull: bool) -> bool:
-        patience = 1 if lull else 2
-        entries, age = partition.unsaved + partition.pending.entries, now - self._saved[stream]
-        return entries >= SAVE_ENTRIES * patience or (entries > 0 and age >= SAVE_S * patience)
 
     def flush(self) -> None:
         """Write everything that is pending."""
@@ -251,9 +244,9 @@ class Worker:
 
     def _drop(self, p: int) -> None:
         """Forget a partition, with everything that was not committed."""
-        partition = self._partitions.pop(keys.events(p), None)
-        for name in partition.symbols if partition is not None else ():
-            self._heard.pop(name, None)
+        if (partition := self._partitions.pop(keys.events(p), None)) is not None:
+            for name in partition.symbols:
+                self._heard.pop(name, None)
 
     def _open(self, p: int) -> None:
         """Open a partition, unless its lease is lost on the way."""
