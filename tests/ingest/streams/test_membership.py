@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import redis
 
@@ -37,6 +39,16 @@ def test_every_lease_has_a_token_that_no_process_held_before(redis_client: redis
         assert redis_client.get(keys.owner("router")) == str(tokens[-1]).encode()
         member.leave()
     assert [str(token).partition(":")[0] for token in tokens] == ["1", "2", "3"]
+    assert not redis_client.exists(keys.owner("router"))
+
+
+def test_the_one_seat_is_held_turn_by_turn_and_released_at_the_stop(redis_client: redis.Redis) -> None:
+    stop = threading.Event()
+    member = Member(redis_client, "router", ["router"])
+    turns = member.hold_until(stop)
+    assert next(turns) == next(turns) == member.held["router"]
+    stop.set()
+    assert not list(turns)
     assert not redis_client.exists(keys.owner("router"))
 
 
