@@ -26,10 +26,9 @@ def check_header(symbol: str, timestamp: int, received_ms: int, max_future_ms: i
     """Check the symbol and the time of any message: ``bad_symbol``, ``future_time``, ``out_of_range``."""
     if not _SYMBOL(symbol):
         raise Refused(Reason.BAD_SYMBOL, repr(symbol[:64]))
-    if timestamp > received_ms + max_future_ms:
-        raise Refused(
-            Reason.FUTURE_TIME, f"{timestamp - received_ms} ms ahead of its receive time, {max_future_ms} allowed"
-        )
+    ahead_ms = timestamp - received_ms
+    if ahead_ms > max_future_ms:
+        raise Refused(Reason.FUTURE_TIME, f"{ahead_ms} ms ahead of its receive time, {max_future_ms} allowed")
     if not 0 < timestamp <= MAX_TIME_MS:
         raise Refused(Reason.OUT_OF_RANGE, f"timestamp {timestamp}")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -23,17 +23,14 @@ _msgpack = functools.cache(lambda kind: msgspec.msgpack.Decoder(kind, strict=Fal
 _JSON_FIELDS = frozenset({b"bids", b"asks", b"symbols"})
 MAPS = frozenset(bytes([b]) for b in (*range(0x80, 0x90), 0xDE, 0xDF))
 """First bytes of a MessagePack map; everything else is read as JSON."""
-
-encode = msgspec.msgpack.Encoder().encode
-"""Encodes a message as this project's own programs send it."""
+encode = msgspec.msgpack.Encoder().encode  # encodes a message as this project's own programs send it
 
 
 def decode(kind: type[T], data: bytes) -> T:
     """Decode the message in ``data``."""
     try:
-        if data[:1] in MAPS:
-            return _msgpack(kind).decode(data)  # type: ignore[no-any-return]
-        return _json(kind).decode(data)  # type: ignore[no-any-return]
+        decoder = _msgpack(kind) if data[:1] in MAPS else _json(kind)
+        return decoder.decode(data)  # type: ignore[no-any-return]
     except msgspec.ValidationError as error:
         raise _refusal(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -57,8 +54,7 @@ def decode_entry(kind: type[T], fields: Mapping[bytes, bytes]) -> T:
 def _decode_loosely(kind: type[T], data: bytes) -> T:
     """Decode what is not strict JSON: bare NaN, Infinity and numbers past a double, which have a better reason than 'undecodable'."""
     try:
-        loose: Any = json.loads(data)
-        return msgspec.convert(loose, kind, strict=False)
+        return msgspec.convert(json.loads(data), kind, strict=False)
     except msgspec.ValidationError as error:
         raise _refusal(error) from None
     except OverflowError:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-MAX_TIME_MS = 9_007_199_254_740
-"""The largest time whose microseconds a double holds exactly, in the year 2255."""
-MAX_INTEGER = 2**63
-"""Whole numbers must be smaller than this, to fit the 64 bits of a column."""
-MAX_AHEAD_MS = 31 * 86_400_000
-"""How long before its use a microprice table may be published."""
+MAX_TIME_MS = 9_007_199_254_740  # the largest time whose microseconds a double holds exactly, in the year 2255
+MAX_INTEGER = 2**63  # whole numbers must be smaller than this, to fit the 64 bits of a column
+MAX_AHEAD_MS = 31 * 86_400_000  # how long before its use a microprice table may be published
 
 
 class OrderBook(msgspec.Struct, gc=False):

@@ -19,9 +19,7 @@ from transforms.microstructure.layout import FLAT_ASK_PRICE, FLAT_BID_PRICE
 
 _BIDS, _ASKS = int.from_bytes(b"bids", "big"), int.from_bytes(b"asks", "big")
 _QUOTE, _COLON, _COMMA, _POINT, _OPEN, _CLOSE, _BLANK, _ZERO, _NINE = b'":,.[] 09'
-_EXACT = 2**53
-_EXACT_POWER = 22
-"""Whole numbers up to 2**53 and powers of ten up to 10**22 are doubles."""
+_EXACT, _EXACT_POWER = 2**53, 22  # whole numbers up to 2**53 and powers of ten up to 10**22 are doubles
 
 # MessagePack: a form byte, then for numbers and long arrays the bytes of the value
 _SMALL_INT_MAX, _UINT8, _UINT32, _DOUBLE = 0x7F, 0xCC, 0xCE, 0xCB
@@ -54,10 +52,7 @@ def _after_bids(data: bytes) -> int:
 
 @jit
 def _msgpack_side(data: bytes, at: int, levels: Vector, slot: int) -> tuple[int, int]:
-    """Read the levels of a side at ``at`` to ``slot`` of a flat book.
-
-    Return the place behind the side, -1 where there is no such array, and how many levels are used.
-    """
+    """Read a side at ``at`` to ``slot`` of a flat book; return the place behind it (-1: no such array) and how many levels are used."""
     bits = levels.view(np.int64)
     end = len(data)
     if at >= end:
@@ -182,10 +177,9 @@ def _json_side(data: bytes, at: int, levels: Vector, slot: int) -> tuple[int, in
             levels[slot + n] = price
             levels[slot + MAX_LEVELS + n] = size
         n += 1
-        further = _past(data, at, _COMMA)
-        more = further >= 0
-        if more:
-            at = further
+        comma = _past(data, at, _COMMA)
+        more = comma >= 0
+        at = comma if more else at
     return _past(data, at, _CLOSE), min(n, MAX_LEVELS)
 
 

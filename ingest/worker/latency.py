@@ -10,12 +10,9 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 
-BOUNDS_MS = (5, 10, 20, 50, 100, 200, 500, 1000, 5000)
-"""Upper bounds of the buckets, inclusive; the last bucket, ``inf``, has none."""
-BUCKETS = tuple(f"latency_ms.{bound}" for bound in (*BOUNDS_MS, "inf"))
-"""Names of the counters; each counts its own bucket alone (not cumulative)."""
-SUM = "latency_ms.sum"
-"""Name of the counter of all milliseconds together, for the mean."""
+BOUNDS_MS = (5, 10, 20, 50, 100, 200, 500, 1000, 5000)  # inclusive; the last bucket, ``inf``, has no upper bound
+BUCKETS = tuple(f"latency_ms.{bound}" for bound in (*BOUNDS_MS, "inf"))  # counters, each of its own bucket alone
+SUM = "latency_ms.sum"  # the counter of all milliseconds together, for the mean
 
 
 def count(counts: Counter[str], late_us: Iterable[int]) -> None:

@@ -13,15 +13,11 @@ from ingest.streams import keys, read
 from ingest.worker.partition import Partition
 
 _LOG = logging.getLogger(__name__)
-REPLAY = 4000
-"""The most entries to read at once."""
+REPLAY = 4000  # the most entries to read at once
 
 
 def open_partition(client: redis.Redis, settings: Settings, p: int, keep_lease: Callable[[], None]) -> Partition:
-    """Return partition ``p`` as its last owner left it.
-
-    ``keep_lease`` is called again and again, because the opening may take longer than a lease.
-    """
+    """Return partition ``p`` as its last owner left it; call ``keep_lease`` again and again, as this may take longer than a lease."""
     read.join_group(client, [keys.events(p)])
     saved: Any = client.hgetall(keys.checkpoint(p))
     if b"entries" not in saved:

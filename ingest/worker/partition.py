@@ -27,8 +27,7 @@ from transforms.catalog import VIEWS, View
 from transforms.engine import VersionError
 from transforms.kernel import Vector
 
-HEARD = frozenset({"book", "trade", "gap", "tick"})
-"""Kinds of messages that say how far the market feed of a symbol is."""
+HEARD = frozenset({"book", "trade", "gap", "tick"})  # kinds of messages that say how far a symbol's market feed is
 
 
 @dataclass(slots=True)

@@ -14,10 +14,8 @@ from ingest.worker.symbol import Emit, Refuse, Symbol
 
 _LOG = logging.getLogger(__name__)
 
-Make = Callable[[str, Settings, Emit, Refuse], Symbol]
-"""Makes a symbol; a test puts a faulty one here."""
-HandOn = Callable[[Origin, Refused], None]
-"""Is given where a refused message came from, and the reason."""
+Make = Callable[[str, Settings, Emit, Refuse], Symbol]  # makes a symbol; a test puts a faulty one here
+HandOn = Callable[[Origin, Refused], None]  # is given where a refused message came from, and the reason
 
 
 class Symbols(dict[str, Symbol]):

@@ -35,12 +35,10 @@ _LOG = logging.getLogger(__name__)
 ROLE = "worker"
 BATCH = 4000  # entries of one turn, over all logs
 BLOCK_MS = 10
-COMMIT_S, COMMIT_ENTRIES = 1.0, 10_000
-"""Commit at least every COMMIT_S seconds or COMMIT_ENTRIES entries, even when no row was made."""
-SAVE_S, SAVE_ENTRIES = 5.0, 20_000
-"""Save a partition's state when it is this old or this many entries behind: a takeover replays what is behind."""
+COMMIT_S, COMMIT_ENTRIES = 1.0, 10_000  # commit at least this often, even when no row was made
+SAVE_S, SAVE_ENTRIES = 5.0, 20_000  # save a state this old or this many entries behind: a takeover replays those
 LULL_FROM_S, LULL_UNTIL_S = 0.05, 0.3
-"""No rows are expected in this time after rows were written. States are saved then: one takes as long as several batches of rows."""
+"""No rows are expected this long after rows were written. A state is saved then, as that takes as long as several batches of rows."""
 TICK_US = 50_000  # time between two searches for quiet symbols
 
 
