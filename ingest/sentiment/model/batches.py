@@ -1,4 +1,4 @@
-"""Batches of tokenised texts with about as many tokens each.
+"""Batches of tokenised texts with about as many tokens each, and any classifier computed by transformers on padded ones.
 
 Texts are sorted by length first. Then almost nothing is padded, and each batch is about as much work as the device can do at once.
 """
@@ -9,6 +9,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from transformers import PreTrainedModel
+
+from ingest.sentiment.model.encoder import put
 
 Ids = npt.NDArray[np.int64]
 
@@ -37,3 +41,22 @@ def pad(texts: Sequence[Sequence[int]], pad_id: int) -> tuple[Ids, Ids | None]:
     ids = np.full(mask.shape, pad_id, dtype=np.int64)
     ids[mask] = np.fromiter((token for text in texts for token in text), dtype=np.int64, count=int(lengths.sum()))
     return ids, None if int(lengths.min()) == longest else mask.astype(np.int64)
+
+
+class PaddedModel:
+    """Logits of texts of token ids, for a model that ``encoder`` does not know. ``pad_id`` is the token that fills a row."""
+
+    def __init__(self, model: PreTrainedModel, pad_id: int, device: torch.device, dtype: torch.dtype) -> None:
+        self._model = model.to(device=device, dtype=dtype).eval()
+        self._pad_id = pad_id
+        self._device = device
+
+    @torch.inference_mode()
+    def __call__(self, texts: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return the logits of each text, float32 on the device. Texts of about the same length are fastest."""
+        ids, mask = pad(texts, self._pad_id)
+        inputs = {"input_ids": put(ids, self._device)}
+        if mask is not None:
+            inputs["attention_mask"] = put(mask, self._device)
+        logits: torch.Tensor = self._model(**inputs).logits
+        return logits.float()

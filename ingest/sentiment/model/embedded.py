@@ -32,10 +32,7 @@ def revision() -> str:
 def encoder_folder() -> Path:
     """Return the model folder of the encoder's package, found without importing it.
 
-    Raises
-    ------
-    ModelError
-        The package is absent, or of a release that the adapter was not made for.
+    Raise ``ModelError`` if the package is absent, or of a release that the adapter was not made for.
     """
     spec = find_spec(PACKAGE.replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:

@@ -21,10 +21,8 @@ from torch import Tensor
 from torch.nn.functional import embedding, layer_norm, linear, scaled_dot_product_attention
 from transformers import BertForSequenceClassification, PreTrainedModel, RobertaForSequenceClassification
 
-Runs = list[tuple[int, int]]
-"""Numbers of texts that follow one another, and their common length."""
-_RUN_MAX = 16_384
-"""Texts that get attention at once; the kernels of a GPU take at most 65,535."""
+Runs = list[tuple[int, int]]  # numbers of texts that follow one another, and their common length
+_RUN_MAX = 16_384  # texts that get attention at once; the kernels of a GPU take at most 65,535
 
 
 class _Linear(NamedTuple):
@@ -50,17 +48,9 @@ def is_packable(model: PreTrainedModel) -> bool:
 
 
 class PackedEncoder:
-    """Logits of texts of token ids.
+    """Logits of texts of token ids, by a classifier that ``is_packable``. Its weights are copied if they change their form.
 
-    Parameters
-    ----------
-    model : PreTrainedModel
-        A classifier that ``is_packable``. Its weights are copied if they change their form.
-    device : torch.device
-    dtype : torch.dtype
-        Precision of the matrix products.
-    compiled : bool
-        Compile what stands between two attentions, for any number of tokens.
+    ``dtype`` is the precision of the matrix products. ``compiled`` compiles what stands between two attentions, for any number of tokens.
     """
 
     def __init__(

@@ -33,13 +33,8 @@ def meaning(name: str) -> int | None:
 def output_order(id2label: Mapping[int, str]) -> tuple[int, int, int]:
     """Return the outputs that mean positive, negative and neutral, given a model's ``config.id2label``.
 
-    Raises
-    ------
-    ModelError
-        Not three outputs, an unknown name, or two names of one meaning.
+    Raise ``ModelError`` if there are not three outputs, if a name is unknown, or if two names have one meaning.
 
-    Examples
-    --------
     >>> output_order({0: "Neutral", 1: "Positive", 2: "Negative"})
     (1, 2, 0)
     """

@@ -26,11 +26,8 @@ from ingest.sentiment.model.labels import ModelError, output_order
 from ingest.settings import DEFAULT_MODEL
 
 EMBEDDED = "embedded"
-REVISIONS = {DEFAULT_MODEL: "4556d13015211d73dccd3fdd39d39232506f3e43"}
-"""The revision of a hub id when none is given."""
-NOTE = "prepared.json"
-"""The file in which ``prepare`` notes the name and revision of a folder's model."""
-
+REVISIONS = {DEFAULT_MODEL: "4556d13015211d73dccd3fdd39d39232506f3e43"}  # of a hub id when none is given
+NOTE = "prepared.json"  # the file in which ``prepare`` notes the name and revision of a folder's model
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SMALL_FILES = ["*.json", "*.txt", "*.model", "bpe.codes"]
 
@@ -47,15 +44,10 @@ class Loaded:
 
 
 def load_files(name: str, revision: str | None) -> Loaded:
-    """Load ``embedded``, a folder, or a hub id.
+    """Load ``embedded``, a folder, or a hub id; raise ``ModelError`` if that is no three-way sentiment classifier.
 
     ``revision`` is the commit of a hub id, 40 hexadecimal digits; None uses the one pinned here. A folder or the embedded model is
     checked against it if it is given.
-
-    Raises
-    ------
-    ModelError
-        There is no such model, it is not at that revision, or it is not a three-way sentiment classifier.
     """
     with _quiet():
         if name == EMBEDDED:
@@ -72,13 +64,7 @@ def load_files(name: str, revision: str | None) -> Loaded:
 
 
 def prepare(name: str, revision: str | None, folder: Path) -> Loaded:
-    """Write a model to ``folder`` in safetensors, with a note of its name. From there it loads offline.
-
-    Raises
-    ------
-    ModelError
-        As ``load_files``, or the folder holds something else.
-    """
+    """Write a model to ``folder`` in safetensors, with a note of its name. From there it loads offline."""
     if folder.exists() and any(folder.iterdir()) and not (folder / NOTE).is_file():
         raise ModelError(f"{folder} is not empty and holds no prepared model; name another folder")
     loaded = load_files(name, revision)

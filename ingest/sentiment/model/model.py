@@ -16,23 +16,21 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ingest.sentiment.model.batches import plan
+from ingest.sentiment.model.batches import PaddedModel, plan
 from ingest.sentiment.model.encoder import PackedEncoder, is_packable
 from ingest.sentiment.model.labels import ModelError, Probabilities
 from ingest.sentiment.model.loading import Loaded, load_files
-from ingest.sentiment.model.padded import PaddedModel
 from transforms.sentiment.text import Kind, pieces
 
-TOKENS_MAX = 128
-"""Tokens that are read of a piece of text; tweets have 28 on average."""
+TOKENS_MAX = 128  # that are read of a piece of text; tweets have 28 on average
 _BUDGET = {"cuda": 131_072, "cpu": 4_096}
 _WINDOW = {"cuda": 8_192, "cpu": 256}
 _WITHOUT_EMOJI = {"bert", "distilbert", "mobilebert", "electra", "albert"}
 _BF16_GAIN = 1.3
 _MEASURED_WIDTH = 384
 _MEASURED_TURNS = 20
+# what torch on a CPU, and cuBLAS, say in a plain RuntimeError
 _OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
-"""What torch on a CPU, and cuBLAS, say in a plain ``RuntimeError``."""
 
 
 class Launched(NamedTuple):
@@ -44,21 +42,7 @@ class Launched(NamedTuple):
 
 
 class SentimentModel:
-    """A loaded model. One thread at a time may score with it.
-
-    Attributes
-    ----------
-    name, revision : str
-        As rows name the model.
-    kind : Kind
-        How texts are prepared for it.
-    budget : int
-        Tokens of a batch; it is halved when a batch does not fit.
-    window : int
-        Texts that are sorted and batched together. It is not worth asking for more at once.
-    tokens_read : int
-        Tokens scored since the model was loaded.
-    """
+    """A loaded model. One thread at a time may score with it."""
 
     def __init__(self, loaded: Loaded, device: torch.device, dtype: torch.dtype, *, compiled: bool = False) -> None:
         self.name = loaded.name
@@ -66,9 +50,9 @@ class SentimentModel:
         self.kind = kind_of(loaded.model.config.model_type)
         self.device = device
         self.dtype = dtype
-        self.budget = _BUDGET[device.type]
-        self.window = _WINDOW[device.type]
-        self.tokens_read = 0
+        self.budget = _BUDGET[device.type]  # tokens of a batch; halved when a batch does not fit
+        self.window = _WINDOW[device.type]  # texts that are sorted and batched together; asking for more gains nothing
+        self.tokens_read = 0  # since the model was loaded
         self._label_order = list(loaded.order)
         self._tokenise = tokeniser(loaded.tokenizer)
         self._forward: Callable[[Sequence[Sequence[int]]], torch.Tensor]
@@ -80,12 +64,8 @@ class SentimentModel:
     def score(self, texts: Sequence[str]) -> list[Probabilities | None]:
         """Return the probabilities of each text, None for a text that says nothing (``transforms.sentiment.text``).
 
-        News is scored sentence by sentence, and gets the means over its sentences.
-
-        Raises
-        ------
-        ModelError
-            Not even a single text fits the device.
+        News is scored sentence by sentence, and gets the means over its sentences. Raise ``ModelError`` if not even one text fits the
+        device.
         """
         windows = [texts[i : i + self.window] for i in range(0, len(texts), self.window)]
         scores: list[Probabilities | None] = []
@@ -173,19 +153,15 @@ def load(
     dtype: torch.dtype | None = None,
     compiled: bool = False,
 ) -> SentimentModel:
-    """Load a model for scoring.
+    """Load a model for scoring: ``embedded``, a folder, or a hub id at ``revision``, a commit; None uses the pinned one.
 
     Parameters
     ----------
-    name : str
-        ``embedded``, a folder, or a hub id.
-    revision : str, optional
-        Commit of a hub id; None uses the pinned one.
     device : str, optional
         ``cuda``, ``cuda:1``, ``cpu``; None uses a GPU if there is one.
     dtype : torch.dtype, optional
-        Precision. None uses bf16 on a GPU that has it, and on a CPU that measures faster with it than with float32, if the model is one
-        of ``encoder``, which keeps its probabilities within 0.01 of float32.
+        None uses bf16 on a GPU that has it, and on a CPU that measures faster with it than with float32, if the model is one of
+        ``encoder``, which keeps its probabilities within 0.01 of float32.
     compiled : bool
         Compile what lies between the matrix products with ``torch.compile``: a longer start, less memory traffic.
 

@@ -18,9 +18,9 @@ from transformers import (
 )
 
 from ingest.sentiment.model import loading
+from ingest.sentiment.model.batches import PaddedModel
 from ingest.sentiment.model.encoder import PackedEncoder, is_packable
 from ingest.sentiment.model.model import TOKENS_MAX, SentimentModel, load, tokeniser
-from ingest.sentiment.model.padded import PaddedModel
 from tests.ingest.sentiment import tiny
 
 CPU = torch.device("cpu")
