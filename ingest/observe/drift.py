@@ -148,9 +148,8 @@ def drift(
         for symbol, values in rows.items():
             expected += known[symbol].shares[theirs] * len(values)
             actual += counts(values[:, ours], known[symbol].edges[theirs])
-        found.update(
-            {(view.name, name): float(x) for name, x in zip(shared, psi(expected / n, actual / n), strict=True)}
-        )
+        for name, x in zip(shared, psi(expected / n, actual / n), strict=True):
+            found[view.name, name] = float(x)
     return found
 
 
@@ -168,20 +167,15 @@ def load(client: redis.Redis) -> Reference | None:
     data: Any = client.get(KEY)
     if data is None:
         return None
-    start_us, views = msgspec.msgpack.decode(data)
-    return Reference(
-        start_us,
-        {
-            view: (
-                tuple(names),
-                {
-                    s: Symbol(
-                        np.frombuffer(edges).reshape(len(names), len(QUANTILES)),
-                        np.frombuffer(shares).reshape(len(names), BINS),
-                    )
-                    for s, (edges, shares) in symbols.items()
-                },
-            )
-            for view, (names, symbols) in views.items()
-        },
-    )
+    start_us, stored = msgspec.msgpack.decode(data)
+    views = {}
+    for view, (names, symbols) in stored.items():
+        k = len(names)
+        views[view] = (
+            tuple(names),
+            {
+                s: Symbol(np.frombuffer(edges).reshape(k, len(QUANTILES)), np.frombuffer(shares).reshape(k, BINS))
+                for s, (edges, shares) in symbols.items()
+            },
+        )
+    return Reference(start_us, views)

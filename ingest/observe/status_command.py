@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console, Group, JustifyMethod, RenderableType
+from rich.console import Console, Group, JustifyMethod
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -62,13 +62,13 @@ def run(args: argparse.Namespace) -> int:
             return {**seen, **snapshot.offline(postgres_url(), run_failed_jobs=run_failed_jobs)}
 
         seen = look(args.run_failed_jobs)
-        if args.watch is None:
-            _print(seen, console, as_json=args.json)
-        elif args.json:
-            while True:
-                print(json.dumps(seen), flush=True)
+        if args.json:
+            print(json.dumps(seen), flush=True)
+            while args.watch is not None:
                 time.sleep(args.watch)
-                seen = look()
+                print(json.dumps(look()), flush=True)
+        elif args.watch is None:
+            console.print(screen(seen))
         else:
             with Live(screen(seen), console=console, screen=console.is_terminal, auto_refresh=False) as live:
                 while True:
@@ -77,27 +77,17 @@ def run(args: argparse.Namespace) -> int:
     return ExitCode.NO if seen["failed_jobs"] or seen["offline_error"] is not None else ExitCode.DONE
 
 
-def _print(seen: dict[str, Any], console: Console, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(seen))
-    else:
-        console.print(screen(seen))
-
-
 def screen(seen: dict[str, Any]) -> Group:
     """Return what the screen shows."""
-    return Group(*_parts(seen))
-
-
-def _parts(seen: dict[str, Any]) -> Iterator[RenderableType]:
-    yield _partitions(seen)
     alive = ", ".join(f"{n} {role}" for role, n in seen["processes"].items())
-    yield Text(f"alive: {alive}", style="" if all(seen["processes"].values()) else "red")
-    yield _freshness(seen["freshness"])
-    yield _counts(seen)
-    yield _offline(seen)
-    for line in _errors(seen):
-        yield Text(line)
+    return Group(
+        _partitions(seen),
+        Text(f"alive: {alive}", style="" if all(seen["processes"].values()) else "red"),
+        _freshness(seen["freshness"]),
+        _counts(seen),
+        _offline(seen),
+        *map(Text, _errors(seen)),
+    )
 
 
 def _table(*columns: str, title: str, yields: str = "") -> Table:

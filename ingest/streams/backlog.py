@@ -16,8 +16,6 @@ from ingest.streams.read import id_numbers
 EVENTS, OUTBOX = "events", "outbox"
 SCORER_MODEL = "scorer.model"
 """The one counter that is a name: of the model that scored last."""
-_CALLS = 3
-"""Commands a stream of the second round trip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +79,8 @@ def streams(client: redis.Redis, partitions: int) -> list[Stream]:
         after = group.get("last-delivered-id", b"0-0")
         calls += [("XLEN", key), ("XPENDING", key, keys.GROUP), ("XRANGE", key, b"(" + after, "+", "COUNT", 1)]
     replies = ask(client, calls)
-    return [
-        _stream(name, p, group, *replies[_CALLS * i : _CALLS * (i + 1)])
-        for i, ((name, p, _), group) in enumerate(zip(wanted, groups, strict=True))
-    ]
+    each = zip(wanted, groups, replies[::3], replies[1::3], replies[2::3], strict=True)
+    return [_stream(name, p, *about) for (name, p, _), *about in each]
 
 
 def _own(groups: Any) -> Mapping[str, Any]:

@@ -20,8 +20,8 @@ Entry = tuple[str, bytes, Fields]
 
 START = b"0-0"
 """The position before every entry."""
-FIRST = 16  # start small: one huge reply must not kill the process twice
-"""Entries to ask a stream for at first."""
+FIRST = 16
+"""Entries to ask a stream for at first; few, because one huge reply must not kill the process twice."""
 PART_BYTES = 8 << 20
 """Bytes of entries to handle at once: the server holds the arguments of a script more than once."""
 E = TypeVar("E", bound=tuple[Any, ...])
