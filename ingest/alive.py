@@ -14,8 +14,7 @@ from collections.abc import Sequence
 import redis
 
 from feature_repo.stores.endpoints import redis_url
-from ingest.streams import processes
-from ingest.streams.membership import host
+from ingest.streams import membership
 from ingest.streams.outage import open_redis
 
 SIGN_MS = 5000
@@ -23,10 +22,10 @@ SIGN_MS = 5000
 
 def is_well(client: redis.Redis, role: str, at_host: str | None = None) -> bool:
     """Return whether a process of ``role`` is alive, on any host or on the given one."""
-    silent = processes.silent_ms(client, [role])[role]
-    if role == processes.SCORER:
-        return any(ms < processes.ASKED_MS for ms in silent.values())
-    return any(ms <= SIGN_MS and at_host in (None, host(name)) for name, ms in silent.items())
+    silent = membership.silent_ms(client, [role])[role]
+    if role == membership.SCORER:
+        return any(ms < membership.ASKED_MS for ms in silent.values())
+    return any(ms <= SIGN_MS and at_host in (None, membership.host(name)) for name, ms in silent.items())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from ingest.streams import keys, processes
+from ingest.streams import keys, membership
 from ingest.streams.backlog import Stream, add_up, counters_by_place, number, streams
 
 CONSISTENCY = "tfs:consistency"
@@ -77,7 +77,7 @@ def look(client: redis.Redis, partitions: int) -> RedisState:
         totals=add_up(counters.values()),
         streams=streams(client, partitions),
         leases=[_lease(*about[3 * p : 3 * p + 3]) for p in range(partitions)],
-        silences=processes.silent_ms(client),
+        silences=membership.silent_ms(client),
         symbols=symbols_by_partition(client, partitions),
         consistency={name.decode(): number(value.decode()) for name, value in checked.items()},
         dead_letters=dead_letters,

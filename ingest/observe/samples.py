@@ -15,7 +15,7 @@ from ingest.observe.online import Ages
 from ingest.observe.redis_state import RedisState
 from ingest.streams import keys
 from ingest.streams.backlog import SCORER_MODEL, add_up, sum_up
-from ingest.streams.processes import count_alive
+from ingest.streams.membership import count_alive
 from ingest.worker.latency import BOUNDS_MS, BUCKETS, SUM
 from transforms.catalog import VIEW, VIEWS
 

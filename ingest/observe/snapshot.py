@@ -17,7 +17,7 @@ from ingest.settings import Settings
 from ingest.streams import dead_letters, keys
 from ingest.streams.backlog import EVENTS, OUTBOX, Stream, sum_up
 from ingest.streams.dead_letters import shown
-from ingest.streams.processes import SCORER, count_alive
+from ingest.streams.membership import SCORER, count_alive
 from transforms.catalog import VIEWS
 
 LETTERS = 1000

@@ -107,18 +107,10 @@ def move_records(
     """Move records into their streams, in their order; return how many were moved now.
 
     Raise ``FencedError`` if another process holds the seat, and ``OffsetsChangedError`` if the offsets in Redis are not those before the
-    batch. Then nothing has changed.
+    batch. Then nothing has changed. Without a ``token`` no lease is checked; ``offsets`` need a ``seat``.
 
-    Parameters
-    ----------
-    seat, token : str
-        The seat of this process and its fencing token; without a token no lease is checked.
-    offsets : Offsets, optional
-        What to check and to write; needs a seat.
-    acknowledge : bool
-        Acknowledge each entry to the consumer group, also one that is gone.
-    facts : mapping, optional
-        Of the work, for the counters of the edge: a number is added, a text is stored.
+    With ``acknowledge`` each entry is acknowledged to the consumer group, also one that is gone. ``facts`` about the work go into the
+    counters of the edge: a number is added, a text is stored.
     """
     numbers = _Numbers({keys.counters(keys.EDGE): b"1", keys.DEAD_LETTER: b"2"})
     group = keys.GROUP if acknowledge else ""

@@ -7,7 +7,7 @@ import redis
 
 from feature_repo.stores.endpoints import REDIS_VARIABLE
 from ingest import alive
-from ingest.streams import keys, processes, read
+from ingest.streams import keys, membership, read
 from ingest.streams.membership import Member
 
 
@@ -34,7 +34,7 @@ def test_a_scorer_is_well_while_it_asks_for_posts(
     assert alive.main(["scorer"]) == 1  # nobody asked
     assert read.new_entries(redis_client, [keys.SOCIAL], 1, 1) == []
     assert alive.main(["scorer"]) == 0
-    monkeypatch.setattr(processes, "ASKED_MS", 0)
+    monkeypatch.setattr(membership, "ASKED_MS", 0)
     assert alive.main(["scorer"]) == 1
 
 
