@@ -35,8 +35,7 @@ DAY_US = 86_400_000_000
 MINUTE_US = 60_000_000
 QUANTILES = np.arange(1, 10) / 10
 BINS = 11
-LEAST = 100
-"""Rows that a symbol must have on the reference day, and a view in the last 24 hours."""
+LEAST = 100  # rows that a symbol must have on the reference day, and a view in the last 24 hours
 ROWS_MAX = 20_000
 FLOOR = 1e-4
 

@@ -13,10 +13,8 @@ from feature_repo.stores.online.format import SymbolKeys, decode_time, feature_f
 from ingest.observe.redis_state import spread
 from transforms.catalog import VIEWS, View
 
-SYMBOLS_MAX = 1000
-"""Symbols whose ages one look reads."""
-NULLS_MAX = 200
-"""Symbols whose values one look reads."""
+SYMBOLS_MAX = 1000  # symbols whose ages one look reads
+NULLS_MAX = 200  # symbols whose values one look reads
 
 
 @dataclass(frozen=True, slots=True)

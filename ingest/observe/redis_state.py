@@ -11,8 +11,7 @@ import redis
 from ingest.streams import keys, membership
 from ingest.streams.backlog import Stream, add_up, counters_by_place, number, streams
 
-CONSISTENCY = "tfs:consistency"
-"""A hash: values by outcome, and ``time_ms``, of the last ``check consistency``."""
+CONSISTENCY = "tfs:consistency"  # a hash: values by outcome, and `time_ms`, of the last `check consistency`
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,7 @@ from ingest.streams.dead_letters import shown
 from ingest.streams.membership import SCORER, count_alive
 from transforms.catalog import VIEWS
 
-LETTERS = 1000
-"""The newest letters, whose reasons are counted."""
+LETTERS = 1000  # the newest letters, whose reasons are counted
 ERRORS = 5
 DETAIL = 200
 

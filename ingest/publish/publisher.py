@@ -12,8 +12,7 @@ from ingest.recordings.lines import Output, Rejected
 from ingest.streams.dead_letters import refuse
 from ingest.streams.keys import SOCIAL, events, partition_of
 
-SOURCE_MAX = 200
-"""Characters kept of the name of a refused line's file."""
+SOURCE_MAX = 200  # characters kept of the name of a refused line's file
 
 
 class Publisher:

@@ -13,13 +13,10 @@ import redis
 from feature_repo.stores.errors import UserError
 from ingest.streams.backlog import Backlog, backlog
 
-WAITING_MAX = 200_000
-"""Entries that may wait in the logs, some 100 MB; past it a producer waits."""
-CHECK_EVERY = 10_000
-"""Messages between two looks at how many wait."""
+WAITING_MAX = 200_000  # entries that may wait in the logs, some 100 MB; past it a producer waits
+CHECK_EVERY = 10_000  # messages between two looks at how many wait
 POLL_S = 0.02
-TELL_S = 30.0
-"""Between two lines of the log while a producer waits."""
+TELL_S = 30.0  # between two lines of the log while a producer waits
 _LOG = logging.getLogger(__name__)
 
 
@@ -35,12 +32,7 @@ class Readers:
     """
 
     def __init__(
-        self,
-        client: redis.Redis,
-        partitions: int,
-        *,
-        patience_s: float = math.inf,
-        stop: threading.Event | None = None,
+        self, client: redis.Redis, partitions: int, *, patience_s: float = math.inf, stop: threading.Event | None = None
     ) -> None:
         self._client = client
         self._partitions = partitions

@@ -12,10 +12,8 @@ from ingest.publish.readers import Readers
 from ingest.recordings.lines import Output, Rejected
 from ingest.settings import Settings
 
-PATIENCE_S = 120.0
-"""How long a reader may make no progress at all; a scorer loads its model in that time."""
-POST_SYMBOLS = 100
-"""Symbols of posts whose last time is remembered."""
+PATIENCE_S = 120.0  # how long a reader may make no progress at all; a scorer loads its model in that time
+POST_SYMBOLS = 100  # symbols of posts whose last time is remembered
 
 
 class Sink:

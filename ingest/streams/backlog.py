@@ -14,8 +14,7 @@ from ingest.streams import keys
 from ingest.streams.read import id_numbers
 
 EVENTS, OUTBOX = "events", "outbox"
-SCORER_MODEL = "scorer.model"
-"""The one counter that is a name: of the model that scored last."""
+SCORER_MODEL = "scorer.model"  # the one counter that is a name: of the model that scored last
 
 
 @dataclass(frozen=True, slots=True)

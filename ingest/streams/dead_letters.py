@@ -20,19 +20,14 @@ from feature_repo.stores.scripts import read_script
 from ingest.messages.kinds import PLAIN_STREAM
 from ingest.streams import keys
 
-RETRIED = "dead_letter:retried"
-"""A hash: by the id of a letter, the stream and id of the entry that it became."""
-PAGE = 500
-"""Letters to read at once."""
+RETRIED = "dead_letter:retried"  # a hash: by the id of a letter, the stream and id of the entry that it became
+PAGE = 500  # letters to read at once
 ID = re.compile(r"\d{1,20}-\d{1,20}\Z").match
-FIELD = b"field:"
-"""Before the name of each field of the message."""
-MANY = b"fields"
-"""The name of the field that holds a message of more than ``FIELDS_MAX`` fields, as MessagePack."""
+FIELD = b"field:"  # before the name of each field of the message
+MANY = b"fields"  # the name of the field that holds a message of more than `FIELDS_MAX` fields, as MessagePack
 
 _RETRY = read_script(__file__, "retry.lua")
-FIELDS_MAX = 16
-"""Fields of a message that a letter keeps apart; no message that is accepted has as many."""
+FIELDS_MAX = 16  # fields of a message that a letter keeps apart; no message that is accepted has as many
 DETAIL_MAX = 200
 
 

@@ -22,10 +22,8 @@ from ingest.streams import dead_letters
 from ingest.streams.dead_letters import Letter, RetryError, shown
 from ingest.streams.outage import open_redis
 
-SHOWN = 160
-"""Characters shown of a message in the list."""
-WHOLE = 20_000
-"""Characters shown of each field of one letter."""
+SHOWN = 160  # characters shown of a message in the list
+WHOLE = 20_000  # characters shown of each field of one letter
 
 _EXAMPLE = """\
 examples:

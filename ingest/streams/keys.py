@@ -11,10 +11,8 @@ import redis
 
 from feature_repo.stores.errors import UserError
 
-SOCIAL = "social_data"
-"""Posts as written; the scorer reads them."""
-DEAD_LETTER = "dead_letter"
-"""Refused messages, byte for byte, with the reason."""
+SOCIAL = "social_data"  # posts as written; the scorer reads them
+DEAD_LETTER = "dead_letter"  # refused messages, byte for byte, with the reason
 GROUP = "tfs"
 CONSUMER = "owner"
 """The one consumer of ``social_data``: the next scorer uses the same name, and so rereads what is pending, in order."""

@@ -27,15 +27,11 @@ from ingest.streams.backlog import ask
 
 _LOG = logging.getLogger(__name__)
 LEASE_MS = 2000
-BEAT_S = 0.2
-"""Between two signs of life, and between two looks for free seats."""
+BEAT_S = 0.2  # between two signs of life, and between two looks for free seats
 STAND_BY_S = 0.1
-ROLES = ("worker", "router", "writer")
-"""Roles whose processes give signs of life."""
-SCORER = "scorer"
-"""It gives no sign of life while it scores a batch. What tells is when it last asked for posts."""
-ASKED_MS = 60_000
-"""A scorer that has not asked for posts for so long counts as away."""
+ROLES = ("worker", "router", "writer")  # roles whose processes give signs of life
+SCORER = "scorer"  # gives no sign of life while it scores a batch; what tells is when it last asked for posts
+ASKED_MS = 60_000  # a scorer that has not asked for posts for so long counts as away
 
 _BEAT = read_script(__file__, "beat.lua")
 _ACQUIRE = read_script(__file__, "acquire_lease.lua")

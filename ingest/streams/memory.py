@@ -14,10 +14,8 @@ from typing import Any
 import redis
 
 _LOG = logging.getLogger(__name__)
-ALARM, CALM = 0.8, 0.7
-"""Parts of ``maxmemory``: warn above the first, and say that there is room again below the second."""
-LOOK_S = 5.0
-"""Between two looks at the memory."""
+ALARM, CALM = 0.8, 0.7  # parts of `maxmemory`: warn above the first, and say that there is room again below the second
+LOOK_S = 5.0  # between two looks at the memory
 
 
 class Alarm:

@@ -15,15 +15,10 @@ import redis
 from ingest.streams.keys import CONSUMER, GROUP
 
 Fields = dict[bytes, bytes]
-Entry = tuple[str, bytes, Fields]
-"""Stream, entry id, fields."""
-
-START = b"0-0"
-"""The position before every entry."""
-FIRST = 16
-"""Entries to ask a stream for at first; few, because one huge reply must not kill the process twice."""
-PART_BYTES = 8 << 20
-"""Bytes of entries to handle at once: the server holds the arguments of a script more than once."""
+Entry = tuple[str, bytes, Fields]  # stream, entry id, fields
+START = b"0-0"  # the position before every entry
+FIRST = 16  # entries to ask a stream for at first; few, because one huge reply must not kill the process twice
+PART_BYTES = 8 << 20  # bytes of entries to handle at once: the server holds the arguments of a script more than once
 E = TypeVar("E", bound=tuple[Any, ...])
 
 
