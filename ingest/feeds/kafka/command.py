@@ -19,19 +19,14 @@ from ingest.settings import Settings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the source ``kafka``."""
-    parser.add_argument("--brokers", metavar="HOST:PORT,...", help="of kafka: where to begin to look for its brokers")
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="of kafka: options of librdkafka, KEY=VALUE a line, such as passwords",
-    )
-    parser.add_argument(
-        "--name", default="kafka", help="of kafka: under which its offsets are kept; feeds of other topics need another"
-    )
-    parser.add_argument(
-        "--from-end", action="store_true", help="of kafka: of partitions never read before, only what comes from now on"
-    )
+    add = parser.add_argument
+    add("--brokers", metavar="HOST:PORT,...", help="of kafka: where to begin to look for its brokers")
+    config = "of kafka: options of librdkafka, KEY=VALUE a line, such as passwords"
+    add("--config", type=Path, metavar="FILE", help=config)
+    name = "of kafka: under which its offsets are kept; feeds of other topics need another"
+    add("--name", default="kafka", help=name)
+    from_end = "of kafka: of partitions never read before, only what comes from now on"
+    add("--from-end", action="store_true", help=from_end)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -49,10 +44,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     topics = topics_of(args.names) or {name: name for name in STREAMS}
     source = Source(args.brokers, topics, args.name, args.from_end, options)
     try:
-        with (
-            connect(address_of_url(redis_url()), "redis") as client,
-            report.live("feed", quiet=args.json) as progress,
-        ):
+        client = connect(address_of_url(redis_url()), "redis")
+        with client, report.live("feed", quiet=args.json) as progress:
             counts = feed.run(client, source, settings.partitions, stop, progress)
     except KafkaException as error:
         raise UserError(str(error)) from error
@@ -65,17 +58,13 @@ def options_of(text: str) -> dict[str, str]:
 
     >>> options_of("# of the cluster\\nsecurity.protocol = SASL_SSL\\n")
     {'security.protocol': 'SASL_SSL'}
-
-    Raises
-    ------
-    UserError
-        A line is no option. The message does not repeat it, because it may be a secret.
     """
     options = {}
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip() and not line.lstrip().startswith("#"):
             key, equals, value = line.partition("=")
             if not equals or not key.strip():
+                # the line is not repeated, because it may be a secret
                 raise UserError(f"--config: line {number} is not KEY=VALUE")
             options[key.strip()] = value.strip()
     return options

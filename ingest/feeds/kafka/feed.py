@@ -29,16 +29,11 @@ from ingest.streams.move import OffsetsChangedError
 
 _LOG = logging.getLogger(__name__)
 POLL_S = 0.02
-ASK_S = 5.0
-"""How long Kafka may take to answer a question."""
-LOOK_S = 10.0
-"""Between two looks for partitions that were added."""
-CROWDED_S = 0.5
-"""Between two looks at how many entries wait in the logs."""
-LOG_S = 60.0
-"""Between two lines of the log about the same trouble."""
-CLUSTER = "cluster"
-"""The field of the offsets that holds the id of their cluster."""
+ASK_S = 5.0  # how long Kafka may take to answer a question
+LOOK_S = 10.0  # between two looks for partitions that were added
+CROWDED_S = 0.5  # between two looks at how many entries wait in the logs
+LOG_S = 60.0  # between two lines of the log about the same trouble
+CLUSTER = "cluster"  # the field of the offsets that holds the id of their cluster
 _UNKNOWN_TOPIC = (KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART)
 _PASSING = (
     *_UNKNOWN_TOPIC,
@@ -66,17 +61,8 @@ def run(
 ) -> Counts:
     """Move records until ``stop`` is set; stand by while another process moves, and wait while Redis or Kafka is away.
 
-    Returns
-    -------
-    Counts
-        What was published, by kind, and refused, by reason.
-
-    Raises
-    ------
-    OffsetsError
-        The offsets are of another cluster, or lie behind the end of their partition.
-    KafkaException
-        Kafka denies access, or an option is wrong.
+    Raise ``OffsetsError`` if the offsets are of another cluster or lie behind the end of their partition, and ``KafkaException`` if Kafka
+    denies access or an option is wrong.
     """
     counts = Counts()
     member = Member(client, source.seat, [source.seat])

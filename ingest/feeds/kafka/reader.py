@@ -21,14 +21,10 @@ from ingest.feeds.kafka.source import Place, place_name
 
 _LOG = logging.getLogger(__name__)
 HOLD_S = 1.0
-HELD_BYTES = 4 << 20
-"""A partition of which more is held is paused until half of it is left."""
-CONSUME = 2000
-"""Records to ask librdkafka for at once."""
-BATCH, BATCH_BYTES = 1000, 4 << 20
-"""Records of a batch, and the bytes past which it ends."""
-RECORD_BYTES = 100
-"""What a record counts besides its value."""
+HELD_BYTES = 4 << 20  # a partition of which more is held is paused until half of it is left
+CONSUME = 2000  # records to ask librdkafka for at once
+BATCH, BATCH_BYTES = 1000, 4 << 20  # records of a batch, and the bytes past which it ends
+RECORD_BYTES = 100  # what a record counts besides its value
 
 
 def _size(record: Any) -> int:
@@ -38,14 +34,8 @@ def _size(record: Any) -> int:
 class Reader:
     """Reads places from given offsets, and returns the records of all in one order.
 
-    Parameters
-    ----------
-    consumer : confluent_kafka.Consumer
-        With ``enable.partition.eof``, and nothing assigned.
-    at : mapping of Place to int
-        The offset to begin with, of each place.
-    clock : callable
-        Seconds that only grow.
+    The ``confluent_kafka.Consumer`` must report the ends of partitions (``enable.partition.eof``), and have nothing assigned. ``at`` holds
+    the offset to begin with, of each place.
     """
 
     def __init__(self, consumer: Any, at: Mapping[Place, int], clock: Callable[[], float] = time.monotonic) -> None:
@@ -60,13 +50,7 @@ class Reader:
         consumer.assign([TopicPartition(*place, offset) for place, offset in at.items()])
 
     def poll(self, timeout_s: float) -> None:
-        """Hold the records that have come; wait up to ``timeout_s`` for the first.
-
-        Raises
-        ------
-        KafkaException
-            Kafka reports an error of a place that does not pass.
-        """
+        """Hold the records that have come; wait up to ``timeout_s`` for the first. Raise ``KafkaException`` for what waiting does not mend."""
         for record in self._consumer.consume(CONSUME, timeout_s):
             place = (record.topic(), record.partition())
             error = record.error()

@@ -11,16 +11,14 @@ from feature_repo.stores.errors import UserError
 from ingest.messages.kinds import PLAIN_STREAM
 from ingest.streams import keys
 
-STREAMS = (*PLAIN_STREAM, keys.SOCIAL)
-"""What a topic may hold, by the name of the stream of the same messages."""
+STREAMS = (*PLAIN_STREAM, keys.SOCIAL)  # what a topic may hold, by the name of the stream of the same messages
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z").match
-OURS: Mapping[str, Any] = {
+OURS: Mapping[str, Any] = {  # options that cannot be configured: that each record is moved once depends on them
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "enable.partition.eof": True,
     "auto.offset.reset": "error",  # the feed decides whether records are missing; librdkafka must not skip any
 }
-"""Options that cannot be configured: that each record is moved once depends on them."""
 DEFAULTS: Mapping[str, Any] = {
     "client.id": "tfs",
     "log_level": 2,  # a line for every attempt to connect would fill a disk
@@ -28,8 +26,7 @@ DEFAULTS: Mapping[str, Any] = {
     "reconnect.backoff.max.ms": 1000,
     "queued.max.messages.kbytes": 16384,
 }
-Place = tuple[str, int]
-"""Topic and partition."""
+Place = tuple[str, int]  # topic and partition
 
 
 def place_name(place: Place) -> str:
@@ -43,27 +40,13 @@ def place_name(place: Place) -> str:
 
 @dataclass(frozen=True, repr=False)
 class Source:
-    """What to read.
+    """What to read. A partition of which nothing is known yet is read from its oldest record, or its end with ``from_end``."""
 
-    Attributes
-    ----------
-    brokers : str
-        ``host:port``, comma-separated.
-    topics : mapping of str to str
-        The stream of each topic: ``order_book``, ``market_data`` or ``social_data``.
-    name : str
-        Under which the offsets are kept: feeds of other topics need another.
-    from_end : bool
-        Where nothing is known of a partition yet: begin with what comes from now on, not with the oldest record.
-    options : mapping of str to str
-        Further options of librdkafka, such as passwords.
-    """
-
-    brokers: str
-    topics: Mapping[str, str] = field(default_factory=lambda: {name: name for name in STREAMS})
-    name: str = "kafka"
+    brokers: str  # ``host:port``, comma-separated
+    topics: Mapping[str, str] = field(default_factory=lambda: {name: name for name in STREAMS})  # the stream of each
+    name: str = "kafka"  # under which the offsets are kept: feeds of other topics need another
     from_end: bool = False
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)  # further ones of librdkafka, such as passwords
 
     def __post_init__(self) -> None:
         if not NAME(self.name):
