@@ -50,7 +50,7 @@ class Reader:
         consumer.assign([TopicPartition(*place, offset) for place, offset in at.items()])
 
     def poll(self, timeout_s: float) -> None:
-        """Hold the records that have come; wait up to ``timeout_s`` for the first. Raise ``KafkaException`` for what waiting does not mend."""
+        """Hold the records that have come; wait up to ``timeout_s`` for the first. Raise ``KafkaException`` if waiting does not help."""
         for record in self._consumer.consume(CONSUME, timeout_s):
             place = (record.topic(), record.partition())
             error = record.error()
