@@ -37,8 +37,7 @@ def _word(data: bytes, at: int) -> int:
 def _next_key(data: bytes, at: int) -> int:
     """Return the place behind the next of the two words, -1 where there is none."""
     for i in range(at, len(data) - 3):
-        word = _word(data, i)
-        if word in (_BIDS, _ASKS):
+        if _word(data, i) in (_BIDS, _ASKS):
             return i + 4
     return -1
 

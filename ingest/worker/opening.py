@@ -20,8 +20,10 @@ def open_partition(client: redis.Redis, settings: Settings, p: int, keep_lease: 
     """Return partition ``p`` as its last owner left it; call ``keep_lease`` again and again, as this may take longer than a lease."""
     read.join_group(client, [keys.events(p)])
     saved: Any = client.hgetall(keys.checkpoint(p))
-    if b"entries" not in saved:
-        _count_trimmed(client, p)
+    if b"entries" not in saved:  # count what the log has lost as processed, so that the group's lag is that of the rest
+        about: Any = client.xinfo_stream(keys.events(p))
+        if trimmed := about["entries-added"] - about["length"]:
+            client.hset(keys.checkpoint(p), "entries", trimmed)
     partition = Partition(p, settings)
     anew = partition.restore(saved, keep_lease)
     if anew:
@@ -42,10 +44,3 @@ def _replay(client: redis.Redis, partition: Partition, last_id: bytes, keep_leas
         partition.replay(batch)
         count = read.next_count(count, len(read.split_by_size(batch)), REPLAY)
         keep_lease()
-
-
-def _count_trimmed(client: redis.Redis, p: int) -> None:
-    """Count the entries that a log without a checkpoint has lost as processed, so that the group's lag is that of the rest."""
-    about: Any = client.xinfo_stream(keys.events(p))
-    if trimmed := about["entries-added"] - about["length"]:
-        client.hset(keys.checkpoint(p), "entries", trimmed)

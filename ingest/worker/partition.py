@@ -60,10 +60,9 @@ class Partition:
         self._now_us = 0
 
     def process(self, entry_id: bytes, fields: Mapping[bytes, bytes], now_us: int) -> str | None:
-        """Process one entry of the log; return the symbol whose feed was heard.
+        """Process one entry; return the symbol whose market feed was heard, if one was.
 
-        ``now_us`` is when rows that the entry completes become available. Return None where the entry was refused, or is a post or a
-        table, which no market feed sends.
+        ``now_us`` is when the rows that the entry completes become available.
         """
         self.pending.entries += 1
         self.position = entry_id
@@ -137,8 +136,8 @@ class Partition:
     def restore(self, checkpoint: Mapping[bytes, bytes], between: Callable[[], None] = lambda: None) -> list[str]:
         """Restore a checkpoint; ``position`` is then the last entry in its state.
 
-        ``between`` is called before each symbol, because a thousand symbols take longer than a lease. Return the symbols whose state was
-        saved by other kernels or for another grid; they stay as they are here.
+        ``between`` is called before each symbol, because a thousand symbols take longer than a lease. Return the symbols that stay as
+        they are here, because other kernels or another grid made their state.
         """
         self.last_id = checkpoint.get(b"last_id", checkpoint.get(b"state_id", START))
         self.position = self.state_id = checkpoint.get(b"state_id", self.last_id)

@@ -84,8 +84,7 @@ def vectors(columns: Columns) -> list[Any]:
 def decode(data: bytes) -> Columns:
     """Unpack the rows that ``encode`` packed, in the order of today's catalogue.
 
-    A feature that was added since is null; one that was dropped is left out. An error is raised if the view is gone or ``data`` holds no
-    rows.
+    A feature that was added since is null; a dropped one is left out. Raise an error if the view is gone or ``data`` holds no rows.
     """
     name, names, symbols, event, created, values = msgspec.msgpack.decode(data)
     view = VIEW[name]

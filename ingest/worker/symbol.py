@@ -65,10 +65,7 @@ class Symbol:
         self._refuse = refuse
 
     def accept(self, envelope: Envelope) -> None:
-        """Accept a message whose symbol and time are good, and give the rows that it completes.
-
-        Raise ``Refused``, and change nothing, if it is late or a repeat, or if no market makes such a message.
-        """
+        """Accept a message whose header was checked; raise ``Refused``, and change nothing, if it is late, repeated or impossible."""
         kind, message = envelope.kind, envelope.message
         if kind == "microprice":
             self._accept_table(envelope)

@@ -62,10 +62,7 @@ class Symbols(dict[str, Symbol]):
         return self.open(name)
 
     def open(self, name: str, parts: Mapping[str, bytes] | None = None) -> Symbol:
-        """Open a symbol, with the state that ``Symbol.save`` returned where ``parts`` has one.
-
-        Raise ``VersionError`` if other kernels or another grid made the state; an open symbol of that name stays as it was.
-        """
+        """Open a symbol, with its saved state if given; raise ``VersionError``, and open none, if other kernels or another grid made it."""
         symbol = self._make(name, self._settings, self._emit, self._refuse_held)
         if parts is not None:
             symbol.restore(parts)

@@ -78,8 +78,7 @@ class Timeline:
     def _emit_before(self, end_us: int, emit: Callable[[int], None], last_row_us: Callable[[], int]) -> None:
         first = -(-end_us // self.emit_us) * self.emit_us
         if self.boundary and self.boundary < first:
-            last = min(first - self.emit_us, last_row_us())
-            for t_us in range(self.boundary, last + 1, self.emit_us):
+            for t_us in range(self.boundary, min(first, last_row_us() + 1), self.emit_us):
                 emit(t_us)
         self.boundary = max(self.boundary, first)
 

@@ -228,8 +228,14 @@ class Worker:
         for seat in list(self._member.held):
             if self._stop.is_set():
                 return  # do not open a partition only to close it
-            if keys.events(int(seat)) not in self._partitions:
-                self._open(int(seat))
+            stream = keys.events(int(seat))
+            if stream in self._partitions:
+                continue
+            partition = open_partition(self._client, self._settings, int(seat), self._keep_leases)
+            if seat in self._member.held:  # else the lease was lost on the way
+                self._partitions[stream] = partition
+                self._saved[stream] = time.monotonic()
+                _LOG.info("partition %s is worked here, with %d symbols so far", seat, len(partition.symbols))
 
     def _keep_leases(self) -> None:
         """Renew the leases if that is due, in the middle of long work."""
@@ -245,12 +251,3 @@ class Worker:
         if (partition := self._partitions.pop(keys.events(p), None)) is not None:
             for name in partition.symbols:
                 self._heard.pop(name, None)
-
-    def _open(self, p: int) -> None:
-        """Open a partition, unless its lease is lost on the way."""
-        partition = open_partition(self._client, self._settings, p, self._keep_leases)
-        if p in self._member.held:
-            stream = keys.events(p)
-            self._partitions[stream] = partition
-            self._saved[stream] = time.monotonic()
-            _LOG.info("partition %d is worked here, with %d symbols so far", p, len(partition.symbols))
