@@ -34,7 +34,7 @@ chaos: $(READY) ## break a running pipeline and compare every row with an undist
 bench: $(READY) ## measure [BENCH="name ..."], one JSON object a line
 	@$(BIN)/python -m bench $(BENCH)
 
-lint: $(READY) ## style, types, and the one-way dependency of everything on transforms
+lint: $(READY) ## style, types, one-way imports between the rooms, and no import circle
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -27,36 +27,41 @@ class SettingsError(UserError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How this deployment runs: each field with the variable that sets it. Times are milliseconds, as the variables' names say."""
+    """How this deployment runs. The comment above each field names the variable that sets it. Times are milliseconds, as the names say."""
 
-    partitions: int = 4  # ``TFS_PARTITIONS``: how many logs; fixed for a deployment and checked at start
-    # ``TFS_EMIT_INTERVAL_MS``: the grid; 100, 200, 250, 500, or whole seconds up to a minute
+    # TFS_PARTITIONS: how many logs; fixed for a deployment and checked at start
+    partitions: int = 4
+    # TFS_EMIT_INTERVAL_MS: the grid; 100, 200, 250, 500, or whole seconds up to a minute
     emit_interval_ms: int = 1000
-    # ``TFS_ALLOWED_LATENESS_MS``: how far a message may lie behind the newest book or trade of its symbol
+    # TFS_ALLOWED_LATENESS_MS: how far a message may lie behind the newest book or trade of its symbol
     allowed_lateness_ms: int = 250
-    # ``TFS_IDLE_AFTER_MS``: after this much silence of a symbol, the owner's clock advances its time
+    # TFS_IDLE_AFTER_MS: after this much silence of a symbol, the owner's clock advances its time
     idle_after_ms: int = 2000
-    flush_interval_ms: int = 50  # ``TFS_FLUSH_INTERVAL_MS``: longest wait of a finished row
-    max_future_ms: int = 5000  # ``TFS_MAX_FUTURE_MS``: how far a message's time may lie ahead of its receive time
-    # ``TFS_FEATURES_MAXLEN``: about how many entries a stream ``features:{p}`` keeps. Its readers are independent, so the streams
-    # cannot know what was read.
+    # TFS_FLUSH_INTERVAL_MS: longest wait of a finished row
+    flush_interval_ms: int = 50
+    # TFS_MAX_FUTURE_MS: how far a message's time may lie ahead of its receive time
+    max_future_ms: int = 5000
+    # TFS_FEATURES_MAXLEN: about how many entries a stream features:{p} keeps. Its readers are independent, so the stream cannot know
+    # what was read.
     features_maxlen: int = 100_000
-    # ``TFS_LOG_HISTORY_S``: seconds of a log that are kept after they were processed; kernels of another version begin with them
+    # TFS_LOG_HISTORY_S: seconds of a log that are kept after they were processed; kernels of another version begin with them
     log_history_s: int = 0
-    symbols: frozenset[str] = frozenset()  # ``TFS_SYMBOLS``: the accepted ones, comma-separated; empty accepts all
-    # ``TFS_MAX_SYMBOLS``: how many may be open in one partition, so that a producer of invented names cannot fill the memory
+    # TFS_SYMBOLS: the accepted ones, comma-separated; empty accepts all
+    symbols: frozenset[str] = frozenset()
+    # TFS_MAX_SYMBOLS: how many may be open in one partition, so that a producer of invented names cannot fill the memory
     max_symbols: int = 1000
-    # ``TFS_INSTRUMENTS`` names the file of what is known of symbols beforehand
+    # TFS_INSTRUMENTS: file of what is known of symbols beforehand
     instruments: Mapping[str, Instrument] = field(default_factory=dict)
-    aliases: Path | None = (
-        None  # ``TFS_ALIASES``: file of the names by which posts call symbols; None is the project's table
-    )
-    sentiment_model: str = DEFAULT_MODEL  # ``SENTIMENT_MODEL``: a hub id, a folder, or ``embedded``
-    sentiment_revision: str | None = None  # ``SENTIMENT_REVISION``: the commit of a hub id; None is the pinned one
-    webhook_token: str = field(
-        default="", repr=False
-    )  # ``TFS_WEBHOOK_TOKEN``: what callers of ``feed posts`` must send
-    log_level: str = "INFO"  # ``TFS_LOG_LEVEL``: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``
+    # TFS_ALIASES: file of the names by which posts call symbols; None is the project's table
+    aliases: Path | None = None
+    # SENTIMENT_MODEL: a hub id, a folder, or "embedded"
+    sentiment_model: str = DEFAULT_MODEL
+    # SENTIMENT_REVISION: the commit of a hub id; None is the pinned one
+    sentiment_revision: str | None = None
+    # TFS_WEBHOOK_TOKEN: what callers of "feed posts" must send; never shown
+    webhook_token: str = field(default="", repr=False)
+    # TFS_LOG_LEVEL: DEBUG, INFO, WARNING or ERROR
+    log_level: str = "INFO"
 
     def instrument(self, symbol: str) -> Instrument:
         """Return what is known of a symbol, or the defaults."""
