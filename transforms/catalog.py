@@ -1,7 +1,8 @@
-"""The one list of features.
+"""The one list of features: what a feature is, its unit, formula, range, null rule and source.
 
-Feast's fields, the TimescaleDB tables, the validator, the normaliser and ``docs/features.md`` are derived from ``VIEWS``. To add a
-feature, add one entry here and one function in the view's package.
+The module that computes a feature says only what goes beyond its entry here. Feast's fields, the TimescaleDB tables, the validator,
+the normaliser and ``docs/features.md`` are derived from ``VIEWS``. To add a feature, add one entry here and one function in the view's
+package.
 
 A range is closed and holds for every value that is not null; ``validation`` makes a value outside null. A null rule says when a value
 is missing: NaN inside a row, null outside the process.
@@ -66,7 +67,7 @@ def _count(name: str, unit: str, low: float, high: float, formula: str, null_whe
 
 _LEVELS = "a side has fewer levels, or no valid book"
 _DEPTH = "the levels used, 20 at most, do not reach that far, or no valid book"
-_FLOW = "of Q_b 1{P_b >= P_b'} - Q_b' 1{P_b <= P_b'} - Q_a 1{P_a <= P_a'} + Q_a' 1{P_a >= P_a'}"
+_FLOW = "of Q_b 1{P_b >= P_b'} - Q_b' 1{P_b <= P_b'} - Q_a 1{P_a <= P_a'} + Q_a' 1{P_a >= P_a'}"  # primes: the book before
 _SINCE = "the start, a gap or an invalid book"
 _BOOK = "no valid book"
 _COVER = "the window began before the first trade"
@@ -208,11 +209,7 @@ small part of its range.
 def _normalized(name: str) -> Feature:
     raw = next(f for view in RAW_VIEWS for f in view.features if f.name == name)
     if name not in RESCALED:
-        return Feature(
-            f"{name}_z",
-            "deviations",
-            -3,
-            3,
+        return Feature(f"{name}_z", "deviations", -3, 3,
             f"({name} - mean)/deviation of its earlier values, one a row, exponentially weighted, half-life 1 h, clipped to [-3, 3]",
             f"{name} is null, or fewer than 300 earlier values (counted from 0 again after 4 h without one), or all of them equal",
         )
@@ -222,10 +219,7 @@ def _normalized(name: str) -> Feature:
     return Feature(f"{name}_n", "", low, high, f"{shifted}/{scale:g}" if scale != 1 else shifted, f"{name} is null")
 
 
-NORMALIZED = View(
-    "normalized",
-    "derived",
-    60,
+NORMALIZED = View("normalized", "derived", 60,
     "feature_vector_v1, normalised: a row at each whole second of the grid at which another view gives one; a view that gives none then "
     "counts with its newest row within its ttl.",
     tuple(map(_normalized, FEATURE_VECTOR_V1)),
@@ -236,16 +230,7 @@ VIEW: dict[str, View] = {v.name: v for v in VIEWS}
 
 
 def view_of(feature: str) -> View:
-    """Return the view that declares ``feature``; names are unique over all views.
-
-    Raises
-    ------
-    KeyError
-        No view declares it.
-
-    >>> view_of("vpin").name
-    'order_flow'
-    """
+    """Return the view that declares ``feature``; names are unique over all views. Raise ``KeyError`` if none does."""
     for view in VIEWS:
         if feature in view.names:
             return view

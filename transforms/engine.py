@@ -16,11 +16,10 @@ from transforms.instrument import Instrument
 from transforms.kernel import SECOND_US, Vector
 from transforms.microstructure import kernel as microstructure
 from transforms.microstructure import layout
-from transforms.microstructure.levels import fill
 from transforms.microstructure.microprice import install
 from transforms.order_flow import kernel as order_flow
 from transforms.sentiment import kernel as posts
-from transforms.sentiment.post import Post
+from transforms.sentiment.state import Post
 from transforms.technical import kernel as technical
 from transforms.technical import relative_volume
 from transforms.validation import OK, check_book, check_ranges, ranges
@@ -42,19 +41,9 @@ class VersionError(ValueError):
 
 
 class Engine:
-    """The kernels of one symbol.
+    """The kernels of one symbol, for rows at multiples of ``emit_us``: a divisor of one second, or whole seconds.
 
-    Parameters
-    ----------
-    instrument : Instrument
-        What is known of the symbol before its first message.
-    emit_us : int
-        The grid interval, µs: a divisor of one second, or whole seconds.
-
-    Attributes
-    ----------
-    out_of_range : Counter of str
-        How often each feature fell outside the catalogue's range and was made null; the caller counts it and clears it.
+    ``out_of_range`` counts how often each feature fell outside the catalogue's range and was made null; the caller reads and clears it.
     """
 
     __slots__ = (
@@ -78,12 +67,9 @@ class Engine:
     def book(self, t_us: int, bids: Sequence[tuple[float, float]], asks: Sequence[tuple[float, float]]) -> int:
         """Fold in a book, given as the levels of both sides, best first; 20 a side are used.
 
-        Returns
-        -------
-        int
-            ``validation.OK``, or the code of the first fault; the book is then unknown from ``t_us`` on.
+        Return ``validation.OK``, or the code of the first fault; the book is then unknown from ``t_us`` on.
         """
-        return self.flat_book(t_us, self._book, *fill(self._book, bids, asks))
+        return self.flat_book(t_us, self._book, *layout.fill(self._book, bids, asks))
 
     def flat_book(self, t_us: int, book: Vector, n_bid: int, n_ask: int) -> int:
         """Do the same with a flat book, as ``transforms.microstructure.layout`` draws it."""
@@ -117,10 +103,7 @@ class Engine:
     def install_microprice(self, t_us: int, tick: float, g: Sequence[float | None]) -> None:
         """Use a fitted table for ``microprice`` from ``t_us`` on, in place of the one before; ``g`` is None in unknown cells.
 
-        Raises
-        ------
-        ValueError
-            The table has the wrong length, or a tick that is not a positive number.
+        Raise ``ValueError`` if the table has the wrong length, or a tick that is not a positive number.
         """
         install(self._micro, [float(t_us), tick, *(k.NAN if x is None else x for x in g)])
 
@@ -188,18 +171,10 @@ class Engine:
         }
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
-        """Replace the state by one that ``save`` returned.
-
-        Raises
-        ------
-        VersionError
-            It was saved by other kernels, or for another grid.
-        """
-        here = f"{VERSION} {self._emit_us}".encode()
-        if parts["engine"] != here:
-            raise VersionError(
-                f"the state has kernels and grid {parts['engine'].decode()}, this engine has {here.decode()}"
-            )
+        """Replace the state by one that ``save`` returned; raise ``VersionError`` if it is of other kernels or another grid."""
+        saved, here = parts["engine"].decode(), f"{VERSION} {self._emit_us}"
+        if saved != here:
+            raise VersionError(f"the state has kernels and grid {saved}, this engine has {here}")
         self._micro = k.from_bytes(parts["microstructure"])
         self._flow = k.from_bytes(parts["order_flow"])
         self._technical = k.from_bytes(parts["technical"])

@@ -16,16 +16,13 @@ from transforms.catalog import view_of
 from transforms.engine import Engine
 from transforms.instrument import Instrument
 from transforms.kernel import DAY_US, SECOND_US
-from transforms.sentiment.post import Post
+from transforms.sentiment.state import Post
 
 
 class HandFeed:
-    """An engine on a grid of one second. Times are seconds after a midnight (UTC); they must not go back.
+    """An engine on a grid of one second; ``settings`` are those of the ``Instrument``.
 
-    Parameters
-    ----------
-    **settings
-        Settings of the ``Instrument``.
+    Times are seconds after a midnight (UTC); they must not go back.
     """
 
     def __init__(self, **settings: Any) -> None:

@@ -12,8 +12,9 @@ class Instrument:
     Attributes
     ----------
     size_digits : int
-        Decimal digits of a size. Sizes are summed as whole lots of ``10**-size_digits``, so that a sum does not depend on the order;
-        sums are exact up to 2**53 lots. The notes say why the digits are not learnt from the messages.
+        Decimal digits of a size. Sizes are summed as whole lots of ``10**-size_digits``, so that a sum does not depend on the order.
+        Sums above 2**53 lots (9e7 units at 8 digits) are rounded in the 16th digit: set fewer digits for a coin that trades by the
+        million. A lot of 1e-8 is the finest that a venue we know of quotes.
     vpin_bucket : float or None
         Volume V of a VPIN bucket, base units. None: the average daily volume of the previous days over 50.
     profile_row : float or None
@@ -22,14 +23,10 @@ class Instrument:
 
     Notes
     -----
-    A symbol without ``size_digits`` is counted in lots of 1e-8, the finest that a venue we know of quotes. The digits that its decimal
-    strings show are not learnt, for two reasons. Learning would gain nothing: a sum of lots over lots per unit is the double nearest to
-    the true sum, for lots of 1e-8 and for any coarser lot that every size is a multiple of. And learning would do harm: a ratio of
-    products of sizes (``kyle_lambda_5m``, the spreads, the averages of price by volume) may differ in its last bit with the lot, so
-    these values would depend on when the process began to learn.
-
-    Sums above 2**53 lots (9e7 units at 8 digits) are rounded in the 16th digit: set fewer digits for a coin that trades by the
-    million. A trade of less than half a lot would count as 0; ``holds`` tells, and such a trade is refused before the kernels.
+    The digits that the decimal strings of messages show are not learnt, for two reasons. Learning would gain nothing: a sum of lots
+    over lots per unit is the double nearest to the true sum, for lots of 1e-8 and for any coarser lot that every size is a multiple
+    of. And learning would do harm: a ratio of products of sizes (``kyle_lambda_5m``, the spreads, the averages of price by volume) may
+    differ in its last bit with the lot, so these values would depend on when the process began to learn.
     """
 
     size_digits: int = 8
@@ -37,7 +34,7 @@ class Instrument:
     profile_row: float | None = None
 
     def holds(self, size: float) -> bool:
-        """Return whether ``size`` is at least one lot when rounded to lots.
+        """Return whether ``size`` is at least one lot when rounded to lots; a smaller trade is refused before the kernels.
 
         >>> Instrument().holds(1e-8), Instrument().holds(1e-9), Instrument(size_digits=2).holds(0.001)
         (True, False, False)

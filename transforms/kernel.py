@@ -2,11 +2,10 @@
 
 A kernel is three functions over a flat vector of doubles: ``init`` makes the vector, ``step_*`` folds an event in, ``emit`` writes a
 row. The functions are scalar code, because CPython and numba then give the same bits. numba is used where it is installed, unless
-the environment variable ``TFS_NUMBA`` is ``0``.
+the environment variable ``TFS_NUMBA`` is ``0``. This is the one module of its layer that reads the environment.
 
-Plain Python reads a list far faster than an array, so a state is a list there, and an array of doubles under numba. The code is the
-same for both. Every number in a state is a double: times are whole microseconds (exact to the year 2255), counts and lots are whole
-numbers.
+Plain Python reads a list far faster than an array, so a state is a list there, and an array of doubles under numba. Every number in
+a state is a double: times are whole microseconds (exact to the year 2255), counts and lots are whole numbers.
 """
 
 from __future__ import annotations
@@ -74,11 +73,7 @@ def zeros(size: int) -> Vector:
 
 
 def vector(values: Sequence[float]) -> Vector:
-    """Return ``values`` as a vector of floats.
-
-    >>> [float(x) for x in vector([1, 2.5])]
-    [1.0, 2.5]
-    """
+    """Return ``values`` as a vector of floats."""
     return np.array(values, dtype=np.float64) if COMPILED else [float(v) for v in values]
 
 

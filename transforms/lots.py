@@ -12,19 +12,11 @@ _ALL_WHOLE = 2.0**52
 
 @jit
 def whole(x: float) -> float:
-    """Return the whole number nearest to ``x >= 0``, halves rounded up.
-
-    >>> float(whole(2.5)), float(whole(0.49)), float(whole(1e25))
-    (3.0, 0.0, 1e+25)
-    """
+    """Return the whole number nearest to ``x >= 0``, halves rounded up."""
     return float(math.floor(x + 0.5)) if x < _ALL_WHOLE else x
 
 
 @jit
 def lots(size: float, scale: float) -> float:
-    """Return ``size`` in lots of ``1/scale``, rounded to the nearest whole number.
-
-    >>> float(lots(0.29, 100.0)), float(lots(1e12, 1e8))
-    (29.0, 1e+20)
-    """
+    """Return ``size`` in lots of ``1/scale``, rounded to the nearest whole number."""
     return whole(size * scale)

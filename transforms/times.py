@@ -1,6 +1,10 @@
 """Times as whole microseconds or milliseconds since 1970 UTC, and as aware datetimes, converted exactly.
 
 Seconds as a float are not used: they hold a microsecond of our age only by rounding.
+
+>>> at = datetime_of_us(1_500_999)
+>>> at.isoformat(), us_of_datetime(at), ms_of_datetime(at), iso_of_us(1_500_999)
+('1970-01-01T00:00:01.500999+00:00', 1500999, 1500, '1970-01-01T00:00:01.500+00:00')
 """
 
 from __future__ import annotations
@@ -15,72 +19,40 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 def datetime_of_us(us: int) -> datetime:
-    """Return the UTC datetime of microseconds since the epoch.
-
-    >>> datetime_of_us(1_500_000).isoformat()
-    '1970-01-01T00:00:01.500000+00:00'
-    """
+    """Return the UTC datetime of microseconds since the epoch."""
     return EPOCH + timedelta(microseconds=us)
 
 
 def datetime_of_ms(ms: int) -> datetime:
-    """Return the UTC datetime of milliseconds since the epoch.
-
-    >>> datetime_of_ms(1_500).isoformat()
-    '1970-01-01T00:00:01.500000+00:00'
-    """
+    """Return the UTC datetime of milliseconds since the epoch."""
     return EPOCH + timedelta(milliseconds=ms)
 
 
 def us_of_datetime(at: datetime) -> int:
-    """Return the microseconds since the epoch of an aware datetime.
-
-    >>> us_of_datetime(datetime(1970, 1, 1, 0, 0, 1, 500_000, tzinfo=UTC))
-    1500000
-    """
+    """Return the microseconds since the epoch of an aware datetime."""
     return (at - EPOCH) // _MICROSECOND
 
 
 def ms_of_datetime(at: datetime) -> int:
-    """Return the whole milliseconds since the epoch of an aware datetime; the rest is cut.
-
-    >>> ms_of_datetime(datetime(1970, 1, 1, 0, 0, 1, 500_999, tzinfo=UTC))
-    1500
-    """
+    """Return the whole milliseconds since the epoch of an aware datetime; the rest is cut."""
     return (at - EPOCH) // _MILLISECOND
 
 
 def us_of_duration(duration: timedelta) -> int:
-    """Return the whole microseconds of a duration.
-
-    >>> us_of_duration(timedelta(seconds=1.5))
-    1500000
-    """
+    """Return the whole microseconds of a duration."""
     return duration // _MICROSECOND
 
 
 def iso_of_us(us: int) -> str:
-    """Return microseconds since the epoch as ISO 8601 text, cut to milliseconds.
-
-    >>> iso_of_us(1_500_999)
-    '1970-01-01T00:00:01.500+00:00'
-    """
+    """Return microseconds since the epoch as ISO 8601 text, cut to milliseconds."""
     return datetime_of_us(us).isoformat(timespec="milliseconds")
 
 
 def date_of_day(day: int) -> date:
-    """Return the date of a number of days since the epoch.
-
-    >>> date_of_day(365).isoformat()
-    '1971-01-01'
-    """
+    """Return the date of a number of days since the epoch."""
     return _EPOCH_DATE + timedelta(days=day)
 
 
 def day_of_date(at: date) -> int:
-    """Return the days since the epoch of a date.
-
-    >>> day_of_date(date(1971, 1, 1))
-    365
-    """
+    """Return the days since the epoch of a date."""
     return (at - _EPOCH_DATE).days

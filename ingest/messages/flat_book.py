@@ -16,8 +16,7 @@ from ingest.messages.decode import MAPS, decode_entry
 from ingest.messages.kinds import OrderBook
 from ingest.messages.level_reader import read_json, read_msgpack
 from transforms.kernel import COMPILED, Vector, zeros
-from transforms.microstructure.layout import FLAT_SIZE
-from transforms.microstructure.levels import fill
+from transforms.microstructure.layout import FLAT_SIZE, fill
 
 
 class FlatBook(msgspec.Struct, gc=False):

@@ -18,7 +18,7 @@ from transforms import validation
 from transforms.catalog import View
 from transforms.engine import Engine
 from transforms.kernel import Vector
-from transforms.sentiment.post import Post
+from transforms.sentiment.state import Post
 
 SIDE = {"buy": 1, "sell": -1, None: 0}
 IDS_KEPT = 512  # trade ids to remember; a repeat older than the allowed lateness is refused as late anyway

@@ -24,7 +24,7 @@ from ingest.worker.partition import Partition, Pending
 from ingest.worker.rows import Columns
 from transforms.catalog import VIEWS
 from transforms.engine import Engine
-from transforms.sentiment.post import Post
+from transforms.sentiment.state import Post
 
 CONF = settings.load({"TFS_PARTITIONS": "1"})
 MIDNIGHT = 1_700_006_400_000

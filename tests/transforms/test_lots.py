@@ -28,6 +28,8 @@ def test_a_number_becomes_the_nearest_whole_one() -> None:
     assert 0.29 * 100 != 29.0
     assert whole(0.29 * 100) == 29.0
     assert whole(0.5) == 1.0
+    assert whole(2.5) == 3.0
+    assert whole(0.49) == 0.0
     assert whole(0.4999) == 0.0
     assert whole(2.0**53 - 1) == 2.0**53 - 1
 

@@ -27,7 +27,7 @@ from transforms.catalog import (
 from transforms.engine import Engine
 from transforms.instrument import Instrument
 from transforms.kernel import COMPILED, HOUR_US, SECOND_US, from_bytes, to_bytes, vector, zeros
-from transforms.sentiment.post import Post
+from transforms.sentiment.state import Post
 
 T0 = 1_700_000_000 * SECOND_US
 SPREAD = FEATURE_VECTOR_V1.index("spread_pct")

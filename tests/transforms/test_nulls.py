@@ -15,7 +15,7 @@ import pytest
 from transforms.catalog import MICROSTRUCTURE, ORDER_FLOW, SENTIMENT, SOCIAL, TECHNICAL, View
 from transforms.engine import Engine
 from transforms.instrument import Instrument
-from transforms.sentiment.post import Post
+from transforms.sentiment.state import Post
 
 S = 1_000_000
 MIDNIGHT = 1_700_006_400

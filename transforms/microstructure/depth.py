@@ -1,12 +1,8 @@
 """``depth_bid_10bps`` to ``depth_ask_50bps``, ``book_slope_bid``, ``book_slope_ask``: how much waits at what distance from the mid.
 
-    depth_{side}_{x}bps   sum P*Q over the levels of the side within x bps of m: P_b >= m*(1 - x/1e4), P_a <= m*(1 + x/1e4);
-                          quote units
-    book_slope_{side}     least-squares slope of the cumulative size Q_1 + ... + Q_i on the relative distance abs(P_i - m)/m, over
-                          the best 10 levels or as many as there are; base units per unit of relative distance
-
-Null of a depth: the last level of the book still lies within x bps, because what waits behind it is not known. Null of a slope: the
-side has fewer than 3 levels, or its prices are so close together that their distances are equal. Null of both: no valid book.
+Within x bps of m are the levels with P_b >= m*(1 - x/1e4) and P_a <= m*(1 + x/1e4). Where the last level still is, the depth is null,
+because what waits behind it is not known. The slope is that of Q_1 + ... + Q_i on abs(P_i - m)/m; a side with fewer than 10 levels
+gives as many as it has. It is also null where prices are so close together that their distances are equal.
 
 Source of the slope: Naes and Skjeltorp 2006, "Order book characteristics and the volume-volatility relation".
 

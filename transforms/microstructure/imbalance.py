@@ -1,13 +1,7 @@
 """``imbalance_l1`` to ``imbalance_l10``, ``imbalance_ratio``, ``bid_volume``, ``ask_volume``: the sizes of one side against the other.
 
-    imbalance_lk             (sum Q_b - sum Q_a)/(sum Q_b + sum Q_a) over the best k levels, in [-1, 1]
-    bid_volume, ask_volume   sum of Q over all levels that the book has on the side, at most 20, base units
-    imbalance_ratio          (bid_volume - ask_volume)/(bid_volume + ask_volume), in [-1, 1]
-
-Sums run from the best level outwards, so a book always gives the same bits. Null: no valid book; for ``imbalance_lk`` also a side with
-fewer than k levels.
-
-Source: Gould and Bonart 2016, "Queue imbalance as a one-tick-ahead price predictor in a limit order book".
+Sums run from the best level outwards, so a book always gives the same bits. Source: Gould and Bonart 2016, "Queue imbalance as a
+one-tick-ahead price predictor in a limit order book".
 
 Example: At the best level 3 against 1 gives (3 - 1)/(3 + 1). The ask's second level of 4 makes it 3 against 5 over the whole book:
 
@@ -31,11 +25,7 @@ IMBALANCE_RATIO, BID_VOLUME, ASK_VOLUME = _slots("imbalance_ratio", "bid_volume"
 
 @jit
 def share(bid: float, ask: float) -> float:
-    """Return ``(bid - ask)/(bid + ask)`` of two positive sizes.
-
-    >>> share(3.0, 1.0)
-    0.5
-    """
+    """Return ``(bid - ask)/(bid + ask)`` of two positive sizes."""
     return (bid - ask) / (bid + ask)
 
 

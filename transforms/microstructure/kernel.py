@@ -16,32 +16,9 @@ from transforms import window
 from transforms.catalog import MICROSTRUCTURE
 from transforms.instrument import Instrument
 from transforms.kernel import NAN, SECOND_US, Vector, jit, zeros
+from transforms.microstructure import layout
 from transforms.microstructure.depth import emit_depth
 from transforms.microstructure.imbalance import emit_imbalance
-from transforms.microstructure.layout import (
-    ASK_PRICE,
-    ASK_SIZE,
-    BID_PRICE,
-    BID_SIZE,
-    BOOKS_CHANNEL,
-    BUCKET,
-    FLAT_ASK_PRICE,
-    FLAT_ASK_SIZE,
-    FLAT_BID_PRICE,
-    FLAT_BID_SIZE,
-    FLOW_LEVELS,
-    LEVELS_CHANNELS,
-    LEVELS_US,
-    N_ASK,
-    N_BID,
-    NEWEST,
-    OFI,
-    OFI_US,
-    RUN,
-    SCALE,
-    levels_ring,
-    size,
-)
 from transforms.microstructure.microprice import emit_microprice, install
 from transforms.microstructure.mid import emit_mid
 from transforms.microstructure.ofi import add_flow, emit_flow
@@ -58,18 +35,14 @@ def init(instrument: Instrument, bucket_us: int, microprice_table: Sequence[floa
     """Return the state of a symbol before its first book.
 
     ``bucket_us`` is the width of a window's bucket, min(1 s, emit interval); rows are emitted at multiples of it. The table is that of
-    ``microprice_fit.Fit``; without one, ``microprice`` is null.
-
-    Raises
-    ------
-    ValueError
-        One second is not a whole number of buckets, or ``install`` refuses the table.
+    ``microprice_fit.Fit``; without one, ``microprice`` is null. Raise ``ValueError`` if one second is not a whole number of buckets, or
+    ``install`` refuses the table.
     """
     if bucket_us <= 0 or SECOND_US % bucket_us:
         raise ValueError(f"a second must be a whole number of buckets; {bucket_us} µs does not divide it")
-    state = zeros(size(bucket_us))
-    state[BUCKET] = float(bucket_us)
-    state[SCALE] = 10.0**instrument.size_digits
+    state = zeros(layout.size(bucket_us))
+    state[layout.BUCKET] = float(bucket_us)
+    state[layout.SCALE] = 10.0**instrument.size_digits
     if len(microprice_table):
         install(state, microprice_table)
     return state
@@ -78,24 +51,24 @@ def init(instrument: Instrument, bucket_us: int, microprice_table: Sequence[floa
 @jit
 def step_book(state: Vector, t_us: int, book: Vector, n_bid: int, n_ask: int) -> None:
     """Fold in a good book of time ``t_us``."""
-    width = int(state[BUCKET])
-    n_ofi = OFI_US // width
-    n_levels = LEVELS_US // width
-    levels = levels_ring(n_ofi)
+    width = int(state[layout.BUCKET])
+    n_ofi = layout.OFI_US // width
+    n_levels = layout.LEVELS_US // width
+    levels = layout.levels_ring(n_ofi)
     b = window.bucket(t_us, width)
-    window.advance(state, OFI, n_ofi, 1, b)
-    window.advance(state, levels, n_levels, LEVELS_CHANNELS, b)
-    ofi_at = window.slot(OFI, n_ofi, 1, b)
-    levels_at = window.slot(levels, n_levels, LEVELS_CHANNELS, b)
+    window.advance(state, layout.OFI, n_ofi, 1, b)
+    window.advance(state, levels, n_levels, layout.LEVELS_CHANNELS, b)
+    ofi_at = window.slot(layout.OFI, n_ofi, 1, b)
+    levels_at = window.slot(levels, n_levels, layout.LEVELS_CHANNELS, b)
     add_flow(state, t_us, book, n_bid, n_ask, ofi_at, levels_at)
-    state[levels_at + BOOKS_CHANNEL] += 1.0
-    state[BID_PRICE : BID_PRICE + n_bid] = book[FLAT_BID_PRICE : FLAT_BID_PRICE + n_bid]
-    state[BID_SIZE : BID_SIZE + n_bid] = book[FLAT_BID_SIZE : FLAT_BID_SIZE + n_bid]
-    state[ASK_PRICE : ASK_PRICE + n_ask] = book[FLAT_ASK_PRICE : FLAT_ASK_PRICE + n_ask]
-    state[ASK_SIZE : ASK_SIZE + n_ask] = book[FLAT_ASK_SIZE : FLAT_ASK_SIZE + n_ask]
-    state[N_BID] = float(n_bid)
-    state[N_ASK] = float(n_ask)
-    state[NEWEST] = float(t_us)
+    state[levels_at + layout.BOOKS_CHANNEL] += 1.0
+    state[layout.BID_PRICE : layout.BID_PRICE + n_bid] = book[layout.FLAT_BID_PRICE : layout.FLAT_BID_PRICE + n_bid]
+    state[layout.BID_SIZE : layout.BID_SIZE + n_bid] = book[layout.FLAT_BID_SIZE : layout.FLAT_BID_SIZE + n_bid]
+    state[layout.ASK_PRICE : layout.ASK_PRICE + n_ask] = book[layout.FLAT_ASK_PRICE : layout.FLAT_ASK_PRICE + n_ask]
+    state[layout.ASK_SIZE : layout.ASK_SIZE + n_ask] = book[layout.FLAT_ASK_SIZE : layout.FLAT_ASK_SIZE + n_ask]
+    state[layout.N_BID] = float(n_bid)
+    state[layout.N_ASK] = float(n_ask)
+    state[layout.NEWEST] = float(t_us)
 
 
 @jit
@@ -104,9 +77,9 @@ def step_invalid(state: Vector, t_us: int) -> None:
 
     Until then ``book_valid`` is 0 and features that need a book are null. Order flow across the hole is not counted.
     """
-    for k in range(FLOW_LEVELS):
-        state[RUN + k] = 0.0
-    state[NEWEST] = float(t_us)
+    for k in range(layout.FLOW_LEVELS):
+        state[layout.RUN + k] = 0.0
+    state[layout.NEWEST] = float(t_us)
 
 
 @jit
@@ -117,9 +90,9 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
     """
     for i in range(FEATURES):
         out[i] = NAN
-    if state[NEWEST] == 0.0:
+    if state[layout.NEWEST] == 0.0:
         return
-    if state[RUN] == 0.0:
+    if state[layout.RUN] == 0.0:
         out[BOOK_VALID] = 0.0
         return
     out[BOOK_VALID] = 1.0
@@ -127,11 +100,11 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
     emit_imbalance(state, out)
     emit_depth(state, out, mid)
     emit_microprice(state, t_us, out, mid)
-    width = int(state[BUCKET])
-    n_ofi = OFI_US // width
-    n_levels = LEVELS_US // width
-    levels = levels_ring(n_ofi)
-    window.advance(state, OFI, n_ofi, 1, t_us // width)
-    window.advance(state, levels, n_levels, LEVELS_CHANNELS, t_us // width)
+    width = int(state[layout.BUCKET])
+    n_ofi = layout.OFI_US // width
+    n_levels = layout.LEVELS_US // width
+    levels = layout.levels_ring(n_ofi)
+    window.advance(state, layout.OFI, n_ofi, 1, t_us // width)
+    window.advance(state, levels, n_levels, layout.LEVELS_CHANNELS, t_us // width)
     emit_flow(state, t_us, out, width, n_ofi, levels, n_levels)
     emit_quote_rate(state, t_us, out, width, levels, n_levels)

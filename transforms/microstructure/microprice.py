@@ -1,6 +1,4 @@
-"""``microprice``: the mid plus the move that is expected of it, given imbalance and spread.
-
-    microprice = m + tick*g(imbalance bin, spread bin)
+"""``microprice``: the mid plus the move that is expected of it, given imbalance and spread: m + tick*g(imbalance bin, spread bin).
 
 ``g`` is a table of ticks that ``microprice_fit.Fit`` makes from the past. It stands in the state as ``TABLE_SIZE`` doubles::
 
@@ -9,8 +7,6 @@
 The first number is the end of the data that the table was fitted on, and serves as its version: the table is not used for a row
 before that time. The imbalance bin divides ``imbalance_l1`` into 11 equal bins of [-1, 1]. The middle bin is centred on 0, so a book
 and its mirror image fall into mirrored bins. The spread bin is the spread in ticks: 1, 2, 3, 4, and 5 or more.
-
-Null: no valid book, no table installed, a row before the table may be used, or a bin that its data never saw.
 
 Source: Stoikov 2018, "The micro-price: a high-frequency estimator of future prices".
 
@@ -42,22 +38,14 @@ _MANY_TICKS = layout.SPREAD_BINS + 0.5
 
 @jit
 def imbalance_bin(imbalance: float) -> int:
-    """Return the bin of an imbalance in [-1, 1]; that of ``-imbalance`` is its mirror image.
-
-    >>> [int(imbalance_bin(x)) for x in (-1.0, -0.1, 0.0, 0.09, 0.1, 1.0)]
-    [0, 4, 5, 5, 6, 10]
-    """
+    """Return the bin of an imbalance in [-1, 1]; that of ``-imbalance`` is its mirror image."""
     step = min(floor(abs(imbalance) * (layout.IMBALANCE_BINS / 2.0) + 0.5), _CENTRE)
     return _CENTRE + step if imbalance > 0.0 else _CENTRE - step
 
 
 @jit
 def spread_bin(spread: float, tick: float) -> int:
-    """Return the bin of a spread: its nearest whole number of ticks, from 1 to ``SPREAD_BINS``, less one.
-
-    >>> [int(spread_bin(x, 0.01)) for x in (0.001, 0.01, 0.020000000002, 0.05, 7.0)]
-    [0, 0, 1, 4, 4]
-    """
+    """Return the bin of a spread: its nearest whole number of ticks, from 1 to ``SPREAD_BINS``, less one."""
     ticks = spread / tick
     if not ticks < _MANY_TICKS:  # so that a huge number of ticks is not converted to an integer, which would overflow
         return layout.SPREAD_BINS - 1
@@ -67,10 +55,7 @@ def spread_bin(spread: float, tick: float) -> int:
 def install(state: Vector, table: Sequence[float]) -> None:
     """Put a fitted ``table`` into ``state`` in place of the one before.
 
-    Raises
-    ------
-    ValueError
-        The table has the wrong length, or a tick that is not a positive number.
+    Raise ``ValueError`` if the table has the wrong length, or a tick that is not a positive number.
     """
     if len(table) != layout.TABLE_SIZE:
         raise ValueError(f"a microprice table has {layout.TABLE_SIZE} numbers, this one {len(table)}")

@@ -1,12 +1,7 @@
 """``mid_price``, ``spread``, ``spread_pct``, ``weighted_mid``, ``weighted_mid_dev_bps``: the prices of the best level.
 
-    mid_price            m = (P_b1 + P_a1)/2, quote
-    spread               P_a1 - P_b1, quote
-    spread_pct           spread/m*100, %, in (0, 200]
-    weighted_mid         (P_b1 Q_a1 + P_a1 Q_b1)/(Q_b1 + Q_a1), quote: the mid moved towards the side with the smaller size
-    weighted_mid_dev_bps (weighted_mid - m)/m*1e4, bps
-
-Null: no valid book. Source of the weighted mid: Gatheral and Oomen 2010, "Zero-intelligence realized variance estimation".
+The weighted mid is the mid moved towards the side with the smaller size. Source: Gatheral and Oomen 2010, "Zero-intelligence realized
+variance estimation".
 
 Example: 3 wait to buy at 99 and 1 to sell at 101. The weighted mid is (99*1 + 101*3)/4 = 100.5, 50 bps above the mid of 100:
 

@@ -4,13 +4,11 @@ Each book is compared with the one before. At price level k this gives the contr
 
     e_k = Q_b 1{P_b >= P_b'} - Q_b' 1{P_b <= P_b'} - Q_a 1{P_a <= P_a'} + Q_a' 1{P_a >= P_a'}
 
-in whole lots. A feature is the sum of e over the window ``(t - w, t]``, in base units; ``ofi`` is that of level 1, ``mlofi_lk`` that of
-level k over 10 s, so ``mlofi_l1`` equals ``ofi_10s``.
+in whole lots. A feature is the sum of e over the window ``(t - w, t]``, in base units; ``mlofi_l1`` equals ``ofi_10s``.
 
 Null unless every book from ``t - w`` on is known: the run of level k (see ``layout``) must begin at or before ``t - w``, and hold two
-books, because one book makes no contribution. So a sum is null until the window is covered after the start, a gap or an invalid book,
-and, at level k, while a book in the window has fewer than k levels on a side. A sum over part of a window is never given as the whole,
-and a value does not depend on when the process started.
+books, because one book makes no contribution. A sum over part of a window is never given as the whole, and a value does not depend on
+when the process started.
 
 Sources: Cont, Kukanov, Stoikov 2014, "The price impact of order book events"; Xu, Gould, Howison 2018, "Multi-level order-flow
 imbalance in a limit order book".
@@ -31,23 +29,7 @@ from transforms import window
 from transforms.catalog import MICROSTRUCTURE
 from transforms.kernel import SECOND_US, Vector, jit
 from transforms.lots import lots
-from transforms.microstructure.layout import (
-    ASK_PRICE,
-    ASK_SIZE,
-    BID_PRICE,
-    BID_SIZE,
-    FLAT_ASK_PRICE,
-    FLAT_ASK_SIZE,
-    FLAT_BID_PRICE,
-    FLAT_BID_SIZE,
-    FLOW_LEVELS,
-    LEVELS_CHANNELS,
-    OFI,
-    RUN,
-    SCALE,
-    SINCE,
-    covered,
-)
+from transforms.microstructure import layout
 
 OFI_1S, OFI_10S, OFI_60S, MLOFI_L1 = MICROSTRUCTURE.slots("ofi_1s", "ofi_10s", "ofi_60s", "mlofi_l1")
 
@@ -74,21 +56,21 @@ def add_flow(state: Vector, t_us: int, book: Vector, n_bid: int, n_ask: int, ofi
 
     A level that one of the two books lacks contributes nothing; a new run begins with the first book that has it.
     """
-    depth = min(n_bid, n_ask, FLOW_LEVELS)
-    scale = state[SCALE]
-    for k in range(FLOW_LEVELS):
+    depth = min(n_bid, n_ask, layout.FLOW_LEVELS)
+    scale = state[layout.SCALE]
+    for k in range(layout.FLOW_LEVELS):
         if k >= depth:
-            state[RUN + k] = 0.0
+            state[layout.RUN + k] = 0.0
             continue
-        run = state[RUN + k]
-        state[RUN + k] = run + 1.0
+        run = state[layout.RUN + k]
+        state[layout.RUN + k] = run + 1.0
         if run == 0.0:
-            state[SINCE + k] = float(t_us)
+            state[layout.SINCE + k] = float(t_us)
             continue
-        bid_improved = book[FLAT_BID_PRICE + k] - state[BID_PRICE + k]
-        ask_improved = state[ASK_PRICE + k] - book[FLAT_ASK_PRICE + k]
-        bid = queue_flow(bid_improved, book[FLAT_BID_SIZE + k], state[BID_SIZE + k], scale)
-        ask = queue_flow(ask_improved, book[FLAT_ASK_SIZE + k], state[ASK_SIZE + k], scale)
+        bid_improved = book[layout.FLAT_BID_PRICE + k] - state[layout.BID_PRICE + k]
+        ask_improved = state[layout.ASK_PRICE + k] - book[layout.FLAT_ASK_PRICE + k]
+        bid = queue_flow(bid_improved, book[layout.FLAT_BID_SIZE + k], state[layout.BID_SIZE + k], scale)
+        ask = queue_flow(ask_improved, book[layout.FLAT_ASK_SIZE + k], state[layout.ASK_SIZE + k], scale)
         at = ofi_at if k == 0 else levels_at + k - 1
         state[at] += bid - ask
 
@@ -98,15 +80,17 @@ def emit_flow(state: Vector, t_us: int, out: Vector, width: int, n_ofi: int, lev
     """Write the features of this module; advance the rings to ``t_us`` first."""
     newest = t_us // width
     second = SECOND_US // width
-    scale = state[SCALE]
-    if state[RUN] >= 2.0:
-        if covered(state, 0, t_us, SECOND_US):
-            out[OFI_1S] = window.total(state, OFI, n_ofi, 1, 0, newest, second) / scale
-        if covered(state, 0, t_us, 10 * SECOND_US):
-            out[OFI_10S] = window.total(state, OFI, n_ofi, 1, 0, newest, 10 * second) / scale
+    scale = state[layout.SCALE]
+    if state[layout.RUN] >= 2.0:
+        if layout.covered(state, 0, t_us, SECOND_US):
+            out[OFI_1S] = window.total(state, layout.OFI, n_ofi, 1, 0, newest, second) / scale
+        if layout.covered(state, 0, t_us, 10 * SECOND_US):
+            out[OFI_10S] = window.total(state, layout.OFI, n_ofi, 1, 0, newest, 10 * second) / scale
             out[MLOFI_L1] = out[OFI_10S]
-        if covered(state, 0, t_us, 60 * SECOND_US):
-            out[OFI_60S] = window.total(state, OFI, n_ofi, 1, 0, newest, n_ofi) / scale
-    for k in range(1, FLOW_LEVELS):
-        if state[RUN + k] >= 2.0 and covered(state, k, t_us, 10 * SECOND_US):
-            out[MLOFI_L1 + k] = window.total(state, levels, n_levels, LEVELS_CHANNELS, k - 1, newest, n_levels) / scale
+        if layout.covered(state, 0, t_us, 60 * SECOND_US):
+            out[OFI_60S] = window.total(state, layout.OFI, n_ofi, 1, 0, newest, n_ofi) / scale
+    for k in range(1, layout.FLOW_LEVELS):
+        if state[layout.RUN + k] >= 2.0 and layout.covered(state, k, t_us, 10 * SECOND_US):
+            out[MLOFI_L1 + k] = (
+                window.total(state, levels, n_levels, layout.LEVELS_CHANNELS, k - 1, newest, n_levels) / scale
+            )

@@ -1,7 +1,4 @@
-"""``quote_rate_10s``: good books in ``(t - 10 s, t]`` over 10 s, 1/s.
-
-Null unless every book of the window is known: the run of good books must begin at or before ``t - 10 s``. So it is null while a gap
-or an invalid book lies in the window, and while the feed is younger than the window.
+"""``quote_rate_10s``: good books in ``(t - 10 s, t]`` over 10 s, null unless the run of good books begins at or before ``t - 10 s``.
 
 Example: One book every half a second makes two a second:
 

@@ -1,14 +1,8 @@
-"""``amihud_60m``: price impact of a unit of quote currency, from one-minute bars; 1e-6 per quote unit.
+"""``amihud_60m``: price impact of a unit of quote currency, 1e6 * mean of |r|/D over the one-minute bars of the last 60 whole minutes.
 
-    1e6 * mean over bars of |r| / D
-
-over the last 60 whole minutes (k - 1 min, k]. D is the bar's turnover, sum pq. r is the log return from the last trade before the bar,
-however old, to the bar's last trade. Bars without volume are skipped.
-
-Null: no bar with volume in the window, the first trade seen lies after the beginning of the window, or a return leaves the range of a
-double. In a covered window every bar has a trade before it, and so a return.
-
-Source: Amihud 2002, with minutes for days.
+D is the bar's turnover, sum pq. r is the log return from the last trade before the bar, however old, to the bar's last trade. Bars
+without volume are skipped. In a covered window every bar has a trade before it, and so a return; the value is also null where a return
+leaves the range of a double. Source: Amihud 2002, with minutes for days.
 
 Example: One trade in the last hour: the price went from 100 to 101, ln 1.01 = 0.00995, on a turnover of 2*101 = 202:
 

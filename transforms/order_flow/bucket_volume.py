@@ -36,13 +36,7 @@ SIZE = _DAYS + window.size(MAX_DAYS, 1)
 
 
 def init(state: Vector, o: int, configured: float | None, scale: float) -> None:
-    """Set V to ``configured`` base units; None lets it follow from the days.
-
-    Raises
-    ------
-    ValueError
-        The configured volume is not at least one lot.
-    """
+    """Set V to ``configured`` base units; None lets it follow from the days. Raise ``ValueError`` if it is not at least one lot."""
     if configured is None:
         state[o + AUTO] = 1.0
         return

@@ -1,11 +1,6 @@
-"""``effective_spread_bps_1m``: what trades paid against the mid before them, bps.
+"""``effective_spread_bps_1m``: what trades paid against the mid before them, sum q * 2 s (p - m_before)/m_before * 1e4 / sum q.
 
-    sum q * 2 s (p - m_before)/m_before * 1e4 / sum q     over the trades in (t - 1 min, t]
-
-m_before is the last mid strictly before the trade and under 1 s old (``mids.before``). Trades without such a mid, and unclassified
-trades, are left out. Null: no volume is left.
-
-Source: Huang and Stoll 1996.
+m_before is that of ``mids.before``. Trades without such a mid, and unclassified trades, are left out.
 
 Example: Around a mid of 100, 1 is bought at 100.5 (twice 50 bps) and 3 are sold at 99.9 (twice 10 bps): (1*100 + 3*20)/4 bps:
 

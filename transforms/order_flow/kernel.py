@@ -69,12 +69,8 @@ _V_AUTO = VOLUME_V + bucket_volume.AUTO
 def init(instrument: Instrument, bucket_us: int) -> Vector:
     """Return the state of a symbol before its first trade.
 
-    ``bucket_us`` is the width of a window's bucket, min(1 s, emit interval); rows are emitted at multiples of it.
-
-    Raises
-    ------
-    ValueError
-        One second is not a whole number of buckets, or a VPIN bucket is less than a lot.
+    ``bucket_us`` is the width of a window's bucket, min(1 s, emit interval); rows are emitted at multiples of it. Raise ``ValueError`` if
+    one second is not a whole number of buckets, or a VPIN bucket is less than a lot.
     """
     if bucket_us <= 0 or SECOND_US % bucket_us:
         raise ValueError(f"a second must be a whole number of buckets; {bucket_us} µs does not divide it")

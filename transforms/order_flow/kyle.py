@@ -1,13 +1,9 @@
-"""``kyle_lambda_5m``: how far a unit of signed volume moved the mid, quote units per base unit.
+"""``kyle_lambda_5m``: how far a unit of signed volume moved the mid, sum(dm*x)/sum(x^2) over the last 300 whole seconds.
 
-    lambda = sum(dm*x) / sum(x^2)      over the seconds with trades of the last 300 whole seconds
-
-x is the signed volume of a second (base units), dm the mid at its end less the mid at its beginning (quote units). A second
-(k - 1 s, k] takes part where it had a trade and both mids are known. A mid is unknown after an invalid book, and when the last book is
-more than 10 s old: a silent book feed must not look like a price that does not move. Seconds stay the unit also where rows are emitted
-more often; the window then ends with the last whole second.
-
-Null: fewer than 30 such seconds, or signed volumes that are all 0. Source: Kyle 1985.
+x is the signed volume of a second (k - 1 s, k], dm the mid at its end less the mid at its beginning. A second takes part where it had
+a trade and both mids are known. A mid is unknown after an invalid book, and when the last book is more than 10 s old: a silent book
+feed must not look like a price that does not move. Seconds stay the unit also where rows are emitted more often; the window then ends
+with the last whole second.
 
 Example: In every second 2 are bought and the mid rises by 0.1, which is 0.05 for each unit:
 

@@ -1,4 +1,4 @@
-"""``realized_spread_bps_5s``: what is left of the effective spread five seconds later, bps.
+"""``realized_spread_bps_5s``: what is left of the effective spread five seconds later.
 
     sum q * 2 s (p - m_{t+5s})/m_before * 1e4 / sum q
 
@@ -10,8 +10,6 @@ A trade waits for its mid. Its share is linear in that mid, and all trades of on
 entry, without loss. 1,024 timestamps may wait, which is 205 a second for five seconds; the busiest five seconds of a BTCUSDT capture
 with 950 trades in a second have 189 in all. A trade beyond that is given up, and the feature is null until the minute after its five
 seconds is over, because a mean that left out a trade would be wrong.
-
-Null: no such volume in the window, or one of its trades was given up. Source: Huang and Stoll 1996.
 
 State, from offset ``o``::
 

@@ -1,11 +1,8 @@
 """``roll_spread_5m``: the effective spread whose bounce between bid and ask explains the changes of the trade price, quote units.
 
-    2 sqrt(-c),   c = mean(dp_i dp_i-1) - mean(dp_i) mean(dp_i-1)
-
-over the trades i in (t - 5 min, t]; dp_i is the change of price from the trade before to trade i. A pair counts at the time of its
-later trade; a pair whose changes reach back before the window, but not before the first trade seen, counts too.
-
-Null: c is not negative. Prices then did not bounce, and the model says nothing. Source: Roll 1984.
+It is 2 sqrt(-c) with c = mean(dp_i dp_i-1) - mean(dp_i) mean(dp_i-1), over the trades i in (t - 5 min, t]. dp_i is the change of price
+from the trade before to trade i. A pair counts at the time of its later trade; a pair whose changes reach back before the window, but
+not before the first trade seen, counts too. Where c is not negative, prices did not bounce, and the model says nothing.
 
 Example: The changes +1, -1, 0, 0, +1 make four pairs. One has the product -1, the others 0, and the means are 0, so c = -1/4:
 

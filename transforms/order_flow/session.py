@@ -1,14 +1,8 @@
 """``cvd``, ``vwap_session``, ``vwap_dev_bps``: the trades of the UTC day.
 
-    cvd            cumulative volume delta: sum s*q, base units
-    vwap_session   sum pq / sum q, quote units
-    vwap_dev_bps   1e4*(p - vwap_session)/vwap_session, p the last price, bps
-
 A session holds the trades of one UTC date, [00:00, 24:00): a trade at exactly 00:00 is the first of its day. On the day on which the
 symbol was first seen, it begins with the first trade seen. The row of exactly 00:00 belongs to the new day, so ``cvd`` is 0 and the
 vwap null there unless a trade has that very time.
-
-Null: ``cvd`` before the first trade seen, the others while the session has no volume.
 
 Example: 3 bought at 100 and 1 sold at 104: the delta is 2, the average (300 + 104)/4 = 101, and 104 lies 3/101 = 297 bps above it:
 

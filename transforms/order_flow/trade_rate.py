@@ -1,7 +1,6 @@
-"""``trade_rate_10s``: trades a second, exponentially decayed, 1/s.
+"""``trade_rate_10s``: trades a second, exponentially decayed, 1/s. In a steady stream of trades it settles at their rate.
 
-Each trade adds 1/10 s, and the sum decays with exp(-dt/10 s): in a steady stream of trades it settles at their rate. It needs no
-window, so it has a value from the first trade on; the value is too low for the first 30 s.
+It needs no window, so it has a value from the first trade on; the value is too low for the first 30 s.
 
 Example: Ten seconds after the only trade, 0.1/e is left:
 

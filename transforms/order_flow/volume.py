@@ -1,15 +1,8 @@
 """Volumes and counts of fixed windows: ``buy_volume_1m``, ``sell_volume_1m``, ``delta_volume_*``, ``trade_flow_imbalance_*``,
 ``trade_count_1m``, ``avg_trade_size_1m``, ``side_inferred_share_1m``, ``vwap_1m``, ``vwap_5m``.
 
-    delta_volume           sum s*q, base units
-    trade_flow_imbalance   sum s*q / sum q, in [-1, 1]
-    side_inferred_share    trades whose side was inferred (``lee_ready``) over trades, in [0, 1]
-    vwap                   sum pq / sum q, quote units
-
 Sizes are whole lots, so their sums are exact in any order. ``sum pq`` is not exact: it is summed in the order of arrival within a
 bucket, and bucket by bucket in time order when a row is emitted.
-
-Null: the window began before the first trade seen. A ratio is also null where its divisor is 0.
 
 State, from offset ``o``: two rings over the same buckets, one behind the other::
 

@@ -1,16 +1,12 @@
-"""``vpin``: volume-synchronised probability of informed trading, in [0, 1].
+"""``vpin``: volume-synchronised probability of informed trading, sum |bought - sold| / sum V over the last 50 closed buckets.
 
 Trades fill buckets of exactly V lots in the order of arrival. A trade that does not fit is split at the bucket's edge, and may fill
-several buckets. A trade that fits exactly closes the bucket, and the next volume opens another. Over the last 50 closed buckets
-
-    vpin = sum |bought - sold| / sum V          (= sum |bought - sold| / (50 V) while V does not change)
+several buckets. A trade that fits exactly closes the bucket, and the next volume opens another.
 
 Both sums are whole lots, so ``vpin`` is an exact ratio, rounded once. Unclassified volume fills a bucket and is neither bought nor sold.
-A bucket keeps the V that it opened with. Where V comes from the previous days, the open bucket is dropped at 00:00 UTC, and the closed
-ones stay, each with its own V. So every bucket holds exactly the V of its day, and the edges do not depend on when the process started.
+A bucket keeps the V that it opened with (``bucket_volume``). Where V comes from the previous days, the open bucket is dropped at 00:00
+UTC, and the closed ones stay. So every bucket holds exactly the V of its day, and the edges do not depend on when the process started.
 With a configured V nothing is dropped.
-
-Null: fewer than 50 closed buckets, or V is unknown (``bucket_volume``). Source: Easley, Lopez de Prado, O'Hara 2012.
 
 Example: Each of 50 buckets of 2 holds 1.5 bought and 0.5 sold, so its imbalance is 1 of 2:
 

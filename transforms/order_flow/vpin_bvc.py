@@ -1,17 +1,12 @@
-"""``vpin_bvc``: VPIN with bulk classification instead of aggressor sides, in [0, 1].
+"""``vpin_bvc``: VPIN with bulk classification instead of aggressor sides, over the buckets of ``vpin``.
 
 The share Phi(dP/sigma) of a bucket's volume V counts as bought, so the imbalance of the bucket is
 
     |2 V Phi(dP/sigma) - V| = V erf(|dP|/(sigma sqrt 2))
 
 dP is the bucket's closing price less the last price before it opened; for the very first bucket, less its first price. sigma is the
-sample standard deviation of dP over the 20 buckets closed before this one. Where sigma is 0 the limits hold: the imbalance is V if the
-price moved, and 0 if it did not. The value is the sum of imbalances over the sum of V of the last 50 buckets, which are those of
-``vpin``.
-
-Null: fewer than 70 closed buckets: 50, and 20 before the first of them for its sigma; or V is unknown.
-
-Source: Easley, Lopez de Prado, O'Hara 2012; Andersen and Bondarenko 2013 dispute it.
+sample standard deviation of dP over the 20 buckets closed before this one, so the first value needs 20 + 50 buckets. Where sigma is 0
+the limits hold: the imbalance is V if the price moved, and 0 if it did not.
 
 Example: When the price moves by one sigma, Phi(1) = 84.13 % of the volume counts as bought, so 68.27 % of it is imbalance:
 

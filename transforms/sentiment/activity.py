@@ -1,16 +1,6 @@
 """The row of the view ``social``: how much is posted, by how many authors, and how much of it is repeated.
 
-    social_volume_5m, _1h   posts in 5 min, in 1 h
-    social_velocity         posts a minute over 5 min
-    social_acceleration     social_velocity less that of the 5 minutes before
-    social_volume_z         z of ln(1 + posts) of the last complete UTC hour against the same hour of the up to four weeks before,
-                            with the sample deviation
-    unique_authors_1h       distinct authors in 1 h
-    author_ratio_1h         distinct authors over posts that name one, in 1 h
-    duplicate_share_1h      near-duplicates over posts, in 1 h
-
-Null: a ratio whose divisor is 0. ``social_volume_z`` is also null before two such hours lie after the first post, and where these hours
-have equally many posts.
+``social_volume_z`` uses complete UTC hours and the sample deviation. Any ratio whose divisor is 0 is null.
 
 Example: Three posts, two of them by one author, all in the last five minutes:
 

@@ -20,20 +20,8 @@ from collections.abc import Callable
 from transforms.instrument import Instrument
 from transforms.kernel import HOUR_US, MINUTE_US, NAN, Vector
 from transforms.sentiment import activity, scores
-from transforms.sentiment.post import Post
 from transforms.sentiment.simhash import DISTANCE, distance
-from transforms.sentiment.state import (
-    COUNT_MAX,
-    GONE,
-    Record,
-    Row,
-    State,
-    count_hour,
-    from_bytes,
-    key,
-    time_of,
-    to_bytes,
-)
+from transforms.sentiment.state import GONE, Post, Record, Row, State, count_hour, from_bytes, key, time_of, to_bytes
 
 __all__ = ["VERSION", "emit_sentiment", "emit_social", "from_bytes", "init", "last_event_us", "step_post", "to_bytes"]
 
@@ -42,6 +30,8 @@ VERSION = 1
 EDGES_US = (scores.FIVE_US // 2, scores.FIVE_US, 2 * scores.FIVE_US, HOUR_US)
 """Ages at which a post leaves a window or half of one."""
 EW_RATE = math.log(2.0) / (15 * MINUTE_US)
+COUNT_MAX = 1 << 62
+"""Engagement is cut here, so that any number that a source sends fits 64 bits."""
 
 
 def init(instrument: Instrument, bucket_us: int) -> State:

@@ -1,18 +1,7 @@
 """The row of the view ``sentiment``: what the scored posts of a window say.
 
-With s = P(positive) - P(negative) and c the largest probability of a post:
-
-    sentiment_compound, _positive, _negative, _neutral, _confidence   means of s, of the probabilities, and of c, over 5 min
-    sentiment_volatility      population standard deviation of s over 5 min
-    sentiment_momentum        mean of s over the newer half of the 5 minutes less that over the older half, halves of time
-    tweet_count               scored posts in 5 min, duplicates included
-    sentiment_compound_1h     mean of s over 1 h
-    sentiment_ew_15m          mean of s weighted by c*2^(-age/15 min), over all posts so far
-    sentiment_engagement_1h   mean of s weighted by c*ln(1 + likes + 2 reposts + replies), over 1 h
-    bullishness_1h            ln((1 + positives)/(1 + negatives)) over 1 h; Antweiler and Frank 2004
-
-Means leave duplicates out (``kernel``). Null: no scored post in the window; for the deviation fewer than two, for the momentum none in one
-half, for ``sentiment_engagement_1h`` no weight.
+s is P(positive) - P(negative) of a post, c its largest probability. Means leave duplicates out (``kernel``), ``tweet_count`` does not.
+``sentiment_momentum`` compares halves of time, not of posts. ``sentiment_ew_15m`` is a mean over all posts so far.
 
 Example: A post of s = 0.5 three minutes ago and one of s = -0.1 now, which also makes one positive and no negative post:
 

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from operator import attrgetter
+from typing import NamedTuple
 
 from transforms.kernel import HOUR_US
 
@@ -20,27 +21,37 @@ WEEK_HOURS = 7 * 24
 HOURS = WEEKS * WEEK_HOURS + 2
 """Hours kept: the last complete one, those of the 28 days before it, and the one that is filling."""
 GONE = 2048
-COUNT_MAX = 1 << 62
-"""Engagement is cut here, so that any number that a source sends fits 64 bits."""
 
 HEADER = struct.Struct("<5q2d3I")
 RECORD = struct.Struct("<q3Q2q3d3q")
+
+
+class Post(NamedTuple):
+    """One observation of a post, as the kernel is given it; another observation of the same id is an edit or a repeated delivery.
+
+    ``author`` is None where the source does not name one. ``simhash`` is the fingerprint of the text; 0 is a text without words, which
+    is never a duplicate. The model's probabilities are all None where the post has no score. Engagement that is None or negative is
+    unknown.
+    """
+
+    id: str
+    author: str | None = None
+    simhash: int = 0
+    positive: float | None = None
+    negative: float | None = None
+    neutral: float | None = None
+    likes: int | None = None
+    reposts: int | None = None
+    replies: int | None = None
+    followers: int | None = None
 
 
 @dataclass(slots=True)
 class Record:
     """One post, kept. A post is a duplicate in a window when its twin is in the window too.
 
-    Attributes
-    ----------
-    t_us : int
-        When it was first counted.
-    twin_us, scored_twin_us : int
-        When the newest near-duplicate before it, and the newest scored one, were counted; -1 for none.
-    positive, negative, neutral : float
-        The model's probabilities, NaN without a score.
-    likes, reposts, replies : int
-        Engagement, -1 where it is unknown.
+    ``t_us`` is when it was first counted. ``twin_us`` and ``scored_twin_us`` are when the newest near-duplicate before it, and the newest
+    scored one, were counted; -1 for none. Probabilities are NaN without a score. Engagement is -1 where it is unknown.
     """
 
     t_us: int
@@ -149,13 +160,7 @@ def to_bytes(state: State) -> bytes:
 
 
 def from_bytes(data: bytes) -> State:
-    """Return the state that ``to_bytes`` saved.
-
-    Raises
-    ------
-    ValueError
-        The length is not what the header says.
-    """
+    """Return the state that ``to_bytes`` saved; raise ``ValueError`` if the length is not what the header says."""
     if len(data) < HEADER.size:
         raise ValueError(f"a post state has at least {HEADER.size} bytes, not {len(data)}")
     *scalars, n_posts, n_hours, n_gone = HEADER.unpack_from(data)

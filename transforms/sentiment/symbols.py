@@ -62,18 +62,8 @@ _NOISE = re.compile(rf"{LINK}|{MENTION}", re.IGNORECASE)
 class SymbolFinder:
     """The names of an alias table, compiled for the search in texts.
 
-    Parameters
-    ----------
-    aliases : mapping of str to iterable of str
-        Names by symbol.
+    Raise ``ValueError`` if a name is empty, or stands for two symbols.
 
-    Raises
-    ------
-    ValueError
-        A name is empty, or stands for two symbols.
-
-    Examples
-    --------
     >>> SymbolFinder(ALIASES).find("$btc and Ethereum, not BTCs")
     ['BTCUSDT', 'ETHUSDT']
     """
@@ -119,10 +109,7 @@ class SymbolFinder:
 def parse_aliases(text: str) -> dict[str, tuple[str, ...]]:
     """Return the alias table of a TOML text with one line a symbol, ``BTCUSDT = ["btc", "bitcoin"]``.
 
-    Raises
-    ------
-    ValueError
-        The text is not TOML, or a value is not a list of names.
+    Raise ``ValueError`` if the text is not TOML, or a value is not a list of names.
     """
     table: dict[str, tuple[str, ...]] = {}
     for symbol, names in tomllib.loads(text).items():

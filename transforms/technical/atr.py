@@ -1,7 +1,7 @@
-"""``atr_14`` and ``natr_14``: Wilder's average true range of one-minute bars (TA-Lib ATR, NATR).
+"""``atr_14`` and ``natr_14``: Wilder's average true range of one-minute bars.
 
 True range, from the second bar on: ``max(high - low, |high - previous close|, |low - previous close|)``. The average starts as the mean
-of the first 14, then becomes ``(13 atr + range)/14`` with each bar. ``atr_14`` is in quote units, ``natr_14`` in % of the last close.
+of the first 14, then becomes ``(13 atr + range)/14`` with each bar.
 
 State, from offset ``o``: ``| bars | previous close | atr; while it starts, the sum of ranges |``
 

@@ -1,11 +1,9 @@
 """One-minute bars of trades: the open bar, and when it is over.
 
-The bar of minute ``b`` holds the trades of ``((b - 1) min, b min]`` and is over at ``b`` minutes. A minute without a trade makes no bar:
-the indicators go from bar to bar, as TA-Lib and the charts of exchanges do.
+The bar of minute ``b`` holds the trades of ``((b - 1) min, b min]``. A minute without a trade makes no bar: the indicators go from bar to
+bar, as TA-Lib and the charts of exchanges do.
 
 State, from offset ``o``: ``| minute of the open bar, 0 where none is open | open | high | low | close |``
-
-Example:
 
 >>> from transforms.kernel import zeros
 >>> bar = zeros(SIZE)

@@ -1,12 +1,7 @@
-"""``bollinger_pctb`` and ``bollinger_width``: 20 one-minute closes and 2 population deviations (TA-Lib BBANDS).
-
-    bollinger_pctb    (close - lower)/(upper - lower) of the last bar
-    bollinger_width   (upper - lower)/middle
+"""``bollinger_pctb`` and ``bollinger_width``: 20 one-minute closes and 2 population deviations.
 
 ``middle`` is the mean of the closes, ``upper`` and ``lower`` lie 2 deviations from it. Both are computed from the 20 closes each time, as
 distances from the oldest, because a running sum of squares would lose the digits that matter.
-
-Null: fewer than 20 bars; for ``bollinger_pctb`` also closes that are all equal.
 
 State, from offset ``o``: ``| bars | 20 closes, bar i at i % 20 |``
 

@@ -1,12 +1,6 @@
 """``market_hour``, ``day_of_week``, their cyclic encodings, ``is_weekend`` and ``minutes_to_funding``: functions of the row's time, UTC.
 
-    hour_sin, hour_cos         sine and cosine of 2 pi (hour + minute/60)/24
-    weekday_sin, weekday_cos   sine and cosine of 2 pi day_of_week/7
-    minutes_to_funding         minutes to the next settlement; the venue's own time where a message carried it
-
-They are never null.
-
-Example: 2024-08-08 was a Thursday; 23:54:30 is five and a half minutes before the settlement at midnight:
+They are never null. Example: 2024-08-08 was a Thursday; 23:54:30 is five and a half minutes before the settlement at midnight:
 
 >>> t_us = 1_723_161_270_000_000
 >>> market_hour(t_us), day_of_week(t_us), is_weekend(t_us), minutes_to_funding(t_us, 0)

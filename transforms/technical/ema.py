@@ -1,8 +1,7 @@
-"""``ema_12``, ``ema_26``, ``macd``, ``macd_signal``, ``macd_hist`` of one-minute closes, as TA-Lib computes them; quote units.
+"""``ema_12``, ``ema_26``, ``macd``, ``macd_signal``, ``macd_hist`` of one-minute closes, as TA-Lib computes them.
 
-An average starts as the plain mean of its first ``n`` values, then becomes ``v = (x - v)*2/(n + 1) + v`` with each value x. MACD is
-EMA(12) - EMA(26), where TA-Lib starts the fast average with the 12 closes that end with the slow one's 26th. The signal is the EMA(9)
-of MACD, the histogram MACD less the signal. Null: fewer than 250 bars.
+An average starts as the plain mean of its first ``n`` values, then becomes ``v = (x - v)*2/(n + 1) + v`` with each value x. TA-Lib starts
+the fast average of MACD with the 12 closes that end with the slow one's 26th.
 
 State of one average, from offset ``o``: ``| values | average; while it starts, the sum of values |``.
 State of MACD: its fast average, then its signal; the slow average is that of ``ema_26``.

@@ -58,12 +58,9 @@ _MOMENTUM = _PROFILE + volume_profile.SIZE
 
 
 def init(instrument: Instrument, bucket_us: int) -> Vector:
-    """Return an empty state for rows at multiples of ``bucket_us``, which must divide a second.
+    """Return an empty state for rows at multiples of ``bucket_us``.
 
-    Raises
-    ------
-    ValueError
-        ``bucket_us`` does not divide a second, or the instrument's ``profile_row`` is not a finite positive number.
+    Raise ``ValueError`` if ``bucket_us`` does not divide a second, or the instrument's ``profile_row`` is not a finite positive number.
     """
     if bucket_us <= 0 or SECOND_US % bucket_us:
         raise ValueError(f"a grid bucket must divide a second; {bucket_us} µs does not")

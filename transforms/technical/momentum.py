@@ -1,7 +1,4 @@
-"""``price_momentum_1m``, ``_5m``, ``_15m``: the log return ``ln(p_t/p_{t-k})`` over k minutes.
-
-``p_t`` is the last price, ``p_{t-k}`` the last price at or before ``t - k``, and at most ``k/10`` older than that. Null: no such price,
-or a ratio outside the range of a double.
+"""``price_momentum_1m``, ``_5m``, ``_15m``: the log return over k minutes; null also where the ratio is outside the range of a double.
 
 A ring keeps the last price of every grid bucket of the past 16.5 minutes, 0 where nothing was traded. Grid times, ``k`` and ``k/10`` are
 whole buckets, so "at or before t - k" means the bucket that ends there, or the nearest one before it with a trade. Only for the oldest
@@ -33,11 +30,7 @@ _1M, _5M, _15M = TECHNICAL.slots("price_momentum_1m", "price_momentum_5m", "pric
 
 @jit
 def buckets(bucket_us: int) -> int:
-    """Return how many buckets the ring holds, the newest included.
-
-    >>> buckets(1_000_000)
-    991
-    """
+    """Return how many buckets the ring holds, the newest included."""
     return HISTORY_US // bucket_us + 1
 
 

@@ -100,7 +100,7 @@ def add(state: Vector, o: int, price: float, lots: float) -> None:
 
 @jit
 def poc(state: Vector, o: int) -> float:
-    """Return the middle of the row with the most volume; of equal ones, the lowest."""
+    """Return the point of control, the middle of the row with the most volume; of equal rows, the lowest."""
     return float(edge(state[o + _MODE] + 0.5, state[o + NUM], state[o + DEN]))
 
 

@@ -1,15 +1,10 @@
 """``parkinson_15m``, ``garman_klass_15m``, ``rogers_satchell_15m``, ``yang_zhang_15m``: volatility of a minute from the ranges of bars.
 
-Over the 15 whole minutes that have ended by the row's time, not annualised. With ``o, h, l, c`` of a bar, ``c'`` the close before it,
-and ``n = 15``:
+Over the 15 whole minutes that have ended by the row's time, not annualised. For Yang and Zhang, overnight is ln(o/c') with c' the close
+before the bar, open-close is ln(c/o), variances are those of a sample, and ``k = 0.34/(1.34 + (n + 1)/(n - 1))`` with n = 15.
 
-- Parkinson 1980: ``sqrt(sum ln(h/l)^2/(4 n ln 2))``
-- Garman and Klass 1980: ``sqrt(mean of ln(h/l)^2/2 - (2 ln 2 - 1) ln(c/o)^2)``
-- Rogers and Satchell 1991: ``sqrt(mean of ln(h/c) ln(h/o) + ln(l/c) ln(l/o))``
-- Yang and Zhang 2000: ``sqrt(var ln(o/c') + k var ln(c/o) + (1 - k) rs^2)``, sample variances, ``k = 0.34/(1.34 + (n + 1)/(n - 1))``
-
-Null: one of these minutes has no bar; for Yang and Zhang, also the minute before them. An estimator over bars that lie apart would
-measure some longer, unknown time, and a flat bar in between would be invented.
+Null where one of the minutes has no bar, because an estimator over bars that lie apart would measure some longer, unknown time, and a
+flat bar in between would be invented.
 
 State, from offset ``o``: ``| newest minute | bars in unbroken minutes | its close | 15 bars of 4 terms, minute b at b % 15 |``
 

@@ -4,8 +4,6 @@ A slot includes its end and is stamped with it, as bars are: the rows of 12:05:0
 a whole slot is compared with whole slots. A slot without a trade is not known to have been quiet, so it is left out of the median and
 has no value itself. The slot of the first trade seen has none either, because its beginning may be missing.
 
-Null: fewer than 7 of the 28 days before have volume in this slot, or the newest slot that has ended has no trade.
-
 It is a kernel of its own, with the functions of the others: the slots of a month take 63 KB that change once in five minutes, and need
 not be saved with every trade. ``state[:HEAD]`` changes with trades, the rest only when ``state[CLOSED]`` does.
 

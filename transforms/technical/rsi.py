@@ -1,7 +1,6 @@
-"""``rsi_14``: relative strength index of one-minute closes, in [0, 100], bit for bit TA-Lib's RSI.
+"""``rsi_14``: relative strength index of one-minute closes, bit for bit TA-Lib's RSI.
 
-The averages g and l start as the means of the first 14 gains and losses, then ``g = (13 g + gain)*(1/14)`` with each bar, and l likewise;
-``rsi = 100*(g/(g + l))``. Null: fewer than 250 bars, or a flat market. Source: Wilder 1978.
+The averages g and l start as the means of the first 14 gains and losses, then ``g = (13 g + gain)*(1/14)`` with each bar, and l likewise.
 
 State, from offset ``o``: ``| bars | previous close | g | l |``; while they start, the sums of gains and losses
 
@@ -9,7 +8,7 @@ Example: Of 14 changes nine are gains of 2 and five losses of 2, so g is 18/14, 
 
 >>> from transforms.kernel import zeros
 >>> state = zeros(SIZE)
->>> for close in (100.0, 102.0, 100.0, 102.0, 100.0, 102.0, 100.0, 102.0, 100.0, 102.0, 100.0, 102.0, 104.0, 106.0, 108.0):
+>>> for close in (*[100.0, 102.0] * 6, 104.0, 106.0, 108.0):
 ...     step(state, 0, close)
 >>> round(value(state, 0, 15), 2)
 64.29

@@ -2,11 +2,7 @@
 
 ``r_i = ln(P_i/P_{i-1})``, where ``P_i`` is the last price traded at or before the end of whole second ``i``, UTC. A second without a
 trade has the return 0, and the second of the next trade has the whole move. The window is the ``k`` whole seconds that have ended by
-``t``, so a finer grid changes nothing.
-
-Null: known returns for less than 95 % of the window's seconds, where the return of a second is known when a price was known before it
-began; that is, less than 95 % of the window has passed since the first trade. Null also without a trade in the window, because a
-silent feed says nothing of volatility. Source: Andersen and Bollerslev 1998.
+``t``, so a finer grid changes nothing. It is null without a trade in the window, because a silent feed says nothing of volatility.
 
 State, from offset ``o``::
 

@@ -1,15 +1,7 @@
 """``volume_profile``, ``poc``, ``value_area_low``, ``value_area_high``, ``poc_dev_bps``: at which prices the session's volume was traded.
 
-    volume_profile    share of the session's volume traded at or below the last price, in [0, 1]
-    poc               point of control: middle of the price row with the most volume, quote units
-    value_area_*      edges of the 70 % area around it (``price_rows``), quote units
-    poc_dev_bps       1e4*(p - poc)/poc, p the last price, bps
-
 The session is the UTC day, or its part since the first trade seen. ``volume_profile`` counts by exact price up to 3071 distinct prices,
-beyond that as ``price_cells`` says. The others count by rows of ``Instrument.profile_row``; where that is None, of the largest of 1, 2,
-5 times a power of ten that is at most 1 bp of the session's first price.
-
-Null: fewer than 100 trades in the session.
+beyond that as ``price_cells`` says. The others count by rows of ``Instrument.profile_row`` (``price_rows``).
 
 State, from offset ``o``: ``| day, -1 none | trades | lots | configured row height: num, 0 none; den | rows | cells |``
 
@@ -41,13 +33,7 @@ _POC_DEV, _SHARE = TECHNICAL.slots("poc_dev_bps", "volume_profile")
 
 
 def configure(state: Vector, o: int, profile_row: float | None) -> None:
-    """Set the height of a row in a state of zeros.
-
-    Raises
-    ------
-    ValueError
-        ``profile_row`` is neither None nor a finite positive number.
-    """
+    """Set the height of a row in a state of zeros; raise ``ValueError`` as ``price_grid.fraction`` does."""
     state[o + _DAY] = -1.0
     if profile_row is not None:
         state[o + _NUM], state[o + _DEN] = fraction(profile_row)

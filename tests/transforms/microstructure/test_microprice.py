@@ -57,12 +57,15 @@ def test_it_is_null_without_a_valid_book(new_feed: Any) -> None:
 def test_bins_of_an_imbalance_mirror_each_other_and_are_equally_wide() -> None:
     values = [i / 1000 for i in range(1001)]
     assert all(imbalance_bin(-x) == IMBALANCE_BINS - 1 - imbalance_bin(x) for x in values)
+    assert [imbalance_bin(x) for x in (-1.0, -0.1, 0.0, 0.1, 1.0)] == [0, 4, 5, 6, 10]
     edges = [x for x, y in pairwise(values) if imbalance_bin(x) != imbalance_bin(y)]
     # 1/11, 3/11, ... 9/11
     assert edges == [0.090, 0.272, 0.454, 0.636, 0.818]
 
 
-@pytest.mark.parametrize(("spread", "column"), [(0.2, 0), (0.5, 0), (1.0, 1), (2.0, 3), (2.5, 4), (3.0, 4), (1e15, 4)])
+@pytest.mark.parametrize(
+    ("spread", "column"), [(0.2, 0), (0.5, 0), (1.0, 1), (1.0000000001, 1), (2.0, 3), (2.5, 4), (3.0, 4), (1e15, 4)]
+)
 def test_bins_of_a_spread_count_ticks(spread: float, column: int) -> None:
     assert spread_bin(spread, TICK) == column
 

@@ -15,9 +15,8 @@ from transforms.catalog import SENTIMENT, SOCIAL
 from transforms.instrument import Instrument
 from transforms.kernel import HOUR_US, MINUTE_US, SECOND_US
 from transforms.sentiment import kernel
-from transforms.sentiment.post import Post
 from transforms.sentiment.simhash import simhash
-from transforms.sentiment.state import GONE, State
+from transforms.sentiment.state import GONE, Post, State
 
 T0 = 1_717_200_000 * SECOND_US  # 2024-06-01 00:00 UTC
 

@@ -32,6 +32,10 @@ def test_it_does_not_change_between_releases() -> None:
     assert simhash("bitcoin breaks sixty thousand") == _by_definition(["bitcoin", "breaks", "sixty", "thousand"])
 
 
+def test_the_distance_is_the_number_of_bits_that_differ() -> None:
+    assert distance(0b1010, 0b0110) == 2
+
+
 def test_links_mentions_case_and_punctuation_do_not_count() -> None:
     assert simhash("RT @whale: BTC breaks 60k!!! https://a.b/c") == simhash("btc breaks 60K @you www.x.y")
 

@@ -9,6 +9,7 @@ from math import log
 import pytest
 
 from tests.transforms.technical.conftest import HandFeed
+from transforms.technical import momentum
 
 T = 86_400 * 19_000
 """Midnight UTC; everything below is counted from it, in seconds."""
@@ -83,3 +84,7 @@ def test_momentum_is_the_definition_on_every_grid(new_feed: Callable[..., HandFe
                 compared += 1
             assert row[f"price_momentum_{k // 60}m"] == expected
     assert compared > 1000
+
+
+def test_a_grid_of_a_second_has_a_bucket_for_each_of_the_990_seconds_looked_back_on_and_the_newest() -> None:
+    assert momentum.buckets(1_000_000) == 991

@@ -1,11 +1,11 @@
-"""Levels of a message in the flat book."""
+"""Levels of a message in the flat book, and the size of the state."""
 
 import random
 
 import pytest
 
 from transforms.kernel import zeros
-from transforms.microstructure.levels import fill
+from transforms.microstructure.layout import FLAT_ASK_PRICE, FLAT_ASK_SIZE, FLAT_BID_PRICE, FLAT_BID_SIZE, fill, size
 
 
 def side(n: int, seed: int) -> list[tuple[float, float]]:
@@ -20,8 +20,8 @@ def test_each_level_lies_in_its_slot(n_bid, n_ask):
     assert fill(book, bids, asks) == (min(n_bid, 20), min(n_ask, 20))
     expected = [0.0] * 80
     for at, levels in ((0, bids), (40, asks)):
-        for i, (price, size) in enumerate(levels[:20]):
-            expected[at + i], expected[at + 20 + i] = price, size
+        for i, (price, quantity) in enumerate(levels[:20]):
+            expected[at + i], expected[at + 20 + i] = price, quantity
     assert list(book) == expected
 
 
@@ -29,3 +29,15 @@ def test_an_empty_side_writes_nothing():
     book = zeros(80)
     assert fill(book, [], side(20, 1)) == (0, 20)
     assert not any(book)
+
+
+def test_the_parts_of_a_book_lie_one_behind_the_other():
+    book = zeros(80)
+    assert fill(book, [(99.0, 1.0)], [(101.0, 2.0), (102.0, 3.0)]) == (1, 2)
+    assert (book[FLAT_BID_PRICE], book[FLAT_BID_SIZE]) == (99.0, 1.0)
+    assert (book[FLAT_ASK_PRICE + 1], book[FLAT_ASK_SIZE + 1]) == (102.0, 3.0)
+
+
+def test_a_state_holds_its_two_rings():
+    assert size(1_000_000) == 264
+    assert size(100_000) == 1254
