@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from ingest.messages.refusal import Refused
 from ingest.publish.outlet import Outlet
 from ingest.recordings import own
-from ingest.recordings.lines import MAX_LINE, Line, Output, Rejected
+from ingest.recordings.lines import MAX_LINE, Line
 
 CHUNK_BYTES = 1 << 16
 
@@ -33,20 +32,9 @@ def publish_lines(
         lines = [Line(source, number + i, clock_ns(), data, False) for i, data in enumerate(batch, 1)]
         number += len(lines)
         outlet.counts.lines = number
-        outlet.write(parse_lines(lines, max_future_ms))
+        outlet.write([own.parse(line, max_future_ms, received_ms=line.received_ms) for line in lines])
         if outlet.stop.is_set():
             return
-
-
-def parse_lines(lines: Sequence[Line], max_future_ms: int) -> list[Output]:
-    """Return the messages of the lines, and the refused lines."""
-    outputs: list[Output] = []
-    for line in lines:
-        try:
-            outputs.append(own.parse(line, max_future_ms, received_ms=line.received_ms))
-        except Refused as refused:
-            outputs.append(Rejected(line, refused.reason, refused.detail))
-    return outputs
 
 
 def _lines(stream: Chunks) -> Iterator[list[bytes]]:

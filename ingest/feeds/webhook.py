@@ -21,11 +21,10 @@ from typing import Any
 import redis
 
 from feature_repo.stores.errors import UserError
-from ingest.feeds.jsonl import parse_lines
-from ingest.messages.kinds import SocialPost
 from ingest.messages.refusal import Reason
 from ingest.publish.outlet import Outlet
-from ingest.recordings.lines import Line, Output, Rejected
+from ingest.recordings import own
+from ingest.recordings.lines import POST, Line, Output, Rejected
 
 BODY_MAX = 1 << 20
 CALLERS_MAX = 32
@@ -87,20 +86,18 @@ class Webhook(ThreadingHTTPServer):
         now_ns = self._clock_ns()
         texts = [body] if _is_one(body) else body.split(b"\n")
         lines = [Line("webhook", i, now_ns, text.strip(), False) for i, text in enumerate(texts, 1) if text.strip()]
-        outputs: list[Output] = [
-            _only_posts(line, out) for line, out in zip(lines, parse_lines(lines, self._max_future_ms), strict=True)
-        ]
+        outputs = [self._parse(line) for line in lines]
         with self._writing:
             self._outlet.counts.lines += len(lines)
             self._outlet.write(outputs)
         refused = Counter(str(out.reason) for out in outputs if isinstance(out, Rejected))
         return {"accepted": len(outputs) - refused.total(), "refused": dict(refused)}
 
-
-def _only_posts(line: Line, output: Output) -> Output:
-    if isinstance(output, Rejected) or isinstance(output.message, SocialPost):
-        return output
-    return Rejected(line, Reason.WRONG_TYPE, "the webhook takes posts, nothing else")
+    def _parse(self, line: Line) -> Output:
+        output = own.parse(line, self._max_future_ms, received_ms=line.received_ms)
+        if isinstance(output, Rejected) or output.kind == POST:
+            return output
+        return Rejected(line, Reason.WRONG_TYPE, "the webhook takes posts, nothing else")
 
 
 def _is_one(body: bytes) -> bool:

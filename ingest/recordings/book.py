@@ -8,8 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 
-Level = tuple[float, float]
-"""Price and size."""
+Level = tuple[float, float]  # price and size
 
 
 class Side:

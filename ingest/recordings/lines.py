@@ -19,10 +19,8 @@ import msgspec
 from ingest.messages.kinds import MAX_TIME_MS, Message, SocialPost
 from ingest.messages.refusal import Reason
 
-POST = "social"
-"""The kind of a `SocialPost` in `Parsed`, in counts and in reports. In a log, "post" is the kind of a scored post."""
-MAX_LINE = 16 * 2**20
-"""Bytes of a line. A longer line is read as several, and each is refused, so that no file can fill the memory."""
+POST = "social"  # the kind of a SocialPost in Parsed, counts and reports; in a log, "post" is the kind of a scored post
+MAX_LINE = 16 * 2**20  # bytes; a longer line is read as several, each is refused, and so no file can fill the memory
 _GZIP = b"\x1f\x8b"
 _STAMP_DIGITS = 19
 NS_PER_MS = 1_000_000

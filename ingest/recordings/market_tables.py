@@ -27,8 +27,7 @@ _SIDES = ("bids", "asks")
 _LEVEL = re.compile(r"(?P<side>bid|ask)s?_(?P<what>px|price|qty|size|quantity|amount)_(?P<level>\d{1,3})")
 _PRICE = ("px", "price")
 
-Levels = dict[str, list[tuple[str, str]]]
-"""The columns of price and size of each level, by side."""
+Levels = dict[str, list[tuple[str, str]]]  # the columns of price and size of each level, by side
 
 
 def is_market(path: Path) -> bool:

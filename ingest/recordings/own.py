@@ -10,11 +10,10 @@ from ingest.messages.check import check_header
 from ingest.messages.decode import decode, encode
 from ingest.messages.kinds import KIND, MAX_INTEGER, PLAIN_STREAM, SocialPost
 from ingest.messages.refusal import Reason, Refused
-from ingest.recordings.lines import POST, Line, Parsed
+from ingest.recordings.lines import POST, Line, Output, Parsed, Rejected
 from ingest.streams.keys import SOCIAL
 
-KIND_OF_STREAM: dict[str, str] = {**PLAIN_STREAM, SOCIAL: POST}
-"""The kind of the messages of each plain stream."""
+KIND_OF_STREAM: dict[str, str] = {**PLAIN_STREAM, SOCIAL: POST}  # the kind of the messages of each plain stream
 _COUNTS = ("likes", "reposts", "replies", "followers")
 _INTEGERS = ("sequence", "trade_id", "next_funding", "received", "observed_at", *_COUNTS)
 
@@ -30,30 +29,36 @@ class _Told(msgspec.Struct):
     size: Any = None
 
 
-def parse(line: Line, max_future_ms: int, *, received_ms: int | None = None) -> Parsed:
+def parse(line: Line, max_future_ms: int, *, received_ms: int | None = None) -> Output:
     """Return the message of a line. Prices and sizes are not checked here; the worker checks them.
 
-    A message without a receive time counts as received at ``received_ms``, or without that when it happened. Raise ``Refused`` if the line
-    is no message, or its symbol, a time or a whole number is impossible.
+    A message without a receive time counts as received at ``received_ms``, or without that when it happened. A line that is no message, or
+    whose symbol, times or whole numbers are impossible, is returned as refused.
     """
-    told = decode(_Told, line.data)
+    try:
+        return parse_kind(_kind(line.data), line.data, max_future_ms, received_ms=received_ms)
+    except Refused as refused:
+        return Rejected(line, refused.reason, refused.detail)
+
+
+def _kind(data: bytes) -> str:
+    told = decode(_Told, data)
     if told.stream is not None:
         kind = KIND_OF_STREAM.get(told.stream)
         if kind is None:
             raise Refused(Reason.WRONG_TYPE, f"stream {told.stream!r:.40} is none of {', '.join(KIND_OF_STREAM)}")
-    elif told.bids is not None or told.asks is not None:
-        kind = "book"
-    elif told.text is not None:
-        kind = POST
-    elif told.price is not None or told.size is not None:
-        kind = "trade"
-    else:
-        raise Refused(Reason.MISSING_FIELD, "neither bids and asks, nor price and size, nor text")
-    return parse_kind(kind, line.data, max_future_ms, received_ms=received_ms)
+        return kind
+    if told.bids is not None or told.asks is not None:
+        return "book"
+    if told.text is not None:
+        return POST
+    if told.price is not None or told.size is not None:
+        return "trade"
+    raise Refused(Reason.MISSING_FIELD, "neither bids and asks, nor price and size, nor text")
 
 
 def parse_kind(kind: str, data: bytes, max_future_ms: int, *, received_ms: int | None = None) -> Parsed:
-    """Return the message in ``data``, whose kind is known. Otherwise as ``parse``."""
+    """Return the message in ``data``, whose kind is known, as ``parse`` does; raise ``Refused`` if it is impossible."""
     message: Any = decode(SocialPost if kind == POST else KIND[kind], data)
     for name in _INTEGERS:
         value = getattr(message, name, None)

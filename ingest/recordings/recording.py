@@ -11,7 +11,6 @@ from heapq import merge
 from pathlib import Path
 
 from ingest.messages.kinds import Message, SocialPost
-from ingest.messages.refusal import Refused
 from ingest.recordings import market_tables, own, posts
 from ingest.recordings.binance import Binance
 from ingest.recordings.columns import COMMON, GivenColumns
@@ -57,11 +56,8 @@ class Recording:
             for line in read_lines(path, self.limit):
                 if line.data[:1] != b"{":
                     continue
-                try:
-                    parsed = own.parse(line, self.max_future_ms)
-                except Refused:
-                    continue
-                if parsed.kind == POST:
+                parsed = own.parse(line, self.max_future_ms)
+                if isinstance(parsed, Parsed) and parsed.kind == POST:
                     self.lines += 1
                     yield parsed
 
@@ -77,13 +73,8 @@ class Recording:
                 yield from binance.parse(line)
                 self.ignored += binance.ignored - before
                 continue
-            try:
-                parsed = own.parse(line, self.max_future_ms)
-            except Refused as refused:
-                self.lines += 1
-                yield Rejected(line, refused.reason, refused.detail)
-                continue
-            if parsed.kind != POST:
+            parsed = own.parse(line, self.max_future_ms)
+            if isinstance(parsed, Rejected) or parsed.kind != POST:
                 self.lines += 1
                 yield parsed
         yield from binance.finish()

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from feature_repo.stores.errors import UserError
 
 LABELS = ("positive", "negative", "neutral")
-Probabilities = tuple[float, float, float]
-"""Of the labels, in their order; they sum to 1."""
+Probabilities = tuple[float, float, float]  # of the labels, in their order; they sum to 1
 
 _MEANING = {
     "positive": 0, "pos": 0, "bullish": 0,

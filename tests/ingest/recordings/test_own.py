@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ingest.messages.kinds import OrderBook, SocialPost, Trade
-from ingest.messages.refusal import Reason, Refused
-from ingest.recordings.lines import Line, Parsed
+from ingest.messages.refusal import Reason
+from ingest.recordings.lines import Line, Parsed, Rejected
 from ingest.recordings.own import parse
 
 
@@ -25,10 +25,11 @@ def test_the_fields_tell_the_kind_and_what_was_not_received_counts_as_received_w
 
 
 def test_the_stream_tells_the_kind_where_it_is_given() -> None:
-    assert parse(line(b'{"stream":"market_data","timestamp":5,"symbol":"A","price":1,"size":2}'), 0).kind == "trade"
-    with pytest.raises(Refused) as caught:
-        parse(line(b'{"stream":"order_book","timestamp":5,"symbol":"A","price":1,"size":2}'), 0)
-    assert caught.value.reason == Reason.MISSING_FIELD
+    trade = parse(line(b'{"stream":"market_data","timestamp":5,"symbol":"A","price":1,"size":2}'), 0)
+    no_book = parse(line(b'{"stream":"order_book","timestamp":5,"symbol":"A","price":1,"size":2}'), 0)
+    assert trade == Parsed("trade", Trade(5, "A", 1.0, 2.0, received=5))
+    assert isinstance(no_book, Rejected)
+    assert no_book.reason == Reason.MISSING_FIELD
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,6 @@ def test_the_stream_tells_the_kind_where_it_is_given() -> None:
     ],
 )
 def test_what_is_no_message_is_refused(data: bytes, reason: Reason) -> None:
-    with pytest.raises(Refused) as caught:
-        parse(line(data), 3)
-    assert caught.value.reason == reason
+    refused = parse(line(data), 3)
+    assert isinstance(refused, Rejected)
+    assert (refused.line, refused.reason) == (line(data), reason)
