@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +64,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read the files or the tables and write what is new."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     from feature_repo.stores.endpoints import postgres_url
     from ingest import settings
     from ingest.backfill.run import backfill
@@ -81,7 +82,14 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("give files, or --table")
     url = postgres_url()
     source = _source(args, url)
-    with _progress(quiet=args.json) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, disable=args.json or not console.is_terminal) as bar:
+        task = bar.add_task("backfill", total=None)
+
+        def show(done: Done) -> None:
+            about = f"backfill: {done.lines:,} lines, {done.taken.total():,} messages"
+            bar.update(task, total=done.of or None, completed=done.lines, description=about)
+
         done = backfill(
             args.paths,
             url,
@@ -91,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
             jobs=args.jobs,
             columns=given_columns(args),
             load_model=load_model,
-            progress=progress,
+            progress=show,
         )
     print(json.dumps(_as_json(done)) if args.json else _text(done))
     return ExitCode.DONE
@@ -114,23 +122,6 @@ def _source(args: argparse.Namespace, url: str) -> Source | None:
             tables.append(raw.describe(connection, name, given))
     since_ms, until_ms = (None if at is None else ms_of_datetime(at) for at in (args.since, args.before))
     return raw.Source(tuple(tables), since_ms, until_ms)
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[Done], None]]:
-    """Yield a function that shows growing counts on the terminal; it shows nothing without a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, disable=quiet or not console.is_terminal) as bar:
-        task = bar.add_task("backfill", total=None)
-
-        def show(done: Done) -> None:
-            about = f"backfill: {done.lines:,} lines, {done.taken.total():,} messages"
-            bar.update(task, total=done.of or None, completed=done.lines, description=about)
-
-        yield show
 
 
 def _as_json(done: Done) -> dict[str, Any]:

@@ -1,13 +1,9 @@
 """Raw tables of trades and books in a database: which column holds what, and whether it can be read.
 
-A table (or a view) of trades has price and size, one of books has bids and asks::
-
-    trades  time, symbol, price, size, side?, trade_id?, next_funding? (whole milliseconds), received?, arrival?
-    books   time, symbol, bids, asks, sequence?, received?, arrival?
-
-``time`` and ``received`` are timestamps (UTC if they have no zone) or whole milliseconds. ``bids`` and ``asks`` are arrays of
-(price, size) pairs (``numeric[]``, ``double precision[]``, two dimensions), or ``json`` or ``jsonb`` of that form, best level
-first. Both NULL means that the feed lost its place. ``arrival`` orders rows that were received at the same time.
+A table (or a view) of trades has price and size, one of books has bids and asks; the help of the command lists all columns. ``time``
+and ``received`` are timestamps (UTC if they have no zone) or whole milliseconds. ``bids`` and ``asks`` are arrays of (price, size)
+pairs (``numeric[]``, ``double precision[]``, two dimensions), or ``json`` or ``jsonb`` of that form, best level first. Both NULL means
+that the feed lost its place. ``arrival`` orders rows that were received at the same time.
 """
 
 from __future__ import annotations

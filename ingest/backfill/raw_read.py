@@ -13,7 +13,7 @@ next slice is opened before the current one is exhausted, and the two are merged
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from heapq import heappop, heappush
@@ -43,7 +43,7 @@ Row = tuple[int | None, int, str, str]
 
 def days(connection: psycopg.Connection[Any], source: Source) -> tuple[Days, Counter[str]]:
     """Return the symbols and days of all tables, and by reason the number of rows that have no symbol or day."""
-    found: Days = {}
+    found: Days = defaultdict(Counter)
     refused: Counter[str] = Counter()
     for table in source.tables:
         listing = sql.SQL(
@@ -65,8 +65,7 @@ def days(connection: psycopg.Connection[Any], source: Source) -> tuple[Days, Cou
             elif not is_symbol(symbol):
                 refused[Reason.BAD_SYMBOL] += n
             else:
-                of_symbol = found.setdefault(symbol, {})
-                of_symbol[day] = of_symbol.get(day, 0) + n
+                found[symbol][day] += n
     return found, refused
 
 

@@ -46,6 +46,8 @@ def backfill(
     the same run finished before are not written again, so a second call continues a run that was stopped. It computes all rows
     again from the beginning of the data, since kernels remember days.
 
+    Raise ``TableFileError`` or ``OSError`` if a file cannot be read, ``RawTableError`` if a file beside raw tables may hold market data.
+
     Parameters
     ----------
     paths : sequence of Path
@@ -59,13 +61,6 @@ def backfill(
         Processes. Symbols are shared out among them; all days of a symbol are processed in order by one.
     load_model : callable or None
         Returns the sentiment model; called only if there are posts.
-
-    Raises
-    ------
-    ingest.recordings.rows.TableFileError, OSError
-        A file cannot be read.
-    ingest.backfill.raw.RawTableError
-        There are raw tables, and a file that may hold books or trades.
     """
     scans = [scan(path, columns) for path in paths]
     if source is not None and (market := [one.path.name for one in scans if one.market]):

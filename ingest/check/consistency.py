@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -192,5 +192,4 @@ def _now_ms(client: redis.Redis) -> int:
 
 def keep(client: redis.Redis, found: Consistency) -> None:
     """Store the outcome where the exporter reads it."""
-    outcome: Mapping[Any, Any] = {**found.outcomes(), "time_ms": _now_ms(client)}
-    client.hset(CONSISTENCY, mapping=dict(outcome))
+    client.hset(CONSISTENCY, mapping={**found.outcomes(), "time_ms": _now_ms(client)})

@@ -10,7 +10,7 @@ from typing import Any
 
 from ingest.backfill.posts import score_posts
 from ingest.messages.kinds import Message, SocialPost
-from ingest.recordings.columns import COMMON, GivenColumns
+from ingest.recordings.columns import GivenColumns
 from ingest.recordings.lines import Parsed
 from ingest.recordings.recording import Recording
 from ingest.sentiment.history import History
@@ -38,11 +38,7 @@ class StandIn:
 
 
 def read_recordings(
-    paths: Sequence[Path],
-    settings: Settings,
-    symbols: Sequence[str] = (),
-    columns: GivenColumns = COMMON,
-    refused: Counter[str] | None = None,
+    paths: Sequence[Path], settings: Settings, symbols: Sequence[str], columns: GivenColumns, refused: Counter[str]
 ) -> dict[str, Feed]:
     """Return the messages of recordings as `by_symbol` does; count refused lines in ``refused`` by reason."""
     recording = Recording(paths, None, columns, settings.max_future_ms)
@@ -52,7 +48,7 @@ def read_recordings(
             for output in stage:
                 if isinstance(output, Parsed):
                     yield output.kind, output.message
-                elif refused is not None:
+                else:
                     refused[output.reason] += 1
 
     return by_symbol(accepted(), settings, symbols)

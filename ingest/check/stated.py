@@ -112,10 +112,7 @@ def raw(feature: str) -> str:
 
 
 def stated(feature: str) -> WarmUp:
-    """Return the warm-up of a feature.
-
-    A normalised feature has that of its raw one. A z-score needs in addition the time in which mean and deviation settle.
-    """
+    """Return the warm-up of a feature: that of its raw one, and for a z-score the time in which mean and deviation settle."""
     base = _STATED[raw(feature)]
     if feature in _STATED or not feature.endswith("_z"):
         return base

@@ -25,6 +25,7 @@ STARTS = (0.1, 0.35, 0.6)
 _NEVER = 1 << 62
 _EVENTS = 2
 """The largest ``WarmUp.events``."""
+WarmUps = Mapping[Key, WarmUp]
 _CONFIGURED = "not compared where its V is configured: buckets count from the first trade"
 
 
@@ -33,7 +34,7 @@ def warmup(
     settings: Settings,
     *,
     starts: Sequence[float] = STARTS,
-    stated: Mapping[Key, WarmUp] | None = None,
+    stated: WarmUps | None = None,
     make: Make = Symbol,
 ) -> list[Result]:
     """Check every feature of every symbol; return one result per feature, as in the catalogue, with its warm-up as the note.
@@ -56,15 +57,12 @@ def warmup(
         first, last = ordered[0].t_us, ordered[-1].t_us
         for share in starts:
             part = since(ordered, first + int((last - first) * share))
-            late = Run(name, settings, make)
-            for one in part:
-                late.accept(one.kind, one.message)
-            late.end()
+            late = run_whole(name, settings, [(one.kind, one.message) for one in part], make)
             _compare(every, warm_ups, _warm_times(part, warm_ups, skipped), name, run, late)
     return list(every.values())
 
 
-def _warm_times(part: Sequence[Accepted], warm_ups: Mapping[Key, WarmUp], skipped: Sequence[str]) -> dict[Key, int]:
+def _warm_times(part: Sequence[Accepted], warm_ups: WarmUps, skipped: Sequence[str]) -> dict[Key, int]:
     """Return the time (µs) from which each feature is warm in a history that begins with ``part``."""
     firsts: dict[str, list[int]] = defaultdict(list)
     for one in part:
@@ -109,20 +107,14 @@ def _warm_us(
 
 
 def _compare(
-    every: Mapping[Key, Result],
-    warm_ups: Mapping[Key, WarmUp],
-    warm: Mapping[Key, int],
-    symbol: str,
-    run: Run,
-    late: Run,
+    every: Mapping[Key, Result], warm_ups: WarmUps, warm: Mapping[Key, int], symbol: str, run: Run, late: Run
 ) -> None:
     """Compare the run with a later start with the run from the start, in every row of the latter."""
     times = [t for t in run.rows if t >= min(warm.values())]
     largest: dict[Key, float] = defaultdict(float)
     for t_us in times:
         for key, value, _ in pairs(run.rows[t_us], {}):
-            if abs(value) > largest[key]:
-                largest[key] = abs(value)
+            largest[key] = max(largest[key], abs(value))  # max keeps the left value where the right one is NaN
     for t_us in times:
         for key, expected, found in pairs(run.rows[t_us], late.rows.get(t_us, {})):
             if t_us >= warm[key]:

@@ -67,6 +67,9 @@ def replay(
 
     All messages are marked as recorded: their receive times take the place of the clock. The same files give the same messages.
 
+    Raise ``NotReadError`` if a scorer or a worker makes no progress for ``patience_s``, ``TableFileError`` or ``OSError`` if a file
+    cannot be read.
+
     Parameters
     ----------
     paths : sequence of str or Path
@@ -77,15 +80,6 @@ def replay(
         ``now`` moves all times so that the recording ends when its replay does, or less than a grid interval before.
     limit : int or None
         Lines (or rows) read of each file.
-    patience_s : float
-        How long a scorer or a worker may make no progress.
-
-    Raises
-    ------
-    ingest.publish.readers.NotReadError
-        Posts are not scored, or the logs are full and no worker reads them.
-    ingest.recordings.rows.TableFileError, OSError
-        A file cannot be read.
     """
     if rebase not in (None, "now"):
         raise ValueError(f"rebase={rebase!r}: must be 'now' or None")

@@ -83,7 +83,7 @@ def simulate(
 
 
 def resume(client: redis.Redis, settings: Settings, symbols: Sequence[str], start_ms: int) -> int:
-    """Return the time from which a simulation continues: ``start_ms``, or later if the workers' checkpoints know the symbols longer.
+    """Return the time from which a simulation continues: ``start_ms``, or later if the symbols' checkpoints reach a later time.
 
     So no message is late or a repeat. After an earlier feed a gap is published for each symbol: its book is unknown until the next one.
     """

@@ -14,8 +14,9 @@ import redis
 from ingest.messages.decode import decode
 from ingest.messages.kinds import KIND, SocialPost
 from ingest.publish import readers
+from ingest.publish.counts import Counts
 from ingest.publish.readers import NotReadError
-from ingest.replay import Counts, messages, replay
+from ingest.replay import messages, replay
 from ingest.settings import Settings
 from ingest.streams import keys
 
