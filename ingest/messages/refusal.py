@@ -13,16 +13,14 @@ class Reason(StrEnum):
     WRONG_TYPE = "wrong_type"
     NOT_FINITE = "not_finite"  # a NaN or infinite price, size or time
     NOT_POSITIVE = "not_positive"  # a price or size of zero or below
-    OUT_OF_RANGE = (
-        "out_of_range"  # an impossible number: a price or size above 1e15, a time outside the years 1970 to 2255
-    )
+    # An impossible number: a price or size above 1e15, a time outside the years 1970 to 2255
+    OUT_OF_RANGE = "out_of_range"
     EMPTY_BOOK = "empty_book"
     UNSORTED_SIDE = "unsorted_side"
     CROSSED_BOOK = "crossed_book"
     BAD_SYMBOL = "bad_symbol"  # not 1 to 64 letters, digits and ``: . _ / -``
-    UNKNOWN_SYMBOL = (
-        "unknown_symbol"  # symbols are listed in the settings and this is not among them, or too many are open
-    )
+    # The settings list symbols and this is not among them, or too many are open
+    UNKNOWN_SYMBOL = "unknown_symbol"
     FUTURE_TIME = "future_time"  # stamped further ahead of its receive time than ``max_future``
     LATE = "late"  # behind its symbol's watermark: the rows of its time are written already
     DUPLICATE = "duplicate"  # a message with this trade id or book sequence was accepted before
