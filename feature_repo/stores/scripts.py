@@ -14,8 +14,5 @@ def read_script(module_file: str, name: str) -> str:
 
     Comment lines become empty lines, because the text travels with each call. So the line numbers in Redis's errors are
     those of the file.
-
-    >>> "--" in read_script(__file__, "online/write.lua")
-    False
     """
     return _COMMENT_LINE.sub("", Path(module_file).with_name(name).read_text(encoding="utf-8"))

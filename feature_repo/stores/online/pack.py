@@ -23,6 +23,7 @@ from feature_repo.stores.online.format import (
     varint,
     with_silence,
 )
+from transforms.limits import INT64_END
 
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -34,7 +35,6 @@ _STR8, _STR16, _STR32, _ARRAY32 = b"\xd9", b"\xda", b"\xdb", b"\xdd"
 _NULL_CELL: Final = _FIXSTR[0]  # a Value without bytes
 _DOUBLE_HEAD: Final = _FIXSTR[DOUBLE_SIZE] + DOUBLE_TAG  # eight bytes follow
 _DOUBLE: Final = struct.Struct("<d")
-_INT64_END: Final = 2.0**63
 
 
 def packed_text(raw: bytes) -> bytes:
@@ -112,7 +112,7 @@ class RowEncoder:
         for (name, field), value in zip(self._int_cells, row, strict=True):
             if value != value:
                 cells += field + _NULL_CELL
-            elif value.is_integer() and -_INT64_END <= value < _INT64_END:
+            elif value.is_integer() and -INT64_END <= value < INT64_END:
                 cells += field + packed_text(INT64_TAG + varint(int(value)))
             else:
                 raise ValueError(f"{self.view}:{name} is Int64, but row {at} holds {value!r}")

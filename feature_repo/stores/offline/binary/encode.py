@@ -19,9 +19,9 @@ from psycopg import sql
 
 from feature_repo.stores.offline.binary.format import EPOCH_US, NULL_LENGTH, SIGNATURE, TRAILER
 from feature_repo.stores.offline.tables.schema import TYPES
+from transforms.limits import INT64_END
 
 _BLOCK_BYTES: Final = 4 << 20
-_INT64_END: Final = 2.0**63
 
 _DOUBLE, _BIGINT, _TEXT, _TIME = (TYPES[name] for name in ("Float64", "Int64", "String", "UnixTimestamp"))
 
@@ -98,7 +98,7 @@ def whole_doubles(values: NDArray[np.float64]) -> Fixed:
     """Return a column of ``bigint`` from doubles; NaN is null. Raise ValueError for a fraction and beyond 64 bits."""
     null = np.isnan(values)
     filled = np.where(null, 0.0, values)
-    if not np.all((np.floor(filled) == filled) & (np.abs(filled) < _INT64_END)):
+    if not np.all((np.floor(filled) == filled) & (np.abs(filled) < INT64_END)):
         raise ValueError("a count is not a whole number of 64 bits")
     return Fixed(filled.astype(">i8"), null if null.any() else None)
 
