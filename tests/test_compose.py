@@ -20,8 +20,7 @@ import yaml
 from click.testing import CliRunner
 
 from ingest.cli import add_command
-from ingest.run.processes import STOP_S
-from ingest.run.roles import ROLES
+from ingest.run.processes import ROLES, STOP_S
 from ingest.streams import keys, read
 from ingest.streams.membership import Member
 

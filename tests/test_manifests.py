@@ -19,8 +19,7 @@ from click.testing import CliRunner
 from feature_repo.stores.endpoints import POSTGRES_VARIABLE, REDIS_VARIABLE
 from ingest import alive, settings
 from ingest.cli import add_command
-from ingest.run.processes import STOP_S
-from ingest.run.roles import ROLES
+from ingest.run.processes import ROLES, STOP_S
 from ingest.streams import outage
 
 ROOT = Path(__file__).parents[1]

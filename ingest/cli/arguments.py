@@ -24,19 +24,12 @@ def make_parser(
 ) -> argparse.ArgumentParser:
     """Add the parser of a command to those of ``python -m ingest``, or of an action to those of its command.
 
-    Parameters
-    ----------
-    run : callable or None
-        What runs the command: the parsed arguments in, the exit code out. None where actions of the command run it.
-    epilog : str
-        Examples and exit codes, printed as they are written.
+    `run` is given the parsed arguments and returns the exit code; it is None where actions of the command run. The `epilog` (examples
+    and exit codes) is printed as it is written.
     """
+    raw = argparse.RawDescriptionHelpFormatter
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        name,
-        help=description,
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        name, help=description, description=description, epilog=epilog, formatter_class=raw
     )
     if run is not None:
         parser.set_defaults(run=run)

@@ -12,19 +12,12 @@ _OURS = ("ingest", "feature_repo", "transforms")
 
 @contextlib.contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
-    """Turn a failing import inside the block into an error that names the extra to install.
-
-    Raises
-    ------
-    UserError
-        A library is not installed. A module of the project itself that is missing stays an ``ImportError``.
-    """
+    """Turn the failing import of a library inside the block into a `UserError` that names the extra to install."""
     try:
         yield
     except ImportError as error:
         library = (error.name or "").partition(".")[0]
         if not library or library in _OURS:
             raise
-        raise UserError(
-            f"{library} is not installed; it comes with the extra `{extra}`: pip install -e '.[{extra}]'"
-        ) from error
+        advice = f"it comes with the extra `{extra}`: pip install -e '.[{extra}]'"
+        raise UserError(f"{library} is not installed; {advice}") from error

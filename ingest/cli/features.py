@@ -9,6 +9,7 @@ import argparse
 import json
 import math
 import sys
+from dataclasses import asdict
 from typing import Any
 
 from ingest.cli.arguments import make_parser
@@ -78,22 +79,13 @@ def _escaped(text: str) -> str:
 
 
 def _as_json() -> list[dict[str, Any]]:
+    """Return the features; an infinite end of a range is None, because JSON has no infinity."""
+    finite = {math.inf: None, -math.inf: None}
     return [
-        {
-            "view": view.name,
-            "feed": view.feed,
-            "ttl_s": view.ttl_s,
-            "name": f.name,
-            "dtype": f.dtype,
-            "unit": f.unit,
-            "low": f.low if math.isfinite(f.low) else None,
-            "high": f.high if math.isfinite(f.high) else None,
-            "formula": f.formula,
-            "null_when": f.null_when,
-            "source": f.source,
-        }
+        {"view": view.name, "feed": view.feed, "ttl_s": view.ttl_s}
+        | {name: finite.get(value, value) for name, value in asdict(feature).items()}
         for view in VIEWS
-        for f in view.features
+        for feature in view.features
     ]
 
 

@@ -68,26 +68,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def demo(args: argparse.Namespace, console: Console, endpoints: Endpoints) -> None:
-    """Feed the pipeline, read both stores and check what they hold.
-
-    Raises
-    ------
-    DemoError
-        A value, a count or a process is wrong.
-    """
+    """Feed the pipeline, read both stores and check what they hold. Raise `DemoError` if a value, a count or a process is wrong."""
     environ = {"SENTIMENT_MODEL": "embedded", **conf.environment(**endpoints.environment())}
     settings = conf.load(environ)
-    with (
-        open_redis(endpoints.redis_url) as client,
-        Processes(["scorer", "router", "writer"], environ) as processes,
-    ):
+    with open_redis(endpoints.redis_url) as client, Processes(["scorer", "router", "writer"], environ) as processes:
         apply(console, environ)
         before = counters(client, settings.partitions)
         feed = Feed(client, settings, processes, console)
         # imported here because that takes seconds, in which the pipeline starts
         from feast import FeatureStore
 
-        from ingest.demo import latency, read, report
+        from ingest.demo import data, read, report
 
         store = FeatureStore(repo_path=str(DEFINITIONS))
 
@@ -96,13 +87,13 @@ def demo(args: argparse.Namespace, console: Console, endpoints: Endpoints) -> No
 
         if args.recordings:
             symbols, span_us = recordings(feed, args.recordings)
-            read.show(console, store, symbols, span_us)
+            read.show(feed, store, symbols, span_us)
             page = report.write(store, settings, symbols, span_us, done(), None)
         else:
             with simulation(feed, SYMBOLS, args.seed, HISTORY_S):
                 with console.status(f"live for {LIVE_S:.0f} s"):
-                    delays_ms = latency.watch(store, SYMBOLS, LIVE_S)
-                read.show(console, store, SYMBOLS, None)
+                    delays_ms = data.watch(store, SYMBOLS, LIVE_S)
+                read.show(feed, store, SYMBOLS, None)
                 now_us = time.time_ns() // 1000
                 span_us = (now_us - HISTORY_S * 1_000_000, now_us)
                 page = report.write(store, settings, SYMBOLS, span_us, done(), delays_ms)

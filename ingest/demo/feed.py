@@ -6,16 +6,20 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import redis
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ingest import settings as conf
+from ingest.publish import report
 from ingest.publish.counts import Counts
 from ingest.publish.sink import Sink
 from ingest.recordings.lines import POST
 from ingest.run.processes import Processes
+from ingest.simulate import history, live
+from ingest.simulate.history import Simulated
 from ingest.simulate.run import resume
 from ingest.streams.backlog import backlog
 
@@ -36,11 +40,9 @@ def recordings(feed: Feed, paths: Sequence[str]) -> tuple[list[str], tuple[int, 
     from ingest.replay import replay
 
     feed.start_worker()
-    columns = TextColumn("{task.description}"), TextColumn("{task.fields[lines]:,} lines"), TimeElapsedColumn()
-    with Progress(*columns, console=feed.console) as progress:
-        task = progress.add_task("replaying", lines=0)
-        counts = replay(paths, feed.client, feed.settings, progress=lambda c: progress.update(task, lines=c.lines))
-    published = ", ".join(f"{n:,} {kind}" for kind, n in sorted(counts.published.items()))
+    with report.live("replay", quiet=False) as progress:
+        counts = replay(paths, feed.client, feed.settings, progress=progress)
+    published = report.listed(counts.published)
     feed.console.print(f"[bold]replayed[/] {counts.lines:,} lines: {published}; {counts.ignored:,} ignored")
     feed.wait()
     if not counts.symbols:
@@ -53,6 +55,7 @@ def recordings(feed: Feed, paths: Sequence[str]) -> tuple[list[str], tuple[int, 
 @contextlib.contextmanager
 def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int) -> Iterator[None]:
     """Simulate the hours until now as fast as the pipeline reads them, then go on live while the block runs."""
+    market = partial(history, symbols=symbols, seed=seed)
     now_ms = _now_ms()
     at_ms = resume(feed.client, feed.settings, symbols, now_ms - history_s * 1000)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
@@ -61,10 +64,11 @@ def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int) ->
         start: Callable[[], None] | None = feed.start_worker
         while (now_ms := _now_ms()) - at_ms > NEAR_MS or start:
             progress.update(task, total=progress.tasks[0].completed + (now_ms - at_ms) // 1000)
-            _publish_past(feed, symbols, seed, at_ms, now_ms, lambda seconds: progress.advance(task, seconds), start)
+            _publish_past(feed, market, at_ms, now_ms, lambda seconds: progress.advance(task, seconds), start)
             at_ms, start = now_ms, None
     stop = threading.Event()
-    thread = threading.Thread(target=_publish_live, args=(feed, symbols, seed, at_ms, stop), daemon=True)
+    messages = live(at_ms, symbols=symbols, seed=seed, stop=stop)
+    thread = threading.Thread(target=_publish_live, args=(feed, messages), daemon=True)
     thread.start()
     try:
         yield
@@ -75,24 +79,21 @@ def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int) ->
 
 def _publish_past(
     feed: Feed,
-    symbols: Sequence[str],
-    seed: int,
+    market: Callable[..., Iterator[tuple[str, Simulated]]],
     start_ms: int,
     end_ms: int,
     advance: Callable[[int], None],
     start_worker: Callable[[], None] | None,
 ) -> None:
     """Publish a span of the past: posts first, so that they are scored before the market reaches their time."""
-    from ingest.simulate import history
-
     sink = Sink(feed.client, feed.settings, Counts())
-    for kind, message in history(start_ms, end_ms, symbols=symbols, seed=seed, kinds=(POST,)):
+    for kind, message in market(start_ms, end_ms, kinds=(POST,)):
         sink.publish(kind, message, recorded=True)
     sink.wait_for_scores()
     if start_worker:
         start_worker()
     shown_ms = start_ms
-    for kind, message in history(start_ms, end_ms, symbols=symbols, seed=seed, kinds=("book", "trade")):
+    for kind, message in market(start_ms, end_ms, kinds=("book", "trade")):
         sink.publish(kind, message, recorded=True)
         if message.timestamp - shown_ms >= SHOWN_EVERY_MS:
             advance((message.timestamp - shown_ms) // 1000)
@@ -102,11 +103,9 @@ def _publish_past(
     feed.wait()
 
 
-def _publish_live(feed: Feed, symbols: Sequence[str], seed: int, start_ms: int, stop: threading.Event) -> None:
-    from ingest.simulate import live
-
+def _publish_live(feed: Feed, messages: Iterator[tuple[str, Simulated]]) -> None:
     sink = Sink(feed.client, feed.settings, Counts())
-    for kind, message in live(start_ms, symbols=symbols, seed=seed, stop=stop):
+    for kind, message in messages:
         sink.publish(kind, message, recorded=False)
         sink.flush()
 
@@ -129,13 +128,7 @@ class Feed:
         self._processes.start("worker")
 
     def wait(self) -> None:
-        """Wait until nothing waits in a stream or an outbox, and show what does.
-
-        Raises
-        ------
-        DemoError
-            The pipeline made no progress for `PATIENCE_S` seconds.
-        """
+        """Wait until nothing waits in a stream or an outbox, and show what does; give up after `PATIENCE_S` without progress."""
         last, deadline = -1, time.monotonic() + PATIENCE_S
         with self.console.status("waiting for the pipeline") as status:
             while True:
@@ -143,9 +136,8 @@ class Feed:
                 waiting = backlog(self.client, self.settings.partitions)
                 if waiting.total == 0:
                     return
-                status.update(
-                    f"{waiting.posts:,} posts, {waiting.events:,} messages, {waiting.outbox:,} batches of rows wait"
-                )
+                of_each = f"{waiting.posts:,} posts, {waiting.events:,} messages, {waiting.outbox:,} batches of rows"
+                status.update(f"{of_each} wait")
                 if waiting.total != last:
                     last, deadline = waiting.total, time.monotonic() + PATIENCE_S
                 if time.monotonic() > deadline:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,23 +27,14 @@ def write(
     done: Mapping[str, int],
     delays_ms: Sequence[float] | None,
 ) -> Path:
-    """Read the stores, write the page and return its path.
+    """Read the stores, write the page for the first few symbols and the time of `span_us`, and return its path.
 
-    Parameters
-    ----------
-    symbols : sequence of str
-        The symbols of this run; the first few are drawn.
-    span_us : tuple of int
-        Begin and end of what is drawn, microseconds.
-    done : mapping
-        What this run accepted, refused and wrote, by counter.
-    delays_ms : sequence of float or None
-        Measured by ``latency.watch`` while the market was live; None for a recording.
+    `done` holds what this run accepted, refused and wrote, by counter. `delays_ms` was measured by ``data.watch`` while the market was
+    live; it is None for a recording.
     """
     shown = list(symbols)[:SYMBOLS_DRAWN]
-    clock = (lambda: time.time_ns() // 1000) if delays_ms is not None else (lambda: span_us[1])
     with psycopg.connect(postgres_url(), autocommit=True) as connection:
-        online = data.online(store, shown, clock)
+        online = data.online(store, shown)
         content = {
             "about": _about(shown, span_us, live=delays_ms is not None),
             "series": data.series(store, shown, *span_us),
@@ -76,22 +66,20 @@ def _served(online: Mapping[str, Any], *, live: bool) -> str:
 
 
 def _tiles(done: Mapping[str, int], online: Mapping[str, Any]) -> list[tuple[str, str]]:
-    def total(what: str) -> int:
-        return sum(n for name, n in done.items() if name.startswith(f"{what}."))
-
+    total: Counter[str] = Counter()
+    for name, n in done.items():
+        total[name.partition(".")[0]] += n
+    shape = f"{len(online['symbols'])} symbols, {len(online['rows'])} features"
     return [
-        (f"{total('accepted'):,}", "messages accepted in this run"),
-        (f"{total('refused'):,}", "refused, kept with the reason"),
-        (f"{total('rows'):,}", "rows written to both stores"),
-        (
-            f"{online['took_ms']:.1f} ms",
-            f"online read of {len(online['symbols'])} symbols, {len(online['rows'])} features",
-        ),
+        (f"{total['accepted']:,}", "messages accepted in this run"),
+        (f"{total['refused']:,}", "refused, kept with the reason"),
+        (f"{total['rows']:,}", "rows written to both stores"),
+        (f"{online['took_ms']:.1f} ms", f"online read of {shape}"),
     ]
 
 
 def _latency(
-    connection: psycopg.Connection[Any],
+    connection: psycopg.Connection,
     settings: Settings,
     symbols: Sequence[str],
     span_us: tuple[int, int],
@@ -108,13 +96,12 @@ def _latency(
             "marks": [{"name": f"allowed lateness {wait} ms", "ms": wait}],
             "source": "get_online_features, called repeatedly in the live seconds of this demo",
         }
-    delays = data.recorded_delays(connection, symbols, *span_us)
     return {
         "title": "From the boundary of the grid to known",
         "text": "created_timestamp minus event_timestamp of the rows of the view microstructure: when each could be known, by the "
         "receive times of the recording; 0 where the recorder's clock ran behind. To measure how long this machine takes, run the demo "
         "without a recording: then its market is live.",
-        "ms": [round(ms, 3) for ms in delays],
+        "ms": [round(ms, 3) for ms in data.recorded_delays(connection, symbols, *span_us)],
         "marks": [],
         "source": "the offline table microstructure",
     }

@@ -11,8 +11,7 @@ from feature_repo.stores.errors import UserError
 from ingest import settings
 from ingest.cli.arguments import count, make_parser
 from ingest.cli.exit_codes import ExitCode
-from ingest.run.processes import Processes, stop_with_parent_or_signal
-from ingest.run.roles import ROLES, run_role
+from ingest.run.processes import ROLES, Processes, run_role, stop_with_parent_or_signal
 
 LOOK_S = 0.2
 """Seconds between two looks for children that died."""

@@ -1,4 +1,4 @@
-"""Child processes, one a role: restarted when they die, and stopped with their parent."""
+"""The roles of a pipeline: what runs each, and its child processes, which are restarted when they die and stopped with their parent."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 _LOG = logging.getLogger(__name__)
 
+ROLES = ("worker", "router", "scorer", "writer")
 RESTART_S = 1.0
 """Shortest time between two starts of the same child."""
 STOP_S = 20.0
@@ -24,26 +25,16 @@ loses nothing: what was not committed is processed again."""
 
 
 class Child(NamedTuple):
-    """A process, its role, and when it was started."""
-
     role: str
     process: subprocess.Popen[bytes]
     since_s: float
 
 
 class Processes:
-    """Child processes, which end when this process ends: each watches the pipe that is its standard input.
-
-    Parameters
-    ----------
-    roles : list of str
-        A child is started for each. A role may occur more than once.
-    environ : mapping, optional
-        The environment of the children; by default this process's own.
-    """
+    """Child processes, one for each of `roles`; they end when this process ends, because each watches the pipe of its standard input."""
 
     def __init__(self, roles: list[str], environ: Mapping[str, str] | None = None) -> None:
-        self._environ = environ
+        self._environ = environ  # of the children; by default this process's own
         self.restarts = 0
         self._children = [self._started(role) for role in roles]
 
@@ -117,3 +108,29 @@ def _end_after_grace() -> None:
     time.sleep(GRACE_S)
     _LOG.error("not stopped within %.0f s: the process ends now; what was not committed is processed again", GRACE_S)
     os._exit(1)
+
+
+def run_role(role: str, stop: threading.Event) -> None:
+    """Run one role until ``stop`` is set. Only what the role needs is imported."""
+    from feature_repo.stores.endpoints import postgres_url, redis_url
+    from feature_repo.stores.online.client import address_of_url, connect
+    from ingest import settings
+
+    conf = settings.load()
+    with connect(address_of_url(redis_url()), "redis") as client:
+        if role == "worker":
+            from ingest.worker.worker import Worker
+
+            Worker(client, conf).run(stop)
+        elif role == "router":
+            from ingest import router
+
+            router.run(client, conf.partitions, stop)
+        elif role == "writer":
+            from ingest import offline_writer
+
+            offline_writer.run(client, postgres_url(), conf.partitions, stop)
+        else:
+            from ingest.sentiment import scorer
+
+            scorer.run(client, conf, stop, postgres_url=postgres_url())

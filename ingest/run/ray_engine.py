@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from feature_repo.stores.errors import UserError
 from ingest import settings
 from ingest.cli.extras import needs_extra
-from ingest.run.processes import GRACE_S, RESTART_S, STOP_S
+from ingest.run.processes import GRACE_S, RESTART_S, STOP_S, run_role
 
 _LOG = logging.getLogger(__name__)
 NAMESPACE = "trading-feature-store"
@@ -35,16 +35,11 @@ _LASTING = {"namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": Tru
 """Options of actors that outlive the driver and that a second driver finds by their name."""
 
 
-class EngineError(UserError, RuntimeError):
-    """The pipeline cannot start on Ray; the message says what to do."""
-
-
 class Part(NamedTuple):
-    """An actor to create: its name, its role, and how many processors and GPUs Ray reserves for it."""
+    """An actor to create: its name, its role, and how many GPUs Ray reserves for it beside a processor."""
 
     name: str
     role: str
-    cpus: float
     gpus: float
 
 
@@ -53,22 +48,17 @@ def parts(roles: Sequence[str], workers: int, gpu_workers: int) -> list[Part]:
 
     >>> [part.name for part in parts(["worker", "router", "scorer"], 2, 1)]
     ['worker-0', 'worker-1', 'router', 'scorer-0']
-
-    Raises
-    ------
-    EngineError
-        GPUs are asked for without a scorer to use them.
     """
     if gpu_workers and "scorer" not in roles:
-        raise EngineError("--gpu-workers is for the role scorer")
+        raise UserError("--gpu-workers is for the role scorer")
     found = []
     for role in roles:
         if role == "worker":
-            found += [Part(f"worker-{n}", role, 1.0, 0.0) for n in range(workers)]
+            found += [Part(f"worker-{n}", role, 0.0) for n in range(workers)]
         elif role == "scorer" and gpu_workers:
-            found += [Part(f"scorer-{n}", role, 1.0, 1.0) for n in range(gpu_workers)]
+            found += [Part(f"scorer-{n}", role, 1.0) for n in range(gpu_workers)]
         else:
-            found.append(Part(role, role, 1.0, 0.0))
+            found.append(Part(role, role, 0.0))
     return found
 
 
@@ -84,8 +74,6 @@ class Actor:
 
     def _run(self, role: str) -> None:
         try:
-            from ingest.run.roles import run_role  # its modules may read the adopted environment when they are imported
-
             run_role(role, self._stop)
         except Exception:
             _LOG.exception("%s ends and is restarted", role)
@@ -117,7 +105,7 @@ class Supervisor:
         self._watcher.start()
 
     def _create(self, part: Part) -> Any:
-        options = {"num_cpus": part.cpus, "num_gpus": part.gpus, "max_restarts": -1, "max_concurrency": 2}
+        options = {"num_cpus": 1, "num_gpus": part.gpus, "max_restarts": -1, "max_concurrency": 2}
         actor = _ray().remote(Actor).options(name=part.name, **options, **_LASTING, scheduling_strategy="SPREAD")
         return actor.remote(part.role, self._environ)
 
@@ -154,9 +142,8 @@ class Supervisor:
         self._stopping.set()
         self._watcher.join()
         asked = {actor.node.remote(): actor for actor in self._actors.values()}
-        there, _ = ray.wait(
-            list(asked), num_returns=len(asked), timeout=2 * LOOK_S
-        )  # a part without room never answers
+        # A part without room never answers.
+        there, _ = ray.wait(list(asked), num_returns=len(asked), timeout=2 * LOOK_S)
         if ends := [asked[answer].stop.remote() for answer in there]:
             ray.wait(ends, num_returns=len(ends), timeout=STOP_S)
         for actor in self._actors.values():
@@ -169,19 +156,8 @@ class Supervisor:
 def run(wanted: Sequence[Part], environ: Mapping[str, str], stop: threading.Event) -> None:
     """Start a pipeline on the cluster, or find the one that runs there; stop it when ``stop`` is set or a signal comes.
 
-    Parameters
-    ----------
-    wanted : sequence of Part
-        What should run.
-    environ : mapping
-        The settings of the parts. The addresses in them must reach the servers from every node.
-
-    Raises
-    ------
-    EngineError
-        Another pipeline runs on the cluster.
-    UserError
-        Ray is not installed.
+    `environ` holds the settings of the parts. The addresses in them must reach the servers from every node. Raise `UserError` if Ray is
+    not installed or another pipeline runs on the cluster.
     """
     ray = _ray()
     if not ray.is_initialized():
@@ -196,7 +172,7 @@ def run(wanted: Sequence[Part], environ: Mapping[str, str], stop: threading.Even
     there = ray.get(supervisor.wanted.remote())
     if there != list(wanted):
         names = ", ".join(part.name for part in there)
-        raise EngineError(f"another pipeline runs in this Ray cluster: {names}; stop it first")
+        raise UserError(f"another pipeline runs in this Ray cluster: {names}; stop it first")
     shown = -1
     while not stop.wait(LOOK_S):
         running = len(ray.get(supervisor.nodes.remote()))

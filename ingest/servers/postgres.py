@@ -8,14 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Final
 
-from ingest.servers.account import (
-    ENVIRONMENT,
-    Request,
-    ServersError,
-    package_folder,
-    reachable_binaries,
-    write_private,
-)
+from ingest.servers.account import ENVIRONMENT, Request, ServersError, package_folder, reachable_binaries, write_private
 
 USER: Final = "feature_store"
 DATABASE: Final = "feature_store"
@@ -57,12 +50,10 @@ def orders(request: Request) -> dict[str, Any]:
     # first process does not wait for its children), and PostgreSQL would mistake that for a running postmaster.
     (data / "postmaster.pid").unlink(missing_ok=True)
     settings = {**_SETTINGS, "port": str(request.port), **({} if request.durable else _NOT_DURABLE)}
-    command = [str(binaries / "postgres"), "-D", str(data)]
-    for key, value in settings.items():
-        command += ["-c", f"{key}={value}"]
+    options = [f"--{key}={value}" for key, value in settings.items()]
     return {
         "name": "PostgreSQL",
-        "command": command,
+        "command": [str(binaries / "postgres"), "-D", str(data), *options],
         "folder": str(home),
         "log": str(home / "postgres.log"),
         "pid_file": str(data / "postmaster.pid"),

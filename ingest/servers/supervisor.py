@@ -1,8 +1,7 @@
 """The process that owns the embedded servers: it starts them, restarts one that dies, and stops them when the last user is gone.
 
 It is a program of its own (``python supervisor.py LOCK_FD``, its orders as JSON on stdin) and uses only the standard library, so that
-it starts in a few milliseconds and does not depend on the parent's threads and imports. It leaves the parent's session: Ctrl-C in the
-terminal reaches the parent and not the servers.
+it starts in milliseconds and does not depend on the parent's threads and imports. Ctrl-C in the terminal does not reach its session.
 
 Three files tell it what to do. It looks at them ten times a second.
 
@@ -108,12 +107,10 @@ def _postmaster_ready(pid_file: str, pid: int) -> bool:
     """Return whether the postmaster says that it is ready. ``pg_ctl`` reads it in the same place: in the pid file."""
     try:
         with open(pid_file) as file:
-            lines = file.read().splitlines()
+            lines = [line.strip() for line in file]
     except OSError:
         return False
-    if len(lines) <= _STATUS_LINE:
-        return False
-    return lines[_PID_LINE].strip() == str(pid) and lines[_STATUS_LINE].strip() == "ready"
+    return len(lines) > _STATUS_LINE and lines[_PID_LINE] == str(pid) and lines[_STATUS_LINE] == "ready"
 
 
 def _redis_ready(port: int, password: str) -> bool:
@@ -121,15 +118,10 @@ def _redis_ready(port: int, password: str) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1.0) as connection:
             connection.sendall(f"AUTH {password}\r\nPING\r\n".encode())
-            answer = b""
-            while answer.count(b"\r\n") < 2:
-                part = connection.recv(512)
-                if not part:
-                    return False
-                answer += part
+            replies = connection.makefile("rb")
+            return [replies.readline(), replies.readline()] == [b"+OK\r\n", b"+PONG\r\n"]
     except OSError:
         return False
-    return answer == b"+OK\r\n+PONG\r\n"
 
 
 class Supervisor:
@@ -138,16 +130,14 @@ class Supervisor:
     def __init__(self, orders: dict[str, Any], lock_fd: int) -> None:
         self.state_path: str = orders["state_path"]
         self.stay_path: str = orders["stay_path"]
-        self.users_path: str = orders["users_path"]
         self.state: dict[str, Any] = orders["state"]
         self.servers = [Server(server, lock_fd) for server in orders["servers"]]
-        self.users = open(self.users_path, "ab")  # noqa: SIM115 - held until the process ends
+        self.users = open(orders["users_path"], "ab")  # noqa: SIM115 - held until the process ends
         self.asked_to_stop = False
         self.state_written = False
-        wake_read, wake_write = os.pipe()
+        self.wake, wake_write = os.pipe()
         os.set_blocking(wake_write, False)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-        self.wake = wake_read
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._ask_to_stop)

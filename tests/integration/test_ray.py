@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import redis
 
+from feature_repo.stores.errors import UserError
 from ingest.cli import main
 from ingest.run import ray_engine
-from ingest.run.ray_engine import EngineError, Part, parts
+from ingest.run.ray_engine import Part, parts
 from ingest.settings import passed_on
 from ingest.streams import keys
 from ingest.streams.backlog import backlog
@@ -151,8 +152,8 @@ def test_the_parts_of_a_pipeline_are_those_that_were_asked_for() -> None:
     assert [(part.name, part.gpus) for part in parts(roles, 2, 2)] == [
         ("worker-0", 0.0), ("worker-1", 0.0), ("router", 0.0), ("scorer-0", 1.0), ("scorer-1", 1.0), ("writer", 0.0)
     ]  # fmt: skip
-    assert Part("scorer", "scorer", 1.0, 0.0) in parts(roles, 1, 0)
-    with pytest.raises(EngineError, match="--gpu-workers is for the role scorer"):
+    assert Part("scorer", "scorer", 0.0) in parts(roles, 1, 0)
+    with pytest.raises(UserError, match="--gpu-workers is for the role scorer"):
         parts(["worker"], 1, 1)
 
 

@@ -23,7 +23,7 @@ from ingest.cli import main
 from ingest.messages.kinds import OrderBook, Tick
 from ingest.observe.collector import Collector
 from ingest.publish.publisher import Publisher
-from ingest.run.roles import run_role
+from ingest.run.processes import run_role
 from ingest.settings import Settings
 from ingest.streams import keys
 from ingest.streams.backlog import backlog, counters

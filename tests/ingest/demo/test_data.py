@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from ingest.demo.latency import PROBES, watch
+from ingest.demo.data import PROBES, watch
 
 S = 1_700_000_000
 
