@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from feature_repo.stores.errors import UserError
 from ingest.cli.arguments import count, duration_ms, make_parser, moment_ms
-from ingest.cli.exit_codes import ExitCode
 from ingest.publish.report import listed, text_rows
 from ingest.recordings.columns import add_column_options, given_columns
 from transforms.times import ms_of_datetime
@@ -62,7 +61,7 @@ def add_parser(subparsers: Any) -> None:
     add("--json", action="store_true", help="print the counts as one JSON object")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Read the files or the tables and write what is new."""
     from rich.console import Console
     from rich.progress import Progress
@@ -102,7 +101,6 @@ def run(args: argparse.Namespace) -> int:
             progress=show,
         )
     print(json.dumps(_as_json(done)) if args.json else _text(done))
-    return ExitCode.DONE
 
 
 def _source(args: argparse.Namespace, url: str) -> Source | None:

@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(words)
     try:
         _set_up_logging()
-        return int(args.run(args))
+        return int(args.run(args) or ExitCode.DONE)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except Exception as error:

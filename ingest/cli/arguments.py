@@ -15,17 +15,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
+_Run = Callable[[argparse.Namespace], int | None]
 _DURATION = re.compile(r"(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?(?:(\d{1,9})ms)?")
 _UNITS_MS = (86_400_000, 3_600_000, 60_000, 1000, 1)
 
 
 def make_parser(
-    subparsers: Any, name: str, run: Callable[[argparse.Namespace], int] | None, description: str, epilog: str = ""
+    subparsers: Any, name: str, run: _Run | None, description: str, epilog: str = ""
 ) -> argparse.ArgumentParser:
     """Add the parser of a command to those of ``python -m ingest``, or of an action to those of its command.
 
-    `run` is given the parsed arguments and returns the exit code; it is None where actions of the command run. The `epilog` (examples
-    and exit codes) is printed as it is written.
+    `run` is given the parsed arguments and returns the exit code; without one it is ``DONE``. `run` is None where actions of the command
+    run. The `epilog` (examples and exit codes) is printed as it is written.
     """
     raw = argparse.RawDescriptionHelpFormatter
     parser: argparse.ArgumentParser = subparsers.add_parser(

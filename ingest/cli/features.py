@@ -13,7 +13,6 @@ from dataclasses import asdict
 from typing import Any
 
 from ingest.cli.arguments import make_parser
-from ingest.cli.exit_codes import ExitCode
 from transforms.catalog import FEATURE_VECTOR_V1, VIEWS, Feature, View
 
 _HEAD = """\
@@ -97,7 +96,6 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON array of features instead")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Print the catalogue."""
     sys.stdout.write(json.dumps(_as_json()) + "\n" if args.json else page())
-    return ExitCode.DONE

@@ -11,7 +11,6 @@ from typing import Any
 import feature_repo
 from feature_repo.stores.errors import UserError
 from ingest.cli.arguments import duration, make_parser, moment, names
-from ingest.cli.exit_codes import ExitCode
 
 _EXAMPLE = """\
 example:
@@ -36,7 +35,7 @@ def add_parser(subparsers: Any) -> None:
     add("-o", "--output", required=True, type=Path, help="the Parquet file")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Write the frame."""
     from feast import FeatureStore
     from feast.errors import FeastObjectNotFoundException
@@ -56,4 +55,3 @@ def run(args: argparse.Namespace) -> int:
     except FeastObjectNotFoundException as error:
         raise UserError(str(error)) from error
     print(f"{written:,} rows, label {training.label_name(args.horizon)}, in {args.output}")
-    return ExitCode.DONE

@@ -16,7 +16,6 @@ from typing import IO, Any, Protocol, cast
 from feature_repo.stores.endpoints import redis_url
 from feature_repo.stores.errors import UserError
 from ingest.cli.arguments import address, make_parser
-from ingest.cli.exit_codes import ExitCode
 from ingest.cli.extras import needs_extra
 from ingest.feeds.binance_live import VENUES, BinanceFeed, Venue
 from ingest.feeds.kafka import command
@@ -70,11 +69,12 @@ def add_parser(subparsers: Any) -> None:
     add("--json", action="store_true", help="print the counts as one JSON object at the end")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Run one feed until it is stopped or its input ends."""
     settings = load()
     if args.source == "kafka":
-        return command.run(args, settings)
+        command.run(args, settings)
+        return
     with open_redis(redis_url()) as client, report.live("feed", quiet=args.json) as progress:
         prefix = VENUES[args.source].prefix if args.source in VENUES else ""
         attempts = 2 if args.source == "posts" else None
@@ -87,7 +87,6 @@ def run(args: argparse.Namespace) -> int:
             with _recorder(args.record) as record:
                 asyncio.run(_until_stopped(lambda: _market(args, settings, outlet, record), outlet))
     report.finish(outlet.counts, as_json=args.json)
-    return ExitCode.DONE
 
 
 def _market(args: argparse.Namespace, settings: Settings, outlet: Outlet, record: IO[bytes] | None) -> Feed:

@@ -8,7 +8,6 @@ from typing import Any
 
 from feature_repo.stores.endpoints import redis_url
 from ingest.cli.arguments import count, make_parser, non_negative
-from ingest.cli.exit_codes import ExitCode
 from ingest.publish import report
 from ingest.recordings.columns import add_column_options, given_columns
 from ingest.replay.run import replay
@@ -44,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
     add("--json", action="store_true", help="print the counts as one JSON object")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Replay the recordings."""
     settings = load()
     with open_redis(redis_url()) as client, report.live("replay", quiet=args.json) as progress:
@@ -59,4 +58,3 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
         )
     report.finish(counts, as_json=args.json)
-    return ExitCode.DONE

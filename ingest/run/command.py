@@ -10,7 +10,6 @@ from typing import Any
 from feature_repo.stores.errors import UserError
 from ingest import settings
 from ingest.cli.arguments import count, make_parser
-from ingest.cli.exit_codes import ExitCode
 from ingest.run.processes import ROLES, Processes, run_role, stop_with_parent_or_signal
 
 LOOK_S = 0.2
@@ -40,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
     add("--inline", action="store_true", help=argparse.SUPPRESS)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Run the roles: one in this process with ``--inline``, else each in a child."""
     roles = args.roles.split(",")
     if unknown := sorted(set(roles) - set(ROLES)):
@@ -48,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     stop = threading.Event()
     if args.engine == "ray":
         _run_on_ray(roles, args, stop)
-        return ExitCode.DONE
+        return
     if args.gpu_workers:
         raise UserError("--gpu-workers is for --engine ray; here the scorer takes a GPU where there is one")
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -56,11 +55,10 @@ def run(args: argparse.Namespace) -> int:
     if args.inline:
         stop_with_parent_or_signal(stop)
         run_role(roles[0], stop)
-        return ExitCode.DONE
+        return
     with Processes([role for role in roles for _ in range(args.workers if role == "worker" else 1)]) as processes:
         while not stop.wait(LOOK_S):
             processes.restart_dead()
-    return ExitCode.DONE
 
 
 def _run_on_ray(roles: list[str], args: argparse.Namespace, stop: threading.Event) -> None:

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 
 from ingest.cli.arguments import make_parser
-from ingest.cli.exit_codes import ExitCode
 from ingest.sentiment import files, model_command
 from ingest.sentiment.evaluate import Evaluation, evaluate, is_missing, label_indices
 from ingest.sentiment.model.labels import LABELS, meaning
@@ -41,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
     model_command.add_model_options(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Score a labelled file and print how good the model is."""
     names = _label_names(args.labels)
     texts, labels = _labelled_rows(args)
@@ -63,7 +62,6 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"model": model.name, "revision": model.revision, **_as_dict(evaluation)}))
     else:
         _print_table(model, evaluation)
-    return ExitCode.DONE
 
 
 def _label_names(option: str) -> dict[str, str]:

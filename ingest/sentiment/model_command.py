@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ingest.cli.arguments import make_parser
-from ingest.cli.exit_codes import ExitCode
 from ingest.settings import DEFAULT_MODEL, sentiment_model
 
 
@@ -61,10 +60,9 @@ def add_parser(subparsers: Any) -> None:
     add_model_options(parser, device=False)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Write a model to a folder."""
     from ingest.sentiment.model.loading import prepare  # torch again
 
     loaded = prepare(*_chosen_model(args), args.folder)
     print(f"{args.folder}: {loaded.name} at {loaded.revision}; serve it with SENTIMENT_MODEL={args.folder}")
-    return ExitCode.DONE

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 
 from feature_repo.stores.endpoints import POSTGRES_VARIABLE, given
 from ingest.cli.arguments import make_parser
-from ingest.cli.exit_codes import ExitCode
 from ingest.sentiment import files, model_command
 from ingest.sentiment.history import History, text_hash
 from ingest.sentiment.model.labels import LABELS
@@ -37,7 +36,7 @@ def add_parser(subparsers: Any) -> None:
     model_command.add_model_options(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Score a file part by part. Parts that an interrupted run wrote are not scored again."""
     if args.output.suffix != ".parquet":
         raise files.FileError(f"{args.output}: the output is written as .parquet")
@@ -53,7 +52,6 @@ def run(args: argparse.Namespace) -> int:
         path.unlink()
     folder.rmdir()
     print(f"{args.output}: scored with {model.name} at {model.revision}", file=sys.stderr)
-    return ExitCode.DONE
 
 
 def _begin(folder: Path, args: argparse.Namespace, model: Any) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 from feature_repo.stores.endpoints import redis_url
 from ingest.cli.arguments import duration_or_seconds_ms, make_parser, non_negative
-from ingest.cli.exit_codes import ExitCode
 from ingest.messages.check import is_symbol
 from ingest.publish import report
 from ingest.settings import load
@@ -39,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
     add("--json", action="store_true", help="print the counts as one JSON object")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Simulate until the time is over or Ctrl-C."""
     settings = load()
     with open_redis(redis_url()) as client, report.live("simulate", quiet=args.json) as progress:
@@ -53,7 +52,6 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
         )
     report.finish(counts, as_json=args.json)
-    return ExitCode.DONE
 
 
 def _symbols(text: str) -> tuple[str, ...]:

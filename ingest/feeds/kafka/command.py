@@ -10,7 +10,6 @@ from pathlib import Path
 from feature_repo.stores.endpoints import redis_url
 from feature_repo.stores.errors import UserError
 from feature_repo.stores.online.client import address_of_url, connect
-from ingest.cli.exit_codes import ExitCode
 from ingest.cli.extras import needs_extra
 from ingest.feeds.kafka.source import STREAMS, Source
 from ingest.publish import report
@@ -29,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--from-end", action="store_true", help=from_end)
 
 
-def run(args: argparse.Namespace, settings: Settings) -> int:
+def run(args: argparse.Namespace, settings: Settings) -> None:
     """Move records until stopped; return the exit code."""
     with needs_extra("kafka"):
         from confluent_kafka import KafkaException
@@ -50,7 +49,6 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     except KafkaException as error:
         raise UserError(str(error)) from error
     report.finish(counts, as_json=args.json)
-    return ExitCode.DONE
 
 
 def options_of(text: str) -> dict[str, str]:
