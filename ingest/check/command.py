@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ingest.check import consistency_command
+from ingest.cli import ExitCode
 from ingest.cli.arguments import count, make_parser, names, share
-from ingest.cli.exit_codes import ExitCode
 from ingest.recordings.columns import add_column_options, given_columns
 
 _EXAMPLE = """\

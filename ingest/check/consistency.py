@@ -23,7 +23,7 @@ from psycopg import sql
 
 from feature_repo.stores.offline.tables.schema import table_of_view
 from ingest.check.result import Key, Result, results
-from ingest.cli.exit_codes import ExitCode
+from ingest.cli import ExitCode
 from ingest.observe.redis_state import CONSISTENCY
 from ingest.streams import keys
 from ingest.streams.backlog import EVENTS, OUTBOX, streams

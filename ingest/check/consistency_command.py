@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ingest.cli import ExitCode
 from ingest.cli.arguments import make_parser, names
-from ingest.cli.exit_codes import ExitCode
 from transforms.times import iso_of_us
 
 if TYPE_CHECKING:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
 from typing import Any
 
-from ingest.cli.exit_codes import ExitCode
-
 _LOG = logging.getLogger(__name__)
+_PACKAGES = ("ingest", "feature_repo", "transforms")
 _REDIS_REFUSES = re.compile(r"(?:^|caused error: )(?:MISCONF|NOREPLICAS|BUSY|DENIED|DB index is out of range)\b")
-"""The disk of the server is full, its replicas are away, a script takes long, it asks for a password, or has no such database; alone
-or of a command in a pipeline. The client has no class of its own for these.
-"""
+"""The server's disk is full, its replicas are away, a script takes long, it asks for a password, or has no such database: alone, or for
+a command of a pipeline. The client has no class of its own for these."""
 
 COMMANDS = {
     "demo": ("ingest.demo.command", "the whole system on this machine, in a minute"),
@@ -39,6 +39,16 @@ COMMANDS = {
     "prepare-model": ("ingest.sentiment.model_command", "a hub's model into a folder that serves offline"),
 }
 """The module of each command, and its line in the help."""
+
+
+class ExitCode(IntEnum):
+    """How a command ended: the same failure, the same code. ``docs/operations.md`` has the same table, and a test compares them."""
+
+    DONE = 0  # the command did what it was asked to do
+    NO = 1  # it ran, and the answer is no or something was left undone: a check failed, a letter is not there, no server is up
+    USER_ERROR = 2  # the user can mend it: an option, a setting, a file, an address, a server that is away
+    WAITING = 3  # ``check consistency`` alone: nothing differs, but some rows had not reached the offline store in time
+    INTERRUPTED = 130  # Ctrl-C
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,3 +110,18 @@ def _is_users(error: Exception) -> bool:
     return isinstance(error, (UserError, OSError, *postgres, *PASSING, NoPermissionError, OutOfMemoryError)) or (
         isinstance(error, redis.ResponseError) and _REDIS_REFUSES.search(str(error)) is not None
     )
+
+
+@contextlib.contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Turn the failing import of a library inside the block into a `UserError` that names the extra to install."""
+    from feature_repo.stores.errors import UserError
+
+    try:
+        yield
+    except ImportError as error:
+        library = (error.name or "").partition(".")[0]
+        if not library or library in _PACKAGES:
+            raise
+        advice = f"it comes with the extra `{extra}`: pip install -e '.[{extra}]'"
+        raise UserError(f"{library} is not installed; {advice}") from error

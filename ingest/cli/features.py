@@ -42,16 +42,11 @@ def page() -> str:
 
 def _view(view: View) -> str:
     kind = {"book": "order book", "trade": "trades", "post": "posts", "derived": "the other views"}[view.feed]
-    lines = [
-        f"## {view.name}",
-        "",
-        f"{view.description} Feed: {kind}. ttl: {view.ttl_s} s. Features: {len(view.features)}.",
-        "",
-        f"| {' | '.join(_COLUMNS)} |",
-        f"|{'---|' * len(_COLUMNS)}",
-    ]
-    lines += [f"| {' | '.join(_cells(feature))} |" for feature in view.features]
-    return "\n".join(lines) + "\n"
+    head = f"{view.description} Feed: {kind}. ttl: {view.ttl_s} s. Features: {len(view.features)}."
+    rows = [_COLUMNS, *map(_cells, view.features)]
+    table = [f"| {' | '.join(row)} |" for row in rows]
+    table.insert(1, f"|{'---|' * len(_COLUMNS)}")
+    return "\n".join([f"## {view.name}", "", head, "", *table, ""])
 
 
 def _cells(feature: Feature) -> list[str]:

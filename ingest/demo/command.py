@@ -15,11 +15,12 @@ from rich.console import Console
 import feature_repo
 from feature_repo.stores.endpoints import Endpoints, masked
 from ingest import settings as conf
+from ingest.cli import ExitCode
 from ingest.cli.arguments import make_parser
-from ingest.cli.exit_codes import ExitCode
 from ingest.demo.feed import DemoError, Feed, recordings, simulation
 from ingest.publish.readers import NotReadError
 from ingest.run.processes import Processes
+from ingest.servers import embedded
 from ingest.streams.backlog import counters
 from ingest.streams.outage import open_redis
 
@@ -51,8 +52,6 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; the code is 0 only if all of it was right."""
-    from ingest.servers import embedded
-
     console = Console()
     began = time.monotonic()
     try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pandas as pd
@@ -14,7 +15,7 @@ from feast import FeatureStore
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 
 from transforms.catalog import FEATURE_VECTOR_V1, view_of
-from transforms.times import datetime_of_us
+from transforms.times import datetime_of_us, ms_of_datetime
 
 SERVICE = "feature_vector_v1"
 POINTS = 360
@@ -88,16 +89,15 @@ def example(store: FeatureStore, connection: psycopg.Connection, symbol: str, en
     rows = connection.execute(query, (symbol, datetime_of_us(end_us), EXAMPLE_ROWS)).fetchall()[::-1]
     if len(rows) < EXAMPLE_ROWS or (rows[-1][0] - rows[0][0]).total_seconds() > 2 * EXAMPLE_ROWS:
         return None
-    first = pd.Timestamp(rows[0][0])
-    times = [first + pd.Timedelta(milliseconds=ms) for ms in EXAMPLE_MOMENTS_MS]
-    moments: list[dict[str, Any]] = [{"t": _ms(t)} for t in times]
-    for how, known in (("by_event", False), ("by_created", True)):
-        spine, features = [(symbol, t) for t in times], _qualified(["mid_price"])
-        frame = join_history(store, spine, features, filter_by_created_timestamp=known)
+    times = [rows[0][0] + timedelta(milliseconds=ms) for ms in EXAMPLE_MOMENTS_MS]
+    moments: list[dict[str, Any]] = [{"t": ms_of_datetime(t)} for t in times]
+    spine, features = [(symbol, t) for t in times], _qualified(["mid_price"])
+    for how, by_created in (("by_event", False), ("by_created", True)):
+        frame = join_history(store, spine, features, filter_by_created_timestamp=by_created)
         for moment, value in zip(moments, frame.sort_values("event_timestamp")["mid_price"], strict=True):
             moment[how] = _number(value)
-    readable = [{"t": _ms(event), "readable": _ms(created), "value": value} for event, created, value in rows]
-    return {"symbol": symbol, "rows": readable, "moments": moments}
+    read = [{"t": ms_of_datetime(t), "readable": ms_of_datetime(known), "value": value} for t, known, value in rows]
+    return {"symbol": symbol, "rows": read, "moments": moments}
 
 
 def recorded_delays(connection: psycopg.Connection, symbols: Sequence[str], start_us: int, end_us: int) -> list[float]:
@@ -120,14 +120,7 @@ def join_history(
         return store.get_historical_features(entities, features, **options).to_df()
 
 
-def watch(
-    store: FeatureStore,
-    symbols: Sequence[str],
-    seconds: float,
-    *,
-    clock_ns: Callable[[], int] = time.time_ns,
-    sleep: Callable[[float], None] = time.sleep,
-) -> list[float]:
+def watch(store: FeatureStore, symbols: Sequence[str], seconds: float, clock: Any = time) -> list[float]:
     """Read online repeatedly for some seconds; return the milliseconds from each new row's boundary to the read that first gave it.
 
     A row that the first read gives is not counted, because its arrival was not seen. The figures include the time between two reads
@@ -137,11 +130,11 @@ def watch(
     entities = [{"symbol": s} for s in symbols]
     seen: dict[tuple[str, int], int] = {}
     delays: list[float] = []
-    deadline = clock_ns() + int(seconds * 1e9)
+    deadline = clock.time_ns() + int(seconds * 1e9)
     first = True
-    while clock_ns() < deadline:
+    while clock.time_ns() < deadline:
         response = store.get_online_features(features, entities)
-        now_ns = clock_ns()
+        now_ns = clock.time_ns()
         columns = _columns(response)
         for name in PROBES.values():
             for i, at in enumerate(columns[name].event_timestamps):
@@ -151,7 +144,7 @@ def watch(
                     if not first:
                         delays.append((now_ns - at_ns) / 1e6)
         first = False
-        sleep(PAUSE_S)
+        clock.sleep(PAUSE_S)
     return delays
 
 
@@ -165,11 +158,7 @@ def _qualified(names: Sequence[str]) -> list[str]:
 
 
 def _age_ms(at: Any, now_us: int) -> float | None:
-    return None if at.seconds == 0 else (now_us - at.seconds * 1_000_000 - at.nanos // 1000) / 1000
-
-
-def _ms(when: Any) -> int:
-    return int(pd.Timestamp(when).value // 1_000_000)
+    return None if at.seconds == 0 else (now_us - at.ToMicroseconds()) / 1000
 
 
 def _number(value: Any) -> float | None:

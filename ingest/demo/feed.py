@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import redis
@@ -17,9 +18,9 @@ from ingest.publish import report
 from ingest.publish.counts import Counts
 from ingest.publish.sink import Sink
 from ingest.recordings.lines import POST
+from ingest.replay import replay
 from ingest.run.processes import Processes
 from ingest.simulate import history, live
-from ingest.simulate.history import Simulated
 from ingest.simulate.run import resume
 from ingest.streams.backlog import backlog
 
@@ -37,8 +38,6 @@ class DemoError(RuntimeError):
 
 def recordings(feed: Feed, paths: Sequence[str]) -> tuple[list[str], tuple[int, int]]:
     """Replay recordings; return their symbols, and their begin and end in µs: the demo reads online as of the end."""
-    from ingest.replay import replay
-
     feed.start_worker()
     with report.live("replay", quiet=False) as progress:
         counts = replay(paths, feed.client, feed.settings, progress=progress)
@@ -55,20 +54,39 @@ def recordings(feed: Feed, paths: Sequence[str]) -> tuple[list[str], tuple[int, 
 @contextlib.contextmanager
 def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int) -> Iterator[None]:
     """Simulate the hours until now as fast as the pipeline reads them, then go on live while the block runs."""
-    market = partial(history, symbols=symbols, seed=seed)
-    now_ms = _now_ms()
-    at_ms = resume(feed.client, feed.settings, symbols, now_ms - history_s * 1000)
+    sink = Sink(feed.client, feed.settings, Counts())
+    worker_runs = False
+    earliest_ms = time.time_ns() // 1_000_000 - history_s * 1000
+    begin_ms = at_ms = resume(feed.client, feed.settings, symbols, earliest_ms)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=feed.console) as progress:
-        task = progress.add_task("simulated seconds", total=(now_ms - at_ms) // 1000)
-        start: Callable[[], None] | None = feed.start_worker
-        while (now_ms := _now_ms()) - at_ms > NEAR_MS or start:
-            progress.update(task, total=progress.tasks[0].completed + (now_ms - at_ms) // 1000)
-            _publish_past(feed, market, at_ms, now_ms, lambda seconds: progress.advance(task, seconds), start)
-            at_ms, start = now_ms, None
+        task = progress.add_task("simulated seconds")
+        while (now_ms := time.time_ns() // 1_000_000) - at_ms > NEAR_MS or not worker_runs:
+            progress.update(task, total=(now_ms - begin_ms) // 1000)
+            past = partial(history, at_ms, now_ms, symbols=symbols, seed=seed)
+            for kind, message in past(kinds=(POST,)):  # first, to be scored before the market reaches their time
+                sink.publish(kind, message, recorded=True)
+            sink.wait_for_scores()
+            if not worker_runs:
+                feed.start_worker()
+                worker_runs = True
+            for kind, message in past(kinds=("book", "trade")):
+                sink.publish(kind, message, recorded=True)
+                if message.timestamp - at_ms >= SHOWN_EVERY_MS:
+                    at_ms = message.timestamp
+                    progress.update(task, completed=(at_ms - begin_ms) // 1000)
+            at_ms = now_ms
+            progress.update(task, completed=(at_ms - begin_ms) // 1000)
+            sink.flush()
+            feed.wait()
     stop = threading.Event()
-    messages = live(at_ms, symbols=symbols, seed=seed, stop=stop)
-    thread = threading.Thread(target=_publish_live, args=(feed, messages), daemon=True)
+
+    def go_on() -> None:
+        for kind, message in live(at_ms, symbols=symbols, seed=seed, stop=stop):
+            sink.publish(kind, message, recorded=False)
+            sink.flush()
+
+    thread = threading.Thread(target=go_on, daemon=True)
     thread.start()
     try:
         yield
@@ -77,62 +95,25 @@ def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int) ->
         thread.join()
 
 
-def _publish_past(
-    feed: Feed,
-    market: Callable[..., Iterator[tuple[str, Simulated]]],
-    start_ms: int,
-    end_ms: int,
-    advance: Callable[[int], None],
-    start_worker: Callable[[], None] | None,
-) -> None:
-    """Publish a span of the past: posts first, so that they are scored before the market reaches their time."""
-    sink = Sink(feed.client, feed.settings, Counts())
-    for kind, message in market(start_ms, end_ms, kinds=(POST,)):
-        sink.publish(kind, message, recorded=True)
-    sink.wait_for_scores()
-    if start_worker:
-        start_worker()
-    shown_ms = start_ms
-    for kind, message in market(start_ms, end_ms, kinds=("book", "trade")):
-        sink.publish(kind, message, recorded=True)
-        if message.timestamp - shown_ms >= SHOWN_EVERY_MS:
-            advance((message.timestamp - shown_ms) // 1000)
-            shown_ms = message.timestamp
-    advance((end_ms - shown_ms) // 1000)
-    sink.flush()
-    feed.wait()
-
-
-def _publish_live(feed: Feed, messages: Iterator[tuple[str, Simulated]]) -> None:
-    sink = Sink(feed.client, feed.settings, Counts())
-    for kind, message in messages:
-        sink.publish(kind, message, recorded=False)
-        sink.flush()
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
+@dataclass(frozen=True)
 class Feed:
     """What both feeds need: where to write, and how to wait until everything is in both stores."""
 
-    def __init__(self, client: redis.Redis, settings: conf.Settings, processes: Processes, console: Console) -> None:
-        self.client = client
-        self.settings = settings
-        self.console = console
-        self._processes = processes
+    client: redis.Redis
+    settings: conf.Settings
+    processes: Processes
+    console: Console
 
     def start_worker(self) -> None:
         """Start the feature worker. Called once there is market data to read; before that, its clock would pass the simulated hours."""
-        self._processes.start("worker")
+        self.processes.start("worker")
 
     def wait(self) -> None:
         """Wait until nothing waits in a stream or an outbox, and show what does; give up after `PATIENCE_S` without progress."""
         last, deadline = -1, time.monotonic() + PATIENCE_S
         with self.console.status("waiting for the pipeline") as status:
             while True:
-                self._processes.restart_dead()
+                self.processes.restart_dead()
                 waiting = backlog(self.client, self.settings.partitions)
                 if waiting.total == 0:
                     return

@@ -33,15 +33,18 @@ def write(
     live; it is None for a recording.
     """
     shown = list(symbols)[:SYMBOLS_DRAWN]
+    live = delays_ms is not None
     with psycopg.connect(postgres_url(), autocommit=True) as connection:
+        if delays_ms is None:
+            delays_ms = data.recorded_delays(connection, shown, *span_us)
         online = data.online(store, shown)
         content = {
-            "about": _about(shown, span_us, live=delays_ms is not None),
+            "about": _about(shown, span_us, live=live),
             "series": data.series(store, shown, *span_us),
             "online": online,
-            "served": _served(online, live=delays_ms is not None),
+            "served": _served(online, live=live),
             "example": data.example(store, connection, shown[0], span_us[1]),
-            "latency": _latency(connection, settings, shown, span_us, delays_ms),
+            "latency": _latency(delays_ms, settings.allowed_lateness_ms, live=live),
             "tiles": _tiles(done, online),
         }
     page.write(PATH, content)
@@ -78,21 +81,15 @@ def _tiles(done: Mapping[str, int], online: Mapping[str, Any]) -> list[tuple[str
     ]
 
 
-def _latency(
-    connection: psycopg.Connection,
-    settings: Settings,
-    symbols: Sequence[str],
-    span_us: tuple[int, int],
-    delays_ms: Sequence[float] | None,
-) -> dict[str, Any]:
-    if delays_ms is not None:
-        wait = settings.allowed_lateness_ms
+def _latency(delays_ms: Sequence[float], wait: int, *, live: bool) -> dict[str, Any]:
+    ms = [round(delay, 3) for delay in delays_ms]
+    if live:
         return {
             "title": "From the boundary of the grid to readable",
-            "text": f"{len(delays_ms)} rows of three views, seen to arrive online while the market was live, by a reader that reads every "
+            "text": f"{len(ms)} rows of three views, seen to arrive online while the market was live, by a reader that reads every "
             f"few milliseconds. A row waits {wait} ms on purpose for late messages, and then for the next message of its symbol, which "
             "the simulated market sends about twice a second. With a busy feed that wait is shorter.",
-            "ms": [round(ms, 3) for ms in delays_ms],
+            "ms": ms,
             "marks": [{"name": f"allowed lateness {wait} ms", "ms": wait}],
             "source": "get_online_features, called repeatedly in the live seconds of this demo",
         }
@@ -101,7 +98,7 @@ def _latency(
         "text": "created_timestamp minus event_timestamp of the rows of the view microstructure: when each could be known, by the "
         "receive times of the recording; 0 where the recorder's clock ran behind. To measure how long this machine takes, run the demo "
         "without a recording: then its market is live.",
-        "ms": [round(ms, 3) for ms in data.recorded_delays(connection, symbols, *span_us)],
+        "ms": ms,
         "marks": [],
         "source": "the offline table microstructure",
     }

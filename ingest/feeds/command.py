@@ -15,8 +15,8 @@ from typing import IO, Any, Protocol, cast
 
 from feature_repo.stores.endpoints import redis_url
 from feature_repo.stores.errors import UserError
+from ingest.cli import needs_extra
 from ingest.cli.arguments import address, make_parser
-from ingest.cli.extras import needs_extra
 from ingest.feeds.binance_live import VENUES, BinanceFeed, Venue
 from ingest.feeds.kafka import command
 from ingest.publish import report

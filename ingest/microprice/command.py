@@ -9,8 +9,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ingest.cli import ExitCode
 from ingest.cli.arguments import count, make_parser, moment_ms, names, price_step
-from ingest.cli.exit_codes import ExitCode
 from transforms.times import ms_of_datetime, us_of_datetime
 
 if TYPE_CHECKING:

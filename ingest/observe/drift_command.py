@@ -9,8 +9,8 @@ import time
 from typing import Any
 
 from feature_repo.stores.errors import UserError
+from ingest.cli import ExitCode
 from ingest.cli.arguments import day, make_parser, moment, names
-from ingest.cli.exit_codes import ExitCode
 from transforms.times import datetime_of_us, us_of_datetime
 
 _EXAMPLE = """\

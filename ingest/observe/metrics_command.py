@@ -9,8 +9,8 @@ import threading
 from typing import Any
 
 from feature_repo.stores.errors import UserError
+from ingest.cli import ExitCode
 from ingest.cli.arguments import make_parser
-from ingest.cli.exit_codes import ExitCode
 
 _EXAMPLE = """\
 examples:

@@ -15,8 +15,8 @@ from rich.text import Text
 
 from feature_repo.stores.endpoints import postgres_url, redis_url
 from ingest import settings
+from ingest.cli import ExitCode
 from ingest.cli.arguments import make_parser, pause_s
-from ingest.cli.exit_codes import ExitCode
 from ingest.observe import snapshot
 from ingest.streams.dead_letters import shown
 from ingest.streams.outage import open_redis

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from feature_repo.stores.errors import UserError
 from ingest import settings
-from ingest.cli.extras import needs_extra
+from ingest.cli import needs_extra
 from ingest.run.processes import GRACE_S, RESTART_S, STOP_S, run_role
 
 _LOG = logging.getLogger(__name__)
@@ -53,12 +53,10 @@ def parts(roles: Sequence[str], workers: int, gpu_workers: int) -> list[Part]:
         raise UserError("--gpu-workers is for the role scorer")
     found = []
     for role in roles:
-        if role == "worker":
-            found += [Part(f"worker-{n}", role, 0.0) for n in range(workers)]
-        elif role == "scorer" and gpu_workers:
-            found += [Part(f"scorer-{n}", role, 1.0) for n in range(gpu_workers)]
-        else:
-            found.append(Part(role, role, 0.0))
+        several = {"worker": workers, "scorer": gpu_workers}.get(role, 0)
+        names = [f"{role}-{n}" for n in range(several)] or [role]
+        gpus = 1.0 if role == "scorer" and gpu_workers else 0.0
+        found += [Part(name, role, gpus) for name in names]
     return found
 
 
@@ -98,7 +96,7 @@ class Supervisor:
         logging.basicConfig(level=settings.log_level(environ))
         self._wanted = [Part(*part) for part in wanted]
         self._environ = dict(environ)
-        self._nodes: dict[str, str] = {}
+        self._running: set[str] = set()
         self._stopping = threading.Event()
         self._actors = {part.name: self._create(part) for part in self._wanted}
         self._watcher = threading.Thread(target=self._watch, daemon=True)
@@ -120,17 +118,16 @@ class Supervisor:
         """Ask a part for its node and return whether Ray has given it up. A part that waits for room or starts is not gone."""
         ray = _ray()
         try:
-            self._nodes[name] = ray.get(self._actors[name].node.remote(), timeout=LOOK_S)
-        except ray.exceptions.ActorDiedError:
-            self._nodes.pop(name, None)
-            return True
-        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
-            self._nodes.pop(name, None)
+            ray.get(self._actors[name].node.remote(), timeout=LOOK_S)
+        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
+            self._running.discard(name)
+            return isinstance(error, ray.exceptions.ActorDiedError)
+        self._running.add(name)
         return False
 
-    def nodes(self) -> dict[str, str]:
-        """Return the node of each part that runs."""
-        return dict(self._nodes)
+    def running(self) -> int:
+        """Return how many parts run."""
+        return len(self._running)
 
     def wanted(self) -> list[Part]:
         """Return the parts that were asked for."""
@@ -175,7 +172,7 @@ def run(wanted: Sequence[Part], environ: Mapping[str, str], stop: threading.Even
         raise UserError(f"another pipeline runs in this Ray cluster: {names}; stop it first")
     shown = -1
     while not stop.wait(LOOK_S):
-        running = len(ray.get(supervisor.nodes.remote()))
+        running = ray.get(supervisor.running.remote())
         if running != shown:
             shown = running
             others = "" if running == len(there) else ", others wait for room"

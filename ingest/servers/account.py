@@ -78,9 +78,7 @@ class Request:
     account: Account
     port: int  # on loopback, the only way in
     password: str  # of every client; passed in files, because other users could read it on a command line
-    lock_fd: (
-        int  # the data folder's lock; ``initdb`` inherits it, so that the folder stays locked should its parent die
-    )
+    lock_fd: int  # the data folder's lock; ``initdb`` inherits it, so that the folder stays locked if its parent dies
     durable: bool  # False turns off syncing (tests): data survive killed processes, but not a power failure
 
 

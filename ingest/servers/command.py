@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from feature_repo.stores.endpoints import POSTGRES_VARIABLE, REDIS_VARIABLE, default_data_dir, masked, read_state
+from feature_repo.stores.endpoints import default_data_dir, masked, read_state
+from ingest.cli import ExitCode
 from ingest.cli.arguments import make_parser
-from ingest.cli.exit_codes import ExitCode
 from ingest.servers import embedded
 
 _EXAMPLE = """\
@@ -46,17 +46,15 @@ def add_parser(subparsers: Any) -> None:
         action.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def _up(args: argparse.Namespace) -> int:
+def _up(args: argparse.Namespace) -> None:
     endpoints = embedded.up(args.data_dir)
     urls = {"redis_url": masked(endpoints.redis_url), "postgres_url": masked(endpoints.postgres_url)}
     _print(args, urls, _lines(urls))
-    return ExitCode.DONE
 
 
-def _down(args: argparse.Namespace) -> int:
+def _down(args: argparse.Namespace) -> None:
     ran = embedded.down(args.data_dir)
     _print(args, {"stopped": ran}, "stopped" if ran else "no server was up")
-    return ExitCode.DONE
 
 
 def _env(args: argparse.Namespace) -> int:
@@ -64,8 +62,7 @@ def _env(args: argparse.Namespace) -> int:
     if not urls:
         sys.stderr.write(f"no server is up on {folder}; run `python -m ingest servers up`\n")
         return ExitCode.NO
-    names = {"redis_url": REDIS_VARIABLE, "postgres_url": POSTGRES_VARIABLE}
-    variables = {names[key]: url for key, url in urls.items()}
+    variables = {embedded.VARIABLES[key]: url for key, url in urls.items()}
     _print(args, variables, "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items()))
     return ExitCode.DONE
 
@@ -86,7 +83,7 @@ def _running(args: argparse.Namespace) -> tuple[Path, dict[str, str]]:
     except PermissionError:
         sys.stderr.write(f"{folder} belongs to another user\n")
         state = {}
-    return folder, {key: str(state[key]) for key in ("redis_url", "postgres_url") if key in state}
+    return folder, {key: str(state[key]) for key in embedded.VARIABLES if key in state}
 
 
 def _lines(urls: dict[str, str]) -> str:

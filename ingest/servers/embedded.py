@@ -31,6 +31,8 @@ from ingest.servers import supervisor
 from ingest.servers.account import ServersError
 from ingest.servers.orders import STAY_NAME, USERS_NAME, orders
 
+VARIABLES: Final = {"redis_url": REDIS_VARIABLE, "postgres_url": POSTGRES_VARIABLE}
+"""The servers, by the names of their addresses, and the variables that name other servers in their place."""
 _LOCK_NAME: Final = "servers.lock"
 _PATIENCE_S: Final = 200.0  # a little more than the supervisor gives its servers to start or to stop
 _POLL_S: Final = 0.02
@@ -49,9 +51,8 @@ def running(data_dir: Path | None = None, *, durable: bool = True) -> Iterator[E
     ``TFS_DATA_DIR``, else ``.data`` in the project), or used where they are up. When the last user leaves, what was started is stopped;
     the data stay for the next time. Without `durable` they are faster, but a power failure may lose data (tests).
     """
-    variables = {"redis_url": REDIS_VARIABLE, "postgres_url": POSTGRES_VARIABLE}
-    named = {key: url for key, variable in variables.items() if (url := given(variable))}
-    if len(named) == len(variables):
+    named = {key: url for key, variable in VARIABLES.items() if (url := given(variable))}
+    if len(named) == len(VARIABLES):
         yield Endpoints(**named)
         return
     folder = _folder(data_dir)
@@ -113,7 +114,7 @@ def _using(folder: Path) -> Iterator[IO[bytes]]:
 
 def _ensure(folder: Path, named: dict[str, str], *, durable: bool, stay: bool = False) -> Endpoints:
     """Return the addresses of servers that answer, started here or by another process."""
-    wanted = [key for key in ("redis_url", "postgres_url") if key not in named]
+    wanted = [key for key in VARIABLES if key not in named]
     state: dict[str, Any] | None = None
     with _opened(folder / _LOCK_NAME) as lock:
 
@@ -168,8 +169,7 @@ def _start(folder: Path, lock: IO[bytes], wanted: list[str], *, durable: bool) -
     report = json.loads(done.stdout) if done.stdout else {"failure": f"the supervisor died; see {folder}/servers.log"}
     if report["failure"]:
         raise StartError(f"The servers on {folder} did not start: {report['failure']}")
-    state: dict[str, Any] = prepared["state"]
-    return state
+    return dict(prepared["state"])
 
 
 def _answers(state: dict[str, Any]) -> bool:

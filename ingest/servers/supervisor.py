@@ -170,20 +170,19 @@ class Supervisor:
         except OSError as error:
             return f"a server could not be started: {error}"
         deadline = time.monotonic() + _START_S
-        waiting = list(self.servers)
-        while waiting:
+        while True:
             if self.unwanted():
                 return "no user waits for the servers any more"
             for server in self.servers:
                 if server.ended():
                     return f"{server.name} ended while starting; the end of its log:\n{server.tail()}"
-            waiting = [server for server in waiting if not server.answers()]
-            if waiting and time.monotonic() > deadline:
+            waiting = [server for server in self.servers if not server.answers()]
+            if not waiting:
+                self.write_state()
+                return None
+            if time.monotonic() > deadline:
                 return f"{waiting[0].name} did not answer within {_START_S:.0f} s; its log:\n{waiting[0].tail()}"
-            if waiting:
-                self.pause(0.01)
-        self.write_state()
-        return None
+            self.pause(0.01)
 
     def write_state(self) -> None:
         """Write the state file whole or not at all, for its owner only, and keep it locked while this process lives."""

@@ -16,8 +16,8 @@ import redis
 from feature_repo.stores.endpoints import redis_url
 from feature_repo.stores.errors import UserError
 from ingest import settings
+from ingest.cli import ExitCode
 from ingest.cli.arguments import make_parser
-from ingest.cli.exit_codes import ExitCode
 from ingest.streams import dead_letters
 from ingest.streams.dead_letters import Letter, RetryError, shown
 from ingest.streams.outage import open_redis

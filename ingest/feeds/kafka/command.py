@@ -10,7 +10,7 @@ from pathlib import Path
 from feature_repo.stores.endpoints import redis_url
 from feature_repo.stores.errors import UserError
 from feature_repo.stores.online.client import address_of_url, connect
-from ingest.cli.extras import needs_extra
+from ingest.cli import needs_extra
 from ingest.feeds.kafka.source import STREAMS, Source
 from ingest.publish import report
 from ingest.settings import Settings

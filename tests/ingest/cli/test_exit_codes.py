@@ -10,8 +10,7 @@ import redis
 from redis import exceptions
 
 import feature_repo
-from ingest.cli import COMMANDS, main
-from ingest.cli.exit_codes import ExitCode
+from ingest.cli import COMMANDS, ExitCode, main
 
 PAGE = Path(__file__).parents[3] / "docs" / "operations.md"
 SPAN = ["--start", "2024-01-01", "--end", "2024-01-01"]

@@ -19,7 +19,7 @@ def run(*words: str) -> int:
     parser = argparse.ArgumentParser()
     add_parser(parser.add_subparsers())
     args = parser.parse_args(["servers", *words])
-    code = args.run(args)
+    code = args.run(args) or 0
     assert isinstance(code, int)
     return code
 
