@@ -15,10 +15,8 @@ import pytest
 from ingest import settings
 from ingest.backfill.run import backfill
 from ingest.cli import main
-from ingest.recordings import market_tables
 from ingest.recordings.columns import GivenColumns
 from ingest.recordings.rows import TableFileError
-from ingest.replay import messages
 from ingest.simulate import history
 from transforms.times import datetime_of_ms
 
@@ -112,16 +110,6 @@ def test_recorded_snapshots_of_twenty_levels_are_read_as_they_are(recordings, po
     assert report["symbols"] == ["BTCCNY"]
 
 
-def test_structs_of_price_and_size_are_levels(tmp_path):
-    level = pa.list_(pa.struct([("p", pa.float64()), ("q", pa.float64())]))
-    side = pa.array([[{"p": 1.0, "q": 2.0}]], level)
-    above = pa.array([[{"p": 3.0, "q": 4.0}]], level)
-    table = pa.table({"time": [MIDNIGHT], "symbol": ["A"], "bids": side, "asks": above})
-    pq.write_table(table, tmp_path / "b.parquet")
-    [(kind, book)] = messages([tmp_path / "b.parquet"])
-    assert (kind, book.bids, book.asks, book.timestamp) == ("book", [(1.0, 2.0)], [(3.0, 4.0)], MIDNIGHT)
-
-
 def test_bad_rows_are_refused_with_their_reasons(tmp_path, postgres_url):
     path = tmp_path / "t.csv"
     rows = [
@@ -139,12 +127,6 @@ def test_bad_rows_are_refused_with_their_reasons(tmp_path, postgres_url):
     done = backfill([path], postgres_url, CONF)
     assert done.taken == {"trade": 1}
     assert done.refused == {"wrong_type": 4, "missing_field": 2, "not_finite": 1}
-
-
-def test_a_table_of_texts_holds_posts_whatever_else_it_has(tmp_path):
-    path = tmp_path / "p.csv"
-    path.write_text("time,text,price,size\n")
-    assert not market_tables.is_market(path)
 
 
 @pytest.mark.parametrize(("head", "wrong"), [("symbol,price,size", "--time-column"), ("time,price,size", "--symbol")])
