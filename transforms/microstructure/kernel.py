@@ -19,6 +19,7 @@ from transforms.kernel import NAN, SECOND_US, Vector, jit, zeros
 from transforms.microstructure import layout
 from transforms.microstructure.depth import emit_depth
 from transforms.microstructure.imbalance import emit_imbalance
+from transforms.microstructure.layout import ASK_PRICE, ASK_SIZE, BID_PRICE, BID_SIZE, N_ASK, N_BID
 from transforms.microstructure.microprice import emit_microprice, install
 from transforms.microstructure.mid import emit_mid
 from transforms.microstructure.ofi import add_flow, emit_flow
@@ -62,12 +63,12 @@ def step_book(state: Vector, t_us: int, book: Vector, n_bid: int, n_ask: int) ->
     levels_at = window.slot(levels, n_levels, layout.LEVELS_CHANNELS, b)
     add_flow(state, t_us, book, n_bid, n_ask, ofi_at, levels_at)
     state[levels_at + layout.BOOKS_CHANNEL] += 1.0
-    state[layout.BID_PRICE : layout.BID_PRICE + n_bid] = book[layout.FLAT_BID_PRICE : layout.FLAT_BID_PRICE + n_bid]
-    state[layout.BID_SIZE : layout.BID_SIZE + n_bid] = book[layout.FLAT_BID_SIZE : layout.FLAT_BID_SIZE + n_bid]
-    state[layout.ASK_PRICE : layout.ASK_PRICE + n_ask] = book[layout.FLAT_ASK_PRICE : layout.FLAT_ASK_PRICE + n_ask]
-    state[layout.ASK_SIZE : layout.ASK_SIZE + n_ask] = book[layout.FLAT_ASK_SIZE : layout.FLAT_ASK_SIZE + n_ask]
-    state[layout.N_BID] = float(n_bid)
-    state[layout.N_ASK] = float(n_ask)
+    state[BID_PRICE : BID_PRICE + n_bid] = book[layout.FLAT_BID_PRICE : layout.FLAT_BID_PRICE + n_bid]
+    state[BID_SIZE : BID_SIZE + n_bid] = book[layout.FLAT_BID_SIZE : layout.FLAT_BID_SIZE + n_bid]
+    state[ASK_PRICE : ASK_PRICE + n_ask] = book[layout.FLAT_ASK_PRICE : layout.FLAT_ASK_PRICE + n_ask]
+    state[ASK_SIZE : ASK_SIZE + n_ask] = book[layout.FLAT_ASK_SIZE : layout.FLAT_ASK_SIZE + n_ask]
+    state[N_BID] = float(n_bid)
+    state[N_ASK] = float(n_ask)
     state[layout.NEWEST] = float(t_us)
 
 

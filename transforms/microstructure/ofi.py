@@ -30,6 +30,7 @@ from transforms.catalog import MICROSTRUCTURE
 from transforms.kernel import SECOND_US, Vector, jit
 from transforms.lots import lots
 from transforms.microstructure import layout
+from transforms.microstructure.layout import ASK_PRICE, ASK_SIZE, BID_PRICE, BID_SIZE, RUN, SINCE
 
 OFI_1S, OFI_10S, OFI_60S, MLOFI_L1 = MICROSTRUCTURE.slots("ofi_1s", "ofi_10s", "ofi_60s", "mlofi_l1")
 
@@ -58,19 +59,21 @@ def add_flow(state: Vector, t_us: int, book: Vector, n_bid: int, n_ask: int, ofi
     """
     depth = min(n_bid, n_ask, layout.FLOW_LEVELS)
     scale = state[layout.SCALE]
+    bid_price, bid_size = layout.FLAT_BID_PRICE, layout.FLAT_BID_SIZE
+    ask_price, ask_size = layout.FLAT_ASK_PRICE, layout.FLAT_ASK_SIZE
     for k in range(layout.FLOW_LEVELS):
         if k >= depth:
-            state[layout.RUN + k] = 0.0
+            state[RUN + k] = 0.0
             continue
-        run = state[layout.RUN + k]
-        state[layout.RUN + k] = run + 1.0
+        run = state[RUN + k]
+        state[RUN + k] = run + 1.0
         if run == 0.0:
-            state[layout.SINCE + k] = float(t_us)
+            state[SINCE + k] = float(t_us)
             continue
-        bid_improved = book[layout.FLAT_BID_PRICE + k] - state[layout.BID_PRICE + k]
-        ask_improved = state[layout.ASK_PRICE + k] - book[layout.FLAT_ASK_PRICE + k]
-        bid = queue_flow(bid_improved, book[layout.FLAT_BID_SIZE + k], state[layout.BID_SIZE + k], scale)
-        ask = queue_flow(ask_improved, book[layout.FLAT_ASK_SIZE + k], state[layout.ASK_SIZE + k], scale)
+        bid_improved = book[bid_price + k] - state[BID_PRICE + k]
+        ask_improved = state[ASK_PRICE + k] - book[ask_price + k]
+        bid = queue_flow(bid_improved, book[bid_size + k], state[BID_SIZE + k], scale)
+        ask = queue_flow(ask_improved, book[ask_size + k], state[ASK_SIZE + k], scale)
         at = ofi_at if k == 0 else levels_at + k - 1
         state[at] += bid - ask
 
@@ -81,7 +84,7 @@ def emit_flow(state: Vector, t_us: int, out: Vector, width: int, n_ofi: int, lev
     newest = t_us // width
     second = SECOND_US // width
     scale = state[layout.SCALE]
-    if state[layout.RUN] >= 2.0:
+    if state[RUN] >= 2.0:
         if layout.covered(state, 0, t_us, SECOND_US):
             out[OFI_1S] = window.total(state, layout.OFI, n_ofi, 1, 0, newest, second) / scale
         if layout.covered(state, 0, t_us, 10 * SECOND_US):
@@ -90,7 +93,7 @@ def emit_flow(state: Vector, t_us: int, out: Vector, width: int, n_ofi: int, lev
         if layout.covered(state, 0, t_us, 60 * SECOND_US):
             out[OFI_60S] = window.total(state, layout.OFI, n_ofi, 1, 0, newest, n_ofi) / scale
     for k in range(1, layout.FLOW_LEVELS):
-        if state[layout.RUN + k] >= 2.0 and layout.covered(state, k, t_us, 10 * SECOND_US):
+        if state[RUN + k] >= 2.0 and layout.covered(state, k, t_us, 10 * SECOND_US):
             out[MLOFI_L1 + k] = (
                 window.total(state, levels, n_levels, layout.LEVELS_CHANNELS, k - 1, newest, n_levels) / scale
             )
