@@ -61,7 +61,7 @@ def test_every_setting_of_the_pipeline_is_described_in_its_class_and_offered_in_
     from ingest.settings import Settings
 
     read = settings_read(ROOT / "ingest/settings.py")
-    described = set(re.findall(r"``((?:TFS|SENTIMENT)_[A-Z0-9_]+)``", inspect.getsource(Settings)))
+    described = set(re.findall(r"# ((?:TFS|SENTIMENT)_[A-Z0-9_]+): ", inspect.getsource(Settings)))
     assert described == read
     offered = set(re.findall(r"^(\w+)=", (ROOT / ".env.example").read_text(), re.M))
     assert read - {"TFS_WEBHOOK_TOKEN"} <= offered  # compose and the manifests run no webhook
