@@ -45,7 +45,15 @@ def run(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
 def move(client: redis.Redis, partitions: int, batch: Sequence[read.Entry], token: str = "") -> int:
     """Append a batch to the logs in its order, and delete it; return how many entries were still there.
 
-    Raise ``FencedError``, and change nothing, if ``token`` is not that of the router's seat; without a token no lease is checked.
+    Parameters
+    ----------
+    token : str
+        Of the router's seat; without one no lease is checked.
+
+    Raises
+    ------
+    FencedError
+        Another router holds the seat; nothing has changed.
     """
     if not batch:
         return 0

@@ -41,7 +41,15 @@ class NoServerError(UserError, RuntimeError):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Endpoints:
-    """The addresses of the two servers, passwords included. ``repr`` masks the passwords."""
+    """The addresses of the two servers, passwords included. ``repr`` masks the passwords.
+
+    Attributes
+    ----------
+    redis_url : str
+        ``redis://[[user]:password@]host:port/database``.
+    postgres_url : str
+        ``postgresql://user:password@host:port/database?sslmode=...``.
+    """
 
     redis_url: str  # redis://[[user]:password@]host:port/database
     postgres_url: str  # postgresql://user:password@host:port/database?sslmode=...
@@ -72,9 +80,24 @@ def given(variable: str) -> str | None:
 def postgres_parameters(url: str) -> dict[str, Any]:
     """Split a PostgreSQL address into the keywords of ``psycopg.connect`` (``dbname`` is called ``database``).
 
-    Every part is percent-decoded. Options of the query become keywords too. Defaults are ``127.0.0.1``, 5432, the user's
-    name for the database, ``postgres``, an empty password and ``prefer``. Raise `AddressError` for a malformed address.
+    Parameters
+    ----------
+    url : str
+        ``postgresql://user:password@host:port/database?option=value``; every part is percent-decoded.
 
+    Returns
+    -------
+    dict
+        ``host, port, database, user, password, sslmode`` and any further option of the query. Defaults are
+        ``127.0.0.1``, 5432, the user's name for the database, ``postgres``, an empty password and ``prefer``.
+
+    Raises
+    ------
+    AddressError
+        The address is malformed; the message shows it without its password.
+
+    Examples
+    --------
     >>> p = postgres_parameters("postgresql://desk:p%40ss@db.example:5433/features?sslmode=require")
     >>> p["host"], p["port"], p["user"], p["password"], p["database"], p["sslmode"]
     ('db.example', 5433, 'desk', 'p@ss', 'features', 'require')

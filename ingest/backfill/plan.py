@@ -45,9 +45,18 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """The work of one process: of the symbols of ``paths`` those whose hash modulo ``shares`` is ``share``.
+    """The work of one process.
 
-    For raw tables ``days`` has each symbol of the task, and its days.
+    Attributes
+    ----------
+    paths : tuple of Path
+        Files with books and trades.
+    symbols : frozenset of str
+        The symbols of ``paths`` or ``days``.
+    share, shares : int
+        Of the symbols of ``paths`` the task takes those whose hash modulo ``shares`` is ``share``.
+    days : mapping or None
+        For raw tables: each symbol that the task takes, and its days.
     """
 
     paths: tuple[Path, ...]

@@ -41,9 +41,18 @@ class RawTableError(UserError, ValueError):
 class RawTable:
     """A raw table. Its fields are hashed into the digest of a run: a new field makes every run on raw tables another run.
 
-    ``kind`` is ``book`` or ``trade``. ``columns`` has the column of each field that the table has. ``zoned`` tells whether ``time`` is
-    a timestamp with a time zone; ``stamps`` and ``received_stamps`` whether ``time`` and ``received`` are timestamps and not
-    milliseconds.
+    Attributes
+    ----------
+    name : tuple of str
+        The parts of its name.
+    kind : str
+        ``book`` or ``trade``.
+    columns : mapping
+        The column of each field that the table has.
+    zoned : bool
+        Whether ``time`` is a timestamp with a time zone.
+    stamps, received_stamps : bool
+        Whether ``time`` and ``received`` are timestamps; else they are milliseconds.
     """
 
     name: tuple[str, ...]

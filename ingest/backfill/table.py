@@ -42,9 +42,13 @@ def finished(connection: psycopg.Connection, run: bytes) -> set[tuple[str, int]]
 class Writer:
     """Writer that collects the rows of several symbols and writes them in few transactions.
 
-    ``connection`` is in autocommit mode. ``run`` is the digest of the run. Rows of the symbol-days in ``done`` are not written.
-    ``delay_us`` is ``created_timestamp - event_timestamp`` of every row.
-    ``made``, ``new`` and ``skipped`` count rows as in ``Done``.
+    ``connection`` is in autocommit mode. ``run`` is the digest of the run, its key in ``backfill_done``. Rows of the symbol-days in
+    ``done`` are not written. ``delay_us`` is ``created_timestamp - event_timestamp`` of every row.
+
+    Attributes
+    ----------
+    made, new, skipped : int
+        Rows made, those of them that were not in the tables before, and those of finished symbol-days.
     """
 
     def __init__(self, connection: psycopg.Connection, run: bytes, done: set[tuple[str, int]], delay_us: int) -> None:

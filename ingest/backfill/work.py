@@ -40,9 +40,16 @@ _reports: Any = None
 class Done:
     """Counts of a backfill or of a part of it; parts are added with ``+``.
 
-    ``lines`` counts the lines of files and the rows of tables that were read, ``of`` all that there are (0 if they were not counted).
-    ``taken`` counts accepted messages by kind, ``refused`` the others by reason. ``made`` counts rows, ``new`` those that were not in the
-    tables before, ``skipped`` those of symbol-days that an earlier run finished. ``symbols`` are those that accepted a message.
+    Attributes
+    ----------
+    lines, of : int
+        Lines of files and rows of tables read, and how many there are in all; ``of`` is 0 if they were not counted.
+    taken, refused : Counter of str
+        Messages accepted by kind, and refused by reason.
+    made, new, skipped : int
+        Rows made, those of them that were not in the tables before, and those of symbol-days that an earlier run finished.
+    symbols : set of str
+        The symbols that accepted a message.
     """
 
     lines: int = 0

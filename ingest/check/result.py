@@ -22,8 +22,14 @@ Key = tuple[str, str]
 class Result:
     """What was found for one feature.
 
-    ``compared`` counts the pairs of values (nulls included), ``values`` those whose expected value is not null, ``differing`` those that
-    do not agree. ``example`` is the first pair that does not agree. ``note`` tells what was not compared, and why.
+    Attributes
+    ----------
+    compared, values, differing : int
+        Pairs of values that were compared (nulls included), those whose expected value is not null, and those that do not agree.
+    example : str
+        The first pair that does not agree: symbol, time and both values.
+    note : str
+        What was not compared, and why.
     """
 
     view: str

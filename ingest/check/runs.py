@@ -34,9 +34,14 @@ class Accepted(NamedTuple):
 
 
 class Run:
-    """One symbol over some messages, with the rows that it emitted and the messages that it accepted, in the order of arrival.
+    """One symbol over some messages; ``make`` makes the symbol, and a test passes a faulty one.
 
-    ``make`` makes the symbol; a test passes a faulty one.
+    Attributes
+    ----------
+    rows : dict
+        The rows that it emitted.
+    accepted : list of Accepted
+        The messages that it accepted, in the order of arrival.
     """
 
     def __init__(self, name: str, settings: Settings, make: Make = Symbol) -> None:

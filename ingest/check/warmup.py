@@ -39,8 +39,16 @@ def warmup(
 ) -> list[Result]:
     """Check every feature of every symbol; return one result per feature, as in the catalogue, with its warm-up as the note.
 
-    ``feeds`` has for each symbol its messages in the order of arrival. ``starts`` are the later starts, as shares of the recording.
-    ``make`` makes a symbol; a test passes a faulty one.
+    Parameters
+    ----------
+    feeds : mapping
+        For each symbol its messages in the order of arrival (``recording.read_recordings``).
+    starts : sequence of float
+        Later starts, as shares of the recording.
+    stated : mapping or None
+        Warm-ups; None takes ``stated.table``.
+    make : callable
+        Makes a symbol; a test passes a faulty one.
     """
     warm_ups = table() if stated is None else stated
     every = results()

@@ -66,10 +66,25 @@ def fit_symbol(
 ) -> tuple[Floats, int]:
     """Fit the table to the rows from ``since`` on and before ``before``; return it (see ``microprice_fit.fit``) and its known rows.
 
-    ``connection`` is in autocommit mode; the rows are read in one transaction by a server-side cursor. ``tick`` is the price step; None
-    takes the smallest spread. A cell gets a g if it was left ``min_count`` times. ``progress`` is called with the event time (µs) of the
-    newest row read. Raise ``FitError`` if there are fewer than ``min_rows`` known rows, no cell was left often enough, or prices are not
-    multiples of half the tick.
+    Parameters
+    ----------
+    connection : psycopg.Connection
+        In autocommit mode; the rows are read in one transaction by a server-side cursor.
+    grid_us : int
+        The grid interval of the rows, µs.
+    tick : float or None
+        Price step. None takes the smallest spread. An error is raised if prices are not multiples of its half.
+    min_rows : int
+        Known rows that a fit needs.
+    min_count : int
+        Times that a cell must have been left to get a g.
+    progress : callable or None
+        Called with the event time (µs) of the newest row read.
+
+    Raises
+    ------
+    FitError
+        There are too few rows, no cell was left often enough, or the tick does not fit the prices.
     """
     of = {"symbol": symbol, "since": since, "before": before}
     with connection.transaction():

@@ -34,8 +34,17 @@ CONNECT_S = 2
 class Collector:
     """A collector for ``prometheus_client``'s registry.
 
-    ``client`` needs a timeout, because a scrape waits for it. Without ``postgres_url`` the metrics of the offline store are left out.
-    ``clock`` gives microseconds since the epoch, for ages, and ``monotonic`` seconds, for what is not read at each scrape.
+    Parameters
+    ----------
+    client : redis.Redis
+        With a timeout: a scrape waits for it.
+    postgres_url : str or None
+        The offline store; None leaves its metrics out.
+    settings : Settings
+    clock : callable
+        Microseconds since the epoch, for ages.
+    monotonic : callable
+        Seconds, for what is not read at each scrape.
     """
 
     def __init__(

@@ -44,8 +44,12 @@ FLOOR = 1e-4
 class Symbol:
     """A symbol on the reference day.
 
-    ``edges``, of shape (k, 9), are the deciles of its k features, NaN where all values were null. ``shares``, of shape (k, 11), are the
-    shares of its values in the bins.
+    Attributes
+    ----------
+    edges : ndarray of shape (k, 9)
+        Deciles of its k features; NaN where all values were null.
+    shares : ndarray of shape (k, 11)
+        Shares of its values in the bins.
     """
 
     edges: NDArray[np.float64]
@@ -54,7 +58,15 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A reference day: its first microsecond, and by view the names of the features and the symbols."""
+    """A reference day.
+
+    Attributes
+    ----------
+    start_us : int
+        Its first microsecond.
+    views : mapping
+        By view: the names of the features, and the symbols.
+    """
 
     start_us: int
     views: Mapping[str, tuple[tuple[str, ...], Mapping[str, Symbol]]]

@@ -16,9 +16,16 @@ CONSISTENCY = "tfs:consistency"  # a hash: values by outcome, and `time_ms`, of 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The lease of a partition: the owner's fencing token and how long it still holds, both None without an owner.
+    """The lease of a partition.
 
-    ``given`` counts the leases of the partition that were given so far.
+    Attributes
+    ----------
+    token : str or None
+        The fencing token of the owner; None where the partition has no owner.
+    left_ms : int or None
+        How long the lease still holds.
+    given : int
+        Leases of the partition that were given so far.
     """
 
     token: str | None
@@ -30,9 +37,18 @@ class Lease:
 class RedisState:
     """Redis at one moment, ``now_ms`` by its own clock.
 
-    ``counters`` are those of each partition and of the edge, and ``totals`` their sums. ``silences`` holds, by role and process, the ms
-    since its last sign of life. ``symbols`` holds for each partition those of its checkpoint, in order of name. ``consistency`` holds
-    the values by outcome of the last ``check consistency``, and its ``time_ms``; empty before the first.
+    Attributes
+    ----------
+    counters : mapping
+        By partition, and of the edge; ``totals`` are their sums.
+    silences : mapping
+        By role and process: ms since its last sign of life.
+    symbols : sequence
+        By partition: the symbols of its checkpoint, in order of name.
+    consistency : mapping
+        Of the last ``check consistency``: values by outcome, and ``time_ms``; empty before the first.
+    dead_letters : int
+        Letters that are kept.
     """
 
     now_ms: int

@@ -13,8 +13,16 @@ Kind = Literal["counter", "gauge", "histogram", "summary"]
 class Metric(NamedTuple):
     """One metric.
 
-    ``labels`` are their names; the values come from the code, the catalogue and the number of partitions. ``store`` is the one that the
-    metric is read from; while that store is away, the metric is absent.
+    Attributes
+    ----------
+    name : str
+        As Prometheus shows it; a counter's ends in ``_total``.
+    labels : tuple of str
+        Their names; the values come from the code, the catalogue and the number of partitions.
+    store : str
+        The store that it is read from; while that store is away, the metric is absent.
+    help : str
+        One line.
     """
 
     name: str

@@ -14,9 +14,20 @@ from ingest.recordings.lines import Output, Rejected
 class Counts:
     """Counts of lines and messages. Every line is published, refused or ignored; gaps and ticks are published besides.
 
-    ``published`` counts messages by kind, ``refused`` lines by reason, and ``ignored`` good lines that give no message. ``first_ms`` and
-    ``last_ms`` are the event times of the first and last book, trade or gap as published, 0 without one; ``last_event`` holds the last
-    by symbol.
+    Attributes
+    ----------
+    lines : int
+        Lines and rows read.
+    published : Counter of str
+        Messages by kind: ``book``, ``trade``, ``gap``, ``tick``, ``social``.
+    refused : Counter of str
+        Lines by reason.
+    ignored : int
+        Good lines that give no message.
+    first_ms, last_ms : int
+        Event times of the first and last book, trade or gap as published; 0 without one.
+    last_event : dict of str to int
+        The last event time of each symbol with a book, trade or gap.
     """
 
     lines: int = 0

@@ -38,8 +38,20 @@ def pauses(first_s: float = 1.0) -> Iterator[float]:
 class Outlet:
     """Writes what feeds give, and counts it.
 
-    ``prefix`` is put before every symbol, so that two venues are two symbols. ``progress`` is called with the counts after each batch. A
-    batch that cannot be written is tried ``attempts`` times, without a number until ``stop`` is set.
+    Parameters
+    ----------
+    client, settings
+        Of this deployment.
+    prefix : str
+        Put before every symbol, so that two venues are two symbols.
+    progress : callable, optional
+        Called with the counts after each batch.
+    stop : threading.Event, optional
+        Once set, a batch that cannot be written is given up.
+    first_pause_s : float
+        Wait before the first new attempt.
+    attempts : int, optional
+        How often a batch is tried; without a number until ``stop``.
     """
 
     def __init__(

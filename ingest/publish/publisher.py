@@ -18,8 +18,15 @@ SOURCE_MAX = 200  # characters kept of the name of a refused line's file
 class Publisher:
     """Appends messages to the streams, for the feeds, the replay and the simulator.
 
-    ``batch`` appends are gathered and sent together: call ``flush``, or leave the ``with`` block, to send the last of them. Refused lines
-    are sent after the messages.
+    Appends are gathered and sent together: call ``flush``, or leave the ``with`` block, to send the last of them. Refused lines are sent
+    after the messages.
+
+    Parameters
+    ----------
+    client : redis.Redis
+    partitions : int
+    batch : int
+        Appends that are sent together.
     """
 
     def __init__(self, client: redis.Redis, partitions: int, *, batch: int = 500) -> None:

@@ -27,8 +27,14 @@ class NotReadError(UserError, RuntimeError):
 class Readers:
     """The parts that read what a producer writes.
 
-    A wait ends with ``NotReadError`` if a reader makes no progress for ``patience_s``; without a number the producer waits until
-    ``stop`` is set.
+    Parameters
+    ----------
+    client : redis.Redis
+    partitions : int
+    patience_s : float
+        How long a reader may make no progress; without one the producer waits until ``stop``.
+    stop : threading.Event, optional
+        Ends the waiting.
     """
 
     def __init__(

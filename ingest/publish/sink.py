@@ -17,7 +17,17 @@ POST_SYMBOLS = 100  # symbols of posts whose last time is remembered
 
 
 class Sink:
-    """Publishes messages, keeps refused lines, and counts both in ``counts``; waits ``patience_s`` for a reader without progress."""
+    """Publishes, refuses and counts.
+
+    Parameters
+    ----------
+    client, settings
+        Of this deployment.
+    counts : Counts
+        What is written is counted there.
+    patience_s : float
+        How long to wait for a reader that makes no progress.
+    """
 
     def __init__(
         self, client: redis.Redis, settings: Settings, counts: Counts, *, patience_s: float = PATIENCE_S

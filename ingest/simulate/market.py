@@ -30,10 +30,17 @@ _GAP = 2.4e-4
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """Prices and sizes of a simulated symbol: it moves around ``base`` ticks, a tick is ``10**-price_digits``.
+    """Prices and sizes of a simulated symbol.
 
-    A lot is ``10**-size_digits``. ``lots`` is the size of the smallest trades; the mean is 4.6 times it, the largest 100 times. A VPIN
-    bucket should be about 500 times it: fifty buckets then fill in an hour and a quarter.
+    Attributes
+    ----------
+    base : int
+        Price around which it moves, in ticks.
+    price_digits, size_digits : int
+        Decimal digits: a tick is ``10**-price_digits``, a lot ``10**-size_digits``.
+    lots : int
+        Size of the smallest trades, in lots; the mean is 4.6 times it, the largest 100 times. A VPIN bucket should be about 500 times
+        it: fifty buckets then fill in an hour and a quarter.
     """
 
     base: int

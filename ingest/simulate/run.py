@@ -43,8 +43,27 @@ def simulate(
     The history begins no earlier than an earlier run ended for these symbols, and the live part begins where the history ends. Without
     a live part a tick ends each symbol. With one, time passes by the worker's clock.
 
-    ``seconds`` None continues until ``stop`` is set or the program is interrupted. ``symbols`` and ``seed`` are those of ``history``.
-    Raise ``NotReadError`` if a scorer or a worker makes no progress for ``patience_s``.
+    Parameters
+    ----------
+    symbols, seed
+        See ``history``.
+    seconds : float or None
+        Length of the live part; None continues until ``stop`` is set or the program is interrupted.
+    history_ms : int
+        Length of the history.
+    progress : callable or None
+        Called now and then with the counts so far.
+    stop : threading.Event or None
+        Once set, the live part ends.
+    patience_s : float
+        How long a scorer or a worker may make no progress.
+    clock, sleep : callable
+        Return seconds since the epoch, and wait; injected for tests.
+
+    Raises
+    ------
+    ingest.publish.readers.NotReadError
+        Posts are not scored, or the logs are full and no worker reads them.
     """
     counts = Counts()
     sink = Sink(client, settings, counts, patience_s=patience_s)

@@ -21,9 +21,19 @@ SCORER_MODEL = "scorer.model"  # the one counter that is a name: of the model th
 class Stream:
     """A stream and its consumer group.
 
-    There is one stream ``events`` and one ``outbox`` a ``partition``; a plain stream has no partition. ``lag`` counts the entries that
-    the group was not given yet. A stream without a group loses its entries when they are done, so all of them are lag. ``pending``
-    counts the entries given and not acknowledged. ``oldest_ms`` is when the oldest entry that is not done arrived; None where all are.
+    Attributes
+    ----------
+    name : str
+    partition : int or None
+        ``events`` and ``outbox`` are one a partition; a plain stream has none.
+    length : int
+        Entries that the stream holds.
+    lag : int
+        Entries that the group was not given yet. A stream without a group loses its entries when they are done, so all of them are lag.
+    pending : int
+        Entries given and not acknowledged.
+    oldest_ms : int or None
+        When the oldest entry that is not done arrived; None where all are done.
     """
 
     name: str

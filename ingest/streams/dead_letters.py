@@ -63,8 +63,18 @@ class RetryError(UserError, ValueError):
 class Letter:
     """A refused message.
 
-    ``source`` and ``origin`` are the stream that the message came from and its id there, or a file and a line. ``fields`` are those of
-    the message in order. ``retried`` is the entry that it became, ``<stream> <id>``; empty where it was not put back.
+    Attributes
+    ----------
+    id : str
+        Of the letter.
+    reason, detail : str, bytes
+        Why the message was refused.
+    source, origin : bytes
+        The stream that the message came from and its id there, or a file and a line.
+    fields : tuple of (bytes, bytes)
+        The message as it came: its fields in order.
+    retried : str
+        The entry that it became, ``<stream> <id>``; empty where it was not put back.
     """
 
     id: str

@@ -46,7 +46,20 @@ class FencedError(RuntimeError):
 
 
 class Member:
-    """One process of a role. ``seats`` are all seats of the role, and ``held`` those of this process, with their tokens."""
+    """One process of a role.
+
+    Parameters
+    ----------
+    client : redis.Redis
+    role : str
+    seats : sequence of Seat
+        Names of all seats of the role, the same for every process.
+
+    Attributes
+    ----------
+    held : dict of Seat to str
+        The seats that this process holds, with their tokens.
+    """
 
     def __init__(self, client: redis.Redis, role: str, seats: Sequence[Seat]) -> None:
         self.held: dict[Seat, str] = {}

@@ -40,8 +40,12 @@ class _Numbers(dict[str, bytes]):
 class Record(NamedTuple):
     """What becomes of a record.
 
-    ``copies`` holds the streams that it enters, each with fields and values in turn. ``source`` and ``entry_id`` are the stream and the
-    entry to delete; empty where the record came from elsewhere.
+    Attributes
+    ----------
+    copies : sequence of (str, sequence)
+        The streams that it enters, each with fields and values in turn.
+    source, entry_id : str, bytes
+        The stream and entry to delete; empty where the record came from elsewhere.
     """
 
     copies: Sequence[tuple[str, Sequence[Any]]]
@@ -84,9 +88,16 @@ def log_of(fields: Mapping[bytes, bytes], partitions: int) -> str:
 def refused(
     source: str, entry_id: bytes | str, fields: Mapping[bytes, bytes], error: Exception, *, delete: bool = True
 ) -> Record:
-    """Return the record that keeps a message among the dead letters; ``delete`` it if ``source`` is a stream that still holds it.
+    """Return the record that keeps a message among the dead letters.
 
-    An ``error`` that is not ``Refused`` is the fault of our code: the reason is ``failed``.
+    Parameters
+    ----------
+    source, entry_id, fields : str, bytes or str, mapping
+        Where the message came from, and the message.
+    error : Exception
+        ``Refused``; any other error is the fault of our code, and the reason is ``failed``.
+    delete : bool
+        Whether ``source`` is a stream that still holds the message.
     """
     why = error if isinstance(error, Refused) else Refused(Reason.FAILED, f"{type(error).__name__}: {error}")
     letter = dead_letter(source, entry_id, fields, why.reason, why.detail)
@@ -106,11 +117,24 @@ def move_records(
 ) -> int:
     """Move records into their streams, in their order; return how many were moved now.
 
-    Raise ``FencedError`` if another process holds the seat, and ``OffsetsChangedError`` if the offsets in Redis are not those before the
-    batch. Then nothing has changed. Without a ``token`` no lease is checked; ``offsets`` need a ``seat``.
+    Parameters
+    ----------
+    records : iterable of Record
+    seat, token : str
+        The seat of this process and its fencing token; without a token no lease is checked.
+    offsets : Offsets, optional
+        What to check and to write; needs a seat.
+    acknowledge : bool
+        Acknowledge each entry to the consumer group, also one that is gone.
+    facts : mapping, optional
+        Of the work, for the counters of the edge: a number is added, a text is stored.
 
-    With ``acknowledge`` each entry is acknowledged to the consumer group, also one that is gone. ``facts`` about the work go into the
-    counters of the edge: a number is added, a text is stored.
+    Raises
+    ------
+    FencedError
+        Another process holds the seat; nothing has changed.
+    OffsetsChangedError
+        The offsets in Redis are not those before the batch; nothing has changed.
     """
     numbers = _Numbers({keys.counters(keys.EDGE): b"1", keys.DEAD_LETTER: b"2"})
     group = keys.GROUP if acknowledge else ""

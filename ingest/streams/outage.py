@@ -63,9 +63,18 @@ def ride_out(
     stop: threading.Event,
     passing: Callable[[Exception], bool] = is_passing,
 ) -> None:
-    """Call ``work`` of the part ``who`` until it returns or ``stop`` is set; call it again after each error that is ``passing``.
+    """Call ``work`` until it returns or ``stop`` is set; call it again after each error that is ``passing``.
 
-    ``work`` starts anew at each call, and looks at ``stop`` itself. Its argument is a function that it calls at every turn of its loop.
+    Parameters
+    ----------
+    who : str
+        The part, for the log.
+    work : callable
+        Starts anew at each call. Its argument is a function that it calls at every turn of its loop.
+    stop : threading.Event
+        Ends the pauses; ``work`` looks at it itself.
+    passing : callable
+        Whether to call again after an exception; every other exception is raised.
     """
     began = time.monotonic()
     lost: float | None = None

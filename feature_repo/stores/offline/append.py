@@ -38,9 +38,23 @@ def append_rows(
 ) -> int:
     """Append rows of a view to its table, and return how many of them are new.
 
-    Where `connection` is in a transaction, the append is part of that, and the caller commits. Else the append commits.
-    The n times are microseconds since 1970 UTC. The (n, k) `values` are columns in the order of ``view.names``: NaN is
-    null, and Int64 features are whole doubles. Raise ValueError where shapes do not agree or a count is not whole.
+    Parameters
+    ----------
+    connection : psycopg.Connection
+        Where it is in a transaction, the append is part of that, and the caller commits. Else the append commits.
+    view : catalog.View
+        The table has its name and its features.
+    symbols : sequence of str
+        n symbols.
+    event_us, created_us : numpy.ndarray
+        (n,) microseconds since 1970 UTC.
+    values : numpy.ndarray
+        (n, k), columns in the order of ``view.names``. NaN is null; Int64 features are whole doubles.
+
+    Raises
+    ------
+    ValueError
+        Shapes do not agree, or a count is not a whole number.
     """
     n, k = len(symbols), len(view.features)
     if event_us.shape != (n,) or created_us.shape != (n,) or values.shape != (n, k):

@@ -37,11 +37,23 @@ class OnlineStoreUnavailableError(UserError, ConnectionError):
 
 
 def attempt(call: Callable[[], T], retries: int, where: object) -> T:
-    """Return ``call()``; repeat it up to `retries` times while the connection fails or the master moves.
+    """Return ``call()``; repeat it while the connection fails or the master moves.
 
-    `call` must be idempotent: an attempt whose reply was lost may have written. The pauses double from 50 ms up to 1 s.
-    If every attempt fails, raise `OnlineStoreUnavailableError`. It shows `where`, the server, whose ``str`` must hold no
-    password. An error that no attempt mends is raised at once: a wrong password, a missing right, a key of another type.
+    Parameters
+    ----------
+    call : callable
+        Must be idempotent: an attempt whose reply was lost may have written.
+    retries : int
+        Attempts after the first. The pauses between attempts double from 50 ms up to 1 s.
+    where : object
+        The server, shown in the error; its ``str`` must hold no password.
+
+    Raises
+    ------
+    OnlineStoreUnavailableError
+        If every attempt failed.
+    redis.exceptions.RedisError
+        At once, if another attempt cannot help: a wrong password, a missing right, a key of another type.
     """
     try:
         return Retry(_PAUSES, retries, PASSING).call_with_retry(call, _raise_lasting)

@@ -72,7 +72,17 @@ def packed_row(view: str, event_us: int, values: Mapping[str, bytes]) -> bytes:
 class RowEncoder:
     """Packs a view's rows from columns. What does not depend on values is encoded once.
 
-    `names` are the features in the order of the columns, and `dtypes` says of each ``Float64`` or ``Int64``.
+    Parameters
+    ----------
+    view : str
+        Name of the view.
+    names, dtypes : sequence of str
+        Features in the order of the columns; a dtype is ``Float64`` or ``Int64``.
+
+    Raises
+    ------
+    ValueError
+        If a dtype is another, or if there is not one for each feature.
     """
 
     def __init__(self, view: str, names: Sequence[str], dtypes: Sequence[str]) -> None:

@@ -202,8 +202,14 @@ def _doubles(vector: Any, n: int) -> list[Any] | None:
 class FeatureTypes:
     """Feast's map of feature names to value types, made when it is first read: a response of numbers never reads it.
 
-    `features` are the bare names. `make` returns the map, whose keys are these and ``<view>__<feature>``. Feast 0.67
-    calls ``get`` only.
+    Feast 0.67 calls ``get`` only.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the map. Its keys are the bare names, and ``<view>__<feature>``.
+    features : iterable of str
+        The bare names.
     """
 
     def __init__(self, make: Callable[[], dict[str, Any]], features: Iterable[str]) -> None:

@@ -78,9 +78,21 @@ async def send_async(client: Any, calls: Iterable[Command]) -> None:
 class OnlineWriter:
     """Writes a view's rows into the online store from columns: one round trip, no object per value.
 
-    On a cluster each row is a script call of its own. An entity leaves the store `key_ttl_s` seconds after its last
-    write; None keeps it.
+    Parameters
+    ----------
+    client : redis.Redis or redis.RedisCluster
+        A single server, a Sentinel master, or a cluster, where each row is a script call of its own.
+    project : str
+        Feast's project name; it is part of every key.
+    view : View
+        A view of the catalogue.
+    join_key : str
+        Name of the entity's join key.
+    key_ttl_s : int, optional
+        Seconds after its last write at which an entity leaves the store; None keeps it.
 
+    Examples
+    --------
     >>> import numpy as np, redis                                        # doctest: +SKIP
     >>> writer = OnlineWriter(redis.Redis(), "trading", VIEW["social"])  # doctest: +SKIP
     >>> writer.write(["BTCUSDT"], np.array([1_700_000_000_000_000]), np.zeros((1, 8)))  # doctest: +SKIP

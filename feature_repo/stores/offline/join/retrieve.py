@@ -145,10 +145,21 @@ def _merge(view: _View, asked: Asked, found: list[scan.Rows]) -> NDArray[np.bool
 def latest(moment: _Ints, event: _Ints, created: _Ints | None, ttl: int, *, known: bool) -> _Ints:
     """Return the position of the row of one key that holds at each moment, `NONE` where no row holds.
 
-    That is the row with the latest ``event <= moment`` and, of several such rows, the latest ``created``. A row holds
-    for up to `ttl`, in the unit of the times; 0 is for ever. Where `known`, rows with ``created > moment`` are left out.
-    The (n,) rows are sorted by event, then created; the (m,) moments come in any order.
+    That is the row with the latest ``event <= moment`` and, of several such rows, the latest ``created``.
 
+    Parameters
+    ----------
+    moment : numpy.ndarray
+        (m,) of the look-ups, in any order.
+    event, created : numpy.ndarray
+        (n,) of the rows, sorted by event, then created. ``created`` is needed where `known`.
+    ttl : int
+        Oldest age that still holds, in the unit of the times; 0 for any.
+    known : bool
+        Leave out rows with ``created > moment``.
+
+    Examples
+    --------
     >>> latest(np.array([20, 31]), np.array([10, 20]), np.array([15, 25]), 11, known=True).tolist()
     [0, 1]
     """
