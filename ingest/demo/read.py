@@ -47,10 +47,10 @@ def show(feed: Feed, store: FeatureStore, symbols: Sequence[str], span_us: tuple
     took = f"{len(symbols)} symbols, {len(read)} features in {online['took_ms']:.1f} ms"
     console.print(f"[bold]get_online_features[/] {took}")
     _check_nulls(console, symbols, read, warm=span_us is None)
-    n = _check_equal(feed, store, symbols)
-    console.print(
-        f"[bold]online = offline[/] {n:,} values, each compared with the offline row of its time, bit for bit"
+    compared = (
+        f"{_check_equal(feed, store, symbols):,} values, each compared with the offline row of its time, bit for bit"
     )
+    console.print(f"[bold]online = offline[/] {compared}")
     now_us = time.time_ns() // 1000
     _train(console, store, symbols, span_us or (now_us - RECENT_US, now_us))
 

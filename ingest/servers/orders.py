@@ -71,7 +71,7 @@ def _free_ports(count: int, folder: Path) -> list[int]:
         last = [int(text) for text in memory.read_text().split()]
     except (FileNotFoundError, ValueError):
         last = []
-    sockets = []
+    ports = []
     with contextlib.ExitStack() as stack:
         for index in range(count):
             candidate = stack.enter_context(socket.socket())
@@ -81,7 +81,6 @@ def _free_ports(count: int, folder: Path) -> list[int]:
                 candidate.bind(("127.0.0.1", last[index] if len(last) == count else 0))
             except (OSError, OverflowError):
                 candidate.bind(("127.0.0.1", 0))
-            sockets.append(candidate)
-        ports = [candidate.getsockname()[1] for candidate in sockets]
+            ports.append(candidate.getsockname()[1])
     write_private(memory, " ".join(map(str, ports)))
     return ports

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,9 +39,7 @@ def orders(request: Request) -> dict[str, Any]:
     The superuser ``feature_store`` gets the password, checked by SCRAM, when the data folder is made.
     """
     home = request.home
-    site = _site()
-    version = importlib.metadata.version(_PACKAGE)
-    root = reachable_binaries(site, _FOLDERS, f"postgres-{version}", home, request.account)
+    root = reachable_binaries(_site(), _FOLDERS, f"postgres-{version(_PACKAGE)}", home, request.account)
     binaries = root / _INSTALLED / "bin"
     data = home / "postgres"
     if not data.exists():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,7 @@ def orders(request: Request) -> dict[str, Any]:
     """
     home, account = request.home, request.account
     source, relative = _binary()
-    version = importlib.metadata.version(_PACKAGE)
-    root = reachable_binaries(source, (str(relative.parent),), f"valkey-{version}", home, account)
+    root = reachable_binaries(source, (str(relative.parent),), f"valkey-{version(_PACKAGE)}", home, account)
     folder = home / "valkey"
     folder.mkdir(mode=0o700, exist_ok=True)
     account.own(folder)
