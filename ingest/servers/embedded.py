@@ -174,11 +174,11 @@ def _start(folder: Path, lock: IO[bytes], wanted: list[str], *, durable: bool) -
 
 def _answers(state: dict[str, Any]) -> bool:
     """Return whether every port is open. The supervisor saw each server answer, but one may just be restarting."""
-    for port in state["ports"]:
-        try:
+    try:
+        for port in state["ports"]:
             socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
-        except OSError:
-            return False
+    except OSError:
+        return False
     return True
 
 

@@ -21,8 +21,7 @@ _PORTS_NAME: Final = "servers.ports"
 def orders(folder: Path, lock_fd: int, wanted: list[str], *, durable: bool) -> dict[str, Any]:
     """Prepare the data of the wanted servers and return the supervisor's orders.
 
-    The caller has locked the data folder; `wanted` holds ``redis_url``, ``postgres_url`` or both. Raise `ServersError` if there is no
-    binary for this machine or the data folder cannot be prepared.
+    The caller has locked the data folder; `wanted` holds ``redis_url``, ``postgres_url`` or both.
     """
     account = server_account()
     home = server_home(folder, account)
