@@ -71,11 +71,23 @@ VENUES: dict[str, Venue] = {
 
 
 class BinanceFeed:
-    """Books and trades of some symbols, named as the venue writes them, until stopped.
+    """Books and trades of some symbols, until stopped.
 
-    A message may be stamped ``max_future_ms`` ahead of its receive time. ``record`` gets every line, as a capture that ``replay`` reads.
-    ``first_pause_s`` is the wait before the first new attempt at a connection or a snapshot. The constructor raises ``UserError`` if a
-    symbol does not have Binance's form, or if there are too many for a connection.
+    Parameters
+    ----------
+    symbols : sequence of str
+        As the venue writes them.
+    max_future_ms : int
+        How far a message may be stamped ahead of its receive time.
+    record : file, optional
+        Gets every line, as a capture that ``replay`` reads.
+    first_pause_s : float
+        Wait before the first new attempt at a connection or a snapshot.
+
+    Raises
+    ------
+    UserError
+        A symbol does not have Binance's form, or there are too many for a connection.
     """
 
     def __init__(

@@ -21,8 +21,13 @@ T = TypeVar("T")
 class Pump(Generic[T]):
     """The one consumer of what a feed reads.
 
-    ``parse`` makes messages and refusals of items; it runs in a thread, once at a time, in the order of the items. ``after`` is awaited
-    with the items of each batch after the batch is written.
+    Parameters
+    ----------
+    parse : callable
+        Makes messages and refusals of items. It runs in a thread, once at a time, in the order of the items.
+    outlet : Outlet
+    after : callable, optional
+        Awaited with the items of each batch after the batch is written.
     """
 
     def __init__(

@@ -36,8 +36,19 @@ _LOG = logging.getLogger(__name__)
 class Webhook(ThreadingHTTPServer):
     """The server, with ``serve_forever`` and ``shutdown`` of the standard library.
 
-    Port 0 is any free port, see ``server_address``. A caller must send the token; ``UserError`` is raised if it is too short. A post may be
-    stamped ``max_future_ms`` ahead of its arrival.
+    Parameters
+    ----------
+    address : tuple of str, int
+        Host and port. Port 0 is any free port, see ``server_address``.
+    token : str
+        What a caller must send; at least 16 characters.
+    max_future_ms : int
+        How far a post may be stamped ahead of its arrival.
+
+    Raises
+    ------
+    UserError
+        The token is too short.
     """
 
     daemon_threads = True

@@ -56,7 +56,17 @@ class Binance:
     """Parser of one capture or of several merged ones. It keeps the books.
 
     ``OrderBook.sequence`` starts at the first book's event time in milliseconds and grows by one. So a later capture starts above an
-    earlier one, and the same capture always gives the same numbers. A message may be stamped ``max_future_ms`` ahead of its receive time.
+    earlier one, and the same capture always gives the same numbers.
+
+    Parameters
+    ----------
+    max_future_ms : int
+        How far a message may be stamped ahead of its receive time.
+
+    Attributes
+    ----------
+    ignored : int
+        Valid lines that gave no message: quotes, snapshots, diffs that a snapshot covers.
     """
 
     def __init__(self, max_future_ms: int) -> None:

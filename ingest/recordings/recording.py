@@ -25,8 +25,23 @@ MAX_FUTURE_MS = 5000
 class Recording:
     """Files that are replayed together.
 
-    They are raw captures and JSON lines (each line tells which it is), or posts, trades or books in columns (``.parquet``, ``.csv``).
-    The constructor raises ``OSError`` for a file that cannot be opened.
+    Attributes
+    ----------
+    paths : sequence of Path
+        Raw captures and JSON lines (each line tells which it is), or posts, trades or books in columns (``.parquet``, ``.csv``).
+    limit : int or None
+        Lines (or rows) to read of each file; None reads all.
+    columns : GivenColumns
+    max_future_ms : int
+    lines : int
+        Lines read so far.
+    ignored : int
+        Valid lines that gave no message.
+
+    Raises
+    ------
+    OSError
+        A path cannot be opened.
     """
 
     paths: Sequence[Path]

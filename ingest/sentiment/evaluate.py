@@ -83,12 +83,25 @@ def calibration_error(truth: Sequence[int], scores: Sequence[Probabilities | Non
 
 
 def label_indices(values: Sequence[object], names: Mapping[str, str]) -> list[int]:
-    """Return the meaning of the labels of a file, which are names or numbers.
+    """Return the meaning of the labels of a file.
 
     These names, in any case, have a meaning: positive, bullish, pos; negative, bearish, neg; neutral, neu. Numbers have one only as
-    signs: if -1 occurs, and nothing but -1, 0 and 1. Other numbers do not mean the same in every file. ``names`` gives the meaning of
-    labels without one: ``{"0": "bearish"}``. Raise ``ValueError`` if a label still has none; the message says how to give it one.
+    signs: if -1 occurs, and nothing but -1, 0 and 1. Other numbers do not mean the same in every file.
 
+    Parameters
+    ----------
+    values : sequence
+        Labels as they stand in the file: names or numbers.
+    names : mapping
+        The meaning of labels without one: ``{"0": "bearish"}``.
+
+    Raises
+    ------
+    ValueError
+        A label has no meaning; the message says how to give it one.
+
+    Examples
+    --------
     >>> label_indices([1, -1, 0], {})
     [0, 1, 2]
     """

@@ -62,9 +62,14 @@ def text_hash(text: str) -> bytes:
 
 
 class History:
-    """The table, through one connection that is opened when it is needed; with the ``url`` None no history is kept.
+    """The table, through one connection that is opened when it is needed.
 
-    After an error the database is not asked for ``RETRY_S`` seconds of the monotonic ``clock``.
+    Parameters
+    ----------
+    url : str or None
+        The database; None keeps no history.
+    clock : callable
+        Seconds of a monotonic clock. After an error the database is not asked for ``RETRY_S``.
     """
 
     def __init__(self, url: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:

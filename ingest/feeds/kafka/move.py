@@ -25,10 +25,24 @@ def move(
     token: str,
     counts: Counts,
 ) -> None:
-    """Append messages of Kafka to their streams, and move the offsets ``at`` with them.
+    """Append the records of Kafka to their streams, and move the offsets ``at`` with them.
 
-    ``token`` is the fencing token of the source's seat. Raise ``FencedError`` if another process holds the seat, and
-    ``OffsetsChangedError`` if the offsets in Redis are not ``at``. Then nothing has changed.
+    Parameters
+    ----------
+    batch : sequence of confluent_kafka.Message
+    at : dict of Place to int
+        The offset that each place is at; moved on.
+    token : str
+        The fencing token of the source's seat.
+    counts : Counts
+        What is moved is counted there.
+
+    Raises
+    ------
+    FencedError
+        Another process holds the seat; nothing has changed.
+    OffsetsChangedError
+        The offsets in Redis are not ``at``; nothing has changed.
     """
     records = [_record(source, message, partitions) for message in batch]
     after = {(message.topic(), message.partition()): message.offset() + 1 for message in batch}

@@ -34,8 +34,14 @@ def _size(record: Any) -> int:
 class Reader:
     """Reads places from given offsets, and returns the records of all in one order.
 
-    The ``confluent_kafka.Consumer`` must report the ends of partitions (``enable.partition.eof``), and have nothing assigned. ``at`` holds
-    the offset to begin with, of each place.
+    Parameters
+    ----------
+    consumer : confluent_kafka.Consumer
+        With ``enable.partition.eof``, and nothing assigned.
+    at : mapping of Place to int
+        The offset to begin with, of each place.
+    clock : callable
+        Seconds that only grow.
     """
 
     def __init__(self, consumer: Any, at: Mapping[Place, int], clock: Callable[[], float] = time.monotonic) -> None:

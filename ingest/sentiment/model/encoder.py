@@ -48,9 +48,17 @@ def is_packable(model: PreTrainedModel) -> bool:
 
 
 class PackedEncoder:
-    """Logits of texts of token ids, by a classifier that ``is_packable``. Its weights are copied if they change their form.
+    """Logits of texts of token ids.
 
-    ``dtype`` is the precision of the matrix products. ``compiled`` compiles what stands between two attentions, for any number of tokens.
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A classifier that ``is_packable``. Its weights are copied if they change their form.
+    device : torch.device
+    dtype : torch.dtype
+        Precision of the matrix products.
+    compiled : bool
+        Compile what stands between two attentions, for any number of tokens.
     """
 
     def __init__(
