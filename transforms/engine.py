@@ -41,9 +41,19 @@ class VersionError(ValueError):
 
 
 class Engine:
-    """The kernels of one symbol, for rows at multiples of ``emit_us``: a divisor of one second, or whole seconds.
+    """The kernels of one symbol.
 
-    ``out_of_range`` counts how often each feature fell outside the catalogue's range and was made null; the caller reads and clears it.
+    Parameters
+    ----------
+    instrument : Instrument
+        What is known of the symbol before its first message.
+    emit_us : int
+        The grid interval, µs: a divisor of one second, or whole seconds.
+
+    Attributes
+    ----------
+    out_of_range : Counter of str
+        How often each feature fell outside the catalogue's range and was made null; the caller counts it and clears it.
     """
 
     __slots__ = (

@@ -30,10 +30,30 @@ def _fault(price: float, size: float) -> int:
 
 @jit
 def check_book(book: Vector, n_bid: int, n_ask: int) -> int:
-    """Return the code of the first fault of a flat book with ``n_bid`` and ``n_ask`` levels in use (0 to 20), or ``OK``.
+    """Return the code of the first fault of a book, or ``OK``.
 
-    First comes ``EMPTY_SIDE``, a side without a level; then the fault of the first bad level, bids before asks; ``CROSSED`` is a best
-    bid at or above the best ask. ``UNSORTED`` is a price that is not worse than that of the level before.
+    Parameters
+    ----------
+    book : Vector
+        A flat book, as ``transforms.microstructure.layout`` draws it.
+    n_bid, n_ask : int
+        Levels in use, 0 to 20.
+
+    Returns
+    -------
+    int
+        ``EMPTY_SIDE``: a side has no level. ``NOT_FINITE``, ``NOT_POSITIVE``, ``OUT_OF_RANGE`` (above ``MAX_NUMBER``): a price or size of
+        the first bad level, bids before asks. ``UNSORTED``: the price of that level is not worse than the one before it. ``CROSSED``:
+        the best bid is at or above the best ask, and the book has no other fault.
+
+    Examples
+    --------
+    >>> from transforms.kernel import zeros
+    >>> from transforms.microstructure.layout import FLAT_SIZE
+    >>> from transforms.microstructure.levels import fill
+    >>> book = zeros(FLAT_SIZE)
+    >>> check_book(book, *fill(book, [(101.0, 1.0)], [(100.0, 1.0)])) == CROSSED
+    True
     """
     if n_bid <= 0 or n_ask <= 0:
         return EMPTY_SIDE
@@ -61,10 +81,21 @@ def ranges(view: View) -> tuple[Vector, Vector]:
 
 @jit
 def check_ranges(out: Vector, low: Vector, high: Vector, counts: Vector) -> int:
-    """Make every value of the row ``out`` null that is infinite or outside ``[low, high]``, and return how many these were.
+    """Make every value of a row null that is infinite or outside ``[low, high]``, and count it.
 
-    ``low`` and ``high`` are the ``ranges`` of the row's view. Each refused value adds 1 to its slot of ``counts``. A value that was null
-    already is not refused.
+    Parameters
+    ----------
+    out : Vector
+        A row that a kernel's ``emit`` wrote; it is changed in place.
+    low, high : Vector
+        ``ranges`` of the row's view.
+    counts : Vector
+        One number a slot; each refused value adds 1 to its own.
+
+    Returns
+    -------
+    int
+        How many values of this row were refused. A value that was null already is not refused.
     """
     refused = 0
     for i in range(len(low)):

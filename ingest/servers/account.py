@@ -139,10 +139,17 @@ def package_folder(package: str, needed: Iterable[str | Path], advice: str) -> P
 
 
 def reachable_binaries(source: Path, folders: tuple[str, ...], name: str, home: Path, account: Account) -> Path:
-    """Return a root under which `account` can read the `folders` of `source`: `source` itself, or a copy of them.
+    """Return a root under which `account` can read `folders`: `source` itself, or a copy of them.
 
-    Installers give all files of a folder the same modes, so one file of each is checked. `name` is that of the copy in
-    ``<home>/binaries``. It contains the version, so that an upgrade makes a new copy.
+    Parameters
+    ----------
+    source : Path
+        Where the package is installed.
+    folders : tuple of str
+        What the server needs, relative to `source`. Installers give all files of a folder the same modes, so one file of each folder
+        is checked.
+    name : str
+        Name of the copy in ``<home>/binaries``. It contains the version, so that an upgrade makes a new copy.
     """
     samples = [next(path for path in sorted((source / folder).rglob("*")) if path.is_file()) for folder in folders]
     if all(account.can_reach(path) for path in samples):

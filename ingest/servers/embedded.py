@@ -45,11 +45,22 @@ class StartError(ServersError):
 
 @contextlib.contextmanager
 def running(data_dir: Path | None = None, *, durable: bool = True) -> Iterator[Endpoints]:
-    """Have both servers up inside the ``with`` block; raise `ServersError` if one cannot be started.
+    """Have both servers up inside the ``with`` block.
 
-    A server that ``TFS_REDIS_URL`` or ``TFS_POSTGRES_URL`` names is used as it is. The others are started on `data_dir` (by default
-    ``TFS_DATA_DIR``, else ``.data`` in the project), or used where they are up. When the last user leaves, what was started is stopped;
-    the data stay for the next time. Without `durable` they are faster, but a power failure may lose data (tests).
+    A server that ``TFS_REDIS_URL`` or ``TFS_POSTGRES_URL`` names is used as it is. The others are started on `data_dir`, or used
+    where they are up. When the last user leaves, what was started is stopped; the data stay for the next time.
+
+    Parameters
+    ----------
+    data_dir : Path, optional
+        By default ``TFS_DATA_DIR``, else ``.data`` in the project.
+    durable : bool
+        False is faster, but a power failure may lose data (tests).
+
+    Raises
+    ------
+    ServersError
+        A server cannot be started; the message says why and what to do.
     """
     named = {key: url for key, variable in VARIABLES.items() if (url := given(variable))}
     if len(named) == len(VARIABLES):

@@ -21,7 +21,21 @@ _PORTS_NAME: Final = "servers.ports"
 def orders(folder: Path, lock_fd: int, wanted: list[str], *, durable: bool) -> dict[str, Any]:
     """Prepare the data of the wanted servers and return the supervisor's orders.
 
-    The caller has locked the data folder; `wanted` holds ``redis_url``, ``postgres_url`` or both.
+    Parameters
+    ----------
+    folder : Path
+        The data folder, locked by the caller.
+    lock_fd : int
+        The lock, which ``initdb`` inherits.
+    wanted : list of str
+        ``redis_url``, ``postgres_url`` or both.
+    durable : bool
+        False is faster, but a power failure may lose data.
+
+    Raises
+    ------
+    ServersError
+        There is no binary for this machine, or the data folder cannot be prepared.
     """
     account = server_account()
     home = server_home(folder, account)

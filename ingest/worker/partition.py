@@ -44,8 +44,12 @@ class Pending:
 class Partition:
     """State of a partition. It does no I/O: the worker gives it entries and writes what is ``pending``.
 
-    ``position`` is the last entry that was processed, ``last_id`` the last whose rows are written, ``state_id`` the last that is in the
-    saved state. ``unsaved`` counts the entries processed since the state was saved.
+    Attributes
+    ----------
+    position, last_id, state_id : bytes
+        The last entry that was processed, the last whose rows are written, the last that is in the saved state.
+    unsaved : int
+        Entries processed since the state was saved.
     """
 
     def __init__(self, number: int, settings: Settings) -> None:

@@ -40,11 +40,15 @@ _BOOK_FAULT = {
 
 
 class Symbol:
-    """One symbol: messages in, rows out.
+    """Order, kernels and memory of one symbol: messages in, rows out.
 
-    ``recorded`` says whether its newest message came from a recording: then no wall clock makes time pass for it. ``received_us`` is the
-    newest receive time of its books, trades and gaps, 0 before any; a recorded row became available then. Posts do not count here: a
-    replay publishes them ahead of the market, and they are held until their time.
+    Attributes
+    ----------
+    recorded : bool
+        Whether its newest message came from a recording: then no wall clock makes time pass for it.
+    received_us : int
+        The newest receive time of its books, trades and gaps, 0 before any; a recorded row became available then. Posts do not count
+        here: a replay publishes them ahead of the market, and they are held until their time.
     """
 
     __slots__ = (

@@ -49,12 +49,22 @@ class Fit:
     Parameters
     ----------
     tick : float
-        Price step, quote units; ``ValueError`` if it is not positive.
+        Price step, quote units.
     before_us : int
         Books from this time on are not used, and the table is not used for a row before it. It is the version of the table.
     max_step_us : int or None
         Two books farther apart than this are not counted as a transition, because books between them may be missing. None sets no
         limit.
+
+    Attributes
+    ----------
+    books : int
+        Known books used so far.
+
+    Raises
+    ------
+    ValueError
+        The tick is not positive.
     """
 
     def __init__(self, tick: float, before_us: int, max_step_us: int | None = None) -> None:
@@ -68,10 +78,18 @@ class Fit:
         self._last: tuple[Ints, Ints, Floats] = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
 
     def add(self, times_us: Ints, mid: Floats, imbalance: Floats, spread: Floats) -> None:
-        """Count the next books, in time order: their event times (µs), ``mid_price``, ``imbalance_l1`` and ``spread``.
+        """Count the next books.
 
-        A book with a NaN is unknown (a gap): no transition into or out of it is counted. Raise ``ValueError`` if the arrays have different
-        lengths, or times go back.
+        Parameters
+        ----------
+        times_us, mid, imbalance, spread : ndarray
+            One value a book, in time order: its event time (µs), and its features ``mid_price``, ``imbalance_l1`` and ``spread``. A
+            book with a NaN is unknown (a gap): no transition into or out of it is counted.
+
+        Raises
+        ------
+        ValueError
+            The arrays have different lengths, or times go back.
         """
         if not len(times_us) == len(mid) == len(imbalance) == len(spread):
             raise ValueError("times_us, mid, imbalance and spread must be of one length")
@@ -102,9 +120,17 @@ class Fit:
         np.add.at(self._moved, (here, there), ticks)
 
     def table(self, min_count: int = 100) -> Floats:
-        """Return the table of the books so far, for ``microprice.install``: ``before_us``, ``tick``, then g in ticks, NaN where unknown.
+        """Return the table of the books so far, for ``microprice.install``.
 
-        A bin that was left fewer than ``min_count`` times, its mirror image included, gets no g: so few transitions say too little.
+        Parameters
+        ----------
+        min_count : int
+            A bin that was left fewer times than this, its mirror image included, gets no g: so few transitions say too little.
+
+        Returns
+        -------
+        ndarray of shape (TABLE_SIZE,)
+            ``before_us``, ``tick``, then g in ticks by imbalance bin and spread bin, NaN where unknown.
         """
         mirror = np.ix_(_MIRROR, _MIRROR)
         stay, move, moved = self._stay, self._move, self._moved

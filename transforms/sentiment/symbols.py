@@ -62,8 +62,18 @@ _NOISE = re.compile(rf"{LINK}|{MENTION}", re.IGNORECASE)
 class SymbolFinder:
     """The names of an alias table, compiled for the search in texts.
 
-    Raise ``ValueError`` if a name is empty, or stands for two symbols.
+    Parameters
+    ----------
+    aliases : mapping of str to iterable of str
+        Names by symbol.
 
+    Raises
+    ------
+    ValueError
+        A name is empty, or stands for two symbols.
+
+    Examples
+    --------
     >>> SymbolFinder(ALIASES).find("$btc and Ethereum, not BTCs")
     ['BTCUSDT', 'ETHUSDT']
     """
