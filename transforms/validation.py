@@ -50,7 +50,7 @@ def check_book(book: Vector, n_bid: int, n_ask: int) -> int:
     --------
     >>> from transforms.kernel import zeros
     >>> from transforms.microstructure.layout import FLAT_SIZE
-    >>> from transforms.microstructure.levels import fill
+    >>> from transforms.microstructure.layout import fill
     >>> book = zeros(FLAT_SIZE)
     >>> check_book(book, *fill(book, [(101.0, 1.0)], [(100.0, 1.0)])) == CROSSED
     True
