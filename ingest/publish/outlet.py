@@ -1,7 +1,7 @@
-"""Where a live feed writes: the streams, with patience for a Redis that is away and for a worker that is behind.
+"""Where a live feed writes: into the streams. It waits while Redis is away and while the worker is behind.
 
-A batch that could not be written whole is written again until it is: the worker knows trades by their ids, and a book that comes twice is
-a repeat. Meanwhile the feed is not read, so it takes nothing that it cannot keep.
+A batch that was not written whole is written again. The worker refuses repeated trades by their ids and repeated books by their sequence;
+a message that has neither may count twice. Meanwhile the feed is not read, so no message is accepted that could not be kept.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class Partition:
         if received_ms > arrived_ms + self._max_future_ms:
             raise Refused(Reason.FUTURE_TIME, "its receive time is ahead of its arrival here")
         check_header(message.symbol, message.timestamp, received_ms or arrived_ms, self._max_future_ms)
-        if envelope.kind == "post":  # a score that nobody can have yet would be held for ever
+        if envelope.kind == "post":  # a score stamped far ahead would be held until then
             check_header(message.symbol, message.available, arrived_ms, self._max_future_ms)
         return envelope
 
