@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -16,12 +15,14 @@ from ingest.settings import Settings
 from ingest.worker.timeline import Timeline
 from transforms import validation
 from transforms.catalog import View
-from transforms.engine import Engine
+from transforms.engine import Engine, VersionError
 from transforms.kernel import Vector
 from transforms.sentiment.state import Post
 
 SIDE = {"buy": 1, "sell": -1, None: 0}
-IDS_KEPT = 512  # trade ids to remember; a repeat older than the allowed lateness is refused as late anyway
+TEXT_ID_MAX = 128  # characters of a trade id
+INTEGER_DIGITS = 18  # a text id of at most so many digits is a whole number below MAX_INTEGER
+FORMAT = 2  # of the saved part "order"; another one is refused like a state of other kernels
 TABLES_HELD = 512  # the most microprice tables that may wait for their time: their producer cannot fill the memory
 
 Emit = Callable[["Symbol", View, int, Vector], None]
@@ -52,7 +53,7 @@ class Symbol:
     """
 
     __slots__ = (
-        "_emit", "_id_set", "_ids", "_instrument", "_refuse", "_sequence", "engine", "name", "received_us", "recorded", "timeline",
+        "_emit", "_held_ids", "_instrument", "_refuse", "_sequence", "engine", "name", "received_us", "recorded", "timeline",
     )  # fmt: skip
 
     def __init__(self, name: str, settings: Settings, emit: Emit, refuse: Refuse) -> None:
@@ -63,8 +64,7 @@ class Symbol:
         self.recorded = False
         self.received_us = 0
         self._sequence: int | None = None
-        self._ids: deque[int | str] = deque()
-        self._id_set: set[int | str] = set()
+        self._held_ids: set[int | str] = set()
         self._emit = emit
         self._refuse = refuse
 
@@ -90,7 +90,7 @@ class Symbol:
             if not self._instrument.holds(message.size):
                 digits = self._instrument.size_digits
                 raise Refused(Reason.OUT_OF_RANGE, f"size {message.size} is no lot of 1e-{digits}; see size_digits")
-            sequence = self._new_id(message.trade_id)
+            sequence = self._hold_id(message.trade_id)
         elif kind == "book" and message.sequence is not None:
             sequence = message.sequence
             if not 0 <= sequence < MAX_INTEGER:
@@ -111,20 +111,19 @@ class Symbol:
         t_us = max(table.usable_from * 1000, self.timeline.watermark)
         self.timeline.hold(t_us, "microprice", table.version, envelope)
 
-    def _new_id(self, trade_id: int | str | None) -> int:
-        if trade_id is None:
+    def _hold_id(self, trade_id: int | str | None) -> int:
+        """Refuse a trade whose id is held already, and return its place among trades of the same time.
+
+        The ids of the trades that are held are all that need be remembered: a trade that was given to the kernels lies behind the
+        watermark, and so would its repeat, which is refused as late. So no burst is too long, and no id is kept longer than its trade.
+        """
+        number = _number(trade_id)
+        if number is None:
             return 0
-        if isinstance(trade_id, int) and not -MAX_INTEGER <= trade_id < MAX_INTEGER:
-            raise Refused(Reason.OUT_OF_RANGE, f"trade_id {trade_id!s:.40}")
-        if isinstance(trade_id, str) and len(trade_id) > 128:
-            raise Refused(Reason.OUT_OF_RANGE, "trade_id longer than 128 characters")
-        if trade_id in self._id_set:
+        if number in self._held_ids:
             raise Refused(Reason.DUPLICATE, f"trade_id {trade_id}")
-        self._ids.append(trade_id)
-        self._id_set.add(trade_id)
-        if len(self._ids) > IDS_KEPT:
-            self._id_set.discard(self._ids.popleft())
-        return trade_id if isinstance(trade_id, int) else 0
+        self._held_ids.add(number)
+        return number if isinstance(number, int) else 0
 
     def _apply(self, t_us: int, envelope: Envelope) -> None:
         """Give a message to the kernels, now that every message before it is known."""
@@ -132,6 +131,7 @@ class Symbol:
             message = envelope.message
             kind = type(message)
             if kind is Trade:
+                self._held_ids.discard(_number(message.trade_id))
                 self.engine.trade(t_us, message.price, message.size, SIDE[message.side])
                 if message.next_funding is not None:
                     self.engine.next_funding(message.next_funding * 1000)
@@ -174,16 +174,41 @@ class Symbol:
 
     def save(self) -> dict[str, bytes]:
         """Return what a restart needs, in named parts."""
-        memory = [self._sequence, list(self._ids), self.recorded, self.received_us]
-        return {"order": msgspec.msgpack.encode([self.timeline.save(), memory]), **self.engine.save()}
+        memory = [self._sequence, self.recorded, self.received_us]
+        return {"order": msgspec.msgpack.encode([FORMAT, self.timeline.save(), memory]), **self.engine.save()}
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
         """Replace the state by one that ``save`` returned; raise ``VersionError`` if other kernels or another grid made it."""
+        number, *saved = msgspec.msgpack.decode(parts["order"])
+        if number != FORMAT:
+            raise VersionError(f"the saved order has the format {number!s:.40}, this worker has {FORMAT}")
         self.engine.restore(parts)
-        order, (self._sequence, ids, self.recorded, self.received_us) = msgspec.msgpack.decode(parts["order"])
+        order, (self._sequence, self.recorded, self.received_us) = saved
         self.timeline.restore(order)
-        self._ids = deque(ids)
-        self._id_set = set(ids)
+        held = (envelope.message for *_, envelope in self.timeline.held)
+        ids = (_number(message.trade_id) for message in held if isinstance(message, Trade))
+        self._held_ids = {number for number in ids if number is not None}
+
+
+def _number(trade_id: int | str | None) -> int | str | None:
+    """Return a trade's id, a whole number where it is one written as text, or None where the producer gives no id.
+
+    Producers write 0 for trades that have no id, so 0 and an empty text are none: two such trades are two.
+
+    >>> _number(7), _number("7"), _number("x7"), _number("0"), _number("")
+    (7, 7, 'x7', None, None)
+    """
+    if not trade_id:
+        return None
+    if isinstance(trade_id, int):
+        if not -MAX_INTEGER <= trade_id < MAX_INTEGER:
+            raise Refused(Reason.OUT_OF_RANGE, f"trade_id {trade_id!s:.40}")
+        return trade_id
+    if len(trade_id) > TEXT_ID_MAX:
+        raise Refused(Reason.OUT_OF_RANGE, f"trade_id longer than {TEXT_ID_MAX} characters")
+    if trade_id.isdecimal() and trade_id.isascii() and len(trade_id) <= INTEGER_DIGITS:
+        return int(trade_id) or None
+    return trade_id
 
 
 def _facts(p: ScoredPost) -> Post:

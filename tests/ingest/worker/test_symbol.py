@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 
@@ -26,6 +27,39 @@ def test_a_repeated_trade_is_a_duplicate():
     log = Log().append(trade(500, 1), trade(500, 1), trade(600, "x"), trade(600, "x"), tick(1000))
     assert log.reasons() == ["duplicate", "duplicate"]
     assert log.partition.symbols.accepted["trade"] == 2
+
+
+@pytest.mark.parametrize("n", [513, 3000])
+@pytest.mark.parametrize("apart_ms", [0, 20, 200])
+def test_two_recorders_of_one_market_give_the_trades_of_one(n: int, apart_ms: int) -> None:
+    """The second copy of each trade comes so much later, in any order among the others; each trade counts once."""
+    shuffle = random.Random(n + apart_ms)
+    arrivals = [(trade_id % 8, trade_id) for trade_id in range(1, n + 1)]  # a burst of 8 ms
+    arrivals += [(ms + apart_ms, trade_id) for ms, trade_id in arrivals]
+    arrivals.sort(key=lambda arrival: (arrival[0], shuffle.random()))
+    log = Log().append(*[trade(trade_id % 8, trade_id) for _, trade_id in arrivals])
+    assert log.reasons() == ["duplicate"] * n
+    assert log.partition.symbols.accepted["trade"] == n
+    log.append(tick(60_000), trade(7, 1))
+    assert log.reasons()[n:] == ["late"]
+
+
+def test_a_trade_repeated_around_a_restart_counts_once() -> None:
+    burst = [trade(0, trade_id) for trade_id in range(1, 1001)]
+    before = Log().append(*burst, trade(100, "x7"), trade(100, "8000000"))
+    after = Log()
+    after.partition.restore(before.partition.save())
+    after.append(*burst, trade(100, "x7"), trade(100, 8_000_000))
+    assert after.reasons() == ["duplicate"] * 1002
+    before.append(*burst, trade(100, "x7"), trade(100, 8_000_000))
+    assert after.partition.symbols["A"].save() == before.partition.symbols["A"].save()
+
+
+@pytest.mark.parametrize("trade_id", [None, 0, "0", ""])
+def test_trades_whose_producer_gives_no_id_all_count(trade_id: int | str | None) -> None:
+    log = Log().append(*[trade(500, trade_id)] * 3, tick(1000))
+    assert log.reasons() == []
+    assert log.partition.symbols.accepted["trade"] == 3
 
 
 def test_a_missing_sequence_makes_the_book_unknown_until_the_next_one():
