@@ -395,11 +395,36 @@ def installs(commands: str) -> list[list[str]]:
     return [shlex.split(arguments) for arguments in found]
 
 
-def test_the_image_installs_what_make_installs_without_the_tools_of_development() -> None:
-    makefile = installs((ROOT / "Makefile").read_text().partition("\nextras:")[0])
+def what_make_runs(tmp_path: Path, *variables: str, gpu: bool = False) -> str:
+    """What `make test` would run in a fresh checkout, on a machine with or without an NVIDIA GPU."""
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(f"#!/bin/sh\nexit {0 if gpu else 9}\n")
+    smi.chmod(0o755)
+    command = ["make", "--dry-run", "--always-make", f"VENV={tmp_path}/venv", *variables, "test"]
+    environ = {"PATH": f"{tmp_path}:/usr/local/bin:/usr/bin:/bin"}
+    return subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_image_installs_what_make_installs_without_the_tools_of_development(tmp_path: Path) -> None:
+    makefile = installs(what_make_runs(tmp_path, "TORCH_INDEX="))
     image = installs("\n".join(line for line in instructions() if line.startswith("RUN ")))
-    assert len(makefile) == 2
-    assert image == [[".$EXTRAS" if word == ".[dev]" else word for word in arguments] for arguments in makefile]
+    assert len(makefile) == 3
+    assert [[word for word in arguments if word != "--quiet"] for arguments in image] == [
+        [".$EXTRAS" if word == ".[dev]" else word for word in arguments] for arguments in makefile
+    ]
+
+
+def test_a_machine_without_a_gpu_downloads_the_small_build_of_torch_and_nothing_else_from_its_index(
+    tmp_path: Path,
+) -> None:
+    with_index = [arguments for arguments in installs(what_make_runs(tmp_path)) if "--extra-index-url" in arguments]
+    assert len(with_index) == 1
+    assert with_index[0][-3:] == ["--extra-index-url", "https://download.pytorch.org/whl/cpu", "torch"]
+    assert "--no-deps" in with_index[0]
+    assert "--extra-index-url" not in what_make_runs(tmp_path, gpu=True)
+    assert "--extra-index-url https://other.example/simple torch" in what_make_runs(
+        tmp_path, "TORCH_INDEX=https://other.example/simple"
+    )
 
 
 def test_the_image_runs_as_nobody_in_particular_and_carries_no_compiler() -> None:
