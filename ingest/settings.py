@@ -16,6 +16,11 @@ from pathlib import Path
 from feature_repo.stores.errors import UserError
 from transforms.instrument import Instrument
 
+# Threads of OpenMP, which torch computes with, wait for each other at the end of each matrix product. By default they wait busily, and on a
+# machine that has other work each waiter takes the processor from the thread that it waits for: a text then costs fifteen times as much.
+# OpenMP reads this once, when torch is loaded. So it is set when the first module of this package is imported. A user's own value stays.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 DEFAULT_MODEL = "ProsusAI/finbert"
 _PASSED_ON = ("TFS_", "SENTIMENT_", "HF_")
 """How the names of the variables begin that parts of the pipeline on other machines are given."""

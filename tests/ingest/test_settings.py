@@ -1,8 +1,11 @@
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from ingest.settings import Settings, SettingsError, load
+from ingest.settings import Settings, SettingsError, environment, load
 from transforms.instrument import Instrument
 
 
@@ -58,3 +61,15 @@ def test_an_instruments_file_that_says_what_no_instrument_has_is_refused(tmp_pat
 
 def test_symbols_are_a_list():
     assert load({"TFS_SYMBOLS": "BTCUSDT,ETHUSDT,"}).symbols == {"BTCUSDT", "ETHUSDT"}
+
+
+@pytest.mark.parametrize("package", ["ingest", "bench"])
+@pytest.mark.parametrize(("given", "waits"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "active"}, "ACTIVE")])
+def test_threads_of_a_scorer_do_not_wait_busily_unless_the_user_says_so(package, given, waits):
+    spec = find_spec("torch")
+    [openmp] = (Path(spec.submodule_search_locations[0]) / "lib").glob("libgomp*")
+    environ = environment(OMP_DISPLAY_ENV="TRUE")
+    environ.pop("OMP_WAIT_POLICY", None)
+    code = f"import {package}, sys, ctypes; assert 'torch' not in sys.modules; ctypes.CDLL({str(openmp)!r})"
+    done = subprocess.run([sys.executable, "-c", code], env=environ | given, capture_output=True, text=True, check=True)
+    assert f"OMP_WAIT_POLICY = '{waits}'" in done.stderr  # what OpenMP itself reports when it is loaded
