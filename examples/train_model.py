@@ -10,12 +10,15 @@ purged: a label of the training set looks ``horizon`` ahead, so the last ``horiz
 needs to know of the data (means, deviations, which columns, how much to shrink) comes from the training set alone. The model is a ridge
 regression; the score is out of sample, against the training mean, with a standard error that knows that labels overlap. On a simulated
 market there is little to find, and the score says so.
+
+``--save model.json`` keeps the model; ``examples/serve_model.py`` predicts with it from the online store.
 """
 # ruff: noqa: T201 - an example prints
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +36,8 @@ from feature_repo.stores.offline import training
 Floats = NDArray[np.float64]
 SHRINK = (1e1, 1e2, 1e3, 1e4, 1e5)
 """Ridge penalties tried, in rows' worth of evidence."""
+SERVICE = "signal_v1"
+"""The feature service whose features the model may use."""
 FILLED = 0.5
 """Share of training rows in which a feature must have a value to be used."""
 
@@ -87,8 +92,40 @@ class Ridge:
     bias: float
 
     def predict(self, x: Floats) -> Floats:
-        """The expected label of each row."""
-        return _standard(x[:, self.used], self.mean, self.deviation) @ self.weights + self.bias
+        """The expected label of each row, with the same bits whichever rows are beside it, which a matrix product does not promise."""
+        x = np.ascontiguousarray(x[:, self.used])
+        return np.asarray((_standard(x, self.mean, self.deviation) * self.weights).sum(axis=1) + self.bias, np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A model as a file keeps it: the service that it reads, the label that it predicts, and its features by name, in its own order."""
+
+    service: str
+    label: str
+    features: tuple[str, ...]
+    model: Ridge
+
+    def write(self, path: Path) -> None:
+        """Write JSON; its numbers are the shortest ones that give the same bits again."""
+        content = {
+            "service": self.service,
+            "label": self.label,
+            "features": self.features,
+            "mean": self.model.mean.tolist(),
+            "deviation": self.model.deviation.tolist(),
+            "weights": self.model.weights.tolist(),
+            "bias": self.model.bias,
+        }
+        path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Saved:
+        """Read what `write` wrote."""
+        content = json.loads(path.read_text())
+        mean, deviation, weights = (np.array(content[name], np.float64) for name in ("mean", "deviation", "weights"))
+        model = Ridge(np.arange(len(mean)), mean, deviation, weights, content["bias"])
+        return cls(content["service"], content["label"], tuple(content["features"]), model)
 
 
 def fit(frame: Frame, shrink: float) -> Ridge:
@@ -171,12 +208,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--end", type=datetime.fromisoformat, help="ISO time with a zone (default: now)")
     parser.add_argument("--every", type=float, default=1.0, metavar="S", help="seconds between rows (default 1)")
     parser.add_argument("--horizon", type=float, default=30.0, metavar="S", help="of the forward return (default 30)")
+    parser.add_argument("--save", type=Path, metavar="PATH", help="keep the model as JSON")
     args = parser.parse_args(argv)
     every, horizon = timedelta(seconds=args.every), timedelta(seconds=args.horizon)
     end = (args.end or datetime.now(UTC)).replace(microsecond=0)
     store = FeatureStore(repo_path=str(Path(feature_repo.__file__).parent))
     tables = training.slices(
-        store, "signal_v1", args.symbols.split(","), end - timedelta(hours=args.hours), end, every, horizon
+        store, SERVICE, args.symbols.split(","), end - timedelta(hours=args.hours), end, every, horizon
     )
     frame = frame_of(pa.concat_tables(tables), training.label_name(horizon))
     try:
@@ -188,6 +226,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     heaviest = sorted(zip(np.abs(model.weights), model.used, strict=True), reverse=True)[:5]
     print("heaviest:", ", ".join(frame.names[i] for _, i in heaviest))
     print(result)
+    if args.save:
+        names = tuple(frame.names[i] for i in model.used)
+        Saved(SERVICE, training.label_name(horizon), names, model).write(args.save)
+        print(f"saved as {args.save}")
     return 0
 
 

@@ -37,3 +37,10 @@ def signal_service() -> Iterator[ModuleType]:
 def train_model() -> Iterator[ModuleType]:
     """``examples/train_model.py``."""
     yield from _load("train_model")
+
+
+@pytest.fixture
+def serve_model(train_model: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """``examples/serve_model.py``, beside the program that trained its model."""
+    monkeypatch.setitem(sys.modules, "train_model", train_model)
+    yield from _load("serve_model")

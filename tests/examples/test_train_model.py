@@ -7,6 +7,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -96,7 +97,9 @@ def test_its_example_gives_what_it_says(train_model) -> None:
     assert (failed, tried) == (0, 4)
 
 
-def test_the_program_trains_on_what_the_stores_hold(train_model, store, pipeline, capsys, monkeypatch) -> None:
+def test_a_model_is_served_what_it_was_trained_on(
+    train_model, serve_model, store, pipeline, capsys, monkeypatch, tmp_path
+) -> None:
     seconds = 420
     with Publisher(pipeline.client, pipeline.settings.partitions) as publisher:
         for kind, message in history(T0, T0 + seconds * 1000, symbols=("SIM-BTC",), seed=5, kinds=("book", "trade")):
@@ -106,7 +109,29 @@ def test_the_program_trains_on_what_the_stores_hold(train_model, store, pipeline
     monkeypatch.setattr(train_model, "FeatureStore", lambda **_: store)
     end = datetime.fromtimestamp(T0 / 1000 + seconds, UTC).isoformat()
     span = ["--hours", str(seconds / 3600), "--end", end]
-    assert train_model.main(["--symbols", "SIM-BTC", "--horizon", "5", *span]) == 0
+    saved = tmp_path / "model.json"
+    assert train_model.main(["--symbols", "SIM-BTC", "--horizon", "5", *span, "--save", str(saved)]) == 0
     out = capsys.readouterr().out
     assert re.search(r"\d{2,} of \d{2,} features used", out)
     assert "R² against the training mean" in out
+
+    model = train_model.Saved.read(saved)
+    now = datetime.fromtimestamp(T0 / 1000 + seconds, UTC)
+    entities = pd.DataFrame({"symbol": ["SIM-BTC"], "event_timestamp": [now]})
+    row = store.get_historical_features(entities, store.get_feature_service(model.service)).to_df()
+    trained_on = row[list(model.features)].to_numpy(dtype=np.float64)
+    store._get_provider().online_store.clock = lambda: int(now.timestamp() * 1e6)
+    served, absent = serve_model.predictions(store, model, ["SIM-BTC", "NEVER"])
+    assert served[:2] == ("SIM-BTC", model.model.predict(trained_on)[0])  # the same bits
+    assert served[2] > 0.5
+    assert absent == ("NEVER", None, 0.0)
+
+
+def test_a_saved_model_predicts_the_same_bits(train_model, tmp_path) -> None:
+    whole = frame(train_model, 600, signal=0.5)
+    model = train_model.fit(whole, 10.0)
+    names = tuple(whole.names[i] for i in model.used)
+    train_model.Saved("signal_v1", "label", names, model).write(tmp_path / "model.json")
+    again = train_model.Saved.read(tmp_path / "model.json")
+    assert (again.service, again.label, again.features) == ("signal_v1", "label", names)
+    assert again.model.predict(whole.x[:, model.used]).tobytes() == model.predict(whole.x).tobytes()
