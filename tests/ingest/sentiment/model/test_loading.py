@@ -93,10 +93,27 @@ def test_prepare_does_not_write_into_a_folder_of_something_else(tmp_path: Path) 
         loading.prepare("embedded", None, tmp_path)
 
 
-def test_a_folder_is_named_by_itself_and_the_hash_of_its_weights(tmp_path: Path) -> None:
+def test_a_folder_is_named_by_itself_and_a_hash_of_its_files(tmp_path: Path) -> None:
     tiny.save(tmp_path / "mine", tiny.FINBERT)
     shutil.copytree(tmp_path / "mine", tmp_path / "other")
+    (tmp_path / "other" / "README.md").write_text("decides no score")
     mine, other = (loading.load_files(str(tmp_path / n), None) for n in ("mine", "other"))
     assert (mine.name, other.name) == ("mine", "other")
     assert mine.revision == other.revision
     assert mine.revision.startswith("sha256:")
+
+
+@pytest.mark.parametrize("is_prepared", [False, True])
+def test_corrected_labels_or_another_vocabulary_are_another_revision(tmp_path: Path, is_prepared: bool) -> None:
+    folder = tmp_path / "m"
+    tiny.save(folder, tiny.FINBERT)
+    if is_prepared:
+        loading.prepare(str(folder), None, tmp_path / "prepared")
+        folder = tmp_path / "prepared"
+    revisions = [loading.load_files(str(folder), None).revision]
+    tiny.rename_labels(folder, {0: "negative", 1: "positive", 2: "neutral"})
+    revisions.append(loading.load_files(str(folder), None).revision)
+    words = folder / "tokenizer.json"
+    words.write_text(words.read_text().replace('"up"', '"upwards"'))
+    revisions.append(loading.load_files(str(folder), None).revision)
+    assert len(set(revisions)) == 3
