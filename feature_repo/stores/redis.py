@@ -4,6 +4,8 @@ Keys and values are Feast's own. What differs:
 
 - A value older than its ``FeatureView.ttl`` is null with status ``OUTSIDE_MAX_AGE``, an absent entity is null with
   ``NOT_FOUND`` (https://github.com/feast-dev/feast/issues/6821). Event times are exact to the microsecond.
+- The columns of a response have the order of the feature service or of the list of references
+  (`feature_repo.stores.online.order`).
 - A read sends one request per entity for all views, and its response is assembled as bytes
   (`feature_repo.stores.online.response`).
 - An older event never overwrites a newer one, whichever process writes it (`feature_repo.stores.online.write`).
@@ -32,6 +34,7 @@ from feature_repo.stores.online.client import (
     connect,
     with_sentinels,
 )
+from feature_repo.stores.online.order import request_of, requested
 from feature_repo.stores.online.request import Reply, Request, fetch, fetch_async, plan, plan_view
 from feature_repo.stores.online.response import ColumnResponse, FeatureTypes, Row, fill, view_rows
 from feature_repo.stores.online.write import script_calls_of_feast, send, send_async
@@ -113,13 +116,39 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
                 client.close()
         self._client = self._client_async = self._loop = None
 
-    def get_online_features(self, *args: Any, **kwargs: Any) -> OnlineResponse:
-        """Return what Feast returns; the response decodes columns at once."""
-        return ColumnResponse.of(super().get_online_features(*args, **kwargs))
+    def get_online_features(
+        self,
+        config: Any,
+        features: Any,
+        entity_rows: Any,
+        registry: Any,
+        project: str,
+        full_feature_names: bool = False,
+        include_feature_view_version_metadata: bool = False,
+    ) -> OnlineResponse:
+        """Return what Feast returns, with the columns in the order of `features`; the response decodes columns at once."""
+        given = (features, entity_rows, registry, project, full_feature_names, include_feature_view_version_metadata)
+        with request_of(registry, project, features, full_names=full_feature_names) as order:
+            response = super().get_online_features(config, *given)
+        order.put(response.proto)
+        return ColumnResponse.of(response)
 
-    async def get_online_features_async(self, *args: Any, **kwargs: Any) -> OnlineResponse:
+    async def get_online_features_async(
+        self,
+        config: Any,
+        features: Any,
+        entity_rows: Any,
+        registry: Any,
+        project: str,
+        full_feature_names: bool = False,
+        include_feature_view_version_metadata: bool = False,
+    ) -> OnlineResponse:
         """Return what `get_online_features` returns."""
-        return ColumnResponse.of(await super().get_online_features_async(*args, **kwargs))
+        given = (features, entity_rows, registry, project, full_feature_names, include_feature_view_version_metadata)
+        with request_of(registry, project, features, full_names=full_feature_names) as order:
+            response = await super().get_online_features_async(config, *given)
+        order.put(response.proto)
+        return ColumnResponse.of(response)
 
     @staticmethod
     def _build_feature_types(grouped_refs: list[Any]) -> FeatureTypes:
@@ -129,14 +158,14 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
     def _read_features_per_fv(
         self, config: Any, refs: Any, key_values: Any, join_keys: Any, response: Any, full_names: bool, versions: bool
     ) -> None:
-        requests = plan(config, refs, key_values, join_keys)
+        requests = plan(config, requested().arrange(refs), key_values, join_keys)
         replies = self._fetch(config.online_store, requests)
         fill(response, requests, replies, self._now_us(config), full_names, versions)
 
     async def _read_features_per_fv_async(
         self, config: Any, refs: Any, key_values: Any, join_keys: Any, response: Any, full_names: bool, versions: bool
     ) -> None:
-        requests = plan(config, refs, key_values, join_keys)
+        requests = plan(config, requested().arrange(refs), key_values, join_keys)
         replies = await self._fetch_async(config.online_store, requests)
         fill(response, requests, replies, self._now_us(config), full_names, versions)
 

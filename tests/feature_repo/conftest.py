@@ -170,6 +170,11 @@ def definitions(folder: Path) -> list[Any]:
         halved,
         FeatureService(name="signal_v1", features=list(signal.values())),
         FeatureService(name="with_demand", features=[signal["microstructure"][["spread", "mid_price"]], halved]),
+        FeatureService(name="demand_first", features=[halved, signal["microstructure"][["mid_price"]]]),
+        FeatureService(
+            name="chosen",
+            features=[signal["order_flow"][["vpin"]], signal["microstructure"][["spread", "mid_price", "ofi_1s"]]],
+        ),
         FeatureService(name="renamed", features=[signal["social"].with_name("crowd")]),
         FeatureService(
             name="of_the_pair", features=[signal["social"].with_join_key_map({"symbol": "hedge"}), signal["sentiment"]]

@@ -25,6 +25,7 @@ from feature_repo.stores.offline.join.lookup import Lookup
 from feature_repo.stores.offline.join.spine import Spine
 from feature_repo.stores.offline.session import export, snapshot
 from feature_repo.stores.offline.tables.schema import column_definitions, identifier_parts
+from feature_repo.stores.references import column_names
 
 MANY: Final = 20_000  # from this many entity rows on, several connections with one snapshot read at the same time
 CONNECTIONS: Final = 8  # at most, of one retrieval
@@ -90,6 +91,19 @@ class HistoricalJob(QueryJob):
         with snapshot(self.config.offline_store) as connection:
             spine = self._read_spine(connection)
             return statement.joined(spine, self._lookups, self._frame).as_string(connection)
+
+    def to_arrow(self, *args: Any, **kwargs: Any) -> pa.Table:
+        """Return the entity rows, then the features in the order of the references, as an online response has them.
+
+        Feast appends what is computed on demand at the end. Columns that only an on-demand view reads come last.
+        """
+        table = super().to_arrow(*args, **kwargs)
+        named = column_names(self._features, full_names=self.full_feature_names)
+        present = table.column_names
+        named = [name for name in named if name in present]
+        if present[-len(named) :] == named:
+            return table
+        return table.select([name for name in present if name not in named] + named)
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
         settings = self.config.offline_store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -65,6 +66,35 @@ def on_a_loop(store: RedisOnlineStore, call: Callable[[], Any]) -> Any:
             await store.close()
 
     return asyncio.run(run())
+
+
+def serve(stores: Any, body: Any) -> tuple[int, Any]:
+    """Ask Feast's feature server for online features; return the status and the answer."""
+    from feast.feature_server import get_app
+
+    messages: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        messages.append(message)
+
+    async def ask() -> None:
+        app = get_app(stores.ours)
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/get-online-features",
+            "query_string": b"",
+            "headers": [(b"content-type", b"application/json")],
+            "app": app,
+        }
+        await app(scope, receive, send)
+        await stores.online.close()
+
+    asyncio.run(ask())
+    return messages[0]["status"], json.loads(b"".join(m.get("body", b"") for m in messages))
 
 
 def write_and_read(store: RedisOnlineStore, config: Any, stores: Any, value: float, symbols: int = 5) -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -42,6 +41,7 @@ from tests.feature_repo.stores.feast_rows import (
     key_of,
     on_a_loop,
     rows_of,
+    serve,
     settings,
     stored,
     write_and_read,
@@ -221,33 +221,8 @@ def test_online_read_tells_absent_stale_and_present_apart(stores: Any, redis_cli
 
 
 def test_the_feature_server_works_unchanged(filled: Any) -> None:
-    from feast.feature_server import get_app
-
-    body = {"feature_service": "signal_v1", "entities": {"symbol": [SYMBOLS[0], "NOBODY"]}}
-    messages: list[dict[str, Any]] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
-
-    async def send(message: dict[str, Any]) -> None:
-        messages.append(message)
-
-    async def serve() -> None:
-        app = get_app(filled.ours)
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": "/get-online-features",
-            "query_string": b"",
-            "headers": [(b"content-type", b"application/json")],
-            "app": app,
-        }
-        await app(scope, receive, send)
-        await filled.online.close()
-
-    asyncio.run(serve())
-    assert messages[0]["status"] == 200
-    answer = json.loads(b"".join(m.get("body", b"") for m in messages))
+    status, answer = serve(filled, {"feature_service": "signal_v1", "entities": {"symbol": [SYMBOLS[0], "NOBODY"]}})
+    assert status == 200
     place = answer["metadata"]["feature_names"].index("ofi_1s")
     expected = filled.read("stock", ["microstructure:ofi_1s"], rows_of(SYMBOLS[0])).to_dict()["ofi_1s"]
     assert answer["results"][place]["values"] == [expected[0], None]
