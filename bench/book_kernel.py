@@ -17,12 +17,20 @@ import sys
 import time
 
 from transforms.instrument import Instrument
-from transforms.kernel import COMPILED, Vector, vector, zeros
+from transforms.kernel import COMPILED, Vector, zeros
+from transforms.limits import MAX_LEVELS
 from transforms.microstructure import kernel
+from transforms.microstructure.layout import empty
 
 BOOKS_A_SECOND = 50
 SECOND = 1_000_000
 ROUNDS = 5
+
+
+def _flat(*parts: list[float]) -> Vector:
+    book = empty(MAX_LEVELS)
+    book[: 4 * MAX_LEVELS] = [x for part in parts for x in part]
+    return book
 
 
 def feed(books: int) -> list[tuple[int, Vector]]:
@@ -37,7 +45,7 @@ def feed(books: int) -> list[tuple[int, Vector]]:
             sizes[rng.randrange(40)] = rng.randrange(1, 1000) / 100
         bids = [(best - level) / 100 for level in range(20)]
         asks = [(best + 1 + level) / 100 for level in range(20)]
-        out.append((1_000 * SECOND + i * SECOND // BOOKS_A_SECOND, vector([*bids, *sizes[:20], *asks, *sizes[20:]])))
+        out.append((1_000 * SECOND + i * SECOND // BOOKS_A_SECOND, _flat(bids, sizes[:20], asks, sizes[20:])))
     return out
 
 

@@ -66,7 +66,7 @@ def _count(name: str, unit: str, low: float, high: float, formula: str, null_whe
 
 
 _LEVELS = "a side has fewer levels, or no valid book"
-_DEPTH = "the levels used, 20 at most, do not reach that far, or no valid book"
+_DEPTH = "the known book does not reach that far, or no valid book"
 _FLOW = "of Q_b 1{P_b >= P_b'} - Q_b' 1{P_b <= P_b'} - Q_a 1{P_a <= P_a'} + Q_a' 1{P_a >= P_a'}"  # primes: the book before
 _SINCE = "the start, a gap or an invalid book"
 _BOOK = "no valid book"
@@ -87,7 +87,7 @@ MICROSTRUCTURE = View("microstructure", "book", 10, "State and recent flow of th
         Feature("weighted_mid", "quote", 0, inf, "(P_b1 Q_a1 + P_a1 Q_b1)/(Q_b1 + Q_a1)", _BOOK, "Gatheral and Oomen 2010"),
         Feature("weighted_mid_dev_bps", "bps", -1e4, 1e4, "(weighted_mid - m)/m*1e4", _BOOK, "Gatheral and Oomen 2010"),
         Feature("microprice", "quote", 0, inf, "m + g(imbalance bin, spread bin)", "no table fitted before t, a bin that it never saw, or no valid book", "Stoikov 2018"),
-        *(Feature(f"depth_{side}_{x}bps", "quote", 0, inf, f"sum P*Q within {x} bps of m", _DEPTH) for x in (10, 25, 50) for side in ("bid", "ask")),
+        *(Feature(f"depth_{side}_{x}bps", "quote", 0, inf, f"sum P*Q within {x} bps of m over the whole known book: the depth that the message carries, or else all its levels", _DEPTH) for x in (10, 25, 50) for side in ("bid", "ask")),
         *(Feature(f"book_slope_{side}", "base per unit relative distance", -inf, inf, "least-squares slope of cumulative size on relative distance from m, 10 levels", "fewer than 3 levels on the side, or no valid book", "Naes and Skjeltorp 2006") for side in ("bid", "ask")),
         *(Feature(f"ofi_{w}s", "base", -inf, inf, f"sum over (t - {w} s, t] {_FLOW}", f"fewer than two books, or less than {w} s, since {_SINCE}", "Cont, Kukanov, Stoikov 2014") for w in (1, 10, 60)),
         *(Feature(f"mlofi_l{k}", "base", -inf, inf, f"order flow imbalance of 10 s at price level {k}", f"fewer than two books, or less than 10 s, since {_SINCE}, or a book with fewer than {k} levels on a side", "Xu, Gould, Howison 2018") for k in (1, 2, 3, 4, 5)),

@@ -14,8 +14,10 @@ from transforms import normalization
 from transforms.catalog import RAW_VIEWS, VIEWS, View
 from transforms.instrument import Instrument
 from transforms.kernel import SECOND_US, Vector
+from transforms.limits import MAX_LEVELS
 from transforms.microstructure import kernel as microstructure
 from transforms.microstructure import layout
+from transforms.microstructure.depth import narrow
 from transforms.microstructure.microprice import install
 from transforms.order_flow import kernel as order_flow
 from transforms.sentiment import kernel as posts
@@ -69,22 +71,30 @@ class Engine:
         self._relative = relative_volume.init(instrument, bucket_us)
         self._posts = posts.init(instrument, bucket_us)
         self._normal = normalization.init()
-        self._book = k.zeros(layout.FLAT_SIZE)
+        self._book = layout.empty(MAX_LEVELS)
         self._outs = [k.zeros(len(view.features)) for view in VIEWS]
         self._out_of_range = [k.zeros(len(view.features)) for view in VIEWS]
         self.out_of_range: Counter[str] = Counter()
 
-    def book(self, t_us: int, bids: Sequence[tuple[float, float]], asks: Sequence[tuple[float, float]]) -> int:
-        """Fold in a book, given as the levels of both sides, best first; 20 a side are used.
+    def book(self, t_us: int, bids: layout.Levels, asks: layout.Levels, depth: layout.Depth | None = None) -> int:
+        """Fold in a book, given as the levels of both sides, best first.
 
-        Return ``validation.OK``, or the code of the first fault; the book is then unknown from ``t_us`` on.
+        Features of levels use 20 a side, and the depths use all, or are those of ``depth``. Return ``validation.OK``, or the code of the
+        first fault; the book is then unknown from ``t_us`` on.
         """
-        return self.flat_book(t_us, self._book, *layout.fill(self._book, bids, asks))
+        deepest = max(len(bids), len(asks))
+        book = self._book if deepest <= MAX_LEVELS else layout.empty(deepest)
+        return self.flat_book(t_us, book, *layout.fill(book, bids, asks), depth)
 
-    def flat_book(self, t_us: int, book: Vector, n_bid: int, n_ask: int) -> int:
-        """Do the same with a flat book, as ``transforms.microstructure.layout`` draws it."""
+    def flat_book(self, t_us: int, book: Vector, n_bid: int, n_ask: int, depth: layout.Depth | None = None) -> int:
+        """Do the same with a flat or deep book, as ``transforms.microstructure.layout`` draws it."""
         code = check_book(book, n_bid, n_ask)
         if code == OK:
+            if n_bid > MAX_LEVELS or n_ask > MAX_LEVELS:
+                narrow(book, n_bid, n_ask, self._book)
+                book, n_bid, n_ask = self._book, min(n_bid, MAX_LEVELS), min(n_ask, MAX_LEVELS)
+            if depth is not None:
+                layout.fill_depth(book, depth)
             microstructure.step_book(self._micro, t_us, book, n_bid, n_ask)
             order_flow.step_quote(self._flow, t_us, book[layout.FLAT_BID_PRICE], book[layout.FLAT_ASK_PRICE])
         else:
@@ -204,6 +214,7 @@ def warm_up() -> None:
     levels = [(100.0 - i, 1.0) for i in range(2)]
     for t_us in (1, SECOND_US + 1):
         engine.book(t_us, levels, [(200.0 + i, 1.0) for i in range(2)])
+        engine.book(t_us, levels, [(200.0 + i, 1.0) for i in range(MAX_LEVELS + 1)])
         engine.trade(t_us, 100.0, 1.0, 0)
         engine.emit(SECOND_US)
     engine.lose_book(2 * SECOND_US)

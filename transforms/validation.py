@@ -11,7 +11,7 @@ from math import inf, isnan
 from transforms.catalog import View
 from transforms.kernel import NAN, Vector, jit, vector
 from transforms.limits import MAX_NUMBER
-from transforms.microstructure.layout import FLAT_ASK_PRICE, FLAT_ASK_SIZE, FLAT_BID_PRICE, FLAT_BID_SIZE
+from transforms.microstructure.layout import capacity
 
 OK, EMPTY_SIDE, NOT_FINITE, NOT_POSITIVE, OUT_OF_RANGE, UNSORTED, CROSSED = range(7)
 
@@ -35,9 +35,9 @@ def check_book(book: Vector, n_bid: int, n_ask: int) -> int:
     Parameters
     ----------
     book : Vector
-        A flat book, as ``transforms.microstructure.layout`` draws it.
+        A flat or deep book, as ``transforms.microstructure.layout`` draws it.
     n_bid, n_ask : int
-        Levels in use, 0 to 20.
+        Levels in use.
 
     Returns
     -------
@@ -48,30 +48,30 @@ def check_book(book: Vector, n_bid: int, n_ask: int) -> int:
 
     Examples
     --------
-    >>> from transforms.kernel import zeros
-    >>> from transforms.microstructure.layout import FLAT_SIZE
-    >>> from transforms.microstructure.layout import fill
-    >>> book = zeros(FLAT_SIZE)
+    >>> from transforms.microstructure.layout import empty, fill
+    >>> book = empty(1)
     >>> check_book(book, *fill(book, [(101.0, 1.0)], [(100.0, 1.0)])) == CROSSED
     True
     """
     if n_bid <= 0 or n_ask <= 0:
         return EMPTY_SIDE
+    room = capacity(book)
+    asks = 2 * room
     before = inf
     for i in range(n_bid):
-        price = book[FLAT_BID_PRICE + i]
-        size = book[FLAT_BID_SIZE + i]
+        price = book[i]
+        size = book[room + i]
         if not (0.0 < price <= MAX_NUMBER and price < before and 0.0 < size <= MAX_NUMBER):
             return _fault(price, size)
         before = price
     before = 0.0
     for i in range(n_ask):
-        price = book[FLAT_ASK_PRICE + i]
-        size = book[FLAT_ASK_SIZE + i]
+        price = book[asks + i]
+        size = book[asks + room + i]
         if not (before < price <= MAX_NUMBER and 0.0 < size <= MAX_NUMBER):
             return _fault(price, size)
         before = price
-    return CROSSED if book[FLAT_BID_PRICE] >= book[FLAT_ASK_PRICE] else OK
+    return CROSSED if book[0] >= book[asks] else OK
 
 
 def ranges(view: View) -> tuple[Vector, Vector]:

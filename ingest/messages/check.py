@@ -8,7 +8,7 @@ import re
 from ingest.messages.kinds import MAX_AHEAD_MS, MAX_INTEGER, MAX_TIME_MS, MicropriceTable, ScoredPost, Trade
 from ingest.messages.refusal import Reason, Refused
 from transforms.limits import MAX_NUMBER
-from transforms.microstructure.layout import G_SIZE
+from transforms.microstructure.layout import G_SIZE, Depth
 
 _SYMBOL = re.compile(r"[A-Za-z0-9:._/\-]{1,64}\Z").match
 
@@ -41,6 +41,23 @@ def check_trade(trade: Trade) -> None:
         raise Refused(Reason.WRONG_TYPE, f"side {trade.side!r:.20} is not buy, sell or null")
     if trade.next_funding is not None and not 0 < trade.next_funding <= MAX_TIME_MS:
         raise Refused(Reason.OUT_OF_RANGE, f"next_funding {trade.next_funding!s:.40}")
+
+
+def check_depth(depth: Depth) -> None:
+    """Check the depths of a book: ``not_finite``, or ``out_of_range`` where one is negative or less than one nearer to the mid.
+
+    A null says that a depth is not known; it is not compared.
+    """
+    for side, distances in zip(("bid", "ask"), depth, strict=True):
+        nearer = 0.0
+        for value in distances:
+            if value is None:
+                continue
+            if not math.isfinite(value):
+                raise Refused(Reason.NOT_FINITE, f"{side} depth {value}")
+            if value < nearer:
+                raise Refused(Reason.OUT_OF_RANGE, f"{side} depth {value} below {nearer}, which is nearer to the mid")
+            nearer = value
 
 
 def check_score(post: ScoredPost) -> None:

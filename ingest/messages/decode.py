@@ -1,8 +1,8 @@
 """Decoding of messages from bytes.
 
 A message travels in one field ``data`` as JSON or MessagePack (the first byte tells which), or flat: one field for each name, with
-``bids`` and ``asks`` as JSON. Times are whole milliseconds since the epoch, UTC. Numbers may be written as decimal strings. The functions
-raise ``Refused`` with the reason ``undecodable``, ``missing_field``, ``wrong_type``, ``not_finite`` or ``out_of_range``.
+``bids``, ``asks`` and ``depth`` as JSON. Times are whole milliseconds since the epoch, UTC. Numbers may be written as decimal strings. The
+functions raise ``Refused`` with the reason ``undecodable``, ``missing_field``, ``wrong_type``, ``not_finite`` or ``out_of_range``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 _json = functools.cache(lambda kind: msgspec.json.Decoder(kind, strict=False))
 _msgpack = functools.cache(lambda kind: msgspec.msgpack.Decoder(kind, strict=False))
-_JSON_FIELDS = frozenset({b"bids", b"asks", b"symbols"})
+_JSON_FIELDS = frozenset({b"bids", b"asks", b"depth", b"symbols"})
 MAPS = frozenset(bytes([b]) for b in (*range(0x80, 0x90), 0xDE, 0xDF))
 """First bytes of a MessagePack map; everything else is read as JSON."""
 encode = msgspec.msgpack.Encoder().encode  # encodes a message as this project's own programs send it

@@ -16,11 +16,12 @@ from ingest.messages.decode import MAPS, decode_entry
 from ingest.messages.kinds import OrderBook
 from ingest.messages.level_reader import read_json, read_msgpack
 from transforms.kernel import COMPILED, Vector, zeros
-from transforms.microstructure.layout import FLAT_SIZE, fill
+from transforms.limits import MAX_LEVELS
+from transforms.microstructure.layout import FLAT_SIZE, Depth, empty, fill
 
 
 class FlatBook(msgspec.Struct, gc=False):
-    """``OrderBook`` with its best levels in one vector, as ``transforms.microstructure.layout`` draws it."""
+    """``OrderBook`` with its levels in one vector, flat or deep, as ``transforms.microstructure.layout`` draws it."""
 
     timestamp: int
     symbol: str
@@ -29,6 +30,7 @@ class FlatBook(msgspec.Struct, gc=False):
     n_ask: int
     sequence: int | None = None
     received: int | None = None
+    depth: Depth | None = None
 
 
 class _Frame(msgspec.Struct, gc=False):
@@ -40,6 +42,7 @@ class _Frame(msgspec.Struct, gc=False):
     asks: msgspec.Raw
     sequence: int | None = None
     received: int | None = None
+    depth: Depth | None = None
 
 
 _msgpack = msgspec.msgpack.Decoder(_Frame, strict=False).decode
@@ -62,19 +65,23 @@ def decode_fast(data: bytes) -> FlatBook | None:
         return None
     if not packed and b"\\" in data:
         return None
+    read = read_msgpack if packed else read_json
     levels = zeros(FLAT_SIZE)
-    n_bid, n_ask = read_msgpack(data, levels) if packed else read_json(data, levels)
+    n_bid, n_ask = read(data, levels)
     if n_ask < 0:
         return None
-    return FlatBook(frame.timestamp, frame.symbol, levels, n_bid, n_ask, frame.sequence, frame.received)
+    if n_bid > MAX_LEVELS or n_ask > MAX_LEVELS:
+        levels = empty(max(n_bid, n_ask))
+        read(data, levels)
+    return FlatBook(frame.timestamp, frame.symbol, levels, n_bid, n_ask, frame.sequence, frame.received, frame.depth)
 
 
 def decode_any(fields: Mapping[bytes, bytes]) -> FlatBook:
     """Decode a book with the general decoder."""
     book = decode_entry(OrderBook, fields)
-    levels = zeros(FLAT_SIZE)
+    levels = empty(max(len(book.bids), len(book.asks)))
     n_bid, n_ask = fill(levels, book.bids, book.asks)
-    return FlatBook(book.timestamp, book.symbol, levels, n_bid, n_ask, book.sequence, book.received)
+    return FlatBook(book.timestamp, book.symbol, levels, n_bid, n_ask, book.sequence, book.received, book.depth)
 
 
 def warm_up() -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import msgspec
 
+from transforms.microstructure.layout import Depth
+
 MAX_TIME_MS = 9_007_199_254_740  # the largest time whose microseconds a double holds exactly, in the year 2255
 MAX_INTEGER = 2**63  # whole numbers must be smaller than this, to fit the 64 bits of a column
 MAX_AHEAD_MS = 31 * 86_400_000  # how long before its use a microprice table may be published
 
 
 class OrderBook(msgspec.Struct, gc=False):
-    """Stream ``order_book``: the best levels of both sides, best first; each message is a whole book.
+    """Stream ``order_book``: the best levels of both sides, best first; each message replaces the book before.
 
-    ``sequence`` grows by one with each message of a symbol; leave it out where a venue's numbers jump.
+    ``sequence`` grows by one with each message of a symbol; leave it out where a venue's numbers jump. A producer that knows more of the
+    book than it sends may add ``depth``: the quote value (sum of price times size) of bids, then of asks, within 10, 25 and 50 bps of the
+    mid, ``[[b10, b25, b50], [a10, a25, a50]]``, null where it does not know the book that far.
     """
 
     timestamp: int
@@ -21,6 +25,7 @@ class OrderBook(msgspec.Struct, gc=False):
     asks: list[tuple[float, float]]
     sequence: int | None = None
     received: int | None = None
+    depth: Depth | None = None
 
 
 class Trade(msgspec.Struct, gc=False):

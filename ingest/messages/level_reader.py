@@ -14,8 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from transforms.kernel import Vector, jit
-from transforms.limits import MAX_LEVELS
-from transforms.microstructure.layout import FLAT_ASK_PRICE, FLAT_BID_PRICE
+from transforms.microstructure.layout import capacity
 
 _BIDS, _ASKS = int.from_bytes(b"bids", "big"), int.from_bytes(b"asks", "big")
 _QUOTE, _COLON, _COMMA, _POINT, _OPEN, _CLOSE, _BLANK, _ZERO, _NINE = b'":,.[] 09'
@@ -50,8 +49,11 @@ def _after_bids(data: bytes) -> int:
 
 
 @jit
-def _msgpack_side(data: bytes, at: int, levels: Vector, slot: int) -> tuple[int, int]:
-    """Read a side at ``at`` to ``slot`` of a flat book; return the place behind it (-1: no such array) and how many levels are used."""
+def _msgpack_side(data: bytes, at: int, levels: Vector, slot: int, room: int) -> tuple[int, int]:
+    """Read the first ``room`` levels of a side at ``at`` to ``slot`` of a book.
+
+    Return the place behind the side (-1: no such array) and how many levels it has.
+    """
     bits = levels.view(np.int64)
     end = len(data)
     if at >= end:
@@ -80,25 +82,29 @@ def _msgpack_side(data: bytes, at: int, levels: Vector, slot: int) -> tuple[int,
             for i in range(at + 1, at + 1 + width):
                 number = number << 8 | int(np.int64(data[i]))
             at += 1 + width
-            if level < MAX_LEVELS:
-                to = slot + part * MAX_LEVELS + level
+            if level < room:
+                to = slot + part * room + level
                 if form == _DOUBLE:
                     bits[to] = number
                 else:
                     levels[to] = float(number if width else form)
-    return at, min(n, MAX_LEVELS)
+    return at, n
 
 
 @jit
 def read_msgpack(data: bytes, levels: Vector) -> tuple[int, int]:
-    """Read the levels of a message into a flat book; return how many bids and asks it has, (0, -1) for the general decoder."""
+    """Read the levels of a message into a flat or deep book, as many as it has room for.
+
+    Return how many bids and asks the message has, (0, -1) for the general decoder.
+    """
+    room = capacity(levels)
     at = _after_bids(data)
     if at < 0:
         return 0, -1
-    at, n_bid = _msgpack_side(data, at, levels, FLAT_BID_PRICE)
+    at, n_bid = _msgpack_side(data, at, levels, 0, room)
     if at < 0 or at + 5 > len(data) or data[at] != _TEXT_OF_4 or _word(data, at + 1) != _ASKS:
         return 0, -1
-    at, n_ask = _msgpack_side(data, at + 5, levels, FLAT_ASK_PRICE)
+    at, n_ask = _msgpack_side(data, at + 5, levels, 2 * room, room)
     if at < 0 or _next_key(data, at) >= 0:
         return 0, -1
     return n_bid, n_ask
@@ -163,7 +169,7 @@ def _number(data: bytes, at: int) -> tuple[int, float]:
 
 
 @jit
-def _json_side(data: bytes, at: int, levels: Vector, slot: int) -> tuple[int, int]:
+def _json_side(data: bytes, at: int, levels: Vector, slot: int, room: int) -> tuple[int, int]:
     """Do the same as ``_msgpack_side`` for JSON."""
     at = _past(data, at, _OPEN)
     n = 0
@@ -172,26 +178,27 @@ def _json_side(data: bytes, at: int, levels: Vector, slot: int) -> tuple[int, in
         at, price = _number(data, _past(data, at, _OPEN))
         at, size = _number(data, _past(data, at, _COMMA))
         at = _past(data, at, _CLOSE)
-        if n < MAX_LEVELS:
+        if n < room:
             levels[slot + n] = price
-            levels[slot + MAX_LEVELS + n] = size
+            levels[slot + room + n] = size
         n += 1
         comma = _past(data, at, _COMMA)
         more = comma >= 0
         at = comma if more else at
-    return _past(data, at, _CLOSE), min(n, MAX_LEVELS)
+    return _past(data, at, _CLOSE), n
 
 
 @jit
 def read_json(data: bytes, levels: Vector) -> tuple[int, int]:
     """Do the same as ``read_msgpack`` for JSON without a backslash."""
+    room = capacity(levels)
     at = _past(data, _past(data, _after_bids(data), _QUOTE), _COLON)
-    at, n_bid = _json_side(data, at, levels, FLAT_BID_PRICE)
+    at, n_bid = _json_side(data, at, levels, 0, room)
     at = _past(data, _past(data, at, _COMMA), _QUOTE)
     if at < 0 or at + 4 > len(data) or _word(data, at) != _ASKS:
         return 0, -1
     at = _past(data, _past(data, at + 4, _QUOTE), _COLON)
-    at, n_ask = _json_side(data, at, levels, FLAT_ASK_PRICE)
+    at, n_ask = _json_side(data, at, levels, 2 * room, room)
     if at < 0 or _next_key(data, at) >= 0:
         return 0, -1
     return n_bid, n_ask

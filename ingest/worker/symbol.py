@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from ingest.messages.check import check_microprice, check_score, check_trade
+from ingest.messages.check import check_depth, check_microprice, check_score, check_trade
 from ingest.messages.envelope import Envelope
 from ingest.messages.flat_book import FlatBook
 from ingest.messages.kinds import MAX_INTEGER, Gap, MicropriceTable, OrderBook, ScoredPost, Trade
@@ -91,10 +91,13 @@ class Symbol:
                 digits = self._instrument.size_digits
                 raise Refused(Reason.OUT_OF_RANGE, f"size {message.size} is no lot of 1e-{digits}; see size_digits")
             sequence = self._hold_id(message.trade_id)
-        elif kind == "book" and message.sequence is not None:
-            sequence = message.sequence
-            if not 0 <= sequence < MAX_INTEGER:
-                raise Refused(Reason.OUT_OF_RANGE, f"sequence {sequence!s:.40}")
+        elif kind == "book":
+            if message.depth is not None:
+                check_depth(message.depth)
+            if message.sequence is not None:
+                sequence = message.sequence
+                if not 0 <= sequence < MAX_INTEGER:
+                    raise Refused(Reason.OUT_OF_RANGE, f"sequence {sequence!s:.40}")
         self.recorded = envelope.recorded
         if kind != "post":
             self.received_us = max(self.received_us, envelope.received_ms * 1000)
@@ -156,9 +159,9 @@ class Symbol:
             self.engine.lose_book(t_us)
             raise Refused(Reason.SEQUENCE_GAP, f"sequence {book.sequence} after {last}")
         if isinstance(book, FlatBook):
-            fault = self.engine.flat_book(t_us, book.levels, book.n_bid, book.n_ask)
+            fault = self.engine.flat_book(t_us, book.levels, book.n_bid, book.n_ask, book.depth)
         else:
-            fault = self.engine.book(t_us, book.bids, book.asks)
+            fault = self.engine.book(t_us, book.bids, book.asks, book.depth)
         if fault != validation.OK:
             self._sequence = None  # so that the next good book is accepted whatever its number
             raise Refused(_BOOK_FAULT[fault])

@@ -19,7 +19,7 @@ BID_PRICE, BID_SIZE, ASK_PRICE, ASK_SIZE = 0, 20, 40, 60
 
 def book(**changes: float) -> Any:
     """A good book of 3 levels a side, with ``bid_price_1=...`` put in; what is not used is NaN."""
-    flat = [nan] * 80
+    flat = [nan] * 87
     flat[0:3], flat[20:23] = [99.0, 98.0, 97.0], [1.0, 2.0, 3.0]
     flat[40:43], flat[60:63] = [101.0, 102.0, 103.0], [1.0, 2.0, 3.0]
     for name, value in changes.items():
@@ -84,7 +84,7 @@ def test_the_first_bad_level_gives_the_code() -> None:
 
 
 def test_a_full_book_of_twenty_levels_is_read_to_its_end() -> None:
-    flat = [0.0] * 80
+    flat = [0.0] * 87
     flat[0:20], flat[40:60] = [100.0 - i for i in range(20)], [101.0 + i for i in range(20)]
     flat[20:40] = flat[60:80] = [1.0] * 20
     assert check_book(vector(flat), 20, 20) == validation.OK
@@ -99,7 +99,7 @@ FLOATS = st.floats(allow_nan=True, allow_infinity=True)
 
 @given(prices=st.lists(FLOATS, min_size=4, max_size=4), sizes=st.lists(FLOATS, min_size=4, max_size=4))
 def test_a_book_is_ok_exactly_where_the_rule_says_so(prices: list[float], sizes: list[float]) -> None:
-    flat = [0.0] * 80
+    flat = [0.0] * 87
     flat[0:2], flat[40:42] = prices[:2], prices[2:]
     flat[20:22], flat[60:62] = sizes[:2], sizes[2:]
     good = all(0 < x <= 1e15 for x in prices + sizes) and prices[1] < prices[0] < prices[2] < prices[3]

@@ -1,8 +1,13 @@
 """``depth_bid_10bps`` to ``depth_ask_50bps``, ``book_slope_bid``, ``book_slope_ask``: how much waits at what distance from the mid.
 
-Within x bps of m are the levels with P_b >= m*(1 - x/1e4) and P_a <= m*(1 + x/1e4). Where the last level still is, the depth is null,
-because what waits behind it is not known. The slope is that of Q_1 + ... + Q_i on abs(P_i - m)/m; a side with fewer than 10 levels
-gives as many as it has. It is also null where prices are so close together that their distances are equal.
+Within x bps of m are the levels with P_b >= m*(1 - x/1e4) and P_a <= m*(1 + x/1e4); a price that differs from the limit by rounding
+alone is within. The depth is that of the whole known book. The best 20 levels of a busy market reach 1 or 2 bps only, so a feed that
+holds the whole book computes the depths there, with ``side_depth``, and sends them with the message; these are the features. Without
+them, all levels of the message count, and the depth is null where the last level is still within, because what waits behind it is not
+known.
+
+The slope is that of Q_1 + ... + Q_i on abs(P_i - m)/m; a side with fewer than 10 levels gives as many as it has. It is also null where
+prices are so close together that their distances are equal.
 
 Source of the slope: Naes and Skjeltorp 2006, "Order book characteristics and the volume-volatility relation".
 
@@ -20,31 +25,98 @@ from __future__ import annotations
 
 from transforms.catalog import MICROSTRUCTURE
 from transforms.kernel import NAN, Vector, jit
-from transforms.microstructure.layout import ASK_PRICE, ASK_SIZE, BID_PRICE, BID_SIZE, N_ASK, N_BID
+from transforms.limits import MAX_LEVELS
+from transforms.microstructure.layout import (
+    ASK_PRICE,
+    ASK_SIZE,
+    BID_PRICE,
+    BID_SIZE,
+    BOOK,
+    DEPTH,
+    DEPTH_GIVEN,
+    DEPTHS,
+    FLAT_ASK_PRICE,
+    FLAT_ASK_SIZE,
+    FLAT_BID_PRICE,
+    FLAT_BID_SIZE,
+    FLAT_DEPTH,
+    FLAT_DEPTH_GIVEN,
+    N_ASK,
+    N_BID,
+    capacity,
+)
 
-_slots = MICROSTRUCTURE.slots
-DEPTH_BID_10BPS, DEPTH_BID_25BPS, DEPTH_BID_50BPS = _slots("depth_bid_10bps", "depth_bid_25bps", "depth_bid_50bps")
-DEPTH_ASK_10BPS, DEPTH_ASK_25BPS, DEPTH_ASK_50BPS = _slots("depth_ask_10bps", "depth_ask_25bps", "depth_ask_50bps")
-BOOK_SLOPE_BID, BOOK_SLOPE_ASK = _slots("book_slope_bid", "book_slope_ask")
+DISTANCES = (10.0 / 1e4, 25.0 / 1e4, 50.0 / 1e4)
+BIDS, ASKS = 0, 1
+"""Where the depth of a side stands among the two of a distance."""
+_ROUNDING = 1e-15
+"""How far a price may lie past a limit. Rounding makes less than half of it; prices of up to 9 digits come no nearer than ten times it."""
+
+DEPTH_FEATURES = MICROSTRUCTURE.index["depth_bid_10bps"]
+"""The first of the six depths; the others follow it in the order of the flat book."""
+BOOK_SLOPE_BID, BOOK_SLOPE_ASK = MICROSTRUCTURE.slots("book_slope_bid", "book_slope_ask")
 
 SLOPE_LEVELS = 10
 MIN_SLOPE_LEVELS = 3
 
 
 @jit
-def depth_within(state: Vector, price: int, size: int, n: int, sign: float, limit: float) -> float:
-    """Return the quote value of a side's levels up to ``limit``, NaN where no level lies beyond it.
+def side_depth(
+    prices: Vector, price_at: int, sizes: Vector, size_at: int, step: int, n: int, mid: float, known: float, out: Vector, at: int
+) -> None:  # fmt: skip
+    """Write the quote value of one side within 10, 25 and 50 bps of ``mid`` to ``out`` at ``at``, ``at + 2`` and ``at + 4``.
 
-    ``price`` and ``size`` are the offsets of the side. ``sign`` is 1 for asks and -1 for bids: with it, a price farther from the mid is
-    always larger.
+    This is the one definition of depth, for the levels of a message as for the whole book of a parser.
+
+    Parameters
+    ----------
+    prices, sizes : Vector
+        Hold the ``n`` levels: the best at ``price_at`` and ``size_at``, each next one ``step`` further.
+    mid : float
+        Mid price of the book.
+    known : float
+        The side's farthest price up to which every level is known: above ``mid`` for asks (infinite if the whole side is known), below it
+        for bids (0). The depth is NaN where a limit is not within it.
+    out : Vector
+        Takes the results.
+    at : int
+        ``BIDS`` or ``ASKS``, behind the place of the first depth in ``out``.
     """
+    sign = 1.0 if known > mid else -1.0  # with it, a price farther from the mid is always larger
     depth = 0.0
-    for i in range(n):
-        p = state[price + i]
-        if sign * p > sign * limit:
-            return depth
-        depth += p * state[size + i]
-    return NAN
+    level = 0
+    for i in range(len(DISTANCES)):
+        limit = sign * mid * (1.0 + sign * DISTANCES[i]) * (1.0 + sign * _ROUNDING)
+        while level < n and sign * prices[price_at + step * level] <= limit:
+            depth += prices[price_at + step * level] * sizes[size_at + step * level]
+            level += 1
+        out[at + 2 * i] = depth if sign * known > limit else NAN
+
+
+@jit
+def message_depth(book: Vector, at: int, room: int, n_bid: int, n_ask: int, out: Vector, out_at: int) -> None:
+    """Write the six depths that the levels of a message show; ``book`` has room for ``room`` levels a side from ``at`` on.
+
+    The last level of a side is the farthest price that is known.
+    """
+    ask_at = at + 2 * room
+    mid = (book[at] + book[ask_at]) / 2.0
+    side_depth(book, at, book, at + room, 1, n_bid, mid, book[at + n_bid - 1], out, out_at + BIDS)
+    side_depth(book, ask_at, book, ask_at + room, 1, n_ask, mid, book[ask_at + n_ask - 1], out, out_at + ASKS)
+
+
+@jit
+def narrow(deep: Vector, n_bid: int, n_ask: int, book: Vector) -> None:
+    """Write the best 20 levels a side of a valid deep book to a flat ``book``, with the depths that all its levels show."""
+    room = capacity(deep)
+    for i in range(min(n_bid, MAX_LEVELS)):
+        book[FLAT_BID_PRICE + i] = deep[i]
+        book[FLAT_BID_SIZE + i] = deep[room + i]
+    for i in range(min(n_ask, MAX_LEVELS)):
+        book[FLAT_ASK_PRICE + i] = deep[2 * room + i]
+        book[FLAT_ASK_SIZE + i] = deep[3 * room + i]
+    book[FLAT_DEPTH_GIVEN] = 1.0
+    message_depth(deep, 0, room, n_bid, n_ask, book, FLAT_DEPTH)
 
 
 @jit
@@ -76,13 +148,12 @@ def book_slope(state: Vector, price: int, size: int, n: int, mid: float) -> floa
 @jit
 def emit_depth(state: Vector, out: Vector, mid: float) -> None:
     """Write the features of this module from a valid book with the mid ``mid``."""
-    n = int(state[N_BID])
-    out[DEPTH_BID_10BPS] = depth_within(state, BID_PRICE, BID_SIZE, n, -1.0, mid * (1.0 - 10.0 / 1e4))
-    out[DEPTH_BID_25BPS] = depth_within(state, BID_PRICE, BID_SIZE, n, -1.0, mid * (1.0 - 25.0 / 1e4))
-    out[DEPTH_BID_50BPS] = depth_within(state, BID_PRICE, BID_SIZE, n, -1.0, mid * (1.0 - 50.0 / 1e4))
-    out[BOOK_SLOPE_BID] = book_slope(state, BID_PRICE, BID_SIZE, n, mid)
-    n = int(state[N_ASK])
-    out[DEPTH_ASK_10BPS] = depth_within(state, ASK_PRICE, ASK_SIZE, n, 1.0, mid * (1.0 + 10.0 / 1e4))
-    out[DEPTH_ASK_25BPS] = depth_within(state, ASK_PRICE, ASK_SIZE, n, 1.0, mid * (1.0 + 25.0 / 1e4))
-    out[DEPTH_ASK_50BPS] = depth_within(state, ASK_PRICE, ASK_SIZE, n, 1.0, mid * (1.0 + 50.0 / 1e4))
-    out[BOOK_SLOPE_ASK] = book_slope(state, ASK_PRICE, ASK_SIZE, n, mid)
+    n_bid = int(state[N_BID])
+    n_ask = int(state[N_ASK])
+    if state[DEPTH_GIVEN] == 1.0:
+        for i in range(DEPTHS):
+            out[DEPTH_FEATURES + i] = state[DEPTH + i]
+    else:
+        message_depth(state, BOOK, MAX_LEVELS, n_bid, n_ask, out, DEPTH_FEATURES)
+    out[BOOK_SLOPE_BID] = book_slope(state, BID_PRICE, BID_SIZE, n_bid, mid)
+    out[BOOK_SLOPE_ASK] = book_slope(state, ASK_PRICE, ASK_SIZE, n_ask, mid)

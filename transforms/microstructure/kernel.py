@@ -25,7 +25,7 @@ from transforms.microstructure.mid import emit_mid
 from transforms.microstructure.ofi import add_flow, emit_flow
 from transforms.microstructure.quote_rate import emit_quote_rate
 
-VERSION = 1
+VERSION = 2
 """Version of the state's layout and of every formula; a checkpoint of another version is refused."""
 
 FEATURES = len(MICROSTRUCTURE.features)
@@ -67,6 +67,10 @@ def step_book(state: Vector, t_us: int, book: Vector, n_bid: int, n_ask: int) ->
     state[BID_SIZE : BID_SIZE + n_bid] = book[layout.FLAT_BID_SIZE : layout.FLAT_BID_SIZE + n_bid]
     state[ASK_PRICE : ASK_PRICE + n_ask] = book[layout.FLAT_ASK_PRICE : layout.FLAT_ASK_PRICE + n_ask]
     state[ASK_SIZE : ASK_SIZE + n_ask] = book[layout.FLAT_ASK_SIZE : layout.FLAT_ASK_SIZE + n_ask]
+    state[layout.DEPTH_GIVEN] = book[layout.FLAT_DEPTH_GIVEN]
+    if book[layout.FLAT_DEPTH_GIVEN] == 1.0:
+        for i in range(layout.DEPTHS):
+            state[layout.DEPTH + i] = book[layout.FLAT_DEPTH + i]
     state[N_BID] = float(n_bid)
     state[N_ASK] = float(n_ask)
     state[layout.NEWEST] = float(t_us)

@@ -1,8 +1,11 @@
 """Offsets of a flat book and of the state of the ``microstructure`` view; ``fill`` writes the levels of a message to a flat book.
 
-A flat book is one vector of ``FLAT_SIZE`` doubles, best level first; slots past the levels in use hold anything::
+A flat book is one vector of doubles, best level first; slots past the levels in use hold anything::
 
-    | 20 bid prices | 20 bid sizes | 20 ask prices | 20 ask sizes |
+    | n bid prices | n bid sizes | n ask prices | n ask sizes | 1 if the depths are given, else 0 | six depths |
+
+It has room for n = 20 levels a side (``FLAT_SIZE`` doubles). A message with more levels makes a deep book, with room for all of them;
+``depth.narrow`` makes a flat book of 20 levels of it. The depths stand in the order of their features.
 
 The state::
 
@@ -12,7 +15,7 @@ The state::
     N_BID    levels of the last book: bids; N_ASK: asks
     SINCE    per price level k: time of the first book of the run, µs
     RUN      per price level k: books of the run, 0 where the last book lacks the level or is unknown
-    BOOK     the last book, flat
+    BOOK     the last book, flat, with its depths
     TABLE    microprice table: usable from (µs), tick, g by imbalance bin and spread bin; tick 0 where none is installed
     OFI      ring over 60 s: lots of order flow imbalance at level 1
     LEVELS   ring over 10 s: lots of order flow imbalance at levels 2 to 5, and the number of books
@@ -28,11 +31,24 @@ import struct
 from collections.abc import Sequence
 
 from transforms import window
-from transforms.kernel import COMPILED, SECOND_US, Vector, jit
+from transforms.kernel import COMPILED, NAN, SECOND_US, Vector, jit, zeros
 from transforms.limits import MAX_LEVELS
 
-FLAT_BID_PRICE, FLAT_BID_SIZE, FLAT_ASK_PRICE, FLAT_ASK_SIZE, FLAT_SIZE = (part * MAX_LEVELS for part in range(5))
-_pack = struct.Struct(f"{FLAT_SIZE}d").pack_into
+DEPTHS = 6
+"""Depths of a book: within 10 bps of bids, of asks, then within 25 and 50 bps."""
+_TAIL = 1 + DEPTHS
+FLAT_BID_PRICE, FLAT_BID_SIZE, FLAT_ASK_PRICE, FLAT_ASK_SIZE, FLAT_DEPTH_GIVEN = (
+    part * MAX_LEVELS for part in range(5)
+)
+FLAT_DEPTH = FLAT_DEPTH_GIVEN + 1
+FLAT_SIZE = FLAT_DEPTH_GIVEN + _TAIL
+_pack = struct.Struct(f"{FLAT_DEPTH}d").pack_into
+
+Levels = Sequence[tuple[float, float]]
+"""Prices and sizes of one side, best first."""
+Distances = tuple[float | None, float | None, float | None]
+Depth = tuple[Distances, Distances]
+"""Quote value of bids and of asks within 10, 25 and 50 bps of the mid; None where the book is not known that far."""
 
 FLOW_LEVELS = 5
 LEVELS_CHANNELS = FLOW_LEVELS
@@ -54,6 +70,8 @@ BID_PRICE = BOOK + FLAT_BID_PRICE
 BID_SIZE = BOOK + FLAT_BID_SIZE
 ASK_PRICE = BOOK + FLAT_ASK_PRICE
 ASK_SIZE = BOOK + FLAT_ASK_SIZE
+DEPTH_GIVEN = BOOK + FLAT_DEPTH_GIVEN
+DEPTH = BOOK + FLAT_DEPTH
 TABLE = BOOK + FLAT_SIZE
 OFI = TABLE + TABLE_SIZE
 
@@ -61,24 +79,45 @@ OFI_US = 60 * SECOND_US
 LEVELS_US = 10 * SECOND_US
 
 
-def fill(book: Vector, bids: Sequence[tuple[float, float]], asks: Sequence[tuple[float, float]]) -> tuple[int, int]:
-    """Write the best 20 levels of both sides to a flat ``book``; slots past a shorter side keep what they held.
+@jit
+def capacity(book: Vector) -> int:
+    """Return the levels a side that a flat or deep book has room for."""
+    return (len(book) - _TAIL) // 4
 
-    Return the levels of bids and of asks in use. With an empty side nothing is written. Feeds usually send 20 levels a side: to pack
-    these at once takes half the time of four slice assignments to an array.
+
+def empty(levels: int) -> Vector:
+    """Return a flat book without levels and depths that has room for ``levels`` a side, or for 20 if these are fewer."""
+    return zeros(4 * max(levels, MAX_LEVELS) + _TAIL)
+
+
+def fill(book: Vector, bids: Levels, asks: Levels) -> tuple[int, int]:
+    """Write the levels of both sides to a ``book`` that has room for them; slots past a shorter side keep what they held.
+
+    Return the levels of bids and of asks. With an empty side nothing is written. Feeds usually send 20 levels a side: to pack these at
+    once takes half the time of four slice assignments to an array.
     """
-    n_bid, n_ask = min(len(bids), MAX_LEVELS), min(len(asks), MAX_LEVELS)
+    n_bid, n_ask = len(bids), len(asks)
     if n_bid and n_ask:
-        bid_prices, bid_sizes = zip(*bids[:n_bid], strict=True)
-        ask_prices, ask_sizes = zip(*asks[:n_ask], strict=True)
-        if COMPILED and n_bid == n_ask == MAX_LEVELS:
-            _pack(book, 0, *bid_prices, *bid_sizes, *ask_prices, *ask_sizes)
+        bid_prices, bid_sizes = zip(*bids, strict=True)
+        ask_prices, ask_sizes = zip(*asks, strict=True)
+        if COMPILED and n_bid == n_ask == MAX_LEVELS and len(book) == FLAT_SIZE:
+            _pack(book, 0, *bid_prices, *bid_sizes, *ask_prices, *ask_sizes, 0.0)
         else:
-            book[FLAT_BID_PRICE : FLAT_BID_PRICE + n_bid] = bid_prices
-            book[FLAT_BID_SIZE : FLAT_BID_SIZE + n_bid] = bid_sizes
-            book[FLAT_ASK_PRICE : FLAT_ASK_PRICE + n_ask] = ask_prices
-            book[FLAT_ASK_SIZE : FLAT_ASK_SIZE + n_ask] = ask_sizes
+            room = capacity(book)
+            book[:n_bid] = bid_prices
+            book[room : room + n_bid] = bid_sizes
+            book[2 * room : 2 * room + n_ask] = ask_prices
+            book[3 * room : 3 * room + n_ask] = ask_sizes
+            book[4 * room] = 0.0
     return n_bid, n_ask
+
+
+def fill_depth(book: Vector, depth: Depth) -> None:
+    """Write the depths that a message gives to a flat ``book`` of 20 levels."""
+    book[FLAT_DEPTH_GIVEN] = 1.0
+    for side, distances in enumerate(depth):
+        for i, value in enumerate(distances):
+            book[FLAT_DEPTH + 2 * i + side] = NAN if value is None else value
 
 
 @jit

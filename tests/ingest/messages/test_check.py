@@ -6,7 +6,7 @@ from math import inf, nan
 
 import pytest
 
-from ingest.messages.check import check_header, check_microprice, check_number, check_score, is_symbol
+from ingest.messages.check import check_depth, check_header, check_microprice, check_number, check_score, is_symbol
 from ingest.messages.kinds import MAX_TIME_MS, MicropriceTable, ScoredPost
 from ingest.messages.refusal import Refused
 from transforms.limits import MAX_NUMBER
@@ -66,3 +66,29 @@ def test_a_table_is_not_used_before_the_end_of_its_data() -> None:
     check_microprice(MicropriceTable(10, "A", 1, 5, 5, 0.5, [None] * G_SIZE))
     with pytest.raises(Refused, match="out_of_range"):
         check_microprice(MicropriceTable(10, "A", 1, 6, 5, 0.5, [None] * G_SIZE))
+
+
+KNOWN = (0.0, 2.5, 2.5)
+
+
+@pytest.mark.parametrize("side", [KNOWN, (None, 1.0, None), (1.0, None, 2.0), (None, None, None), (0.0, 0.0, 0.0)])
+def test_depths_that_do_not_shrink_with_the_distance_are_taken(side):
+    check_depth((side, KNOWN))
+    check_depth((KNOWN, side))
+
+
+@pytest.mark.parametrize(
+    ("side", "reason"),
+    [
+        ((nan, 1.0, 2.0), "not_finite"),
+        ((1.0, 2.0, inf), "not_finite"),
+        ((-1.0, 1.0, 2.0), "out_of_range: bid depth -1"),
+        ((2.0, 1.0, 3.0), "out_of_range: bid depth 1.0 below 2.0"),
+        ((2.0, None, 1.0), "out_of_range: bid depth 1.0 below 2.0"),
+    ],
+)
+def test_a_depth_that_cannot_be_is_refused_with_its_reason(side, reason):
+    with pytest.raises(Refused, match=reason):
+        check_depth((side, KNOWN))
+    with pytest.raises(Refused, match=reason.replace("bid", "ask")):
+        check_depth((KNOWN, side))

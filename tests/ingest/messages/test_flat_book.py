@@ -17,8 +17,7 @@ from ingest.messages.flat_book import FlatBook, decode_any, decode_book, decode_
 from ingest.messages.kinds import OrderBook
 from ingest.messages.refusal import Refused
 from transforms.kernel import COMPILED, to_bytes
-from transforms.limits import MAX_LEVELS
-from transforms.microstructure.layout import FLAT_ASK_PRICE, FLAT_BID_PRICE
+from transforms.microstructure.layout import capacity
 
 compiled = pytest.mark.skipif(not COMPILED, reason="numba is absent or TFS_NUMBA is 0: there is only the general way")
 
@@ -30,13 +29,14 @@ PLAIN = {"timestamp": 1, "symbol": "A", "bids": [[99, 1]], "asks": [[100, 2]]}
 
 def facts(book: FlatBook) -> tuple[Any, ...]:
     """All that the kernels may look at."""
+    room = capacity(book.levels)
     used = [
         n
-        for at, count in ((FLAT_BID_PRICE, book.n_bid), (FLAT_ASK_PRICE, book.n_ask))
-        for n in (*range(at, at + count), *range(at + MAX_LEVELS, at + MAX_LEVELS + count))
+        for at, count in ((0, book.n_bid), (2 * room, book.n_ask))
+        for n in (*range(at, at + count), *range(at + room, at + room + count))
     ]
     prices = struct.pack(f"{len(used)}d", *(book.levels[i] for i in used))
-    return book.timestamp, book.symbol, book.n_bid, book.n_ask, prices, book.sequence, book.received
+    return book.timestamp, book.symbol, book.n_bid, book.n_ask, prices, book.sequence, book.received, repr(book.depth)
 
 
 def outcome(decoder: Any, data: bytes) -> Any:
@@ -72,12 +72,32 @@ def test_venues_decimal_strings_are_taken_by_the_compiled_reader():
 
 @compiled
 @pytest.mark.parametrize("n", [0, 1, 15, 16, 19, 20, 21, 300])
-def test_any_number_of_levels_gives_the_same_best_twenty(n):
+def test_all_levels_are_taken_however_many_a_side_has(n):
     sides = {"bids": [[1000.0 - i, i + 0.5] for i in range(n)], "asks": [[1001 + i, 70_000 + i] for i in range(n)]}
     for data in both({**PLAIN, **sides}):
         book = decode_fast(data)
-        assert book is not None and (book.n_bid, book.n_ask) == (min(n, 20), min(n, 20))
+        assert book is not None and (book.n_bid, book.n_ask) == (n, n)
         assert_agrees(data)
+
+
+DEPTHS: list[Any] = [
+    [[1.5, 2.5, None], [0, 3, 3]], [["1.5", 2, 3], [None, None, None]], [[1, 2], [1, 2, 3]], [[1, 2, 3]], [], {}, 5, "x", [[1, 2, 3], None],
+    [[-1, 2, 3], [1, 2, 3]], [[float("nan"), 2, 3], [1, 2, 3]], [[True, 2, 3], [1, 2, 3]], [["x", 2, 3], [1, 2, 3]], None,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("depth", DEPTHS, ids=repr)
+def test_a_depth_is_decoded_or_refused_as_in_the_general_way(depth):
+    for data in (*both({**PLAIN, "depth": depth}), msgspec.msgpack.encode({"depth": depth, **PLAIN})):
+        assert_agrees(data)
+
+
+def test_a_depth_travels_in_every_encoding_and_in_the_flat_form():
+    expected = ((1.5, 2.5, None), (0.0, 3.0, 3.0))
+    message = {**PLAIN, "depth": [[1.5, 2.5, None], [0, 3, 3]]}
+    flat = {k.encode(): (v if isinstance(v, str) else json.dumps(v)).encode() for k, v in message.items()}
+    for fields in (*({b"data": data} for data in both(message)), flat):
+        assert decode_book(fields).depth == expected
 
 
 LEVEL_FAULTS: list[Any] = [

@@ -13,7 +13,9 @@ from transforms.microstructure.layout import (
     FLAT_ASK_SIZE,
     FLAT_BID_PRICE,
     FLAT_BID_SIZE,
+    FLAT_DEPTH_GIVEN,
     FLAT_SIZE,
+    empty,
 )
 
 pytestmark = pytest.mark.skipif(
@@ -33,11 +35,14 @@ def test_each_number_stands_at_its_offset_of_a_flat_book(read, encode):
 
 
 @pytest.mark.parametrize(("read", "encode"), READERS)
-def test_levels_past_the_last_that_is_used_are_read_over(read, encode):
-    levels = zeros(FLAT_SIZE)
+def test_levels_that_a_book_has_no_room_for_are_counted_and_a_deep_book_takes_them(read, encode):
     side = [[100 + i, 1] for i in range(MAX_LEVELS + 5)]
-    assert read(encode({"bids": side, "asks": side}), levels) == (MAX_LEVELS, MAX_LEVELS)
-    assert float(levels[FLAT_BID_SIZE]) == 1.0 and float(levels[FLAT_ASK_PRICE + MAX_LEVELS - 1]) == 119.0
+    data = encode({"bids": side, "asks": side[:3]})
+    levels, deep = zeros(FLAT_SIZE), empty(MAX_LEVELS + 5)
+    assert read(data, levels) == read(data, deep) == (MAX_LEVELS + 5, 3)
+    assert float(levels[FLAT_BID_PRICE + MAX_LEVELS - 1]) == 119.0 and float(levels[FLAT_BID_SIZE]) == 1.0
+    assert not any(levels[FLAT_DEPTH_GIVEN:]) and not any(deep[4 * (MAX_LEVELS + 5) :])
+    assert [float(deep[MAX_LEVELS + 4]), float(deep[2 * (MAX_LEVELS + 5) + 2])] == [124.0, 102.0]
 
 
 @pytest.mark.parametrize(("read", "encode"), READERS)

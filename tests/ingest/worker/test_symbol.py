@@ -23,6 +23,15 @@ def test_what_comes_behind_the_watermark_is_late_and_changes_no_row():
     assert [row["mid_price"] for _, _, row in log.rows("microstructure")] == [100.5] * 3
 
 
+def test_a_books_depth_reaches_the_row_and_an_impossible_one_is_refused():
+    given, bad = book(500)[1], book(600)[1]
+    given.depth, bad.depth = ((1.0, 2.0, None), (3.0, 4.0, 5.0)), ((1.0, -2.0, None), (3.0, 4.0, 5.0))
+    log = Log().append(("book", given), ("book", bad), tick(1000))
+    assert log.reasons() == ["out_of_range"]
+    ((_, _, row),) = log.rows("microstructure")
+    assert (row["depth_bid_25bps"], row["depth_ask_50bps"], row["mid_price"]) == (2.0, 5.0, 100.5)
+
+
 def test_a_repeated_trade_is_a_duplicate():
     log = Log().append(trade(500, 1), trade(500, 1), trade(600, "x"), trade(600, "x"), tick(1000))
     assert log.reasons() == ["duplicate", "duplicate"]

@@ -16,8 +16,8 @@ Side = Sequence[tuple[float, float]]
 
 
 def flat(bids: Side, asks: Side) -> Vector:
-    """The 80 doubles of a book; what is not used holds a number that would show."""
-    book = [-7.0] * 80
+    """The doubles of a book without depths; what is not used holds a number that would show."""
+    book = [-7.0] * 80 + [0.0] + [-7.0] * 6
     for at, side in ((0, bids), (40, asks)):
         for i, (price, size) in enumerate(side):
             book[at + i] = price
@@ -52,5 +52,5 @@ def new_feed() -> Callable[..., HandFeed]:
 
 @pytest.fixture
 def flat_book() -> Callable[[Side, Side], Vector]:
-    """The 80 doubles of a book."""
+    """The doubles of a book."""
     return flat

@@ -18,9 +18,9 @@ START_US = 1_723_161_254_300_000
 def events(count: int, seed: int) -> list[tuple[int, Vector | None, int, int]]:
     """``count`` events ``(t_us, book, n_bid, n_ask)`` in time order, ``book`` None where the book is unknown from there.
 
-    Ties, pauses of up to 90 s, books of 1 to 20 levels, sizes of 8 digits, and a gap now and then.
+    Ties, pauses of up to 90 s, books of 1 to 20 levels, half of them with depths, sizes of 8 digits, and a gap now and then.
     """
-    rng = random.Random(seed)
+    rng, depths = random.Random(seed), random.Random(seed + 1)
     t, mid = START_US, 100_000
     tape: list[tuple[int, Vector | None, int, int]] = []
     sizes = [rng.randrange(1, 10**10) / 1e8 for _ in range(40)]
@@ -36,7 +36,9 @@ def events(count: int, seed: int) -> list[tuple[int, Vector | None, int, int]]:
         step = rng.choice((1, 1, 9, 40))  # to 80 bps
         bids = [(mid - 1 - step * i) / 100 for i in range(20)]
         asks = [(mid + 1 + step * i) / 100 for i in range(20)]
-        tape.append((t, vector([*bids, *sizes[:20], *asks, *sizes[20:]]), n_bid, n_ask))
+        given = float(depths.random() < 0.5)
+        depth = [given, *(depths.choice((depths.random() * 1e6, float("nan"))) for _ in range(6))]
+        tape.append((t, vector([*bids, *sizes[:20], *asks, *sizes[20:], *depth]), n_bid, n_ask))
     return tape
 
 

@@ -58,7 +58,7 @@ SIDES = st.lists(st.floats(min_value=1e-300, max_value=1e15), min_size=1, max_si
 @settings(max_examples=100, deadline=None)
 @given(bids=SIDES, asks=SIDES)
 def test_an_imbalance_lies_between_minus_one_and_one_whatever_the_sizes(bids: list[float], asks: list[float]) -> None:
-    book = [0.0] * 80
+    book = [0.0] * 87
     for i, q in enumerate(bids):
         book[i], book[20 + i] = 100.0 - i, q
     for i, q in enumerate(asks):

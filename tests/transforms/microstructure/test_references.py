@@ -27,11 +27,12 @@ SECOND = 1_000_000
 
 
 def flat_books(frame: pl.DataFrame, levels: int) -> list[Any]:
-    """A flat book of 80 doubles for each row of ``frame``."""
+    """A flat book without depths for each row of ``frame``."""
     columns = []
     for side in ("bid_px", "bid_qty", "ask_px", "ask_qty"):
         columns += [frame[f"{side}_{i}"].to_list() for i in range(levels)]
         columns += [[0.0] * len(frame)] * (20 - levels)
+    columns += [[0.0] * len(frame)] * 7
     return [vector(values) for values in zip(*columns, strict=True)]
 
 
