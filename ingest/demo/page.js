@@ -5,7 +5,7 @@ const NS = "http://www.w3.org/2000/svg";
 
 // Text goes in as text, never as markup: names of symbols come from outside.
 function el(name, attributes = {}, ...children) {
-  const svg = ["svg", "g", "path", "line", "rect", "circle", "text"].includes(name);
+  const svg = ["svg", "g", "path", "line", "rect", "circle", "text", "clipPath"].includes(name);
   const node = svg ? document.createElementNS(NS, name) : document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   node.append(...children.filter((child) => child !== null));
@@ -75,16 +75,27 @@ function areaPath(times, values, x, y) {
   close();
   return d;
 }
+// A name that is wider than the figure goes on in a second line, broken at a space. A letter is about 7.4 pixels wide.
+function headline(text, x, y, width) {
+  const fits = Math.floor((width - x) / 7.4);
+  if (text.length <= fits) return [el("text", { x, y, class: "name" }, text)];
+  const at = text.lastIndexOf(" ", fits);
+  return [el("text", { x, y: y - 14, class: "name" }, text.slice(0, at)), el("text", { x, y, class: "name" }, text.slice(at + 1))];
+}
 function panels(id, times, step, list, source) {
   const figure = $(id), width = figure.clientWidth, right = width - RIGHT, x0 = times[0], x1 = times.at(-1);
   const x = (t) => LEFT + ((t - x0) / (x1 - x0 || 1)) * (right - LEFT);
   const svg = el("svg", { role: "img", "aria-label": list.map((p) => p.name).join(", ") });
-  let top = 22;
   const spans = [];
+  let bottom = -14;
   for (const panel of list) {
-    const height = panel.height || 130, [low, high] = extent(panel), bottom = top + height;
-    const y = (v) => bottom - ((v - low) / (high - low)) * height;
-    svg.append(el("text", { x: 0, y: top - 9, class: "name" }, `${panel.name}${panel.unit ? `, ${panel.unit}` : ""}`));
+    const title = headline(`${panel.name}${panel.unit ? `, ${panel.unit}` : ""}`, 0, 0, width), top = bottom + 28 + 14 * title.length;
+    title.forEach((line) => line.setAttribute("y", Number(line.getAttribute("y")) + top - 13));
+    svg.append(...title);
+    const height = panel.height || 130, [low, high] = extent(panel);
+    bottom = top + height;
+    const floor = bottom;
+    const y = (v) => floor - ((v - low) / (high - low)) * height;
     const marks = ticks(low, high, height < 100 ? 3 : 4), empty = panel.series.every((s) => s.values.every((v) => v === null));
     for (const v of empty ? [] : marks.at) {
       svg.append(el("line", { x1: LEFT, x2: right, y1: y(v), y2: y(v), stroke: v === 0 && low < 0 ? "var(--faint)" : "var(--grid)" }));
@@ -92,14 +103,18 @@ function panels(id, times, step, list, source) {
     }
     for (const s of panel.series) {
       const values = s.mirror ? s.values.map((v) => (v === null ? null : -v)) : s.values;
-      if (s.fill) svg.append(el("path", { d: areaPath(times, values, x, y), fill: s.fill }));
-      svg.append(el("path", { d: linePath(times, values, x, y, step * 1500), fill: "none", stroke: s.colour, "stroke-width": 1.5, "stroke-linejoin": "round", "stroke-linecap": "round" }));
+      // the area above zero in one colour and the area below it in the other: the two meet where the line crosses zero
+      for (const [fill, from, to] of [[s.fill, top, s.fillBelow ? y(0) : floor], [s.fillBelow, y(0), floor]].filter(([fill]) => fill)) {
+        const clip = `${id}-${svg.childElementCount}`;
+        svg.append(el("clipPath", { id: clip }, el("rect", { x: LEFT, y: from, width: right - LEFT, height: Math.max(0, to - from) })));
+        svg.append(el("path", { d: areaPath(times, values, x, y), fill, "clip-path": `url(#${clip})` }));
+      }
+      svg.append(el("path", { d: linePath(times, values, x, y, step * 1500), fill: "none", stroke: s.colour, "stroke-width": s.width || 1.5, "stroke-linejoin": "round", "stroke-linecap": "round" }));
     }
     if (empty) svg.append(el("text", { x: (LEFT + right) / 2, y: (top + bottom) / 2 + 4, "text-anchor": "middle" }, panel.empty || "null all along: too little history"));
     spans.push({ panel, y });
-    top = bottom + 34;
   }
-  const bottom = top - 34, marks = timeTicks(x0, x1, Math.max(3, width / 110));
+  const marks = timeTicks(x0, x1, Math.max(3, width / 110));
   for (const t of marks.at) {
     svg.append(el("line", { x1: x(t), x2: x(t), y1: bottom, y2: bottom + 4, stroke: "var(--faint)" }));
     svg.append(el("text", { x: x(t), y: bottom + 17, "text-anchor": x(t) > right - 20 ? "end" : "middle" }, marks.text(t)));
@@ -109,7 +124,7 @@ function panels(id, times, step, list, source) {
   const hair = el("line", { y1: 12, y2: bottom, stroke: "var(--faint)", visibility: "hidden" });
   const dots = el("g");
   svg.append(hair, dots);
-  const named = list.flatMap((p) => p.series).filter((s) => s.name);
+  const named = list.flatMap((p) => p.legend || p.series).filter((s) => s.name);
   const legend = el("div", { class: "legend" }, ...named.map((s) => el("span", {}, el("i", { style: `background:${s.colour}` }), s.name)));
   figure.replaceChildren(...(named.length > 1 ? [legend] : []), svg, el("figcaption", {}, `Source: ${source}, every ${step} s`));
   svg.onpointermove = (event) => {
@@ -154,7 +169,7 @@ function histogram(id, delays, marksAt, source) {
   }
   counts.forEach((n, i) => {
     if (!n) return;
-    const bar = el("rect", { x: x(from + i * size) + 1, y: y(n), width: Math.max(1, x(from + size) - x(from) - 2), height: bottom - y(n), fill: "var(--blue)", rx: 1.5 });
+    const bar = el("rect", { x: x(from + i * size) + 1, y: y(n), width: Math.max(1, x(from + size) - x(from) - 2), height: bottom - y(n), fill: "var(--faint)", rx: 1.5 });
     bar.onpointermove = (event) => tip(event, [el("b", {}, `${number(from + i * size)} to ${number(from + (i + 1) * size)} ms`), el("div", {}, el("span", {}, "rows"), String(n))]);
     bar.onpointerleave = () => { $("tip").hidden = true; };
     svg.append(bar);
@@ -174,21 +189,21 @@ function histogram(id, delays, marksAt, source) {
 // ---- the point-in-time join ---------------------------------------------------------------------------------------------------
 function join(id, pit) {
   const figure = $(id), width = figure.clientWidth, right = width - 14, left = 14, rowY = 64, askY = 190;
+  const narrow = width < 560, height = narrow ? 330 : 278;  // on a phone every other label stands lower, beside its neighbour
   const x0 = pit.rows[0].t - 350, x1 = Math.max(pit.rows.at(-1).readable, pit.moments.at(-1).t) + 500;
   const x = (t) => left + ((t - x0) / (x1 - x0)) * (right - left);
-  const svg = el("svg", { role: "img", "aria-label": "which row each training moment gets", viewBox: `0 0 ${width} 278` });
+  const svg = el("svg", { role: "img", "aria-label": "which row each training moment gets", viewBox: `0 0 ${width} ${height}` });
   svg.append(el("text", { x: 0, y: 14, class: "name" }, "mid_price, its rows in the offline table"));
-  svg.append(el("text", { x: 0, y: 270, class: "name" }, "moments of a training set, and what each got"));
+  svg.append(el("text", { x: 0, y: height - 8, class: "name" }, "moments of a training set, and what each got"));
   svg.append(el("line", { x1: left, x2: right, y1: rowY, y2: rowY, stroke: "var(--rule)" }), el("line", { x1: left, x2: right, y1: askY, y2: askY, stroke: "var(--rule)" }));
-  const narrow = width < 560;
   pit.rows.forEach((row, i) => {
-    svg.append(el("rect", { x: x(row.t), y: rowY - 3, width: Math.max(1, x(row.readable) - x(row.t)), height: 6, fill: "var(--wash)" }));
-    svg.append(el("line", { x1: x(row.readable), x2: x(row.readable), y1: rowY - 6, y2: rowY + 6, stroke: "var(--blue)" }));
-    svg.append(el("circle", { cx: x(row.t), cy: rowY, r: 5, fill: "var(--blue)" }));
+    svg.append(el("rect", { x: x(row.t), y: rowY - 3, width: Math.max(1, x(row.readable) - x(row.t)), height: 6, fill: "var(--grid)" }));
+    svg.append(el("line", { x1: x(row.readable), x2: x(row.readable), y1: rowY - 6, y2: rowY + 6, stroke: "var(--line)" }));
+    svg.append(el("circle", { cx: x(row.t), cy: rowY, r: 5, fill: "var(--line)" }));
     svg.append(el("text", { x: x(row.t), y: rowY - 28, "text-anchor": "middle" }, narrow ? `:${clock(row.t, "second").slice(-2)}` : clock(row.t, "second")));
     if (!narrow || i % 2 === 0) svg.append(el("text", { x: x(row.t), y: rowY - 14, "text-anchor": "middle", class: "strong" }, number(row.value, 7)));
   });
-  pit.moments.forEach((m) => {
+  pit.moments.forEach((m, i) => {
     const at = x(m.t);
     const arc = (value, readable, attributes) => {
       const fits = pit.rows.filter((r) => r.t <= m.t && (!readable || r.readable <= m.t));
@@ -197,17 +212,17 @@ function join(id, pit) {
       svg.append(el("path", { d: `M${at},${askY}C${at},${askY - 60} ${x(row.t)},${rowY + 66} ${x(row.t)},${rowY + 8}`, fill: "none", "stroke-width": 1.5, ...attributes }));
     };
     svg.append(el("line", { x1: at, x2: at, y1: rowY + 12, y2: askY, stroke: "var(--grid)" }));
-    arc(m.by_event, false, { stroke: "var(--blue)" });
-    arc(m.by_created, true, { stroke: "var(--orange)", "stroke-dasharray": "5 5" });
+    arc(m.by_event, false, { stroke: "var(--green)" });
+    arc(m.by_created, true, { stroke: "var(--violet)", "stroke-dasharray": "5 5" });
     svg.append(el("rect", { x: at - 4.5, y: askY - 4.5, width: 9, height: 9, fill: "var(--ink)", transform: `rotate(45 ${at} ${askY})` }));
-    const side = at > right - 34 ? "end" : "middle", y = askY + 20;
+    const side = at > right - 34 ? "end" : "middle", y = askY + 20 + (narrow && i % 2 ? 52 : 0);
     svg.append(el("text", { x: at, y, "text-anchor": side, class: "strong" }, narrow ? clock(m.t, "ms").slice(-7) : clock(m.t, "ms")));
-    svg.append(el("text", { x: at, y: y + 17, "text-anchor": side, style: "fill:var(--blue)" }, number(m.by_event, 7)));
-    svg.append(el("text", { x: at, y: y + 33, "text-anchor": side, style: "fill:var(--orange)" }, number(m.by_created, 7)));
+    svg.append(el("text", { x: at, y: y + 17, "text-anchor": side, style: "fill:var(--green)" }, number(m.by_event, 7)));
+    svg.append(el("text", { x: at, y: y + 33, "text-anchor": side, style: "fill:var(--violet)" }, number(m.by_created, 7)));
   });
   const legend = el("div", { class: "legend" },
-    el("span", {}, el("i", { style: "background:var(--blue)" }), "by event time: the newest row at or before the moment"),
-    el("span", {}, el("i", { style: "background:var(--orange)" }), "with filter_by_created_timestamp: the newest that could be read by then"));
+    el("span", {}, el("i", { style: "background:var(--green)" }), "by event time: the newest row at or before the moment"),
+    el("span", {}, el("i", { style: "background:var(--violet)" }), "with filter_by_created_timestamp: the newest that could be read by then"));
   figure.replaceChildren(legend, svg, el("figcaption", {}, `Source: the table microstructure and get_historical_features, ${pit.symbol}, ${day(pit.rows[0].t)}`));
 }
 
@@ -230,22 +245,23 @@ let chosen = Object.keys(DATA.series.symbols)[0];
 function draw() {
   const { t, step_s: step, symbols } = DATA.series, s = symbols[chosen];
   if (s) {
-    const price = { name: "Mid price", unit: "quote", series: [{ values: s.mid_price, colour: "var(--blue)" }] };
-    const above = s.imbalance_l5.map((v) => (v === null ? null : Math.max(v, 0))), below = s.imbalance_l5.map((v) => (v === null ? null : Math.min(v, 0)));
-    const source = "get_historical_features";
-    panels("price", t, step, [price, { name: "Imbalance, five levels", unit: "share", range: [-1, 1], height: 110, series: [
-      { name: "more to buy", values: above, colour: "var(--blue)", fill: "var(--wash)" }, { name: "more to sell", values: below, colour: "var(--orange)", fill: "var(--wash2)" }] }], source);
-    panels("flow", t, step, [{ name: "Volume in one minute, buyers up and sellers down", unit: "base", zero: true, series: [
-      { name: "buyers", values: s.buy_volume_1m, colour: "var(--blue)", fill: "var(--wash)" }, { name: "sellers", values: s.sell_volume_1m, colour: "var(--orange)", fill: "var(--wash2)", mirror: true }] },
-      { name: "VPIN", unit: "share", zero: true, height: 100, empty: "null all along: fifty buckets of volume are not full yet", series: [{ values: s.vpin, colour: "var(--green)" }] }], source);
+    // blue is to buy and orange is to sell, in every chart; a price has its own colour
+    const buy = { colour: "var(--blue)", fill: "var(--wash)" }, sell = { colour: "var(--orange)", fill: "var(--wash2)" };
+    const price = { name: "Mid price", unit: "quote", series: [{ values: s.mid_price, colour: "var(--line)" }] }, source = "get_historical_features";
+    panels("price", t, step, [price, { name: "Imbalance, five levels", unit: "share", range: [-1, 1], height: 110,
+      legend: [{ name: "more to buy", ...buy }, { name: "more to sell", ...sell }],
+      series: [{ values: s.imbalance_l5, colour: "var(--faint)", width: 1, fill: buy.fill, fillBelow: sell.fill }] }], source);
+    panels("flow", t, step, [{ name: "Volume in one minute: buyers up, sellers down", unit: "base", zero: true, series: [
+      { name: "buyers", values: s.buy_volume_1m, ...buy }, { name: "sellers", values: s.sell_volume_1m, ...sell, mirror: true }] },
+      { name: "VPIN", unit: "share", zero: true, height: 100, empty: "null all along: fifty buckets of volume are not full yet", series: [{ values: s.vpin, colour: "var(--violet)" }] }], source);
     panels("mood", t, step, [{ ...price, height: 100 }, { name: "Sentiment, −1 to 1", zero: true, empty: "null all along: no scored post", series: [
-      { name: "weighted, half-life 15 min", values: s.sentiment_ew_15m, colour: "var(--blue)" }, { name: "mean of one hour", values: s.sentiment_compound_1h, colour: "var(--orange)" }] },
-      { name: "Posts in five minutes", unit: "posts", zero: true, height: 60, empty: "no posts", series: [{ values: s.tweet_count, colour: "var(--faint)", fill: "var(--grid)" }] }], source);
+      { name: "weighted, half-life 15 min", values: s.sentiment_ew_15m, colour: "var(--green)" }, { name: "mean of one hour", values: s.sentiment_compound_1h, colour: "var(--violet)" }] },
+      { name: "Posts in five minutes", zero: true, height: 60, empty: "no posts", series: [{ values: s.tweet_count, colour: "var(--faint)", fill: "var(--grid)" }] }], source);
   }
   const delays = DATA.latency.ms, sorted = [...delays].sort((a, b) => a - b);
   if (sorted.length && sorted[0] === sorted.at(-1)) $("latency").replaceChildren(el("p", {}, `All ${sorted.length} of them: ${number(sorted[0])} ms.`));
   else if (delays.length) histogram("latency", delays, DATA.latency.marks.map((m) => ({ ...m, colour: "var(--faint)" })).concat(
-    { name: `p50 ${Math.round(quantile(sorted, 0.5))} ms`, ms: quantile(sorted, 0.5), colour: "var(--orange)" }, { name: `p99 ${Math.round(quantile(sorted, 0.99))} ms`, ms: quantile(sorted, 0.99), colour: "var(--orange)" }), DATA.latency.source);
+    { name: `p50 ${Math.round(quantile(sorted, 0.5))} ms`, ms: quantile(sorted, 0.5), colour: "var(--ink)" }, { name: `p99 ${Math.round(quantile(sorted, 0.99))} ms`, ms: quantile(sorted, 0.99), colour: "var(--ink)" }), DATA.latency.source);
   if (DATA.example) join("pit", DATA.example); else $("pit-section").hidden = true;
 }
 $("about").textContent = DATA.about;

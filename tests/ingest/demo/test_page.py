@@ -69,7 +69,7 @@ def test_the_page_refers_to_nothing_outside_itself() -> None:
         "the name of SVG's elements, no address"
     )
     assert re.findall(r"(?:src|href)=\"([^\"]*)\"", text) == ["data:,"]
-    assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|WebSocket|innerHTML|eval\(", text)
+    assert not re.search(r"@import|url\((?!#)|fetch\(|XMLHttpRequest|WebSocket|innerHTML|eval\(", text)
 
 
 def test_a_number_that_json_has_not_is_an_error_and_leaves_no_file(tmp_path) -> None:
@@ -152,6 +152,14 @@ def test_a_browser_draws_every_chart_without_a_complaint_or_a_request(browser, t
     assert "<img" not in document
     assert "OUTSIDE_MAX_AGE" in document and "NOT_FOUND" in document
     assert "NaN" not in re.sub(r"<script.*?</script>", "", document, flags=re.S)
+    figures = dict(re.findall(r'<figure id="(\w+)">(.*?)</figure>', document, re.S))
+    strokes = {name: re.findall(r'<path [^>]*stroke="([^"]+)"', body) for name, body in figures.items()}
+    # an imbalance is one line through both signs, and not a line of each sign that rests at zero
+    assert strokes["price"] == ["var(--line)", "var(--faint)"]
+    # blue is to buy and orange to sell, and nothing else
+    assert [colour for colour in strokes["flow"] if colour in ("var(--blue)", "var(--orange)")] == strokes["flow"][:2]
+    for name in ("mood", "latency", "pit"):
+        assert not re.search(r"var\(--(blue|orange)\)", figures[name]), name
 
 
 def test_nothing_but_nulls_is_drawn_as_such_on_a_phone(browser, tmp_path) -> None:
