@@ -7,6 +7,7 @@ from entities import symbol
 from feast import FeatureView, Field
 from feast.types import Float64, Int64, PrimitiveFeastType, String
 
+from feature_repo.stores.offline.tables.schema import MANAGED
 from transforms import catalog
 
 TYPES: dict[catalog.Dtype, PrimitiveFeastType] = {"Float64": Float64, "Int64": Int64}
@@ -38,7 +39,7 @@ def _view(view: catalog.View) -> FeatureView:
         online=True,
         description=view.description,
         owner="quant-research",
-        tags={"feed": view.feed},
+        tags={"feed": view.feed, **MANAGED},
     )
 
 

@@ -1,4 +1,7 @@
-"""Feast's provider for this project: ``feast apply`` also creates and migrates the offline tables."""
+"""Feast's provider for this project: ``feast apply`` also creates and migrates the tables of the catalogue's views.
+
+Those views carry the tag ``schema.MANAGED``. The table of any other view is somebody else's and is left as it is.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ from feast.infra.utils.postgres.connection_utils import _get_conn
 from psycopg import sql
 
 from feature_repo.stores.endpoints import postgres_url
-from feature_repo.stores.offline.tables.schema import identifier_parts, migrate, table_of_feature_view
+from feature_repo.stores.offline.tables.schema import identifier_parts, is_managed, migrate, table_of_feature_view
 from feature_repo.stores.timescale import TimescaleOfflineStoreConfig
 
 log = logging.getLogger(__name__)
 
 
 class TradingProvider(PassthroughProvider):  # type: ignore[misc]  # Feast is untyped here
-    """Feast's own provider, which also keeps the offline tables in step with the definitions."""
+    """Feast's own provider, which also keeps the tables of managed views in step with the definitions."""
 
     def update_infra(
         self,
@@ -31,20 +34,21 @@ class TradingProvider(PassthroughProvider):  # type: ignore[misc]  # Feast is un
         entities_to_keep: Sequence[Entity],
         partial: bool,
     ) -> None:
-        """Create the offline tables and add their new columns; drop none. Feast calls it in every ``feast apply``."""
+        """Create the tables of managed views and add their new columns; drop none. Feast calls it in every ``feast apply``."""
         offline = self.repo_config.offline_store
         if isinstance(offline, TimescaleOfflineStoreConfig) and not offline.has_host:
             postgres_url()  # without a server the apply ends here, before it has changed anything
         super().update_infra(project, tables_to_delete, tables_to_keep, entities_to_delete, entities_to_keep, partial)
         if not isinstance(offline, TimescaleOfflineStoreConfig):
             return
-        views = [view for view in tables_to_keep if isinstance(view, FeatureView) and view.batch_source is not None]
+        views = [view for view in tables_to_keep if isinstance(view, FeatureView) and is_managed(view)]
         tables = [table for table in map(table_of_feature_view, views) if table is not None]
-        with _get_conn(offline) as connection:
-            _make_schema(connection, offline.db_schema)
-            migrate(connection, tables, offline.policy)
+        if tables:
+            with _get_conn(offline) as connection:
+                _make_schema(connection, offline.db_schema)
+                migrate(connection, tables, offline.policy)
         for view in tables_to_delete:
-            if isinstance(view, FeatureView):
+            if isinstance(view, FeatureView) and is_managed(view):
                 log.warning("%s is no longer defined; its offline table is kept with its rows", view.name)
 
 

@@ -16,11 +16,12 @@ import psycopg
 import pytest
 from feast import Entity, FeatureStore, FeatureView, Field, RepoConfig, ValueType
 from feast.infra.offline_stores.contrib.postgres_offline_store.postgres_source import PostgreSQLSource
-from feast.types import Float64, Int64, String
+from feast.types import Array, Float32, Float64, Int32, Int64, Json, String
 from psycopg import sql
 
 from feature_repo.stores.endpoints import postgres_parameters
 from feature_repo.stores.offline.tables import hypertable
+from feature_repo.stores.offline.tables.schema import MANAGED
 from tests.feature_repo.stores.offline.two_views import put
 
 TIMESCALE = os.environ.get("TFS_TIMESCALE_URL")
@@ -29,7 +30,7 @@ SYMBOL = Entity(name="symbol", join_keys=["symbol"], value_type=ValueType.STRING
 
 
 def make_view(name: str, ttl_s: int, features: dict[str, Any], **source: Any) -> FeatureView:
-    """A view over the table of its name."""
+    """A managed view over the table of its name."""
     return FeatureView(
         name=name,
         entities=[SYMBOL],
@@ -44,13 +45,37 @@ def make_view(name: str, ttl_s: int, features: dict[str, Any], **source: Any) ->
             }
             | source,
         ),
+        tags=dict(MANAGED),
     )
 
 
 @pytest.fixture
 def view() -> Callable[..., FeatureView]:
-    """Make a view over the table of its name: ``view(name, ttl_s, {feature: type}, **source)``."""
+    """Make a managed view over the table of its name: ``view(name, ttl_s, {feature: type}, **source)``."""
     return make_view
+
+
+@pytest.fixture
+def desk_views(database: psycopg.Connection[Any]) -> list[FeatureView]:
+    """Views over a desk's own tables and over a SQL view of one, none of which looks as this project's tables do."""
+    database.execute(
+        "CREATE TABLE desk_fills (symbol varchar(12), at timestamp, price numeric(18, 6), size real, lots integer, "
+        "tags text[], note jsonb);"
+        "INSERT INTO desk_fills SELECT s, '2024-01-01 00:00:10', 101.25, 0.5, 7, '{x,NULL}', '{\"k\": 1}' "
+        "FROM unnest(ARRAY['A', 'A', 'B']) AS s;"  # the row of A is there twice
+        "CREATE VIEW desk_prices AS SELECT symbol, at AT TIME ZONE 'UTC' AS at, price FROM desk_fills"
+    )
+    types = {"price": Float64, "size": Float32, "lots": Int32, "tags": Array(String), "note": Json}
+
+    def over(table: str, features: list[str]) -> FeatureView:
+        wanted = {f"{table}_{name}": types[name] for name in features}
+        mapping = {name: f"{table}_{name}" for name in features}
+        where = {"timestamp_field": "at", "created_timestamp_column": "", "field_mapping": mapping}
+        made = make_view(table, 60, wanted, **where)
+        made.tags = {}
+        return made
+
+    return [over("desk_fills", list(types)), over("desk_prices", ["price"])]
 
 
 @dataclass(frozen=True)

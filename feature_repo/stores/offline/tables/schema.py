@@ -1,4 +1,4 @@
-"""The offline tables: one for each view, created and migrated by ``feast apply``.
+"""The offline tables: one for each view of the catalogue, created and migrated by ``feast apply``.
 
 Columns are ``symbol, event_timestamp, created_timestamp, <features>``, unique on the first three. A new feature adds a
 column. A feature that is no longer defined keeps its column, because rows are facts. Where the server has TimescaleDB
@@ -33,6 +33,12 @@ TYPES: Final[Mapping[str, str]] = {
     "UnixTimestamp": "timestamp with time zone",
 }
 """PostgreSQL's name, as ``format_type`` writes it, for each of Feast's primitive types."""
+
+MANAGED: Final[Mapping[str, str]] = {"offline_table": "managed"}
+"""The tag of a feature view whose table is this project's own: ``feast apply`` creates and migrates it.
+
+The table of every other view belongs to somebody else. It is read as it is, and never created, altered or dropped.
+"""
 
 _LOCK: Final = 0x7F5_0FF1  # an arbitrary number: one migration at a time on a database
 _COLUMNS: Final = (
@@ -82,6 +88,11 @@ def table_of_view(view: catalog.View) -> Table:
         created="created_timestamp",
         features={f.name: TYPES[f.dtype] for f in view.features},
     )
+
+
+def is_managed(view: Any) -> bool:
+    """Return whether a Feast feature view carries the tag `MANAGED`."""
+    return bool(MANAGED.items() <= view.tags.items())
 
 
 def table_of_feature_view(view: Any) -> Table | None:
