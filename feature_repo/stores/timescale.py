@@ -6,20 +6,23 @@ It gives the results of Feast's own PostgreSQL store, reads faster, and has the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, Literal
 
 import pandas as pd
+import psycopg
 import pyarrow as pa
 from feast import FeatureView
-from feast.errors import InvalidEntityType
+from feast.errors import FeastEntityDFMissingColumnsError, InvalidEntityType
 from feast.infra.offline_stores.contrib.postgres_offline_store.postgres import (
     PostgreSQLOfflineStore,
     PostgreSQLOfflineStoreConfig,
 )
+from feast.infra.offline_stores.contrib.postgres_offline_store.postgres_source import PostgreSQLOptions
 from feast.infra.offline_stores.offline_store import RetrievalJob
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.infra.utils.postgres.connection_utils import _get_conn
@@ -31,6 +34,7 @@ from pydantic import Field, PositiveFloat, StrictStr, model_validator
 from feature_repo.stores.endpoints import postgres_parameters, postgres_url
 from feature_repo.stores.offline.append import append_table
 from feature_repo.stores.offline.job import HistoricalJob, QueryJob
+from feature_repo.stores.offline.join.entity_sql import bare
 from feature_repo.stores.offline.join.lookup import lookups
 from feature_repo.stores.offline.join.spine import Spine, spine_of_frame, spine_of_query
 from feature_repo.stores.offline.join.statement import moments_between, rows_between
@@ -126,7 +130,7 @@ class TimescaleOfflineStore(PostgreSQLOfflineStore):  # type: ignore[misc]
         views = lookups(feature_refs, feature_views, registry, project, full_names=full_feature_names, known=known)
         on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
         # The SQL is put into brackets. A semicolon would end the statement there; a comment would swallow the bracket.
-        frame = entity_df.rstrip("; \t\r\n") + "\n" if isinstance(entity_df, str) else None
+        frame = f"{bare(entity_df)}\n" if isinstance(entity_df, str) else None
         if entity_df is None:
             if known:
                 raise ValueError("filter_by_created_timestamp needs an entity frame: no row is known at its event time")
@@ -138,28 +142,31 @@ class TimescaleOfflineStore(PostgreSQLOfflineStore):  # type: ignore[misc]
             if len(views) == 1:
                 return QueryJob(rows_between(views[0], period).as_string(None), config, full_feature_names, on_demand)
             frame = moments_between(views, period).as_string(None)
-        given = (config, feature_views, feature_refs, entity_df, registry, project, full_feature_names)
+        keys = {key for view in views for key in view.key_names}
         return HistoricalJob(
             config=config,
-            spine=partial(spine_of_query, query=frame) if frame is not None else _spine_of(entity_df),
+            spine=partial(spine_of_query, query=frame) if frame is not None else _spine_of(entity_df, keys),
             lookups=views,
             frame=frame,
             features=feature_refs,
             full_feature_names=full_feature_names,
             on_demand_feature_views=on_demand,
-            stock=partial(PostgreSQLOfflineStore.get_historical_features, *given, known, **kwargs),
         )
 
     @staticmethod
-    def pull_latest_from_table_or_query(*args: Any, **kwargs: Any) -> RetrievalJob:
+    def pull_latest_from_table_or_query(
+        config: RepoConfig, data_source: Any, *args: Any, **kwargs: Any
+    ) -> RetrievalJob:
         """Return the result of Feast's own query for the newest row of each key, decoded in columns."""
-        job = PostgreSQLOfflineStore.pull_latest_from_table_or_query(*args, **kwargs)
+        source = _bare_source(data_source)
+        job = PostgreSQLOfflineStore.pull_latest_from_table_or_query(config, source, *args, **kwargs)
         return QueryJob(job.to_sql(), job.config, full_feature_names=False)
 
     @staticmethod
-    def pull_all_from_table_or_query(*args: Any, **kwargs: Any) -> RetrievalJob:
+    def pull_all_from_table_or_query(config: RepoConfig, data_source: Any, *args: Any, **kwargs: Any) -> RetrievalJob:
         """Return the result of Feast's own query for all rows of a range, decoded in columns."""
-        job = PostgreSQLOfflineStore.pull_all_from_table_or_query(*args, **kwargs)
+        source = _bare_source(data_source)
+        job = PostgreSQLOfflineStore.pull_all_from_table_or_query(config, source, *args, **kwargs)
         return QueryJob(job.to_sql(), job.config, full_feature_names=False)
 
     @staticmethod
@@ -178,12 +185,30 @@ class TimescaleOfflineStore(PostgreSQLOfflineStore):  # type: ignore[misc]
         source = {new: old for old, new in feature_view.batch_source.field_mapping.items()}
         table = table.rename_columns([source.get(name, name) for name in table.column_names])
         with _get_conn(config.offline_store) as connection:
-            append_table(connection, target, table, datetime.now(UTC), progress)
+            connection.execute("SET TimeZone = 'UTC'")  # a desk's table may have times without a zone
+            connection.commit()
+            try:
+                append_table(connection, target, table, datetime.now(UTC), progress)
+            except psycopg.errors.DatatypeMismatch as error:
+                problem = f"{feature_view.name} can be read but not written to: {error.diag.message_primary}"
+                raise ValueError(problem) from error
 
 
-def _spine_of(frame: Any) -> Callable[[Any], Spine]:
+def _spine_of(frame: Any, keys: Iterable[str]) -> Callable[[Any], Spine]:
     """Return the spine of the caller's frame as it is now. Later changes of the frame do not matter."""
     if not isinstance(frame, pd.DataFrame):
         raise InvalidEntityType(type(frame))
     spine = spine_of_frame(frame)
+    if missing := set(keys) - set(spine.table.column_names):
+        raise FeastEntityDFMissingColumnsError(set(keys), missing)
     return lambda connection: spine
+
+
+def _bare_source(source: Any) -> Any:
+    """Return a source whose query Feast can put into brackets: no semicolon, and no comment that hides the bracket."""
+    options = source._postgres_options
+    if not options._query:
+        return source
+    source = copy.copy(source)
+    source._postgres_options = PostgreSQLOptions(name=options._name, query=f"{bare(options._query)}\n", table=None)
+    return source

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from feature_repo.stores.offline.binary import encode
-from feature_repo.stores.offline.tables.schema import Table, table_of_view
+from feature_repo.stores.offline.tables.schema import Table, column_definitions, table_of_view
 from transforms import catalog
 from transforms.times import us_of_datetime
 
@@ -72,9 +72,8 @@ def append_columns(connection: psycopg.Connection[Any], table: Table, columns: S
     names = sql.SQL(", ").join(map(sql.Identifier, table.columns))
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute(
-            sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(
-                _STAGING, names, table.identifier
-            )
+            # Of our types: the insert converts them where a desk's own table has others, numeric for example.
+            sql.SQL("CREATE TEMP TABLE {} ({}) ON COMMIT DROP").format(_STAGING, column_definitions(table.columns))
         )
         encode.copy_in(cursor, _STAGING, columns)
         cursor.execute(

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.infra.offline_stores.contrib.postgres_offline_store.postgres import PostgreSQLRetrievalJob
 from feast.infra.offline_stores.contrib.postgres_offline_store.postgres_source import SavedDatasetPostgreSQLStorage
-from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
+from feast.infra.offline_stores.offline_store import RetrievalMetadata
 from feast.infra.utils.postgres.connection_utils import _get_conn
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
@@ -35,12 +35,8 @@ class QueryJob(PostgreSQLRetrievalJob):  # type: ignore[misc]  # Feast is untype
     """The result of a query, decoded in columns."""
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
-        with self._query_generator() as query:
-            try:
-                with snapshot(self.config.offline_store, timeout) as connection:
-                    return decode.read_table(connection, sql.SQL(query))
-            except decode.UnsupportedTypeError:  # an array or JSON: Feast reads those, row by row
-                return super()._to_arrow_internal(timeout)
+        with self._query_generator() as query, snapshot(self.config.offline_store, timeout) as connection:
+            return decode.read_table(connection, sql.SQL(query))
 
     def persist(
         self, storage: SavedDatasetStorage, allow_overwrite: bool | None = False, timeout: int | None = None
@@ -56,7 +52,7 @@ class HistoricalJob(QueryJob):
     """The result of a point-in-time join of `lookups` for the entity rows that `spine` returns, given a connection.
 
     `frame` is the caller's own SQL for the entity rows; without it ``to_sql`` writes the rows out. `features` are
-    Feast's references. `stock` is Feast's own retrieval, for types that are not decoded here.
+    Feast's references.
     """
 
     def __init__(
@@ -69,14 +65,12 @@ class HistoricalJob(QueryJob):
         features: list[str],
         full_feature_names: bool,
         on_demand_feature_views: list[OnDemandFeatureView],
-        stock: Callable[[], RetrievalJob],
     ) -> None:
         super().__init__("", config, full_feature_names, on_demand_feature_views)
         self._make_spine = spine
         self._lookups = lookups
         self._frame = frame
         self._features = features
-        self._stock = stock
 
     @property
     def metadata(self) -> RetrievalMetadata:
@@ -107,18 +101,15 @@ class HistoricalJob(QueryJob):
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
         settings = self.config.offline_store
-        try:
-            with ExitStack() as stack:
-                connections = [stack.enter_context(snapshot(settings, timeout))]
-                spine = self._read_spine(connections[0])
-                if spine.table.num_rows >= MANY:
-                    same = export(connections[0])
-                    # One more than there are processors: the server reads on while this side decodes.
-                    more = min(1 + (os.cpu_count() or 1), CONNECTIONS, settings.max_conn) - 1
-                    connections += [stack.enter_context(snapshot(settings, timeout, same)) for _ in range(more)]
-                return retrieve.join(connections, spine, self._lookups)
-        except decode.UnsupportedTypeError:  # an array or JSON: Feast reads those, row by row
-            return self._stock()._to_arrow_internal(timeout)
+        with ExitStack() as stack:
+            connections = [stack.enter_context(snapshot(settings, timeout))]
+            spine = self._read_spine(connections[0])
+            if spine.table.num_rows >= MANY:
+                same = export(connections[0])
+                # One more than there are processors: the server reads on while this side decodes.
+                more = min(1 + (os.cpu_count() or 1), CONNECTIONS, settings.max_conn) - 1
+                connections += [stack.enter_context(snapshot(settings, timeout, same)) for _ in range(more)]
+            return retrieve.join(connections, spine, self._lookups)
 
     def _read_spine(self, connection: Any) -> Spine:
         """Return the entity rows, and keep their metadata."""

@@ -14,7 +14,7 @@ import pytest
 from feast import FeatureStore, FeatureView, Field
 from feast.data_source import PushMode
 from feast.on_demand_feature_view import on_demand_feature_view
-from feast.types import Float64
+from feast.types import Float64, Int64
 
 from feature_repo.stores.timescale import TimescaleOfflineStore, TimescaleOfflineStoreConfig
 from tests.feature_repo.stores.offline.two_views import FEATURES, T0, asked, at, put
@@ -147,3 +147,24 @@ def test_a_query_cannot_be_written_to(
     store = open_store(queried)
     with pytest.raises(ValueError, match="source is a query"):
         TimescaleOfflineStore.offline_write_batch(store.config, queried, pa.table({}), None)
+
+
+def test_a_push_into_a_desks_own_table_takes_its_types(
+    open_store: Callable[..., FeatureStore], database: psycopg.Connection[Any], view: Callable[..., FeatureView]
+) -> None:
+    database.execute(
+        "CREATE TABLE fills (symbol varchar(12), event_timestamp timestamp, price numeric(9, 3), lots int)"
+    )
+    fills = view("fills", 60, {"price": Float64, "lots": Int64}, created_timestamp_column="")
+    fills.tags = {}
+    store = open_store(fills)
+    rows = pa.table({"symbol": ["A"], "event_timestamp": [at(1)], "price": [101.25], "lots": [7]})
+    for _ in range(2):  # the table has no unique index: what is written twice is there twice
+        TimescaleOfflineStore.offline_write_batch(store.config, fills, rows, None)
+    assert (
+        database.execute("SELECT symbol, event_timestamp::text, price::text, lots FROM fills").fetchall()
+        == [("A", "2024-01-01 00:00:01", "101.250", 7)] * 2
+    )
+    database.execute("ALTER TABLE fills ALTER price TYPE double precision[] USING ARRAY[price]")
+    with pytest.raises(ValueError, match='fills can be read but not written to: column "price" is of type'):
+        TimescaleOfflineStore.offline_write_batch(store.config, fills, rows, None)

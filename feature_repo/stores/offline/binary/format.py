@@ -35,3 +35,26 @@ TIMESTAMP: Final = 1114
 TIMESTAMPTZ: Final = 1184
 NUMERIC: Final = 1700
 UUID: Final = 2950
+JSON: Final = 114
+JSONB: Final = 3802
+
+ARRAY_OF: Final = {
+    BOOL: 1000,
+    BYTEA: 1001,
+    INT2: 1005,
+    INT4: 1007,
+    TEXT: 1009,
+    BPCHAR: 1014,
+    VARCHAR: 1015,
+    INT8: 1016,
+    FLOAT4: 1021,
+    FLOAT8: 1022,
+    TIMESTAMP: 1115,
+    DATE: 1182,
+    TIMESTAMPTZ: 1185,
+    NUMERIC: 1231,
+    UUID: 2951,
+    JSON: 199,
+    JSONB: 3807,
+}
+"""The type id of an array, by the type id of its elements."""

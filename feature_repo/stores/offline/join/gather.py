@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from feature_repo.stores.offline.binary import decode
+from feature_repo.stores.offline.binary.cells import arrow_type
 
 _Ints = NDArray[np.int64]
 _Bools = NDArray[np.bool_]
@@ -29,7 +29,7 @@ class Columns:
     """Columns of a result, null where nothing was put. Threads may put at the same time, each to rows of its own."""
 
     def __init__(self, types: Sequence[int], rows: int) -> None:
-        kinds = [decode.arrow_type(kind) for kind in types]
+        kinds = [arrow_type(kind) for kind in types]
         self._columns = [_Fixed(kind, rows) if kind in _STORED else _Variable(kind, rows) for kind in kinds]
 
     def put(self, rows: _Ints, columns: Sequence[pa.Array]) -> None:

@@ -15,6 +15,8 @@ from feast import FeatureView
 from feast.infra.offline_stores.offline_utils import get_feature_view_query_context
 from psycopg import sql
 
+from feature_repo.stores.offline.binary.decode import cast_to
+from feature_repo.stores.offline.join.entity_sql import bare
 from feature_repo.stores.offline.join.spine import ASKED, key_columns
 from feature_repo.stores.offline.tables.schema import identifier_parts
 from transforms.times import EPOCH, datetime_of_us
@@ -33,6 +35,9 @@ class Lookup:
     names: tuple[str, ...]  # their names in the result
     known: bool  # leave out rows created after the moment
     since: int | None = None  # earliest event time read, in microseconds since 1970 UTC
+    view: str = ""  # name of the view, for messages
+    casts: tuple[str, ...] = ()  # type that the server converts each feature to, empty for none; () converts none
+    key_casts: tuple[str, ...] = ()  # the same for the keys of the entity frame
 
     @property
     def key_names(self) -> tuple[str, ...]:
@@ -41,14 +46,16 @@ class Lookup:
 
     @property
     def columns(self) -> list[sql.Composable]:
-        """Features as columns of the source, which statements call ``r``."""
-        return [sql.Identifier("r", feature) for feature in self.features]
+        """Features as columns of the source, which statements call ``r``, in the types in which they are sent."""
+        casts = self.casts or ("",) * len(self.features)
+        return [cast_to(sql.Identifier("r", name), cast) for name, cast in zip(self.features, casts, strict=True)]
 
     def same_key(self, alias: str, names: Sequence[str]) -> list[sql.Composable]:
         """Return conditions that a row of the source has the key in columns `names` of `alias`."""
-        pairs = zip(self.keys, names, strict=True)
+        casts = self.key_casts or ("",) * len(self.keys)
         return [
-            sql.SQL("{} = {}").format(sql.Identifier("r", own), sql.Identifier(alias, name)) for (_, own), name in pairs
+            sql.SQL("{} = {}").format(sql.Identifier("r", own), cast_to(sql.Identifier(alias, name), cast))
+            for (_, own), name, cast in zip(self.keys, names, casts, strict=True)
         ]
 
 
@@ -63,11 +70,12 @@ def lookups(
     contexts = get_feature_view_query_context(list(refs), list(views), registry, project, (EPOCH, EPOCH))
     sources = {view.projection.name_to_use(): view.batch_source for view in views}
     for context in contexts:
-        table = sources[context.name]._postgres_options._table
+        options = sources[context.name]._postgres_options
+        source = sql.Identifier(*identifier_parts(options._table)) if options._table else _query(options._query)
         plain = [context.field_mapping.get(feature, feature) for feature in context.features]
         found.append(
             Lookup(
-                source=sql.Identifier(*identifier_parts(table)) if table else sql.SQL(context.table_subquery),
+                source=source,
                 keys=tuple(
                     (key, selection.removesuffix(f" AS {key}"))
                     for key, selection in zip(context.entities, context.entity_selections, strict=True)
@@ -78,9 +86,15 @@ def lookups(
                 features=tuple(context.features),
                 names=tuple(f"{context.name}__{name}" if full_names else name for name in plain),
                 known=known and bool(context.created_timestamp_column),
+                view=context.name,
             )
         )
     return found
+
+
+def _query(text: str) -> sql.Composable:
+    """Return the query of a source as a sub-query. Its text ends in a new line, so that nothing in it hides the bracket."""
+    return sql.SQL("({}\n)").format(sql.SQL(bare(text)))
 
 
 def look_up(lookup: Lookup, begin: int, end: int) -> sql.Composed:

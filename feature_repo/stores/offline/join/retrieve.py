@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
@@ -15,8 +15,20 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from psycopg import sql
 
+from feature_repo.stores.errors import UserError
 from feature_repo.stores.offline.binary import decode
-from feature_repo.stores.offline.binary.format import INT8
+from feature_repo.stores.offline.binary.format import (
+    BPCHAR,
+    FLOAT4,
+    FLOAT8,
+    INT2,
+    INT4,
+    INT8,
+    NUMERIC,
+    TEXT,
+    UUID,
+    VARCHAR,
+)
 from feature_repo.stores.offline.join import plan, scan
 from feature_repo.stores.offline.join.gather import Columns
 from feature_repo.stores.offline.join.lookup import Lookup, look_up
@@ -25,9 +37,16 @@ from feature_repo.stores.offline.join.spine import Asked, Spine, asked_of_spine,
 NONE: Final = -1
 """The position of no row."""
 
+_NUMBERS: Final = frozenset({INT2, INT4, INT8, FLOAT4, FLOAT8, NUMERIC})
+_TEXTS: Final = frozenset({TEXT, VARCHAR, BPCHAR, UUID})
+
 _Ints = NDArray[np.int64]
 _Connection = psycopg.Connection[Any]
 _T = TypeVar("_T")
+
+
+class KeyTypeError(UserError, TypeError):
+    """A key column of the entity frame has another kind of values than that of the view's table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +96,34 @@ def _start(
     lookup: Lookup, asked: Asked, rows: int, connection: _Connection
 ) -> tuple[_View, Sequence[plan.LookUp | plan.Scan]]:
     """Plan a view. Run what is uploaded already; return the other steps."""
-    selected = sql.SQL(", ").join(lookup.columns)
-    described = decode.describe(connection, sql.SQL("SELECT {} FROM {} AS r").format(selected, lookup.source))
-    types = [kind for _, kind in described]
+    lookup, types = _typed(lookup, asked, connection)
     view = _View(lookup, types, Columns(types, rows))
     steps = plan.choose(connection, lookup, types, asked)
     uploaded = [step for step in steps if isinstance(step, plan.LookUp) and step.uploaded]
     for step in uploaded:
         _look_up(view, step, connection)
     return view, [] if uploaded else steps
+
+
+def _typed(lookup: Lookup, asked: Asked, connection: _Connection) -> tuple[Lookup, list[int]]:
+    """Return the look-up with the casts that its source's types need, and the type ids of its features as they arrive.
+
+    Raise `KeyTypeError` where the source has numbers for a key and the entity frame texts, or the other way round.
+    """
+    own = [sql.Identifier("r", name) for _, name in lookup.keys]
+    selected = sql.SQL(", ").join([*own, *(sql.Identifier("r", name) for name in lookup.features)])
+    described = decode.describe(connection, sql.SQL("SELECT {} FROM {} AS r").format(selected, lookup.source))
+    keys, features = described[: len(own)], described[len(own) :]
+    for (name, _), (column, kind), part in zip(lookup.keys, keys, asked.keys, strict=True):
+        given_text = pa.types.is_string(part.type) or pa.types.is_large_string(part.type)
+        if len(part) and kind in (_NUMBERS if given_text else _TEXTS):
+            raise KeyTypeError(
+                f"{lookup.view}: its key column {column} holds {'numbers' if given_text else 'texts'}, and column {name} of "
+                f"the entity frame {part.type}; convert the frame's column"
+            )
+    casts, types = decode.sent_as(connection, lookup.view, features)
+    key_casts = tuple("uuid" if kind == UUID else "" for _, kind in keys)
+    return replace(lookup, casts=tuple(casts), key_casts=key_casts), types
 
 
 def _run(view: _View, step: plan.LookUp | plan.Scan, connection: _Connection) -> None:

@@ -88,7 +88,9 @@ def statement(lookup: Lookup, types: Sequence[int], begin: int, end: int, *, lim
     selected = lookup.columns
     if can_pack(types):
         selected = [_array(kind, selected, types) for kind in _kinds(types)]
-    return sql.SQL("SELECT k.id, {} AS e, {} AS c, {} FROM {} AS k JOIN {} AS r ON {} WHERE {} LIMIT {}").format(
+    return sql.SQL(
+        "SELECT k.id, {}::timestamptz AS e, {}::timestamptz AS c, {} FROM {} AS k JOIN {} AS r ON {} WHERE {} LIMIT {}"
+    ).format(
         event,
         created,
         sql.SQL(", ").join(selected),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from feature_repo.stores.offline.binary import decode, encode
+from feature_repo.stores.offline.join.moments import MomentError, utc_times
 from feature_repo.stores.offline.tables.schema import TYPES, column_definitions
 
 ASKED: Final = sql.Identifier("pg_temp", "asked")
@@ -46,21 +47,33 @@ class Spine:
 
 
 def spine_of_frame(frame: pd.DataFrame) -> Spine:
-    """Return the spine of a pandas frame. Times without a zone are UTC; texts in the column of moments are parsed.
+    """Return the spine of a pandas frame; `moments.utc_times` says how its column of moments is read.
 
     Raise Feast's ``EntityTimestampInferenceException`` where it has no ``event_timestamp`` and not exactly one column of
-    times.
+    times, and `MomentError` where its moments are no times or a column cannot be read.
     """
+    if not frame.columns.is_unique:
+        twice = sorted({str(name) for name in frame.columns[frame.columns.duplicated()]})
+        raise MomentError(f"the entity frame has two columns of one name ({', '.join(twice)}); rename one")
     event = infer_event_timestamp_from_entity_df(dict(frame.dtypes))
-    if not pd.api.types.is_datetime64_any_dtype(frame[event]):
-        frame = frame.assign(**{event: pd.to_datetime(frame[event], utc=True)})
-    return _spine_of_table(pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None), event)
+    frame = frame.assign(**{event: utc_times(frame[event], event)})
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    except pa.ArrowException as error:
+        raise MomentError(f"the entity frame cannot be read: {error}") from error
+    return _spine_of_table(table, event)
 
 
 def spine_of_query(connection: psycopg.Connection[Any], query: str) -> Spine:
     """Run the caller's SQL and return the spine of its result; errors as for `spine_of_frame` and ``read_table``."""
     table = decode.read_table(connection, sql.SQL(query))
-    return _spine_of_table(table, infer_event_timestamp_from_entity_df(dict(table.slice(0, 0).to_pandas().dtypes)))
+    event = infer_event_timestamp_from_entity_df(dict(table.slice(0, 0).to_pandas().dtypes))
+    if not pa.types.is_timestamp(table.schema.field(event).type):
+        raise MomentError(
+            f"the entity SQL gives {event} as {table.schema.field(event).type}, which is no time. Convert it: "
+            f"{event}::timestamptz for texts, to_timestamp({event} / 1000.0) for milliseconds since 1970"
+        )
+    return _spine_of_table(table, event)
 
 
 def _spine_of_table(table: pa.Table, event: str) -> Spine:

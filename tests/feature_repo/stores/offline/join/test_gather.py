@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from feature_repo.stores.offline.binary.decode import UnsupportedTypeError
+from feature_repo.stores.offline.binary.cells import UnsupportedTypeError
 from feature_repo.stores.offline.binary.format import BOOL, FLOAT8, INT8, TEXT, TIMESTAMPTZ
 from feature_repo.stores.offline.join.gather import Columns
 
@@ -42,8 +42,8 @@ def test_numbers_are_put_with_what_is_valid_of_them_and_a_nan_stays() -> None:
     assert np.isnan(found[1].as_py())
 
 
-def test_a_column_of_texts_takes_no_numbers_and_an_array_has_no_column() -> None:
+def test_a_column_of_texts_takes_no_numbers_and_an_unknown_type_has_no_column() -> None:
     with pytest.raises(TypeError, match="Arrow arrays"):
         Columns([TEXT], 1).put_values(0, rows(0), np.array([1.0]), np.array([True]))
-    with pytest.raises(UnsupportedTypeError, match="1007"):
-        Columns([1007], 1)
+    with pytest.raises(UnsupportedTypeError, match="3614"):
+        Columns([3614], 1)  # a text search vector

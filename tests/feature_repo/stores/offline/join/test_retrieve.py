@@ -12,7 +12,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 from feast import FeatureStore, FeatureView
-from feast.types import Array, Bool, Bytes, Float32, Float64, Int32, Int64, String, UnixTimestamp
+from feast.types import Bool, Bytes, Float32, Float64, Int32, Int64, String, UnixTimestamp
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -205,20 +205,80 @@ def test_every_type_comes_by_every_plan(
     check()
 
 
-def test_an_array_comes_by_feasts_own_way_whatever_the_plan(
+@pytest.mark.parametrize("plan", ["look-up", "scan", "scan in slices"])
+def test_a_desks_own_tables_are_read_as_they_are(
+    plan: str,
+    open_store: Callable[..., FeatureStore],
+    desk_views: list[FeatureView],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Keys are varchar, times have no zone, a row is there twice; types are numeric, real, integer, text[], jsonb."""
+    take(plan, monkeypatch)
+    store = open_store(*desk_views)
+    frame = framed([("A", BASE + 10 * S - 1), ("A", BASE + 10 * S), ("B", BASE + 70 * S), ("B", BASE + 70 * S + 1)])
+    wanted = {
+        "desk_fills_price": 101.25,
+        "desk_fills_size": 0.5,
+        "desk_fills_lots": 7,
+        "desk_fills_tags": ["x", None],
+        "desk_fills_note": '{"k": 1}',
+        "desk_prices_price": 101.25,
+    }
+    features = [f"{name.rpartition('_')[0]}:{name}" for name in wanted]
+    caplog.clear()
+    found = store.get_historical_features(frame, features).to_arrow()
+    for name, value in wanted.items():
+        assert found.column(name).to_pylist() == [None, None, value, value, None], name
+    assert found.schema.field("desk_fills_lots").type == pa.int32()
+    assert caplog.text == ""
+    online = TimescaleOfflineStore.pull_latest_from_table_or_query(
+        config=store.config,
+        data_source=desk_views[0].batch_source,
+        join_key_columns=["symbol"],
+        feature_name_columns=["price", "tags"],
+        timestamp_field="at",
+        created_timestamp_column=None,
+        start_date=datetime(2024, 1, 1, tzinfo=UTC),
+        end_date=datetime(2024, 1, 2, tzinfo=UTC),
+    )
+    assert sorted(online.to_arrow().select(["symbol", "price"]).to_pylist(), key=str) == [
+        {"symbol": "A", "price": 101.25},
+        {"symbol": "B", "price": 101.25},
+    ]
+
+
+def test_only_the_view_with_an_unknown_type_is_read_as_text(
     open_store: Callable[..., FeatureStore],
     database: psycopg.Connection[Any],
     view: Callable[..., FeatureView],
-    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    take("scan", monkeypatch)
-    database.execute(
-        "CREATE TABLE listed (symbol text, event_timestamp timestamptz, created_timestamp timestamptz, v double precision[])"
+    database.execute("CREATE TABLE spans (symbol text, event_timestamp timestamptz, span interval)")
+    database.execute("INSERT INTO spans VALUES ('A', '2024-01-01Z', '90 s')")
+    where = {"table": None, "query": "SELECT * FROM spans; -- all", "created_timestamp_column": ""}
+    store = open_store(view("spans", 5, {"span": String}, **where), view("quick", 5, {"a": Float64, "n": Int64}))
+    put(store, "quick", [("A", 0, 0, 1.5, 10)])
+    for _ in range(2):
+        found = store.get_historical_features(framed([]), ["spans:span", "quick:a"]).to_arrow()
+        assert found.select(["span", "a"]).to_pylist() == [{"span": "00:01:30", "a": 1.5}]
+    assert [r.message for r in caplog.records if "text" in r.message] == [
+        "spans: column span of type interval is read as text"
+    ]
+
+
+def test_identifiers_are_keys_and_values(
+    open_store: Callable[..., FeatureStore], database: psycopg.Connection[Any], view: Callable[..., FeatureView]
+) -> None:
+    ids = [f"00000000-0000-0000-0000-00000000000{i}" for i in (1, 2)]
+    database.execute("CREATE TABLE orders (symbol uuid, event_timestamp timestamptz, parent uuid)")
+    database.execute("INSERT INTO orders VALUES (%s, '2024-01-01Z', %s)", ids)
+    orders = view(
+        "orders", 5, {"parent": String}, created_timestamp_column="", table=None, query="SELECT * FROM orders"
     )
-    database.execute("INSERT INTO listed VALUES ('A', '2024-01-01Z', '2024-01-01Z', '{1,2}')")
-    listed = view("listed", 5, {"v": Array(Float64)}, table=None, query="SELECT * FROM listed")
-    result = open_store(listed).get_historical_features(framed([("A", BASE), ("B", BASE)]), ["listed:v"]).to_arrow()
-    assert result.sort_by("number").column("v").to_pylist() == [[1.0, 2.0], [1.0, 2.0], None]
+    frame = pd.DataFrame({"symbol": ids, "event_timestamp": [pd.Timestamp("2024-01-01T00:00:01Z")] * 2})
+    found = open_store(orders).get_historical_features(frame, ["orders:parent"]).to_arrow()
+    assert found.column("parent").to_pylist() == [ids[1], None]
 
 
 def test_every_row_is_kept_in_the_callers_order_with_its_columns(store: FeatureStore) -> None:

@@ -134,11 +134,3 @@ def test_a_statement_cannot_carry_lists_and_says_so(store: FeatureStore) -> None
     job = store.get_historical_features(plain().assign(lists=EXTRA["lists"]), FEATURES)
     with pytest.raises(TypeError, match=r"lists.*list<item: int64>"):
         job.to_sql()
-
-
-@pytest.mark.parametrize("end", [";", " ;\n; ", " -- the end"])
-def test_sql_may_end_as_people_end_it(store: FeatureStore, database: psycopg.Connection[Any], end: str) -> None:
-    query = "SELECT 'A' AS symbol, '2024-01-01 00:00:04Z'::timestamptz AS event_timestamp" + end
-    job = store.get_historical_features(query, FEATURES)
-    assert job.to_arrow()["a"].to_pylist() == [1.5]
-    assert [row[-2:] for row in database.execute(job.to_sql()).fetchall()] == [(1.5, 10)]  # type: ignore[arg-type]
