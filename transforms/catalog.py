@@ -121,7 +121,7 @@ ORDER_FLOW = View("order_flow", "trade", 60, "Signed trade flow, toxicity, price
 )
 
 TECHNICAL = View("technical", "trade", 300, "Momentum, volatility, indicators of one-minute bars, volume profile and calendar.", (
-        *(Feature(f"price_momentum_{k}m", "log return", -inf, inf, "ln(p_t/p_{t-k})", "no trade at t - k or within k/10 before it") for k in (1, 5, 15)),
+        *(Feature(f"price_momentum_{k}m", "log return", -inf, inf, f"ln of the price over that of {k} min before", f"no trade in the {6 * k} s up to {k} min before") for k in (1, 5, 15)),
         *(Feature(f"volatility_{k}m", "log return", 0, inf, "sqrt(sum r^2) of one-second log returns", "less than 95 % of the window since the first trade, or no trade in it", "Andersen and Bollerslev 1998") for k in (1, 5, 15)),
         Feature("parkinson_15m", "log return", 0, inf, "sqrt(sum ln(h/l)^2 / (4 n ln 2))", _RANGES, "Parkinson 1980"),
         Feature("garman_klass_15m", "log return", 0, inf, "sqrt(mean of ln(h/l)^2/2 - (2 ln 2 - 1) ln(c/o)^2)", _RANGES, "Garman and Klass 1980"),

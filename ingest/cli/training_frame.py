@@ -30,8 +30,13 @@ def add_parser(subparsers: Any) -> None:
     add("--symbols", required=True, nargs="+", type=names, metavar="SYMBOL", help="with spaces or commas between")
     add("--start", required=True, type=moment, help="ISO time; UTC where it names no zone")
     add("--end", required=True, type=moment, help="the last time of the grid")
-    add("--every", default=timedelta(seconds=1), type=duration, help="step of the grid (default 1s)")
-    add("--horizon", default=timedelta(seconds=60), type=duration, help="of the forward return (default 60s)")
+    add("--every", default=timedelta(seconds=1), type=duration, help="step of the grid: 250ms, 1s, 5m, 1h (default 1s)")
+    add(
+        "--horizon",
+        default=timedelta(seconds=60),
+        type=duration,
+        help="of the forward return, in the same form (default 60s)",
+    )
     add("-o", "--output", required=True, type=Path, help="the Parquet file")
 
 

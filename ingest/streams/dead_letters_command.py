@@ -63,8 +63,14 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("retry needs an ID, or --reason for all letters of that reason")
     with open_redis(redis_url()) as client:
         if args.what == "list":
-            for letter in reversed(list(dead_letters.newest(client, count=args.count, reason=args.reason))):
+            letters = list(dead_letters.newest(client, count=args.count, reason=args.reason))
+            for letter in reversed(letters):
                 _print(letter, whole=False, as_json=args.json)
+            if not letters:
+                print(
+                    "no dead letters" + (f" of the reason {shown(args.reason.encode(), 60)}" if args.reason else ""),
+                    file=sys.stderr,
+                )
             return ExitCode.DONE
         if args.what == "export":
             return _export(client, args.output, args.reason)

@@ -33,6 +33,12 @@ def only_printable(text: str) -> bool:
     return all(c == "\n" or " " <= c <= "~" for c in text)
 
 
+def test_where_nothing_was_refused_it_says_so(client, capsys):
+    for options, told in ([], "no dead letters\n"), (["--reason", "stale"], "no dead letters of the reason stale\n"):
+        assert main(["dead-letters", *options]) == 0
+        assert capsys.readouterr() == ("", told)
+
+
 def test_a_hostile_message_is_escaped_and_cut(client, capsys):
     one = letter(client, {b"data": HOSTILE, HOSTILE[:300]: b"x"}, source="a file \x1b[2J" + "x" * 500)
     assert main(["dead-letters"]) == 0
