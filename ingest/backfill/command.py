@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from feature_repo.stores.errors import UserError
 from ingest.cli.arguments import count, duration_ms, make_parser, moment_ms
-from ingest.publish.report import listed, text_rows
+from ingest.publish.report import lines_text, listed, report_unread, text_rows
 from ingest.recordings.columns import add_column_options, given_columns
 from transforms.times import ms_of_datetime
 
@@ -35,11 +35,13 @@ received and arrival may be missing. --column gives the column of a field that h
 FIELD= says that there is no such column. An index on (symbol, time) makes reading fast.
 
 .parquet and .csv hold trades (columns price, size, side, ...), books (bids and asks, or bid_px_0, bid_qty_0, ask_px_0, ...) or posts.
+Text and .csv may be packed: .gz, .zst, .bz2, .xz, or the only file of a .zip.
 A row's created_timestamp is its event_timestamp plus --available-after. Give the delay of your live pipeline, so that training sees
 history as late as it was available live. Give all days of a symbol in one call, because kernels remember days.
 Run the command again after it was stopped: finished symbol-days are skipped, and no row is written twice.
 
-exit codes: 0 all was read (refused messages are counted), 2 an option, a file, a table or the database is wrong
+exit codes: 0 all was read (what is refused is counted and kept), 1 nothing could be read of a file that has rows,
+            2 an option, a file, a table or the database is wrong
 """
 
 
@@ -57,16 +59,18 @@ def add_parser(subparsers: Any) -> None:
     available = "how long after its event time a row was available: 250ms, 1s, 5m (default 1s)"
     add("--available-after", type=duration_ms, default=1000, metavar="TIME", help=available)
     add("--jobs", type=count, default=1, metavar="N", help="processes; symbols are shared out (default 1)")
+    kept = "folder for files of what is refused, with reasons (default: refused in the data folder)"
+    add("--refused", type=Path, metavar="PATH", help=kept)
     add_column_options(parser)
     add("--json", action="store_true", help="print the counts as one JSON object")
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     """Read the files or the tables and write what is new."""
     from rich.console import Console
     from rich.progress import Progress
 
-    from feature_repo.stores.endpoints import postgres_url
+    from feature_repo.stores.endpoints import default_data_dir, postgres_url
     from ingest import settings
     from ingest.backfill.run import backfill
 
@@ -80,6 +84,7 @@ def run(args: argparse.Namespace) -> None:
     if not args.paths and not args.table:
         raise UserError("give files, or --table")
     url = postgres_url()
+    refused_folder = args.refused or default_data_dir() / "refused"
     source = _source(args, url)
     console = Console(stderr=True)
     with Progress(console=console, disable=args.json or not console.is_terminal) as bar:
@@ -98,9 +103,11 @@ def run(args: argparse.Namespace) -> None:
             jobs=args.jobs,
             columns=given_columns(args),
             load_model=load_model,
+            refused_folder=refused_folder,
             progress=show,
         )
-    print(json.dumps(_as_json(done)) if args.json else _text(done))
+    print(json.dumps(_as_json(done)) if args.json else _text(done, refused_folder))
+    return report_unread(done.unread)
 
 
 def _source(args: argparse.Namespace, url: str) -> Source | None:
@@ -125,23 +132,26 @@ def _source(args: argparse.Namespace, url: str) -> Source | None:
 def _as_json(done: Done) -> dict[str, Any]:
     return {
         "lines": done.lines,
+        "ignored": done.passed_over.total(),
+        "passed_over": dict(sorted(done.passed_over.items())),
         "taken": dict(sorted(done.taken.items())),
         "refused": dict(sorted(done.refused.items())),
         "rows": done.made,
         "rows_new": done.new,
         "rows_skipped": done.skipped,
         "symbols": sorted(done.symbols),
+        "unread": done.unread,
     }
 
 
-def _text(done: Done) -> str:
+def _text(done: Done, refused_folder: Path) -> str:
     names = sorted(done.symbols)
     there = done.made - done.new - done.skipped
     rows = {
         "symbols": ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "") or "none",
         "messages": listed(done.taken),
-        "refused": listed(done.refused),
-        "lines": f"{done.lines:,} read",
+        "refused": listed(done.refused) + (f", kept in {refused_folder}" if done.refused else ""),
+        "lines": lines_text(done.lines, done.passed_over),
         "rows": f"{done.made:,} made, {done.new:,} new, {there:,} were there, {done.skipped:,} of finished days",
     }
     return text_rows(rows)

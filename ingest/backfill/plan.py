@@ -6,41 +6,13 @@ out the group's symbols: each process of the group reads all its files and keeps
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import json
-import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-from ingest.recordings import market_tables
 from ingest.recordings.columns import COMMON, GivenColumns
-from ingest.recordings.rows import SUFFIXES
-
-BLOCK = 1 << 20
-"""Bytes that a scan reads at a time."""
-_OVERLAP = 256
-"""Longer than a key and a symbol, so that none is cut at the edge of a block."""
-_SYMBOL = re.compile(rb'"(?:s|symbol)"\s*:\s*"((?:[^"\\]|\\.){1,384})"')
-_GZIP = b"\x1f\x8b"
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """What a file contains: the symbols of its books and trades, whether it may hold posts, and books or trades.
-
-    ``digest`` is a hash of its content. ``lines`` is 0 for a Parquet or CSV file, whose rows a scan does not count.
-    """
-
-    path: Path
-    symbols: frozenset[str]
-    posts: bool
-    digest: bytes
-    lines: int = 0
-    market: bool = True
+from ingest.recordings.survey import Survey
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,55 +45,13 @@ class Task:
         return self.shares == 1 or zlib.crc32(symbol.encode()) % self.shares == self.share
 
 
-def scan(path: Path, columns: GivenColumns = COMMON) -> Scan:
-    """Read a file once without parsing it. Raise ``TableFileError`` if a Parquet or CSV file lacks a column."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "blake2b").digest()
-        if path.suffix in SUFFIXES:
-            if market_tables.is_market(path):
-                return Scan(path, market_tables.symbols(path, columns), False, digest)
-            return Scan(path, frozenset(), True, digest, market=False)
-        file.seek(0)
-        found: set[bytes] = set()
-        posts = False
-        lines = 0
-        tail = b""
-        for block in _blocks(file):
-            text = tail + block
-            found.update(_SYMBOL.findall(text))
-            posts = posts or b'"text"' in text or b"\\u" in text
-            lines += block.count(b"\n")
-            tail = text[-_OVERLAP:]
-    return Scan(path, frozenset(filter(None, map(_decoded, found))), posts, digest, lines)
-
-
-def _blocks(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the text of a file, unpacked; of a damaged gzip file what comes before the damage."""
-    packed = file.read(len(_GZIP)) == _GZIP
-    file.seek(0)
-    stream = gzip.GzipFile(fileobj=file) if packed else file
-    try:
-        while block := stream.read(BLOCK):
-            yield block
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        return  # the parser reports the damage when it reads the file
-
-
-def _decoded(name: bytes) -> str:
-    """Return a symbol without its JSON escapes, or an empty text if they are wrong."""
-    try:
-        return str(json.loads(b'"' + name + b'"'))
-    except ValueError:
-        return ""
-
-
-def plan(scans: Sequence[Scan], jobs: int, columns: GivenColumns = COMMON) -> list[Task]:
+def plan(files: Sequence[Survey], jobs: int, columns: GivenColumns = COMMON) -> list[Task]:
     """Share out files among ``jobs`` processes.
 
     A file that names no symbol (snapshots, for example) may hold any: it joins all files into one group.
     """
     groups: list[tuple[list[Path], frozenset[str]]] = []
-    texts = [one for one in scans if one.market]
+    texts = [one for one in files if one.market]
     all_named = all(one.symbols for one in texts)
     for one in texts:
         joined = [group for group in groups if not all_named or group[1] & one.symbols]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 from ingest.messages.kinds import ScoredPost, SocialPost
@@ -14,26 +14,33 @@ from ingest.settings import Settings
 
 
 def score_posts(
-    posts: Iterable[SocialPost], settings: Settings, model: Model, history: History
+    posts: Iterable[SocialPost],
+    settings: Settings,
+    model: Model,
+    history: History,
+    hand_on: Callable[[SocialPost, Refused], None] = lambda *_: None,
 ) -> tuple[list[ScoredPost], Counter[str]]:
     """Score recorded posts; return one message a post and symbol, in order, and the number of refusals by reason.
 
-    A recorded post counts from when it could be known (``scoring.recorded_ms``), as in a replay.
+    ``hand_on`` is given each refused post. A recorded post counts from when it could be known (``scoring.recorded_ms``), as in a replay.
     """
     scoring = Scoring(model, settings, history)
     messages: list[ScoredPost] = []
     refused: Counter[str] = Counter()
     left = iter(posts)
     while batch := list(islice(left, model.window)):
-        accepted = []
+        accepted, originals = [], []
         for post in batch:
             try:
                 accepted.append(scoring.accept(post, is_recorded=True))
+                originals.append(post)
             except Refused as why:
                 refused[why.reason] += 1
-        for outcome in scoring.score(accepted).outcomes:
+                hand_on(post, why)
+        for post, outcome in zip(originals, scoring.score(accepted).outcomes, strict=True):
             if isinstance(outcome, Refused):
                 refused[outcome.reason] += 1
+                hand_on(post, outcome)
             else:
                 messages += outcome
     return messages, refused

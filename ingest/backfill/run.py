@@ -12,15 +12,16 @@ import msgspec
 import psycopg
 
 from ingest.backfill import raw_read, table
-from ingest.backfill.plan import Scan, Task, plan, plan_days, scan
+from ingest.backfill.plan import Task, plan, plan_days
 from ingest.backfill.posts import score_posts
 from ingest.backfill.raw import RawTableError, Source
+from ingest.backfill.refused import RefusedFile
 from ingest.backfill.work import Done, Progress, Shared, Tables, process_task, process_together
 from ingest.messages.kinds import ScoredPost, SocialPost
 from ingest.microprice import tables as microprice
 from ingest.recordings.columns import COMMON, GivenColumns
 from ingest.recordings.lines import Parsed
-from ingest.recordings.recording import Recording
+from ingest.recordings.recording import Recording, find_out
 from ingest.sentiment.history import History
 from ingest.sentiment.scoring import Model
 from ingest.settings import Settings
@@ -37,6 +38,7 @@ def backfill(
     jobs: int = 1,
     columns: GivenColumns = COMMON,
     load_model: Callable[[], Model] | None = None,
+    refused_folder: Path | None = None,
     progress: Progress = lambda done: None,
 ) -> Done:
     """Write the rows of recordings, or of raw tables, into the offline tables.
@@ -61,8 +63,11 @@ def backfill(
         Processes. Symbols are shared out among them; all days of a symbol are processed in order by one.
     load_model : callable or None
         Returns the sentiment model; called only if there are posts.
+    refused_folder : Path or None
+        Gets files of what is refused, ``backfill-*.jsonl``.
     """
-    scans = [scan(path, columns) for path in paths]
+    known = find_out(paths, columns)
+    scans = [known.surveys[path] for path in paths]
     if source is not None and (market := [one.path.name for one in scans if one.market]):
         raise RawTableError(f"with raw tables, files hold posts (.parquet, .csv) only, not {', '.join(market[:5])}")
     total = Done(of=sum(one.lines for one in scans))
@@ -76,11 +81,14 @@ def backfill(
             total.lines += refused.total()
             total.of += refused.total() + sum(n for of_symbol in days.values() for n in of_symbol.values())
     tasks = plan(scans, jobs, columns) if source is None else plan_days(days, jobs)
-    recording = Recording([one.path for one in scans if one.posts], None, columns, settings.max_future_ms)
-    posts, model = _scored_posts(recording, url, settings, load_model, total)
+    recording = Recording([one.path for one in scans if one.posts], None, columns, settings.max_future_ms, known)
     rows = (columns, source, sorted((symbol, sorted(of_symbol.items())) for symbol, of_symbol in days.items()))
-    run = run_digest(scans, settings, delay_ms, model, tables, rows)
-    shared = Shared(tables, source, settings, url, run, delay_ms * 1000)
+    content = [_digest(path) for path in paths]
+    name = f"backfill-{hashlib.blake2b(b''.join(content), digest_size=6).hexdigest()}-posts.jsonl"
+    with RefusedFile(refused_folder and refused_folder / name) as kept:
+        posts, model = _scored_posts(recording, url, settings, load_model, total, kept)
+    run = run_digest(content, settings, delay_ms, model, tables, rows)
+    shared = Shared(tables, source, settings, url, run, delay_ms * 1000, known, refused_folder)
     parts = [(task, [post for post in posts if _owner(tasks, post.symbol) == i]) for i, task in enumerate(tasks)]
     if jobs > 1 and len(tasks) > 1:
         return process_together(parts, shared, jobs, total, progress)
@@ -94,7 +102,12 @@ def backfill(
 
 
 def _scored_posts(
-    recording: Recording, url: str, settings: Settings, load_model: Callable[[], Model] | None, total: Done
+    recording: Recording,
+    url: str,
+    settings: Settings,
+    load_model: Callable[[], Model] | None,
+    total: Done,
+    kept: RefusedFile,
 ) -> tuple[list[ScoredPost], str]:
     """Return the posts of all files, scored, and the name of the model; count lines and refusals in ``total``."""
     posts: list[SocialPost] = []
@@ -104,6 +117,8 @@ def _scored_posts(
             posts.append(output.message)
         else:
             total.refused[output.reason] += 1
+            kept.keep_line(output)
+    total.unread += recording.unread()
     total.lines += recording.lines
     if not posts:
         return [], ""
@@ -111,7 +126,7 @@ def _scored_posts(
         raise ValueError("there are posts and no model to score them")
     model = load_model()
     with closing(History(url)) as history:
-        scored, refused = score_posts(posts, settings, model, history)
+        scored, refused = score_posts(posts, settings, model, history, kept.keep_message)
     total.refused += refused
     return scored, f"{model.name}@{model.revision}"
 
@@ -122,17 +137,23 @@ def _owner(tasks: Sequence[Task], symbol: str) -> int:
     return next((i for i in takers if symbol in tasks[i].symbols), takers[0] if takers else 0)
 
 
+def _digest(path: Path) -> bytes:
+    """Return a hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
+
+
 def run_digest(
-    scans: Sequence[Scan], settings: Settings, delay_ms: int, model: str, tables: Tables, rows: Any = None
+    content: Sequence[bytes], settings: Settings, delay_ms: int, model: str, tables: Tables, rows: Any = None
 ) -> bytes:
     """Return a hash of all that determines the rows of a run.
 
-    It covers the content of the files, or for raw tables the number of rows of each day in ``rows``, and the versions and
+    It covers the hashes of the files' ``content``, or for raw tables the number of rows of each day in ``rows``, and the versions and
     settings of the kernels. Two runs of the same digest make the same rows.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for one in scans:
-        digest.update(one.digest)
+    for one in content:
+        digest.update(one)
     about = [VERSION, settings.emit_interval_ms, settings.allowed_lateness_ms, settings.max_future_ms, delay_ms, model]
     known = sorted((name, repr(instrument)) for name, instrument in settings.instruments.items())
     digest.update(msgspec.msgpack.encode([about, known, sorted(settings.symbols), sorted(tables.items()), rows]))

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -18,10 +20,11 @@ import psycopg
 from ingest.backfill import raw_read, table
 from ingest.backfill.plan import Task
 from ingest.backfill.raw import Source
+from ingest.backfill.refused import RefusedFile
 from ingest.messages.envelope import Envelope
 from ingest.messages.kinds import MicropriceTable, ScoredPost, Tick
-from ingest.recordings.lines import Parsed
-from ingest.recordings.recording import Recording
+from ingest.recordings.lines import Parsed, Rejected
+from ingest.recordings.recording import Known, Recording
 from ingest.settings import Settings
 from ingest.worker.symbols import Symbols
 from transforms.engine import warm_up
@@ -44,6 +47,10 @@ class Done:
     ----------
     lines, of : int
         Lines of files and rows of tables read, and how many there are in all; ``of`` is 0 if they were not counted.
+    passed_over : Counter of str
+        Valid lines that gave no message, by what they are.
+    unread : list of str
+        A sentence for each file with rows of which nothing could be read.
     taken, refused : Counter of str
         Messages accepted by kind, and refused by reason.
     made, new, skipped : int
@@ -54,6 +61,8 @@ class Done:
 
     lines: int = 0
     of: int = 0
+    passed_over: Counter[str] = field(default_factory=Counter)
+    unread: list[str] = field(default_factory=list)
     taken: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     made: int = 0
@@ -65,6 +74,8 @@ class Done:
         return Done(
             self.lines + other.lines,
             self.of + other.of,
+            self.passed_over + other.passed_over,
+            self.unread + other.unread,
             self.taken + other.taken,
             self.refused + other.refused,
             self.made + other.made,
@@ -80,7 +91,10 @@ Progress = Callable[[Done], None]
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all tasks of a run have in common: ``run`` is its digest, ``delay_us`` is ``created_timestamp - event_timestamp``."""
+    """What all tasks of a run have in common: ``run`` is its digest, ``delay_us`` is ``created_timestamp - event_timestamp``.
+
+    ``refused`` is the folder for the file of what a task refuses.
+    """
 
     tables: Tables
     source: Source | None
@@ -88,6 +102,12 @@ class Shared:
     url: str
     run: bytes
     delay_us: int
+    known: Known | None = None
+    refused: Path | None = None
+
+    def refused_file(self, part: str) -> RefusedFile:
+        """Return the file for what a part of this run refuses."""
+        return RefusedFile(self.refused and self.refused / f"backfill-{self.run.hex()[:12]}-{part}.jsonl")
 
 
 def process_task(task: Task, posts: Sequence[ScoredPost], shared: Shared, report: Progress) -> Done:
@@ -97,15 +117,19 @@ def process_task(task: Task, posts: Sequence[ScoredPost], shared: Shared, report
     """
     warm_up()
     done = Done()
-    with psycopg.connect(shared.url, autocommit=True, application_name="tfs backfill") as connection:
+    part = zlib.crc32(repr((sorted(task.symbols), task.share)).encode())
+    with (
+        psycopg.connect(shared.url, autocommit=True, application_name="tfs backfill") as connection,
+        shared.refused_file(f"{part:08x}") as refused,
+    ):
         writer = table.Writer(connection, shared.run, table.finished(connection, shared.run), shared.delay_us)
-        feed = Feed(shared, writer, done, report)
+        feed = Feed(shared, writer, done, report, refused)
         for post in posts:
             feed.accept("post", post)
         if shared.source is not None:
             _read_tables(task, shared.source, shared, feed, done)
         if task.paths:
-            _read_files(task, shared.settings, feed, done)
+            _read_files(task, shared, feed, done)
         feed.end()
         writer.flush(end=True)
         done.made, done.new, done.skipped = writer.made, writer.new, writer.skipped
@@ -161,12 +185,12 @@ def _read_tables(task: Task, source: Source, shared: Shared, feed: Feed, done: D
                 if isinstance(output, Parsed):
                     feed.accept(*output)
                 else:
-                    done.refused[str(output.reason)] += 1
+                    feed.refuse(output)
             feed.close(symbol)
 
 
-def _read_files(task: Task, settings: Settings, feed: Feed, done: Done) -> None:
-    recording = Recording(task.paths, None, task.columns, settings.max_future_ms)
+def _read_files(task: Task, shared: Shared, feed: Feed, done: Done) -> None:
+    recording = Recording(task.paths, None, task.columns, shared.settings.max_future_ms, shared.known)
     is_first = task.share == 0  # of the tasks that read the same files, only one counts lines and refusals
     for output in recording.market():
         if is_first:
@@ -175,22 +199,27 @@ def _read_files(task: Task, settings: Settings, feed: Feed, done: Done) -> None:
             if task.takes(output.message.symbol):  # type: ignore[union-attr]  # the market has no posts
                 feed.accept(*output)
         elif is_first:
-            done.refused[str(output.reason)] += 1
+            feed.refuse(output)
     if is_first:
-        done.lines = recording.lines
+        done.lines, done.passed_over, done.unread = recording.lines, recording.passed_over, recording.unread()
 
 
 class Feed:
     """The messages of a task on their way to their symbols, with each symbol's microprice tables at their times.
 
-    Rows go to ``writer``; ``done`` counts what is accepted and refused, and the symbols.
+    Rows go to ``writer``; ``done`` counts what is accepted and refused, and the symbols; ``refused`` keeps what is refused.
     """
 
-    def __init__(self, shared: Shared, writer: table.Writer, done: Done, report: Progress) -> None:
+    def __init__(
+        self, shared: Shared, writer: table.Writer, done: Done, report: Progress, refused: RefusedFile
+    ) -> None:
         settings, tables = shared.settings, shared.tables
         self._symbols = Symbols(
-            settings, lambda symbol, view, t_us, values: writer.add(symbol.name, view, t_us, values)
+            settings,
+            lambda symbol, view, t_us, values: writer.add(symbol.name, view, t_us, values),
+            lambda origin, why: refused.keep_message(origin[1].get(b"message"), why),
         )
+        self._refused = refused
         self._grid_ms = settings.emit_interval_ms
         listed = settings.symbols or tables.keys()
         self._tables = {name: deque(of_symbol) for name, of_symbol in tables.items() if name in listed}
@@ -211,12 +240,18 @@ class Feed:
             self._last[name] = max(message.timestamp, self._last.get(name, 0))
             if name in self._tables:
                 self._install_tables(name, message.timestamp)
-        self._symbols.accept(Envelope(kind, message, received_ms=message.received or 0))
+        origin = b"", {b"message": message}
+        self._symbols.accept(Envelope(kind, message, received_ms=message.received or 0, origin=origin))
         self._unchecked += 1
         if self._unchecked == CHECK_EVERY:
             self._unchecked = 0
             self._writer.flush()
             self._report(self._done)
+
+    def refuse(self, rejected: Rejected) -> None:
+        """Count and keep a refused line or row."""
+        self._done.refused[str(rejected.reason)] += 1
+        self._refused.keep_line(rejected)
 
     def _install_tables(self, name: str, until_ms: int) -> None:
         """Give a symbol the tables that are used from ``until_ms`` or before; it applies each at its time."""

@@ -11,6 +11,7 @@ from typing import Any
 from ingest.check import consistency_command
 from ingest.cli import ExitCode
 from ingest.cli.arguments import count, make_parser, names, share
+from ingest.publish.report import report_unread
 from ingest.recordings.columns import add_column_options, given_columns
 
 _EXAMPLE = """\
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     refused: Counter[str] = Counter()
     console = Console(stderr=True)
     with console.status(f"check {args.check}"):  # shown on a terminal only
-        feeds = recording.read_recordings(args.paths, conf, args.symbols, given_columns(args), refused)
+        feeds, unread = recording.read_recordings(args.paths, conf, args.symbols, given_columns(args), refused)
         if args.check == "lookahead":
             found = lookahead.lookahead(feeds, conf, samples=args.samples)
         else:
@@ -66,4 +67,4 @@ def run(args: argparse.Namespace) -> int:
     for name in sorted(set(args.symbols) - set(feeds)):
         sys.stderr.write(f"{name}: no message\n")
     result.show(found, f"check {args.check}: {', '.join(feeds) or 'no symbol'}", refused, as_json=args.json)
-    return ExitCode.NO if result.failed(found) else ExitCode.DONE
+    return ExitCode.NO if report_unread(unread) or result.failed(found) else ExitCode.DONE

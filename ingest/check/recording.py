@@ -39,8 +39,11 @@ class StandIn:
 
 def read_recordings(
     paths: Sequence[Path], settings: Settings, symbols: Sequence[str], columns: GivenColumns, refused: Counter[str]
-) -> dict[str, Feed]:
-    """Return the messages of recordings as `by_symbol` does; count refused lines in ``refused`` by reason."""
+) -> tuple[dict[str, Feed], list[str]]:
+    """Return the messages of recordings as `by_symbol` does, and a sentence for each file of which nothing could be read.
+
+    Refused lines are counted in ``refused`` by reason.
+    """
     recording = Recording(paths, None, columns, settings.max_future_ms)
 
     def accepted() -> Iterator[tuple[str, Message | SocialPost]]:
@@ -51,7 +54,7 @@ def read_recordings(
                 else:
                     refused[output.reason] += 1
 
-    return by_symbol(accepted(), settings, symbols)
+    return by_symbol(accepted(), settings, symbols), recording.unread()
 
 
 def by_symbol(

@@ -9,9 +9,13 @@ import gzip
 import signal
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
+
+import msgspec
 
 from feature_repo.stores.endpoints import redis_url
 from feature_repo.stores.errors import UserError
@@ -84,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
         elif args.source == "jsonl":
             _jsonl(args, settings, outlet)
         else:
-            with _recorder(args.record) as record:
+            with _recorder(args.record, args.source, prefix) as record:
                 asyncio.run(_until_stopped(lambda: _market(args, settings, outlet, record), outlet))
     report.finish(outlet.counts, as_json=args.json)
 
@@ -119,10 +123,16 @@ async def _until_stopped(make: Any, outlet: Outlet) -> None:
     await feed.run()
 
 
-def _recorder(path: Path | None) -> contextlib.AbstractContextManager[IO[bytes] | None]:
+@contextlib.contextmanager
+def _recorder(path: Path | None, venue: str, prefix: str) -> Iterator[IO[bytes] | None]:
+    """Open the file that keeps what comes; its first line says the venue, so that a replay gives the symbols their live names."""
     if path is None:
-        return contextlib.nullcontext()
-    return cast("IO[bytes]", gzip.open(path, "ab")) if path.suffix == ".gz" else path.open("ab")
+        yield None
+        return
+    with cast("IO[bytes]", gzip.open(path, "ab")) if path.suffix == ".gz" else path.open("ab") as record:
+        header = msgspec.json.encode({"e": "recording", "venue": venue, "prefix": prefix})
+        record.write(b"%d %s\n" % (time.time_ns(), header))
+        yield record
 
 
 def _jsonl(args: argparse.Namespace, settings: Settings, outlet: Outlet) -> None:

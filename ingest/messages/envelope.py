@@ -12,8 +12,11 @@ from ingest.messages.flat_book import decode_book
 from ingest.messages.kinds import KIND, OrderBook
 from ingest.messages.refusal import Reason, Refused
 
-Origin = tuple[bytes, Mapping[bytes, bytes]]
-"""Id and fields of the stream entry that a message came from; ``NO_ORIGIN`` where it came from no stream."""
+Origin = tuple[bytes, Mapping[bytes, Any]]
+"""Id and fields of the stream entry that a message came from; ``NO_ORIGIN`` where it came from no stream.
+
+A backfill has no entries: it puts the message itself in the field ``message``, to keep it where it is refused.
+"""
 NO_ORIGIN: Origin = (b"", {})
 
 

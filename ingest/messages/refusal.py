@@ -21,6 +21,8 @@ class Reason(StrEnum):
     BAD_SYMBOL = "bad_symbol"  # not 1 to 64 letters, digits and ``: . _ / -``
     # The settings list symbols and this is not among them, or too many are open
     UNKNOWN_SYMBOL = "unknown_symbol"
+    AMBIGUOUS = "ambiguous"  # a snapshot that names no symbol fits several symbols of its recording
+    OTHER_MARKET = "other_market"  # a message of another market than the earlier ones of its symbol, such as a perpetual's among spot's
     FUTURE_TIME = "future_time"  # stamped further ahead of its receive time than ``max_future``
     LATE = "late"  # behind its symbol's watermark: the rows of its time are written already
     DUPLICATE = "duplicate"  # a message with this trade id or book sequence was accepted before

@@ -24,6 +24,10 @@ class Counts:
         Lines by reason.
     ignored : int
         Good lines that give no message.
+    passed_over : Counter of str
+        The same by what they are, where a recording is read.
+    unread : list of str
+        A sentence for each file of which nothing could be read.
     first_ms, last_ms : int
         Event times of the first and last book, trade or gap as published; 0 without one.
     last_event : dict of str to int
@@ -34,6 +38,8 @@ class Counts:
     published: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     ignored: int = 0
+    passed_over: Counter[str] = field(default_factory=Counter)
+    unread: list[str] = field(default_factory=list)
     first_ms: int = 0
     last_ms: int = 0
     last_event: dict[str, int] = field(default_factory=dict)
@@ -61,8 +67,8 @@ class Counts:
             self.add(*output)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the counts as ``--json`` prints them."""
-        return {
+        """Return the counts as ``--json`` prints them; what only recordings have is there where it is not empty."""
+        found = {
             "lines": self.lines,
             "published": dict(sorted(self.published.items())),
             "refused": dict(sorted(self.refused.items())),
@@ -71,3 +77,8 @@ class Counts:
             "last_ms": self.last_ms,
             "symbols": self.symbols,
         }
+        if self.passed_over:
+            found["passed_over"] = dict(sorted(self.passed_over.items()))
+        if self.unread:
+            found["unread"] = self.unread
+        return found

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rich.console import Console
 
+from ingest.cli import ExitCode
 from ingest.publish.counts import Counts
 from transforms.times import datetime_of_ms
 
@@ -42,8 +43,25 @@ def _text(counts: Counts) -> str:
         "refused": listed(counts.refused),
     }
     if counts.lines:
-        rows["lines"] = f"{counts.lines:,} read, {counts.ignored:,} of them without a message"
+        rows["lines"] = lines_text(counts.lines, counts.passed_over, counts.ignored)
     return text_rows(rows)
+
+
+def lines_text(lines: int, passed_over: Mapping[str, int], ignored: int = 0) -> str:
+    """Return how many lines were read and which of them gave no message, as text.
+
+    >>> lines_text(9, {"quote": 2, "aggTrade": 1})
+    '9 read, 3 of them without a message (1 aggTrade, 2 quote)'
+    """
+    of_each = f" ({listed(passed_over)})" if passed_over else ""
+    return f"{lines:,} read, {sum(passed_over.values()) or ignored:,} of them without a message{of_each}"
+
+
+def report_unread(unread: Sequence[str]) -> int:
+    """Print why nothing of some files could be read; return the exit code: `ExitCode.NO` if there are such files."""
+    for sentence in unread:
+        sys.stderr.write(f"error: {sentence}\n")
+    return ExitCode.NO if unread else ExitCode.DONE
 
 
 def text_rows(rows: Mapping[str, str]) -> str:

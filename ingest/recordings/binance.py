@@ -1,8 +1,8 @@
 """Raw Binance websocket messages as messages of this project, for captures and for the live feed.
 
 A line is ``<receive time, ns> <one JSON message>``. Books are made from depth diffs and REST snapshots by the venue's rule. A snapshot
-that names no ``symbol`` belongs to the symbol with a diff that spans its ``lastUpdateId`` L. It is used if that symbol has no book or
-has a gap::
+that names no ``symbol`` belongs to the symbol of its file; of several to the one with a diff that spans its ``lastUpdateId`` L, and if
+several have one, it is refused as ambiguous. It is used if that symbol has no book or has a gap::
 
     held back:  [U..u] [U..u] | U <= L + 1 <= u | U == previous u + 1 | ...
                 covered by L    first applied     (futures: pu == previous u)
@@ -13,22 +13,29 @@ not at all: a damaged one leaves the book as it was, and the next diff then show
 A line ``{"e":"disconnect","s":[symbols]}``, which our own recorder writes, says that the connection was lost there. These books are
 unknown from one millisecond after their newest event until a snapshot, or until a diff shows that nothing was missed.
 
+Trades come one by one (``@trade``) or as aggregates (``@aggTrade``), whose ``f`` and ``l`` are the ids of the first and last trade in
+them. No trade counts twice: an aggregate of trades that are recorded one by one is passed over, and so is a trade that an aggregate
+counted already. Trades that were not made in the order book (insurance fund, auto-deleveraging) are passed over too.
+
 Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#how-to-manage-a-local-order-book-correctly
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ingest.messages.check import check_header, check_trade
+from ingest.messages.check import check_header, check_trade, is_symbol
 from ingest.messages.decode import decode
 from ingest.messages.kinds import MAX_TIME_MS, Gap, OrderBook, Trade
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings import binance_wire as wire
+from ingest.recordings.binance_trades import TradesTold
 from ingest.recordings.book import Book
 from ingest.recordings.lines import Line, Output, Parsed, Rejected
+from ingest.recordings.lookahead import Runs, is_market_trade
+from ingest.recordings.markets import FUTURES, SPOT, kind_of_trade, same_market
 from transforms.limits import MAX_LEVELS
 
 HELD_MAX = 5000  # diffs of a symbol that may wait: minutes of a feed, while a snapshot takes seconds
@@ -47,7 +54,8 @@ class _Symbol:
     lost: bool = False  # a gap after ``last`` was reported
     held: deque[tuple[wire.Diff, Line]] = field(default_factory=deque)  # diffs that wait, each with its line
     sequence: int = 0
-    trades: str = ""  # the stream that its trades are taken from
+    market: str | None = None  # spot or futures, once a message told
+    trades: TradesTold = field(default_factory=TradesTold)
     newest: int = 0  # newest event time of its diffs and trades
     next_funding: int | None = None
 
@@ -62,18 +70,26 @@ class Binance:
     ----------
     max_future_ms : int
         How far a message may be stamped ahead of its receive time.
+    trades : mapping
+        By symbol the ids of the trades that the whole recording has one by one, where that is known before.
 
     Attributes
     ----------
-    ignored : int
-        Valid lines that gave no message: quotes, snapshots, diffs that a snapshot covers.
+    passed_over : Counter of str
+        Valid lines that gave no message, by what they are: quotes, snapshots, diffs that a snapshot covers, aggregates of other trades.
     """
 
-    def __init__(self, max_future_ms: int) -> None:
-        self.ignored = 0  # valid lines that gave no message: quotes, snapshots, diffs that a snapshot covers
+    def __init__(self, max_future_ms: int, trades: Mapping[str, Runs] | None = None) -> None:
+        self.passed_over: Counter[str] = Counter()
         self._max_future_ms = max_future_ms
+        self._trades = trades or {}
         self._symbols: dict[str, _Symbol] = {}
         self._snapshots: deque[wire.Snapshot] = deque(maxlen=SNAPSHOTS_MAX)
+
+    @property
+    def ignored(self) -> int:
+        """The number of valid lines that gave no message."""
+        return self.passed_over.total()
 
     def parse(self, line: Line) -> Iterator[Output]:
         """Yield the messages of a line, and refusals of it or of lines that waited."""
@@ -108,33 +124,51 @@ class Binance:
         elif name in ("trade", "aggTrade"):
             yield from self._trade(name, decode(wire.AggTrade if name == "aggTrade" else wire.Trade, body), line)
         elif name == "markPriceUpdate" or (name and name.split("@")[0] == "markPrice"):
-            self._mark_price(decode(wire.MarkPrice, body))
+            self._mark_price(decode(wire.MarkPrice, body), line)
         elif name == "disconnect":
             yield from self._disconnect(decode(wire.Disconnect, body), line)
-        elif name or envelope.ask_size or envelope.id:
-            self.ignored += 1  # another stream, a quote (it has no type), or the answer to a subscription
+        elif name == "recording":
+            self._begin(decode(wire.Header, body), line)
+        elif (
+            name or envelope.ask_size or envelope.id
+        ):  # another stream, a quote (it has no type), or the answer to a subscription
+            self.passed_over[wire.name_of_other(name)] += 1
         else:
             raise Refused(Reason.MISSING_FIELD, "neither stream nor event type")
 
+    def _begin(self, header: wire.Header, line: Line) -> None:
+        self.passed_over["header"] += 1
+        if header.prefix and not is_symbol(header.prefix):
+            raise Refused(Reason.BAD_SYMBOL, repr(header.prefix[:64]))
+        if line.file is not None and not line.file.is_given:
+            line.file.prefix = header.prefix
+
     def _trade(self, stream: str, trade: wire.Trade, line: Line) -> Iterator[Output]:
+        if line.file is not None:
+            trade.symbol = line.file.prefix + trade.symbol
+        if not is_market_trade(trade.type):
+            self.passed_over["trade outside the book"] += 1
+            return
         check_header(trade.symbol, trade.time, line.received_ms, self._max_future_ms)
         wire.check_ids(trade.id)
         side = "sell" if trade.maker_bought else "buy"
         message = Trade(trade.time, trade.symbol, trade.price, trade.size, side, trade.id, line.received_ms)
         check_trade(message)
         state = self._symbol(trade.symbol)
+        has_type = trade.type is not None or (isinstance(trade, wire.AggTrade) and bool(trade.normal_size))
+        state.market = same_market(state.market, kind_of_trade(has_ignored=bool(trade.ignored), has_type=has_type))
         state.newest = max(state.newest, trade.time)
         message.next_funding = state.next_funding
-        state.trades = state.trades or stream
-        if state.trades != stream:
-            self.ignored += 1  # the capture holds both streams, which report the same trades
+        if state.trades.is_repeated(trade, self._trades.get(trade.symbol)):
+            self.passed_over[stream] += 1
         else:
             yield Parsed("trade", message)
 
-    def _mark_price(self, mark: wire.MarkPrice) -> None:
-        self.ignored += 1
-        if mark.symbol in self._symbols and 0 < mark.next_funding <= MAX_TIME_MS:
-            self._symbols[mark.symbol].next_funding = mark.next_funding
+    def _mark_price(self, mark: wire.MarkPrice, line: Line) -> None:
+        self.passed_over["mark price"] += 1
+        name = mark.symbol if line.file is None else line.file.prefix + mark.symbol
+        if name in self._symbols and 0 < mark.next_funding <= MAX_TIME_MS:
+            self._symbols[name].next_funding = mark.next_funding
 
     def _snapshot(self, payload: bytes, line: Line) -> Iterator[Output]:
         snapshot = decode(wire.Snapshot, payload)
@@ -145,7 +179,8 @@ class Binance:
             raise Refused(Reason.EMPTY_BOOK, "a snapshot without levels")
         if Book(snapshot.bids, snapshot.asks).crossed:
             raise Refused(Reason.CROSSED_BOOK, "a crossed snapshot")
-        self.ignored += 1
+        self._name(snapshot, line)
+        self.passed_over["snapshot"] += 1
         self._snapshots.append(snapshot)
         for name, state in self._symbols.items():
             past = state.last is not None and (not state.lost or snapshot.last <= state.last)
@@ -154,7 +189,29 @@ class Binance:
                 yield from self._settle(state, line)
                 return
 
+    def _name(self, snapshot: wire.Snapshot, line: Line) -> None:
+        """Set the symbol of a snapshot, with the prefix of its file; refuse one that may belong to several symbols.
+
+        Without a file, as in tests, one that fits no symbol yet stays without a name, and the first diff that spans it takes it.
+        """
+        if line.file is None:
+            waiting = self._symbols.items() if snapshot.symbol is None else ()
+            fits = frozenset(
+                name for name, state in waiting if any(diff.spans(snapshot.last) for diff, _ in state.held)
+            )
+        elif snapshot.symbol is None:
+            fits = line.file.owners.get(snapshot.last, line.file.symbols)
+        else:
+            fits = frozenset([line.file.prefix + snapshot.symbol])
+        if len(fits) > 1:
+            some = ", ".join(sorted(fits)[:5])
+            raise Refused(Reason.AMBIGUOUS, f"a snapshot at update {snapshot.last} that names no symbol fits {some}")
+        if fits:
+            snapshot.symbol = next(iter(fits))
+
     def _diff(self, diff: wire.Diff, line: Line) -> Iterator[Output]:
+        if line.file is not None:
+            diff.symbol = line.file.prefix + diff.symbol
         check_header(diff.symbol, diff.time, line.received_ms, self._max_future_ms)
         wire.check_ids(diff.first, diff.last, diff.before or 0)
         if not 0 <= diff.last - diff.first < UPDATES_MAX:
@@ -162,6 +219,7 @@ class Binance:
         for side in (diff.bids, diff.asks):
             wire.check_levels(side)
         state = self._symbol(diff.symbol)
+        state.market = same_market(state.market, SPOT if diff.before is None else FUTURES)
         state.newest = max(state.newest, diff.time)
         if state.last is not None and diff.last <= state.last:
             raise Refused(Reason.DUPLICATE, f"update {diff.last} is applied already, the book is at {state.last}")
@@ -186,8 +244,9 @@ class Binance:
             yield _gap(state.held.popleft()[1])
 
     def _disconnect(self, disconnect: wire.Disconnect, line: Line) -> Iterator[Output]:
-        self.ignored += 1
-        for name in disconnect.symbols:
+        self.passed_over["disconnect"] += 1
+        prefix = "" if line.file is None else line.file.prefix
+        for name in (prefix + symbol for symbol in disconnect.symbols):
             state = self._symbols.get(name)
             if state is not None and state.last is not None and not state.lost:
                 state.lost = True
@@ -207,7 +266,8 @@ class Binance:
         self._snapshots.remove(snapshot)
         if state.last is None:
             uncovered = [(diff, line) for diff, line in state.held if diff.last > snapshot.last]
-            self.ignored += len(state.held) - len(uncovered)
+            if len(uncovered) < len(state.held):
+                self.passed_over["diff before the snapshot"] += len(state.held) - len(uncovered)
             state.held = deque(uncovered)
         state.book = Book(snapshot.bids, snapshot.asks)
         state.last = snapshot.last

@@ -21,6 +21,18 @@ _ABSENT = msgspec.Raw()
 # what Python's JSON writes for numbers that JSON does not have
 _NOT_FINITE = re.compile(rb"[\[:,]\s*-?(?:NaN|Infinity)\s*[\],}]")
 
+# what lines that give no message are called in the counts, by the begin of their stream or event type
+_OTHER_LINES = {
+    "bookTicker": "quote",
+    "depth5": "partial book",
+    "depth10": "partial book",
+    "depth20": "partial book",
+    "kline": "bar",
+    "24hrTicker": "ticker",
+    "ticker": "ticker",
+    "forceOrder": "liquidation",
+}
+
 
 class Envelope(msgspec.Struct):
     """A line of a combined stream (stream and data), of a single one (e), or a REST answer (lastUpdateId)."""
@@ -39,11 +51,17 @@ class Snapshot(msgspec.Struct):
     last: int = msgspec.field(name="lastUpdateId")
     bids: list[Level]
     asks: list[Level]
-    symbol: str | None = None
+    symbol: str | None = None  # only our own feed adds it
 
     def is_of(self, symbol: str) -> bool:
         """Return whether it may be a snapshot of ``symbol``: it names that symbol or none."""
         return self.symbol is None or self.symbol == symbol
+
+
+class Header(msgspec.Struct):
+    """Our own recorder's note of the venue at the begin of a recording. ``prefix`` is what the live feed puts before its symbols."""
+
+    prefix: str
 
 
 class Disconnect(msgspec.Struct):
@@ -81,12 +99,17 @@ class Trade(msgspec.Struct):
     size: float = msgspec.field(name="q")
     maker_bought: bool = msgspec.field(name="m")
     id: int = msgspec.field(name="t")
+    type: str | None = msgspec.field(name="X", default=None)  # of futures
+    ignored: msgspec.Raw = msgspec.field(name="M", default=_ABSENT)  # only spot has it
 
 
 class AggTrade(Trade):
-    """``<symbol>@aggTrade``: the trades of one order at one price. Its ids are not those of ``@trade``."""
+    """``<symbol>@aggTrade``: the trades of one order at one price. Its ids are not those of ``@trade``; f and l are, first and last."""
 
     id: int = msgspec.field(name="a")
+    first: int | None = msgspec.field(name="f", default=None)
+    last: int | None = msgspec.field(name="l", default=None)
+    normal_size: msgspec.Raw = msgspec.field(name="nq", default=_ABSENT)  # only futures have it
 
 
 class MarkPrice(msgspec.Struct):
@@ -108,6 +131,15 @@ def open_envelope(payload: bytes) -> Envelope:
         if _NOT_FINITE.search(payload):
             raise Refused(Reason.NOT_FINITE, "a bare NaN or Infinity") from None
         raise
+
+
+def name_of_other(name: str | None) -> str:
+    """Return what a line of another stream or event type is; a quote of spot has none.
+
+    >>> name_of_other("kline_1m"), name_of_other("depth20@100ms"), name_of_other(None), name_of_other("x")
+    ('bar', 'partial book', 'quote', 'other')
+    """
+    return "quote" if not name else _OTHER_LINES.get(name.partition("@")[0].partition("_")[0], "other")
 
 
 def check_ids(*ids: int) -> None:

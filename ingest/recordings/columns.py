@@ -5,6 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from feature_repo.stores.errors import UserError
+from ingest.messages.check import is_symbol
 
 Names = Mapping[str, Sequence[str]]
 """For each field the names of columns that hold it; of several in one table the first counts."""
@@ -68,9 +73,50 @@ class GivenColumns:
     id: str | None = None
     symbols: str | None = None
     symbol: str | None = None  # no column: the symbol of trades and books in files that name none
+    prefixes: tuple[
+        tuple[str, str], ...
+    ] = ()  # no columns: for files whose name matches, what stands before their symbols
 
 
 COMMON = GivenColumns()
+ANY_FILE = "*"
+
+
+class PrefixError(UserError, ValueError):
+    """A prefix cannot be part of a symbol, or is for a file that is not named."""
+
+
+def given_prefix(columns: GivenColumns, path: Path) -> str | None:
+    """Return the prefix that the user gave for the symbols of a file; the last one that matches counts.
+
+    >>> given_prefix(GivenColumns(prefixes=(("*", "SPOT:"), ("perp*", "PERP:"))), Path("day1/perp.jsonl.gz"))
+    'PERP:'
+    """
+    found = None
+    for pattern, prefix in columns.prefixes:
+        if fnmatchcase(path.name, pattern) or fnmatchcase(str(path), pattern):
+            found = prefix
+    return found
+
+
+def check_prefixes(columns: GivenColumns, paths: Sequence[Path]) -> None:
+    """Raise ``PrefixError`` if a given prefix is for no file of ``paths``."""
+    for pattern, _ in columns.prefixes:
+        alone = GivenColumns(prefixes=((pattern, ""),))
+        if pattern != ANY_FILE and all(given_prefix(alone, path) is None for path in paths):
+            raise PrefixError(f"--prefix {pattern}=... names none of the files")
+
+
+def _prefix(text: str) -> tuple[str, str]:
+    """Return the pattern of files and the prefix of ``[FILE=]PREFIX``.
+
+    >>> _prefix("BINANCE-FUTURES:"), _prefix("perp*.gz=PERP:")
+    (('*', 'BINANCE-FUTURES:'), ('perp*.gz', 'PERP:'))
+    """
+    pattern, equals, prefix = text.rpartition("=")
+    if prefix and not is_symbol(prefix):
+        raise argparse.ArgumentTypeError(f"{prefix!r} cannot begin a symbol: use letters, digits and : . _ / -")
+    return (pattern if equals else ANY_FILE), prefix
 
 
 def add_column_options(parser: argparse.ArgumentParser) -> None:
@@ -80,8 +126,12 @@ def add_column_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--id-column", metavar="NAME", help="of their ids")
     parser.add_argument("--symbol-column", metavar="NAME", help="of the symbols they are about")
     parser.add_argument("--symbol", metavar="NAME", help="of trades and books in files that do not name it")
+    prefix = "before the symbols of all files, or of FILE (* allowed; several times): perp.jsonl.gz=BINANCE-FUTURES:"
+    parser.add_argument("--prefix", type=_prefix, action="append", default=[], metavar="[FILE=]PREFIX", help=prefix)
 
 
 def given_columns(args: argparse.Namespace) -> GivenColumns:
     """Return the columns that these options name."""
-    return GivenColumns(args.text_column, args.time_column, args.id_column, args.symbol_column, args.symbol)
+    return GivenColumns(
+        args.text_column, args.time_column, args.id_column, args.symbol_column, args.symbol, tuple(args.prefix)
+    )

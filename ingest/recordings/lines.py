@@ -6,9 +6,8 @@ says when it was received or, without that, when it happened. A line with neithe
 
 from __future__ import annotations
 
-import gzip
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from heapq import merge
 from itertools import islice
 from pathlib import Path
@@ -18,12 +17,52 @@ import msgspec
 
 from ingest.messages.kinds import MAX_TIME_MS, Message, SocialPost
 from ingest.messages.refusal import Reason
+from ingest.recordings.files import DAMAGE, is_damage, open_text
 
 POST = "social"  # the kind of a SocialPost in Parsed, counts and reports; in a log, "post" is the kind of a scored post
 MAX_LINE = 16 * 2**20  # bytes; a longer line is read as several, each is refused, and so no file can fill the memory
-_GZIP = b"\x1f\x8b"
 _STAMP_DIGITS = 19
 NS_PER_MS = 1_000_000
+
+
+REASONS_SHOWN = 3  # of a file of which nothing could be read
+
+
+@dataclass(slots=True)
+class SourceFile:
+    """What is known of a file beside its lines.
+
+    Attributes
+    ----------
+    prefix : str
+        Put before its symbols, so that two venues are two symbols. A header line of our own recorder sets it.
+    is_given : bool
+        Whether the user gave the prefix: then header lines do not set it.
+    symbols : frozenset of str
+        The symbols of the file with their prefix. A snapshot that names no symbol belongs to one of them.
+    owners : mapping
+        For the ``lastUpdateId`` of each such snapshot the symbols that it may belong to, where that is known before the file is read.
+    is_read : bool
+        Whether a row was read: it gave a message, or repeats one.
+    rows : int
+        Rows that were parsed, as long as none was read.
+    reasons : list of str
+        Why the first rows were refused.
+    """
+
+    name: str = ""
+    prefix: str = ""
+    is_given: bool = False
+    symbols: frozenset[str] = frozenset()
+    owners: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    is_read: bool = False
+    rows: int = 0
+    reasons: list[str] = field(default_factory=list)
+
+    def note_refused(self, reason: Reason, detail: str) -> None:
+        """Remember why a row was refused, for the first ones."""
+        if len(self.reasons) < REASONS_SHOWN:
+            self.reasons.append(f"{reason}: {detail}" if detail else str(reason))
 
 
 class Line(NamedTuple):
@@ -34,6 +73,7 @@ class Line(NamedTuple):
     received_ns: int  # when it was received, in nanoseconds since the epoch
     data: bytes  # without the end of the line
     stamped: bool  # whether ``data`` begins with the receive time
+    file: SourceFile | None = None  # None for a line of a live feed
 
     @property
     def received_ms(self) -> int:
@@ -67,26 +107,25 @@ class _Times(msgspec.Struct):
 _times = msgspec.json.Decoder(_Times, strict=False).decode
 
 
-def read_lines(path: Path, limit: int | None = None) -> Iterator[Line]:
-    """Yield the first ``limit`` lines of a file without empty lines. Its first bytes tell whether it is gzip.
+def read_lines(path: Path, limit: int | None = None, file: SourceFile | None = None) -> Iterator[Line]:
+    """Yield the first ``limit`` lines of a file without empty lines, unpacked as `open_text` does.
 
-    A gzip file that is cut off or damaged gives the lines before the damage, then an empty line that every parser refuses.
+    A packed file that is cut off or damaged gives the lines before the damage, then an empty line that every parser refuses.
     """
-    with open(path, "rb") as raw:
-        packed = raw.read(2) == _GZIP
-        raw.seek(0)
-        stream: IO[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
-        yield from islice(_lines(path.name, stream), limit)
+    with open_text(path) as stream:
+        yield from islice(_lines(path.name, stream, file), limit)
 
 
-def _lines(source: str, stream: IO[bytes]) -> Iterator[Line]:
+def _lines(source: str, stream: IO[bytes], file: SourceFile | None) -> Iterator[Line]:
     number = last_ns = 0
     while True:
         number += 1
         try:
             data = stream.readline(MAX_LINE)
-        except (EOFError, gzip.BadGzipFile, zlib.error):
-            yield Line(source, number, last_ns, b"", False)
+        except DAMAGE as error:
+            if not is_damage(error):
+                raise
+            yield Line(source, number, last_ns, b"", False, file)
             return
         if not data:
             return
@@ -95,7 +134,7 @@ def _lines(source: str, stream: IO[bytes]) -> Iterator[Line]:
             continue
         stamp = _stamp(data)
         last_ns = stamp or _own_time(data) or last_ns
-        yield Line(source, number, last_ns, data, bool(stamp))
+        yield Line(source, number, last_ns, data, bool(stamp), file)
 
 
 def _stamp(data: bytes) -> int:

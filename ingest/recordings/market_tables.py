@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 
 from ingest.messages.refusal import Refused
 from ingest.recordings.columns import BOOK, COMMON, MARKET_FILE, TRADE, GivenColumns, first_present
-from ingest.recordings.lines import NS_PER_MS, Line
-from ingest.recordings.rows import SUFFIXES, Row, TableFileError, read_rows, time_ms
+from ingest.recordings.files import is_parquet, is_table
+from ingest.recordings.lines import NS_PER_MS, Line, SourceFile
+from ingest.recordings.rows import Row, TableFileError, read_rows, time_ms
 
 _TIMES = ("timestamp", "received", "next_funding")
 _SIDES = ("bids", "asks")
@@ -32,7 +33,7 @@ Levels = dict[str, list[tuple[str, str]]]  # the columns of price and size of ea
 
 def is_market(path: Path) -> bool:
     """Return whether a file holds trades or books in columns."""
-    return path.suffix in SUFFIXES and _kind(read_rows(path)[0]) is not None
+    return is_table(path) and _kind(read_rows(path)[0]) is not None
 
 
 def symbols(path: Path, columns: GivenColumns = COMMON) -> frozenset[str]:
@@ -41,7 +42,7 @@ def symbols(path: Path, columns: GivenColumns = COMMON) -> frozenset[str]:
     name = _find_columns(path.name, names, columns).get("symbol")
     if name is None:
         return frozenset([columns.symbol or ""])
-    if path.suffix == ".parquet":
+    if is_parquet(path):
         found: set[Any] = set()
         for batch in pq.ParquetFile(path).iter_batches(columns=[name]):
             found.update(batch.column(0).unique().to_pylist())
@@ -50,7 +51,9 @@ def symbols(path: Path, columns: GivenColumns = COMMON) -> frozenset[str]:
     return frozenset(str(symbol) for symbol in found if symbol)
 
 
-def read_lines(path: Path, columns: GivenColumns = COMMON, limit: int | None = None) -> Iterator[Line]:
+def read_lines(
+    path: Path, columns: GivenColumns = COMMON, limit: int | None = None, file: SourceFile | None = None
+) -> Iterator[Line]:
     """Yield the first ``limit`` rows of a file of trades or books as JSON lines.
 
     Raise ``TableFileError`` if it has no column of times, or none of symbols and ``columns.symbol`` is not given.
@@ -69,7 +72,7 @@ def read_lines(path: Path, columns: GivenColumns = COMMON, limit: int | None = N
             data = encode(message)
         except UnicodeEncodeError:
             data = json.dumps(message, default=str).encode()
-        yield Line(path.name, number, last_ns, data, False)
+        yield Line(path.name, number, last_ns, data, False, file)
 
 
 def _message(row: Row, found: Mapping[str, str], levels: Levels, message: dict[str, Any]) -> dict[str, Any]:

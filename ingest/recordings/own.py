@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from ingest.messages.check import check_header
+from ingest.messages.check import check_header, check_number, check_trade
 from ingest.messages.decode import decode, encode
-from ingest.messages.kinds import KIND, MAX_INTEGER, PLAIN_STREAM, SocialPost
+from ingest.messages.kinds import KIND, MAX_INTEGER, PLAIN_STREAM, Message, OrderBook, SocialPost, Trade
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.lines import POST, Line, Output, Parsed, Rejected
 from ingest.streams.keys import SOCIAL
@@ -39,6 +39,20 @@ def parse(line: Line, max_future_ms: int, *, received_ms: int | None = None) -> 
         return parse_kind(_kind(line.data), line.data, max_future_ms, received_ms=received_ms)
     except Refused as refused:
         return Rejected(line, refused.reason, refused.detail)
+
+
+def check_numbers(message: Message | SocialPost) -> None:
+    """Check the prices and sizes of a trade or a book, as the worker does at its turn; raise ``Refused`` if one is impossible."""
+    if isinstance(message, Trade):
+        check_trade(message)
+    elif isinstance(message, OrderBook):
+        if not (message.bids and message.asks):
+            raise Refused(Reason.EMPTY_BOOK, "a side without levels")
+        for price, size in (*message.bids, *message.asks):
+            check_number("price", price)
+            check_number("size", size)
+        if message.bids[0][0] >= message.asks[0][0]:
+            raise Refused(Reason.CROSSED_BOOK)
 
 
 def _kind(data: bytes) -> str:

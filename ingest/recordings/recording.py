@@ -5,20 +5,46 @@ Posts and the market are read in two passes, because a replay publishes the post
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import merge
 from pathlib import Path
 
 from ingest.messages.kinds import Message, SocialPost
+from ingest.messages.refusal import Reason, Refused
 from ingest.recordings import market_tables, own, posts
 from ingest.recordings.binance import Binance
-from ingest.recordings.columns import COMMON, GivenColumns
-from ingest.recordings.lines import POST, Output, Parsed, Rejected, merge_files, read_lines
-from ingest.recordings.rows import SUFFIXES
+from ingest.recordings.columns import COMMON, GivenColumns, check_prefixes
+from ingest.recordings.lines import POST, Line, Output, Parsed, Rejected, SourceFile, read_lines
+from ingest.recordings.lookahead import Lookahead, look_ahead, symbols_of_snapshots
+from ingest.recordings.markets import check_markets
+from ingest.recordings.survey import Survey, hint, survey
 
 # how far a recorded message may be stamped ahead of its receive time, because the clocks of recorders are seconds slow
 MAX_FUTURE_MS = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is found out about files before their lines are parsed."""
+
+    surveys: Mapping[Path, Survey]
+    ahead: Lookahead
+
+
+def find_out(paths: Sequence[Path], columns: GivenColumns = COMMON) -> Known:
+    """Look at files before they are read.
+
+    Raise ``OSError`` if a file cannot be opened, ``FileFormError`` or ``TableFileError`` if its form is not read, ``PrefixError`` if a
+    prefix is for none of them, ``TwoMarketsError`` if two of them have one symbol and are of two markets.
+    """
+    check_prefixes(columns, paths)
+    for path in paths:
+        path.open("rb").close()  # fail now for a missing file, not after minutes of reading the others
+    surveys = [survey(path, columns) for path in paths]
+    check_markets(surveys)
+    return Known({one.path: one for one in surveys}, look_ahead(surveys))
 
 
 @dataclass(slots=True)
@@ -33,66 +59,136 @@ class Recording:
         Lines (or rows) to read of each file; None reads all.
     columns : GivenColumns
     max_future_ms : int
+    known : Known or None
+        What was found out about the files before; None finds it out.
     lines : int
         Lines read so far.
-    ignored : int
-        Valid lines that gave no message.
+    passed_over : Counter of str
+        Valid lines that gave no message, by what they are.
 
     Raises
     ------
-    OSError
-        A path cannot be opened.
+    OSError, UserError
+        As ``find_out``.
     """
 
     paths: Sequence[Path]
     limit: int | None = None  # lines (or rows) to read of each file; None reads all
     columns: GivenColumns = COMMON
     max_future_ms: int = MAX_FUTURE_MS
+    known: Known | None = None  # what was found out about the files before; None finds it out
     lines: int = 0  # read so far
-    ignored: int = 0  # valid lines that gave no message
-    _texts: list[Path] = field(init=False)
-    _market: list[Path] = field(init=False)
-    _tables: list[Path] = field(init=False)
+    passed_over: Counter[str] = field(default_factory=Counter)  # valid lines that gave no message, by what they are
+    _files: dict[Path, SourceFile] = field(init=False)
 
     def __post_init__(self) -> None:
-        for path in self.paths:
-            path.open("rb").close()  # fail now for a missing file, not between two messages
-        self._texts = [path for path in self.paths if path.suffix not in SUFFIXES]
-        self._market = [path for path in self.paths if market_tables.is_market(path)]
-        self._tables = [path for path in self.paths if path not in self._texts and path not in self._market]
+        if self.known is None:
+            self.known = find_out(self.paths, self.columns)
+        self._files = {one.path: self._file(one) for one in self.surveys}
+
+    @property
+    def ignored(self) -> int:
+        """Valid lines that gave no message."""
+        return self.passed_over.total()
+
+    @property
+    def surveys(self) -> list[Survey]:
+        assert self.known is not None  # noqa: S101 - __post_init__ sets it
+        return [self.known.surveys[path] for path in self.paths]
+
+    def _file(self, one: Survey) -> SourceFile:
+        assert self.known is not None  # noqa: S101 - __post_init__ sets it
+        possible = symbols_of_snapshots(one, list(self.known.surveys.values()))
+        owners = self.known.ahead.owners.get(one.path, {})
+        return SourceFile(one.path.name, one.prefix or "", one.prefix is not None, possible, owners)
 
     def posts(self) -> Iterator[Output]:
         """Yield the posts of all files, and the refused rows of tables. Refused lines come with ``market``."""
-        for path in self._tables:
-            for row in posts.read_posts(path, self.max_future_ms, self.columns, self.limit):
-                self.lines += 1
-                yield row
-        for path in self._texts:
-            for line in read_lines(path, self.limit):
+        for one in self.surveys:
+            file = self._files[one.path]
+            if one.is_table and not one.market:
+                for row in posts.read_posts(one.path, self.max_future_ms, self.columns, self.limit):
+                    self.lines += 1
+                    yield self._noted(row, file)
+        for one in self.surveys:
+            if one.is_table or not one.posts:
+                continue
+            file = self._files[one.path]
+            for line in read_lines(one.path, self.limit):
                 if line.data[:1] != b"{":
                     continue
                 parsed = own.parse(line, self.max_future_ms)
                 if isinstance(parsed, Parsed) and parsed.kind == POST:
                     self.lines += 1
-                    yield parsed
+                    yield self._noted(parsed, file)
 
     def market(self) -> Iterator[Output]:
         """Yield books, trades and gaps of all files by receive time, and refused lines."""
-        binance = Binance(self.max_future_ms)
-        columns = [market_tables.read_lines(path, self.columns, self.limit) for path in self._market]
-        lines = merge_files(self._texts, self.limit)
-        for line in merge(lines, *columns, key=lambda line: line.received_ns) if columns else lines:
+        assert self.known is not None  # noqa: S101 - __post_init__ sets it
+        binance = Binance(self.max_future_ms, self.known.ahead.trades)
+        binance.passed_over = self.passed_over
+        lines = [self._lines(one) for one in self.surveys if one.market]
+        for line in merge(*lines, key=lambda line: line.received_ns):
+            file = line.file
+            assert file is not None  # noqa: S101 - lines of files have one
             if line.stamped:
                 self.lines += 1
-                before = binance.ignored
-                yield from binance.parse(line)
-                self.ignored += binance.ignored - before
+                if file.is_read:
+                    yield from binance.parse(line)
+                else:
+                    file.rows += 1
+                    for output in binance.parse(line):
+                        yield self._noted(output, file)
                 continue
             parsed = own.parse(line, self.max_future_ms)
             if isinstance(parsed, Rejected) or parsed.kind != POST:
                 self.lines += 1
-                yield parsed
-        yield from binance.finish()
+                if isinstance(parsed, Parsed) and file.prefix:
+                    parsed.message.symbol = file.prefix + parsed.message.symbol  # type: ignore[union-attr]  # no post
+                yield parsed if file.is_read else self._checked(parsed, line, file)
+        for rejected in binance.finish():
+            yield self._noted(rejected, rejected.line.file)
+
+    def unread(self) -> list[str]:
+        """Return, for each file that has rows of which none could be read, a sentence that says why. Call it at the end."""
+        told = []
+        for one in self.surveys:
+            file = self._files[one.path]
+            if file.rows and not file.is_read:
+                seems = "" if one.is_table else hint(one.path)
+                why = "; ".join(file.reasons) or "all lines are of kinds that give no message"
+                told.append(
+                    f"nothing of {file.name} could be read"
+                    + (f": it seems to be {seems}" if seems else "")
+                    + f" ({why})"
+                )
+        return told
+
+    def _lines(self, one: Survey) -> Iterator[Line]:
+        file = self._files[one.path]
+        if one.is_table:
+            return market_tables.read_lines(one.path, self.columns, self.limit, file)
+        return read_lines(one.path, self.limit, file)
+
+    def _checked(self, parsed: Output, line: Line, file: SourceFile) -> Output:
+        """Check prices and sizes too, as long as nothing of the file was read: a file that holds none is told at the end."""
+        file.rows += 1
+        if isinstance(parsed, Parsed):
+            try:
+                own.check_numbers(parsed.message)
+            except Refused as refused:
+                parsed = Rejected(line, refused.reason, refused.detail)
+        return self._noted(parsed, file)
+
+    def _noted(self, output: Output, file: SourceFile | None) -> Output:
+        """Remember in the file whether a row was read, or why it was refused."""
+        if file is not None and not file.is_read:
+            file.rows = file.rows or 1
+            if isinstance(output, Parsed) or output.reason == Reason.DUPLICATE:
+                file.is_read = True
+            else:
+                file.note_refused(output.reason, output.detail)
+        return output
 
 
 def messages(

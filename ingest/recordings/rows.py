@@ -7,9 +7,11 @@ since the epoch. The size of the number tells its unit.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,9 @@ import pyarrow.parquet as pq
 from feature_repo.stores.errors import UserError
 from ingest.messages.kinds import MAX_INTEGER
 from ingest.messages.refusal import Reason, Refused
+from ingest.recordings.files import DAMAGE, is_damage, is_parquet, open_text
 from transforms.times import ms_of_datetime
 
-SUFFIXES = (".parquet", ".csv")
 # a present time has 10 digits in seconds and three more in each finer unit: the first unit that gives less than this is meant
 _MS_MAX = 10**14
 _MS_OF_UNIT = (Decimal(1000), Decimal(1), Decimal("1e-3"))
@@ -44,9 +46,9 @@ class _Nanoseconds(int):
 def read_rows(path: Path) -> tuple[Sequence[str], Iterator[Row]]:
     """Return the names of the columns of a file and its rows. A damaged row of a CSV file has one field without a name.
 
-    Raise ``TableFileError`` if it is named ``.parquet`` and is no Parquet file.
+    Raise ``TableFileError`` if it is named ``.parquet`` and is no Parquet file, or is a CSV file without a first row of names.
     """
-    if path.suffix != ".parquet":
+    if not is_parquet(path):
         return _csv_names(path), _csv_rows(path)
     try:
         file = pq.ParquetFile(path)
@@ -69,12 +71,20 @@ def _batch_rows(batch: Any) -> Iterator[Row]:
 
 
 def _csv_names(path: Path) -> Sequence[str]:
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        return next(csv.reader(file), [])
+    with _open_csv(path, errors="replace") as file:
+        try:
+            names = next(csv.reader(file), [])
+        except (csv.Error, *DAMAGE) as error:
+            raise TableFileError(f"{path.name}: its first row cannot be read: {error}") from None
+    if len(names) > 1 and all(map(_is_number, names)):
+        raise TableFileError(
+            f"{path.name} has no row of names: its first row is {','.join(names):.80}; write the names above it"
+        )
+    return names
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+    with _open_csv(path, errors="surrogateescape") as file:
         rows = csv.DictReader(file, restkey="")
         while True:
             try:
@@ -83,6 +93,27 @@ def _csv_rows(path: Path) -> Iterator[Row]:
                 return
             except csv.Error as error:
                 yield {"": str(error)}
+            except DAMAGE as error:
+                if not is_damage(error):
+                    raise
+                yield {"": f"the file is damaged here: {error}"}
+                return
+
+
+def _open_csv(path: Path, errors: str) -> TextIOWrapper:
+    return TextIOWrapper(open_text(path), encoding="utf-8-sig", errors=errors, newline="")
+
+
+def _is_number(text: str) -> bool:
+    """Return whether a field of the first row is a number or a truth, so that it cannot be a name.
+
+    >>> [_is_number(text) for text in ("60000.1", "-1", "True", "price", "")]
+    [True, True, True, False, False]
+    """
+    try:
+        return text in ("True", "False", "true", "false") or math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def time_ms(name: str, value: Any) -> int | None:

@@ -21,11 +21,14 @@ example:
   python -m ingest replay btcusdt.jsonl.gz --rebase now        moved in time so that it ends now
   python -m ingest replay tweets.parquet --time-column posted --symbol-column ticker
   python -m ingest replay trades.parquet books.csv --symbol OKCOIN:BTC-CNY
+  python -m ingest replay spot.jsonl.gz perp.jsonl.gz --prefix perp.jsonl.gz=BINANCE-FUTURES:
 
 a line of a text file is a receive time in nanoseconds followed by a raw Binance message, or one JSON message of
 order_book, market_data or social_data; .parquet and .csv hold trades (columns price, size, side, ...), books (bids and
-asks, or bid_px_0, bid_qty_0, ask_px_0, ...) or posts
-exit codes: 0 all was read (refused lines are in the dead letters), 2 a file, an option or a server is wrong
+asks, or bid_px_0, bid_qty_0, ask_px_0, ...) or posts; text and .csv may be packed: .gz, .zst, .bz2, .xz, or the
+only file of a .zip
+exit codes: 0 all was read (refused lines are in the dead letters), 1 nothing could be read of a file that has rows,
+            2 a file, an option or a server is wrong
 """
 
 
@@ -34,7 +37,7 @@ def add_parser(subparsers: Any) -> None:
     about = "Publish recordings: raw Binance captures, JSON lines of our messages, or trades, books and posts as Parquet or CSV."
     parser = make_parser(subparsers, "replay", run, about, _EXAMPLE)
     add = parser.add_argument
-    add("paths", nargs="+", type=Path, metavar="PATH", help="files; text may be gzipped")
+    add("paths", nargs="+", type=Path, metavar="PATH", help="files")
     speed = "times real time; 0, the default, as fast as it goes"
     add("--speed", type=non_negative, default=0.0, metavar="X", help=speed)
     add("--rebase", choices=["now"], help="move all times so that the recording ends now")
@@ -43,7 +46,7 @@ def add_parser(subparsers: Any) -> None:
     add("--json", action="store_true", help="print the counts as one JSON object")
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     """Replay the recordings."""
     settings = load()
     with open_redis(redis_url()) as client, report.live("replay", quiet=args.json) as progress:
@@ -58,3 +61,4 @@ def run(args: argparse.Namespace) -> None:
             progress=progress,
         )
     report.finish(counts, as_json=args.json)
+    return report.report_unread(counts.unread)

@@ -67,8 +67,8 @@ def replay(
 
     All messages are marked as recorded: their receive times take the place of the clock. The same files give the same messages.
 
-    Raise ``NotReadError`` if a scorer or a worker makes no progress for ``patience_s``, ``TableFileError`` or ``OSError`` if a file
-    cannot be read.
+    Raise ``NotReadError`` if a scorer or a worker makes no progress for ``patience_s``, ``UserError`` or ``OSError`` if a file cannot be
+    read, or if two files are of two markets of one name.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def replay(
     recording = Recording(files, limit, columns, settings.max_future_ms)
     shift_ms = 0
     if rebase:
-        read_ahead = Recording(files, limit, columns, settings.max_future_ms)
+        read_ahead = Recording(files, limit, columns, settings.max_future_ms, recording.known)
         shift_ms = shift_to_end_now(read_ahead, settings.emit_interval_ms, speed, clock())
     counts = Counts()
     sink = Sink(client, settings, counts, patience_s=patience_s)
@@ -113,6 +113,7 @@ def replay(
         sink.wait_for_scores()
     publish(recording.market())
     sink.end()
+    counts.passed_over, counts.unread = recording.passed_over, recording.unread()
     if progress is not None:
         progress(counts)
     return counts

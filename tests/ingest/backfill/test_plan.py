@@ -1,41 +1,11 @@
 """Files that share a symbol stay together, and each symbol has one owner."""
 
-import gzip
-
-import pytest
-
-from ingest.backfill.plan import BLOCK, Scan, Task, plan, plan_days, scan
+from ingest.backfill.plan import Task, plan, plan_days
+from ingest.recordings.survey import Survey
 
 
 def of(path, *symbols):
-    return Scan(path, frozenset(symbols), False, b"")
-
-
-def test_a_scan_finds_the_symbols_of_both_forms_and_of_any_spelling(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_text('{"symbol" : "A-1"}\n1700 {"data":{"s":"BTCUSDT"}}\n{"symbol": "\\u0042"}\n{"symbol": "\\x"}\n')
-    assert scan(path).symbols == {"A-1", "BTCUSDT", "B"}
-
-
-@pytest.mark.parametrize("shift", [0, 5, 9, 15])
-def test_a_symbol_at_the_edge_of_a_block_is_found(tmp_path, shift):
-    path = tmp_path / "a.jsonl.gz"
-    path.write_bytes(gzip.compress(b" " * (BLOCK - shift) + b'"symbol": "EDGE"'))
-    assert scan(path).symbols == {"EDGE"}
-
-
-def test_a_scan_tells_where_posts_may_be(tmp_path):
-    quiet, loud, table = tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "c.csv"
-    quiet.write_text('{"symbol": "A"}')
-    loud.write_text('{"text": "x"}')
-    table.write_text("text,time\n")
-    assert [scan(p).posts for p in (quiet, loud, table)] == [False, True, True]
-
-
-def test_a_damaged_gzip_file_is_scanned_as_far_as_it_goes(tmp_path):
-    path = tmp_path / "a.jsonl.gz"
-    path.write_bytes(gzip.compress(b'"symbol": "A"' + bytes(range(256)) * 9000)[:5000])
-    assert scan(path).symbols <= {"A"}
+    return Survey(path, frozenset(symbols))
 
 
 def test_files_that_share_a_symbol_are_one_group(tmp_path):

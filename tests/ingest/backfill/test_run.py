@@ -197,7 +197,7 @@ def test_the_command_counts_and_tells_a_missing_file(paths, tmp_path, postgres_u
 
 
 def test_another_instrument_is_another_run(paths):
-    scans = [backfill_run.scan(path) for path in paths]
+    scans = [backfill_run._digest(path) for path in paths]
     one = backfill_run.run_digest(scans, CONF, 1000, "", {})
     assert one == backfill_run.run_digest(scans, CONF, 1000, "", {})
     finer = settings.load({"TFS_PARTITIONS": "1", "TFS_EMIT_INTERVAL_MS": "500"})

@@ -1,0 +1,42 @@
+"""Which of Binance's two forms of trades counts, so that no trade counts twice and none is lost where a recording has both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ingest.recordings.binance_wire import AggTrade, Trade
+from ingest.recordings.lookahead import Runs
+
+
+@dataclass(slots=True)
+class TradesTold:
+    """The newest trades of a symbol that counted: those that came alone (``@trade``), and those in aggregates (``@aggTrade``)."""
+
+    alone: int = -1  # the id
+    alone_ms: int = 0
+    in_aggregate: int = -1  # the id of its last trade
+    in_aggregate_ms: int = 0
+
+    def is_repeated(self, trade: Trade, recorded_alone: Runs | None) -> bool:
+        """Return whether other lines give the same trades; if they do not, remember this one.
+
+        ``recorded_alone`` has the ids of all trades that the recording has one by one, where that is known before. Then they count and
+        aggregates of them do not. Else, as in a live feed, whichever comes first counts. Aggregates that do not say which trades they
+        contain are compared by time.
+        """
+        if not isinstance(trade, AggTrade):
+            if trade.id <= self.in_aggregate or (self.in_aggregate < 0 and trade.time <= self.in_aggregate_ms):
+                return True
+            self.alone, self.alone_ms = max(self.alone, trade.id), max(self.alone_ms, trade.time)
+            return False
+        if trade.first is None or trade.last is None:
+            if trade.time <= self.alone_ms:
+                return True
+        elif recorded_alone is not None:
+            return recorded_alone.meet(trade.first, trade.last)
+        elif trade.first <= self.alone:
+            return True
+        else:
+            self.in_aggregate = max(self.in_aggregate, trade.last)
+        self.in_aggregate_ms = max(self.in_aggregate_ms, trade.time)
+        return False
