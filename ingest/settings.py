@@ -46,6 +46,8 @@ class Settings:
     flush_interval_ms: int = 50
     # TFS_MAX_FUTURE_MS: how far a message's time may lie ahead of its receive time
     max_future_ms: int = 5000
+    # TFS_MAX_AGE_MS: how far a live message's time may lie behind its receive time; recordings may be as old as they are
+    max_age_ms: int = 86_400_000
     # TFS_FEATURES_MAXLEN: about how many entries a stream features:{p} keeps. Its readers are independent, so the stream cannot know
     # what was read.
     features_maxlen: int = 100_000
@@ -93,6 +95,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         idle_after_ms=_integer(environ, "TFS_IDLE_AFTER_MS", default.idle_after_ms, 100, 3_600_000),
         flush_interval_ms=_integer(environ, "TFS_FLUSH_INTERVAL_MS", default.flush_interval_ms, 1, 10_000),
         max_future_ms=_integer(environ, "TFS_MAX_FUTURE_MS", default.max_future_ms, 0, 86_400_000),
+        max_age_ms=_integer(environ, "TFS_MAX_AGE_MS", default.max_age_ms, 1000, 3650 * 86_400_000),
         features_maxlen=_integer(environ, "TFS_FEATURES_MAXLEN", default.features_maxlen, 1, 1_000_000_000),
         log_history_s=_integer(environ, "TFS_LOG_HISTORY_S", default.log_history_s, 0, 31 * 86_400),
         symbols=frozenset(s for s in environ.get("TFS_SYMBOLS", "").split(",") if s),

@@ -5,7 +5,15 @@ from __future__ import annotations
 import math
 import re
 
-from ingest.messages.kinds import MAX_AHEAD_MS, MAX_INTEGER, MAX_TIME_MS, MicropriceTable, ScoredPost, Trade
+from ingest.messages.kinds import (
+    EARLIEST_MS,
+    MAX_AHEAD_MS,
+    MAX_INTEGER,
+    MAX_TIME_MS,
+    MicropriceTable,
+    ScoredPost,
+    Trade,
+)
 from ingest.messages.refusal import Reason, Refused
 from transforms.limits import MAX_NUMBER
 from transforms.microstructure.layout import G_SIZE, Depth
@@ -22,8 +30,13 @@ def is_symbol(text: str) -> bool:
     return _SYMBOL(text) is not None
 
 
-def check_header(symbol: str, timestamp: int, received_ms: int, max_future_ms: int) -> None:
-    """Check the symbol and the time of any message: ``bad_symbol``, ``future_time``, ``out_of_range``."""
+def check_header(
+    symbol: str, timestamp: int, received_ms: int, max_future_ms: int, max_age_ms: int | None = None
+) -> None:
+    """Check the symbol and the time of any message: ``bad_symbol``, ``future_time``, ``out_of_range``, ``too_old``.
+
+    ``max_age_ms`` is how far a live message may lie behind its receive time; None is for history, where every time since 2009 is good.
+    """
     if not _SYMBOL(symbol):
         raise Refused(Reason.BAD_SYMBOL, repr(symbol[:64]))
     ahead_ms = timestamp - received_ms
@@ -31,6 +44,10 @@ def check_header(symbol: str, timestamp: int, received_ms: int, max_future_ms: i
         raise Refused(Reason.FUTURE_TIME, f"{ahead_ms} ms ahead of its receive time, {max_future_ms} allowed")
     if not 0 < timestamp <= MAX_TIME_MS:
         raise Refused(Reason.OUT_OF_RANGE, f"timestamp {timestamp}")
+    if timestamp < EARLIEST_MS:
+        raise Refused(Reason.TOO_OLD, f"timestamp {timestamp} is before 2009; times are milliseconds since 1970")
+    if max_age_ms is not None and -ahead_ms > max_age_ms:
+        raise Refused(Reason.TOO_OLD, f"{-ahead_ms} ms behind its receive time, {max_age_ms} allowed (TFS_MAX_AGE_MS)")
 
 
 def check_trade(trade: Trade) -> None:

@@ -6,6 +6,7 @@ import msgspec
 
 from transforms.microstructure.layout import Depth
 
+EARLIEST_MS = 1_230_768_000_000  # 2009-01-01; an earlier time is a wrong unit, such as seconds
 MAX_TIME_MS = 9_007_199_254_740  # the largest time whose microseconds a double holds exactly, in the year 2255
 MAX_INTEGER = 2**63  # whole numbers must be smaller than this, to fit the 64 bits of a column
 MAX_AHEAD_MS = 31 * 86_400_000  # how long before its use a microprice table may be published

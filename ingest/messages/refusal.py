@@ -24,6 +24,7 @@ class Reason(StrEnum):
     AMBIGUOUS = "ambiguous"  # a snapshot that names no symbol fits several symbols of its recording
     OTHER_MARKET = "other_market"  # a message of another market than the earlier ones of its symbol, such as a perpetual's among spot's
     FUTURE_TIME = "future_time"  # stamped further ahead of its receive time than ``max_future``
+    TOO_OLD = "too_old"  # stamped before 2009, which is a wrong unit, or live and further behind its receive time than ``max_age``
     LATE = "late"  # behind its symbol's watermark: the rows of its time are written already
     DUPLICATE = "duplicate"  # a message with this trade id or book sequence was accepted before
     SEQUENCE_GAP = "sequence_gap"  # a book before it is missing; the book is unknown until the next one

@@ -80,7 +80,8 @@ class Scoring:
 
     def accept(self, post: SocialPost, *, is_recorded: bool) -> Accepted:
         """Check a post and find its symbols. Raise ``Refused`` if the post is impossible, or if no symbol of it can be served."""
-        check_post(post, self._now_ms(), self._settings.max_future_ms)
+        max_age_ms = None if is_recorded else self._settings.max_age_ms
+        check_post(post, self._now_ms(), self._settings.max_future_ms, max_age_ms)
         symbols = self._find_symbols(post.text) if post.symbols is None else list(dict.fromkeys(post.symbols))
         if not symbols:
             raise Refused(Reason.NO_SYMBOL)
@@ -170,8 +171,11 @@ def recorded_ms(post: SocialPost) -> int:
     return max(post.timestamp, post.received or 0, post.observed_at or 0)
 
 
-def check_post(post: SocialPost, now_ms: int, max_future_ms: int) -> None:
-    """Refuse a post whose id, times or counts are impossible. Nothing is repaired."""
+def check_post(post: SocialPost, now_ms: int, max_future_ms: int, max_age_ms: int | None = None) -> None:
+    """Refuse a post whose id, times or counts are impossible. Nothing is repaired.
+
+    ``max_age_ms`` is how far a live post may lie behind its receive time, None for a recorded one.
+    """
     if not post.id or _storable(post.id) != post.id:
         raise Refused(Reason.WRONG_TYPE, f"id {post.id[:64]!r} is empty or holds characters that are no text")
     if len(post.id) > NAME_MAX:
@@ -183,6 +187,7 @@ def check_post(post: SocialPost, now_ms: int, max_future_ms: int) -> None:
     for time_ms in (post.timestamp, post.received, post.observed_at):
         if time_ms is not None:
             check_header("-", time_ms, now_ms, max_future_ms)
+    check_header("-", post.timestamp, post.received or now_ms, max_future_ms, max_age_ms)
 
 
 def _storable(text: str) -> str:

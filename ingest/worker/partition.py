@@ -29,6 +29,9 @@ from transforms.kernel import Vector
 
 HEARD = frozenset({"book", "trade", "gap", "tick"})  # kinds of messages that say how far a symbol's market feed is
 
+AGED = frozenset({"book", "trade", "gap"})
+"""Kinds whose live messages may be too old: the age of a post was checked when it was scored, and a table is published again as it was."""
+
 
 @dataclass(slots=True)
 class Pending:
@@ -59,6 +62,7 @@ class Partition:
         self.unsaved = 0
         self.pending = Pending()
         self._max_future_ms = settings.max_future_ms
+        self._max_age_ms = settings.max_age_ms
         self._saved: dict[bytes, bytes] = {}
         self._touched: set[str] = set()
         self._now_us = 0
@@ -88,7 +92,8 @@ class Partition:
         arrived_ms = int(entry_id.partition(b"-")[0])
         if received_ms > arrived_ms + self._max_future_ms:
             raise Refused(Reason.FUTURE_TIME, "its receive time is ahead of its arrival here")
-        check_header(message.symbol, message.timestamp, received_ms or arrived_ms, self._max_future_ms)
+        max_age_ms = self._max_age_ms if envelope.kind in AGED and not envelope.recorded else None
+        check_header(message.symbol, message.timestamp, received_ms or arrived_ms, self._max_future_ms, max_age_ms)
         if envelope.kind == "post":  # a score stamped far ahead would be held until then
             check_header(message.symbol, message.available, arrived_ms, self._max_future_ms)
         return envelope

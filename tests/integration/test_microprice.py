@@ -22,7 +22,7 @@ def entries(pipeline):
 def test_a_table_that_waits_ticks_nobody_and_outlives_its_owner(pipeline):
     now = [T0 * 1000 + 1_000_000]
     pipeline.clock = lambda: now[0]
-    book = OrderBook(T0 + 400, "QUIET", [(100.0, 1.0)], [(101.0, 2.0)])
+    book = OrderBook(T0 + 400, "QUIET", [(100.0, 1.0)], [(101.0, 2.0)], received=T0 + 400)
     with Publisher(pipeline.client, 2) as publisher:
         publisher.publish("book", book)
     worker = pipeline.worker()
@@ -42,7 +42,8 @@ def test_a_table_that_waits_ticks_nobody_and_outlives_its_owner(pipeline):
     now[0] = (T0 + DAY + 3000) * 1000
     with Publisher(pipeline.client, 2) as publisher:
         for ms in (-500, 500, 1500):
-            publisher.publish("book", OrderBook(T0 + DAY + ms, "QUIET", [(100.0, 1.0)], [(101.0, 1.0)]))
+            at_ms = T0 + DAY + ms
+            publisher.publish("book", OrderBook(at_ms, "QUIET", [(100.0, 1.0)], [(101.0, 1.0)], received=at_ms))
     pipeline.work(worker)
     worker.close()
     pipeline.store_rows()

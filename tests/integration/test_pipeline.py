@@ -221,7 +221,9 @@ def test_what_is_refused_is_kept_whole_and_counted_and_nothing_else_is_lost(pipe
     pipeline.client.xadd("order_book", {"data": b'{"timestamp": 17'})
     pipeline.client.xadd("market_data", {"data": b'{"symbol": "A B"}'})
     pipeline.client.xadd("market_data", {"data": b'{"symbol": "A", "timestamp": 5}'})
-    pipeline.client.xadd("market_data", {"symbol": "A", "timestamp": "5", "price": "1", "size": "-2"})
+    pipeline.client.xadd(
+        "market_data", {"symbol": "A", "timestamp": str(T0), "received": str(T0), "price": "1", "size": "-2"}
+    )
     publish(pipeline, messages(3))
     pipeline.run()
     letters = [fields for _, fields in pipeline.client.xrange(keys.DEAD_LETTER)]
@@ -251,7 +253,7 @@ def test_a_quiet_live_symbol_gets_its_last_row_by_the_owners_clock(pipeline):
     pipeline.clock = lambda: now[0]
     bids, asks = [(100.0, 1.0)], [(101.0, 2.0)]
     with Publisher(pipeline.client, 2) as publisher:
-        publisher.publish("book", OrderBook(T0 + 400, "BTCUSDT", bids, asks))
+        publisher.publish("book", OrderBook(T0 + 400, "BTCUSDT", bids, asks, received=T0 + 400))
     worker = pipeline.worker()
     pipeline.work(worker)
     assert counters(pipeline.client, 2).get("rows.microstructure") is None

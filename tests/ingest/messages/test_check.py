@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from math import inf, nan
 
 import pytest
@@ -12,11 +13,36 @@ from ingest.messages.refusal import Refused
 from transforms.limits import MAX_NUMBER
 from transforms.microstructure.layout import G_SIZE
 
+T0 = 1_700_000_000_000
+
 
 def test_a_time_ahead_of_its_receive_time_is_refused_past_the_limit():
-    check_header("A", 6000, received_ms=1000, max_future_ms=5000)
+    check_header("A", T0 + 6000, received_ms=T0 + 1000, max_future_ms=5000)
     with pytest.raises(Refused, match="future_time"):
-        check_header("A", 6001, received_ms=1000, max_future_ms=5000)
+        check_header("A", T0 + 6001, received_ms=T0 + 1000, max_future_ms=5000)
+
+
+@pytest.mark.parametrize(
+    ("written", "timestamp"),
+    [
+        ("seconds since midnight", 43_200),
+        ("milliseconds since midnight", 43_200_000),
+        ("seconds since 1970", 1_700_000_000),
+        ("the last moment of 2008", int(datetime(2009, 1, 1, tzinfo=UTC).timestamp() * 1000) - 1),
+    ],
+)
+def test_a_time_in_another_unit_is_refused_in_history_too(written: str, timestamp: int) -> None:
+    with pytest.raises(Refused, match="too_old"):
+        check_header("A", timestamp, received_ms=T0, max_future_ms=0)
+    with pytest.raises(Refused, match="too_old"):  # also where the receive time has the same wrong unit
+        check_header("A", timestamp, received_ms=timestamp, max_future_ms=0, max_age_ms=86_400_000)
+
+
+def test_history_may_be_as_old_as_2009_and_a_live_message_as_its_limit() -> None:
+    check_header("A", int(datetime(2009, 1, 1, tzinfo=UTC).timestamp() * 1000), received_ms=T0, max_future_ms=0)
+    check_header("A", T0 - 1000, received_ms=T0, max_future_ms=0, max_age_ms=1000)
+    with pytest.raises(Refused, match="too_old"):
+        check_header("A", T0 - 1001, received_ms=T0, max_future_ms=0, max_age_ms=1000)
 
 
 @pytest.mark.parametrize("timestamp", [0, -5, MAX_TIME_MS + 1])

@@ -9,25 +9,32 @@ from ingest.messages.refusal import Reason
 from ingest.recordings.lines import Line, Parsed, Rejected
 from ingest.recordings.own import parse
 
+T0 = 1_700_000_000_000
+
 
 def line(data: bytes) -> Line:
     return Line("a.jsonl", 1, 0, data, False)
 
 
 def test_the_fields_tell_the_kind_and_what_was_not_received_counts_as_received_when_it_happened() -> None:
-    book = parse(line(b'{"timestamp":5,"symbol":"A","bids":[["1.5",2]],"asks":[[2,"3"]],"sequence":9}'), 0)
-    trade = parse(line(b'{"timestamp":"5","symbol":"A","price":"1.5","size":2,"side":"buy","received":8}'), 0)
-    post = parse(line(b'{"timestamp":5,"id":"x","text":"up","source":"s","symbols":["A"]}'), 0)
+    book = parse(line(b'{"timestamp":1700000000005,"symbol":"A","bids":[["1.5",2]],"asks":[[2,"3"]],"sequence":9}'), 0)
+    trade = parse(
+        line(
+            b'{"timestamp":"1700000000005","symbol":"A","price":"1.5","size":2,"side":"buy","received":1700000000008}'
+        ),
+        0,
+    )
+    post = parse(line(b'{"timestamp":1700000000005,"id":"x","text":"up","source":"s","symbols":["A"]}'), 0)
 
-    assert book == Parsed("book", OrderBook(5, "A", [(1.5, 2.0)], [(2.0, 3.0)], 9, received=5))
-    assert trade == Parsed("trade", Trade(5, "A", 1.5, 2.0, "buy", received=8))
-    assert post == Parsed("social", SocialPost(5, "x", "up", "s", symbols=["A"], received=5))
+    assert book == Parsed("book", OrderBook(T0 + 5, "A", [(1.5, 2.0)], [(2.0, 3.0)], 9, received=T0 + 5))
+    assert trade == Parsed("trade", Trade(T0 + 5, "A", 1.5, 2.0, "buy", received=T0 + 8))
+    assert post == Parsed("social", SocialPost(T0 + 5, "x", "up", "s", symbols=["A"], received=T0 + 5))
 
 
 def test_the_stream_tells_the_kind_where_it_is_given() -> None:
-    trade = parse(line(b'{"stream":"market_data","timestamp":5,"symbol":"A","price":1,"size":2}'), 0)
-    no_book = parse(line(b'{"stream":"order_book","timestamp":5,"symbol":"A","price":1,"size":2}'), 0)
-    assert trade == Parsed("trade", Trade(5, "A", 1.0, 2.0, received=5))
+    trade = parse(line(b'{"stream":"market_data","timestamp":1700000000005,"symbol":"A","price":1,"size":2}'), 0)
+    no_book = parse(line(b'{"stream":"order_book","timestamp":1700000000005,"symbol":"A","price":1,"size":2}'), 0)
+    assert trade == Parsed("trade", Trade(T0 + 5, "A", 1.0, 2.0, received=T0 + 5))
     assert isinstance(no_book, Rejected)
     assert no_book.reason == Reason.MISSING_FIELD
 
@@ -41,13 +48,16 @@ def test_the_stream_tells_the_kind_where_it_is_given() -> None:
         (b"17", Reason.WRONG_TYPE),
         (b"{}", Reason.MISSING_FIELD),
         (b'{"stream":"elsewhere","timestamp":5}', Reason.WRONG_TYPE),
-        (b'{"timestamp":5,"price":1,"size":1}', Reason.MISSING_FIELD),
-        (b'{"timestamp":5,"symbol":"A B","price":1,"size":1}', Reason.BAD_SYMBOL),
+        (b'{"timestamp":1700000000005,"price":1,"size":1}', Reason.MISSING_FIELD),
+        (b'{"timestamp":1700000000005,"symbol":"A B","price":1,"size":1}', Reason.BAD_SYMBOL),
         (b'{"timestamp":0,"symbol":"A","price":1,"size":1}', Reason.OUT_OF_RANGE),
-        (b'{"timestamp":9,"symbol":"A","price":1,"size":1,"received":5}', Reason.FUTURE_TIME),
-        (b'{"timestamp":5,"symbol":"A","price":1,"size":1,"trade_id":99999999999999999999}', Reason.OUT_OF_RANGE),
-        (b'{"timestamp":5,"id":"x","text":"\\ud800","source":"s"}', Reason.UNDECODABLE),
-        (b'{"timestamp":5,"id":"x","text":5,"source":"s"}', Reason.WRONG_TYPE),
+        (b'{"timestamp":1700000000009,"symbol":"A","price":1,"size":1,"received":1700000000005}', Reason.FUTURE_TIME),
+        (
+            b'{"timestamp":1700000000005,"symbol":"A","price":1,"size":1,"trade_id":99999999999999999999}',
+            Reason.OUT_OF_RANGE,
+        ),
+        (b'{"timestamp":1700000000005,"id":"x","text":"\\ud800","source":"s"}', Reason.UNDECODABLE),
+        (b'{"timestamp":1700000000005,"id":"x","text":5,"source":"s"}', Reason.WRONG_TYPE),
     ],
 )
 def test_what_is_no_message_is_refused(data: bytes, reason: Reason) -> None:

@@ -89,10 +89,20 @@ def test_a_post_enters_the_log_of_every_symbol_that_it_names(redis_client: redis
 
 
 def test_a_recorded_post_counts_from_when_it_was_received_or_observed(redis_client: redis.Redis) -> None:
-    add(redis_client, recorded=True, timestamp=1_000_000, received=1_000_500)
-    add(redis_client, recorded=True, timestamp=1_000_000, received=1_000_500, observed_at=1_000_900, id="2")
+    add(redis_client, recorded=True, timestamp=1_700_000_000_000, received=1_700_000_000_500)
+    add(
+        redis_client,
+        recorded=True,
+        timestamp=1_700_000_000_000,
+        received=1_700_000_000_500,
+        observed_at=1_700_000_000_900,
+        id="2",
+    )
     drain(scorer(redis_client, Words()), redis_client)
-    assert [(p.available, p.received) for p in logged(redis_client, "BTCUSDT")] == [(1_000_500,) * 2, (1_000_900,) * 2]
+    assert [(p.available, p.received) for p in logged(redis_client, "BTCUSDT")] == [
+        (1_700_000_000_500,) * 2,
+        (1_700_000_000_900,) * 2,
+    ]
     stream = keys.events(keys.partition_of("BTCUSDT", SETTINGS.partitions))
     assert all(fields[b"recorded"] == b"1" for _, fields in redis_client.xrange(stream))
 

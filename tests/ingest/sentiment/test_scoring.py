@@ -33,12 +33,12 @@ def test_a_post_that_says_nothing_has_no_score() -> None:
 
 
 def test_a_recorded_post_counts_from_when_it_was_received_or_observed() -> None:
-    post = SocialPost(1_000_000, "1", "$BTC up", "x", received=1_000_500)
+    post = SocialPost(1_700_000_000_000, "1", "$BTC up", "x", received=1_700_000_000_500)
     [message] = score(post, recorded=True)
-    assert (message.available, message.received) == (1_000_500, 1_000_500)
-    post.observed_at = 1_000_900
+    assert (message.available, message.received) == (1_700_000_000_500, 1_700_000_000_500)
+    post.observed_at = 1_700_000_000_900
     [message] = score(post, recorded=True)
-    assert (message.available, message.received) == (1_000_900, 1_000_900)
+    assert (message.available, message.received) == (1_700_000_000_900, 1_700_000_000_900)
 
 
 def test_only_configured_symbols_are_scored() -> None:

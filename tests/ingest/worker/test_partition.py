@@ -55,6 +55,23 @@ def test_a_receive_time_ahead_of_the_arrival_does_not_excuse_a_future_time():
     assert log.reasons() == ["future_time"]
 
 
+def test_a_live_message_of_an_earlier_day_is_refused_and_a_recorded_one_taken():
+    def old(days, **changes):
+        return "trade", Trade(T0 + 100_000 - round(days * 86_400_000), "A", 1.0, 1.0, **changes)
+
+    log = Log().append(old(1.1), old(0.9), recorded=False)
+    assert log.reasons() == ["too_old"]
+    assert Log().append(old(3000), recorded=True).reasons() == []
+    received = T0 + 100_000 - 2 * 86_400_000  # by a feed that could not write for two days
+    assert Log().append(old(2.1, received=received), recorded=False).reasons() == []
+    assert Log(settings.load({"TFS_MAX_AGE_MS": "1000"})).append(old(0.1), recorded=False).reasons() == ["too_old"]
+
+
+def test_a_time_in_seconds_writes_no_row_of_1970():
+    log = Log().append(("trade", Trade(T0 // 1000, "A", 1.0, 1.0, received=T0 // 1000)), tick(1000))
+    assert log.reasons() == ["too_old"] and not log.rows("order_flow")
+
+
 def test_entries_taken_again_give_nothing_and_leave_the_same_state():
     messages = [book(500), trade(600, 1), trade(600, 1), tick(1000), book(1500)]
     first, second = Log().append(*messages), Log()

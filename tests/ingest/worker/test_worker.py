@@ -25,7 +25,7 @@ def test_a_clock_that_is_set_forward_makes_no_symbol_quiet(redis_client: redis.R
     worker = Worker(redis_client, CONF, lambda: now_us[0], lambda: steady_us[0])
     worker.open()
     with Publisher(redis_client, PARTITIONS) as publisher:
-        publisher.publish("book", OrderBook(T0 + 400, "A", [(99.0, 1.0)], [(101.0, 1.0)]))
+        publisher.publish("book", OrderBook(T0 + 400, "A", [(99.0, 1.0)], [(101.0, 1.0)], received=T0 + 400))
     for elapsed_s, ticks in ((0, 0), (1, 0), (3, 1)):
         now_us[0], steady_us[0] = T0 * 1000 + 3_600_000_000, elapsed_s * 1_000_000
         worker.step()
