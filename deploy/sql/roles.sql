@@ -73,8 +73,14 @@ CREATE TABLE IF NOT EXISTS :"schema".social_scores (
     neutral double precision,
     posted_at timestamptz NOT NULL,
     scored_at timestamptz NOT NULL,
-    PRIMARY KEY (text_hash, model, revision, id)
+    source text NOT NULL DEFAULT '',
+    PRIMARY KEY (text_hash, model, revision, source, id)
 );
+-- A table of an earlier version has no source yet.
+SELECT format('ALTER TABLE %I.social_scores ADD COLUMN source text NOT NULL DEFAULT %L, DROP CONSTRAINT social_scores_pkey, '
+              'ADD CONSTRAINT social_scores_pkey PRIMARY KEY (text_hash, model, revision, source, id)', :'schema', '')
+WHERE NOT EXISTS (SELECT FROM information_schema.columns
+                  WHERE table_schema = :'schema' AND table_name = 'social_scores' AND column_name = 'source') \gexec
 RESET ROLE;
 
 -- What was the owner's before the line on default privileges was there.

@@ -43,7 +43,10 @@ class Trade(msgspec.Struct, gc=False):
 
 
 class SocialPost(msgspec.Struct, gc=False):
-    """Stream ``social_data``: one post as written; ``observed_at`` is when its likes, reposts and replies were counted."""
+    """Stream ``social_data``: one post as written; ``observed_at`` is when its likes, reposts and replies were counted.
+
+    ``source`` and ``id`` together identify a post, because two sources (two channels, for example) may use the same id.
+    """
 
     timestamp: int
     id: str
@@ -60,7 +63,7 @@ class SocialPost(msgspec.Struct, gc=False):
 
 
 class ScoredPost(msgspec.Struct, gc=False):
-    """A post in the log of one symbol; it is scored once, before it enters the log.
+    """A post in the log of one symbol; it is scored once, before it enters the log. ``source`` and ``id`` identify it.
 
     ``available`` is when the score was ready. The probabilities are None where the text has nothing to score.
     """
@@ -80,6 +83,7 @@ class ScoredPost(msgspec.Struct, gc=False):
     replies: int | None = None
     followers: int | None = None
     received: int | None = None
+    source: str = ""
 
 
 class Tick(msgspec.Struct, gc=False):

@@ -14,6 +14,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 import psycopg
+from psycopg import errors
 
 from ingest.sentiment.model.labels import Probabilities
 
@@ -32,19 +33,28 @@ CREATE TABLE IF NOT EXISTS social_scores (
     neutral double precision,
     posted_at timestamptz NOT NULL,
     scored_at timestamptz NOT NULL,
-    PRIMARY KEY (text_hash, model, revision, id)
+    source text NOT NULL DEFAULT '',
+    PRIMARY KEY (text_hash, model, revision, source, id)
 )"""
+_IS_OLD = """
+SELECT NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'social_scores'::regclass AND attname = 'source' AND NOT attisdropped)"""
+_MIGRATE = """
+ALTER TABLE social_scores
+    ADD COLUMN source text NOT NULL DEFAULT '',
+    DROP CONSTRAINT social_scores_pkey,
+    ADD CONSTRAINT social_scores_pkey PRIMARY KEY (text_hash, model, revision, source, id)"""
 _FIND = """
 SELECT DISTINCT ON (text_hash) text_hash, positive, negative, neutral FROM social_scores
 WHERE text_hash = ANY(%s) AND model = %s AND revision = %s AND positive IS NOT NULL"""
 _ADD = """
-INSERT INTO social_scores (id, text_hash, model, revision, positive, negative, neutral, posted_at, scored_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, to_timestamp(%s / 1000.0), to_timestamp(%s / 1000.0)) ON CONFLICT DO NOTHING"""
+INSERT INTO social_scores (source, id, text_hash, model, revision, positive, negative, neutral, posted_at, scored_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, to_timestamp(%s / 1000.0), to_timestamp(%s / 1000.0)) ON CONFLICT DO NOTHING"""
 
 
 class Scored(NamedTuple):
     """One row. The probabilities are None if the text held nothing to score."""
 
+    source: str
     id: str
     text_hash: bytes
     model: str
@@ -127,9 +137,7 @@ class History:
                 connection = psycopg.connect(
                     self._url, autocommit=True, connect_timeout=3, options="-c statement_timeout=5000"
                 )
-                # ask first: a role without the right to create tables may not say "if not exists" either
-                if connection.execute("SELECT to_regclass('social_scores')").fetchone() == (None,):
-                    connection.execute(_TABLE)
+                _make_or_migrate(connection)
             except psycopg.Error as error:
                 self._lost(error)
             else:
@@ -142,9 +150,25 @@ class History:
     def _lost(self, error: psycopg.Error) -> None:
         """Try again later. Log once an outage, and only the error's class, because its text could hold the address."""
         if not self._is_lost:
-            _LOG.warning("social_scores: %s; trying again every %.0f s", type(error).__name__, RETRY_S)
+            hint = " (run deploy/sql/roles.sql again)" if isinstance(error, errors.InsufficientPrivilege) else ""
+            _LOG.warning("social_scores: %s%s; trying again every %.0f s", type(error).__name__, hint, RETRY_S)
         self._is_lost = True
         if self._connection is not None:
             self._connection.close()
             self._connection = None
         self._retry_at = self._clock() + RETRY_S
+
+
+def _make_or_migrate(connection: psycopg.Connection) -> None:
+    """Make the table, or give a table of an earlier version the column ``source``, without which two sources' posts of one id were one.
+
+    Ask first: a role without the right to create or change tables may not say "if not exists" either.
+    """
+    if connection.execute("SELECT to_regclass('social_scores')").fetchone() == (None,):
+        connection.execute(_TABLE)
+    elif connection.execute(_IS_OLD).fetchone() == (True,):
+        with connection.transaction():
+            connection.execute("SET LOCAL statement_timeout = 0")  # the new key is an index over the whole table
+            connection.execute("LOCK TABLE social_scores")
+            if connection.execute(_IS_OLD).fetchone() == (True,):  # no other scorer did it meanwhile
+                connection.execute(_MIGRATE)

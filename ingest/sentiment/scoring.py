@@ -156,13 +156,23 @@ class Scoring:
             replies=post.replies,
             followers=post.followers,
             received=available if accepted.is_recorded else post.received,
+            source=post.source,
         )
 
     def _row(self, accepted: Accepted, score: Probabilities | None, scored_ms: int) -> Scored:
         positive, negative, neutral = score or (None, None, None)
         model, post, digest = self._model, accepted.post, accepted.text_hash
         return Scored(
-            post.id, digest, model.name, model.revision, positive, negative, neutral, post.timestamp, scored_ms
+            post.source,
+            post.id,
+            digest,
+            model.name,
+            model.revision,
+            positive,
+            negative,
+            neutral,
+            post.timestamp,
+            scored_ms,
         )
 
 
@@ -172,14 +182,17 @@ def recorded_ms(post: SocialPost) -> int:
 
 
 def check_post(post: SocialPost, now_ms: int, max_future_ms: int, max_age_ms: int | None = None) -> None:
-    """Refuse a post whose id, times or counts are impossible. Nothing is repaired.
+    """Refuse a post whose source, id, times or counts are impossible. Nothing is repaired.
 
     ``max_age_ms`` is how far a live post may lie behind its receive time, None for a recorded one.
     """
-    if not post.id or _storable(post.id) != post.id:
-        raise Refused(Reason.WRONG_TYPE, f"id {post.id[:64]!r} is empty or holds characters that are no text")
-    if len(post.id) > NAME_MAX:
-        raise Refused(Reason.OUT_OF_RANGE, f"id of {len(post.id)} characters, {NAME_MAX} allowed")
+    if not post.id:
+        raise Refused(Reason.WRONG_TYPE, "the id is empty")
+    for name, value in (("id", post.id), ("source", post.source)):
+        if _storable(value) != value:
+            raise Refused(Reason.WRONG_TYPE, f"{name} {value[:64]!r} holds characters that are no text")
+        if len(value) > NAME_MAX:
+            raise Refused(Reason.OUT_OF_RANGE, f"{name} of {len(value)} characters, {NAME_MAX} allowed")
     for name in ("likes", "reposts", "replies", "followers"):
         count = getattr(post, name)
         if count is not None and not -COUNT_MAX <= count <= COUNT_MAX:

@@ -215,6 +215,7 @@ def _number(trade_id: int | str | None) -> int | str | None:
 
 
 def _facts(p: ScoredPost) -> Post:
+    identity = f"{p.source}\0{p.id}"  # two sources, such as two channels, may use one id
     return Post(
-        p.id, p.author, p.simhash, p.positive, p.negative, p.neutral, p.likes, p.reposts, p.replies, p.followers
+        identity, p.author, p.simhash, p.positive, p.negative, p.neutral, p.likes, p.reposts, p.replies, p.followers
     )

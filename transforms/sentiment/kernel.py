@@ -25,7 +25,7 @@ from transforms.sentiment.state import GONE, Post, Record, Row, State, count_hou
 
 __all__ = ["VERSION", "emit_sentiment", "emit_social", "from_bytes", "init", "last_event_us", "step_post", "to_bytes"]
 
-VERSION = 1
+VERSION = 2
 """Version of the state's layout and of every formula; a checkpoint of another version is refused."""
 EDGES_US = (scores.FIVE_US // 2, scores.FIVE_US, 2 * scores.FIVE_US, HOUR_US)
 """Ages at which a post leaves a window or half of one."""

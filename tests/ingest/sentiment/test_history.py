@@ -10,9 +10,11 @@ import pytest
 from ingest.sentiment.history import RETRY_S, History, Scored, text_hash
 
 
-def row(name: str, text: str, positive: float | None = 0.5, model: str = "m", revision: str = "r") -> Scored:
+def row(
+    name: str, text: str, positive: float | None = 0.5, model: str = "m", revision: str = "r", source: str = "x"
+) -> Scored:
     rest = (None, None) if positive is None else (0.25, 0.25)
-    return Scored(name, text_hash(text), model, revision, positive, *rest, 1_000, 2_500)
+    return Scored(source, name, text_hash(text), model, revision, positive, *rest, 1_000, 2_500)
 
 
 def test_scores_are_found_by_text_model_and_revision(postgres_url: str) -> None:
@@ -37,6 +39,36 @@ def test_a_row_is_written_once_and_never_changed(postgres_url: str) -> None:
             " FROM social_scores"
         ).fetchall()
     assert [tuple(map(str, r)) for r in found] == [("1", "m", "r", "0.5", "1.000000", "2.500000")]
+
+
+def test_two_sources_that_use_one_id_are_two_rows(postgres_url: str) -> None:
+    history = History(postgres_url)
+    history.add([row("1", "a", source="x"), row("1", "a", source="y"), row("1", "a", source="x")])
+    history.close()
+    with psycopg.connect(postgres_url) as connection:
+        found = connection.execute("SELECT source, id FROM social_scores ORDER BY source").fetchall()
+    assert found == [("x", "1"), ("y", "1")]
+
+
+EARLIER = """
+CREATE TABLE social_scores (
+    id text NOT NULL, text_hash bytea NOT NULL, model text NOT NULL, revision text NOT NULL, positive double precision,
+    negative double precision, neutral double precision, posted_at timestamptz NOT NULL, scored_at timestamptz NOT NULL,
+    PRIMARY KEY (text_hash, model, revision, id)
+);
+INSERT INTO social_scores VALUES ('1', %s, 'm', 'r', 0.5, 0.25, 0.25, now(), now())"""
+
+
+def test_a_table_of_an_earlier_version_is_migrated_and_keeps_its_scores(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(EARLIER.replace("%s", "'\\x" + text_hash("a").hex() + "'"))
+    for history in (History(postgres_url), History(postgres_url)):  # the second finds it migrated
+        assert history.find([text_hash("a")], "m", "r") == {text_hash("a"): (0.5, 0.25, 0.25)}
+        history.add([row("1", "a", source="x"), row("1", "a", source="y")])
+        history.close()
+    with psycopg.connect(postgres_url) as connection:
+        found = connection.execute("SELECT source, id FROM social_scores ORDER BY source").fetchall()
+    assert found == [("", "1"), ("x", "1"), ("y", "1")]
 
 
 def test_rows_wait_for_a_database_that_is_down(postgres_url: str, caplog: pytest.LogCaptureFixture) -> None:

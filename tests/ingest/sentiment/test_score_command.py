@@ -80,8 +80,8 @@ def test_score_takes_from_the_table_what_the_scorer_has_scored(
 ) -> None:
     loaded = load_files(model, None)
     history = History(postgres_url)
-    history.add([Scored("1", text_hash("up"), loaded.name, loaded.revision, 0.5, 0.25, 0.25, 1_000, 2_000)])
-    history.add([Scored("2", text_hash("down"), loaded.name, "another", 0.5, 0.25, 0.25, 1_000, 2_000)])
+    history.add([Scored("x", "1", text_hash("up"), loaded.name, loaded.revision, 0.5, 0.25, 0.25, 1_000, 2_000)])
+    history.add([Scored("x", "2", text_hash("down"), loaded.name, "another", 0.5, 0.25, 0.25, 1_000, 2_000)])
     history.close()
     monkeypatch.setenv("TFS_POSTGRES_URL", postgres_url)
     path = tiny.labelled_file(tmp_path / "texts.parquet")

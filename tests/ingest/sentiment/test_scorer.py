@@ -81,7 +81,7 @@ def test_a_post_enters_the_log_of_every_symbol_that_it_names(redis_client: redis
             ScoredPost(
                 timestamp=NOW_MS - 5000, symbol=symbol, id="1", available=NOW_MS, simhash=simhash(text),
                 positive=0.75, negative=0.0, neutral=0.25, model="words@1", author="bob",
-                likes=3, reposts=2, replies=1, followers=9, received=NOW_MS - 4000,
+                likes=3, reposts=2, replies=1, followers=9, received=NOW_MS - 4000, source="x",
             )
         ]  # fmt: skip
     assert redis_client.xpending(keys.SOCIAL, keys.GROUP)["pending"] == 0
@@ -118,6 +118,8 @@ def test_a_recorded_post_counts_from_when_it_was_received_or_observed(redis_clie
         ({"id": "a\x00b"}, "wrong_type"),
         ({"id": "\ud83d"}, "wrong_type"),
         ({"id": "x" * 257}, "out_of_range"),
+        ({"source": "a\x00b"}, "wrong_type"),
+        ({"source": "x" * 257}, "out_of_range"),
         ({"id": 7.5}, "wrong_type"),
         ({"text": None}, "wrong_type"),
         ({"likes": 10**30}, "out_of_range"),

@@ -111,6 +111,13 @@ def test_a_post_counts_from_when_its_score_was_available():
     assert rows[0][2]["sentiment_compound"] == pytest.approx(0.6, abs=1e-15)
 
 
+def test_two_channels_that_use_one_id_are_two_posts() -> None:
+    told = {"positive": 0.7, "negative": 0.1, "neutral": 0.2, "simhash": 1}
+    posts = [ScoredPost(T0 + 100, "A", "12345", T0 + 500, source=channel, **told) for channel in ("a", "b", "a")]
+    log = Log().append(*[("post", post) for post in posts], book(600), tick(1000))
+    assert [row["social_volume_5m"] for _, _, row in log.rows("social")][-1] == 2.0
+
+
 def test_a_post_that_was_scored_late_changes_no_row_that_is_written():
     post = ScoredPost(T0 + 100, "A", "id", available=T0 + 600, simhash=1, positive=0.7, negative=0.1, neutral=0.2)
     log = Log().append(book(500), tick(2000), ("post", post), tick(4000))

@@ -156,7 +156,7 @@ def test_the_reader_cannot_append_through_the_store_either(
 
 def test_the_scorer_keeps_its_table_as_the_writer(urls: dict[str, str], postgres_url: str) -> None:
     history = History(urls["writer"])
-    row = Scored("1", text_hash("up"), "m", "r", 0.5, 0.25, 0.25, 1_700_000_000_000, 1_700_000_001_000)
+    row = Scored("x", "1", text_hash("up"), "m", "r", 0.5, 0.25, 0.25, 1_700_000_000_000, 1_700_000_001_000)
     history.add([row])
     assert history.waiting == 0
     assert history.find([row.text_hash], "m", "r") == {row.text_hash: (0.5, 0.25, 0.25)}
