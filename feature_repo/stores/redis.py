@@ -16,6 +16,7 @@ Keys and values are Feast's own. What differs:
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -34,10 +35,14 @@ from feature_repo.stores.online.client import (
     connect,
     with_sentinels,
 )
+from feature_repo.stores.online.delete import delete_keys, delete_rows, keys_of
+from feature_repo.stores.online.from_feast import script_calls_of_feast
 from feature_repo.stores.online.order import request_of, requested
-from feature_repo.stores.online.request import Reply, Request, fetch, fetch_async, plan, plan_view
+from feature_repo.stores.online.request import Reply, Request, check_rows, fetch, fetch_async, plan, plan_view
 from feature_repo.stores.online.response import ColumnResponse, FeatureTypes, Row, fill, view_rows
-from feature_repo.stores.online.write import script_calls_of_feast, send, send_async
+from feature_repo.stores.online.write import send, send_async
+
+log = logging.getLogger(__name__)
 
 
 class RedisOnlineStoreConfig(stock.RedisOnlineStoreConfig):  # type: ignore[misc]
@@ -127,6 +132,7 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
         include_feature_view_version_metadata: bool = False,
     ) -> OnlineResponse:
         """Return what Feast returns, with the columns in the order of `features`; the response decodes columns at once."""
+        check_rows(entity_rows)
         given = (features, entity_rows, registry, project, full_feature_names, include_feature_view_version_metadata)
         with request_of(registry, project, features, full_names=full_feature_names) as order:
             response = super().get_online_features(config, *given)
@@ -144,6 +150,7 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
         include_feature_view_version_metadata: bool = False,
     ) -> OnlineResponse:
         """Return what `get_online_features` returns."""
+        check_rows(entity_rows)
         given = (features, entity_rows, registry, project, full_feature_names, include_feature_view_version_metadata)
         with request_of(registry, project, features, full_names=full_feature_names) as order:
             response = await super().get_online_features_async(config, *given)
@@ -216,3 +223,18 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
         await attempt_async(lambda: send_async(client, calls), settings.retries, self._address)
         if progress:
             progress(len(data))
+
+    def delete_entity_values(self, config: Any, join_keys: list[str]) -> None:
+        """Delete all entities of the project that have these join keys; Feast's ``teardown`` calls it."""
+        client = self._get_client(config.online_store)
+        keys = list(keys_of(client, config.project, join_keys))
+        what = (len(keys), ", ".join(join_keys), config.project, self._address)
+        log.warning("deleting %d entities (%s) of project %s from Redis at %s", *what)
+        delete_keys(client, keys)
+
+    def delete_table(self, config: Any, table: Any) -> None:
+        """Delete the rows of a view; Feast calls it for a view that is no longer defined."""
+        client, view = self._get_client(config.online_store), stock._versioned_fv_name(table, config)
+        keys = list(keys_of(client, config.project, table.join_keys))
+        n_rows = delete_rows(client, keys, view, [feature.name for feature in table.features])
+        log.warning("deleted %d rows of %s, project %s, from Redis at %s", n_rows, view, config.project, self._address)

@@ -186,7 +186,7 @@ class Worker:
             for writer, batch in zip(self._online, pending.batches.values(), strict=True):
                 if len(batch):
                     newest, silent_us = batch.newest()
-                    writer.add_to(pipe, newest.symbols, newest.event_us, newest.values, silent_us)
+                    writer.add_to(pipe, newest.symbols, newest.event_us, newest.values, silent_us, newest.created_us)
                     written.append((partition, pending, newest))
         if not written:
             return

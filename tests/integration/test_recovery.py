@@ -24,7 +24,7 @@ from redis import exceptions
 
 from feature_repo.project import project
 from feature_repo.stores.online.client import address_of_url, connect
-from feature_repo.stores.online.format import SymbolKeys, decode_time, time_field, without_silence
+from feature_repo.stores.online.format import SymbolKeys, decode_time, event_and_silence, time_field
 from feature_repo.stores.online.write import OnlineWriter
 from ingest import offline_writer, router, settings
 from ingest.messages.decode import encode
@@ -118,13 +118,14 @@ def assert_every_entity_is_whole(
             if time_field(view.name) not in served:
                 continue
             every = expected[view.name, symbol]
-            time, silent_us = without_silence(served[time_field(view.name)])
+            time, silent_us = event_and_silence(served[time_field(view.name)])
             [row] = [row for row in every if row[2] == decode_time(time)]
             assert row is every[-1] or not newest
             columns = rows.Batch(view)
             columns.add(symbol, row[2], row[3], memoryview(row[4]).cast("d"))
             one = columns.columns()
-            OnlineWriter(client, "expected", view).write([symbol], one.event_us, one.values, np.array([silent_us]))
+            writer = OnlineWriter(client, "expected", view)
+            writer.write([symbol], one.event_us, one.values, np.array([silent_us]), one.created_us)
         assert served == client.hgetall(wanted)
         client.delete(wanted)
 

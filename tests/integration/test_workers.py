@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 import redis
 
+from feature_repo.stores.online.format import event_and_silence
 from ingest import router, settings
 from ingest.messages.decode import encode
 from ingest.messages.kinds import Trade
@@ -125,8 +127,13 @@ def test_what_a_woken_worker_writes_online_ahead_of_its_heir_are_the_heirs_own_v
     heir.close()
 
 
-def online(client: redis.Redis) -> dict[bytes, dict[bytes, bytes]]:
-    return {key: client.hgetall(key) for key in client.keys("*trading")}
+def online(client: redis.Redis) -> dict[bytes, dict[bytes, Any]]:
+    """What is served; times without the created time, which is each worker's clock."""
+    found = {key: client.hgetall(key) for key in client.keys("*trading")}
+    return {
+        key: {name: event_and_silence(raw) if name.startswith(b"_ts:") else raw for name, raw in fields.items()}
+        for key, fields in found.items()
+    }
 
 
 def entry(symbol: str, at_ms: int) -> dict[str, bytes]:

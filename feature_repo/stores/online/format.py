@@ -1,10 +1,13 @@
 """Feast's Redis format as bytes: one hash per entity, one field per feature, protobuf values.
 
-- Key: the entity key, serialised in version 3, then the project name.
-- Field ``_ts:<view>``: the event time of the view's row, a ``google.protobuf.Timestamp``. Rows of our workers carry an
-  extra protobuf field in front (number 15, fixed32: milliseconds for which the feed had been silent at the event time);
-  stock Feast skips unknown fields.
+- Key: the entity key, serialised in version 3, then the project name. An entity key is the number of join keys, the name
+  of each, sorted, and the value of each; a name or value is its type, its length, and its bytes.
+- Field ``_ts:<view>``: the event time of the view's row, a ``google.protobuf.Timestamp``. Rows written here may carry two
+  extra protobuf fields in front: number 15, fixed32, milliseconds for which the feed had been silent at the event time;
+  then number 14, fixed64, the row's created time in microseconds. Stock Feast skips unknown fields.
 - Field ``mmh3("<view>:<feature>")``, four bytes: a ``feast.types.Value``. An empty value is null.
+
+Feast itself is not imported: that takes seconds, and a worker needs only these bytes. The tests compare them with Feast's.
 
 Source: docs/specs/online_store_format.md of Feast.
 """
@@ -12,52 +15,70 @@ Source: docs/specs/online_store_format.md of Feast.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
-from feast.infra.key_encoding_utils import serialize_entity_key, serialize_entity_key_prefix
-from feast.infra.online_stores.helpers import _mmh3
-from feast.value_type import ValueType
+import mmh3
 from google.protobuf.timestamp_pb2 import Timestamp
 
 # A protobuf tag is the field's number * 8 + its wire type: 0 varint, 1 eight bytes, 2 length and bytes, 5 four bytes.
 DOUBLE_TAG: Final = b"\x29"  # Value.double_val, number 5: eight bytes follow
 INT64_TAG: Final = b"\x20"  # Value.int64_val, number 4: a varint follows
 SILENCE_TAG: Final = b"\x7d"  # number 15, which Timestamp does not have: four bytes follow
+CREATED_TAG: Final = b"\x71"  # number 14, which it does not have either: eight bytes follow
 DOUBLE_SIZE: Final = 9  # of a Value that holds a double: the tag and eight bytes
 
 _SECONDS_TAG: Final = b"\x08"  # Timestamp.seconds, number 1
 _NANOS_TAG: Final = b"\x10"  # Timestamp.nanos, number 2
 _SILENCE_SIZE: Final = 5  # the tag and four bytes
+_CREATED_SIZE: Final = 9  # the tag and eight bytes
 _MAX_SILENCE_MS: Final = 2**32 - 1
 _SECOND_US: Final = 1_000_000
-_STRING_HEAD: Final = struct.Struct("<II")  # type and length of a text in an entity key
+_COUNT: Final = struct.Struct("<I")  # of the join keys
+_PART: Final = struct.Struct("<II")  # type and length of a name or value in an entity key
+_STRING: Final = 2  # Feast's ValueType of a text
 
 
 class SymbolKeys:
     """Keys of entities that have one text join key, equal to those of `entity_keys` and made several times faster."""
 
     def __init__(self, project: str, join_key: str) -> None:
-        self._head: bytes = serialize_entity_key_prefix([join_key], entity_key_serialization_version=3)
+        self._head = key_head([join_key])
         self._tail = project.encode()
 
     def keys(self, symbols: Sequence[str]) -> list[bytes]:
         """Return one key per symbol, in order."""
-        head, tail, pack, text = self._head, self._tail, _STRING_HEAD.pack, ValueType.STRING.value
+        head, tail, pack, text = self._head, self._tail, _PART.pack, _STRING
         return [head + pack(text, len(raw)) + raw + tail for raw in [symbol.encode() for symbol in symbols]]
 
 
-def entity_keys(config: Any, entities: Iterable[Any]) -> list[bytes]:
-    """Return the keys of Feast's ``EntityKey`` messages, in order."""
-    project, version = config.project.encode(), config.entity_key_serialization_version
-    return [serialize_entity_key(entity, version) + project for entity in entities]
+def key_head(join_keys: Sequence[str]) -> bytes:
+    """Return what every key of these join keys begins with: their number and names."""
+    names = [name.encode() for name in sorted(join_keys)]
+    return _COUNT.pack(len(names)) + b"".join(_PART.pack(_STRING, len(name)) + name for name in names)
+
+
+def project_of_key(key: bytes) -> bytes | None:
+    """Return the project that a key belongs to; None if the bytes are no key.
+
+    >>> project_of_key(SymbolKeys("trading", "symbol").keys(["BTCUSDT"])[0])
+    b'trading'
+    """
+    try:
+        (n,) = _COUNT.unpack_from(key)
+        at = _COUNT.size
+        for _ in range(2 * n):  # the names, then the values
+            at += _PART.size + _PART.unpack_from(key, at)[1]
+    except struct.error:
+        return None
+    return key[at:] if at <= len(key) else None
 
 
 @lru_cache(maxsize=65_536)
 def feature_field(view: str, feature: str) -> bytes:
     """Return the name of the hash field that holds a feature."""
-    return bytes(_mmh3(f"{view}:{feature}"))
+    return mmh3.hash(f"{view}:{feature}", signed=False).to_bytes(4, "little")
 
 
 def time_field(view: str) -> bytes:
@@ -110,13 +131,25 @@ def with_silence(time: bytes, silent_us: int) -> bytes:
     return SILENCE_TAG + min(silent_us // 1_000, _MAX_SILENCE_MS).to_bytes(4, "little") + time
 
 
-def without_silence(raw: bytes) -> tuple[bytes, int]:
+def with_created(time: bytes, created_us: int) -> bytes:
+    """Return a serialised event time with the row's created time in front; add the silence after this.
+
+    >>> with_created(encode_time(1_500_000), 2_000_000).hex()
+    '7180841e000000000008011080cab5ee01'
+    """
+    return CREATED_TAG + max(created_us, 0).to_bytes(8, "little") + time
+
+
+def event_and_silence(raw: bytes) -> tuple[bytes, int]:
     """Return the serialised event time alone, and the silence in microseconds.
 
-    >>> time, silent_us = without_silence(with_silence(encode_time(1_500_000), 3_000))
-    >>> decode_time(time), silent_us
+    >>> time = with_created(encode_time(1_500_000), 2_000_000)
+    >>> event, silent_us = event_and_silence(with_silence(time, 3_000))
+    >>> decode_time(event), silent_us
     (1500000, 3000)
     """
-    if not raw.startswith(SILENCE_TAG):
-        return raw, 0
-    return raw[_SILENCE_SIZE:], int.from_bytes(raw[1:_SILENCE_SIZE], "little") * 1_000
+    silent_us = 0
+    if raw.startswith(SILENCE_TAG):
+        silent_us = int.from_bytes(raw[1:_SILENCE_SIZE], "little") * 1_000
+        raw = raw[_SILENCE_SIZE:]
+    return raw[_CREATED_SIZE:] if raw.startswith(CREATED_TAG) else raw, silent_us

@@ -21,6 +21,7 @@ from feature_repo.stores.online.format import (
     feature_field,
     time_field,
     varint,
+    with_created,
     with_silence,
 )
 from transforms.limits import INT64_END
@@ -61,9 +62,9 @@ def _packed_field(view: str, feature: str) -> bytes:
     return packed_text(feature_field(view, feature))
 
 
-def packed_row(view: str, event_us: int, values: Mapping[str, bytes]) -> bytes:
-    """Return one packed row of values that are serialised already, by feature."""
-    parts = [_row_head(view, len(values)), packed_text(encode_time(event_us))]
+def packed_row(view: str, time: bytes, values: Mapping[str, bytes]) -> bytes:
+    """Return one packed row of an event time and of values by feature, all serialised already."""
+    parts = [_row_head(view, len(values)), packed_text(time)]
     for feature, raw in values.items():
         parts += (_packed_field(view, feature), packed_text(raw))
     return b"".join(parts)
@@ -99,7 +100,9 @@ class RowEncoder:
         self._ints = [i for i, dtype in enumerate(dtypes) if dtype == "Int64"]
         self._int_cells = [(names[i], fields[i]) for i in self._ints]
 
-    def rows(self, event_us: Ints, values: Doubles, silent_us: Ints | None = None) -> list[bytes]:
+    def rows(
+        self, event_us: Ints, values: Doubles, silent_us: Ints | None = None, created_us: Ints | None = None
+    ) -> list[bytes]:
         """Return one packed row per line of `values`; arguments and errors as for `OnlineWriter.write`."""
         n = len(event_us)
         if values.shape != (n, len(self.names)):
@@ -112,6 +115,8 @@ class RowEncoder:
         ]
         ints = [self._packed_ints(i, row) for i, row in enumerate(values[:, self._ints].tolist())]
         times = [encode_time(t) for t in event_us.tolist()]
+        if created_us is not None:
+            times = [with_created(time, created) for time, created in zip(times, created_us.tolist(), strict=True)]
         if silent_us is not None:
             times = [with_silence(time, silent) for time, silent in zip(times, silent_us.tolist(), strict=True)]
         starts = [self._head + packed_text(time) for time in times]

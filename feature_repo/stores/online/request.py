@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 from feast import utils
 from feast.infra.online_stores.redis import _versioned_fv_name
+from feast.protos.feast.types.Value_pb2 import RepeatedValue
 
 from feature_repo.stores.online.client import is_cluster
-from feature_repo.stores.online.format import SymbolKeys, entity_keys, feature_field, time_field
+from feature_repo.stores.online.format import SymbolKeys, feature_field, time_field
+from feature_repo.stores.online.from_feast import EntityRowsError, MissingJoinKeyError, entity_keys, null_key
 from transforms.times import us_of_duration
 
 _KEYS_PER_SEND: Final = 8  # the server answers the first keys while the next are on their way
@@ -71,7 +73,7 @@ def plan(
 ) -> list[Request]:
     """Return the requests that answer `grouped_refs`; views of the same entity share one.
 
-    Raise Feast's own ``KeyError`` if the rows hold no value of a join key.
+    Raise `MissingJoinKeyError` if the rows lack a join key of a view, `EntityRowsError` if a value of one is null.
     """
     groups: dict[tuple[Any, ...], list[tuple[Any, list[str]]]] = {}
     for table, features in grouped_refs:
@@ -163,6 +165,9 @@ def _keys_and_order(
 ) -> tuple[list[bytes], list[int] | None]:
     """Return `Request.keys` and `Request.order`. Entities of one text join key need no protobuf message."""
     given = utils._get_table_entity_values(table, join_keys, join_key_values)
+    if absent := [key for key in (join_keys[entity] for entity in table.entities) if not given.get(key)]:
+        names = [table.projection.join_key_map.get(key, key) for key in absent]
+        raise MissingJoinKeyError(f"entity_rows have no value of {', '.join(names)}, a join key of {table.name}")
     if len(given) == 1:
         ((join_key, values),) = given.items()
         if values and all(v.WhichOneof("val") == "string_val" for v in values):
@@ -173,12 +178,22 @@ def _keys_and_order(
                 return keys, None
             place = {symbol: i for i, symbol in enumerate(unique)}
             return keys, [place[symbol] for symbol in symbols]
+    for join_key, values in given.items():
+        if any(v.WhichOneof("val") is None for v in values):
+            raise null_key(join_key)
     entities, indexes, n = utils._get_unique_entities(table, join_key_values, join_keys)
     order = [0] * n
     for i, destinations in enumerate(indexes):
         for row in destinations:
             order[row] = i
     return entity_keys(config, utils._get_entity_key_protos(entities)), order
+
+
+def check_rows(entity_rows: Any) -> None:
+    """Raise `EntityRowsError` if the rows of a request, a list of rows or columns by name, name no entity."""
+    first = next(iter(entity_rows.values() if isinstance(entity_rows, Mapping) else entity_rows), None)
+    if not (first.val if isinstance(first, RepeatedValue) else first):
+        raise EntityRowsError('entity_rows is empty: name the entities, as in [{"symbol": "BTCUSDT"}]')
 
 
 _symbol_keys = lru_cache(maxsize=64)(SymbolKeys)

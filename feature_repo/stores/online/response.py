@@ -21,7 +21,14 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.type_map import feast_value_type_to_python_type
 
-from feature_repo.stores.online.format import DOUBLE_SIZE, DOUBLE_TAG, decode_time, encode_time, varint, without_silence
+from feature_repo.stores.online.format import (
+    DOUBLE_SIZE,
+    DOUBLE_TAG,
+    decode_time,
+    encode_time,
+    event_and_silence,
+    varint,
+)
 from feature_repo.stores.online.request import Part, Reply, Request
 from transforms.times import datetime_of_us
 
@@ -91,7 +98,7 @@ def view_rows(request: Request, replies: Iterable[Reply], now_us: int | None) ->
         if time is None:
             rows.append((None, None))
             continue
-        stamp, silent_us = without_silence(time)
+        stamp, silent_us = event_and_silence(time)
         event_us = decode_time(stamp)
         late = event_us - silent_us < oldest_us
         found = {n: Value.FromString(b"" if late else v or b"") for n, v in zip(part.features, values, strict=True)}
@@ -134,7 +141,7 @@ def _statuses_and_times(times: Reply, oldest_us: float) -> tuple[bytes, bytes]:
     for raw in set(times):
         if raw is None:
             continue
-        stamp, silent_us = without_silence(raw)
+        stamp, silent_us = event_and_silence(raw)
         event_us = decode_time(stamp)
         status = _OUTSIDE_MAX_AGE if event_us - silent_us < oldest_us else _PRESENT
         time = encode_time(event_us)  # Feast's own rows may hold nanoseconds

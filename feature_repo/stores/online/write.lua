@@ -1,12 +1,19 @@
 -- Store the rows that are newer than what Redis holds, and return how many were stored.
 -- KEYS: one hash per row. ARGV: the seconds until a key expires (0: never), then one packed row per key.
 
-local SILENCE_TAG, AFTER_SILENCE = 0x7d, 6
+local SILENCE_TAG, SILENCE_SIZE = 0x7d, 5
+local CREATED_TAG, CREATED_SIZE = 0x71, 9
 local SECONDS, NANOS = 1, 2
 
--- Return seconds and nanoseconds of a serialised Timestamp, which begins behind the silence if there is one.
+-- Return seconds and nanoseconds of a serialised Timestamp, and the created time, 0 if there is none. The silence and the
+-- created time stand in front, each if it is known.
 local function instant(raw)
-  local at, parts = string.byte(raw, 1) == SILENCE_TAG and AFTER_SILENCE or 1, {0, 0}
+  local at, parts, created = 1, {0, 0}, 0
+  if string.byte(raw, at) == SILENCE_TAG then at = at + SILENCE_SIZE end
+  if string.byte(raw, at) == CREATED_TAG then
+    created = struct.unpack('<I8', raw, at + 1)
+    at = at + CREATED_SIZE
+  end
   while at <= #raw do
     local number = math.floor(string.byte(raw, at) / 8)
     local value, inverse, scale, size, byte = 0, 0, 1, 0, 0
@@ -23,7 +30,7 @@ local function instant(raw)
     parts[number] = value
     at = at + 1
   end
-  return parts[SECONDS], parts[NANOS]
+  return parts[SECONDS], parts[NANOS], created
 end
 
 local stored = 0
@@ -32,12 +39,13 @@ for i, key in ipairs(KEYS) do
   local row = cmsgpack.unpack(ARGV[i + 1])
   local time_field, time = row[1], row[2]
   local old = redis.call('HGET', key, time_field)
-  -- 2. Compare the two times to the nanosecond.
+  -- 2. Compare the two times to the nanosecond; of equal ones the row created later is newer.
   local newer = not old
   if old then
-    local old_s, old_n = instant(old)
-    local new_s, new_n = instant(time)
-    newer = new_s > old_s or (new_s == old_s and new_n > old_n)
+    local old_s, old_n, old_created = instant(old)
+    local new_s, new_n, new_created = instant(time)
+    newer = new_s > old_s
+      or (new_s == old_s and (new_n > old_n or (new_n == old_n and new_created > old_created)))
   end
   if newer then
     -- 3. Write all fields, 4,000 words at a time, because Lua's `unpack` fails for some 8,000 values.

@@ -1,7 +1,8 @@
 """Guarded writes of rows: an older event never overwrites a newer one, whichever process writes it.
 
 Redis compares and writes each row in one Lua script. So two writers cannot interleave, a row is stored whole or not at
-all, and writing it again changes nothing. Of rows with equal times the first stays.
+all, and writing it again changes nothing. Of rows with equal event times the one created last stays; a row that does not
+say when it was created counts as the earliest.
 """
 
 from __future__ import annotations
@@ -10,15 +11,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import redis
-from feast import utils
-from feast.infra.online_stores.redis import RedisType, _versioned_fv_name
 
 from feature_repo.stores.online.client import is_cluster
-from feature_repo.stores.online.format import SymbolKeys, entity_keys
-from feature_repo.stores.online.pack import Doubles, Ints, RowEncoder, packed_row
+from feature_repo.stores.online.format import SymbolKeys
+from feature_repo.stores.online.pack import Doubles, Ints, RowEncoder
 from feature_repo.stores.scripts import read_script
 from transforms.catalog import View
-from transforms.times import us_of_datetime
 
 ROWS_PER_SCRIPT: Final = 32  # about a millisecond on the server; longer scripts would delay the readers
 
@@ -41,22 +39,6 @@ def script_calls(
         some = keys[first : first + rows_per_script]
         calls.append(("EVAL", WRITE_NEWER, len(some), *some, key_ttl_s, *rows[first : first + rows_per_script]))
     return calls
-
-
-def script_calls_of_feast(config: Any, table: Any, data: Sequence[Any]) -> list[Command]:
-    """Return the commands that write rows as Feast hands them over: entity key, values, event time, created time."""
-    settings, view = config.online_store, _versioned_fv_name(table, config)
-    keys = entity_keys(config, [entity for entity, *_ in data])
-    rows = [
-        packed_row(
-            view,
-            us_of_datetime(utils.make_tzaware(event)),
-            {name: value.SerializeToString() for name, value in values.items()},
-        )
-        for _, values, event, _ in data
-    ]
-    rows_per_script = 1 if settings.redis_type == RedisType.redis_cluster else ROWS_PER_SCRIPT
-    return script_calls(keys, rows, settings.key_ttl_seconds or 0, rows_per_script)
 
 
 def send(client: Any, calls: Iterable[Command]) -> None:
@@ -114,7 +96,14 @@ class OnlineWriter:
         self._ttl_s = key_ttl_s or 0
         self._rows_per_script = 1 if is_cluster(client) else ROWS_PER_SCRIPT
 
-    def write(self, symbols: Sequence[str], event_us: Ints, values: Doubles, silent_us: Ints | None = None) -> int:
+    def write(
+        self,
+        symbols: Sequence[str],
+        event_us: Ints,
+        values: Doubles,
+        silent_us: Ints | None = None,
+        created_us: Ints | None = None,
+    ) -> int:
         """Write rows and return how many were stored; the others were not newer than the stored rows.
 
         If the connection fails or the server returns an error, some rows may have been stored, each of them whole.
@@ -131,6 +120,9 @@ class OnlineWriter:
         silent_us : ndarray of int64, shape (n,), optional
             For how long the view's feed had been silent at the event times, in microseconds. A ttl counts from the
             feed's last message; None says that this is the event time.
+        created_us : ndarray of int64, shape (n,), optional
+            When the rows were created, in microseconds since the epoch. A row of an equal event time replaces the stored
+            one only if it was created later.
 
         Raises
         ------
@@ -138,16 +130,22 @@ class OnlineWriter:
             If shapes do not fit the view or an Int64 value is not a whole number of 64 bits. Nothing is written then.
         """
         with self._client.pipeline(transaction=False) as pipe:
-            self.add_to(pipe, symbols, event_us, values, silent_us)
+            self.add_to(pipe, symbols, event_us, values, silent_us, created_us)
             return sum(pipe.execute())
 
     def add_to(
-        self, pipe: Any, symbols: Sequence[str], event_us: Ints, values: Doubles, silent_us: Ints | None = None
+        self,
+        pipe: Any,
+        symbols: Sequence[str],
+        event_us: Ints,
+        values: Doubles,
+        silent_us: Ints | None = None,
+        created_us: Ints | None = None,
     ) -> int:
         """Add the commands to a caller's pipeline and return how many; each replies with its count of rows stored."""
         if len(symbols) != len(event_us):
             raise ValueError(f"{len(symbols)} symbols but {len(event_us)} event times")
-        rows = self._encoder.rows(event_us, values, silent_us)
+        rows = self._encoder.rows(event_us, values, silent_us, created_us)
         calls = script_calls(self._keys.keys(symbols), rows, self._ttl_s, self._rows_per_script)
         for call in calls:
             pipe.execute_command(*call)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from feature_repo.stores.online.format import SymbolKeys, feature_field, time_field
+from feature_repo.stores.online.from_feast import EntityRowsError
 from feature_repo.stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from transforms.catalog import View
 from transforms.times import datetime_of_us
@@ -90,7 +92,8 @@ def serve(stores: Any, body: Any) -> tuple[int, Any]:
             "headers": [(b"content-type", b"application/json")],
             "app": app,
         }
-        await app(scope, receive, send)
+        with contextlib.suppress(EntityRowsError):  # the server's framework raises an error again once it has answered
+            await app(scope, receive, send)
         await stores.online.close()
 
     asyncio.run(ask())

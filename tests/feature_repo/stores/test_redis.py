@@ -21,6 +21,7 @@ from feast.protos.feast.types.Value_pb2 import (
     Int32List,
     Int64List,
     Map,
+    RepeatedValue,
     StringList,
     StringSet,
     Value,
@@ -29,6 +30,7 @@ from feast.protos.feast.types.Value_pb2 import (
 from pydantic import ValidationError
 from redis.exceptions import AuthenticationError
 
+from feature_repo.stores.errors import UserError
 from feature_repo.stores.online.attempt import OnlineStoreUnavailableError
 from feature_repo.stores.online.client import address_of_url
 from feature_repo.stores.online.format import feature_field
@@ -161,6 +163,85 @@ def test_push_goes_through_the_guard(stores: Any, redis_client: redis.Redis) -> 
     time_us, values = stored(redis_client, "A", SOCIAL)
     assert time_us == T_US
     assert values["author_ratio_1h"].double_val == 2.0
+
+
+def test_a_correction_pushed_through_feast_reaches_redis_and_stock_reads_it(
+    stores: Any, redis_client: redis.Redis
+) -> None:
+    table, config = stores.ours.get_feature_view("social"), stores.ours.config
+
+    def write(value: float, created: datetime | None) -> None:
+        row = [(entity("A"), {"author_ratio_1h": Value(double_val=value)}, T, created)]
+        stores.online.online_write_batch(config, table, row, None)
+
+    def read() -> list[float]:
+        ours, stock = stores.both(["social:author_ratio_1h"], rows_of("A"))
+        assert ours.to_dict() == stock.to_dict()
+        return list(ours.to_dict()["author_ratio_1h"])
+
+    write(1.0, T + timedelta(seconds=1))
+    write(2.0, T + timedelta(seconds=2))  # of the same event time, created later
+    assert read() == [2.0]
+    write(3.0, T + timedelta(seconds=1))
+    write(4.0, None)
+    write(5.0, pd.NaT)
+    assert read() == [2.0]
+    stock = stores.stock._get_provider().online_store
+    row = [(entity("A"), {"author_ratio_1h": Value(double_val=6.0)}, T + timedelta(seconds=1), None)]
+    stock.online_write_batch(stores.stock.config, table, row, None)
+    assert read() == [6.0]
+    write(7.0, T + timedelta(seconds=9))  # an older event than what stock wrote
+    assert read() == [6.0]
+
+
+NULL_KEY = "the entity key symbol is null in at least one row; leave such rows out"
+NO_ROWS = "entity_rows is empty: name the entities"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"symbol": "A"}, {"symbol": None}], NULL_KEY),
+        ({"symbol": [None]}, NULL_KEY),
+        ([], NO_ROWS),
+        ({}, NO_ROWS),
+        ([{}], NO_ROWS),
+        ({"symbol": []}, NO_ROWS),
+        ({"symbol": RepeatedValue()}, NO_ROWS),
+    ],
+)
+def test_a_null_entity_key_and_empty_entity_rows_are_told_in_a_sentence(stores: Any, rows: Any, message: str) -> None:
+    refs = ["social:author_ratio_1h", "order_flow:vpin"]
+    with pytest.raises(UserError, match=message):
+        stores.ours.get_online_features(refs, rows)
+
+    async def later() -> None:
+        try:
+            await stores.ours.get_online_features_async(refs, rows)
+        finally:
+            await stores.online.close()
+
+    with pytest.raises(ValueError, match=message):
+        asyncio.run(later())
+
+
+@pytest.mark.parametrize(
+    ("entities", "message"), [({"symbol": ["A", None]}, NULL_KEY), ({}, NO_ROWS), ({"symbol": []}, NO_ROWS)]
+)
+def test_the_feature_server_answers_422_to_a_null_entity_key_and_to_no_entities(
+    stores: Any, entities: Any, message: str
+) -> None:
+    status, answer = serve(stores, {"features": ["social:author_ratio_1h"], "entities": entities})
+    assert status == 422
+    assert message in answer
+
+
+def test_a_null_entity_key_is_not_written(stores: Any, redis_client: redis.Redis) -> None:
+    table = stores.ours.get_feature_view("social")
+    row = [(EntityKey(join_keys=["symbol"], entity_values=[Value()]), {}, T, None)]
+    with pytest.raises(UserError, match=NULL_KEY):
+        stores.online.online_write_batch(stores.ours.config, table, row, None)
+    assert redis_client.dbsize() == 0
 
 
 def test_a_batch_from_feast_obeys_the_guard_blocking_or_not(stores: Any, redis_client: redis.Redis) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from feast.infra.key_encoding_utils import serialize_entity_key
+from feast.infra.key_encoding_utils import serialize_entity_key, serialize_entity_key_prefix
+from feast.infra.online_stores.helpers import _mmh3
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
@@ -15,11 +17,15 @@ from feature_repo.stores.online.format import (
     SymbolKeys,
     decode_time,
     encode_time,
-    entity_keys,
+    event_and_silence,
+    feature_field,
+    key_head,
+    project_of_key,
     varint,
+    with_created,
     with_silence,
-    without_silence,
 )
+from feature_repo.stores.online.from_feast import entity_keys
 from tests.feature_repo.stores.feast_rows import entity
 from transforms.times import datetime_of_us
 
@@ -40,6 +46,32 @@ def test_the_keys_of_symbols_are_those_that_feast_makes(symbols: list[str]) -> N
     assert entity_keys(config, entities) == [serialize_entity_key(e, 3) + b"trading" for e in entities]
 
 
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_the_field_of_a_feature_is_that_of_feast(view: str, feature: str) -> None:
+    assert feature_field(view, feature) == _mmh3(f"{view}:{feature}")
+
+
+values = st.builds(lambda v: Value(string_val=v), st.text()) | st.builds(
+    lambda v: Value(int64_val=v), st.integers(-(2**63), 2**63 - 1)
+)
+
+
+@given(st.dictionaries(st.text(), values, max_size=3), st.sampled_from(["trading", "papertrading", "ing"]))
+def test_the_project_of_a_key_of_any_entity_is_told_from_others_that_end_alike(
+    pairs: dict[str, Value], project: str
+) -> None:
+    key = EntityKey(join_keys=list(pairs), entity_values=list(pairs.values()))
+    raw = serialize_entity_key(key, 3) + project.encode()
+    assert project_of_key(raw) == project.encode()
+    assert raw.startswith(key_head(list(pairs)))
+    assert key_head(list(pairs)) == serialize_entity_key_prefix(list(pairs), 3)
+
+
+@pytest.mark.parametrize("raw", [b"", b"own:3", b"\x01\x00\x00\x00", b"\xff" * 40, b"events:{0}trading"])
+def test_bytes_that_are_no_key_have_no_project(raw: bytes) -> None:
+    assert project_of_key(raw) is None
+
+
 @given(st.integers(-(2**63), 2**63 - 1))
 def test_a_varint_is_that_of_protobuf(value: int) -> None:
     tag = 4 << 3  # Value.int64_val
@@ -52,12 +84,15 @@ def test_a_varint_is_that_of_protobuf(value: int) -> None:
 def test_a_silence_is_told_in_whole_milliseconds_and_protobuf_skips_it(silent_us: int, told_us: int) -> None:
     time = encode_time(1_700_000_000_123_456)
     raw = with_silence(time, silent_us)
-    assert without_silence(raw) == (time, told_us)
+    assert event_and_silence(raw) == (time, told_us)
     assert decode_time(raw) == decode_time(time)
     assert Timestamp.FromString(raw).ToMicroseconds() == 1_700_000_000_123_456
+    created = with_silence(with_created(time, 1_700_000_000_500_000), silent_us)
+    assert event_and_silence(created) == (time, told_us)
+    assert Timestamp.FromString(created).ToMicroseconds() == 1_700_000_000_123_456
 
 
 def test_the_epoch_itself_is_a_time_without_bytes() -> None:
     assert encode_time(0) == b""
-    assert without_silence(b"") == (b"", 0)
+    assert event_and_silence(b"") == (b"", 0)
     assert decode_time(b"") == 0

@@ -41,7 +41,7 @@ def test_a_text_of_any_length_is_unpacked_by_the_server_as_it_was(redis_client: 
 
 def test_a_row_from_columns_is_the_row_of_the_same_serialised_values() -> None:
     (row,) = RowEncoder("v", ["a", "n"], ["Float64", "Int64"]).rows(np.array([T_US]), np.array([[0.5, np.nan]]))
-    assert row == packed_row("v", T_US, {"a": Value(double_val=0.5).SerializeToString(), "n": b""})
+    assert row == packed_row("v", encode_time(T_US), {"a": Value(double_val=0.5).SerializeToString(), "n": b""})
 
 
 def test_a_silence_stands_in_front_of_the_event_time_of_its_row() -> None:

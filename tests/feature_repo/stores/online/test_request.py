@@ -13,6 +13,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
 from feature_repo.stores.online.format import SymbolKeys, feature_field, time_field
+from feature_repo.stores.online.from_feast import EntityRowsError
 from feature_repo.stores.online.request import Fields, Part, plan, plan_view
 from feature_repo.stores.redis import RedisOnlineStore
 from tests.feature_repo.stores.feast_rows import (
@@ -59,10 +60,20 @@ def test_keys_of_two_columns_and_of_numbers_equal_stock(stores: Any) -> None:
         )
 
 
-def test_a_row_without_its_join_key_fails_as_in_stock(filled: Any) -> None:
-    for which in ("ours", "stock"):
-        with pytest.raises(KeyError, match="Missing join key values for keys"):
-            filled.read(which, ["social:author_ratio_1h"], [{"account": 1}])
+@pytest.mark.parametrize(
+    ("refs", "row", "message"),
+    [
+        (["social:author_ratio_1h"], {"account": 1}, "entity_rows have no value of symbol, a join key of social"),
+        (["fees:tier"], {"symbol": "A"}, "entity_rows have no value of venue, a join key of fees"),
+    ],
+)
+def test_a_row_without_a_join_key_is_refused_with_its_name(
+    filled: Any, refs: list[str], row: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(KeyError) as failure:  # as in Feast
+        filled.read("ours", refs, [row])
+    assert isinstance(failure.value, EntityRowsError)
+    assert str(failure.value) == message
 
 
 def view(name: str, *features: str, **options: Any) -> Any:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from feature_repo.stores.online.attempt import attempt
 from feature_repo.stores.online.client import address_of_url, connect
-from feature_repo.stores.online.format import SymbolKeys, feature_field, time_field
+from feature_repo.stores.online.format import SymbolKeys, encode_time, feature_field, time_field, with_created
 from feature_repo.stores.online.pack import packed_text
 from feature_repo.stores.online.write import WRITE_NEWER, OnlineWriter, script_calls
 from tests.feature_repo.stores.feast_rows import key_of, stored
@@ -234,3 +234,36 @@ def test_a_silence_takes_no_part_in_the_comparison_of_times(redis_client: redis.
 
     assert [write(T_US, 5_000), write(T_US, 0), write(T_US - 1, 9_000), write(T_US + 1, 1_000)] == [1, 0, 0, 1]
     assert stored(redis_client, "A", SMALL)[0] == T_US + 1
+
+
+def test_of_equal_event_times_the_row_created_later_stays_whichever_comes_first(redis_client: redis.Redis) -> None:
+    writer = OnlineWriter(redis_client, "trading", SMALL)
+
+    def write(t_us: int, created_us: int | None, value: float, silent_us: int = 0) -> int:
+        created = None if created_us is None else np.array([created_us])
+        return writer.write(["A"], np.array([t_us]), np.full((1, 2), value), np.array([silent_us]), created)
+
+    assert write(T_US, None, 1.0) == 1
+    assert write(T_US, None, 2.0) == 0  # neither says when it was created: the first stays
+    assert write(T_US, T_US + 5, 3.0, silent_us=7_000) == 1
+    assert write(T_US, T_US + 5, 4.0) == 0  # the same row again
+    assert write(T_US, T_US + 4, 5.0) == 0  # created earlier, arrives later
+    assert write(T_US, None, 6.0) == 0
+    assert write(T_US, T_US + 6, 7.0) == 1  # a correction
+    assert write(T_US - 1, T_US + 99, 8.0) == 0  # an older event, however late it was created
+    assert stored(redis_client, "A", SMALL) == (T_US, dict.fromkeys(SMALL.names, Value(double_val=7.0)))
+    assert write(T_US + 1, T_US, 9.0) == 1
+
+
+@given(st.lists(st.integers(0, 2**53 - 1), min_size=2, max_size=2))
+@example([2**53 - 2, 2**53 - 1])
+@example([2**32, 2**32 - 1])
+def test_the_server_compares_created_times_to_the_microsecond(servers: Any, created: list[int]) -> None:
+    with redis.Redis.from_url(servers.redis_url) as client:
+        client.delete("k")
+        for created_us in created:
+            time = with_created(encode_time(T_US), created_us)
+            packed = b"\x92" + packed_text(b"_ts:v") + packed_text(time)
+            ((*arguments,),) = script_calls([b"k"], [packed], 0)
+            client.execute_command(*arguments)
+        assert client.hget("k", "_ts:v") == with_created(encode_time(T_US), max(created))

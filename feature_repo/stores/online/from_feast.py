@@ -1,0 +1,69 @@
+"""What Feast hands over, entity keys and rows, as bytes for Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from feast import utils
+from feast.errors import FeastError
+from feast.infra.key_encoding_utils import serialize_entity_key
+from feast.infra.online_stores.redis import RedisType, _versioned_fv_name
+
+from feature_repo.stores.errors import UserError
+from feature_repo.stores.online.format import encode_time, with_created
+from feature_repo.stores.online.pack import packed_row
+from feature_repo.stores.online.write import ROWS_PER_SCRIPT, Command, script_calls
+from transforms.times import us_of_datetime
+
+
+class EntityRowsError(UserError, FeastError, ValueError):  # type: ignore[misc]  # Feast is untyped here
+    """The entities of a request name no row that could be read or written. The feature server answers 422."""
+
+    def http_status_code(self) -> int:
+        """Return the status that Feast's feature server answers with."""
+        return 422
+
+
+class MissingJoinKeyError(EntityRowsError, KeyError):
+    """The rows lack a join key; Feast itself raises ``KeyError``."""
+
+    __str__ = Exception.__str__  # that of KeyError puts the message into quotes
+
+
+def entity_keys(config: Any, entities: Iterable[Any]) -> list[bytes]:
+    """Return the keys of Feast's ``EntityKey`` messages, in order. Raise `EntityRowsError` if a value is null."""
+    project, version = config.project.encode(), config.entity_key_serialization_version
+    keys = []
+    for entity in entities:
+        for name, value in zip(entity.join_keys, entity.entity_values, strict=True):
+            if value.WhichOneof("val") is None:
+                raise null_key(name)
+        keys.append(serialize_entity_key(entity, version) + project)
+    return keys
+
+
+def null_key(name: str) -> EntityRowsError:
+    """Return the error for a null value of a join key."""
+    return EntityRowsError(f"the entity key {name} is null in at least one row; leave such rows out")
+
+
+def script_calls_of_feast(config: Any, table: Any, data: Sequence[Any]) -> list[Command]:
+    """Return the commands that write rows as Feast hands them over: entity key, values, event time, created time."""
+    settings, view = config.online_store, _versioned_fv_name(table, config)
+    keys = entity_keys(config, [entity for entity, *_ in data])
+    rows = [
+        packed_row(view, _time(event, created), {name: value.SerializeToString() for name, value in values.items()})
+        for _, values, event, created in data
+    ]
+    rows_per_script = 1 if settings.redis_type == RedisType.redis_cluster else ROWS_PER_SCRIPT
+    return script_calls(keys, rows, settings.key_ttl_seconds or 0, rows_per_script)
+
+
+def _time(event: datetime, created: datetime | None) -> bytes:
+    """Return the time field of a row. Feast gives no created time, or pandas' NaT, where the source has none."""
+    time = encode_time(us_of_datetime(utils.make_tzaware(event)))
+    if created is None or created != created:
+        return time
+    return with_created(time, us_of_datetime(utils.make_tzaware(created)))
