@@ -35,6 +35,10 @@ _DAY_MS = DAY_US // 1000
 _FAR = 1 << 62
 """Sorts after every time."""
 
+_AGGRESSOR = """CASE lower({m}::text) WHEN 'true' THEN 'sell' WHEN '1' THEN 'sell'
+    WHEN 'false' THEN 'buy' WHEN '0' THEN 'buy' ELSE {m}::text END"""
+"""The aggressor's side by whether the buyer was the maker; any other text stays, and is refused."""
+
 Days = dict[str, dict[int, int]]
 """For each symbol the days since 1970 on which it has rows, and their number."""
 Row = tuple[int | None, int, str, str]
@@ -132,6 +136,9 @@ def _select(table: RawTable, source: Source, symbol: str, day: int) -> sql.Compo
         fields["received"] = _ms(table, "received", "ceil")
         at = sql.SQL("coalesce({}, {})").format(_us(table, "received"), event)
     fields |= {f: table.column(f) for f in OF_KIND[table.kind] if f in table.columns}
+    maker_bought = fields.pop("maker_bought", None)
+    if maker_bought is not None:
+        fields.setdefault("side", sql.SQL(_AGGRESSOR).format(m=maker_bought))
     kind: sql.Composable = sql.Literal(table.kind)
     if table.kind == "book":
         lost = sql.SQL("{} IS NULL AND {} IS NULL").format(table.column("bids"), table.column("asks"))

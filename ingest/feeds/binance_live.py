@@ -47,7 +47,7 @@ ANSWER_MAX_BYTES = 16 << 20
 CHUNK_BYTES = 1 << 16
 HEARTBEAT_S = 20.0
 ANSWER_S = 15.0
-_NAME = re.compile(r"[A-Z0-9_]{1,40}\Z").match
+_NAME = re.compile(r"\w{1,40}\Z").match
 _LOG = logging.getLogger(__name__)
 
 
@@ -101,7 +101,7 @@ class BinanceFeed:
         clock_ns: Callable[[], int] = time.time_ns,
         first_pause_s: float = 1.0,
     ) -> None:
-        bad = [symbol for symbol in symbols if not _NAME(symbol)]
+        bad = [symbol for symbol in symbols if not _NAME(symbol) or symbol != symbol.upper()]
         if bad:
             raise UserError(f"{bad[0]!r:.60} is no symbol of Binance's form, such as BTCUSDT")
         if not 1 <= len(symbols) <= SYMBOLS_MAX:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from unicodedata import is_normalized
 
 from ingest.messages.kinds import (
     EARLIEST_MS,
@@ -18,16 +19,19 @@ from ingest.messages.refusal import Reason, Refused
 from transforms.limits import MAX_NUMBER
 from transforms.microstructure.layout import G_SIZE, Depth
 
-_SYMBOL = re.compile(r"[A-Za-z0-9:._/\-]{1,64}\Z").match
+# \w: letters and digits of any script, and _. A symbol may hold dots and slashes, so it is never a part of a path or of SQL's text.
+_SYMBOL = re.compile(r"[\w:./\-]{1,64}\Z").match
 
 
 def is_symbol(text: str) -> bool:
-    """Return whether ``text`` is 1 to 64 letters, digits and ``: . _ / -``.
+    """Return whether ``text`` is 1 to 64 letters and digits, of any script and in either case, and ``: . _ / -``.
 
-    >>> is_symbol("BINANCE:BTC-USDT"), is_symbol("BTC USDT"), is_symbol("")
-    (True, False, False)
+    Letters in another form of Unicode, such as full-width ones, are refused: they look like a symbol that they are not.
+
+    >>> is_symbol("BINANCE:BTC-USDT"), is_symbol("btcusdt"), is_symbol("币安人生USDT"), is_symbol("BTC USDT"), is_symbol("")
+    (True, True, True, False, False)
     """
-    return _SYMBOL(text) is not None
+    return _SYMBOL(text) is not None and (text.isascii() or is_normalized("NFKC", text))
 
 
 def check_header(
@@ -37,7 +41,7 @@ def check_header(
 
     ``max_age_ms`` is how far a live message may lie behind its receive time; None is for history, where every time since 2009 is good.
     """
-    if not _SYMBOL(symbol):
+    if not _SYMBOL(symbol) or not (symbol.isascii() or is_normalized("NFKC", symbol)):
         raise Refused(Reason.BAD_SYMBOL, repr(symbol[:64]))
     ahead_ms = timestamp - received_ms
     if ahead_ms > max_future_ms:

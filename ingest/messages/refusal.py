@@ -18,7 +18,7 @@ class Reason(StrEnum):
     EMPTY_BOOK = "empty_book"
     UNSORTED_SIDE = "unsorted_side"
     CROSSED_BOOK = "crossed_book"
-    BAD_SYMBOL = "bad_symbol"  # not 1 to 64 letters, digits and ``: . _ / -``
+    BAD_SYMBOL = "bad_symbol"  # not 1 to 64 letters, digits (of any script) and ``: . _ / -``
     # The settings list symbols and this is not among them, or too many are open
     UNKNOWN_SYMBOL = "unknown_symbol"
     AMBIGUOUS = "ambiguous"  # a snapshot that names no symbol fits several symbols of its recording

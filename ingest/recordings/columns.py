@@ -15,30 +15,58 @@ Names = Mapping[str, Sequence[str]]
 """For each field the names of columns that hold it; of several in one table the first counts."""
 
 _EVENT: Names = {
-    "symbol": ("symbol", "instrument", "market", "pair", "ticker"),
-    "received": ("received", "received_at", "receive_time", "received_time"),
-}
+    "symbol": ("symbol", "instrument", "instrument_name", "instId", "market", "pair", "ticker", "s"),
+    "received": (
+        "received", "received_at", "receive_time", "received_time", "local_timestamp", "receipt_timestamp", "ts_recv",
+    ),
+}  # fmt: skip
+_TRADE_TIMES = ("trade_time", "transact_time", "created_time", "ts_event", "T")
 TRADE: Names = {
-    "price": ("price", "px"),
-    "size": ("size", "qty", "quantity", "amount"),
-    "side": ("side", "aggressor", "taker_side"),
-    "trade_id": ("trade_id",),
+    "price": ("price", "px", "p"),
+    "size": ("size", "qty", "quantity", "amount", "sz", "q"),
+    "side": ("side", "aggressor", "aggressor_side", "taker_side"),
+    "maker_bought": ("is_buyer_maker", "isBuyerMaker", "buyer_maker", "buyer_is_maker", "m"),
+    "trade_id": (
+        "trade_id", "tradeId", "agg_trade_id", "aggTradeId", "trdMatchID", "execId", "exec_id", "id", "a", "t",
+    ),
     "next_funding": ("next_funding",),
-}
+}  # fmt: skip
+"""``maker_bought`` is Binance's: true where the buyer was the maker, so that the seller was the aggressor."""
 BOOK: Names = {"bids": ("bids",), "asks": ("asks",), "sequence": ("sequence",)}
 MARKET_FILE: Names = {  # of Parquet and CSV files of trades or books
-    "timestamp": ("timestamp", "time", "event_time", "event_timestamp", "ts", "ts_ms", "datetime", "date"),
+    "timestamp": (
+        "timestamp", "time", "event_time", "event_timestamp", "ts", "ts_ms", "datetime", "date", *_TRADE_TIMES, "E",
+    ),
     **_EVENT,
     **TRADE,
     **BOOK,
-}
+}  # fmt: skip
 RAW_TABLE: Names = {  # of database tables of trades or books
-    "time": ("time", "event_time", "timestamp", "event_timestamp", "ts"),
+    "time": ("time", "event_time", "timestamp", "event_timestamp", "ts", *_TRADE_TIMES),
     **_EVENT,
     "arrival": ("arrival",),
     **TRADE,
     **BOOK,
 }
+_LEVEL_SIDES = (("bid", "ask"), ("best_bid", "best_ask"))
+OTHER_TABLES: Sequence[tuple[Sequence[str], str]] = (
+    (("is_snapshot",), "changes of an order book, and not whole books: make a row of each book"),
+    (("open", "high", "low", "close"), "bars: features are computed from trades and books"),
+    *(
+        (
+            (f"{bid}{end}", f"{ask}{end}"),
+            "quotes of the best bid and ask: a book needs sizes too, as bid_px_0, bid_qty_0, ask_px_0, ask_qty_0",
+        )
+        for bid, ask in _LEVEL_SIDES
+        for end in ("", "_price", "_px")
+    ),
+    (
+        ("bidPrice", "askPrice"),
+        "quotes of the best bid and ask: name the columns bid_px_0, bid_qty_0, ask_px_0, ask_qty_0",
+    ),
+    (("funding_rate",), "funding rates: features are computed from trades and books"),
+)
+"""Columns that tell that a table holds something that is not read, and what that is."""
 POST_FILE: Names = {  # of Parquet and CSV files of posts
     "text": ("text", "full_text", "content", "body", "tweet", "comment_text", "title"),
     "timestamp": ("timestamp", "created_at", "published_at", "time", "date", "datetime", "created_utc"),
@@ -53,6 +81,16 @@ POST_FILE: Names = {  # of Parquet and CSV files of posts
     "observed_at": ("observed_at",),
     "received": ("received", "received_at"),
 }
+
+
+def what_else(names: Sequence[str]) -> str:
+    """Return what a table holds that is not read, by its columns; empty where they do not tell.
+
+    >>> what_else(["Date", "Open", "High", "Low", "Close"])
+    'bars: features are computed from trades and books'
+    """
+    there = {*names, *(name.lower() for name in names)}
+    return next((what for needed, what in OTHER_TABLES if there.issuperset(needed)), "")
 
 
 def first_present(names: Sequence[str], present: Container[str]) -> str | None:

@@ -2,7 +2,8 @@
 
 Each row becomes a line of this project's own JSON, so it is parsed and checked as any line is. A file with a column of prices and
 one of sizes holds trades. A file holds books, best level first, if it has bids and asks (lists of (price, size), or their JSON) or a
-column for each level (``bid_px_0``, ``bid_qty_0``, ``ask_px_0``, ...). Any other file holds posts. Rows are in order of arrival.
+column for each level (``bid_px_0``, ``bid_qty_0``, ``ask_px_0``, ...; or ``bids[0].price``, ``bids[0].amount``, ...). A file of changes of
+a book is not read. Any other file holds posts. Rows are in order of arrival.
 """
 
 from __future__ import annotations
@@ -25,8 +26,13 @@ from ingest.recordings.rows import Row, TableFileError, read_rows, time_ms
 
 _TIMES = ("timestamp", "received", "next_funding")
 _SIDES = ("bids", "asks")
-_LEVEL = re.compile(r"(?P<side>bid|ask)s?_(?P<what>px|price|qty|size|quantity|amount)_(?P<level>\d{1,3})")
+_LEVELS = (
+    re.compile(r"(?P<side>bid|ask)s?_(?P<what>px|price|qty|size|sz|quantity|amount)_(?P<level>\d{1,3})"),
+    re.compile(r"(?P<side>bid|ask)s\[(?P<level>\d{1,3})\]\.(?P<what>price|amount)"),
+)
 _PRICE = ("px", "price")
+_AGGRESSOR = {"true": "sell", "t": "sell", "1": "sell", "false": "buy", "f": "buy", "0": "buy"}
+"""The aggressor's side by whether the buyer was the maker."""
 
 Levels = dict[str, list[tuple[str, str]]]  # the columns of price and size of each level, by side
 
@@ -80,15 +86,23 @@ def _message(row: Row, found: Mapping[str, str], levels: Levels, message: dict[s
         value = row.get(name)
         if value is None or value == "":
             continue
+        if field == "maker_bought":
+            message.setdefault("side", _aggressor(value))
+            continue
         message[field] = _time(field, value) if field in _TIMES else _side(value) if field in _SIDES else value
     for side, of_side in levels.items():
         message[side] = [[row[p], row[s]] for p, s in of_side if _is_number(row.get(p)) and _is_number(row.get(s))]
     return message
 
 
+def _aggressor(maker_bought: Any) -> str:
+    """Return the aggressor's side; a value that is no truth stays text, and the checks refuse it."""
+    return _AGGRESSOR.get(str(maker_bought).strip().lower(), str(maker_bought))
+
+
 def _kind(names: Sequence[str]) -> str | None:
-    if "text" in names:
-        return None  # a post may have a price
+    if "text" in names or "is_snapshot" in names:
+        return None  # a post may have a price, and changes of a book have price, amount and side
     if _common(names, "bids") and _common(names, "asks"):
         return "book"
     if _common(names, "price") and _common(names, "size"):
@@ -104,10 +118,10 @@ def _find_columns(file: str, names: Sequence[str], columns: GivenColumns) -> dic
     """Return the column of each field that the file has."""
     given = {"timestamp": columns.timestamp, "symbol": columns.symbols}
     of_kind = TRADE if _kind(names) == "trade" else BOOK
-    found = {}
+    found: dict[str, str] = {}
     for field in ("timestamp", "symbol", "received", *of_kind):
         name = given[field] if given.get(field) in names else _common(names, field)
-        if name is not None:
+        if name is not None and name not in found.values():
             found[field] = name
     if "timestamp" not in found:
         raise TableFileError(f"{file} has no column with a common name of times; name it with --time-column")
@@ -122,7 +136,7 @@ def _find_levels(names: Sequence[str]) -> Levels:
     """Return the columns of each level; empty if the file has no column for each level, or only on one side."""
     columns: dict[tuple[str, int], dict[bool, str]] = {}
     for name in names:
-        if match := _LEVEL.fullmatch(name):
+        if match := next(filter(None, (form.fullmatch(name) for form in _LEVELS)), None):
             level = match["side"] + "s", int(match["level"])
             columns.setdefault(level, {})[match["what"] in _PRICE] = name
     levels: Levels = {"bids": [], "asks": []}

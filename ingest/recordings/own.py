@@ -14,6 +14,12 @@ from ingest.recordings.lines import POST, Line, Output, Parsed, Rejected
 from ingest.streams.keys import SOCIAL
 
 KIND_OF_STREAM: dict[str, str] = {**PLAIN_STREAM, SOCIAL: POST}  # the kind of the messages of each plain stream
+SIDES: dict[str, str | None] = {
+    "buy": "buy", "b": "buy", "bid": "buy", "buyer": "buy",
+    "sell": "sell", "s": "sell", "ask": "sell", "a": "sell", "offer": "sell", "seller": "sell",
+    "unknown": None, "none": None, "null": None, "undefined": None, "n": None, "nan": None, "": None,
+}  # fmt: skip
+"""The aggressor's side by the words that venues and vendors use, in lower case. A trade of unknown side keeps its volume."""
 _COUNTS = ("likes", "reposts", "replies", "followers")
 _INTEGERS = ("sequence", "trade_id", "next_funding", "received", "observed_at", *_COUNTS)
 
@@ -74,6 +80,8 @@ def _kind(data: bytes) -> str:
 def parse_kind(kind: str, data: bytes, max_future_ms: int, *, received_ms: int | None = None) -> Parsed:
     """Return the message in ``data``, whose kind is known, as ``parse`` does; raise ``Refused`` if it is impossible."""
     message: Any = decode(SocialPost if kind == POST else KIND[kind], data)
+    if kind == "trade" and message.side is not None:
+        message.side = SIDES.get(message.side.strip().lower(), message.side)  # the checks refuse another word
     for name in _INTEGERS:
         value = getattr(message, name, None)
         if isinstance(value, int) and not -MAX_INTEGER <= value < MAX_INTEGER:

@@ -17,7 +17,7 @@ from typing import Any
 from ingest.messages.check import check_header
 from ingest.messages.kinds import MAX_INTEGER, SocialPost
 from ingest.messages.refusal import Reason, Refused
-from ingest.recordings.columns import COMMON, POST_FILE, GivenColumns, first_present
+from ingest.recordings.columns import COMMON, POST_FILE, GivenColumns, first_present, what_else
 from ingest.recordings.lines import POST, Line, Output, Parsed, Rejected
 from ingest.recordings.rows import Row, TableFileError, read_rows, time_ms
 
@@ -52,6 +52,8 @@ def _find_columns(file: str, names: Sequence[str], columns: GivenColumns) -> dic
         if name is not None:
             found[field] = name
         elif option := _OPTION_OF_REQUIRED.get(field):
+            if what := what_else(names):
+                raise TableFileError(f"{file} is not read: it seems to hold {what}")
             neither = "holds no trades (price, size), no books (bids, asks), and " if field == "text" else ""
             raise TableFileError(f"{file} {neither}has no column with a common name of {field}s; name it with {option}")
     return found

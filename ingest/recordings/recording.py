@@ -192,13 +192,13 @@ class Recording:
 
 
 def messages(
-    paths: Sequence[Path], *, max_future_ms: int = MAX_FUTURE_MS
+    paths: Sequence[Path], *, columns: GivenColumns = COMMON, max_future_ms: int = MAX_FUTURE_MS
 ) -> Iterator[tuple[str, Message | SocialPost]]:
     """Yield all messages of recordings: posts first (kind ``social``), then books, trades and gaps by receive time.
 
     Refused lines are left out; ``Recording`` gives them.
     """
-    recording = Recording(paths, max_future_ms=max_future_ms)
+    recording = Recording(paths, columns=columns, max_future_ms=max_future_ms)
     for stage in (recording.posts(), recording.market()):
         for output in stage:
             if isinstance(output, Parsed):

@@ -120,7 +120,7 @@ def test_bad_rows_are_refused_with_their_reasons(tmp_path, postgres_url):
         "ok,A,x,1,buy",
         "ok,A,1,,buy",
         "ok,,1,1,",
-        "ok,A,1,1,B",
+        "ok,A,1,1,up",
     ]
     text = "\n".join(["time,symbol,price,size,side", *rows])
     path.write_text(text.replace("ok", str(MIDNIGHT)))

@@ -171,7 +171,7 @@ def test_rows_that_cannot_be_are_refused_with_their_reasons_and_cost_nothing_els
             (time, "ODD", "NaN", 1, "buy", time),
             (time, "ODD", -1, 1, "buy", time),
             (time, "ODD", 1, None, "buy", time),
-            (time, "ODD", 1, 1, "B", time),
+            (time, "ODD", 1, 1, "up", time),
             (time, "ODD", 1, 1, "buy", "infinity"),
             (time, "ODD", 1, 1, "buy", at(MIDNIGHT - 60_000)),
             (None, "ODD", 1, 1, "buy", time),

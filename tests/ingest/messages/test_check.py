@@ -62,6 +62,12 @@ def test_venue_qualified_symbols_are_taken():
     assert is_symbol("BINANCE:BTC-USDT") and is_symbol("A" * 64)
 
 
+@pytest.mark.parametrize("symbol", ["币安人生USDT", "btcusdt", "ÉTÉ-EUR", "БТЦ/РУБ", "日経225"])
+def test_letters_of_any_script_and_either_case_are_taken(symbol: str) -> None:
+    assert is_symbol(symbol)
+    check_header(symbol, T0, received_ms=T0, max_future_ms=0)
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -9,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ingest.messages.kinds import OrderBook
+from ingest.messages.kinds import OrderBook, Trade
 from ingest.recordings.columns import GivenColumns
-from ingest.recordings.lines import Line
+from ingest.recordings.lines import Line, Rejected
 from ingest.recordings.market_tables import is_market, read_lines, symbols
-from ingest.recordings.recording import messages
+from ingest.recordings.recording import Recording, messages
 from ingest.recordings.rows import TableFileError
 
 MIDNIGHT = 1_700_006_400_000
@@ -73,3 +74,92 @@ def test_the_symbols_of_a_file_are_those_of_its_column_or_the_given_one(tmp_path
     assert symbols(path, GivenColumns(symbol="C")) == {"C"}
     with pytest.raises(TableFileError, match="--symbol-column"):
         symbols(path)
+
+
+BINANCE_HEADS = [
+    "id,price,qty,quoteQty,time,isBuyerMaker,isBestMatch",
+    "id,price,qty,quote_qty,time,is_buyer_maker",
+    "trade_id,price,quantity,quote,time,buyer_maker",
+    "agg_trade_id,price,quantity,first_trade_id,transact_time,is_buyer_maker",
+    "a,p,q,f,T,m",
+]
+
+
+@pytest.mark.parametrize("head", BINANCE_HEADS)
+@pytest.mark.parametrize("words", [("True", "False"), ("true", "false"), ("1", "0")])
+def test_the_side_and_the_id_of_binances_own_trade_files_are_read(
+    tmp_path: Path, head: str, words: tuple[str, str]
+) -> None:
+    """Where the buyer was the maker, the seller was the aggressor."""
+    rows = [f"{n},60000.5,0.25,7,{MIDNIGHT},{word}" for n, word in enumerate(words, 41)]
+    path = written(tmp_path / "BTCUSDT-trades.csv", "\n".join([head, *rows]))
+    found = messages([path], columns=GivenColumns(symbol="BTCUSDT"))
+    trades = [(m.trade_id, m.price, m.size, m.side) for _, m in found]  # type: ignore[union-attr]
+    assert trades == [("41", 60000.5, 0.25, "sell"), ("42", 60000.5, 0.25, "buy")]
+
+
+def test_a_trade_file_gives_the_trades_of_the_capture_that_it_was_made_from(recordings: Path, tmp_path: Path) -> None:
+    """So it gives the same vpin, too."""
+    capture = recordings / "ws_binance_hftbacktest" / "spot_btcusdt_20240808.jsonl.gz"
+    rows, expected = [], []
+    with gzip.open(capture, "rt") as lines:
+        for line in lines:
+            if '"e":"trade"' in line:
+                t = json.loads(line.partition(" ")[2])["data"]
+                rows.append(f"{t['t']},{t['p']},{t['q']},0,{t['T']},{t['m']},{t['M']}")
+                expected.append((t["T"], float(t["p"]), float(t["q"]), "sell" if t["m"] else "buy", str(t["t"])))
+    with gzip.open(tmp_path / "trades.csv.gz", "wt") as file:
+        file.write("\n".join([BINANCE_HEADS[0], *rows]))
+    found = messages([tmp_path / "trades.csv.gz"], columns=GivenColumns(symbol="BTCUSDT"))
+    assert [(m.timestamp, m.price, m.size, m.side, m.trade_id) for _, m in found] == expected  # type: ignore[union-attr]
+    assert len(expected) == 9757
+
+
+@pytest.mark.parametrize(
+    ("word", "side"),
+    [
+        ("Buy", "buy"),
+        ("BUY", "buy"),
+        ("B", "buy"),
+        ("bid", "buy"),
+        ("Sell", "sell"),
+        ("s", "sell"),
+        ("ASK", "sell"),
+        ("unknown", None),
+    ],
+)
+def test_the_sides_are_read_in_the_words_of_other_venues_and_an_unknown_one_keeps_its_trade(
+    tmp_path: Path, word: str, side: str | None
+) -> None:
+    head = "exchange,symbol,timestamp,local_timestamp,id,side,price,amount"  # as Tardis writes trades
+    row = f"bitmex,XBTUSD,{MIDNIGHT}000,{MIDNIGHT + 5}000,6a-7,{word},60000,3"
+    (found,) = messages([written(tmp_path / "t.csv", f"{head}\n{row}\n")])
+    assert found[1] == Trade(MIDNIGHT, "XBTUSD", 60000.0, 3.0, side, "6a-7", MIDNIGHT + 5)
+
+
+def test_a_side_that_no_one_knows_is_refused(tmp_path: Path) -> None:
+    recording = Recording([written(tmp_path / "t.csv", f"time,symbol,price,size,side\n{MIDNIGHT},A,1,2,up\n")])
+    assert [o.reason for o in recording.market() if isinstance(o, Rejected)] == ["wrong_type"]
+    assert recording.unread() == ["nothing of t.csv could be read (wrong_type: side 'up' is not buy, sell or null)"]
+
+
+def test_columns_with_brackets_are_levels(tmp_path: Path) -> None:
+    head = "symbol,timestamp,asks[0].price,asks[0].amount,bids[0].price,bids[0].amount"
+    (found,) = messages([written(tmp_path / "b.csv", f"{head}\nA,{MIDNIGHT},11,1,10,2\n")])
+    assert (found[1].bids, found[1].asks) == ([(10.0, 2.0)], [(11.0, 1.0)])  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        ("exchange,symbol,timestamp,is_snapshot,side,price,amount", "changes of an order book"),
+        ("ts,open,high,low,close,volume", "bars"),
+        ("Date,Open,High,Low,Close", "bars"),
+        ("time,symbol,bid_price,bid_size,ask_price,ask_size", "quotes"),
+        ("37,60000.1,0.5,True", "no row of names"),
+        ("time,symbol,temperature", "no trades"),
+    ],
+)
+def test_a_table_of_something_else_is_refused_with_what_it_holds(tmp_path: Path, head: str, what: str) -> None:
+    with pytest.raises(TableFileError, match=what):
+        list(Recording([written(tmp_path / "t.csv", head + "\n1,2,3\n")]).posts())
