@@ -167,3 +167,10 @@ def test_the_files_that_a_page_names_exist(page: Path) -> None:
             assert (page.parent / target).exists(), target
     for target in re.findall(r"`((?:transforms|ingest|feature_repo|docs|tests|bench|examples)/[\w./-]+)`", text):
         assert target in MADE or (ROOT / target).exists(), target
+
+
+def test_the_picture_of_the_system_is_drawn_from_its_text() -> None:
+    labels = re.findall(r'label="([^"]*)"', (ROOT / "docs" / "system.dot").read_text())
+    wanted = [line for label in labels for line in label.split(r"\n")]
+    drawn = re.findall(r"<text[^>]*>([^<]*)</text>", (ROOT / "docs" / "system.svg").read_text())
+    assert sorted(drawn) == sorted(wanted), "draw it again: dot -Tsvg docs/system.dot -o docs/system.svg"
