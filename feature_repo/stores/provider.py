@@ -5,18 +5,28 @@ Those views carry the tag ``schema.MANAGED``. The table of any other view is som
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Sequence
 from typing import Any
 
 import psycopg
-from feast import Entity, FeatureView
+from feast import Entity, FeatureView, Field
 from feast.infra.passthrough_provider import PassthroughProvider
 from feast.infra.utils.postgres.connection_utils import _get_conn
+from feast.repo_config import RepoConfig
+from feast.types import Int64
 from psycopg import sql
 
 from feature_repo.stores.endpoints import postgres_url
-from feature_repo.stores.offline.tables.schema import identifier_parts, is_managed, migrate, table_of_feature_view
+from feature_repo.stores.offline.tables.schema import (
+    SILENCE,
+    identifier_parts,
+    is_managed,
+    migrate,
+    table_of_feature_view,
+)
+from feature_repo.stores.redis import RedisOnlineStore
 from feature_repo.stores.timescale import TimescaleOfflineStoreConfig
 
 log = logging.getLogger(__name__)
@@ -50,6 +60,16 @@ class TradingProvider(PassthroughProvider):  # type: ignore[misc]  # Feast is un
         for view in tables_to_delete:
             if isinstance(view, FeatureView) and is_managed(view):
                 log.warning("%s is no longer defined; its offline table is kept with its rows", view.name)
+
+    def materialize_single_feature_view(self, config: RepoConfig, feature_view: Any, *args: Any, **kwargs: Any) -> None:
+        """Write rows of a view into the online store, with how long its feed had been silent.
+
+        The silence travels to `RedisOnlineStore` as one more column, which that store puts into the time of the row.
+        """
+        if is_managed(feature_view) and isinstance(self.online_store, RedisOnlineStore):
+            feature_view = copy.copy(feature_view)
+            feature_view.features = [*feature_view.features, Field(name=SILENCE, dtype=Int64)]
+        super().materialize_single_feature_view(config, feature_view, *args, **kwargs)
 
 
 def _make_schema(connection: psycopg.Connection[Any], name: str) -> None:

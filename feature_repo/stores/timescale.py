@@ -39,7 +39,7 @@ from feature_repo.stores.offline.join.lookup import lookups
 from feature_repo.stores.offline.join.spine import Spine, spine_of_frame, spine_of_query
 from feature_repo.stores.offline.join.statement import moments_between, rows_between
 from feature_repo.stores.offline.tables.hypertable import Policy
-from feature_repo.stores.offline.tables.schema import table_of_feature_view
+from feature_repo.stores.offline.tables.schema import SILENCE, table_of_feature_view
 from transforms.times import us_of_datetime
 
 _TLS: Final = ("sslmode", "sslkey_path", "sslcert_path", "sslrootcert_path")
@@ -168,6 +168,13 @@ class TimescaleOfflineStore(PostgreSQLOfflineStore):  # type: ignore[misc]
         source = _bare_source(data_source)
         job = PostgreSQLOfflineStore.pull_all_from_table_or_query(config, source, *args, **kwargs)
         return QueryJob(job.to_sql(), job.config, full_feature_names=False)
+
+    def get_table_column_names_and_types_from_data_source(
+        self, config: RepoConfig, data_source: Any
+    ) -> Iterable[tuple[str, str]]:
+        """Return the columns that Feast expects in a pushed frame; nobody who pushes rows knows the silence of a feed."""
+        columns = super().get_table_column_names_and_types_from_data_source(config, data_source)
+        return [(name, kind) for name, kind in columns if name != SILENCE]
 
     @staticmethod
     def offline_write_batch(

@@ -62,8 +62,11 @@ class Writer:
         self._open: dict[str, tuple[int, int]] = {}
         self._complete: list[tuple[str, int, int]] = []
 
-    def add(self, symbol: str, view: View, t_us: int, values: Vector) -> None:
-        """Add a row. The rows of a symbol must come in order of time: a later day finishes the day before."""
+    def add(self, symbol: str, view: View, t_us: int, values: Vector, silent_us: int) -> None:
+        """Add a row; ``silent_us`` is how long the view's feed had been silent.
+
+        The rows of a symbol must come in order of time: a later day finishes the day before.
+        """
         self.made += 1
         day = t_us // DAY_US
         if (symbol, day) in self._done:
@@ -74,7 +77,7 @@ class Writer:
             self._complete.append((symbol, before, n))
             n = 0
         self._open[symbol] = (day, n + 1)
-        self._batches[view.name].add(symbol, t_us, t_us + self._delay_us, values)
+        self._batches[view.name].add(symbol, t_us, t_us + self._delay_us, values, silent_us)
         self._waiting += 1
 
     def flush(self, *, end: bool = False) -> None:
@@ -88,8 +91,8 @@ class Writer:
             for view in VIEWS:
                 batch = self._batches[view.name]
                 if len(batch):
-                    _, symbols, event_us, created_us, values = batch.columns()
-                    self.new += append_rows(self._connection, view, symbols, event_us, created_us, values)
+                    _, symbols, event_us, created_us, values, silent_us = batch.columns()
+                    self.new += append_rows(self._connection, view, symbols, event_us, created_us, values, silent_us)
                     self._batches[view.name] = rows.Batch(view)
             if self._complete:
                 now = datetime.now(UTC)

@@ -26,8 +26,11 @@ from ingest.messages.kinds import MicropriceTable, ScoredPost, Tick
 from ingest.recordings.lines import Parsed, Rejected
 from ingest.recordings.recording import Known, Recording
 from ingest.settings import Settings
+from ingest.worker.symbol import Symbol
 from ingest.worker.symbols import Symbols
+from transforms.catalog import View
 from transforms.engine import warm_up
+from transforms.kernel import Vector
 
 CHECK_EVERY = 2000
 """Messages between two checks whether enough rows are collected to write them."""
@@ -216,7 +219,7 @@ class Feed:
         settings, tables = shared.settings, shared.tables
         self._symbols = Symbols(
             settings,
-            lambda symbol, view, t_us, values: writer.add(symbol.name, view, t_us, values),
+            self._add,
             lambda origin, why: refused.keep_message(origin[1].get(b"message"), why),
         )
         self._refused = refused
@@ -230,6 +233,9 @@ class Feed:
         self._unchecked = 0
         self._last: dict[str, int] = {}
         self._last_post: dict[str, int] = {}
+
+    def _add(self, symbol: Symbol, view: View, t_us: int, values: Vector) -> None:
+        self._writer.add(symbol.name, view, t_us, values, symbol.engine.silence_us(view, t_us))
 
     def accept(self, kind: str, message: Any) -> None:
         """Give a message to its symbol. A refused one is counted by its reason."""

@@ -13,13 +13,17 @@ from transforms.kernel import Vector, to_bytes
 
 
 class Columns(NamedTuple):
-    """n rows of one view; times are microseconds, ``values`` has shape (n, k) in the order of the catalogue, NaN is null."""
+    """n rows of one view; times are microseconds, ``values`` has shape (n, k) in the order of the catalogue, NaN is null.
+
+    ``silent_us`` is how long the view's feed had been silent at the event times.
+    """
 
     view: View
     symbols: list[str]
     event_us: NDArray[np.int64]
     created_us: NDArray[np.int64]
     values: NDArray[np.float64]
+    silent_us: NDArray[np.int64]
 
 
 class Batch:
@@ -49,16 +53,21 @@ class Batch:
     def columns(self) -> Columns:
         """Return all rows so far."""
         values = np.frombuffer(b"".join(self._values)).reshape(len(self), len(self.view.features))
-        event_us, created_us = np.array(self._event, np.int64), np.array(self._created, np.int64)
-        return Columns(self.view, self._symbols, event_us, created_us, values)
+        event_us, created_us, silent_us = (np.array(x, np.int64) for x in (self._event, self._created, self._silent))
+        return Columns(self.view, self._symbols, event_us, created_us, values, silent_us)
 
-    def newest(self) -> tuple[Columns, NDArray[np.int64]]:
-        """Return what the online store keeps: the last row of each symbol, and how long its feed had been silent, microseconds."""
+    def newest(self) -> Columns:
+        """Return what the online store keeps: the last row of each symbol."""
         rows = list({symbol: i for i, symbol in enumerate(self._symbols)}.values())
         every = self.columns()
-        symbols = [self._symbols[i] for i in rows]
-        newest = Columns(self.view, symbols, every.event_us[rows], every.created_us[rows], every.values[rows])
-        return newest, np.array(self._silent, np.int64)[rows]
+        return Columns(
+            self.view,
+            [self._symbols[i] for i in rows],
+            every.event_us[rows],
+            every.created_us[rows],
+            every.values[rows],
+            every.silent_us[rows],
+        )
 
 
 def encode(columns: Columns) -> bytes:
@@ -84,12 +93,14 @@ def vectors(columns: Columns) -> list[Any]:
 def decode(data: bytes) -> Columns:
     """Unpack the rows that ``encode`` packed, in the order of today's catalogue.
 
-    A feature that was added since is null; a dropped one is left out. Raise an error if the view is gone or ``data`` holds no rows.
+    A feature that was added since is null; a dropped one is left out. Rows of a release that told no silences have 0.
+    Raise an error if the view is gone or ``data`` holds no rows.
     """
-    name, names, symbols, event, created, values = msgspec.msgpack.decode(data)
+    name, names, symbols, event, created, values, *told = msgspec.msgpack.decode(data)
     view = VIEW[name]
-    if not len(event) == len(created) == 8 * len(symbols):
-        raise ValueError(f"{len(symbols)} rows of {view.name} with {len(event)} and {len(created)} bytes of times")
+    times = [event, created, told[0] if told else bytes(8 * len(symbols))]
+    if any(len(part) != 8 * len(symbols) for part in times):
+        raise ValueError(f"{len(symbols)} rows of {view.name} with {[len(part) for part in times]} bytes of times")
     packed = np.frombuffer(values).reshape(len(symbols), len(names))
     if tuple(names) != view.names:
         slot = {n: i for i, n in enumerate(names)}
@@ -98,4 +109,5 @@ def decode(data: bytes) -> Columns:
             if feature in slot:
                 laid[:, i] = packed[:, slot[feature]]
         packed = laid
-    return Columns(view, symbols, np.frombuffer(event, np.int64), np.frombuffer(created, np.int64), packed)
+    event_us, created_us, silent_us = (np.frombuffer(part, np.int64) for part in times)
+    return Columns(view, symbols, event_us, created_us, packed, silent_us)

@@ -185,8 +185,9 @@ class Worker:
         for partition, pending in chosen:
             for writer, batch in zip(self._online, pending.batches.values(), strict=True):
                 if len(batch):
-                    newest, silent_us = batch.newest()
-                    writer.add_to(pipe, newest.symbols, newest.event_us, newest.values, silent_us, newest.created_us)
+                    newest = batch.newest()
+                    columns = (newest.event_us, newest.values, newest.silent_us, newest.created_us)
+                    writer.add_to(pipe, newest.symbols, *columns)
                     written.append((partition, pending, newest))
         if not written:
             return

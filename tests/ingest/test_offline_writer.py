@@ -30,7 +30,7 @@ def database(postgres_url: str) -> Iterator[psycopg.Connection]:
 def append(client: redis.Redis, *symbols: str) -> None:
     batch = rows.Batch(SOCIAL)
     for i, symbol in enumerate(symbols):
-        batch.add(symbol, 1_000_000 * i, 1_000_000 * i + 7, vector([float(i)] * len(SOCIAL.features)))
+        batch.add(symbol, 1_000_000 * i, 1_000_000 * i + 7, vector([float(i)] * len(SOCIAL.features)), 1_999 * i)
     client.xadd(keys.outbox(0), {"rows": rows.encode(batch.columns())})
 
 
@@ -47,8 +47,8 @@ def test_rows_of_several_entries_are_written_once_and_the_entries_deleted(
     assert offline_writer.write(redis_client, database, batch) == 3
     assert redis_client.xlen(keys.outbox(0)) == 0
     assert offline_writer.write(redis_client, database, batch) == 0  # as after a crash before the deletion
-    found = database.execute("SELECT symbol FROM social ORDER BY symbol").fetchall()
-    assert found == [("A",), ("B",), ("C",)]
+    found = database.execute("SELECT symbol, feed_silence_ms FROM social ORDER BY symbol").fetchall()
+    assert found == [("A", 0), ("B", 1), ("C", 0)]  # whole milliseconds, as online
 
 
 def test_an_entry_without_rows_is_kept_in_the_dead_letters_and_the_others_are_written(

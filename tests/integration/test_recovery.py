@@ -70,13 +70,14 @@ def entries(seconds: int) -> list[Entry]:
     return out
 
 
-Row = tuple[str, str, int, int, bytes]
-"""View, symbol, event and created time, values."""
+Row = tuple[str, str, int, int, bytes, int]
+"""View, symbol, event and created time, values, and how long the feed had been silent, microseconds."""
 
 
 def of(columns: rows.Columns) -> list[Row]:
     times = zip(columns.symbols, columns.event_us.tolist(), columns.created_us.tolist(), strict=True)
-    return [(columns.view.name, *known, columns.values[i].tobytes()) for i, known in enumerate(times)]
+    silences = columns.silent_us.tolist()
+    return [(columns.view.name, *known, columns.values[i].tobytes(), silences[i]) for i, known in enumerate(times)]
 
 
 def by_symbol(every: list[Row]) -> dict[tuple[str, str], list[Row]]:
@@ -118,14 +119,14 @@ def assert_every_entity_is_whole(
             if time_field(view.name) not in served:
                 continue
             every = expected[view.name, symbol]
-            time, silent_us = event_and_silence(served[time_field(view.name)])
+            time, _ = event_and_silence(served[time_field(view.name)])
             [row] = [row for row in every if row[2] == decode_time(time)]
             assert row is every[-1] or not newest
             columns = rows.Batch(view)
             columns.add(symbol, row[2], row[3], memoryview(row[4]).cast("d"))
             one = columns.columns()
             writer = OnlineWriter(client, "expected", view)
-            writer.write([symbol], one.event_us, one.values, np.array([silent_us]), one.created_us)
+            writer.write([symbol], one.event_us, one.values, np.array([row[5]]), one.created_us)
         assert served == client.hgetall(wanted)
         client.delete(wanted)
 

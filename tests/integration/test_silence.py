@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 
 from feature_repo.project import project
+from feature_repo.stores.online.format import SymbolKeys
 from feature_repo.stores.online.write import OnlineWriter
 from ingest.messages.kinds import OrderBook, ScoredPost, Tick, Trade
 from ingest.publish.publisher import Publisher
@@ -98,3 +101,33 @@ def test_a_row_that_says_nothing_of_its_feed_counts_from_its_own_time(pipeline: 
         OnlineWriter(pipeline.client, project(), book).write(["A"], later + 2, np.zeros((1, len(book.names)))) == 1
     )  # a row behind one that tells its silence
     assert statuses(store, 32)["microstructure"] == {PRESENT}
+
+
+@pytest.mark.parametrize("latest", [True, False], ids=["the latest rows", "all rows"])
+def test_what_serving_refused_stays_refused_after_materialize_and_is_null_in_training(
+    pipeline: Any, store: Any, latest: bool
+) -> None:
+    worker = pipeline.worker()
+    publish(pipeline, 0, 20, "book", "trade", "post")
+    publish(pipeline, 20, 26, "trade", "post")  # the last book is of 19.9 s, the last row of the books of 26 s
+    pipeline.work(worker)
+    worker.close()
+    pipeline.store_rows()
+    key = SymbolKeys(project(), "symbol").keys(["A"])[0]
+    live, moments = pipeline.client.hgetall(key), [29.9, 29.902]
+    served = [statuses(store, at_s) for at_s in moments]
+    assert [found["microstructure"] for found in served] == [{PRESENT}, {OUTSIDE}]
+
+    pipeline.client.flushdb()
+    start = datetime.fromtimestamp(T0 / 1000, UTC)
+    assert store.config.materialization_config.pull_latest_features is True, "feature_store.yaml says so"
+    store.config.materialization_config.pull_latest_features = latest
+    store.materialize(start - timedelta(seconds=1), start + timedelta(seconds=30))
+    assert pipeline.client.hgetall(key) == live
+    assert [statuses(store, at_s) for at_s in moments] == served
+
+    frame = pd.DataFrame({"symbol": "A", "event_timestamp": [start + timedelta(seconds=at_s) for at_s in moments]})
+    names = ["microstructure:mid_price", "order_flow:trade_rate_10s"]
+    trained = store.get_historical_features(frame, names).to_df()
+    assert trained["mid_price"].isna().tolist() == [False, True]
+    assert trained["trade_rate_10s"].isna().tolist() == [False, False]

@@ -35,6 +35,7 @@ def append_rows(
     event_us: NDArray[np.int64],
     created_us: NDArray[np.int64],
     values: NDArray[np.float64],
+    silent_us: NDArray[np.int64] | None = None,
 ) -> int:
     """Append rows of a view to its table, and return how many of them are new.
 
@@ -50,6 +51,9 @@ def append_rows(
         (n,) microseconds since 1970 UTC.
     values : numpy.ndarray
         (n, k), columns in the order of ``view.names``. NaN is null; Int64 features are whole doubles.
+    silent_us : numpy.ndarray, optional
+        (n,) microseconds for which the view's feed had been silent at the event times; stored in whole milliseconds, as
+        online. None is unknown, which is null.
 
     Raises
     ------
@@ -57,11 +61,14 @@ def append_rows(
         Shapes do not agree, or a count is not a whole number.
     """
     n, k = len(symbols), len(view.features)
-    if event_us.shape != (n,) or created_us.shape != (n,) or values.shape != (n, k):
-        shapes = f"times {event_us.shape} {created_us.shape}, values {values.shape}"
+    silent = np.zeros(n, np.int64) if silent_us is None else silent_us
+    if not event_us.shape == created_us.shape == silent.shape == (n,) or values.shape != (n, k):
+        shapes = f"times {event_us.shape} {created_us.shape}, silences {silent.shape}, values {values.shape}"
         raise ValueError(f"{view.name}: {n} symbols, {k} features, but {shapes}")
     features = [_ENCODERS[feature.dtype](values[:, i]) for i, feature in enumerate(view.features)]
-    columns: list[encode.Column] = [encode.texts(symbols), encode.times(event_us), encode.times(created_us), *features]
+    silence = encode.small_integers(silent // 1000, np.ones(n, np.bool_) if silent_us is None else None)
+    times = [encode.times(event_us), encode.times(created_us)]
+    columns: list[encode.Column] = [encode.texts(symbols), *times, *features, silence]
     return append_columns(connection, table_of_view(view), columns)
 
 

@@ -2,14 +2,15 @@
 
 Features do not look ahead: a row counts from its ``created_timestamp`` on, and so does a correction. Only the label
 looks ahead: ``forward_log_return_<h>s`` is ``ln(mid(t + h)/mid(t))``. There mid(t) is the last ``mid_price`` known at t,
-and mid(t + h) the last one with event time in (t, t + h]. The label is null where either is missing or older than the
-ttl of its view.
+and mid(t + h) the last one with event time in (t, t + h]. The label is null where either is missing or where its feed
+had been silent for longer than the ttl of its view.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,7 @@ from feature_repo.stores.offline.join.lookup import Lookup
 from feature_repo.stores.offline.join.retrieve import join
 from feature_repo.stores.offline.join.spine import spine_of_frame
 from feature_repo.stores.offline.session import snapshot
+from feature_repo.stores.offline.tables.schema import SILENCE, is_managed
 from transforms import catalog
 from transforms.times import us_of_duration
 
@@ -114,26 +116,28 @@ def write_parquet(path: Path, tables: Iterator[pa.Table], progress: Callable[[in
 
 def _forward_return(store: FeatureStore, frame: pd.DataFrame, horizon: timedelta) -> pa.Array:
     ahead = us_of_duration(horizon)
-    oldest = catalog.view_of("mid_price").ttl_s * 1_000_000
-    with snapshot(store.config.offline_store) as connection:
-        now = join([connection], spine_of_frame(frame), [_mid("now", oldest, known=True)])
-        later = frame.assign(event_timestamp=frame["event_timestamp"] + horizon)
-        # No older than one microsecond less than the horizon: strictly after t.
-        after = join([connection], spine_of_frame(later), [_mid("after", min(oldest, ahead - 1), known=False)])
-    with np.errstate(invalid="ignore"):
-        logs = np.log(after.column("after").to_numpy() / now.column("now").to_numpy())
-    return pa.array(logs, mask=np.isnan(logs))
-
-
-def _mid(name: str, ttl: int, *, known: bool) -> Lookup:
     view = catalog.view_of("mid_price")
-    return Lookup(
+    oldest = view.ttl_s * 1_000_000
+    silence = SILENCE if is_managed(store.get_feature_view(view.name)) else ""
+    mid = Lookup(
         source=sql.Identifier(view.name),
         keys=(("symbol", "symbol"),),
         event="event_timestamp",
         created="created_timestamp",
-        ttl=ttl,
+        ttl=oldest,
         features=("mid_price",),
-        names=(name,),
-        known=known,
+        names=("mid",),
+        known=True,
+        view=view.name,
+        silence=silence,
+        heard=oldest,
     )
+    with snapshot(store.config.offline_store) as connection:
+        now = join([connection], spine_of_frame(frame), [mid])
+        later = frame.assign(event_timestamp=frame["event_timestamp"] + horizon)
+        # No older than one microsecond less than the horizon: strictly after t.
+        mid = replace(mid, ttl=min(oldest, ahead - 1), known=False)
+        after = join([connection], spine_of_frame(later), [mid])
+    with np.errstate(invalid="ignore"):
+        logs = np.log(after.column("mid").to_numpy() / now.column("mid").to_numpy())
+    return pa.array(logs, mask=np.isnan(logs))

@@ -12,7 +12,8 @@ from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.redis import RedisType, _versioned_fv_name
 
 from feature_repo.stores.errors import UserError
-from feature_repo.stores.online.format import encode_time, with_created
+from feature_repo.stores.offline.tables.schema import SILENCE
+from feature_repo.stores.online.format import encode_time, with_created, with_silence
 from feature_repo.stores.online.pack import packed_row
 from feature_repo.stores.online.write import ROWS_PER_SCRIPT, Command, script_calls
 from transforms.times import us_of_datetime
@@ -50,11 +51,18 @@ def null_key(name: str) -> EntityRowsError:
 
 
 def script_calls_of_feast(config: Any, table: Any, data: Sequence[Any]) -> list[Command]:
-    """Return the commands that write rows as Feast hands them over: entity key, values, event time, created time."""
+    """Return the commands that write rows as Feast hands them over: entity key, values, event time, created time.
+
+    A value `SILENCE`, which a materialised row has, is no feature: it goes into the time of the row.
+    """
     settings, view = config.online_store, _versioned_fv_name(table, config)
     keys = entity_keys(config, [entity for entity, *_ in data])
     rows = [
-        packed_row(view, _time(event, created), {name: value.SerializeToString() for name, value in values.items()})
+        packed_row(
+            view,
+            with_silence(_time(event, created), values[SILENCE].int64_val * 1_000 if SILENCE in values else 0),
+            {name: value.SerializeToString() for name, value in values.items() if name != SILENCE},
+        )
         for _, values, event, created in data
     ]
     rows_per_script = 1 if settings.redis_type == RedisType.redis_cluster else ROWS_PER_SCRIPT

@@ -75,8 +75,9 @@ def replay(paths) -> Rows:
     for batch in partition.pending.batches.values():
         if len(batch):
             c = batch.columns()
-            for symbol, t_us, values in zip(c.symbols, c.event_us.tolist(), c.values, strict=True):
-                rows[c.view.name, symbol, t_us] = values.tobytes()
+            silences = (c.silent_us // 1000).tolist()
+            for symbol, t_us, values, silent_ms in zip(c.symbols, c.event_us.tolist(), c.values, silences, strict=True):
+                rows[c.view.name, symbol, t_us] = struct.pack("q", silent_ms) + values.tobytes()
     return rows
 
 
@@ -87,11 +88,12 @@ def stored(url: str) -> tuple[Rows, set[timedelta]]:
     with psycopg.connect(url) as connection:
         for view in VIEWS:
             names = ", ".join(view.names)
-            query = f"SELECT symbol, event_timestamp, created_timestamp, {names} FROM {view.name}"  # noqa: S608 - names of the catalogue
-            for symbol, event, created, *values in connection.execute(query):
+            head = "symbol, event_timestamp, created_timestamp, feed_silence_ms"
+            query = f"SELECT {head}, {names} FROM {view.name}"  # noqa: S608 - names of the catalogue
+            for symbol, event, created, silent_ms, *values in connection.execute(query):
                 t_us = us_of_datetime(event)
                 assert (view.name, symbol, t_us) not in rows
-                rows[view.name, symbol, t_us] = packed(view, values)
+                rows[view.name, symbol, t_us] = struct.pack("q", silent_ms) + packed(view, values)
                 delays.add(created - event)
     return rows, delays
 

@@ -113,6 +113,11 @@ def integers(values: NDArray[np.integer[Any]], null: _Bools | None = None) -> Fi
     return Fixed(values.astype(">i8"), null)
 
 
+def small_integers(values: NDArray[np.int64], null: _Bools | None = None) -> Fixed:
+    """Return a column of ``integer``; a value beyond 32 bits is the nearest that it holds."""
+    return Fixed(np.clip(values, -(2**31), 2**31 - 1).astype(">i4"), null)
+
+
 def texts(values: Sequence[str] | pa.Array) -> Text:
     """Return a column of ``text``, or of ``bytea`` from an Arrow array of bytes."""
     array = values if isinstance(values, pa.Array) else pa.array(values, pa.string())

@@ -18,7 +18,7 @@ from psycopg import sql
 from feature_repo.stores.offline.binary.decode import cast_to
 from feature_repo.stores.offline.join.entity_sql import bare
 from feature_repo.stores.offline.join.spine import ASKED, key_columns
-from feature_repo.stores.offline.tables.schema import identifier_parts
+from feature_repo.stores.offline.tables.schema import SILENCE, identifier_parts, is_managed
 from transforms.times import EPOCH, datetime_of_us
 
 
@@ -38,11 +38,20 @@ class Lookup:
     view: str = ""  # name of the view, for messages
     casts: tuple[str, ...] = ()  # type that the server converts each feature to, empty for none; () converts none
     key_casts: tuple[str, ...] = ()  # the same for the keys of the entity frame
+    silence: str = (
+        ""  # column of the source, or empty: milliseconds for which the feed had been silent at the event time
+    )
+    heard: int = 0  # oldest age in microseconds of the feed's last message, where the source tells it; 0 for any
 
     @property
     def key_names(self) -> tuple[str, ...]:
         """Key columns of the entity frame."""
         return tuple(name for name, _ in self.keys)
+
+    @property
+    def tells_silence(self) -> bool:
+        """Whether a row can be too old although its event time is not: its feed had been silent."""
+        return bool(self.silence and self.heard)
 
     @property
     def columns(self) -> list[sql.Composable]:
@@ -68,9 +77,10 @@ def lookups(
     """
     found = []
     contexts = get_feature_view_query_context(list(refs), list(views), registry, project, (EPOCH, EPOCH))
-    sources = {view.projection.name_to_use(): view.batch_source for view in views}
+    named = {view.projection.name_to_use(): view for view in views}
     for context in contexts:
-        options = sources[context.name]._postgres_options
+        view = named[context.name]
+        options = view.batch_source._postgres_options
         source = sql.Identifier(*identifier_parts(options._table)) if options._table else _query(options._query)
         plain = [context.field_mapping.get(feature, feature) for feature in context.features]
         found.append(
@@ -87,6 +97,8 @@ def lookups(
                 names=tuple(f"{context.name}__{name}" if full_names else name for name in plain),
                 known=known and bool(context.created_timestamp_column),
                 view=context.name,
+                silence=SILENCE if is_managed(view) else "",
+                heard=context.ttl * 1_000_000,
             )
         )
     return found
@@ -123,11 +135,34 @@ def holding(
         where.append(sql.SQL("{} <= {}" if lookup.known else "{} IS NOT NULL").format(created, at))
     if bounds is not None:
         where.extend(within(lookup, event, bounds[0] - lookup.ttl if lookup.ttl else None, bounds[1]))
-    return sql.SQL("SELECT {} FROM {} AS r WHERE {} ORDER BY {} LIMIT 1").format(
-        sql.SQL(", ").join(lookup.columns),
+    columns = lookup.columns
+    if lookup.tells_silence:
+        columns.append(
+            sql.SQL("{} - COALESCE({}, 0) * interval '1 ms' >= {} - {}::interval").format(
+                event, sql.Identifier("r", lookup.silence), at, timedelta(microseconds=lookup.heard)
+            )
+        )
+    row = sql.SQL("SELECT {} FROM {} AS r WHERE {} ORDER BY {} LIMIT 1").format(
+        sql.SQL(", ").join(columns),
         lookup.source,
         sql.SQL(" AND ").join(where),
         sql.SQL(", ").join(order),
+    )
+    return _heard(lookup, row) if lookup.tells_silence else row
+
+
+def _heard(lookup: Lookup, row: sql.Composed) -> sql.Composed:
+    """Return the features of `row`, whose last column says whether its feed spoke lately, or no row where it did not.
+
+    The newest row decides, as it does online. An older one would be older than it seems, too.
+    """
+    names = [f"f{i}" for i in range(len(lookup.features))]
+    selected = [
+        sql.SQL("{} AS {}").format(sql.Identifier("h", name), sql.Identifier(feature))
+        for name, feature in zip(names, lookup.features, strict=True)
+    ]
+    return sql.SQL("SELECT {} FROM ({}) AS h({}) WHERE h.heard").format(
+        sql.SQL(", ").join(selected), row, sql.SQL(", ").join(map(sql.Identifier, [*names, "heard"]))
     )
 
 

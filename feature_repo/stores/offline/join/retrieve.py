@@ -174,9 +174,10 @@ def _merge(view: _View, asked: Asked, found: list[scan.Rows]) -> NDArray[np.bool
         mine = by_key[slice(*np.searchsorted(code, (rows.key, rows.key + 1)))]
         at = latest(asked.moment[mine], rows.event, rows.created, view.lookup.ttl, known=view.lookup.known)
         holds = at != NONE
-        mine = mine[holds]
-        hit[mine] = True
-        rows.put(view.columns, asked.row[mine], at[holds])
+        hit[mine[holds]] = True
+        if rows.silence is not None:
+            holds &= rows.event[at] - rows.silence[at] >= asked.moment[mine] - view.lookup.heard
+        rows.put(view.columns, asked.row[mine[holds]], at[holds])
     return hit
 
 

@@ -40,7 +40,7 @@ _AGGREGATED: Final = {wire.FLOAT8: "array_agg(doubles)", wire.INT8: "array_agg(w
 _ELEMENTS: Final = {wire.FLOAT8: "COALESCE({0}, k.void)", wire.INT8: "COALESCE({0}, 0), ({0} IS NULL)::integer::bigint"}
 _CELL: Final = {
     kind: np.dtype([("length", ">i4"), ("value", value)])
-    for kind, value in {wire.FLOAT8: ">f8", wire.INT8: ">i8", wire.TIMESTAMPTZ: ">i8"}.items()
+    for kind, value in {wire.FLOAT8: ">f8", wire.INT8: ">i8", wire.INT4: ">i4", wire.TIMESTAMPTZ: ">i8"}.items()
 }
 _KEY: Final = Struct(">hiq")  # number of fields; length and value of the first, which is the number of the key
 _ARRAY: Final = Struct(">iiii")  # length of the field, dimensions, flags, element type
@@ -51,6 +51,7 @@ _DIMENSION: Final = Struct(">ii")  # length, lower bound
 class Rows:
     """Rows of one key (its number in `KEYS`) in a stretch of time, sorted by event and created time.
 
+    ``silence`` is how long the feed had been silent at the event times, in microseconds, or None where nobody asks for it.
     ``put`` is called with `Columns`, (m,) entity rows to fill in, and the (m,) positions of the rows here that hold.
     """
 
@@ -58,6 +59,7 @@ class Rows:
     event: _Ints
     created: _Ints
     put: Callable[[Columns, _Ints, _Ints], None]
+    silence: _Ints | None = None
 
 
 def can_pack(types: Sequence[int]) -> bool:
@@ -70,13 +72,15 @@ def read_rows(
 ) -> list[Rows]:
     """Return the rows of the keys in `KEYS` with event time in ``[begin, end]``, but no more than `limit` of them."""
     rows = statement(lookup, types, begin, end, limit=limit)
-    return _read_packed(connection, rows, types) if can_pack(types) else _read_plain(connection, rows, types)
+    read = _read_packed if can_pack(types) else _read_plain
+    return read(connection, rows, types, silence=lookup.tells_silence)
 
 
 def statement(lookup: Lookup, types: Sequence[int], begin: int, end: int, *, limit: int | None = None) -> sql.Composed:
     """Return the statement for the rows of the keys in `KEYS` with event time in ``[begin, end]``, in any order.
 
-    Columns are ``id, e, c`` and the features; where `can_pack` is true of their types, one array for each type.
+    Columns are ``id, e, c``, ``s`` where the look-up tells silences, and the features; where `can_pack` is true of their
+    types, one array for each type.
     """
     event = sql.Identifier("r", lookup.event)
     created = sql.Identifier("r", lookup.created or lookup.event)
@@ -88,6 +92,8 @@ def statement(lookup: Lookup, types: Sequence[int], begin: int, end: int, *, lim
     selected = lookup.columns
     if can_pack(types):
         selected = [_array(kind, selected, types) for kind in _kinds(types)]
+    if lookup.tells_silence:
+        selected = [sql.SQL("COALESCE({}, 0) AS s").format(sql.Identifier("r", lookup.silence)), *selected]
     return sql.SQL(
         "SELECT k.id, {}::timestamptz AS e, {}::timestamptz AS c, {} FROM {} AS k JOIN {} AS r ON {} WHERE {} LIMIT {}"
     ).format(
@@ -112,10 +118,13 @@ def _array(kind: int, columns: Sequence[sql.Composable], types: Sequence[int]) -
     return sql.SQL(_PACKED[kind]).format(sql.SQL(", ").join(elements))
 
 
-def _read_packed(connection: psycopg.Connection[Any], rows: sql.Composable, types: Sequence[int]) -> list[Rows]:
+def _read_packed(
+    connection: psycopg.Connection[Any], rows: sql.Composable, types: Sequence[int], *, silence: bool
+) -> list[Rows]:
     kinds = _kinds(types)
-    arrays = sql.SQL(", ").join(sql.SQL(_AGGREGATED[kind]) for kind in kinds)
-    query = sql.SQL("SELECT id, array_agg(e), array_agg(c), {} FROM ({}) AS s GROUP BY id").format(arrays, rows)
+    head = ["array_agg(e)", "array_agg(c)", *(["array_agg(s)"] if silence else [])]
+    arrays = sql.SQL(", ").join(map(sql.SQL, [*head, *(_AGGREGATED[kind] for kind in kinds)]))
+    query = sql.SQL("SELECT id, {} FROM ({}) AS given GROUP BY id").format(arrays, rows)
     found = []
     # The limit hides from the planner that there are few keys: it would sort the rows by key.
     connection.execute("SET LOCAL enable_sort = off")
@@ -125,8 +134,9 @@ def _read_packed(connection: psycopg.Connection[Any], rows: sql.Composable, type
             if len(message) - at > len(wire.TRAILER):
                 key, (event, created, *cells) = _parse(message, at)
                 times = [column["value"].astype(np.int64) + wire.EPOCH_US for column in (event, created)]
+                silent = _us_of_ms(cells.pop(0)["value"]) if silence else None
                 put = partial(_put_cells, dict(zip(kinds, cells, strict=True)), types)
-                found.append(_sorted(key, times[0], times[1], put))
+                found.append(_sorted(Rows(key, times[0], times[1], put, silent)))
             at = 0
     connection.execute("SET LOCAL enable_sort = on")
     return found
@@ -167,17 +177,20 @@ def _put_cells(
             used[kind] += 2
 
 
-def _read_plain(connection: psycopg.Connection[Any], rows: sql.Composable, types: Sequence[int]) -> list[Rows]:
-    head = [wire.INT8, wire.TIMESTAMPTZ, wire.TIMESTAMPTZ]
+def _read_plain(
+    connection: psycopg.Connection[Any], rows: sql.Composable, types: Sequence[int], *, silence: bool
+) -> list[Rows]:
+    head = [wire.INT8, wire.TIMESTAMPTZ, wire.TIMESTAMPTZ, *([wire.INT4] if silence else [])]
     batches = list(decode.read_columns(connection, rows, [*head, *types]))
     if not batches:
         return []
     columns = [pa.concat_arrays(parts) for parts in zip(*batches, strict=True)]
     del batches
-    key, event, created = (column.view(pa.int64()).to_numpy() for column in columns[: len(head)])
+    key, event, created = (column.view(pa.int64()).to_numpy() for column in columns[:3])
     features = columns[len(head) :]
     order = np.lexsort((created, event, key))
     key, event, created = key[order], event[order], created[order]
+    silent = _us_of_ms(columns[3].to_numpy()[order]) if silence else None
     edges = np.flatnonzero(np.diff(key, prepend=-1, append=-1))
 
     def put(begin: int, into: Columns, entity_rows: _Ints, positions: _Ints) -> None:
@@ -185,15 +198,29 @@ def _read_plain(connection: psycopg.Connection[Any], rows: sql.Composable, types
         into.put(entity_rows, [column.take(at) for column in features])
 
     return [
-        Rows(int(key[begin]), event[begin:end], created[begin:end], partial(put, begin))
+        Rows(
+            int(key[begin]),
+            event[begin:end],
+            created[begin:end],
+            partial(put, begin),
+            None if silent is None else silent[begin:end],
+        )
         for begin, end in pairwise(edges.tolist())
     ]
 
 
-def _sorted(key: int, event: _Ints, created: _Ints, put: Callable[[Columns, _Ints, _Ints], None]) -> Rows:
+def _us_of_ms(values: NDArray[Any]) -> _Ints:
+    return values.astype(np.int64) * 1_000
+
+
+def _sorted(rows: Rows) -> Rows:
     """Return rows in order of time. `put` gets their positions in the order in which they came."""
+    event, created, put = rows.event, rows.created, rows.put
     later = event[1:] > event[:-1]
     if np.all(later | ((event[1:] == event[:-1]) & (created[1:] >= created[:-1]))):
-        return Rows(key, event, created, put)
+        return rows
     order = np.lexsort((created, event))
-    return Rows(key, event[order], created[order], lambda into, rows, at: put(into, rows, order[at]))
+    silence = None if rows.silence is None else rows.silence[order]
+    return Rows(
+        rows.key, event[order], created[order], lambda into, entity_rows, at: put(into, entity_rows, order[at]), silence
+    )

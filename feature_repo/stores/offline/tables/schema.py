@@ -1,7 +1,7 @@
 """The offline tables: one for each view of the catalogue, created and migrated by ``feast apply``.
 
-Columns are ``symbol, event_timestamp, created_timestamp, <features>``, unique on the first three. A new feature adds a
-column. A feature that is no longer defined keeps its column, because rows are facts. Where the server has TimescaleDB
+Columns are ``symbol, event_timestamp, created_timestamp, <features>, feed_silence_ms``, unique on the first three. A new
+feature adds a column. A feature that is no longer defined keeps its column, because rows are facts. Where the server has TimescaleDB
 each table is a hypertable.
 """
 
@@ -40,6 +40,12 @@ MANAGED: Final[Mapping[str, str]] = {"offline_table": "managed"}
 The table of every other view belongs to somebody else. It is read as it is, and never created, altered or dropped.
 """
 
+SILENCE: Final = "feed_silence_ms"
+"""Column of every managed table: milliseconds for which the view's feed had been silent at the event time.
+
+A ttl counts from the feed's last message. Null is unknown and counts as 0, and so do rows that somebody pushed.
+"""
+
 _LOCK: Final = 0x7F5_0FF1  # an arbitrary number: one migration at a time on a database
 _COLUMNS: Final = (
     "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
@@ -61,6 +67,7 @@ class Table:
     event: str  # name of the column of event times
     created: str  # name of the column of created times, or empty
     features: Mapping[str, str]  # as keys
+    silence: str = ""  # name of the column of silences, or empty
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -76,7 +83,8 @@ class Table:
     def columns(self) -> dict[str, str]:
         """Type of every column, in the order of the table."""
         times = dict.fromkeys(self.unique[len(self.keys) :], TYPES["UnixTimestamp"])
-        return {**self.keys, **times, **self.features}
+        silence = {self.silence: TYPES["Int32"]} if self.silence else {}
+        return {**self.keys, **times, **self.features, **silence}
 
 
 def table_of_view(view: catalog.View) -> Table:
@@ -87,12 +95,13 @@ def table_of_view(view: catalog.View) -> Table:
         event="event_timestamp",
         created="created_timestamp",
         features={f.name: TYPES[f.dtype] for f in view.features},
+        silence=SILENCE,
     )
 
 
 def is_managed(view: Any) -> bool:
-    """Return whether a Feast feature view carries the tag `MANAGED`."""
-    return bool(MANAGED.items() <= view.tags.items())
+    """Return whether a Feast feature view carries the tag `MANAGED` and reads a table, not a query."""
+    return bool(MANAGED.items() <= view.tags.items() and _table_name(view))
 
 
 def table_of_feature_view(view: Any) -> Table | None:
@@ -101,7 +110,7 @@ def table_of_feature_view(view: Any) -> Table | None:
     Raise SchemaError where a field has a type that the offline store has no column type for.
     """
     source = view.batch_source
-    name = getattr(getattr(source, "_postgres_options", None), "_table", "")
+    name = _table_name(view)
     if not name:
         return None
     column = {new: old for old, new in source.field_mapping.items()}
@@ -120,7 +129,12 @@ def table_of_feature_view(view: Any) -> Table | None:
         event=source.timestamp_field,
         created=source.created_timestamp_column or "",
         features=typed(view.features),
+        silence=SILENCE if is_managed(view) else "",
     )
+
+
+def _table_name(view: Any) -> str:
+    return str(getattr(getattr(view.batch_source, "_postgres_options", None), "_table", ""))
 
 
 def identifier_parts(name: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from feature_repo.stores.offline.append import append_columns
-from feature_repo.stores.offline.binary.encode import doubles, integers, texts, times
+from feature_repo.stores.offline.binary.encode import doubles, integers, small_integers, texts, times
 from feature_repo.stores.offline.join import plan as planning
 from feature_repo.stores.offline.join.retrieve import NONE, latest
 from feature_repo.stores.offline.tables.schema import table_of_feature_view
@@ -46,10 +46,12 @@ def write(pair: Any, name: str, rows: list[tuple[Any, ...]]) -> None:
         return
     event = np.array([r[1] for r in rows], np.int64)
     number = np.array([0 if r[4] is None else r[4] for r in rows], np.int64)
+    silent = [r[5] if len(r) > 5 else None for r in rows]  # milliseconds, null where nothing is said
     columns = [texts([r[0] for r in rows]), times(event), times(event + np.array([r[2] for r in rows]))]
     columns.append(doubles(np.array([np.nan if r[3] is None else r[3] for r in rows], np.float64)))
     if name == "quick":
         columns.append(integers(number, np.array([r[4] is None for r in rows])))
+    columns.append(small_integers(np.array([s or 0 for s in silent]), np.array([s is None for s in silent])))
     append_columns(pair.connection, table, columns)
 
 
@@ -138,6 +140,46 @@ def test_values_equal_those_of_stock_feast(pair: Any, plan: str, monkeypatch: py
         ours, stock = results[0], results[1].sort_by("number")
         assert ours.schema == stock.schema
         assert ours.to_pylist() == stock.to_pylist()
+
+    check()
+
+
+silent_row = st.tuples(st.sampled_from("AB"), moment, delay, value, st.none(), st.none() | st.integers(0, 7_000))
+
+
+@pytest.mark.parametrize("plan", ["look-up", "scan", "scan in slices"])
+def test_a_value_whose_feed_fell_silent_past_the_ttl_is_null_as_it_is_in_serving(
+    pair: Any, plan: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest row of the symbol decides, and its age counts from its feed's last message: by a plain loop."""
+    take(plan, monkeypatch)
+
+    def holds(rows: list[Any], symbol: Any, t: int, *, known: bool) -> Any:
+        there = [r for r in rows if r[0] == symbol and r[1] <= t and (not known or r[1] + r[2] <= t)]
+        if not there:
+            return None
+        newest = max(there, key=lambda r: (r[1], r[1] + r[2]))
+        return newest[3] if newest[1] - 1000 * (newest[5] or 0) >= t - 5 * S else None
+
+    @example(
+        rows=[("A", BASE, 0, 1.0, None, 3_000), ("B", BASE, 0, 2.0, None, None)],
+        asked=[("A", BASE + 2 * S), ("A", BASE + 2 * S + 1), ("B", BASE + 5 * S), ("B", BASE + 5 * S + 1)],
+        known=False,
+    )
+    @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        rows=st.lists(silent_row, max_size=30, unique_by=lambda r: (r[0], r[1], r[2])),
+        asked=st.lists(entity, max_size=12),
+        known=st.booleans(),
+    )
+    def check(rows: Any, asked: Any, known: bool) -> None:
+        write(pair, "quick", rows)
+        frame = framed(asked)
+        found = pair.ours.get_historical_features(frame, ["quick:a"], filter_by_created_timestamp=known)
+        wanted = [holds(rows, s, t, known=known) for s, t in [("A", BASE), *asked]]
+        table = found.to_arrow()
+        assert table.column_names == ["symbol", "event_timestamp", "number", "a"], "the silence is not a feature"
+        assert list(map(repr, table.column("a").to_pylist())) == list(map(repr, wanted))
 
     check()
 

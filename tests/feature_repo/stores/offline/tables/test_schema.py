@@ -38,7 +38,7 @@ def test_a_table_has_the_columns_of_the_catalogue_and_one_unique_index(database:
     times = dict.fromkeys(("event_timestamp", "created_timestamp"), "timestamp with time zone")
     kinds = {"Float64": "double precision", "Int64": "bigint"}
     features = {f.name: kinds[f.dtype] for f in catalog.SOCIAL.features}
-    assert columns(database, "social") == {"symbol": "text", **times, **features}
+    assert columns(database, "social") == {"symbol": "text", **times, **features, "feed_silence_ms": "integer"}
     (index,) = database.execute("SELECT indexdef FROM pg_indexes WHERE tablename = 'social'").fetchall()
     assert index[0].startswith("CREATE UNIQUE INDEX")
     assert index[0].endswith("(symbol, event_timestamp, created_timestamp)")
