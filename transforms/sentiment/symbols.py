@@ -1,14 +1,24 @@
 """Find the symbols that a text names, by cashtag, hashtag, or a word of an alias table.
 
-The table gives each symbol its names. The spelling of a name says how it is matched:
+The table (``symbols.toml``, or a user's own) gives each symbol its names. The spelling of a name says how it is matched:
 
 - ``bitcoin`` (no capital): in any case, as a word, ``#bitcoin`` or ``$bitcoin``;
-- ``BTC`` (with a capital): as a word in exactly this case, as ``#BTC`` or ``$BTC`` in any case; "sol", for example, is the sun in
-  Spanish;
-- ``$LINK``: only with its ``$`` or ``#``, in any case, for names that are words of everyday English.
+- ``SOL`` (with a capital): as a word in exactly this case, as ``#SOL`` or ``$SOL`` in any case;
+- ``$LINK``: only with its ``$`` or ``#``, in any case;
+- ``LINK?``: as ``LINK``, but only where the post is about this market, because the name is also a word or a company's ticker.
 
-A name never matches inside a word, a link or a mention. Characters of scripts without spaces between words do not count as part of a
-word. Where names overlap, the longest one matches: "bitcoin cash" names BCHUSDT only.
+A name with ``?`` counts
+
+- in a pair (``LINK/USDT``), or in a list beside a name that is sure (``BTC, ETH, LINK``);
+- as a cashtag, unless the post is about shares (words of ``[against] "*"``, or several cashtags that no name has);
+- as a hashtag or a word, if the post has a sure name or a word of ``[context]``. A word in capitals does not count among words in capitals.
+
+A name that has a list of its own in ``[against]`` does not count where the post has a word of that list, except in a list, or as a cashtag
+or a pair if the post has a sure name.
+
+A name never matches inside a word, a link or a mention. Characters of scripts without spaces between words do not count as part of a word.
+Where names overlap, the longest one matches: "bitcoin cash", "bitcoin-cash" and "#BitcoinCash" name BCHUSDT only, and "Bitcoin SV", of
+``[other]``, names nothing.
 """
 
 from __future__ import annotations
@@ -16,56 +26,76 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
 
 from transforms.sentiment.text import CHARACTERS_MAX, LINK, MENTION
 
-ALIASES: dict[str, tuple[str, ...]] = {
-    "BTCUSDT": (
-        "btc",
-        "xbt",
-        "btcusdt",
-        "btcusd",
-        "bitcoin",
-        "比特币",
-        "比特幣",
-        "ビットコイン",
-        "비트코인",
-        "биткоин",
-    ),
-    "ETHUSDT": ("eth", "ethusdt", "ethusd", "ethereum", "以太坊", "イーサリアム", "이더리움", "эфириум"),
-    "SOLUSDT": ("SOL", "solusdt", "solusd", "solana"),
-    "BNBUSDT": ("bnb", "bnbusdt", "binance coin"),
-    "XRPUSDT": ("xrp", "xrpusdt", "xrpusd"),
-    "DOGEUSDT": ("doge", "dogeusdt", "dogecoin"),
-    "ADAUSDT": ("$ADA", "adausdt", "cardano"),
-    "AVAXUSDT": ("avax", "avaxusdt"),
-    "DOTUSDT": ("$DOT", "dotusdt", "polkadot"),
-    "LINKUSDT": ("$LINK", "linkusdt", "chainlink"),
-    "LTCUSDT": ("ltc", "ltcusdt", "ltcusd", "litecoin"),
-    "BCHUSDT": ("bch", "bchusdt", "bitcoin cash"),
-    "ETCUSDT": ("$ETC", "etcusdt", "ethereum classic"),
-    "TRXUSDT": ("trx", "trxusdt"),
-    "MATICUSDT": ("matic", "maticusdt"),
-    "SHIBUSDT": ("shib", "shibusdt", "shiba inu"),
-    "UNIUSDT": ("$UNI", "uniusdt", "uniswap"),
-    "ATOMUSDT": ("$ATOM", "atomusdt"),
-    "NEARUSDT": ("$NEAR", "nearusdt"),
-    "APTUSDT": ("$APT", "aptusdt", "aptos"),
-}
-"""The table used where none is configured."""
-
 _IN_WORD = r"[^\W\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"
 _NOISE = re.compile(rf"{LINK}|{MENTION}", re.IGNORECASE)
+_PAIR = r"[/_:\-]?(?:usdt|usdc|busd|fdusd|usd|eur|perp)|[/_](?:krw|jpy|gbp|try)|(?=[/_](?:btc|eth|bnb)\b)|\.x"
+_SEPARATOR = re.compile(r"[\s\-_]+")
+_BETWEEN = re.compile(r"[\s,;/|&+·•()]*(?:(?:and|or|vs\.?)\s+)?")  # what stands between the names of a list
+_MARK = re.compile(r"[,;/|&+·•]")
+_CASHTAG = re.compile(r"\$[a-z]{2,5}\b", re.IGNORECASE)
+_WORD = re.compile(r"[^\W\d_]{2,}")
+
+
+@dataclass(frozen=True)
+class Aliases:
+    """An alias table.
+
+    Attributes
+    ----------
+    names : mapping of str to iterable of str
+        Names by symbol.
+    other : iterable of str
+        Longer names of other things.
+    about, trading : iterable of str
+        Words that show that a post is about this market, and words that do so if the post is not about shares.
+    against : mapping of str to iterable of str
+        By name, in lower case, words that show that a post is not about its symbol; ``*`` shows that it is about shares.
+    """
+
+    names: Mapping[str, Iterable[str]]
+    other: Iterable[str] = ()
+    about: Iterable[str] = ()
+    trading: Iterable[str] = ()
+    against: Mapping[str, Iterable[str]] = field(default_factory=dict)
+
+
+class _Name(NamedTuple):
+    """A name of the table: its symbol, None for another thing, and its spellings (None is any case), sure ones and those with ``?``."""
+
+    symbol: str | None
+    sure: list[str | None]
+    unsure: list[str | None]
+
+
+class _Found(NamedTuple):
+    """A name in a text."""
+
+    start: int
+    end: int
+    tag: str
+    raw: str
+    is_pair: bool
+    key: str
+    name: _Name
+
+    def is_spelled(self, spellings: Sequence[str | None]) -> bool:
+        """Return whether it is written in one of these spellings."""
+        return None in spellings or self.raw in spellings
+
+    def is_sure(self) -> bool:
+        """Return whether it needs no market."""
+        return bool(self.name.sure) and (bool(self.tag) or self.is_spelled(self.name.sure))
 
 
 class SymbolFinder:
     """The names of an alias table, compiled for the search in texts.
-
-    Parameters
-    ----------
-    aliases : mapping of str to iterable of str
-        Names by symbol.
 
     Raises
     ------
@@ -74,56 +104,127 @@ class SymbolFinder:
 
     Examples
     --------
-    >>> SymbolFinder(ALIASES).find("$btc and Ethereum, not BTCs")
+    >>> finder = SymbolFinder(ALIASES)
+    >>> finder.find("$btc and Ethereum, not BTCs")
     ['BTCUSDT', 'ETHUSDT']
+    >>> finder.find("a link near the dot"), finder.find("BTC, LINK, DOT"), finder.find("Bitcoin SV")
+    ([], ['BTCUSDT', 'LINKUSDT', 'DOTUSDT'], [])
     """
 
-    def __init__(self, aliases: Mapping[str, Iterable[str]]) -> None:
-        self._tagged: dict[str, str] = {}
-        self._plain: dict[str, str] = {}
-        self._exact: dict[str, str] = {}
-        for symbol, names in aliases.items():
+    def __init__(self, aliases: Aliases) -> None:
+        self._names: dict[str, _Name] = {_key(name): _Name(None, [], []) for name in aliases.other}
+        written = set(aliases.other)
+        for symbol, names in aliases.names.items():
             for name in names:
-                self._add(unicodedata.normalize("NFKC", name), symbol)
-        names_all = sorted(self._tagged, key=len, reverse=True)
-        choice = "|".join(re.escape(n).replace(r"\ ", r"\s+") for n in names_all) or r"(?!)"
-        self._pattern = re.compile(rf"(?<!{_IN_WORD})(?<![$#])([$#]?)({choice})(?!{_IN_WORD})", re.IGNORECASE)
+                written.add(self._add(unicodedata.normalize("NFKC", name), symbol))
+        choice = "|".join(re.escape(n).replace(r"\ ", r"[\s\-_]*") for n in sorted(written, key=len, reverse=True))
+        name = rf"(?<!{_IN_WORD})(?<![$#])([$#]?)({choice or '(?!)'})({_PAIR})?(?!{_IN_WORD})"
+        self._pattern = re.compile(name, re.IGNORECASE)
+        self._about, self._trading = _any_of(aliases.about), _any_of(aliases.trading)
+        self._against = {_key(name): _any_of(words) for name, words in aliases.against.items()}
+        self._shares = self._against.pop("*", _any_of(()))
 
-    def _add(self, name: str, symbol: str) -> None:
-        bare = name.lstrip("$").strip()
+    def _add(self, name: str, symbol: str) -> str:
+        bare = name.rstrip("?").lstrip("$").strip()
         if not bare:
             raise ValueError(f"an alias of {symbol} is empty")
-        folded = bare.lower()
-        if self._tagged.setdefault(folded, symbol) != symbol:
-            raise ValueError(f"alias {bare!r} stands for both {self._tagged[folded]} and {symbol}")
-        if name.startswith("$"):
-            return
-        if bare == folded:
-            self._plain[folded] = symbol
-        else:
-            self._exact[bare] = symbol
+        entry = self._names.setdefault(_key(bare), _Name(symbol, [], []))
+        if entry.symbol != symbol:
+            raise ValueError(f"alias {bare!r} stands for both {entry.symbol} and {symbol}")
+        spelling = "" if name.startswith("$") else None if bare == bare.lower() else bare
+        (entry.unsure if name.endswith("?") else entry.sure).append(spelling)
+        return bare.lower()
 
     def find(self, text: str) -> list[str]:
         """Return the symbols that ``text`` names, each once, in the order in which they come."""
         text = _NOISE.sub(" ", unicodedata.normalize("NFKC", text[:CHARACTERS_MAX])[:CHARACTERS_MAX])
-        found: dict[str, None] = {}
-        for tag, raw in self._pattern.findall(text):
-            name = " ".join(raw.split())
-            folded = name.lower()
-            symbol = self._tagged.get(folded) if tag else self._plain.get(folded) or self._exact.get(name)
-            if symbol is not None:
-                found[symbol] = None
-        return list(found)
+        found = [
+            _Found(*m.span(), m[1], m[2], m[3] is not None, key, self._names[key])
+            for m in self._pattern.finditer(text)
+            if (key := _key(m[2])) in self._names
+        ]
+        keys = {f.key for f in found} & self._against.keys()
+        against = {key: self._against[key].search(text) is not None for key in keys}
+        denied = [against.get(f.key, False) for f in found]
+        counts = [f.is_sure() and not no for f, no in zip(found, denied, strict=True)]
+        if not all(counts):
+            counts = self._weigh(text, found, denied, counts)
+        symbols = (f.name.symbol for f, yes in zip(found, counts, strict=True) if yes)
+        return list(dict.fromkeys(symbol for symbol in symbols if symbol is not None))
+
+    def _weigh(self, text: str, found: list[_Found], denied: list[bool], sure: list[bool]) -> list[bool]:
+        """Return which names count, given which are sure and which have a word against them."""
+        is_named = any(sure)
+        is_about = is_named or self._about.search(text) is not None
+        is_shares = self._shares.search(text) is not None or len(set(_CASHTAG.findall(text))) > len(found) + 1
+        is_market = is_about or (not is_shares and self._trading.search(text) is not None)
+        is_calm = _is_calm(text, {f.raw for f in found})
+        listed = _listed(text, found, sure)
+        counts = list(sure)
+        for i, f in enumerate(found):
+            if sure[i] or f.name.symbol is None:
+                continue
+            spelled = bool(f.tag) or f.is_spelled(f.name.sure + f.name.unsure)
+            if listed[i] and spelled:
+                counts[i] = True
+            elif f.is_pair or f.tag == "$":
+                counts[i] = is_named if denied[i] else f.is_pair or is_about or not is_shares
+            elif not denied[i] and f.name.unsure:
+                counts[i] = is_market and spelled and (bool(f.tag) or is_calm or not f.raw.isupper())
+        return counts
 
 
-def parse_aliases(text: str) -> dict[str, tuple[str, ...]]:
-    """Return the alias table of a TOML text with one line a symbol, ``BTCUSDT = ["btc", "bitcoin"]``.
+def _listed(text: str, found: list[_Found], sure: list[bool]) -> list[bool]:
+    """Return of each name whether it stands in a list with a sure one: three names in a row, or names with commas or the like between."""
+    listed = [False] * len(found)
+    start = 0
+    for i in range(1, len(found) + 1):
+        if i < len(found) and _BETWEEN.fullmatch(text, found[i - 1].end, found[i].start):
+            continue
+        marked = any(_MARK.search(text, found[j - 1].end, found[j].start) for j in range(start + 1, i))
+        if any(sure[start:i]) and (marked or i - start >= 3):
+            listed[start:i] = [True] * (i - start)
+        start = i
+    return listed
+
+
+def _is_calm(text: str, names: set[str]) -> bool:
+    """Return whether most words beside ``names`` are not in capitals: then a word in capitals is a ticker."""
+    words = [word for word in _WORD.findall(text) if word not in names]
+    return 2 * sum(map(str.isupper, words)) < len(words)
+
+
+def _key(name: str) -> str:
+    """Return what is the same in all ways to write a name.
+
+    >>> _key("Bitcoin-Cash") == _key("bitcoin cash") == _key("BitcoinCash")
+    True
+    """
+    return _SEPARATOR.sub("", name.lower())
+
+
+def _any_of(words: Iterable[str]) -> re.Pattern[str]:
+    choice = "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
+    return re.compile(rf"\b(?:{choice})\b" if choice else r"(?!)", re.IGNORECASE)
+
+
+def parse_aliases(text: str) -> Aliases:
+    """Return the alias table of a TOML text: a line a symbol, ``BTCUSDT = ["btc", "bitcoin"]``, and perhaps tables as in ``symbols.toml``.
 
     Raise ``ValueError`` if the text is not TOML, or a value is not a list of names.
     """
-    table: dict[str, tuple[str, ...]] = {}
-    for symbol, names in tomllib.loads(text).items():
-        if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-            raise ValueError(f'{symbol} needs a list of names, such as ["btc", "bitcoin"]')
-        table[symbol] = tuple(names)
-    return table
+    read = tomllib.loads(text)
+    tables = {name: read.pop(name) for name in ("other", "context", "against") if isinstance(read.get(name), dict)}
+    other, context, against = (_lists(tables.get(name, {})) for name in ("other", "context", "against"))
+    return Aliases(_lists(read), other.get("names", ()), context.get("about", ()), context.get("trading", ()), against)
+
+
+def _lists(table: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
+    for name, words in table.items():
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ValueError(f'{name} needs a list of names, such as ["btc", "bitcoin"]')
+    return {name: tuple(words) for name, words in table.items()}  # type: ignore[arg-type]  # checked above
+
+
+ALIASES = parse_aliases(Path(__file__).with_name("symbols.toml").read_text(encoding="utf-8"))
+"""The table used where none is configured."""
