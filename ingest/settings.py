@@ -142,7 +142,7 @@ def instruments(path: Path) -> dict[str, Instrument]:
     try:
         tables = tomllib.loads(path.read_text())
         return {symbol: Instrument(**table) for symbol, table in tables.items()}
-    except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise SettingsError(f"TFS_INSTRUMENTS={path}: {error}") from error
 
 

@@ -73,7 +73,8 @@ _BOOK = "no valid book"
 _COVER = "the window began before the first trade"
 _BARS = "fewer than 250 one-minute bars"
 _RANGES = "one of the last 15 minutes has no bar"
-_TRADES = "fewer than 100 trades"
+_SESSION = "the session was not heard from its beginning (no trade in its first 5 minutes, nor in the day before it)"
+_TRADES = f"fewer than 100 trades, or {_SESSION}"
 _POSTS = "no scored post in the window"
 
 MICROSTRUCTURE = View("microstructure", "book", 10, "State and recent flow of the limit order book.", (
@@ -100,29 +101,29 @@ ORDER_FLOW = View("order_flow", "trade", 60, "Signed trade flow, toxicity, price
         Feature("buy_volume_1m", "base", 0, inf, "sum of q of buyers' trades", _COVER),
         Feature("sell_volume_1m", "base", 0, inf, "sum of q of sellers' trades", _COVER),
         *(Feature(f"delta_volume_{w}", "base", -inf, inf, "sum s*q", _COVER) for w in ("1s", "1m", "5m")),
-        Feature("cvd", "base", -inf, inf, "sum s*q since 00:00 UTC, or since the first trade seen"),
+        Feature("cvd", "base", -inf, inf, "sum s*q since the session began: 00:00 UTC, or the instrument's own opening", _SESSION),
         *(Feature(f"trade_flow_imbalance_{w}", "share", -1, 1, "sum s*q / sum q", f"no volume, or {_COVER}") for w in ("1m", "5m")),
         _count("trade_count_1m", "trades", 0, inf, "trades in one minute", _COVER),
         Feature("trade_rate_10s", "1/s", 0, inf, "exponentially decayed rate: each trade adds 1/10 s, decay exp(-dt/10 s)"),
         Feature("avg_trade_size_1m", "base", 0, inf, "sum q / trades", f"no trade, or {_COVER}"),
         Feature("side_inferred_share_1m", "share", 0, 1, "trades whose side was inferred / trades", f"no trade, or {_COVER}", "Lee and Ready 1991"),
-        Feature("vpin", "share", 0, 1, "sum |buy - sell| / sum V over the last 50 closed buckets, 50 V while V does not change; a trade is split at a bucket's edge; where V comes from the previous days, the open bucket is dropped at 00:00 UTC", "fewer than 50 closed buckets, or V unknown: neither configured nor a whole day before", "Easley, Lopez de Prado, O'Hara 2012"),
-        Feature("vpin_bvc", "share", 0, 1, "vpin with bulk classification: V*Phi(dP/sigma) counts as bought, sigma from earlier buckets only", "fewer than 70 closed buckets, or V unknown", "Easley, Lopez de Prado, O'Hara 2012; Andersen and Bondarenko 2013 dispute it"),
+        Feature("vpin", "share", 0, 1, "sum |buy - sell| / sum V over the last 50 closed buckets, 50 V while V does not change; a trade is split at a bucket's edge; where V comes from the previous days, the open bucket is dropped when a session begins", "fewer than 50 closed buckets, or V unknown: neither configured nor a day before that was heard from its first 5 minutes on", "Easley, Lopez de Prado, O'Hara 2012"),
+        Feature("vpin_bvc", "share", 0, 1, "vpin with bulk classification: V*Phi(dP/sigma) counts as bought, sigma from earlier buckets only; a bucket with 1/50 of a day between two trades is passed over", "fewer than 70 closed buckets, or V unknown", "Easley, Lopez de Prado, O'Hara 2012; Andersen and Bondarenko 2013 dispute it"),
         Feature("kyle_lambda_5m", "quote per base", -inf, inf, "sum(dm*x)/sum(x^2) over the last 300 whole seconds, x a second's signed volume, dm the change of the mid over it", "fewer than 30 seconds with trades and both mids known (of a valid book, at most 10 s old), or their signed volumes all 0", "Kyle 1985"),
-        Feature("amihud_60m", "1e-6 per quote", 0, inf, "1e6*mean of |r|/dollar volume over one-minute bars", f"no bar with volume, or {_COVER}", "Amihud 2002"),
-        Feature("roll_spread_5m", "quote", 0, inf, "2*sqrt(-cov(dp_t, dp_t-1)) of the trades seen in 5 min", "the covariance is not negative, or fewer than three trades seen by then", "Roll 1984"),
+        Feature("amihud_60m", "1e-6 per quote", 0, inf, "1e6*mean of |r|/dollar volume over one-minute bars, r from the last price of the minute before", f"no bar with volume and a trade in the minute before, or {_COVER}", "Amihud 2002"),
+        Feature("roll_spread_5m", "quote", 0, inf, "2*sqrt(-cov(dp_t, dp_t-1)) of the trades seen in 5 min", "the covariance is not negative, fewer than three trades seen by then, or a change in it over more than 60 s without a trade", "Roll 1984"),
         Feature("effective_spread_bps_1m", "bps", -2e4, 2e4, "volume-weighted 1e4*2 s (p - m_before)/m_before over the trades seen in 1 min, m_before the last mid strictly before the trade, under 1 s old", "no classified trade with such a mid in the minute", "Huang and Stoll 1996"),
         Feature("realized_spread_bps_5s", "bps", -2e4, 2e4, "volume-weighted 1e4*2 s (p - m_{t+5s})/m_before over the trades whose 5 s ended in 1 min: known, and stamped, at t + 5 s", "no classified trade with both mids among them, or a trade was given up because more than 1,024 timestamps waited", "Huang and Stoll 1996"),
         Feature("vwap_1m", "quote", 0, inf, "sum pq / sum q", f"no volume, or {_COVER}"),
         Feature("vwap_5m", "quote", 0, inf, "sum pq / sum q", f"no volume, or {_COVER}"),
-        Feature("vwap_session", "quote", 0, inf, "sum pq / sum q since 00:00 UTC, or since the first trade seen", "no volume"),
-        Feature("vwap_dev_bps", "bps", -1e4, inf, "1e4*(p - vwap_session)/vwap_session", "no volume"),
+        Feature("vwap_session", "quote", 0, inf, "sum pq / sum q since the session began", f"no volume, or {_SESSION}"),
+        Feature("vwap_dev_bps", "bps", -1e4, inf, "1e4*(p - vwap_session)/vwap_session", f"no volume, or {_SESSION}"),
     ),
 )
 
 TECHNICAL = View("technical", "trade", 300, "Momentum, volatility, indicators of one-minute bars, volume profile and calendar.", (
         *(Feature(f"price_momentum_{k}m", "log return", -inf, inf, f"ln of the price over that of {k} min before", f"no trade in the {6 * k} s up to {k} min before") for k in (1, 5, 15)),
-        *(Feature(f"volatility_{k}m", "log return", 0, inf, "sqrt(sum r^2) of one-second log returns", "less than 95 % of the window since the first trade, or no trade in it", "Andersen and Bollerslev 1998") for k in (1, 5, 15)),
+        *(Feature(f"volatility_{k}m", "log return", 0, inf, "sqrt(sum r^2) of one-second log returns", "less than 95 % of the window since the first trade, no trade in it, or a trade in it after a silence longer than the window", "Andersen and Bollerslev 1998") for k in (1, 5, 15)),
         Feature("parkinson_15m", "log return", 0, inf, "sqrt(sum ln(h/l)^2 / (4 n ln 2))", _RANGES, "Parkinson 1980"),
         Feature("garman_klass_15m", "log return", 0, inf, "sqrt(mean of ln(h/l)^2/2 - (2 ln 2 - 1) ln(c/o)^2)", _RANGES, "Garman and Klass 1980"),
         Feature("rogers_satchell_15m", "log return", 0, inf, "sqrt(mean of ln(h/c) ln(h/o) + ln(l/c) ln(l/o))", _RANGES, "Rogers and Satchell 1991"),
@@ -138,7 +139,7 @@ TECHNICAL = View("technical", "trade", 300, "Momentum, volatility, indicators of
         Feature("bollinger_width", "share", 0, inf, "(upper - lower)/middle", "fewer than 20 bars", "TA-Lib BBANDS"),
         Feature("atr_14", "quote", 0, inf, "Wilder's average true range", _BARS, "TA-Lib ATR"),
         Feature("natr_14", "%", 0, inf, "100*atr_14/close", _BARS, "TA-Lib NATR"),
-        Feature("poc", "quote", 0, inf, "the price row with the session's most volume", _TRADES, "Steidlmayer"),
+        Feature("poc", "quote", 0, inf, "the price row with the session's most volume; prints more than 10 % from all others are in no row, unless ten confirm each other", _TRADES, "Steidlmayer"),
         Feature("value_area_low", "quote", 0, inf, "lower edge of the area with 70 % of the volume, grown from poc by the two rows above or the two below, whichever hold more", _TRADES, "Steidlmayer"),
         Feature("value_area_high", "quote", 0, inf, "upper edge of the same area", _TRADES, "Steidlmayer"),
         Feature("poc_dev_bps", "bps", -1e4, inf, "1e4*(p - poc)/poc", _TRADES),
@@ -210,7 +211,7 @@ def _normalized(name: str) -> Feature:
     raw = next(f for view in RAW_VIEWS for f in view.features if f.name == name)
     if name not in RESCALED:
         return Feature(f"{name}_z", "deviations", -3, 3,
-            f"({name} - mean)/deviation of its earlier values, one a row, exponentially weighted, half-life 1 h, clipped to [-3, 3]",
+            f"({name} - mean)/deviation of its earlier values, a value that stays counted once, exponentially weighted, half-life 1 h, of the last 24 to 25 hours, clipped to [-3, 3]",
             f"{name} is null, or fewer than 300 earlier values (counted from 0 again after 4 h without one), or all of them equal",
         )
     centre, scale = RESCALED[name]

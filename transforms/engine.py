@@ -22,6 +22,7 @@ from transforms.microstructure.microprice import install
 from transforms.order_flow import kernel as order_flow
 from transforms.sentiment import kernel as posts
 from transforms.sentiment.state import Post
+from transforms.sessions import SessionClock
 from transforms.technical import kernel as technical
 from transforms.technical import relative_volume
 from transforms.validation import OK, check_book, check_ranges, ranges
@@ -59,12 +60,15 @@ class Engine:
     """
 
     __slots__ = (
-        "_book", "_emit_us", "_flow", "_micro", "_normal", "_out_of_range", "_outs", "_posts", "_relative", "_technical", "out_of_range",
+        "_book", "_clock", "_emit_us", "_flow", "_micro", "_normal", "_out_of_range", "_outs", "_posts", "_relative", "_session_end_us",
+        "_technical", "out_of_range",
     )  # fmt: skip
 
     def __init__(self, instrument: Instrument, emit_us: int) -> None:
         bucket_us = min(SECOND_US, emit_us)
         self._emit_us = emit_us
+        self._clock = instrument.session_clock()
+        self._session_end_us = 0
         self._micro = microstructure.init(instrument, bucket_us)
         self._flow = order_flow.init(instrument, bucket_us)
         self._technical = technical.init(instrument, bucket_us)
@@ -108,6 +112,8 @@ class Engine:
 
     def trade(self, t_us: int, price: float, size: float, side: int) -> None:
         """Fold in a trade; ``side`` is the aggressor's: 1 bought, -1 sold, 0 unknown."""
+        if self._clock is not None and t_us >= self._session_end_us:
+            self._start_session(self._clock, t_us)
         order_flow.step_trade(self._flow, t_us, price, size, side)
         technical.step_trade(self._technical, t_us, price, size)
         relative_volume.step_trade(self._relative, t_us, price, size)
@@ -141,6 +147,8 @@ class Engine:
         At whole seconds, the normalised row of these follows. Call it once for each grid time, in order. The next call overwrites the
         vectors.
         """
+        if self._clock is not None and t_us >= self._session_end_us:
+            self._start_session(self._clock, t_us)
         rows = []
         for i, newest in enumerate(self._newest()):
             if not newest or t_us - newest > _TTL_US[i]:
@@ -168,6 +176,12 @@ class Engine:
                 self._count_out_of_range(_NORMALIZED)
             rows.append((VIEWS[_NORMALIZED], out))
         return rows
+
+    def _start_session(self, clock: SessionClock, t_us: int) -> None:
+        """Begin the session that holds ``t_us``; where an instrument names no sessions, the kernels begin UTC days themselves."""
+        begin_us, self._session_end_us, day = clock.session(t_us)
+        order_flow.start_session(self._flow, begin_us, self._session_end_us, day)
+        technical.start_session(self._technical, begin_us, self._session_end_us, day)
 
     def _count_out_of_range(self, view: int) -> None:
         counts = self._out_of_range[view]
@@ -201,6 +215,7 @@ class Engine:
         self._relative = k.from_bytes(parts["relative_now"] + parts["relative_days"])
         self._posts = posts.from_bytes(parts["posts"])
         self._normal = k.from_bytes(parts["normalization"])
+        self._session_end_us = int(self._flow[order_flow.SESSION_END])
 
     def _newest(self) -> tuple[int, int, int, int, int]:
         post = posts.last_event_us(self._posts)

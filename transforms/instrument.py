@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from transforms.sessions import SessionClock
+
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
@@ -20,6 +22,13 @@ class Instrument:
     profile_row : float or None
         Height of a row of the volume profile, quote units. None: the largest of 1, 2, 5 times a power of ten that is at most 1 bp of
         the session's first price.
+    session_timezone, session_open : str
+        Time zone (IANA name) and local time at which a session begins, such as ``America/New_York`` and ``09:30``; UTC days by default.
+
+    Raises
+    ------
+    ValueError
+        The time zone is not known, or the opening is no time.
 
     Notes
     -----
@@ -32,6 +41,11 @@ class Instrument:
     size_digits: int = 8
     vpin_bucket: float | None = None
     profile_row: float | None = None
+    session_timezone: str = "UTC"
+    session_open: str = "00:00"
+
+    def __post_init__(self) -> None:
+        self.session_clock()
 
     def holds(self, size: float) -> bool:
         """Return whether ``size`` is at least one lot when rounded to lots; a smaller trade is refused before the kernels.
@@ -40,3 +54,13 @@ class Instrument:
         (True, False, False)
         """
         return size * 10.0**self.size_digits >= 0.5
+
+    def session_clock(self) -> SessionClock | None:
+        """Return the sessions of this instrument, None where they are UTC days.
+
+        >>> Instrument().session_clock() is None, Instrument(session_open="17:00").session_clock() is None
+        (True, False)
+        """
+        if (self.session_timezone, self.session_open) == ("UTC", "00:00"):
+            return None
+        return SessionClock(self.session_timezone, self.session_open)

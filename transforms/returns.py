@@ -1,10 +1,27 @@
-"""The log return, guarded: the ratio of two extreme prices can overflow or underflow."""
+"""Returns and changes of price, and when they are known.
+
+A return is known if its earlier price is recent. Otherwise the first trade after a silence would carry the whole move of the silence,
+as if it had happened in a second. How old the earlier price may be follows from what the return is used for:
+
+- in a window w: w (``volatility``);
+- over a look-back k: k/10 before t - k (``momentum``);
+- of a bar: the bar of the minute before must be there (``amihud``, ``range_volatility``);
+- between successive trades: 60 s (``roll``);
+- of a mid: 1 s for a trade, 10 s for a second (``mids``, ``kyle``);
+- in volume time: no two trades of a bucket may be further apart than a bucket takes on average (``vpin_bvc``).
+
+A window that contains an unknown return is null. A bar or a bucket with one is passed over. The indicators of bars (RSI, EMA, MACD, ATR,
+Bollinger) go from bar to bar however far these are apart, as TA-Lib and the charts of exchanges do.
+"""
 
 from __future__ import annotations
 
 import math
 
-from transforms.kernel import NAN, jit
+from transforms.kernel import MINUTE_US, NAN, jit
+
+SUCCESSIVE_US = MINUTE_US
+"""How old the trade before may be for a change between successive trades."""
 
 
 @jit

@@ -1,8 +1,8 @@
 """The stated warm-up of each feature: how much history it needs until its value no longer depends on where the history began.
 
-There are three kinds. A windowed feature is exact once its window has passed. A recursive one forgets its start only gradually:
-after its warm-up at most 1e-6 of its size is left. A session feature counts from 00:00 UTC (or from the first trade), so two
-histories agree in the sessions that both saw from the beginning.
+There are three kinds. A windowed feature is exact once its window has passed; a z-score is one, as it forgets what is older than 24
+whole hours. A recursive one forgets its start only gradually: after its warm-up at most 1e-6 of its size is left. A session feature
+counts from the beginning of a session, so two histories agree in the sessions that both heard from the beginning.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class WarmUp:
     events : int
         Which event ``seconds`` counts from: 2 for a sum of changes, since the first event has no change.
     session : bool
-        Whether the feature counts from 00:00 UTC: the warm-up then begins at the first midnight after the start.
+        Whether the feature counts from the beginning of a session: the warm-up then begins with the first one after the start.
     recursive : bool
         Whether values agree within ``FADED`` of the feature's largest value; else bit for bit.
     """
@@ -43,7 +43,7 @@ class WarmUp:
         if self.seconds or not parts:
             parts.append(f"{self.seconds} s" + (f" after {self.events} events" if self.events > 1 else ""))
         if self.session:
-            parts.append("from 00:00 UTC")
+            parts.append("from the beginning of a session")
         return ", ".join(parts) + (f", within {FADED:g}" if self.recursive else ", exact")
 
 
@@ -51,8 +51,8 @@ def _window(seconds: int, *names: str, events: int = 1) -> dict[str, WarmUp]:
     return dict.fromkeys(names, WarmUp(seconds, events))
 
 
-_Z_SETTLES = 20 * HOUR
-"""Twenty half-lives of one hour: 2**-20 is below 1e-6."""
+_Z_WINDOW = 25 * HOUR + 1
+"""A z-score is made of the open hour and the 24 before it; the first second may hold a value that was there before."""
 _SESSION = WarmUp(session=True)
 _WILDER = WarmUp(bars=251, recursive=True)
 _BUCKET = 1
@@ -112,11 +112,11 @@ def raw(feature: str) -> str:
 
 
 def stated(feature: str) -> WarmUp:
-    """Return the warm-up of a feature: that of its raw one, and for a z-score the time in which mean and deviation settle."""
+    """Return the warm-up of a feature: that of its raw one, and for a z-score the window of its mean and deviation."""
     base = _STATED[raw(feature)]
     if feature in _STATED or not feature.endswith("_z"):
         return base
-    return replace(base, seconds=base.seconds + _Z_SETTLES, recursive=True)
+    return replace(base, seconds=base.seconds + _Z_WINDOW)
 
 
 def table() -> dict[tuple[str, str], WarmUp]:

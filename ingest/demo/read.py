@@ -23,8 +23,6 @@ MOMENTS = 20
 """Rows of the training frame for each symbol."""
 RECENT_US = 200_000_000
 """The span of the training frame of a live market."""
-SESSION_STARTS_S = 300
-"""How long after 00:00 UTC a session may have too few trades for a volume profile."""
 TRAINED = ("imbalance_l1", "spread_pct", "vpin", "sentiment_compound")
 """Columns of the training frame that are printed."""
 
@@ -58,9 +56,8 @@ def show(feed: Feed, store: FeatureStore, symbols: Sequence[str], span_us: tuple
 def _check_nulls(console: Console, symbols: Sequence[str], read: dict[str, list[Any]], *, warm: bool) -> None:
     missing = {name for name, values in read.items() for value in values if value is None}
     if warm:
-        if time.time() % 86_400 < SESSION_STARTS_S:
-            missing.discard("volume_profile")  # a new session has not seen its 100 trades
-        _hold(not missing, f"null after hours of history: {', '.join(sorted(missing))}")
+        unexpected = missing - {"volume_profile"}  # its session began before the history, or has not had its 100 trades
+        _hold(not unexpected, f"null after hours of history: {', '.join(sorted(unexpected))}")
     for name in sorted(missing):
         rule = next(f.null_when for f in view_of(name).features if f.name == name)
         console.print(f"  null: {name} ({rule or 'no feed'})", style="dim")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.settings import Settings, SettingsError, environment, load
+from ingest.settings import Settings, SettingsError, environment, instruments, load
 from transforms.instrument import Instrument
 
 
@@ -73,3 +73,19 @@ def test_threads_of_a_scorer_do_not_wait_busily_unless_the_user_says_so(package,
     code = f"import {package}, sys, ctypes; assert 'torch' not in sys.modules; ctypes.CDLL({str(openmp)!r})"
     done = subprocess.run([sys.executable, "-c", code], env=environ | given, capture_output=True, text=True, check=True)
     assert f"OMP_WAIT_POLICY = '{waits}'" in done.stderr  # what OpenMP itself reports when it is loaded
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('session_timezone = "New York"', "session_timezone"),
+        ('session_timezone = "../etc/passwd"', "session_timezone"),
+        ('session_open = "9h30"', "session_open"),
+        ('session_open = "09:30+02:00"', "local time"),
+    ],
+)
+def test_a_session_that_cannot_be_is_refused_in_one_sentence(tmp_path, line, words):
+    path = tmp_path / "instruments.toml"
+    path.write_text(f"[AAPL]\n{line}\n")
+    with pytest.raises(SettingsError, match=words):
+        instruments(path)

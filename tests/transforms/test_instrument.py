@@ -12,8 +12,8 @@ from transforms.engine import Engine
 from transforms.instrument import Instrument
 
 SECOND = 1_000_000
-MINUTE = 28_333_334 * 60
-"""A whole minute, s."""
+MINUTE = 28_333_440 * 60
+"""A midnight, s, so that the session is heard from its beginning."""
 SUMS = (
     *(name for name in MICROSTRUCTURE.names if "ofi" in name),
     "buy_volume_1m", "sell_volume_1m", "delta_volume_1s", "delta_volume_1m", "delta_volume_5m", "cvd", "avg_trade_size_1m",

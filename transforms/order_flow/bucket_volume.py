@@ -1,14 +1,15 @@
 """V, the volume of a VPIN bucket: configured, or a fiftieth of the average daily volume.
 
-Where it is not configured, V of a UTC day is fixed at 00:00: the mean volume of the previous days over 50, rounded to whole lots, at
-least one. Previous days are those of the last 28 that were seen whole (the first trade ever seen lies at or before their 00:00) and
-had volume: a day without volume is a holiday or an outage. Until there is such a day, V is unknown.
+Where it is not configured, V is fixed when a session begins: the mean volume of the previous days over 50, rounded to whole lots, at
+least one. A day is a session, at 00:00 UTC unless the instrument says otherwise. Previous days are those of the last 28 that were heard
+from their beginning (``sessions``: from their first 5 minutes on) and had volume: a day without volume is a holiday or an outage. Until
+there is such a day, V is unknown.
 
 State, from offset ``o``::
 
     o + V      V in lots, 0 while unknown
     o + AUTO   1 where V comes from the previous days, 0 where it is configured
-    o + DAYS   ring of 28 days: lots, 0 where the day was not seen whole
+    o + DAYS   ring of 28 days: lots, 0 where the day was not heard from its beginning
 
 Example: Days of 900 and 1100 lots have the mean 1000, a fiftieth of it is 20:
 
@@ -48,7 +49,7 @@ def init(state: Vector, o: int, configured: float | None, scale: float) -> None:
 
 @jit
 def close_day(state: Vector, o: int, day: int, lots: float) -> None:
-    """Keep the volume of ``day`` (days since the epoch), which was seen whole."""
+    """Keep the volume of ``day`` (days since the epoch), which was heard from its beginning."""
     window.advance(state, o + _DAYS, MAX_DAYS, 1, day)
     state[window.slot(o + _DAYS, MAX_DAYS, 1, day)] = lots
 

@@ -19,10 +19,10 @@ second it takes 247 kB, because the windows are exact at any width.
 
 from __future__ import annotations
 
-from transforms import window
+from transforms import sessions, window
 from transforms.catalog import ORDER_FLOW
 from transforms.instrument import Instrument
-from transforms.kernel import DAY_US, NAN, SECOND_US, Vector, jit, zeros
+from transforms.kernel import NAN, SECOND_US, Vector, jit, zeros
 from transforms.lots import whole
 from transforms.order_flow import (
     amihud,
@@ -39,7 +39,7 @@ from transforms.order_flow import (
     vpin,
 )
 
-VERSION = 1
+VERSION = 2
 """Version of the state's layout and of every formula; a checkpoint of another version is refused."""
 
 FEATURES = len(ORDER_FLOW.features)
@@ -59,7 +59,10 @@ VOLUME = AMIHUD + amihud.SIZE
 
 _MID = MIDS + mids.MID
 _MID_US = MIDS + mids.MID_US
-_SESSION_END = SESSION + session.END_US
+SESSION_END = SESSION + sessions.END_US
+"""End of the open session, µs, 0 before the first trade."""
+_SESSION_DAY = SESSION + sessions.DAY
+_SESSION_HEARD = SESSION + sessions.HEARD
 _SESSION_LOTS = SESSION + session.LOTS
 _SECOND_END = KYLE + kyle.END_US
 _V = VOLUME_V + bucket_volume.V
@@ -95,6 +98,20 @@ def init(instrument: Instrument, bucket_us: int) -> Vector:
 
 
 @jit
+def start_session(state: Vector, start_us: int, end_us: int, day: int) -> None:
+    """Begin a session, and its V where that comes from the days before; ``day`` is its date as days since the epoch.
+
+    Call it before an event or a row of a new session, if sessions are not UTC days; those begin by themselves.
+    """
+    if state[_V_AUTO] == 1.0:
+        if state[_SESSION_HEARD] == 1.0:
+            bucket_volume.close_day(state, VOLUME_V, int(state[_SESSION_DAY]), state[_SESSION_LOTS])
+        bucket_volume.open_day(state, VOLUME_V, day)
+        vpin.drop_open(state, VPIN)
+    session.start(state, SESSION, start_us, end_us, day, state[NEWEST_US])
+
+
+@jit
 def step_quote(state: Vector, t_us: int, bid: float, ask: float) -> None:
     """Fold in the best bid and the best ask of a valid book of time ``t_us``."""
     _pass_time(state, t_us)
@@ -114,26 +131,28 @@ def step_trade(state: Vector, t_us: int, price: float, size: float, side: int) -
     _pass_time(state, t_us)
     if state[FIRST_US] == 0.0:
         state[FIRST_US] = float(t_us)
-    if t_us >= state[_SESSION_END]:
-        _start_day(state, t_us)
+    if t_us >= state[SESSION_END]:
+        _start_utc_day(state, t_us)
+    sessions.hear(state, SESSION, t_us)
     per_second = int(state[PER_SECOND])
     roll_at = int(state[ROLL_AT])
     b = window.bucket(t_us, SECOND_US // per_second)
     _advance(state, per_second, roll_at, b)
 
     last_price = state[PRICE]
+    since_us = t_us - state[NEWEST_US] if state[NEWEST_US] > 0.0 else 0.0
     lots = whole(size * state[SCALE])
     mid = mids.before(state, MIDS, t_us)
     lee_ready.tick(state, TICK, price, last_price)
     s = float(side) if side != 0 else lee_ready.infer(state, TICK, price, mid)
 
     volume.add(state, VOLUME, per_second, b, price, lots, s, side == 0 and s != 0.0)
-    trade_rate.add(state, RATE, t_us - state[NEWEST_US])
+    trade_rate.add(state, RATE, since_us)
     session.add(state, SESSION, price, lots, s)
-    vpin.add(state, VPIN, state[_V], lots, s, price, last_price)
+    vpin.add(state, VPIN, state[_V], lots, s, price, last_price, since_us)
     kyle.add(state, KYLE, s * lots)
-    amihud.add(state, AMIHUD, t_us, price, lots, last_price)
-    roll.add(state, roll_at, per_second, b, price, last_price)
+    amihud.add(state, AMIHUD, t_us, price, lots)
+    roll.add(state, roll_at, per_second, b, price, last_price, since_us)
     if mid == mid and s != 0.0:
         effective_spread.add(state, int(state[EFFECTIVE_AT]), per_second, b, price, lots, s, mid)
         realized_spread.add(state, int(state[REALIZED_AT]), t_us, price, lots, s, mid)
@@ -152,8 +171,8 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
     if state[FIRST_US] == 0.0:
         return
     _pass_time(state, t_us + 1)
-    if t_us >= state[_SESSION_END]:
-        _start_day(state, t_us)
+    if t_us >= state[SESSION_END]:
+        _start_utc_day(state, t_us)
     per_second = int(state[PER_SECOND])
     roll_at = int(state[ROLL_AT])
     scale = state[SCALE]
@@ -193,12 +212,7 @@ def _advance(state: Vector, per_second: int, roll_at: int, b: int) -> None:
 
 
 @jit
-def _start_day(state: Vector, t_us: int) -> None:
-    """Begin the UTC day of ``t_us``: its session, and its V where that comes from the days before."""
-    if state[_V_AUTO] == 1.0:
-        ended = int(state[_SESSION_END]) // DAY_US - 1
-        if state[FIRST_US] <= ended * DAY_US:
-            bucket_volume.close_day(state, VOLUME_V, ended, state[_SESSION_LOTS])
-        bucket_volume.open_day(state, VOLUME_V, t_us // DAY_US)
-        vpin.drop_open(state, VPIN)
-    session.start(state, SESSION, t_us)
+def _start_utc_day(state: Vector, t_us: int) -> None:
+    """Begin the UTC day of ``t_us``: the session of a symbol whose instrument names none."""
+    start_us, end_us, day = sessions.utc_day(t_us)
+    start_session(state, start_us, end_us, day)

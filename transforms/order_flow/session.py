@@ -1,8 +1,7 @@
-"""``cvd``, ``vwap_session``, ``vwap_dev_bps``: the trades of the UTC day.
+"""``cvd``, ``vwap_session``, ``vwap_dev_bps``: the trades of the session, null until one was heard from its beginning (``sessions``).
 
-A session holds the trades of one UTC date, [00:00, 24:00): a trade at exactly 00:00 is the first of its day. On the day on which the
-symbol was first seen, it begins with the first trade seen. The row of exactly 00:00 belongs to the new day, so ``cvd`` is 0 and the
-vwap null there unless a trade has that very time.
+A session includes its beginning and not its end: a trade at exactly 00:00 UTC is the first of its day. The row of exactly 00:00 belongs
+to the new session, so ``cvd`` is 0 and the vwap null there unless a trade has that very time.
 
 Example: 3 bought at 100 and 1 sold at 104: the delta is 2, the average (300 + 104)/4 = 101, and 104 lies 3/101 = 297 bps above it:
 
@@ -16,19 +15,20 @@ Example: 3 bought at 100 and 1 sold at 104: the delta is 2, the average (300 + 1
 
 from __future__ import annotations
 
+from transforms import sessions
 from transforms.catalog import ORDER_FLOW
-from transforms.kernel import DAY_US, Vector, jit
+from transforms.kernel import Vector, jit
 
-END_US, DELTA, LOTS, TURNOVER, SIZE = range(5)
-"""End of the open session, µs, 0 before the first trade; bought less sold lots; all lots; sum of price*lots, in order of arrival."""
+DELTA, LOTS, TURNOVER, SIZE = range(sessions.SIZE, sessions.SIZE + 4)
+"""Behind the state of the session: bought less sold lots; all lots; sum of price*lots, in order of arrival."""
 
 _CVD, _VWAP, _DEVIATION = ORDER_FLOW.slots("cvd", "vwap_session", "vwap_dev_bps")
 
 
 @jit
-def start(state: Vector, o: int, t_us: int) -> None:
-    """Begin the session of the UTC date of ``t_us``."""
-    state[o + END_US] = float((t_us // DAY_US + 1) * DAY_US)
+def start(state: Vector, o: int, start_us: int, end_us: int, day: int, newest_us: float) -> None:
+    """Begin a session, as ``sessions.start`` does."""
+    sessions.start(state, o, start_us, end_us, day, newest_us)
     state[o + DELTA] = 0.0
     state[o + LOTS] = 0.0
     state[o + TURNOVER] = 0.0
@@ -45,6 +45,8 @@ def add(state: Vector, o: int, price: float, lots: float, side: float) -> None:
 @jit
 def emit(state: Vector, o: int, scale: float, price: float, out: Vector) -> None:
     """Write the session so far; ``price`` is that of the newest trade."""
+    if state[o + sessions.HEARD] == 0.0:
+        return
     out[_CVD] = state[o + DELTA] / scale
     if state[o + LOTS] > 0.0:
         vwap = state[o + TURNOVER] / state[o + LOTS]

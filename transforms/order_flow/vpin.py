@@ -4,9 +4,9 @@ Trades fill buckets of exactly V lots in the order of arrival. A trade that does
 several buckets. A trade that fits exactly closes the bucket, and the next volume opens another.
 
 Both sums are whole lots, so ``vpin`` is an exact ratio, rounded once. Unclassified volume fills a bucket and is neither bought nor sold.
-A bucket keeps the V that it opened with (``bucket_volume``). Where V comes from the previous days, the open bucket is dropped at 00:00
-UTC, and the closed ones stay. So every bucket holds exactly the V of its day, and the edges do not depend on when the process started.
-With a configured V nothing is dropped.
+A bucket keeps the V that it opened with (``bucket_volume``). Where V comes from the previous days, the open bucket is dropped when a
+session begins, and the closed ones stay. So every bucket holds exactly the V of its day, and the edges do not depend on when the process
+started. With a configured V nothing is dropped.
 
 Example: Each of 50 buckets of 2 holds 1.5 bought and 0.5 sold, so its imbalance is 1 of 2:
 
@@ -27,9 +27,9 @@ from transforms.order_flow import vpin_bvc
 
 BUCKETS = 50
 
-CLOSED, _OPEN_LOTS, _FILLED, _DELTA, _OPEN_PRICE, _RING_DELTA = range(6)
-"""Number of buckets closed so far; of the open bucket V, its lots (0 where none is open), bought less sold lots, and the last price before
-it; then |bought - sold| lots of the last 50 closed buckets."""
+CLOSED, _OPEN_LOTS, _FILLED, _DELTA, _OPEN_PRICE, _SILENT, _RING_DELTA = range(7)
+"""Number of buckets closed so far; of the open bucket V, its lots (0 where none is open), bought less sold lots, the last price before
+it, and 1 if its change of price is unknown; then |bought - sold| lots of the last 50 closed buckets."""
 _RING_LOTS = _RING_DELTA + BUCKETS
 """V of the last 50 closed buckets."""
 _BVC = _RING_LOTS + BUCKETS
@@ -43,8 +43,10 @@ _VPIN = ORDER_FLOW.index["vpin"]
 
 
 @jit
-def add(state: Vector, o: int, v: float, lots: float, side: float, price: float, last_price: float) -> None:
-    """Fill buckets of ``v`` lots with a trade; ``last_price`` is that of the trade before, NaN where there is none."""
+def add(
+    state: Vector, o: int, v: float, lots: float, side: float, price: float, last_price: float, since_us: float
+) -> None:
+    """Fill buckets of ``v`` lots with a trade; ``last_price`` of ``since_us`` ago is that of the trade before, NaN for the first."""
     if v == 0.0:
         return
     opened_at = last_price if last_price == last_price else price
@@ -53,6 +55,9 @@ def add(state: Vector, o: int, v: float, lots: float, side: float, price: float,
         if state[o + _FILLED] == 0.0:
             state[o + _OPEN_LOTS] = v
             state[o + _OPEN_PRICE] = opened_at
+            state[o + _SILENT] = 0.0
+        if since_us > vpin_bvc.LONGEST_US:
+            state[o + _SILENT] = 1.0
         room = state[o + _OPEN_LOTS] - state[o + _FILLED]
         if left < room:
             state[o + _FILLED] += left
@@ -62,6 +67,7 @@ def add(state: Vector, o: int, v: float, lots: float, side: float, price: float,
         left -= room
         _close(state, o, price)
         opened_at = price
+        since_us = 0.0
         if left > _MANY * v:
             # The last buckets that such a trade fills push the earlier ones out of both rings, so the earlier ones are skipped.
             left -= (left // v - _ENOUGH) * v
@@ -74,7 +80,8 @@ def _close(state: Vector, o: int, price: float) -> None:
     v = state[o + _OPEN_LOTS]
     state[o + _RING_DELTA + closed % BUCKETS] = abs(state[o + _DELTA])
     state[o + _RING_LOTS + closed % BUCKETS] = v
-    vpin_bvc.close(state, o + _BVC, closed, v, price - state[o + _OPEN_PRICE])
+    if state[o + _SILENT] == 0.0:
+        vpin_bvc.close(state, o + _BVC, v, price - state[o + _OPEN_PRICE])
     state[o + CLOSED] = closed + 1.0
     drop_open(state, o)
 
@@ -89,6 +96,7 @@ def drop_open(state: Vector, o: int) -> None:
 @jit
 def emit(state: Vector, o: int, out: Vector) -> None:
     """Write ``vpin`` and ``vpin_bvc``; V must be known."""
+    vpin_bvc.emit(state, o + _BVC, out)
     closed = int(state[o + CLOSED])
     if closed < BUCKETS:
         return
@@ -98,4 +106,3 @@ def emit(state: Vector, o: int, out: Vector) -> None:
         delta += state[o + _RING_DELTA + i % BUCKETS]
         lots += state[o + _RING_LOTS + i % BUCKETS]
     out[_VPIN] = delta / lots
-    vpin_bvc.emit(state, o + _BVC, closed, lots, out)

@@ -9,7 +9,7 @@ Momentum is last because its size depends on the grid. At a grid of 1 s the stat
 
 from __future__ import annotations
 
-from transforms import window
+from transforms import sessions, window
 from transforms.catalog import TECHNICAL
 from transforms.instrument import Instrument
 from transforms.kernel import MINUTE_US, NAN, SECOND_US, Vector, jit, zeros
@@ -27,7 +27,7 @@ from transforms.technical import (
     volume_profile,
 )
 
-VERSION = 3
+VERSION = 4
 """Version of the state's layout and of every formula; a checkpoint of another version is refused."""
 FEATURES = len(TECHNICAL.features)
 
@@ -55,6 +55,7 @@ _RANGES = _ATR + atr.SIZE
 _VOLATILITY = _RANGES + range_volatility.SIZE
 _PROFILE = _VOLATILITY + volatility.SIZE
 _MOMENTUM = _PROFILE + volume_profile.SIZE
+_SESSION_END = _PROFILE + sessions.END_US
 
 
 def init(instrument: Instrument, bucket_us: int) -> Vector:
@@ -121,8 +122,23 @@ def _close_bar(state: Vector, minute: int) -> None:
 
 
 @jit
+def start_session(state: Vector, start_us: int, end_us: int, day: int) -> None:
+    """Begin a session, as ``order_flow.kernel.start_session`` does."""
+    volume_profile.start(state, _PROFILE, start_us, end_us, day, state[NEWEST])
+
+
+@jit
+def _start_utc_day(state: Vector, t_us: int) -> None:
+    """Begin the UTC day of ``t_us``: the session of a symbol whose instrument names none."""
+    start_us, end_us, day = sessions.utc_day(t_us)
+    start_session(state, start_us, end_us, day)
+
+
+@jit
 def step_trade(state: Vector, t_us: int, price: float, size: float) -> None:
     """Fold in a trade, in order of time."""
+    if t_us >= state[_SESSION_END]:
+        _start_utc_day(state, t_us)
     bucket_us = int(state[_BUCKET])
     minute = window.bucket(t_us, MINUTE_US)
     _close_bar(state, minute - 1)
@@ -148,6 +164,8 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
     calendar.emit(t_us, int(state[_FUNDING]), out)
     if state[NEWEST] == 0.0:
         return
+    if t_us >= state[_SESSION_END]:
+        _start_utc_day(state, t_us)
     price = state[_PRICE]
     bucket_us = int(state[_BUCKET])
     momentum.emit(state, _MOMENTUM, momentum.buckets(bucket_us), bucket_us, t_us, price, out)
@@ -160,4 +178,4 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
         out[i] = state[_VALUES + i - _PARKINSON]
     ema_26 = out[_EMA_26]
     out[_EMA_DEV] = 1e4 * (price - ema_26) / ema_26
-    volume_profile.emit(state, _PROFILE, t_us, price, out)
+    volume_profile.emit(state, _PROFILE, price, out)

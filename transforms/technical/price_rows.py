@@ -99,6 +99,15 @@ def add(state: Vector, o: int, price: float, lots: float) -> None:
 
 
 @jit
+def total(state: Vector, o: int) -> float:
+    """Return the lots of all rows."""
+    lots = 0.0
+    for i in range(ROWS):
+        lots += state[o + _TABLE + i]
+    return lots
+
+
+@jit
 def poc(state: Vector, o: int) -> float:
     """Return the point of control, the middle of the row with the most volume; of equal rows, the lowest."""
     return float(edge(state[o + _MODE] + 0.5, state[o + NUM], state[o + DEN]))

@@ -20,7 +20,7 @@ from transforms.kernel import NAN, Vector, jit
 
 PERIOD = 14
 FLAT = 1e-14
-"""TA-Lib takes a smaller ``g + l`` for zero."""
+"""TA-Lib takes a smaller ``g + l`` for zero, whatever the price; below a price of 1 we take this share of the price."""
 _BARS, _CLOSE, _GAIN, _LOSS, SIZE = range(5)
 
 
@@ -50,6 +50,6 @@ def step(state: Vector, o: int, close: float) -> None:
 def value(state: Vector, o: int, ready: int) -> float:
     """Return the index, NaN before ``ready`` bars (15 at least) and in a flat market."""
     total = state[o + _GAIN] + state[o + _LOSS]
-    if int(state[o + _BARS]) < ready or total < FLAT:
+    if int(state[o + _BARS]) < ready or total <= FLAT * min(1.0, state[o + _CLOSE]):
         return NAN
     return float(100.0 * (state[o + _GAIN] / total))

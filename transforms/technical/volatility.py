@@ -2,11 +2,13 @@
 
 ``r_i = ln(P_i/P_{i-1})``, where ``P_i`` is the last price traded at or before the end of whole second ``i``, UTC. A second without a
 trade has the return 0, and the second of the next trade has the whole move. The window is the ``k`` whole seconds that have ended by
-``t``, so a finer grid changes nothing. It is null without a trade in the window, because a silent feed says nothing of volatility.
+``t``, so a finer grid changes nothing. It is null without a trade in the window, because a silent feed says nothing of volatility, and
+where it contains the first trade after a silence longer than the window, because that trade carries the move of the silence (``returns``).
 
 State, from offset ``o``::
 
-    | open second | price at its beginning, 0 unknown | first second traded | newest second traded | newest closed one traded | 900 r^2 ...
+    | open second | price at its beginning, 0 unknown | first second traded | newest second traded | newest closed one traded
+    | newest second after more than 1, 5, 15 min without a trade | 900 r^2 ...
 
 Example: Two moves of 1 % in the last minute: sqrt(2)*ln 1.01 = 0.01407:
 
@@ -30,7 +32,8 @@ from transforms.returns import log_ratio
 SECONDS = 900
 _WINDOWS = (60, 300, 900)
 _SLOTS = TECHNICAL.slots("volatility_1m", "volatility_5m", "volatility_15m")
-_OPEN, _EDGE, _FIRST, _TRADED, _CLOSED, _RING = range(6)
+_OPEN, _EDGE, _FIRST, _TRADED, _CLOSED, _UNKNOWN = range(6)
+_RING = _UNKNOWN + len(_WINDOWS)
 SIZE = _RING + SECONDS
 
 
@@ -49,6 +52,11 @@ def _close(state: Vector, o: int, second: int, last: float) -> None:
     for i in range(first, second + 1):
         state[o + _RING + i % SECONDS] = 0.0
     if int(state[o + _TRADED]) == current:
+        if state[o + _CLOSED] > 0.0:
+            silence = current - state[o + _CLOSED]
+            for i in range(len(_WINDOWS)):
+                if silence > _WINDOWS[i]:
+                    state[o + _UNKNOWN + i] = float(current)
         state[o + _CLOSED] = float(current)
     state[o + _OPEN] = float(second + 1)
     state[o + _EDGE] = last
@@ -86,4 +94,5 @@ def emit(state: Vector, o: int, t_us: int, last: float, out: Vector) -> None:
         for second in range(end - done, end - k, -1):
             total += state[o + _RING + second % SECONDS]
         done = k
-        out[_SLOTS[i]] = math.sqrt(total) if quiet < k else NAN
+        unknown = state[o + _UNKNOWN + i]
+        out[_SLOTS[i]] = math.sqrt(total) if quiet < k and not unknown > max(0, end - k) else NAN

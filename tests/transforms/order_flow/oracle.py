@@ -75,8 +75,10 @@ class Oracle:
         out["side_inferred_share_1m"] = sum(self.inferred[i] for i in of) / len(of) if covered and of else None
 
         day = span(t // DAY * DAY - 1)
-        out["cvd"] = float(delta(day))
-        out["vwap_session"] = vwap(day) if volume(day) > 0 else None
+        midnight = t // DAY * DAY
+        heard = bool(span(midnight - DAY - 1, midnight - 1) or span(midnight - 1, min(t, midnight + 5 * MINUTE)))
+        out["cvd"] = float(delta(day)) if heard else None
+        out["vwap_session"] = vwap(day) if heard and volume(day) > 0 else None
         last = trades[span(0)[-1]].price
         session = out["vwap_session"]
         out["vwap_dev_bps"] = 1e4 * (last / session - 1) if session else None
@@ -122,13 +124,17 @@ class Oracle:
         for k in range(end - 59, end + 1):
             of = span((k - 1) * MINUTE, k * MINUTE)
             turnover = sum(self.trades[i].price * self.lots[i] for i in of) / 1e8
-            if turnover:
-                ratios.append(abs(log(self.trades[of[-1]].price / self.trades[of[0] - 1].price)) / turnover)
+            before = span((k - 2) * MINUTE, (k - 1) * MINUTE)
+            if turnover and before:
+                ratios.append(abs(log(self.trades[of[-1]].price / self.trades[before[-1]].price)) / turnover)
         return 1e6 * mean(ratios) if ratios else None
 
     def roll(self, of: list[int]) -> float | None:
         """2 sqrt(-cov) of successive price changes, in fractions of the doubles' own values."""
         p = [Fraction(x.price) for x in self.trades]
+        gaps = [self.trades[k].t_us - self.trades[k - 1].t_us for i in of for k in (i, i - 1) if k >= 1]
+        if any(gap > MINUTE for gap in gaps):
+            return None
         pairs = [(p[i] - p[i - 1], p[i - 1] - p[i - 2]) for i in of if i >= 2]
         if not pairs:
             return None

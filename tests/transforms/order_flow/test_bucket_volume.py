@@ -31,7 +31,7 @@ def test_a_volume_under_a_lot_is_refused(volume: float) -> None:
 
 
 def test_it_is_a_fiftieth_of_the_mean_of_the_whole_days_and_fixed_for_the_day(new_feed: Any) -> None:
-    feed = new_feed().trade(5, size=999)
+    feed = new_feed().trade(301, size=999)
     assert v_of(feed) == 0.0
     feed.trade(DAY + 1, size=60)
     assert v_of(feed) == 0.0
@@ -43,18 +43,21 @@ def test_it_is_a_fiftieth_of_the_mean_of_the_whole_days_and_fixed_for_the_day(ne
     assert v_of(feed) == (60 + 1200) / 2 / 50
 
 
-def test_a_day_seen_from_its_first_instant_is_whole(new_feed: Any) -> None:
-    feed = new_feed().trade(DAY, size=50).trade(2 * DAY, size=1)
-    assert v_of(feed) == 1.0
+@pytest.mark.parametrize(("first", "counts"), [(0, True), (0.087, True), (300, True), (300.000001, False)])
+def test_a_first_day_counts_if_its_first_trade_comes_within_five_minutes(
+    new_feed: Any, first: float, counts: bool
+) -> None:
+    feed = new_feed().trade(DAY + first, size=50).trade(2 * DAY, size=1)
+    assert v_of(feed) == (1.0 if counts else 0.0)
 
 
 def test_a_day_without_volume_is_left_out(new_feed: Any) -> None:
-    feed = new_feed().trade(5).trade(DAY + 1, size=100).trade(4 * DAY + 1, size=300).trade(5 * DAY, size=1)
+    feed = new_feed().trade(301).trade(DAY + 1, size=100).trade(4 * DAY + 1, size=300).trade(5 * DAY, size=1)
     assert v_of(feed) == 200 / 50
 
 
 def test_days_before_the_last_28_are_forgotten(new_feed: Any) -> None:
-    feed = new_feed().trade(5)
+    feed = new_feed().trade(301)
     feed.trade(DAY + 1, size=5000)
     for d in range(2, 29):
         feed.trade(d * DAY + 1, size=50)
@@ -69,5 +72,5 @@ def test_days_before_the_last_28_are_forgotten(new_feed: Any) -> None:
 
 
 def test_it_is_one_lot_at_least(new_feed: Any) -> None:
-    feed = new_feed().trade(5).trade(DAY + 1, size=1e-8).trade(2 * DAY, size=1)
+    feed = new_feed().trade(301).trade(DAY + 1, size=1e-8).trade(2 * DAY, size=1)
     assert v_of(feed) == 1e-8

@@ -44,18 +44,35 @@ def test_a_covariance_that_is_not_negative_is_null(new_feed: Any, prices: list[f
 
 
 def test_pairs_leave_the_window_with_their_later_trade(new_feed: Any) -> None:
-    feed = of_prices(new_feed(), [100, 110, 90, 100])  # at 1, 2, 3, 4 s
-    of_prices(feed, [99, 101, 99, 101, 99], start=302)
-    # row 304: (4, 304]; pairs of 302 (-1, 10), 303 (2, -1), 304 (-2, 2): products -10 -2 -4
-    assert feed.row(306)["roll_spread_5m"] is not None
-    feed = of_prices(new_feed(), [100, 110, 90, 100])
-    of_prices(feed, [99, 101, 99], start=302)
-    covariance = -16 / 3 - (-1 / 3) * (11 / 3)
+    prices = [100, 110, 90, 100, 100, 100, 100, 100, 99, 101, 99]
+    feed = new_feed()
+    for t, price in zip([1, 2, 3, 4, 60, 120, 180, 240, 300, 302, 304], prices, strict=True):
+        feed.trade(t, price)
+    # row 304: (4, 304]; (later, earlier): (0, 10), (0, 0) three times, (-1, 0), (2, -1), (-2, 2)
+    covariance = -6 / 7 - (-1 / 7) * (11 / 7)
     assert feed.row(304)["roll_spread_5m"] == pytest.approx(2 * sqrt(-covariance), rel=1e-13)
-    # row 302 of the same: (2, 302] also holds 3 s (-20, 10) and 4 s (10, -20)
-    feed = of_prices(new_feed(), [100, 110, 90, 100]).trade(302, 99)
-    covariance = -410 / 3 - (-11 / 3) * (0 / 3)
+    # row 302: (2, 302] also holds 3 s (-20, 10) and 4 s (10, -20), and not yet 304 s
+    feed = new_feed()
+    for t, price in zip([1, 2, 3, 4, 60, 120, 180, 240, 300, 302], prices, strict=False):
+        feed.trade(t, price)
+    covariance = -402 / 8 - (-9 / 8) * (-1 / 8)
     assert feed.row(302)["roll_spread_5m"] == pytest.approx(2 * sqrt(-covariance), rel=1e-13)
+
+
+def test_a_move_over_a_silence_is_no_bounce(new_feed: Any) -> None:
+    """Overnight +5 %: null while the window holds one of its two pairs, then the bounce of the day alone."""
+    feed = of_prices(new_feed(), [99, 101, 99, 101], start=DAY)
+    of_prices(feed, [107, 105, 107], start=DAY + 1000)
+    assert feed.row(DAY + 1003)["roll_spread_5m"] is None
+    of_prices(feed, [105, 107, 105, 107, 105, 107], start=DAY + 1050, step=50)
+    assert feed.row(DAY + 1300)["roll_spread_5m"] is None  # the pair of 1001 s is still in (1000, 1300]
+    assert feed.row(DAY + 1301)["roll_spread_5m"] is not None
+
+
+@pytest.mark.parametrize(("gap", "known"), [(60.0, True), (60.000001, False)])
+def test_the_trade_before_may_be_a_minute_old(new_feed: Any, gap: float, known: bool) -> None:
+    feed = of_prices(new_feed(), [99, 101, 99], start=DAY).trade(DAY + 2 + gap, 101)
+    assert (feed.row(DAY + 63)["roll_spread_5m"] is not None) == known
 
 
 def test_trades_of_one_timestamp_are_pairs_too(new_feed: Any) -> None:

@@ -113,8 +113,8 @@ def test_vpin_is_that_of_the_lots_laid_end_to_end(trades: list[tuple[int, int]],
 def test_without_a_configured_volume_it_is_null_until_a_whole_previous_day(new_feed: Any) -> None:
     feed = new_feed()
     for i in range(100):
-        feed.trade(10 + i, size=1)  # the first day began before the first trade: not whole
-    assert feed.row(200)["vpin"] is None
+        feed.trade(400 + i, size=1)  # the first day began more than 5 minutes before the first trade: not whole
+    assert feed.row(600)["vpin"] is None
     for i in range(100):
         feed.trade(DAY + 10 + i, size=1)  # whole, 100 units: V of the next day is 2
     assert feed.row(DAY + 200)["vpin"] is None

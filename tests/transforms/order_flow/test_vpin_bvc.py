@@ -66,3 +66,13 @@ def test_a_change_is_measured_from_the_last_price_before_the_bucket(new_feed: An
         one.trade(i + 1, p)
         two.trade(i + 1, p if i == 0 else 3.0, size=0.5).trade(i + 1, p, size=0.5)
     assert one.row(80)["vpin_bvc"] == two.row(80)["vpin_bvc"]
+
+
+@pytest.mark.parametrize(("gap", "passed_over"), [(1728, False), (1729, True)])
+def test_a_bucket_that_follows_a_silence_is_passed_over(new_feed: Any, gap: int, passed_over: bool) -> None:
+    """Overnight +50 %: a fiftieth of a day, 1728 s, is the longest silence over which the move counts."""
+    feed = new_feed(vpin_bucket=1.0)
+    for i, p in enumerate(walk(80)):
+        feed.trade(i + 1, p)
+    before = feed.row(80)["vpin_bvc"]
+    assert (feed.trade(80 + gap, 150.0).row(81 + gap)["vpin_bvc"] == before) == passed_over

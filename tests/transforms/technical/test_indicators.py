@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from math import isnan
 from pathlib import Path
 from typing import NamedTuple
 
@@ -216,3 +217,23 @@ def test_strength_forgets_where_it_began_within_250_bars() -> None:
             assert a["rsi_14"] == pytest.approx(b["rsi_14"], abs=1e-6)
             assert a["macd_hist"] == pytest.approx(b["macd_hist"], abs=1e-8)
     assert late.row(60 * 1899)["rsi_14"] is not None
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-9, 1e-3, 1.0, 1e6])
+def test_rsi_is_ta_libs_at_prices_of_any_size(scale: float) -> None:
+    rng = np.random.default_rng(7)
+    closes = scale * np.exp(np.cumsum(rng.normal(0, 1e-3, 400)))
+    state = zeros(rsi.SIZE)
+    ours = []
+    for close in closes:
+        rsi.step(state, 0, float(close))
+        ours.append(rsi.value(state, 0, 15))
+    assert ours[15:] == talib.RSI(closes, 14)[15:].tolist()
+
+
+def test_a_flat_market_has_no_rsi_whatever_its_price() -> None:
+    for price in (5e-324, 1e-300, 1e-12, 1.0, 60_000.0):
+        state = zeros(rsi.SIZE)
+        for _ in range(300):
+            rsi.step(state, 0, price)
+        assert isnan(rsi.value(state, 0, 250))

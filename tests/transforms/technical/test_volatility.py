@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import pairwise
 from math import log, sqrt
 
 import pytest
@@ -33,8 +34,38 @@ def test_a_trade_at_the_end_of_a_second_is_of_that_second(feed: HandFeed) -> Non
 
 
 def test_a_move_across_a_silence_is_the_return_of_the_second_in_which_it_is_seen(feed: HandFeed) -> None:
-    feed.trade(T, 100.0).trade(T + 100, 102.0)
-    assert feed.row(T + 100)["volatility_1m"] == pytest.approx(log(1.02), rel=1e-14)
+    feed.trade(T, 100.0).trade(T + 60, 102.0)
+    assert feed.row(T + 60)["volatility_1m"] == pytest.approx(log(1.02), rel=1e-14)
+
+
+def test_the_first_trade_after_a_silence_does_not_carry_its_move_into_the_window(feed: HandFeed) -> None:
+    # an hour silent, then +2 %, then a trade of 0.1 % every 10 s
+    for i in range(1000):
+        feed.trade(T + i, 100.0)
+    wake = T + 4599
+    feed.trade(wake, 102.0)
+    assert [feed.row(wake + 1)[f"volatility_{k}m"] for k in (1, 5, 15)] == [None] * 3
+    price = 102.0
+    for i in range(1, 91):
+        price *= 1.001
+        feed.trade(wake + 10 * i, price)
+        row = feed.row(wake + 10 * i)
+        for k in (1, 5, 15):
+            expected = sqrt(6 * k) * log(1.001) if 10 * i >= 60 * k else None
+            assert row[f"volatility_{k}m"] == (None if expected is None else pytest.approx(expected, rel=1e-9)), (i, k)
+
+
+@pytest.mark.parametrize(
+    ("silence", "known"), [(60, (1, 5, 15)), (61, (5, 15)), (300, (5, 15)), (301, (15,)), (901, ())]
+)
+def test_a_move_over_a_silence_belongs_to_the_windows_that_are_as_long(
+    feed: HandFeed, silence: int, known: tuple[int, ...]
+) -> None:
+    for i in range(1000):
+        feed.trade(T + i, 100.0)
+    feed.trade(T + 999 + silence, 101.0)
+    row = feed.row(T + 999 + silence)
+    assert tuple(k for k in (1, 5, 15) if row[f"volatility_{k}m"] is not None) == known
 
 
 @pytest.mark.parametrize(
@@ -102,7 +133,9 @@ def test_volatility_is_the_definition() -> None:
                     returns.append(log(new / last))
                 last = new
             value = row[f"volatility_{k // 60}m"]
-            if len(returns) < 0.95 * k or not any(second > t - k for second in closes):
+            traded = sorted(closes)
+            silent = any(b > t - k and b - a > k for a, b in pairwise(traded))
+            if len(returns) < 0.95 * k or traded[-1] <= t - k or silent:
                 assert value is None
             else:
                 assert value == pytest.approx(sqrt(sum(r * r for r in returns)), rel=1e-12)

@@ -47,6 +47,7 @@ def test_sizes_are_summed_as_whole_lots(feed: HandFeed) -> None:
 
 
 def test_a_session_ends_at_midnight_and_a_trade_at_midnight_is_the_new_ones(feed: HandFeed) -> None:
+    feed.trade(DAY - 1, 100.0)
     for i in range(150):
         feed.trade(DAY + 86_400 - 200 + i, 100.0 + i % 3)
     assert feed.row(DAY + 86_399)["volume_profile"] is not None
@@ -131,9 +132,9 @@ def test_every_second_of_a_recording_has_the_exact_share(recordings: Path, symbo
                 trades.append((message["T"], float(message["p"]), round(float(message["q"]) * 1e8)))
     trades.sort(key=lambda trade: trade[0])
     times = [trade[0] for trade in trades]
-    feed = HandFeed()
-    done = compared = 0
     midnight = 1_723_161_600
+    feed = HandFeed().trade(midnight - 90_000, trades[0][1])  # the symbol was heard the day before
+    done = compared = 0
     for t in range(times[0] // 1000 + 1, midnight):
         seen = bisect_right(times, t * 1000)
         for at, price, lots in trades[done:seen]:
