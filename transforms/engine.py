@@ -122,9 +122,17 @@ class Engine:
         """Set when the venue settles funding next, as the newest trade carried it."""
         technical.step_funding(self._technical, at_us)
 
-    def post(self, t_us: int, post: Post) -> None:
-        """Fold in a post that counts from ``t_us``."""
-        posts.step_post(self._posts, t_us, post)
+    def post(self, t_us: int, post: Post) -> bool:
+        """Fold in a post that counts from ``t_us``; return False if it is so old that it may have been counted before."""
+        return posts.step_post(self._posts, t_us, post)
+
+    def withdraw_post(self, t_us: int, post_id: str) -> None:
+        """Take a post out of every window from ``t_us`` on."""
+        posts.withdraw_post(self._posts, t_us, post_id)
+
+    def knows_post(self, post_id: str) -> bool:
+        """Return whether the symbol has a post in a window, or remembers its id."""
+        return posts.knows(self._posts, post_id)
 
     def install_microprice(self, t_us: int, tick: float, g: Sequence[float | None]) -> None:
         """Use a fitted table for ``microprice`` from ``t_us`` on, in place of the one before; ``g`` is None in unknown cells.
@@ -193,6 +201,7 @@ class Engine:
     def save(self) -> dict[str, bytes]:
         """Return the whole state in named parts; states are equal when their bytes are. Parts that did not change can be skipped."""
         relative = k.to_bytes(self._relative)
+        posts_now, posts_days = posts.to_bytes(self._posts)
         return {
             "engine": f"{VERSION} {self._emit_us}".encode(),
             "microstructure": k.to_bytes(self._micro),
@@ -200,7 +209,8 @@ class Engine:
             "technical": k.to_bytes(self._technical),
             "relative_now": relative[: 8 * relative_volume.HEAD],
             "relative_days": relative[8 * relative_volume.HEAD :],
-            "posts": posts.to_bytes(self._posts),
+            "posts": posts_now,
+            "posts_days": posts_days,
             "normalization": k.to_bytes(self._normal),
         }
 
@@ -213,7 +223,7 @@ class Engine:
         self._flow = k.from_bytes(parts["order_flow"])
         self._technical = k.from_bytes(parts["technical"])
         self._relative = k.from_bytes(parts["relative_now"] + parts["relative_days"])
-        self._posts = posts.from_bytes(parts["posts"])
+        self._posts = posts.from_bytes(parts["posts"], parts["posts_days"])
         self._normal = k.from_bytes(parts["normalization"])
         self._session_end_us = int(self._flow[order_flow.SESSION_END])
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import islice
 
-from ingest.messages.kinds import ScoredPost, SocialPost
+from ingest.messages.kinds import ScoredPost, SocialPost, WithdrawnPost
 from ingest.messages.refusal import Refused
 from ingest.sentiment.history import History
 from ingest.sentiment.scoring import Model, Scoring
@@ -19,13 +19,13 @@ def score_posts(
     model: Model,
     history: History,
     hand_on: Callable[[SocialPost, Refused], None] = lambda *_: None,
-) -> tuple[list[ScoredPost], Counter[str]]:
-    """Score recorded posts; return one message a post and symbol, in order, and the number of refusals by reason.
+) -> tuple[list[ScoredPost | WithdrawnPost], Counter[str]]:
+    """Score recorded posts; return one message a post and symbol, and one a withdrawal, in order, and the refusals by reason.
 
     ``hand_on`` is given each refused post. A recorded post counts from when it could be known (``scoring.recorded_ms``), as in a replay.
     """
     scoring = Scoring(model, settings, history)
-    messages: list[ScoredPost] = []
+    messages: list[ScoredPost | WithdrawnPost] = []
     refused: Counter[str] = Counter()
     left = iter(posts)
     while batch := list(islice(left, model.window)):

@@ -17,7 +17,7 @@ from ingest.backfill.posts import score_posts
 from ingest.backfill.raw import RawTableError, Source
 from ingest.backfill.refused import RefusedFile
 from ingest.backfill.work import Done, Progress, Shared, Tables, process_task, process_together
-from ingest.messages.kinds import ScoredPost, SocialPost
+from ingest.messages.kinds import ScoredPost, SocialPost, WithdrawnPost
 from ingest.microprice import tables as microprice
 from ingest.recordings.columns import COMMON, GivenColumns
 from ingest.recordings.lines import Parsed
@@ -89,7 +89,10 @@ def backfill(
         posts, model = _scored_posts(recording, url, settings, load_model, total, kept)
     run = run_digest(content, settings, delay_ms, model, tables, rows)
     shared = Shared(tables, source, settings, url, run, delay_ms * 1000, known, refused_folder)
-    parts = [(task, [post for post in posts if _owner(tasks, post.symbol) == i]) for i, task in enumerate(tasks)]
+    parts = [
+        (task, [post for post in posts if isinstance(post, WithdrawnPost) or _owner(tasks, post.symbol) == i])
+        for i, task in enumerate(tasks)
+    ]
     if jobs > 1 and len(tasks) > 1:
         return process_together(parts, shared, jobs, total, progress)
 
@@ -108,7 +111,7 @@ def _scored_posts(
     load_model: Callable[[], Model] | None,
     total: Done,
     kept: RefusedFile,
-) -> tuple[list[ScoredPost], str]:
+) -> tuple[list[ScoredPost | WithdrawnPost], str]:
     """Return the posts of all files, scored, and the name of the model; count lines and refusals in ``total``."""
     posts: list[SocialPost] = []
     for output in recording.posts():

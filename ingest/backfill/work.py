@@ -22,7 +22,7 @@ from ingest.backfill.plan import Task
 from ingest.backfill.raw import Source
 from ingest.backfill.refused import RefusedFile
 from ingest.messages.envelope import Envelope
-from ingest.messages.kinds import MicropriceTable, ScoredPost, Tick
+from ingest.messages.kinds import MicropriceTable, ScoredPost, Tick, WithdrawnPost
 from ingest.recordings.lines import Parsed, Rejected
 from ingest.recordings.recording import Known, Recording
 from ingest.settings import Settings
@@ -113,7 +113,7 @@ class Shared:
         return RefusedFile(self.refused and self.refused / f"backfill-{self.run.hex()[:12]}-{part}.jsonl")
 
 
-def process_task(task: Task, posts: Sequence[ScoredPost], shared: Shared, report: Progress) -> Done:
+def process_task(task: Task, posts: Sequence[ScoredPost | WithdrawnPost], shared: Shared, report: Progress) -> Done:
     """Process the messages of a task as a replay publishes them: the posts, then the market by receive time.
 
     Of raw tables one symbol comes after the other.
@@ -128,7 +128,7 @@ def process_task(task: Task, posts: Sequence[ScoredPost], shared: Shared, report
         writer = table.Writer(connection, shared.run, table.finished(connection, shared.run), shared.delay_us)
         feed = Feed(shared, writer, done, report, refused)
         for post in posts:
-            feed.accept("post", post)
+            feed.accept_post(post)
         if shared.source is not None:
             _read_tables(task, shared.source, shared, feed, done)
         if task.paths:
@@ -140,7 +140,11 @@ def process_task(task: Task, posts: Sequence[ScoredPost], shared: Shared, report
 
 
 def process_together(
-    parts: Sequence[tuple[Task, Sequence[ScoredPost]]], shared: Shared, jobs: int, total: Done, progress: Progress
+    parts: Sequence[tuple[Task, Sequence[ScoredPost | WithdrawnPost]]],
+    shared: Shared,
+    jobs: int,
+    total: Done,
+    progress: Progress,
 ) -> Done:
     """Process tasks with their posts in ``jobs`` processes; return ``total`` and what they did. The first failure ends all."""
     context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads hold
@@ -168,7 +172,7 @@ def _begin(reports: Any) -> None:
     _reports = reports
 
 
-def _process(number: int, task: Task, posts: Sequence[ScoredPost], shared: Shared) -> None:
+def _process(number: int, task: Task, posts: Sequence[ScoredPost | WithdrawnPost], shared: Shared) -> None:
     reported = time.monotonic()
 
     def report(done: Done) -> None:
@@ -258,6 +262,13 @@ class Feed:
         """Count and keep a refused line or row."""
         self._done.refused[str(rejected.reason)] += 1
         self._refused.keep_line(rejected)
+
+    def accept_post(self, post: ScoredPost | WithdrawnPost) -> None:
+        """Give a scored post to its symbol, or a withdrawal to the symbols that have its post."""
+        if isinstance(post, WithdrawnPost):
+            self._symbols.accept(Envelope("withdrawal", post))
+        else:
+            self.accept("post", post)
 
     def _install_tables(self, name: str, until_ms: int) -> None:
         """Give a symbol the tables that are used from ``until_ms`` or before; it applies each at its time."""

@@ -8,8 +8,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from ingest.backfill.posts import score_posts
-from ingest.messages.kinds import Message, SocialPost
+from ingest.messages.kinds import Message, SocialPost, WithdrawnPost
 from ingest.recordings.columns import GivenColumns
 from ingest.recordings.lines import Parsed
 from ingest.recordings.recording import Recording
@@ -70,7 +72,13 @@ def by_symbol(
             market.append((kind, message))
     scored, _ = score_posts(posts, settings, StandIn(), History(None))
     found: dict[str, Feed] = defaultdict(list)
-    for kind, message in [*(("post", post) for post in scored), *market]:
+    for post in scored:
+        if isinstance(post, WithdrawnPost):
+            for name, feed in found.items():
+                feed.append(("withdrawal", structs.replace(post, symbol=name)))
+        elif not symbols or post.symbol in symbols:
+            found[post.symbol].append(("post", post))
+    for kind, message in market:
         if not symbols or message.symbol in symbols:
             found[message.symbol].append((kind, message))
     return dict(sorted(found.items()))

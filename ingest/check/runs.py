@@ -33,6 +33,9 @@ class Accepted(NamedTuple):
     message: Any
 
 
+POSTS = frozenset({"post", "withdrawal"})
+
+
 class Run:
     """One symbol over some messages; ``make`` makes the symbol, and a test passes a faulty one.
 
@@ -58,8 +61,8 @@ class Run:
     def accept(self, kind: str, message: Any) -> None:
         """Give the symbol a message; a refused one (late, repeated) is left out of ``accepted``."""
         t_us = message.timestamp * 1000
-        if kind == "post":
-            t_us = max(message.available * 1000, self.symbol.timeline.watermark)
+        if kind in POSTS:
+            t_us = max(getattr(message, "available", message.timestamp) * 1000, self.symbol.timeline.watermark)
         envelope = Envelope(kind, message, received_ms=getattr(message, "received", None) or 0)
         if self._symbols.accept(envelope) is not None:
             self.accepted.append(Accepted(t_us, kind, message))
@@ -70,7 +73,7 @@ class Run:
 
     def end(self) -> None:
         """Emit the last rows, up to the boundary after the newest book or trade (or post, if there are only posts)."""
-        market = [one.t_us for one in self.accepted if one.kind != "post"]
+        market = [one.t_us for one in self.accepted if one.kind not in POSTS]
         last = max(market or [one.t_us for one in self.accepted], default=0)
         self.tick(-(-last // self._grid_us) * self._grid_us)
 

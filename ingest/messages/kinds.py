@@ -60,6 +60,7 @@ class SocialPost(msgspec.Struct, gc=False):
     observed_at: int | None = None
     symbols: list[str] | None = None
     received: int | None = None
+    deleted: bool = False  # the post was withdrawn; then only its id and source count
 
 
 class ScoredPost(msgspec.Struct, gc=False):
@@ -84,6 +85,16 @@ class ScoredPost(msgspec.Struct, gc=False):
     followers: int | None = None
     received: int | None = None
     source: str = ""
+
+
+class WithdrawnPost(msgspec.Struct, gc=False):
+    """A post was withdrawn by its author or source at ``timestamp``; a log gets it once, for all of its symbols that have the post."""
+
+    timestamp: int
+    id: str
+    source: str
+    symbol: str = "-"
+    received: int | None = None
 
 
 class Tick(msgspec.Struct, gc=False):
@@ -117,11 +128,12 @@ class MicropriceTable(msgspec.Struct, gc=False):
     g: list[float | None]
 
 
-Message = OrderBook | Trade | ScoredPost | Tick | Gap | MicropriceTable
+Message = OrderBook | Trade | ScoredPost | WithdrawnPost | Tick | Gap | MicropriceTable
 KIND: dict[str, type[Message]] = {
     "book": OrderBook,
     "trade": Trade,
     "post": ScoredPost,
+    "withdrawal": WithdrawnPost,
     "tick": Tick,
     "gap": Gap,
     "microprice": MicropriceTable,
@@ -129,3 +141,8 @@ KIND: dict[str, type[Message]] = {
 """The messages of a partition log, by the field ``kind`` of their entries."""
 PLAIN_STREAM: dict[str, str] = {"order_book": "book", "market_data": "trade"}
 """The plain streams that the router reads, and the kind of their messages."""
+
+
+def post_identity(source: str, post_id: str) -> str:
+    """Return what tells a post from every other: two sources, such as two channels, may use one id."""
+    return f"{source}\0{post_id}"

@@ -9,6 +9,7 @@ import msgspec
 from ingest.messages.check import check_header, check_number, check_trade
 from ingest.messages.decode import decode, encode
 from ingest.messages.kinds import KIND, MAX_INTEGER, PLAIN_STREAM, Message, OrderBook, SocialPost, Trade
+from ingest.messages.posts import decode_post
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.lines import POST, Line, Output, Parsed, Rejected
 from ingest.streams.keys import SOCIAL
@@ -33,6 +34,7 @@ class _Told(msgspec.Struct):
     text: Any = None
     price: Any = None
     size: Any = None
+    deleted: Any = None
 
 
 def parse(line: Line, max_future_ms: int, *, received_ms: int | None = None) -> Output:
@@ -70,7 +72,7 @@ def _kind(data: bytes) -> str:
         return kind
     if told.bids is not None or told.asks is not None:
         return "book"
-    if told.text is not None:
+    if told.text is not None or told.deleted is True:
         return POST
     if told.price is not None or told.size is not None:
         return "trade"
@@ -79,7 +81,7 @@ def _kind(data: bytes) -> str:
 
 def parse_kind(kind: str, data: bytes, max_future_ms: int, *, received_ms: int | None = None) -> Parsed:
     """Return the message in ``data``, whose kind is known, as ``parse`` does; raise ``Refused`` if it is impossible."""
-    message: Any = decode(SocialPost if kind == POST else KIND[kind], data)
+    message: Any = decode_post({b"data": data}, received_ms) if kind == POST else decode(KIND[kind], data)
     if kind == "trade" and message.side is not None:
         message.side = SIDES.get(message.side.strip().lower(), message.side)  # the checks refuse another word
     for name in _INTEGERS:

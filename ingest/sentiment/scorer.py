@@ -10,14 +10,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
 import redis
 
-from ingest.messages.decode import decode_entry, encode
-from ingest.messages.kinds import ScoredPost, SocialPost
+from ingest.messages.decode import encode
+from ingest.messages.kinds import ScoredPost, WithdrawnPost
+from ingest.messages.posts import decode_post
 from ingest.messages.refusal import Reason, Refused
 from ingest.sentiment.history import History
 from ingest.sentiment.scoring import NAME_MAX, Accepted, Model, Scoring, finder
@@ -46,6 +47,7 @@ class Scorer:
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._client = client
+        self._now_ms = now_ms
         self._scoring = Scoring(model, settings, history, now_ms=now_ms)
         self._window = model.window
         self._partitions = settings.partitions
@@ -92,7 +94,8 @@ class Scorer:
                 refused.append((entry, messages))
             else:
                 stream, entry_id, _ = entry
-                records.append(Record([self._copy(m, post.is_recorded) for m in messages], stream, entry_id))
+                copies = [copy for message in messages for copy in self._copies(message, post.is_recorded)]
+                records.append(Record(copies, stream, entry_id))
         records += [move.refused(*entry, why) for entry, why in refused]
         return records, {
             "scorer.batches": 1,
@@ -106,15 +109,23 @@ class Scorer:
         _, _, fields = entry
         if len(fields) > FIELDS_MAX:
             raise Refused(Reason.WRONG_TYPE, f"{len(fields)} fields")
-        post = decode_entry(SocialPost, {name: value for name, value in fields.items() if name != b"recorded"})
-        return self._scoring.accept(post, is_recorded=b"recorded" in fields)
+        is_recorded = b"recorded" in fields
+        known_ms = None if is_recorded else self._now_ms()
+        post = decode_post({name: value for name, value in fields.items() if name != b"recorded"}, known_ms)
+        return self._scoring.accept(post, is_recorded=is_recorded)
 
-    def _copy(self, message: ScoredPost, is_recorded: bool) -> tuple[str, list[Any]]:
-        """Return the log of a message's symbol and the fields of its entry there."""
-        fields: list[Any] = ["kind", "post", "data", encode(message)]
+    def _copies(self, message: ScoredPost | WithdrawnPost, is_recorded: bool) -> Iterator[tuple[str, list[Any]]]:
+        """Yield each log that a message enters, with the fields of its entry there.
+
+        A withdrawal enters all logs, because no part but the workers knows which symbols have the post.
+        """
+        withdrawn = isinstance(message, WithdrawnPost)
+        fields: list[Any] = ["kind", "withdrawal" if withdrawn else "post", "data", encode(message)]
         if is_recorded:
             fields += ("recorded", "1")
-        return keys.events(keys.partition_of(message.symbol, self._partitions)), fields
+        logs = range(self._partitions) if withdrawn else (keys.partition_of(message.symbol, self._partitions),)
+        for p in logs:
+            yield keys.events(p), fields
 
 
 def run(client: redis.Redis, settings: Settings, stop: threading.Event, *, postgres_url: str | None = None) -> None:

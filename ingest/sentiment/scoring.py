@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from ingest.messages.check import check_header, is_symbol
-from ingest.messages.kinds import ScoredPost, SocialPost
+from ingest.messages.kinds import ScoredPost, SocialPost, WithdrawnPost
 from ingest.messages.refusal import Reason, Refused
 from ingest.sentiment.history import History, Scored, text_hash
 from ingest.sentiment.model.labels import ModelError, Probabilities
@@ -40,7 +40,7 @@ class Model(Protocol):
 
 
 class Accepted(NamedTuple):
-    """A post that passed the checks, with the symbols it is scored for."""
+    """A post that passed the checks, with the symbols it is scored for; without symbols it is a withdrawal."""
 
     post: SocialPost
     is_recorded: bool
@@ -51,7 +51,7 @@ class Accepted(NamedTuple):
 class Batch(NamedTuple):
     """The outcome of each accepted post, and what the model did: distinct texts scored, tokens read, milliseconds."""
 
-    outcomes: list[list[ScoredPost] | Refused]
+    outcomes: list[Sequence[ScoredPost | WithdrawnPost] | Refused]
     texts: int
     tokens: int
     ms: int
@@ -80,8 +80,12 @@ class Scoring:
 
     def accept(self, post: SocialPost, *, is_recorded: bool) -> Accepted:
         """Check a post and find its symbols. Raise ``Refused`` if the post is impossible, or if no symbol of it can be served."""
-        max_age_ms = None if is_recorded else self._settings.max_age_ms
+        max_age_ms = None if is_recorded or post.deleted else self._settings.max_age_ms
         check_post(post, self._now_ms(), self._settings.max_future_ms, max_age_ms)
+        if post.deleted or (post.symbols is None and not post.text.strip()):
+            return Accepted(
+                post, is_recorded, [], b""
+            )  # withdrawn, or its text was emptied and says no longer what it is about
         symbols = self._find_symbols(post.text) if post.symbols is None else list(dict.fromkeys(post.symbols))
         if not symbols:
             raise Refused(Reason.NO_SYMBOL)
@@ -102,7 +106,7 @@ class Scoring:
         The scores are in the history when this returns. A post whose text the model fails on is refused (``failed``).
         """
         begin, tokens_before = time.perf_counter(), self._model.tokens_read
-        texts = {post.text_hash: post.post.text for post in posts}
+        texts = {post.text_hash: post.post.text for post in posts if post.symbols}
         scores: dict[bytes, Probabilities | None] = {}
         scores.update(self._history.find(texts, self._model.name, self._model.revision))
         unknown = {digest: text for digest, text in texts.items() if digest not in scores}
@@ -110,13 +114,18 @@ class Scoring:
         spent_ms = round((time.perf_counter() - begin) * 1000)
         scored_ms = self._now_ms()
         self._history.add([self._row(p, scores[p.text_hash], scored_ms) for p in posts if p.text_hash in scores])
-        outcomes = [
-            Refused(Reason.FAILED, failed[post.text_hash])
-            if post.text_hash in failed
-            else [self._message(post, symbol, scores[post.text_hash]) for symbol in post.symbols]
-            for post in posts
-        ]
+        outcomes = [self._outcome(post, scores, failed) for post in posts]
         return Batch(outcomes, len(unknown) - len(failed), self._model.tokens_read - tokens_before, spent_ms)
+
+    def _outcome(
+        self, post: Accepted, scores: Mapping[bytes, Probabilities | None], failed: Mapping[bytes, str]
+    ) -> Sequence[ScoredPost | WithdrawnPost] | Refused:
+        if not post.symbols:
+            known_ms = recorded_ms(post.post) if post.is_recorded else self._now_ms()
+            return [WithdrawnPost(known_ms, post.post.id, post.post.source, received=post.post.received)]
+        if post.text_hash in failed:
+            return Refused(Reason.FAILED, failed[post.text_hash])
+        return [self._message(post, symbol, scores[post.text_hash]) for symbol in post.symbols]
 
     def _score_texts(self, texts: Mapping[bytes, str], scores: dict[bytes, Probabilities | None]) -> dict[bytes, str]:
         """Score texts into ``scores``, one at a time if the batch fails; return the errors of those that fail alone."""

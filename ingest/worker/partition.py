@@ -80,6 +80,9 @@ class Partition:
         except Exception as error:  # one entry must not stop the partition, whatever is wrong with it or with our code
             self.symbols.refuse((entry_id, fields), error)
             return None
+        if envelope.kind == "withdrawal":
+            self._touched.update(self.symbols.withdraw(envelope))
+            return None
         symbol = self.symbols.accept(envelope)
         if symbol is None:
             return None

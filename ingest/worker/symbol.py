@@ -9,7 +9,16 @@ import msgspec
 from ingest.messages.check import check_depth, check_microprice, check_score, check_trade
 from ingest.messages.envelope import Envelope
 from ingest.messages.flat_book import FlatBook
-from ingest.messages.kinds import MAX_INTEGER, Gap, MicropriceTable, OrderBook, ScoredPost, Trade
+from ingest.messages.kinds import (
+    MAX_INTEGER,
+    Gap,
+    MicropriceTable,
+    OrderBook,
+    ScoredPost,
+    Trade,
+    WithdrawnPost,
+    post_identity,
+)
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.worker.timeline import Timeline
@@ -73,6 +82,9 @@ class Symbol:
         kind, message = envelope.kind, envelope.message
         if kind == "microprice":
             self._accept_table(envelope)
+            return
+        if kind == "withdrawal":
+            self.timeline.hold(max(message.timestamp * 1000, self.timeline.watermark), kind, 0, envelope)
             return
         t_us = message.timestamp * 1000
         timeline = self.timeline
@@ -145,8 +157,12 @@ class Symbol:
                 self.engine.lose_book(t_us)
             elif kind is MicropriceTable:
                 self.engine.install_microprice(t_us, message.tick, message.g)
-            else:
-                self.engine.post(t_us, _facts(message))
+            elif kind is WithdrawnPost:
+                self.engine.withdraw_post(t_us, post_identity(message.source, message.id))
+            elif not self.engine.post(t_us, _facts(message)):
+                raise Refused(
+                    Reason.TOO_OLD, "it was written before the posts that are remembered, and may have been counted"
+                )
         except Exception as error:  # else the message that made time pass would be refused in its place
             self._refuse(envelope, error)
 
@@ -169,6 +185,14 @@ class Symbol:
     def _emit_rows(self, t_us: int) -> None:
         for view, values in self.engine.emit(t_us):
             self._emit(self, view, t_us, values)
+
+    def has_post(self, identity: str) -> bool:
+        """Return whether a post is in a window, is remembered, or is held."""
+        held = (envelope.message for *_, envelope in self.timeline.held)
+        return self.engine.knows_post(identity) or any(
+            isinstance(message, ScoredPost) and post_identity(message.source, message.id) == identity
+            for message in held
+        )
 
     def waits_for_time(self) -> bool:
         """Return whether time that passes without a message would change anything: rows to come, or messages held."""
@@ -215,7 +239,7 @@ def _number(trade_id: int | str | None) -> int | str | None:
 
 
 def _facts(p: ScoredPost) -> Post:
-    identity = f"{p.source}\0{p.id}"  # two sources, such as two channels, may use one id
+    probabilities, engagement = (p.positive, p.negative, p.neutral), (p.likes, p.reposts, p.replies, p.followers)
     return Post(
-        identity, p.author, p.simhash, p.positive, p.negative, p.neutral, p.likes, p.reposts, p.replies, p.followers
+        post_identity(p.source, p.id), p.author, p.simhash, *probabilities, *engagement, written_us=p.timestamp * 1000
     )

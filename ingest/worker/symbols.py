@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from ingest.messages.envelope import Envelope, Origin
+from ingest.messages.kinds import post_identity
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.worker.symbol import Emit, Refuse, Symbol
@@ -42,7 +43,13 @@ class Symbols(dict[str, Symbol]):
         self._make = make
 
     def accept(self, envelope: Envelope) -> Symbol | None:
-        """Give a message to its symbol, and count it; return the symbol, or None where the message was refused."""
+        """Give a message to its symbol, and count it; return the symbol, or None where the message was refused.
+
+        A withdrawal that names no symbol is for all that have the post (``withdraw``).
+        """
+        if envelope.kind == "withdrawal" and envelope.message.symbol == "-":
+            self.withdraw(envelope)
+            return None
         try:
             symbol = self.get(envelope.message.symbol)
             if symbol is None:
@@ -53,6 +60,15 @@ class Symbols(dict[str, Symbol]):
             return None
         self.accepted[envelope.kind] += 1
         return symbol
+
+    def withdraw(self, envelope: Envelope) -> list[str]:
+        """Give the withdrawal of a post to all symbols that have the post, count it once, and return their names."""
+        identity = post_identity(envelope.message.source, envelope.message.id)
+        found = [symbol for symbol in self.values() if symbol.has_post(identity)]
+        for symbol in found:
+            symbol.accept(envelope)
+        self.accepted["withdrawal"] += 1
+        return [symbol.name for symbol in found]
 
     def _admit(self, name: str) -> Symbol:
         if self._settings.symbols and name not in self._settings.symbols:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ingest.messages.envelope import Envelope, from_entry
 
-RANK = {"book": 0, "gap": 0, "trade": 1, "post": 2, "microprice": 3}
+RANK = {"book": 0, "gap": 0, "trade": 1, "post": 2, "withdrawal": 3, "microprice": 4}
 """Books come before trades of the same time: the trade met that book."""
 _POST, _TABLE = RANK["post"], RANK["microprice"]
 

@@ -23,6 +23,7 @@ from transforms.kernel import HOUR_US, MINUTE_US, NAN
 from transforms.sentiment.state import Record, State, window
 
 FIVE_US = 5 * MINUTE_US
+EW_RATE = math.log(2.0) / (15 * MINUTE_US)
 _SLOT = SENTIMENT.index
 
 
@@ -34,9 +35,22 @@ def row(state: State, t_us: int) -> list[float]:
     _five_minutes([p for p in scored if p.scored_twin_us <= t_us - FIVE_US], t_us, out)
     since = t_us - HOUR_US
     _hour([p for p in window(state, t_us, HOUR_US) if p.scored and p.scored_twin_us <= since], out)
-    if state.ew_weight > 0.0:
-        out[_SLOT["sentiment_ew_15m"]] = state.ew_sum / state.ew_weight
+    total, weight, _ = weighted(state, state.posts)
+    if weight > 0.0:
+        out[_SLOT["sentiment_ew_15m"]] = total / weight
     return out
+
+
+def weighted(state: State, posts: list[Record]) -> tuple[float, float, int]:
+    """Return sum, weight and time of the exponentially weighted mean of the posts before ``state.posts`` and of ``posts``."""
+    total, weight, at_us = state.ew_sum, state.ew_weight, state.ew_us
+    for p in posts:
+        if p.scored and p.scored_twin_us < 0:
+            decay = math.exp(-EW_RATE * (p.t_us - at_us))
+            total = total * decay + p.confidence * p.compound
+            weight = weight * decay + p.confidence
+            at_us = p.t_us
+    return total, weight, at_us
 
 
 def _five_minutes(posts: list[Record], t_us: int, out: list[float]) -> None:

@@ -64,3 +64,14 @@ def test_what_is_no_message_is_refused(data: bytes, reason: Reason) -> None:
     refused = parse(line(data), 3)
     assert isinstance(refused, Rejected)
     assert (refused.line, refused.reason) == (line(data), reason)
+
+
+def test_a_withdrawal_needs_no_text_and_counts_from_when_it_was_received() -> None:
+    told = b'{"id":"7","source":"s","deleted":true}'
+    assert parse(line(told), 0, received_ms=T0) == Parsed(
+        "social", SocialPost(T0, "7", "", "s", received=T0, deleted=True)
+    )
+    timed = parse(line(b'{"id":"7","source":"s","deleted":true,"timestamp":1700000000005}'), 0)
+    assert timed == Parsed("social", SocialPost(T0 + 5, "7", "", "s", received=T0 + 5, deleted=True))
+    for bad in (told, b'{"id":"7","deleted":true}', b'{"id":"7","source":"s","deleted":false}'):
+        assert isinstance(parse(line(bad), 0), Rejected)

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from ingest.messages.decode import decode_entry
-from ingest.messages.kinds import ScoredPost
+from ingest.messages.kinds import ScoredPost, WithdrawnPost
 from ingest.sentiment.history import History
 from ingest.sentiment.scorer import Scorer
 from ingest.settings import Settings
@@ -86,6 +86,27 @@ def test_a_post_enters_the_log_of_every_symbol_that_it_names(redis_client: redis
         ]  # fmt: skip
     assert redis_client.xpending(keys.SOCIAL, keys.GROUP)["pending"] == 0
     assert letters(redis_client) == []
+
+
+@pytest.mark.parametrize(
+    "sent", [{"id": "1", "source": "x", "deleted": True}, {"id": "1", "source": "x", "text": "", "timestamp": NOW_MS}]
+)
+def test_a_withdrawn_or_emptied_post_is_told_to_every_log_and_not_to_the_model(
+    redis_client: redis.Redis, sent: dict[str, Any]
+) -> None:
+    model = Words()
+    target = scorer(redis_client, model)
+    add(redis_client)
+    drain(target, redis_client)
+    tokens = model.tokens_read
+    redis_client.xadd(keys.SOCIAL, {"data": json.dumps(sent)})
+    drain(target, redis_client)
+    assert model.tokens_read == tokens and letters(redis_client) == []
+    for p in range(SETTINGS.partitions):
+        *_, (_, fields) = redis_client.xrange(keys.events(p))
+        assert fields[b"kind"] == b"withdrawal"
+        message = decode_entry(WithdrawnPost, fields)
+        assert (message.timestamp, message.source, message.id) == (NOW_MS, "x", "1")
 
 
 def test_a_recorded_post_counts_from_when_it_was_received_or_observed(redis_client: redis.Redis) -> None:
@@ -170,7 +191,7 @@ def test_a_crash_anywhere_in_a_batch_loses_no_post_and_logs_none_twice(
         if crash_in_model:
             monkeypatch.setattr(model, "score", dies)
         else:  # scored, and dead before the transaction is sent
-            monkeypatch.setattr(victim, "_copy", lambda *_: (_ for _ in ()).throw(Crash))
+            monkeypatch.setattr(victim, "_copies", lambda *_: (_ for _ in ()).throw(Crash))
         with pytest.raises(Crash):
             victim.run(threading.Event())
     assert redis_client.xpending(keys.SOCIAL, keys.GROUP)["pending"] == 50

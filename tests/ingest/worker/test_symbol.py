@@ -8,7 +8,7 @@ import random
 import pytest
 
 from ingest.messages.envelope import Envelope
-from ingest.messages.kinds import ScoredPost, Tick, Trade
+from ingest.messages.kinds import ScoredPost, Tick, Trade, WithdrawnPost
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.worker.symbol import Symbol
@@ -116,6 +116,48 @@ def test_two_channels_that_use_one_id_are_two_posts() -> None:
     posts = [ScoredPost(T0 + 100, "A", "12345", T0 + 500, source=channel, **told) for channel in ("a", "b", "a")]
     log = Log().append(*[("post", post) for post in posts], book(600), tick(1000))
     assert [row["social_volume_5m"] for _, _, row in log.rows("social")][-1] == 2.0
+
+
+def scored(ms: int, name: str, symbol: str = "A", positive: float = 0.7, **other) -> tuple[str, ScoredPost]:
+    told = {"simhash": 1 << 8 * int(name), "positive": positive, "negative": 0.1, "neutral": 0.9 - positive, **other}
+    return "post", ScoredPost(T0 + ms - 50, symbol, name, available=T0 + ms, source="x", **told)
+
+
+def withdrawal(ms: int, name: str) -> tuple[str, WithdrawnPost]:
+    return "withdrawal", WithdrawnPost(T0 + ms, name, "x")
+
+
+def test_a_withdrawn_post_leaves_every_window_of_every_symbol_that_has_it_and_what_is_written_stays() -> None:
+    posts = [scored(500, "1"), scored(600, "2", positive=0.2), scored(500, "1", "B")]
+    others = [book(700), ("trade", Trade(T0 + 700, "B", 1.0, 1.0))]
+    end = [tick(3000), ("tick", Tick(T0 + 3000, "B"))]
+    log = Log().append(*others, *posts, tick(1000), ("tick", Tick(T0 + 1000, "B")))
+    again = Log()
+    again.partition.restore(log.partition.save())
+    for one in (log, again):
+        one.append(withdrawal(1500, "1"), withdrawal(1500, "2nobody"), scored(1600, "1"), *end)
+        assert one.partition.symbols.accepted["withdrawal"] == 2
+    rows = [(event, row["tweet_count"], row["sentiment_compound"]) for event, _, row in log.rows("sentiment")]
+    of_a = [row for row in rows if row[1] == 2 or row[2] == pytest.approx(0.1)]
+    assert [(event, count) for event, count, _ in of_a] == [(1000, 2), (2000, 1), (3000, 1)]
+    of_b = [row for row in rows if row not in of_a]
+    assert [(event, count) for event, count, _ in of_b] == [(1000, 1), (2000, 0), (3000, 0)]
+    assert len(again.rows("sentiment")) == 4
+    assert [again.partition.symbols[name].save() for name in "AB"] == [
+        log.partition.symbols[name].save() for name in "AB"
+    ]
+
+
+def test_a_post_withdrawn_while_it_still_waits_is_never_counted() -> None:
+    log = Log().append(scored(90_500, "1"), withdrawal(90_600, "1"), book(500), tick(91_000))
+    assert [row["social_volume_5m"] for _, _, row in log.rows("social")] == [0.0]
+
+
+def test_a_post_written_weeks_before_it_was_read_is_no_news() -> None:
+    old = scored(500, "1")[1]
+    old.timestamp -= 29 * 86_400_000
+    log = Log().append(("post", old), book(500), tick(1000))
+    assert log.reasons() == ["too_old"] and log.rows("social") == []
 
 
 def test_a_post_that_was_scored_late_changes_no_row_that_is_written():

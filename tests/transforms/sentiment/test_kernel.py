@@ -16,7 +16,7 @@ from transforms.instrument import Instrument
 from transforms.kernel import HOUR_US, MINUTE_US, SECOND_US
 from transforms.sentiment import kernel
 from transforms.sentiment.simhash import simhash
-from transforms.sentiment.state import GONE, Post, State
+from transforms.sentiment.state import REMEMBERED_US, Post, State
 
 T0 = 1_717_200_000 * SECOND_US  # 2024-06-01 00:00 UTC
 
@@ -129,12 +129,112 @@ def test_a_post_delivered_again_is_counted_once() -> None:
     assert sentiment(state, T0 + 5 * MINUTE_US)["tweet_count"] == 1  # it left when its first delivery did
 
 
-def test_a_post_delivered_again_after_its_hour_is_not_counted_again() -> None:
+@pytest.mark.parametrize("hours", [3, 30, 28 * 24 - 1])
+def test_likes_that_a_crawler_reads_again_hours_later_make_no_second_post(hours: int) -> None:
     state = new()
-    kernel.step_post(state, T0, post("a", 0.5))
-    kernel.step_post(state, T0 + 3 * HOUR_US, post("b", 0.25))
-    kernel.step_post(state, T0 + 3 * HOUR_US, post("a", 0.5))
-    assert social(state, T0 + 3 * HOUR_US)["social_volume_1h"] == 1
+    n = 3000
+    for i in range(n):  # more than an hour may hold of one crawler's page
+        assert kernel.step_post(state, T0 + i, post(str(i), 0.5, written_us=T0))
+    state = kernel.from_bytes(*kernel.to_bytes(state))
+    for i in range(n):
+        again = post(str(i), 0.5, likes=7, written_us=T0)
+        assert kernel.step_post(state, T0 + hours * HOUR_US + i, again)
+    assert kernel.step_post(state, T0 + hours * HOUR_US + n, post("new", 0.25))
+    assert social(state, T0 + hours * HOUR_US + n)["social_volume_1h"] == 1
+
+
+def test_a_post_written_before_the_ids_that_are_remembered_is_told_apart_and_not_counted() -> None:
+    state = new()
+    assert kernel.step_post(state, T0, post("a", 0.5, written_us=T0))
+    assert not kernel.step_post(state, T0 + REMEMBERED_US, post("b", 0.5, written_us=T0))
+    assert kernel.step_post(state, T0 + REMEMBERED_US, post("c", 0.5, written_us=T0 + 1))
+    kernel.step_post(state, T0 + 30 * 24 * HOUR_US, post("a", 0.5, written_us=T0))
+    assert social(state, T0 + 30 * 24 * HOUR_US)["social_volume_1h"] == 0
+
+
+def test_a_flood_of_posts_is_remembered_up_to_a_bound_and_what_is_forgotten_is_refused(monkeypatch: Any) -> None:
+    monkeypatch.setattr("transforms.sentiment.state.GONE_MAX", 100)
+    state = new()
+    for i in range(500):
+        kernel.step_post(state, T0 + i * 10 * MINUTE_US, post(str(i), 0.5, written_us=T0 + i * 10 * MINUTE_US))
+    assert len(state.gone) <= 100
+    end = T0 + 500 * 10 * MINUTE_US
+    results = [kernel.step_post(state, end, post(str(i), 0.5, written_us=T0 + i * 10 * MINUTE_US)) for i in range(500)]
+    assert results == [False] * results.count(False) + [True] * results.count(True)
+    assert 80 <= results.count(True) <= 110
+    assert social(state, end)["social_volume_1h"] == 5  # of the last hour; no post counts a second time
+
+
+def withdrawn() -> tuple[State, State, int]:
+    """Return a state that never had post 3, one from which it was withdrawn, and the time of the last post."""
+    text = simhash("the exchange lists three more coins next week")
+    told = [
+        (0, post("0", 0.5, author="x", simhash=text, likes=3)),
+        (1, post("1", 0.25, author="y")),
+        (2, Post("2", author="z", simhash=text)),
+        (3, post("3", 0.1, 0.8, author="bad", simhash=simhash("a hacked account says sell everything"), likes=9)),
+        (4, post("4", 0.2, 0.7, author="x", simhash=simhash("A hacked account says: sell everything!"))),
+        (5, post("5", 0.3, 0.1, author="bad2")),
+    ]
+    kept, taken = new(), new()
+    for minute, p in told:
+        if p.id != "3":
+            kernel.step_post(kept, T0 + minute * MINUTE_US, p)
+        kernel.step_post(taken, T0 + minute * MINUTE_US, p)
+    taken = kernel.from_bytes(*kernel.to_bytes(taken))
+    social(taken, T0 + 5 * MINUTE_US)
+    sentiment(taken, T0 + 5 * MINUTE_US)
+    kernel.withdraw_post(taken, T0 + 5 * MINUTE_US, "3")
+    return kept, kernel.from_bytes(*kernel.to_bytes(taken)), T0 + 5 * MINUTE_US
+
+
+def test_a_withdrawn_post_counts_nowhere_as_if_it_had_not_been_posted() -> None:
+    """Not for means, authors, engagement or duplicates: the fourth post repeated it, and is the first of its text now."""
+    kept, taken, t_us = withdrawn()
+    for at in (t_us, t_us + MINUTE_US, t_us + 40 * MINUTE_US, t_us + 3 * HOUR_US):
+        assert bits(sentiment(taken, at)) == bits(sentiment(kept, at))
+        assert bits(social(taken, at)) == bits(social(kept, at))
+    assert sentiment(taken, t_us)["tweet_count"] == 3
+    for state in (kept, taken):
+        kernel.step_post(state, t_us + 2 * HOUR_US, post("6", 0.5))
+    assert bits(sentiment(taken, t_us + 2 * HOUR_US)) == bits(sentiment(kept, t_us + 2 * HOUR_US))
+
+
+def test_a_withdrawn_post_that_is_delivered_again_stays_withdrawn() -> None:
+    _, taken, t_us = withdrawn()
+    assert kernel.knows(taken, "3")
+    kernel.step_post(taken, t_us + 1, post("3", 0.1, 0.8))
+    assert social(taken, t_us + 1)["social_volume_1h"] == 5
+    kernel.withdraw_post(taken, t_us + 1, "3")
+    assert social(taken, t_us + 1)["social_volume_1h"] == 5
+    assert not kernel.knows(taken, "never seen")
+    kernel.withdraw_post(taken, t_us + 1, "comes later")
+    kernel.step_post(taken, t_us + 2, post("comes later", 0.1, 0.8))
+    assert social(taken, t_us + 2)["social_volume_1h"] == 5
+
+
+def test_a_post_withdrawn_weeks_later_leaves_the_volumes_of_its_hour() -> None:
+    def after_weeks(withdraw: bool, also: int) -> float:
+        state = new()
+        kernel.step_post(state, T0 - 2 * HOUR_US, Post("first"))
+        for week in range(4):
+            for i in range(2 + week + (also if week == 1 else 0)):
+                kernel.step_post(state, T0 + week * 168 * HOUR_US - 9, Post(f"{week} {i}"))
+        if withdraw:
+            kernel.withdraw_post(state, T0 + 3 * 168 * HOUR_US, "1 0")
+        return social(state, T0 + 3 * 168 * HOUR_US)["social_volume_z"]
+
+    assert after_weeks(True, 1) == after_weeks(False, 0) != after_weeks(False, 1)
+
+
+def test_an_edit_to_an_empty_text_removes_the_score_and_keeps_the_post() -> None:
+    state = new()
+    kernel.step_post(state, T0, post("a", 0.75, simhash=7))
+    kernel.step_post(state, T0 + 1, post("b", 0.5, simhash=7))  # a near-duplicate of the first
+    kernel.step_post(state, T0 + 2, Post("a"))
+    row = sentiment(state, T0 + 2)
+    assert (row["sentiment_compound"], row["tweet_count"], row["sentiment_ew_15m"]) == (0.5, 1, 0.5)
+    assert social(state, T0 + 2)["social_volume_1h"] == 2 and social(state, T0 + 2)["duplicate_share_1h"] == 0
 
 
 def test_engagement_counts_from_its_observation_on() -> None:
@@ -153,7 +253,7 @@ def test_engagement_of_any_size_is_understood() -> None:
     state = new()
     kernel.step_post(state, T0, post("a", 0.5, likes=10**30, reposts=10**30, replies=-5))
     assert sentiment(state, T0)["sentiment_engagement_1h"] == 0.5
-    assert kernel.from_bytes(kernel.to_bytes(state)).posts == state.posts
+    assert kernel.from_bytes(*kernel.to_bytes(state)).posts == state.posts
 
 
 def test_an_edited_post_has_its_new_score_from_then_on() -> None:
@@ -162,7 +262,7 @@ def test_an_edited_post_has_its_new_score_from_then_on() -> None:
     kernel.step_post(state, T0 + SECOND_US, post("a", 0.0, 0.5))
     row = sentiment(state, T0 + SECOND_US)
     assert (row["sentiment_compound"], row["tweet_count"]) == (-0.5, 1)
-    assert row["sentiment_ew_15m"] == 0.75
+    assert row["sentiment_ew_15m"] == -0.5
 
 
 def test_near_duplicates_count_once_for_sentiment_and_each_for_social() -> None:
@@ -244,24 +344,26 @@ def test_hours_all_alike_have_no_deviation() -> None:
 
 def test_state_stays_bounded() -> None:
     state = new()
-    for i in range(GONE + 500):
-        kernel.step_post(state, T0 + i * MINUTE_US, post(str(i), 0.5, simhash=i * 0x9E3779B97F4A7C15 % 2**64))
-    assert len(state.posts) == 60
-    assert len(state.gone) == len(state.gone_ids) == GONE
-    assert len(kernel.to_bytes(state)) < 32_768
+    n = 40 * 24 * 6  # 40 days of a post every ten minutes
+    for i in range(n):
+        kernel.step_post(state, T0 + i * 10 * MINUTE_US, post(str(i), 0.5, simhash=i * 0x9E3779B97F4A7C15 % 2**64))
+    assert len(state.posts) == 6
+    assert 28 * 24 * 6 - 6 <= len(state.gone) <= 29 * 24 * 6
+    now, days = kernel.to_bytes(state)
+    assert len(now) < 6000 and len(days) <= 12 * 29 * 24 * 6
 
 
 def test_bytes_of_another_length_are_refused() -> None:
-    data = kernel.to_bytes(new())
-    for wrong in (b"", data[:-1], data + b"\0"):
+    data, days = kernel.to_bytes(new())
+    for wrong in ((b"", days), (data[:-1], days), (data + b"\0", days), (data, days + b"\0")):
         with pytest.raises(ValueError, match="bytes, not"):
-            kernel.from_bytes(wrong)
+            kernel.from_bytes(*wrong)
 
 
 def test_a_hostile_name_is_a_name() -> None:
     state = new()
     kernel.step_post(state, T0, Post("\ud83d" + "x" * 1_000_000, author="\0" * 1_000_000))
-    assert len(kernel.to_bytes(state)) < 4096
+    assert sum(map(len, kernel.to_bytes(state))) < 4096
 
 
 # --- a second implementation: every row from the list of all observations, in no hurry ---------------------------
@@ -359,10 +461,10 @@ def test_it_agrees_with_the_slow_one_however_it_is_restarted_and_whenever_it_is_
     state, asked = new(), new()
     for i, (t_us, p) in enumerate(history):
         if i in restarts:
-            state.packed = None
+            state.packed = state.packed_days = None
             data = kernel.to_bytes(state)
-            state = kernel.from_bytes(data)
-            state.packed = None
+            state = kernel.from_bytes(*data)
+            state.packed = state.packed_days = None
             assert kernel.to_bytes(state) == data
         kernel.step_post(state, t_us, p)
         kernel.step_post(asked, t_us, p)
