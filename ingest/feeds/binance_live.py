@@ -32,6 +32,7 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from feature_repo.stores.errors import UserError
+from ingest.feeds.binance_venue import ANSWER_S, RESTRICTED, RestrictedError, Silences, body_of, check_symbols
 from ingest.feeds.pump import Pump
 from ingest.publish.outlet import Outlet, pauses
 from ingest.recordings.binance import Binance
@@ -44,9 +45,9 @@ SYMBOLS_MAX = 100  # of one connection; each has two streams, and venues close c
 DEPTH = 1000
 FRAME_MAX_BYTES = 4 << 20
 ANSWER_MAX_BYTES = 16 << 20
-CHUNK_BYTES = 1 << 16
 HEARTBEAT_S = 20.0
-ANSWER_S = 15.0
+WATCH_S = 1.0  # between two looks for silent streams
+CLOSE_S = 1.0  # how long the venue may take to answer the close frame; it may go on sending and never answer
 _NAME = re.compile(r"\w{1,40}\Z").match
 _LOG = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class BinanceFeed:
     Parameters
     ----------
     symbols : sequence of str
-        As the venue writes them.
+        As the venue writes them, in any case.
     max_future_ms : int
         How far a message may be stamped ahead of its receive time.
     record : file, optional
@@ -101,7 +102,8 @@ class BinanceFeed:
         clock_ns: Callable[[], int] = time.time_ns,
         first_pause_s: float = 1.0,
     ) -> None:
-        bad = [symbol for symbol in symbols if not _NAME(symbol) or symbol != symbol.upper()]
+        symbols = list(dict.fromkeys(symbol.upper() for symbol in symbols))
+        bad = [symbol for symbol in symbols if not _NAME(symbol)]
         if bad:
             raise UserError(f"{bad[0]!r:.60} is no symbol of Binance's form, such as BTCUSDT")
         if not 1 <= len(symbols) <= SYMBOLS_MAX:
@@ -109,7 +111,7 @@ class BinanceFeed:
                 f"{len(symbols)} symbols: one connection carries 1 to {SYMBOLS_MAX}; start another feed for more"
             )
         self._venue = venue
-        self._symbols = list(dict.fromkeys(symbols))
+        self._symbols = symbols
         self._record = record
         self._clock_ns = clock_ns
         self._first_pause_s = first_pause_s
@@ -117,6 +119,9 @@ class BinanceFeed:
         self._outlet = outlet
         self._lines = 0
         self._connected = False
+        self._refused: UserError | None = None
+        streams = [f"{symbol.lower()}@{stream}" for symbol in symbols for stream in ("depth@100ms", venue.trades)]
+        self._silences = Silences(streams)
         self._requests: dict[str, asyncio.Task[None]] = {}
         self._pauses: dict[str, Iterator[float]] = {}
         self._pump: Pump[tuple[Line, str | None]]  # this and what follows belong to the loop of `run`
@@ -124,7 +129,10 @@ class BinanceFeed:
         self._http: ClientSession
 
     async def run(self) -> None:
-        """Listen until ``stop``. A lost connection gives gaps in the logs, and is opened again."""
+        """Listen until ``stop``. A lost connection gives gaps in the logs, and is opened again.
+
+        Raise `UserError` if the venue does not list a symbol, or serves nobody at this location.
+        """
         import aiohttp
 
         self._stop = asyncio.Event()
@@ -132,25 +140,30 @@ class BinanceFeed:
         pump = asyncio.create_task(self._pump.run())
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_S)
         async with aiohttp.ClientSession(timeout=timeout) as self._http:
-            listening = asyncio.create_task(self._listen())
-            await asyncio.wait({pump, listening}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (listening, *self._requests.values()):
+            listening = asyncio.create_task(self._check_and_listen())
+            stopped = asyncio.create_task(self._stop.wait())
+            await asyncio.wait({pump, listening, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (stopped, listening, *self._requests.values()):
                 task.cancel()
-            await asyncio.gather(listening, *self._requests.values(), return_exceptions=True)
+            ended, *_ = await asyncio.gather(listening, *self._requests.values(), return_exceptions=True)
             if not pump.done():
                 await self._pump.close()
             await pump
+            if refused := self._refused or (ended if isinstance(ended, Exception) else None):
+                raise refused
 
     def stop(self) -> None:
         """End ``run``; call it from the loop of ``run``. What was read is written, and then gaps, as the books are unknown from now on."""
         self._stop.set()
 
+    async def _check_and_listen(self) -> None:
+        await check_symbols(self._http, self._venue.rest.rpartition("/")[0] + "/exchangeInfo", self._symbols)
+        await self._listen()
+
     async def _listen(self) -> None:
-        address = f"{self._venue.stream}/stream?streams=" + "/".join(
-            f"{symbol.lower()}@{stream}" for symbol in self._symbols for stream in ("depth@100ms", self._venue.trades)
-        )
+        address = f"{self._venue.stream}/stream?streams=" + "/".join(self._silences.streams)
         attempts = pauses(self._first_pause_s)
-        while not self._stop.is_set():
+        while True:
             heard = False
             try:
                 async with self._connection(address) as socket:
@@ -158,36 +171,38 @@ class BinanceFeed:
                         if not isinstance(frame.data, (str, bytes)):
                             break  # an error of the connection
                         heard = True
-                        await self._put(frame.data.encode() if isinstance(frame.data, str) else frame.data)
+                        data = frame.data.encode() if isinstance(frame.data, str) else frame.data
+                        self._silences.hear(data)
+                        await self._put(data)
                     why = str(socket.exception() or f"code {socket.close_code}")
             except (TimeoutError, OSError, _client_error()) as error:
+                if getattr(error, "status", None) == RESTRICTED:
+                    raise RestrictedError(self._venue.stream) from None
                 why = f"{type(error).__name__}: {error}"
-            if not self._stop.is_set():
-                if heard:
-                    attempts = pauses(self._first_pause_s)
-                pause = next(attempts)
-                what = "the connection is lost" if heard else "no connection"
-                _LOG.warning("%s (%.200s): again in %.1f s", what, why, pause)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), pause)
+            if heard:
+                attempts = pauses(self._first_pause_s)
+            pause = next(attempts)
+            what = "the connection is lost" if heard else "no connection"
+            _LOG.warning("%s (%.200s): again in %.1f s", what, why, pause)
+            await asyncio.sleep(pause)
 
     @contextlib.asynccontextmanager
     async def _connection(self, address: str) -> AsyncIterator[ClientWebSocketResponse]:
-        """Open a connection. However it ends, the books count as unknown from then on."""
-        async with self._http.ws_connect(address, heartbeat=HEARTBEAT_S, max_msg_size=FRAME_MAX_BYTES) as socket:
-            closing = asyncio.create_task(self._close_at_stop(socket))
-            self._connected = True
-            _LOG.info("listening to %s", ", ".join(self._symbols))
-            try:
-                yield socket
-            finally:
-                self._connected = False
-                closing.cancel()
-                await self._put(msgspec.json.encode({"e": "disconnect", "s": self._symbols}))
-
-    async def _close_at_stop(self, socket: ClientWebSocketResponse) -> None:
-        await self._stop.wait()
-        await socket.close()
+        """Open a connection. However it ends, the books count as unknown from then on, and the venue has `CLOSE_S` to close it too."""
+        socket = await self._http.ws_connect(address, heartbeat=HEARTBEAT_S, max_msg_size=FRAME_MAX_BYTES)
+        watching = asyncio.create_task(self._silences.watch(WATCH_S))
+        self._silences.connected()
+        self._connected = True
+        _LOG.info("listening to %s", ", ".join(self._symbols))
+        try:
+            yield socket
+        finally:
+            self._connected = False
+            watching.cancel()
+            await self._put(msgspec.json.encode({"e": "disconnect", "s": self._symbols}))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await socket.close()
 
     async def _put(self, payload: bytes, symbol: str | None = None) -> None:
         now_ns = self._clock_ns()
@@ -224,6 +239,10 @@ class BinanceFeed:
                 self._pauses[symbol] = pauses(self._first_pause_s)
             try:
                 answer = await self._fetch(symbol)
+            except RestrictedError as error:
+                self._refused = error
+                self._stop.set()
+                return
             except (TimeoutError, OSError, ValueError, _client_error()) as error:
                 _LOG.warning("no snapshot of %s: %s: %.200s", symbol, type(error).__name__, error)
                 continue
@@ -233,13 +252,7 @@ class BinanceFeed:
     async def _fetch(self, symbol: str) -> bytes:
         query = {"symbol": symbol, "limit": str(DEPTH)}
         async with asyncio.timeout(ANSWER_S), self._http.get(self._venue.rest, params=query) as response:
-            response.raise_for_status()
-            answer = bytearray()
-            async for chunk in response.content.iter_chunked(CHUNK_BYTES):
-                answer += chunk
-                if len(answer) > ANSWER_MAX_BYTES:
-                    raise ValueError(f"an answer of more than {ANSWER_MAX_BYTES} bytes")
-        data = bytes(answer).strip()
+            data = (await body_of(response, ANSWER_MAX_BYTES)).strip()
         if not data.startswith(b"{") or data[1:2] == b"}":
             raise ValueError("an answer that is no JSON object")
         return data

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import difflib
 import gzip
+import os
 import signal
 import sys
 import threading
@@ -17,16 +19,15 @@ from typing import IO, Any, Protocol, cast
 
 import msgspec
 
-from feature_repo.stores.endpoints import redis_url
 from feature_repo.stores.errors import UserError
-from ingest.cli import needs_extra
+from ingest.cli import ExitCode, needs_extra
 from ingest.cli.arguments import address, make_parser
 from ingest.feeds.binance_live import VENUES, BinanceFeed, Venue
 from ingest.feeds.kafka import command
 from ingest.publish import report
 from ingest.publish.outlet import Outlet
 from ingest.settings import Settings, load
-from ingest.streams.outage import open_redis
+from ingest.streams import deployment
 
 _EXAMPLE = """\
 example:
@@ -40,8 +41,11 @@ example:
 
 sources: binance, binance-us, binance-futures; any other venue of cryptofeed by its name; posts (by HTTP); jsonl (our messages); kafka
 a connection that is lost is made anew, and the books are unknown meanwhile; venues need the extra `feeds`
+symbols are compared with the venue's list at the start; a second Ctrl-C ends a feed that is still writing at once
 exit codes: 0 stopped or at the end of its input, 2 an option, a file, a library, a server or an address is wrong
 """
+OTHER_SOURCES = ("posts", "jsonl", "kafka")
+NEAR = 0.7  # how like a known name a mistyped one is, by difflib
 GIVE_UP_S = 10.0  # how long a stopped feed tries to write its last messages
 
 
@@ -79,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
     if args.source == "kafka":
         command.run(args, settings)
         return
-    with open_redis(redis_url()) as client, report.live("feed", quiet=args.json) as progress:
+    with deployment.opened(settings) as client, report.live("feed", quiet=args.json) as progress:
         prefix = VENUES[args.source].prefix if args.source in VENUES else ""
         attempts = 2 if args.source == "posts" else None
         outlet = Outlet(client, settings, prefix=prefix, progress=progress, attempts=attempts)
@@ -89,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
             _jsonl(args, settings, outlet)
         else:
             with _recorder(args.record, args.source, prefix) as record:
-                asyncio.run(_until_stopped(lambda: _market(args, settings, outlet, record), outlet))
+                asyncio.run(_until_stopped(lambda: _market(args, settings, outlet, record), outlet, record))
     report.finish(outlet.counts, as_json=args.json)
 
 
@@ -97,6 +101,8 @@ def _market(args: argparse.Namespace, settings: Settings, outlet: Outlet, record
     if not args.names:
         raise UserError(f"name the symbols: python -m ingest feed {args.source} BTCUSDT")
     venue = VENUES.get(args.source)
+    if venue is None:
+        _check_venue(args.source)
     with needs_extra("feeds"):
         if venue is not None:
             import aiohttp  # noqa: F401  # fail here if it is missing, not at the first connection
@@ -110,11 +116,36 @@ def _market(args: argparse.Namespace, settings: Settings, outlet: Outlet, record
         return CryptofeedFeed(args.source, args.names, outlet)
 
 
-async def _until_stopped(make: Any, outlet: Outlet) -> None:
+def _check_venue(name: str) -> None:
+    """Raise an error for a name that is no venue, with the names that are near: also without cryptofeed, where it is near to a name."""
+    known = {*VENUES, *OTHER_SOURCES}
+    try:
+        from ingest.feeds.cryptofeed_live import venues
+
+        known.update(venues())
+    except ImportError:
+        if not difflib.get_close_matches(name.lower(), known, cutoff=NEAR):
+            return  # it may be a venue of cryptofeed, whose extra is asked for next
+    if name not in known:
+        near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=NEAR)
+        advice = f"did you mean {' or '.join(near)}?" if near else "`python -m ingest feed --help` names the sources"
+        raise UserError(f"unknown venue {name!r:.60}: {advice}")
+
+
+async def _until_stopped(make: Any, outlet: Outlet, record: IO[bytes] | None) -> None:
+    """Run a feed until SIGTERM or Ctrl-C; the second ends the process at once, whatever the feed still waits for."""
     loop = asyncio.get_running_loop()
     feed: Feed = make()
+    is_stopping = False
 
     def stop() -> None:
+        nonlocal is_stopping
+        if is_stopping:
+            with contextlib.suppress(Exception):  # the thread that writes may be in the middle of a line
+                if record is not None:
+                    record.close()
+            os._exit(ExitCode.INTERRUPTED)
+        is_stopping = True
         feed.stop()
         loop.call_later(GIVE_UP_S, outlet.stop.set)
 

@@ -23,6 +23,7 @@ from ingest.publish.outlet import Outlet, pauses
 from ingest.recordings.lines import Output, Parsed
 from transforms.limits import MAX_LEVELS
 
+CLOSE_S = 0.8  # how long a venue may take to answer that a connection is closed
 QUIET_S = 120.0  # a connection that is silent for this long counts as lost
 _LOG = logging.getLogger(__name__)
 
@@ -81,6 +82,15 @@ class Translator:
         return (round(event_s * 1000) if isinstance(event_s, (int, float)) else received), received
 
 
+async def _end_of(tasks: Sequence[asyncio.Task[None]]) -> list[Exception]:
+    """Wait for cancelled tasks, which close their connections; a venue that does not answer the close is left after `CLOSE_S`."""
+    _, slow = await asyncio.wait(tasks, timeout=CLOSE_S)
+    for task in slow:
+        task.cancel()  # ends the wait for the venue's answer
+    done, _ = await asyncio.wait(tasks, timeout=CLOSE_S)
+    return [error for task in done if not task.cancelled() and isinstance(error := task.exception(), Exception)]
+
+
 def _best(side: Any) -> list[tuple[float, float]]:
     levels = (side.index(i) for i in range(min(MAX_LEVELS, len(side))))
     return [(float(price), float(size)) for price, size in levels]
@@ -124,13 +134,12 @@ class CryptofeedFeed:
         await asyncio.wait({pump, stopped, *listening}, return_when=asyncio.FIRST_COMPLETED)
         for task in (stopped, *listening):
             task.cancel()
-        ended = await asyncio.gather(*listening, return_exceptions=True)
+        ended = await _end_of(listening)
         await self._pump.close()
         await pump
         await self._feed.http_conn.close()
         for error in ended:
-            if isinstance(error, Exception):
-                raise error
+            raise error
 
     def stop(self) -> None:
         """End ``run``; call it from the loop of ``run``."""

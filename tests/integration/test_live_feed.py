@@ -34,7 +34,7 @@ pytest.importorskip("aiohttp", reason="the extra `feeds` is not installed")
 
 T0 = 1_700_000_000_000
 PARTITIONS = 2
-SETTINGS: Settings = load({"TFS_PARTITIONS": str(PARTITIONS)})
+SETTINGS: Settings = load({"TFS_PARTITIONS": str(PARTITIONS), "TFS_MAX_AGE_MS": str(3650 * 86_400_000)})
 A, B = "BTCUSDT", "ETHUSDT"
 Rows = dict[tuple[str, str, int], bytes]
 """The values of each row by view, symbol and event time, as bytes."""

@@ -24,7 +24,6 @@ NOW_NS = 1_700_000_000_000_000_000
     ("symbols", "wrong"),
     [
         (["BTC-USDT"], "'BTC-USDT' is no symbol"),
-        (["btcusdt"], "'btcusdt' is no symbol"),
         ([], "0 symbols"),
         ([f"S{i}" for i in range(SYMBOLS_MAX + 1)], "101 symbols"),
     ],
@@ -32,6 +31,10 @@ NOW_NS = 1_700_000_000_000_000_000
 def test_symbols_of_another_form_or_too_many_are_an_error(symbols: Sequence[str], wrong: str) -> None:
     with pytest.raises(UserError, match=wrong):
         BinanceFeed(VENUES["binance"], symbols, OUTLET, 5000)
+
+
+def test_symbols_are_taken_in_any_case() -> None:
+    assert BinanceFeed(VENUES["binance"], ["btcusdt", "BTCUSDT"], OUTLET, 5000)._symbols == ["BTCUSDT"]
 
 
 def test_what_comes_is_recorded_one_line_each_and_parsed() -> None:

@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ import redis
 
 from feature_repo.stores.errors import UserError
 from ingest.feeds import webhook
+from ingest.feeds.http_listener import Limits
 from ingest.feeds.webhook import Webhook
 from ingest.messages.decode import decode
 from ingest.messages.kinds import SocialPost
@@ -24,6 +26,7 @@ from ingest.streams import keys
 T0 = 1_700_000_000_000
 TOKEN = "planted-secret-of-this-test"
 POST = {"timestamp": T0, "id": "1", "text": "$BTC up", "source": "x"}
+LIMITS = Limits(head_s=0.5, request_s=0.7, waiting=8, callers=4)
 Call = Callable[..., tuple[int, Any]]
 
 
@@ -34,7 +37,7 @@ def outlet(redis_client) -> Outlet:
 
 @pytest.fixture
 def server(outlet) -> Iterator[Webhook]:
-    with Webhook(("127.0.0.1", 0), TOKEN, outlet, 5000, clock_ns=lambda: (T0 + 700) * 1_000_000) as made:
+    with Webhook(("127.0.0.1", 0), TOKEN, outlet, 5000, clock_ns=lambda: (T0 + 700) * 1_000_000, limits=LIMITS) as made:
         thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield made
@@ -100,21 +103,122 @@ def test_a_body_past_the_bound_is_not_read(call, redis_client) -> None:
     assert posts(redis_client) == []
 
 
-def test_a_caller_that_falls_silent_is_let_go(server, monkeypatch) -> None:
-    monkeypatch.setattr(webhook._Handler, "timeout", 0.1)
+def slow_head(server: Webhook) -> socket.socket:
+    """A caller that begins a head and never ends it."""
+    caller = socket.create_connection(server.server_address[:2], timeout=20)
+    caller.sendall(b"POST /posts HTTP/1.1\r\nContent-Le")
+    return caller
+
+
+def trickle(caller: socket.socket) -> bytes:
+    """Send a byte now and then until the server closes; return its answer."""
+    caller.settimeout(0.02)
+    answer = b""
+    while True:
+        try:
+            caller.sendall(b"x")
+            if not (more := caller.recv(1000)):
+                return answer
+            answer += more
+        except TimeoutError:
+            continue
+        except OSError:
+            return answer
+
+
+def test_a_caller_that_sends_its_head_too_slowly_is_let_go(server) -> None:
+    with slow_head(server) as caller:
+        began = time.monotonic()
+        assert trickle(caller) == b""
+        assert LIMITS.head_s - 0.1 < time.monotonic() - began < 10 * LIMITS.head_s
+
+
+def test_a_caller_that_sends_its_body_too_slowly_is_let_go(server, redis_client) -> None:
+    head = f"POST /posts HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 100000\r\n\r\n"
     with socket.create_connection(server.server_address[:2], timeout=20) as caller:
-        caller.sendall(b"POST /posts HTTP/1.1\r\nContent-Le")
-        assert caller.recv(100) == b""
+        caller.sendall(head.encode())
+        assert trickle(caller).startswith(b"HTTP/1.1 408")
+    assert posts(redis_client) == []
 
 
-def test_more_callers_than_it_serves_are_turned_away(server, call) -> None:
-    waiting = [socket.create_connection(server.server_address[:2], timeout=20) for _ in range(webhook.CALLERS_MAX)]
+def test_slow_callers_without_a_token_shut_nobody_out(server, call, redis_client) -> None:
+    slow = [slow_head(server) for _ in range(64)]
     try:
-        with socket.create_connection(server.server_address[:2], timeout=20) as late:
-            assert late.recv(12) == b"HTTP/1.1 503"
+        began = time.monotonic()
+        assert call(json.dumps(POST).encode())[0] == 202
+        assert time.monotonic() - began < LIMITS.head_s, "it did not wait for their deadline"
     finally:
-        for caller in waiting:
+        for caller in slow:
             caller.close()
+    assert len(posts(redis_client)) == 1
+
+
+def test_more_callers_with_the_token_than_it_serves_are_turned_away(server, call) -> None:
+    head = f"POST /posts HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 9\r\n\r\n".encode()
+    slow = [socket.create_connection(server.server_address[:2], timeout=20) for _ in range(LIMITS.callers)]
+    try:
+        for caller in slow:
+            caller.sendall(head)
+        wait_until(lambda: not server._free._value)
+        assert call(json.dumps(POST).encode())[0] == 503
+        assert call(b"", token="wrong")[0] == 401, "without a token no place is needed to be refused"
+    finally:
+        for caller in slow:
+            caller.close()
+    wait_until(lambda: server._free._value == LIMITS.callers)
+    assert call(json.dumps(POST).encode())[0] == 202
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"A" * 20_000,
+        b"POST /posts HTTP/1.1\r\n" + b"X: y\r\n" * 100 + b"\r\n",
+        b"POST /posts HTTP/1.1\r\nX: " + b"y" * 20_000 + b"\r\n\r\n",
+    ],
+    ids=["no end", "too many lines", "a line too long"],
+)
+def test_a_head_past_the_bounds_is_refused(server, head) -> None:
+    with socket.create_connection(server.server_address[:2], timeout=20) as caller:
+        caller.sendall(head)
+        assert caller.recv(12) == b"HTTP/1.1 431"
+
+
+@pytest.mark.parametrize(
+    "request_line", [b"hello", b"\xff\x00 /posts HTTP/1.1 x", b"POST /posts", b"POST /posts SMTP/1.1"]
+)
+def test_what_is_no_request_is_refused(server, request_line) -> None:
+    with socket.create_connection(server.server_address[:2], timeout=20) as caller:
+        caller.sendall(request_line + b"\r\n\r\n")
+        assert caller.recv(12) == b"HTTP/1.1 400"
+
+
+def test_a_body_that_is_cut_off_is_refused(server, redis_client) -> None:
+    head = f"POST /posts HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 500\r\n\r\n"
+    with socket.create_connection(server.server_address[:2], timeout=20) as caller:
+        caller.sendall(head.encode() + json.dumps(POST).encode())
+        caller.shutdown(socket.SHUT_WR)
+        assert caller.recv(12) == b"HTTP/1.1 400"
+    assert posts(redis_client) == []
+
+
+def test_a_caller_that_waits_to_be_told_to_send_its_body_is_told(server, redis_client) -> None:
+    body = json.dumps(POST).encode()
+    head = f"POST /posts HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+    with socket.create_connection(server.server_address[:2], timeout=20) as caller:
+        caller.sendall(head.encode())
+        assert caller.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        caller.sendall(body)
+        assert caller.recv(12) == b"HTTP/1.1 202"
+    assert len(posts(redis_client)) == 1
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Return when something holds; a second is enough for a thread to start."""
+    deadline = time.monotonic() + 5
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def test_while_redis_is_away_a_post_is_not_taken(call, outlet, monkeypatch) -> None:
