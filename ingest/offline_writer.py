@@ -18,7 +18,7 @@ import redis
 
 from feature_repo.stores.offline.append import append_rows
 from ingest.messages.refusal import Reason
-from ingest.streams import keys, outage, read
+from ingest.streams import deployment, keys, outage, read
 from ingest.streams.dead_letters import refuse
 from ingest.streams.membership import Member
 from ingest.worker import rows
@@ -30,8 +30,11 @@ BATCH = 50
 BLOCK_MS = 100
 
 
-def run(client: redis.Redis, postgres_url: str, partitions: int, stop: threading.Event) -> None:
-    """Write until ``stop`` is set, or stand by while another process writes; wait while either server is away."""
+def run(client: redis.Redis, postgres_url: str, partitions: int, stop: threading.Event, name: str = "") -> None:
+    """Write until ``stop`` is set, or stand by while another process writes; wait while either server is away.
+
+    Raise `DeploymentError` if the database is not that of this Redis. `name` is ``TFS_DEPLOYMENT``.
+    """
     member = Member(client, ROLE, [ROLE])
     outboxes = {keys.outbox(p): read.START for p in range(partitions)}  # entries are deleted once written
 
@@ -40,6 +43,8 @@ def run(client: redis.Redis, postgres_url: str, partitions: int, stop: threading
             with psycopg.connect(
                 postgres_url, application_name="tfs offline writer", connect_timeout=5, tcp_user_timeout=20_000
             ) as database:
+                deployment.check_database(client, database, name, claim=True)
+                database.commit()
                 while not stop.is_set() and member.hold_seat() is not None:
                     write(client, database, read.entries_after(client, outboxes, BATCH, BLOCK_MS))
                     well()
@@ -48,8 +53,11 @@ def run(client: redis.Redis, postgres_url: str, partitions: int, stop: threading
 
 
 def _passes(error: Exception) -> bool:
-    """Return whether to try again: rows wait in the outboxes while the database is away, full or read-only, or lacks a table."""
-    return isinstance(error, psycopg.Error) or outage.is_passing(error)
+    """Return whether to try again: rows wait in the outboxes while the database is away, full or read-only, or lacks a table.
+
+    They also wait while the writer of another Redis holds the database: it may be one of this Redis that has not noticed a restart.
+    """
+    return isinstance(error, psycopg.Error | deployment.OtherRedisError) or outage.is_passing(error)
 
 
 def write(client: redis.Redis, connection: psycopg.Connection, batch: Sequence[read.Entry]) -> int:

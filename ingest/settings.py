@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from transforms.instrument import Instrument
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 DEFAULT_MODEL = "ProsusAI/finbert"
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z").match
 _PASSED_ON = ("TFS_", "SENTIMENT_", "HF_")
 """How the names of the variables begin that parts of the pipeline on other machines are given."""
 
@@ -36,6 +38,8 @@ class Settings:
 
     # TFS_PARTITIONS: how many logs; fixed for a deployment and checked at start
     partitions: int = 4
+    # TFS_DEPLOYMENT: name of the deployment; empty takes the one that its Redis and its database hold
+    deployment: str = ""
     # TFS_EMIT_INTERVAL_MS: the grid; 100, 200, 250, 500, or whole seconds up to a minute
     emit_interval_ms: int = 1000
     # TFS_ALLOWED_LATENESS_MS: how far a message may lie behind the newest book or trade of its symbol
@@ -90,6 +94,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     model, revision = sentiment_model(environ)
     return Settings(
         partitions=_integer(environ, "TFS_PARTITIONS", default.partitions, 1, 4096),
+        deployment=_deployment(environ),
         emit_interval_ms=emit,
         allowed_lateness_ms=_integer(environ, "TFS_ALLOWED_LATENESS_MS", default.allowed_lateness_ms, 0, 60_000),
         idle_after_ms=_integer(environ, "TFS_IDLE_AFTER_MS", default.idle_after_ms, 100, 3_600_000),
@@ -144,6 +149,13 @@ def instruments(path: Path) -> dict[str, Instrument]:
         return {symbol: Instrument(**table) for symbol, table in tables.items()}
     except (OSError, ValueError, TypeError) as error:
         raise SettingsError(f"TFS_INSTRUMENTS={path}: {error}") from error
+
+
+def _deployment(environ: Mapping[str, str]) -> str:
+    name = environ.get("TFS_DEPLOYMENT", "")
+    if name and not _NAME(name):
+        raise SettingsError(f"TFS_DEPLOYMENT={name!r:.80}: must be 1 to 64 letters, digits and . _ -")
+    return name
 
 
 def _integer(environ: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:

@@ -61,7 +61,7 @@ GRANT USAGE ON SCHEMA :"schema" TO tfs_writer, tfs_reader;
 ALTER DEFAULT PRIVILEGES FOR ROLE tfs_owner IN SCHEMA :"schema" GRANT SELECT, INSERT ON TABLES TO tfs_writer;
 ALTER DEFAULT PRIVILEGES FOR ROLE tfs_owner IN SCHEMA :"schema" GRANT SELECT ON TABLES TO tfs_reader;
 
--- The scorer's table: the writer may not make it, so it is made here as the scorer would make it.
+-- The scorer's table and the deployment's id: the writer may not make them, so they are made here as the parts would make them.
 SET ROLE tfs_owner;
 CREATE TABLE IF NOT EXISTS :"schema".social_scores (
     id text NOT NULL,
@@ -81,6 +81,10 @@ SELECT format('ALTER TABLE %I.social_scores ADD COLUMN source text NOT NULL DEFA
               'ADD CONSTRAINT social_scores_pkey PRIMARY KEY (text_hash, model, revision, source, id)', :'schema', '')
 WHERE NOT EXISTS (SELECT FROM information_schema.columns
                   WHERE table_schema = :'schema' AND table_name = 'social_scores' AND column_name = 'source') \gexec
+CREATE TABLE IF NOT EXISTS :"schema".tfs_deployment (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    id text NOT NULL
+);
 RESET ROLE;
 
 -- What was the owner's before the line on default privileges was there.

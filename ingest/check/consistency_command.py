@@ -45,17 +45,17 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     import feature_repo
-    from feature_repo.stores.endpoints import postgres_url, redis_url
+    from feature_repo.stores.endpoints import postgres_url
     from ingest import settings
     from ingest.check import consistency
     from ingest.observe.redis_state import spread, symbols
-    from ingest.streams.outage import open_redis
+    from ingest.streams import deployment
 
     conf = settings.load()
     store = FeatureStore(repo_path=str(Path(feature_repo.__file__).parent))
     store.config.online_store.enforce_ttl = False
     with (
-        open_redis(redis_url()) as client,
+        deployment.opened(conf, fix=False) as client,
         psycopg.connect(postgres_url(), autocommit=True, connect_timeout=5) as connection,
         Console(stderr=True).status("check consistency"),
     ):

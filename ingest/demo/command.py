@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from ingest.demo.feed import DemoError, Feed, recordings, simulation
 from ingest.publish.readers import NotReadError
 from ingest.run.processes import Processes
 from ingest.servers import embedded
+from ingest.streams import deployment
 from ingest.streams.backlog import counters
 from ingest.streams.outage import open_redis
 
@@ -70,7 +72,10 @@ def demo(args: argparse.Namespace, console: Console, endpoints: Endpoints) -> No
     """Feed the pipeline, read both stores and check what they hold. Raise `DemoError` if a value, a count or a process is wrong."""
     environ = {"SENTIMENT_MODEL": "embedded", **conf.environment(**endpoints.environment())}
     settings = conf.load(environ)
-    with open_redis(endpoints.redis_url) as client, Processes(["scorer", "router", "writer"], environ) as processes:
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(open_redis(endpoints.redis_url))
+        deployment.check(client, settings, endpoints.postgres_url)
+        processes = stack.enter_context(Processes(["scorer", "router", "writer"], environ))
         apply(console, environ)
         before = counters(client, settings.partitions)
         feed = Feed(client, settings, processes, console)

@@ -62,10 +62,10 @@ def run(args: argparse.Namespace) -> int:
     """Fit, store, publish, and print what was done."""
     import psycopg
 
-    from feature_repo.stores.endpoints import postgres_url, redis_url
+    from feature_repo.stores.endpoints import postgres_url
     from ingest import settings
     from ingest.microprice import tables
-    from ingest.streams.outage import open_redis
+    from ingest.streams import deployment
 
     conf = settings.load()
     now = datetime.now(UTC)
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
                 stored, failed = _fit_all(connection, conf, span, args)
                 chosen = [one.message() for one in stored]
         if chosen and not args.no_publish:
-            with open_redis(redis_url()) as client:
+            with deployment.opened(conf) as client:
                 published = tables.publish(client, conf, chosen, ms_of_datetime(now))
     except Exception as error:
         if stored and not args.no_publish:

@@ -21,7 +21,7 @@ from ingest.messages.check import check_microprice
 from ingest.messages.kinds import MicropriceTable
 from ingest.publish.publisher import Publisher
 from ingest.settings import Settings
-from ingest.streams.keys import check_partitions
+from ingest.streams.deployment import fix_in_redis
 from transforms.microstructure.layout import G_SIZE, TABLE_G, TABLE_TICK
 from transforms.microstructure.microprice_fit import Floats
 from transforms.times import EPOCH, ms_of_datetime
@@ -151,7 +151,7 @@ def publish(client: redis.Redis, settings: Settings, tables: Iterable[Microprice
     A table that is published twice changes nothing. Raise ``PartitionsError`` if the logs have another number of partitions,
     ``Refused`` if the worker would refuse a table.
     """
-    check_partitions(client, settings.partitions)
+    fix_in_redis(client, settings.partitions, settings.deployment)
     n = 0
     with Publisher(client, settings.partitions) as publisher:
         for n, table in enumerate(tables, 1):  # noqa: B007 - counted

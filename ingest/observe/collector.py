@@ -23,6 +23,7 @@ from ingest.observe import drift, online, redis_state, samples
 from ingest.observe.samples import Sample
 from ingest.observe.table import METRICS, Metric
 from ingest.settings import Settings
+from ingest.streams import deployment
 from transforms.catalog import VIEWS
 
 _LOG = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class Collector:
                 found[name].append((labels, self._highest(name, labels, float(value))))
 
         try:
+            deployment.compare(self._client, self._settings.partitions, self._settings.deployment)
             state = redis_state.look(self._client, self._settings.partitions)
             ages = online.ages(self._client, state.all_symbols, self._clock())
             add(samples.of_redis(state))
@@ -89,7 +91,7 @@ class Collector:
             if reference is not None:
                 found["tfs_drift_reference_time_seconds"].append(((), reference.start_us / 1e6))
             found["tfs_up"].append((("redis",), self._is_up("redis", None)))
-        except redis.RedisError as error:
+        except (redis.RedisError, deployment.DeploymentError) as error:
             found.clear()
             forms.clear()
             ages, reference = [], None

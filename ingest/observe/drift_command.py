@@ -42,15 +42,15 @@ def run(args: argparse.Namespace) -> int:
     """Measure the reference day or show the drift from it; return the exit code."""
     import psycopg
 
-    from feature_repo.stores.endpoints import postgres_url, redis_url
+    from feature_repo.stores.endpoints import postgres_url
     from ingest import settings
     from ingest.observe import drift
     from ingest.observe.redis_state import symbols
-    from ingest.streams.outage import open_redis
+    from ingest.streams import deployment
 
     conf = settings.load()
     with (
-        open_redis(redis_url()) as client,
+        deployment.opened(conf, fix=False) as client,
         psycopg.connect(postgres_url(), autocommit=True, connect_timeout=5) as connection,
     ):
         if args.what == "reference":

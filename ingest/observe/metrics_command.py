@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
 import threading
@@ -36,12 +37,16 @@ def run(args: argparse.Namespace) -> int:
     from prometheus_client.exposition import generate_latest
 
     from feature_repo.stores.endpoints import postgres_url, redis_url
+    from feature_repo.stores.online.attempt import PASSING
     from ingest import settings
     from ingest.observe.collector import Collector
+    from ingest.streams import deployment
     from ingest.streams.outage import open_redis
 
     conf = settings.load()
     with open_redis(redis_url()) as client:
+        with contextlib.suppress(*PASSING):  # a Redis that is away is shown, and compared when it is back
+            deployment.check(client, conf, deployment.known_database(), fix=False)
         registry = CollectorRegistry()
         registry.register(Collector(client, postgres_url(), conf))
         if args.once:

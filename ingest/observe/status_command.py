@@ -13,13 +13,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from feature_repo.stores.endpoints import postgres_url, redis_url
+from feature_repo.stores.endpoints import postgres_url
 from ingest import settings
 from ingest.cli import ExitCode
 from ingest.cli.arguments import make_parser, pause_s
 from ingest.observe import snapshot
+from ingest.streams import deployment
 from ingest.streams.dead_letters import shown
-from ingest.streams.outage import open_redis
 from transforms.catalog import VIEWS
 
 SYMBOLS_SHOWN = 15
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the status, once or again and again; return the exit code."""
     conf = settings.load()
     console = Console()
-    with open_redis(redis_url()) as client:
+    with deployment.opened(conf, fix=False) as client:
 
         def look(run_failed_jobs: bool = False) -> dict[str, Any]:
             seen = snapshot.snapshot(client, conf, time.time_ns() // 1000)

@@ -6,13 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from feature_repo.stores.endpoints import redis_url
 from ingest.cli.arguments import count, make_parser, non_negative
 from ingest.publish import report
 from ingest.recordings.columns import add_column_options, given_columns
 from ingest.replay.run import replay
 from ingest.settings import load
-from ingest.streams.outage import open_redis
+from ingest.streams import deployment
 
 _EXAMPLE = """\
 example:
@@ -49,7 +48,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Replay the recordings."""
     settings = load()
-    with open_redis(redis_url()) as client, report.live("replay", quiet=args.json) as progress:
+    with deployment.opened(settings) as client, report.live("replay", quiet=args.json) as progress:
         counts = replay(
             args.paths,
             client,

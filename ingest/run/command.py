@@ -11,6 +11,7 @@ from feature_repo.stores.errors import UserError
 from ingest import settings
 from ingest.cli.arguments import count, make_parser
 from ingest.run.processes import ROLES, Processes, run_role, stop_with_parent_or_signal
+from ingest.run.start import check_servers
 
 LOOK_S = 0.2
 """Seconds between two looks for children that died."""
@@ -20,7 +21,8 @@ examples:
   python -m ingest run --roles worker --workers 4
   ray job submit -- python -m ingest run --engine ray --workers 16 --gpu-workers 1
 
-Workers share the partitions, wherever they were started. A second router or writer stands by.
+Workers share the partitions, wherever they were started. A second router or writer stands by. Without its servers `run` ends at once;
+a server that goes away later is waited for.
 exit codes: 0 stopped, 2 an option, a setting, a library or a server is wrong
 """
 
@@ -50,6 +52,8 @@ def run(args: argparse.Namespace) -> None:
         return
     if args.gpu_workers:
         raise UserError("--gpu-workers is for --engine ray; here the scorer takes a GPU where there is one")
+    if not args.inline:
+        check_servers(settings.load(), roles)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if args.inline:
@@ -66,6 +70,7 @@ def _run_on_ray(roles: list[str], args: argparse.Namespace, stop: threading.Even
     from ingest.run import ray_engine
 
     parts = ray_engine.parts(roles, args.workers, args.gpu_workers)
+    check_servers(settings.load(), roles)
     addresses = {REDIS_VARIABLE: redis_url()}
     if {"writer", "scorer"} & set(roles):
         addresses[POSTGRES_VARIABLE] = postgres_url()

@@ -12,11 +12,15 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from ingest.cli import ExitCode
+
 _LOG = logging.getLogger(__name__)
 
 ROLES = ("worker", "router", "scorer", "writer")
 RESTART_S = 1.0
 """Shortest time between two starts of the same child."""
+MEND_S = 10.0
+"""The same for a child that ended with an error which only the user can mend, such as a model that is not there."""
 STOP_S = 20.0
 """How long the parent waits for its children to stop before it kills them."""
 GRACE_S = 4.0
@@ -49,9 +53,10 @@ class Processes:
         self._children.append(self._started(role))
 
     def restart_dead(self) -> None:
-        """Restart the children that died, each at most once a second."""
+        """Restart the children that died, each at most once a second, or every ten if the user has something to mend."""
         for i, (role, process, since_s) in enumerate(self._children):
-            if process.poll() is not None and time.monotonic() - since_s >= RESTART_S:
+            pause_s = MEND_S if process.poll() == ExitCode.USER_ERROR else RESTART_S
+            if process.returncode is not None and time.monotonic() - since_s >= pause_s:
                 _LOG.error("%s ended with code %s and is restarted", role, process.returncode)
                 self.restarts += 1
                 _close(process)
@@ -115,9 +120,13 @@ def run_role(role: str, stop: threading.Event) -> None:
     from feature_repo.stores.endpoints import postgres_url, redis_url
     from feature_repo.stores.online.client import address_of_url, connect
     from ingest import settings
+    from ingest.streams import deployment, outage
 
     conf = settings.load()
     with connect(address_of_url(redis_url()), "redis") as client:
+        outage.ride_out(
+            f"the {role}", lambda _: deployment.fix_in_redis(client, conf.partitions, conf.deployment), stop
+        )
         if role == "worker":
             from ingest.worker.worker import Worker
 
@@ -129,7 +138,7 @@ def run_role(role: str, stop: threading.Event) -> None:
         elif role == "writer":
             from ingest import offline_writer
 
-            offline_writer.run(client, postgres_url(), conf.partitions, stop)
+            offline_writer.run(client, postgres_url(), conf.partitions, stop, conf.deployment)
         else:
             from ingest.sentiment import scorer
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from feature_repo.stores.endpoints import redis_url
 from ingest.cli.arguments import duration_or_seconds_ms, make_parser, non_negative
 from ingest.messages.check import is_symbol
 from ingest.publish import report
 from ingest.settings import load
 from ingest.simulate.history import SYMBOLS
 from ingest.simulate.run import simulate
-from ingest.streams.outage import open_redis
+from ingest.streams import deployment
 
 _EXAMPLE = """\
 example:
@@ -41,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Simulate until the time is over or Ctrl-C."""
     settings = load()
-    with open_redis(redis_url()) as client, report.live("simulate", quiet=args.json) as progress:
+    with deployment.opened(settings) as client, report.live("simulate", quiet=args.json) as progress:
         counts = simulate(
             client,
             settings,

@@ -13,14 +13,12 @@ from typing import Any
 
 import redis
 
-from feature_repo.stores.endpoints import redis_url
 from feature_repo.stores.errors import UserError
 from ingest import settings
 from ingest.cli import ExitCode
 from ingest.cli.arguments import make_parser
-from ingest.streams import dead_letters
+from ingest.streams import dead_letters, deployment
 from ingest.streams.dead_letters import Letter, RetryError, shown
-from ingest.streams.outage import open_redis
 
 SHOWN = 160  # characters shown of a message in the list
 WHOLE = 20_000  # characters shown of each field of one letter
@@ -61,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("show needs an ID")
     if args.what == "retry" and not args.ids and args.reason is None:
         raise UserError("retry needs an ID, or --reason for all letters of that reason")
-    with open_redis(redis_url()) as client:
+    with deployment.opened(settings.load(), fix=False) as client:
         if args.what == "list":
             letters = list(dead_letters.newest(client, count=args.count, reason=args.reason))
             for letter in reversed(letters):

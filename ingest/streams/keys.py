@@ -7,10 +7,6 @@ from __future__ import annotations
 
 import zlib
 
-import redis
-
-from feature_repo.stores.errors import UserError
-
 SOCIAL = "social_data"  # posts as written; the scorer reads them
 DEAD_LETTER = "dead_letter"  # refused messages, byte for byte, with the reason
 GROUP = "tfs"
@@ -77,20 +73,3 @@ def partition_of(symbol: str, partitions: int) -> int:
     3
     """
     return zlib.crc32(symbol.encode()) % partitions
-
-
-class PartitionsError(UserError, RuntimeError):
-    """This deployment was started with another number of partitions."""
-
-
-def check_partitions(client: redis.Redis, partitions: int) -> None:
-    """Store the number of partitions of this deployment at its first start; later raise ``PartitionsError`` if another is stored.
-
-    With another number the worker would look for a symbol's state in the wrong log.
-    """
-    client.set("tfs:partitions", partitions, nx=True)
-    fixed: bytes | None = client.get("tfs:partitions")  # type: ignore[assignment]
-    if fixed is not None and int(fixed) != partitions:
-        raise PartitionsError(
-            f"TFS_PARTITIONS={partitions}, but this Redis holds the logs of {int(fixed)} partitions; use that number, or an empty Redis"
-        )

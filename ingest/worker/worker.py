@@ -23,7 +23,7 @@ from ingest.messages import flat_book
 from ingest.messages.kinds import Tick
 from ingest.publish.publisher import Publisher
 from ingest.settings import Settings
-from ingest.streams import keys, memory, outage, read
+from ingest.streams import deployment, keys, memory, outage, read
 from ingest.streams.membership import FencedError, Member
 from ingest.worker import commit, latency
 from ingest.worker.opening import open_partition
@@ -86,7 +86,7 @@ class Worker:
 
     def open(self) -> None:
         """Start with nothing in memory, and open this process's share of the partitions."""
-        keys.check_partitions(self._client, self._settings.partitions)
+        deployment.fix_in_redis(self._client, self._settings.partitions, self._settings.deployment)
         engine.warm_up()
         flat_book.warm_up()
         gc.collect()

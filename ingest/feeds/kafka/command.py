@@ -14,6 +14,7 @@ from ingest.cli import needs_extra
 from ingest.feeds.kafka.source import STREAMS, Source
 from ingest.publish import report
 from ingest.settings import Settings
+from ingest.streams import deployment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace, settings: Settings) -> None:
     source = Source(args.brokers, topics, args.name, args.from_end, options)
     try:
         client = connect(address_of_url(redis_url()), "redis")
+        deployment.check(client, settings, deployment.known_database())
         with client, report.live("feed", quiet=args.json) as progress:
             counts = feed.run(client, source, settings.partitions, stop, progress)
     except KafkaException as error:

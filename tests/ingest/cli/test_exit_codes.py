@@ -11,6 +11,7 @@ from redis import exceptions
 
 import feature_repo
 from ingest.cli import COMMANDS, ExitCode, main
+from ingest.run.processes import ROLES
 
 PAGE = Path(__file__).parents[3] / "docs" / "operations.md"
 SPAN = ["--start", "2024-01-01", "--end", "2024-01-01"]
@@ -44,7 +45,9 @@ NEEDS_A_SERVER = (
 )
 """`training-frame` reads the registry first, and `apply`, which makes it, needs a server too."""
 ENDS_WITHOUT_ITS_SERVER = (
+    "run",
     "replay",
+    "feed",
     "simulate",
     "status",
     "dead-letters",
@@ -53,7 +56,17 @@ ENDS_WITHOUT_ITS_SERVER = (
     "fit-microprice",
     "check",
 )
-"""Not the others: `run` and `feed` wait until the server is back, and `metrics` shows that it is away."""
+"""Not `metrics`, which shows that it is away."""
+WRITES_OR_READS_LOGS = (
+    *([name, *ONE_OF_EACH[name]] for name in NEEDS_A_SERVER if name not in ("backfill", "fit-microprice")),
+    *(["run", "--roles", role] for role in ROLES),
+    ["feed", "posts"],
+    ["feed", "binance", "BTCUSDT"],
+    ["feed", "kafka", "--brokers", "127.0.0.1:1"],
+)
+"""Not `backfill`, which needs no log; `fit-microprice` looks when it has a table to publish (see its own tests)."""
+LOOKS = ("status", "dead-letters", "metrics", "drift", "check")
+"""Commands that store nothing about the deployment."""
 
 BAD_VALUES = (
     ["run", "--roles", "cook"],
@@ -169,6 +182,38 @@ def test_a_server_that_is_away_is_an_error_of_the_user(
         monkeypatch.setenv(variable, url)
     assert main([name, *ONE_OF_EACH[name]]) == ExitCode.USER_ERROR
     assert "refused" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", WRITES_OR_READS_LOGS, ids=" ".join)
+def test_a_part_with_another_number_of_partitions_is_refused_before_it_writes(
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    redis_client: redis.Redis,
+    redis_url: str,
+    postgres_url: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "none.jsonl").write_text('{"timestamp":1700000000000,"symbol":"A","price":1,"size":1}\n')
+    monkeypatch.setenv("TFS_REDIS_URL", redis_url)
+    monkeypatch.setenv("TFS_POSTGRES_URL", postgres_url)
+    redis_client.set("tfs:partitions", 4)
+    monkeypatch.setenv("TFS_PARTITIONS", "16")
+    assert main(words) == ExitCode.USER_ERROR
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "TFS_PARTITIONS=16, but this Redis holds the logs of 4 partitions" in error
+    assert redis_client.keys() == [b"tfs:partitions"]
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_a_command_that_only_looks_at_an_empty_redis_does_not_fix_the_number_of_partitions(
+    name: str, monkeypatch: pytest.MonkeyPatch, redis_client: redis.Redis, redis_url: str, postgres_url: str
+) -> None:
+    monkeypatch.setenv("TFS_REDIS_URL", redis_url)
+    monkeypatch.setenv("TFS_POSTGRES_URL", postgres_url)
+    main([name, *ONE_OF_EACH[name]])
+    assert not redis_client.exists("tfs:partitions", "tfs:deployment")
 
 
 @pytest.mark.parametrize("words", MISSING_FILES, ids=" ".join)
