@@ -94,6 +94,17 @@ class Member:
         self._beaten = at
         return lost
 
+    def extend(self, seat: Seat, lease_ms: int) -> bool:
+        """Make the lease of a seat last ``lease_ms`` from now, for one write that takes long; return False if it was lost.
+
+        The next sign of life makes it as short as every lease again.
+        """
+        token = self.held.get(seat)
+        kept = token is not None and bool(self._client.eval(_RENEW, 1, keys.owner(seat), token, lease_ms))
+        if not kept:
+            self.lose(seat)
+        return kept
+
     def lose(self, seat: Seat) -> None:
         """Note that another process holds the seat."""
         if self.held.pop(seat, None) is not None:

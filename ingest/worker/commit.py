@@ -16,17 +16,28 @@ from ingest.worker.partition import Partition, Pending
 from transforms.catalog import NORMALIZED
 
 _COMMIT: Final = read_script(__file__, "commit.lua")
+SLOWEST_BYTES_PER_MS: Final = 10_000
+"""What a busy server takes of a saved state at least. A thousand symbols are some 200 MB."""
 _KEYS: Final = (keys.owner, keys.checkpoint, keys.outbox, keys.features, keys.events, keys.counters)
 
 
 def add_commit(
-    pipe: Any, partition: Partition, token: str, pending: Pending, state: dict[bytes, bytes], settings: Settings
+    pipe: Any,
+    partition: Partition,
+    token: str,
+    pending: Pending,
+    state: dict[bytes, bytes],
+    settings: Settings,
+    lease_ms: int = LEASE_MS,
 ) -> None:
-    """Add to a pipeline the commit of ``pending`` and, where there is one, of the saved ``state``; its reply is for ``check``."""
+    """Add to a pipeline the commit of ``pending`` and, where there is one, of the saved ``state``; its reply is for ``check``.
+
+    ``lease_ms`` is how long the lease lasts from the commit on.
+    """
     p, log = partition.number, keys.events(partition.number)
     touched = (*(key(p) for key in _KEYS), keys.DEAD_LETTER)
     kept_from = _kept_from(partition, settings.log_history_s)
-    values = (token, LEASE_MS, keys.GROUP, partition.last_id, kept_from, pending.entries, settings.features_maxlen)
+    values = (token, lease_ms, keys.GROUP, partition.last_id, kept_from, pending.entries, settings.features_maxlen)
     lists: list[list[Any]] = [
         [x for pair in {**state, b"state_id": partition.state_id}.items() for x in pair],
         [rows.encode(batch.columns()) for batch in pending.batches.values() if len(batch)],
@@ -36,6 +47,11 @@ def add_commit(
     ]
     behind_lengths = (x for part in lists for x in (len(part), *part))
     pipe.eval(_COMMIT, len(touched), *touched, *values, *behind_lengths)
+
+
+def lease_for(state: dict[bytes, bytes]) -> int:
+    """Return how long a lease must last, in ms, so that a commit with this state cannot outlive it on a busy machine."""
+    return LEASE_MS + sum(map(len, state.values())) // SLOWEST_BYTES_PER_MS
 
 
 def _kept_from(partition: Partition, history_s: int) -> bytes:

@@ -41,6 +41,6 @@ def _replay(client: redis.Redis, partition: Partition, last_id: bytes, keep_leas
     stream = keys.events(partition.number)
     count = read.FIRST
     while batch := read.entries_between(client, stream, partition.position, last_id, count):
-        partition.replay(batch)
+        partition.replay(batch, keep_lease)
         count = read.next_count(count, len(read.split_by_size(batch)), REPLAY)
         keep_lease()

@@ -113,9 +113,10 @@ class Partition:
     def _keep_refused(self, entry: Origin, refused: Refused) -> None:
         self.pending.dead.append((entry, refused))
 
-    def replay(self, entries: Iterable[Origin]) -> None:
-        """Process entries whose rows are written already: the state moves on, and no row is given."""
+    def replay(self, entries: Iterable[Origin], between: Callable[[], None] = lambda: None) -> None:
+        """Process entries whose rows are written already: the state moves on, and no row is given; call ``between`` before each."""
         for entry_id, fields in entries:
+            between()
             self.process(entry_id, fields, 0)
         self.unsaved += self.pending.entries
         self.pending = Pending()
@@ -132,10 +133,14 @@ class Partition:
         self.unsaved += pending.entries
         return pending
 
-    def save(self) -> dict[bytes, bytes]:
-        """Return the state at ``position``: the parts of the checkpoint that changed since the last save."""
+    def save(self, between: Callable[[], None] = lambda: None) -> dict[bytes, bytes]:
+        """Return the state at ``position``: the parts of the checkpoint that changed since the last save.
+
+        ``between`` is called before each symbol, because a thousand symbols take longer than a lease.
+        """
         changed = {}
         for name in self._touched:
+            between()
             for part, data in self.symbols[name].save().items():
                 key = f"{name} {part}".encode()
                 if self._saved.get(key) != data:

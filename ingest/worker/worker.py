@@ -24,7 +24,7 @@ from ingest.messages.kinds import Tick
 from ingest.publish.publisher import Publisher
 from ingest.settings import Settings
 from ingest.streams import deployment, keys, memory, outage, read
-from ingest.streams.membership import FencedError, Member
+from ingest.streams.membership import LEASE_MS, FencedError, Member
 from ingest.worker import commit, latency
 from ingest.worker.opening import open_partition
 from ingest.worker.partition import Partition, Pending
@@ -131,6 +131,7 @@ class Worker:
     def _process(self, batch: Sequence[read.Entry]) -> None:
         now_us, heard_us = self._clock(), self._steady()
         for stream, entry_id, fields in batch:
+            self._keep_leases()  # entries that open symbols or give many rows take longer than a lease
             if (partition := self._partitions.get(stream)) is None:
                 continue  # its lease was lost after the read
             heard = partition.process(entry_id, fields, now_us)
@@ -165,11 +166,18 @@ class Worker:
         chosen = [(partition, partition.take_pending()) for partition in partitions]
         self._write_online(chosen)
         pipe: Any = self._client.pipeline(transaction=False)
+        sent = []
         for partition, pending in chosen:
-            state = partition.save() if save else {}
-            token = self._member.held[partition.number]
-            commit.add_commit(pipe, partition, token, pending, state, self._settings)
-        for (partition, _), reply in zip(chosen, pipe.execute(raise_on_error=False), strict=True):
+            self._keep_leases()
+            state = partition.save(self._keep_leases) if save else {}
+            lease_ms = commit.lease_for(state)
+            if lease_ms >= 2 * LEASE_MS and not self._member.extend(partition.number, lease_ms):
+                self._drop(partition.number)
+            if (token := self._member.held.get(partition.number)) is None:
+                continue  # its lease was lost on the way
+            commit.add_commit(pipe, partition, token, pending, state, self._settings, lease_ms)
+            sent.append(partition)
+        for partition, reply in zip(sent, pipe.execute(raise_on_error=False), strict=True):
             try:
                 commit.check(reply, partition.number)
             except FencedError:
@@ -189,9 +197,11 @@ class Worker:
                     columns = (newest.event_us, newest.values, newest.silent_us, newest.created_us)
                     writer.add_to(pipe, newest.symbols, *columns)
                     written.append((partition, pending, newest))
+            self._keep_leases()
         if not written:
             return
         pipe.execute()
+        self._keep_leases()
         self._flushed = time.monotonic()
         due_us = self._clock() - self._settings.allowed_lateness_ms * 1000
         for partition, pending, newest in written:

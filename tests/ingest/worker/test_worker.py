@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import redis
 
@@ -9,9 +11,12 @@ from ingest import settings
 from ingest.messages.decode import encode
 from ingest.messages.kinds import OrderBook, Tick, Trade
 from ingest.publish.publisher import Publisher
-from ingest.streams import keys
+from ingest.streams import keys, membership
 from ingest.streams.backlog import counters
 from ingest.streams.dead_letters import newest
+from ingest.worker import commit
+from ingest.worker.partition import Partition
+from ingest.worker.symbol import Symbol
 from ingest.worker.worker import Worker
 from transforms.engine import Engine
 
@@ -32,6 +37,42 @@ def test_a_clock_that_is_set_forward_makes_no_symbol_quiet(redis_client: redis.R
         kinds = [fields[b"kind"] for _, fields in redis_client.xrange(keys.events(keys.partition_of("A", PARTITIONS)))]
         assert kinds.count(b"tick") == ticks, elapsed_s
     worker.close()
+
+
+@pytest.mark.parametrize("slow", ["process", "save"])
+def test_a_step_that_takes_longer_than_a_lease_does_not_lose_it(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    lease_s, n = 0.4, 20
+    monkeypatch.setattr(membership, "LEASE_MS", round(lease_s * 1000))
+    monkeypatch.setattr(membership, "BEAT_S", lease_s / 5)
+    monkeypatch.setattr(commit, "LEASE_MS", round(lease_s * 1000))
+    target = Partition if slow == "process" else Symbol
+    quick = getattr(target, slow)
+    monkeypatch.setattr(target, slow, lambda *args, **named: (time.sleep(3 * lease_s / n), quick(*args, **named))[1])
+    worker = Worker(redis_client, CONF)
+    worker.open()
+    with Publisher(redis_client, PARTITIONS) as publisher:
+        for i in range(2 * n):
+            publisher.publish("trade", Trade(T0, f"S{i}", 1.0, 1.0), recorded=True)
+    while worker.step():
+        worker._flush(worker._partitions.values(), save=True)
+    assert worker.holds() == [0, 1]
+    assert [redis_client.get(keys.fence(p)) for p in range(PARTITIONS)] == [b"1"] * PARTITIONS
+    assert counters(redis_client, PARTITIONS)["accepted.trade"] == 2 * n
+    worker.close()
+
+
+def test_a_large_state_has_a_lease_that_its_commit_cannot_outlive(redis_client: redis.Redis) -> None:
+    state = {b"A order": b"x" * 200_000_000}
+    assert commit.lease_for(state) == commit.LEASE_MS + 20_000 and commit.lease_for({}) == commit.LEASE_MS
+    member = membership.Member(redis_client, "worker", [0])
+    member.beat()
+    member.acquire_free()
+    assert member.extend(0, 22_000) and redis_client.pttl(keys.owner(0)) > 20_000
+    redis_client.set(keys.owner(0), "99:another")
+    assert not member.extend(0, 22_000) and not member.held
+    assert redis_client.get(keys.owner(0)) == b"99:another"
 
 
 def test_a_held_message_on_which_our_code_fails_is_refused_itself(
