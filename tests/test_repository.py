@@ -7,6 +7,8 @@ import doctest
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +51,13 @@ def test_every_setting_that_the_code_reads_is_documented() -> None:
     rows = re.findall(r"^\| `((?:TFS|SENTIMENT)_[A-Z0-9_]+)` \|", (ROOT / "docs/operations.md").read_text(), re.M)
     assert sorted(set(rows)) == sorted(rows), "a setting has two rows"
     assert set(rows) == read
+
+
+def test_no_part_of_a_pipeline_waits_for_feast_torch_or_pandas_when_it_starts() -> None:
+    parts = ["worker.worker", "router", "offline_writer", "sentiment.scorer", "observe.status_command"]
+    code = f"import sys, {', '.join(f'ingest.{part}' for part in parts)}; print({{'feast', 'torch', 'pandas'}} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_one_module_a_layer_reads_the_environment() -> None:
