@@ -17,20 +17,37 @@ from ingest.sentiment.model.encoder import put
 Ids = npt.NDArray[np.int64]
 
 
-def plan(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+def plan(lengths: Sequence[int], budget: int, *, pads: bool = True) -> Iterator[list[int]]:
     """Yield the indices of ``lengths`` batch by batch, longest first, so that too large a budget shows at once.
 
-    A batch of ``n`` texts has ``n * longest <= budget`` tokens. A text longer than the budget is a batch alone.
+    A text longer than the budget is a batch alone.
 
-    >>> list(plan([3, 9, 4, 2], 8))
-    [[1], [2, 0], [3]]
+    Parameters
+    ----------
+    lengths : sequence of int
+        Tokens of each text.
+    budget : int
+        Tokens of a batch.
+    pads : bool
+        Count ``n`` texts as ``n`` times the longest, as they are when they are padded; otherwise count the tokens that they have.
+
+    Examples
+    --------
+    >>> list(plan([3, 9, 4, 2], 8)), list(plan([3, 9, 4, 2], 9, pads=False))
+    ([[1], [2, 0], [3]], [[1], [2, 0, 3]])
     """
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    start = 0
-    while start < len(order):
-        end = start + max(1, budget // max(1, lengths[order[start]]))
-        yield order[start:end]
-        start = end
+    batch: list[int] = []
+    tokens = 0
+    for i in order:
+        of_text = max(1, lengths[batch[0]] if pads and batch else lengths[i])
+        if batch and tokens + of_text > budget:
+            yield batch
+            batch, tokens, of_text = [], 0, max(1, lengths[i])
+        batch.append(i)
+        tokens += of_text
+    if batch:
+        yield batch
 
 
 def pad(texts: Sequence[Sequence[int]], pad_id: int) -> tuple[Ids, Ids | None]:

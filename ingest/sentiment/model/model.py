@@ -56,6 +56,8 @@ class SentimentModel:
         self._label_order = list(loaded.order)
         self._tokenise = tokeniser(loaded.tokenizer)
         self._forward: Callable[[Sequence[Sequence[int]]], torch.Tensor]
+        # packed texts are not padded; on a CPU they are counted as if they were, which keeps batches, and so the last bits, as they were
+        self._pads = device.type == "cpu" or not is_packable(loaded.model)
         if is_packable(loaded.model):
             self._forward = PackedEncoder(loaded.model, device, dtype, compiled=compiled)
         else:
@@ -85,7 +87,7 @@ class SentimentModel:
 
     def _launch(self, counts: list[int], tokens: Sequence[Sequence[int]]) -> Launched:
         """Give pieces of text to the device, without waiting for it."""
-        waiting = list(plan([len(t) for t in tokens], self.budget))
+        waiting = list(plan([len(t) for t in tokens], self.budget, pads=self._pads))
         launched = Launched(counts, [], [])
         while waiting:
             batch = waiting.pop(0)
@@ -107,10 +109,11 @@ class SentimentModel:
 
     def _halve(self, batch: list[int], lengths: list[int]) -> list[list[int]]:
         """Halve the budget, and return the batch that did not fit in batches of the new one."""
-        self.budget = min(self.budget, len(batch) * lengths[0] // 2)
+        tokens = len(batch) * lengths[0] if self._pads else sum(lengths)
+        self.budget = min(self.budget, tokens // 2)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        return [[batch[i] for i in part] for part in plan(lengths, self.budget)]
+        return [[batch[i] for i in part] for part in plan(lengths, self.budget, pads=self._pads)]
 
     def _read(self, launched: Launched) -> Iterator[Probabilities | None]:
         """Wait for the device, and yield the means over the pieces of each text."""

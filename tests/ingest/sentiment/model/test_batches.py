@@ -20,6 +20,16 @@ def test_every_text_is_in_one_batch_and_no_batch_exceeds_the_budget(lengths: lis
         assert longest * len(batch) <= budget or len(batch) == 1
 
 
+@given(LENGTHS, st.integers(1, 500))
+def test_a_batch_that_is_not_padded_is_filled_with_tokens(lengths: list[int], budget: int) -> None:
+    batches = list(plan(lengths, budget, pads=False))
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    sums = [sum(lengths[i] for i in batch) for batch in batches]
+    assert all(total <= budget or len(batch) == 1 for total, batch in zip(sums, batches, strict=True))
+    for total, following in zip(sums, batches[1:], strict=False):
+        assert total + lengths[following[0]] > budget, "one more text would not have fitted"
+
+
 @given(LENGTHS)
 def test_a_padded_batch_holds_the_texts(lengths: list[int]) -> None:
     texts = [[i + 1] * n for i, n in enumerate(lengths)]

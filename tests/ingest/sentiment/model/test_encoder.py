@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from ingest.sentiment.model import encoder as encoder_module
 from ingest.sentiment.model import loading
 from ingest.sentiment.model.batches import PaddedModel
 from ingest.sentiment.model.encoder import PackedEncoder, is_packable
@@ -56,6 +58,37 @@ def test_packed_texts_have_the_logits_that_transformers_gives_each(tmp_path: Pat
     encoder = PackedEncoder(model, CPU, torch.float32)
     torch.testing.assert_close(encoder(texts(LENGTHS)), expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(encoder(texts(LENGTHS)[:1]), expected[:1], rtol=1e-4, atol=1e-5)
+
+
+def attention_of_each(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, cu_seq_q: torch.Tensor, cu_seq_k: torch.Tensor,
+    max_q: int, max_k: int,
+) -> torch.Tensor:  # fmt: skip
+    """What ``torch.nn.attention.varlen.varlen_attn``, which needs a GPU, is documented to compute, text by text."""
+    assert (cu_seq_q.dtype, cu_seq_k.dtype) == (torch.int32, torch.int32)
+    assert (max_q, max_k) == (int(cu_seq_q.diff().max()), int(cu_seq_k.diff().max()))
+    out = []
+    for q0, q1, k0, k1 in zip(cu_seq_q[:-1], cu_seq_q[1:], cu_seq_k[:-1], cu_seq_k[1:], strict=True):
+        scores = torch.einsum("qhd,khd->hqk", query[q0:q1], key[k0:k1]) / query.shape[-1] ** 0.5
+        out.append(torch.einsum("hqk,khd->qhd", scores.softmax(-1), value[k0:k1]))
+    assert int(cu_seq_q[-1]) == len(query)
+    assert int(cu_seq_k[-1]) == len(key) == len(value)
+    return torch.cat(out)
+
+
+@pytest.mark.parametrize("lengths", [LENGTHS, [7], [1, 1, 1]])
+def test_attention_for_all_texts_in_one_call_gives_the_same_logits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lengths: list[int]
+) -> None:
+    names = list(signature(attention_of_each).parameters)
+    assert list(signature(encoder_module.varlen_attn).parameters)[: len(names)] == names
+    encoder = PackedEncoder(classifier(tmp_path, roberta=False), CPU, torch.float32)
+    expected = encoder(texts(lengths))
+    calls = []
+    monkeypatch.setattr(encoder_module, "varlen_attn", lambda *args: calls.append(args) or attention_of_each(*args))
+    monkeypatch.setattr(encoder, "_attends_at_once", True)
+    torch.testing.assert_close(encoder(texts(lengths)), expected, rtol=1e-4, atol=1e-5)
+    assert len(calls) == 2, "one call a layer, whatever the lengths"
 
 
 def test_many_texts_of_one_length_are_attended_to_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
