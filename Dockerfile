@@ -11,7 +11,8 @@ ARG EXTRAS=""
 ENV PIP_NO_CACHE_DIR=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    XDG_CACHE_HOME=/var/cache/tfs
+    XDG_CACHE_HOME=/var/cache/tfs \
+    TFS_KERNELS=/opt/tfs-kernels
 
 WORKDIR /app
 
@@ -29,7 +30,11 @@ RUN PIP_EXTRA_INDEX_URL="$TORCH_INDEX" python -m pip install --quiet --disable-p
 COPY transforms transforms
 COPY feature_repo feature_repo
 COPY ingest ingest
-RUN python -m compileall -q transforms feature_repo ingest
+# numba finds a kernel by the time of its source, of which a layer keeps whole seconds only. A worker copies the kernels into its own cache
+# at its first start; on another kind of processor than the build's it compiles them anew.
+RUN find transforms feature_repo ingest -name "*.py" -exec touch -d 2026-01-01T00:00:00Z {} + \
+    && python -m compileall -q transforms feature_repo ingest \
+    && XDG_CACHE_HOME="$TFS_KERNELS" python -m ingest.worker.kernels
 
 # The registry and the compiled kernels are all that is written; a volume mounted there takes these owners.
 RUN useradd --uid 10001 --home-dir /var/cache/tfs --no-create-home --shell /usr/sbin/nologin tfs \

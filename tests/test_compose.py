@@ -448,6 +448,16 @@ def test_what_the_image_writes_belongs_to_its_user_and_lies_on_volumes() -> None
         assert f"cache:{cache[1]}" in service["volumes"], name
 
 
+def test_the_image_brings_compiled_kernels_outside_every_volume_and_health_checks_wait_for_a_compiler() -> None:
+    dockerfile = "\n".join(instructions())
+    ahead = re.search(r"TFS_KERNELS=(\S+)", dockerfile)
+    assert ahead
+    assert 'XDG_CACHE_HOME="$TFS_KERNELS" python -m ingest.worker.kernels' in dockerfile
+    mounted = {volume.split(":")[1] for service in OURS.values() for volume in service.get("volumes", [])}
+    assert not any(ahead[1].startswith(path) for path in mounted)
+    assert OURS["worker"]["healthcheck"]["start_period"] == "600s"
+
+
 def test_the_image_is_made_of_files_that_exist_and_that_docker_is_shown() -> None:
     shown = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = {word for line in instructions() if line.startswith("COPY ") for word in line.split()[1:-1]}

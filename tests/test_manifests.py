@@ -251,6 +251,9 @@ def test_the_job_of_ray_asks_for_what_its_cluster_has() -> None:
     wanted = parts(args.roles.split(","), args.workers, args.gpu_workers)
     cluster = job["spec"]["rayClusterSpec"]
     assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    assert cluster["headGroupSpec"]["rayStartParams"]["dashboard-host"] == "127.0.0.1", "it runs what it is told"
+    assert job["spec"]["submissionMode"] == "SidecarMode", "the one that reaches a dashboard on loopback"
+    assert cluster["headGroupSpec"]["template"]["spec"]["restartPolicy"] == "Never"
     room = {"cpu": 0, "nvidia.com/gpu": 0}
     for group in cluster["workerGroupSpecs"]:
         assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]

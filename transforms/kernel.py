@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from array import array
 from collections.abc import Callable, Sequence
@@ -42,13 +43,28 @@ def _cache_dir() -> str:
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "trading-feature-store" / f"kernels-{digest.hexdigest()[:16]}"
+    name = Path("trading-feature-store", f"kernels-{digest.hexdigest()[:16]}")
+    folder = base / name
     try:
+        if (ahead := os.environ.get("TFS_KERNELS")) and not folder.exists():
+            _copy(Path(ahead) / name, folder)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return str(folder)
     except OSError:
         return tempfile.mkdtemp(prefix="tfs-kernels-")
+
+
+def _copy(ahead: Path, folder: Path) -> None:
+    """Copy kernels that were compiled ahead (the image's build does), whole or not at all: several processes may start at once."""
+    if ahead.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=folder.parent))
+        shutil.copytree(ahead, part, dirs_exist_ok=True)
+        try:
+            part.rename(folder)
+        except OSError:  # another process was first
+            shutil.rmtree(part, ignore_errors=True)
 
 
 COMPILED = os.environ.get("TFS_NUMBA", "1") != "0"

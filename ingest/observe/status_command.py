@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console, Group, JustifyMethod
@@ -18,6 +17,7 @@ from ingest import settings
 from ingest.cli import ExitCode
 from ingest.cli.arguments import make_parser, pause_s
 from ingest.observe import snapshot
+from ingest.observe.watch_screen import age, age_ms, alive, errors, fitted
 from ingest.streams import deployment
 from ingest.streams.dead_letters import shown
 from transforms.catalog import VIEWS
@@ -70,23 +70,25 @@ def run(args: argparse.Namespace) -> int:
         elif args.watch is None:
             console.print(screen(seen))
         else:
-            with Live(screen(seen), console=console, screen=console.is_terminal, auto_refresh=False) as live:
+            height = console.height
+            with Live(fitted(seen, height), console=console, screen=console.is_terminal, auto_refresh=False) as live:
                 while True:
+                    live.refresh()
                     time.sleep(args.watch)
-                    live.update(screen(look()), refresh=True)
+                    live.update(fitted(look(), console.height))
     return ExitCode.NO if seen["failed_jobs"] or seen["offline_error"] is not None else ExitCode.DONE
 
 
 def screen(seen: dict[str, Any]) -> Group:
-    """Return what the screen shows."""
-    alive = ", ".join(f"{n} {role}" for role, n in seen["processes"].items())
+    """Return everything; ``--watch`` shows what fits the terminal (`watch_screen`)."""
+    line, style = alive(seen)
     return Group(
+        Text(line, style=style),
+        *(Text(line, style="red") for line in errors(seen)),
         _partitions(seen),
-        Text(f"alive: {alive}", style="" if all(seen["processes"].values()) else "red"),
-        _freshness(seen["freshness"]),
         _counts(seen),
+        _freshness(seen["freshness"]),
         _offline(seen),
-        *map(Text, _errors(seen)),
     )
 
 
@@ -113,7 +115,7 @@ def _partitions(seen: dict[str, Any]) -> Table:
             f"{p['symbols']:,}",
             *_waits(events),
             f"{outbox['length']:,}",
-            _age_ms(outbox["oldest_ms"]),
+            age_ms(outbox["oldest_ms"]),
             style="red" if p["owner"] is None else None,
         )
     for stream in seen["streams"]:
@@ -122,22 +124,17 @@ def _partitions(seen: dict[str, Any]) -> Table:
 
 
 def _waits(stream: dict[str, Any]) -> tuple[str, str, str]:
-    return f"{stream['lag']:,}", f"{stream['pending']:,}", _age_ms(stream["oldest_ms"])
+    return f"{stream['lag']:,}", f"{stream['pending']:,}", age_ms(stream["oldest_ms"])
 
 
 def _freshness(ages: dict[str, dict[str, float | None]]) -> Table:
     table = _table("online, age in s", *ages, title="")
     symbols = list(next(iter(ages.values()), {}))
     for symbol in symbols[:SYMBOLS_SHOWN]:
-        table.add_row(symbol, *(_age(ages[view.name][symbol], view.ttl_s) for view in VIEWS))
+        table.add_row(symbol, *(age(ages[view.name][symbol], view.ttl_s) for view in VIEWS))
     if len(symbols) > SYMBOLS_SHOWN:
         table.add_row(f"and {len(symbols) - SYMBOLS_SHOWN:,} more")
     return table
-
-
-def _age(seconds: float | None, ttl_s: int) -> Text:
-    """Return an age, red if it is past the view's ttl: readers get null then."""
-    return Text("-") if seconds is None else Text(f"{seconds:,.1f}", style="red" if seconds > ttl_s else "")
 
 
 def _counts(seen: dict[str, Any]) -> Table:
@@ -162,16 +159,3 @@ def _offline(seen: dict[str, Any]) -> Table:
     for t in seen["offline"]:
         table.add_row(t["name"], f"{t['rows']:,}", f"{t['bytes'] / 1e6:,.1f}", str(t["chunks"]), str(t["compressed"]))
     return table
-
-
-def _errors(seen: dict[str, Any]) -> Iterator[str]:
-    if seen["offline_error"]:
-        yield f"the offline store cannot be read: {seen['offline_error']}"
-    for job in seen["failed_jobs"]:
-        yield f"failed: job {job['id']} {job['procedure']} of {job['table']}: {job['message']}"
-    for error in seen["last_errors"]:
-        yield f"refused: {error['letter']} {error['source']} {error['reason']} {error['detail']}"
-
-
-def _age_ms(ms: int | None) -> str:
-    return "-" if ms is None else f"{ms / 1000:,.1f} s"

@@ -19,16 +19,14 @@ import redis
 
 from feature_repo.project import project
 from feature_repo.stores.online.write import OnlineWriter
-from ingest.messages import flat_book
 from ingest.messages.kinds import Tick
 from ingest.publish.publisher import Publisher
 from ingest.settings import Settings
 from ingest.streams import deployment, keys, memory, outage, read
 from ingest.streams.membership import LEASE_MS, FencedError, Member
-from ingest.worker import commit, latency
+from ingest.worker import commit, kernels, latency
 from ingest.worker.opening import open_partition
 from ingest.worker.partition import Partition, Pending
-from transforms import engine
 from transforms.catalog import VIEWS
 
 _LOG = logging.getLogger(__name__)
@@ -87,8 +85,7 @@ class Worker:
     def open(self) -> None:
         """Start with nothing in memory, and open this process's share of the partitions."""
         deployment.fix_in_redis(self._client, self._settings.partitions, self._settings.deployment)
-        engine.warm_up()
-        flat_book.warm_up()
+        kernels.warm_up()
         gc.collect()
         gc.freeze()  # the collector need not look again at what lives as long as the process
         self._partitions.clear()

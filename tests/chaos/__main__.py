@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from ingest.worker import kernels
 from tests.chaos import faults, result
 from tests.chaos.deployment import DRAIN_S, PARTITIONS, PUBLISH, Deployment, deployment
 from tests.chaos.tape import Entry, entries
@@ -33,6 +34,7 @@ def main() -> int:
     folder = Path(given) if given else Path(__file__).parents[3] / "shared" / "recordings"
     tape = list(entries(int(args.minutes * 60 * args.rate), args.seed, PARTITIONS, folder if folder.is_dir() else None))
     print(f"{len(tape)} entries, recordings: {'yes' if folder.is_dir() else 'none'}", flush=True)
+    kernels.warm_up()  # into the cache: the workers of both runs load them, and no fault hits a compiler
     with deployment(args.workers) as calm:
         _publish(calm, tape, 0.0)
         calm.drain()

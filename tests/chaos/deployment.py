@@ -30,6 +30,8 @@ PUBLISH = 200
 """Entries of one pipeline."""
 START_S = 60.0
 DRAIN_S = 180.0
+"""How long nothing may move before the rest counts as stuck."""
+DRAIN_LOOK_S = 0.1
 
 
 class Deployment:
@@ -117,18 +119,20 @@ class Deployment:
                 return
 
     def drain(self) -> None:
-        """Return when everything that was published is in both stores.
+        """Return when everything that was published is in both stores, however slow the machine is.
 
         Raises
         ------
         TimeoutError
-            It takes too long; the end of the processes' log is in the message.
+            Nothing has moved for ``DRAIN_S``; the end of the processes' log is in the message.
         """
-        deadline = time.monotonic() + DRAIN_S
+        last, deadline = None, time.monotonic() + DRAIN_S
         while (left := backlog(self.client, PARTITIONS)).total:
-            if time.monotonic() > deadline:
+            if left != last:
+                last, deadline = left, time.monotonic() + DRAIN_S
+            elif time.monotonic() > deadline:
                 raise TimeoutError(f"not drained: {left}\n{self.log.read_text(errors='replace')[-4000:]}")
-            time.sleep(0.1)
+            time.sleep(DRAIN_LOOK_S)
 
     def close(self) -> list[int]:
         """Stop everything in order; the exit codes of the processes."""

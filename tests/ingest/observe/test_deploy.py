@@ -88,6 +88,25 @@ def test_the_dashboard_shows_every_metric_and_its_panels_do_not_overlap():
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
 
 
+def test_a_store_is_up_or_down_in_words_and_one_that_nobody_asked_is_told():
+    stats = [panel for panel in PANELS if "tfs_up" in panel["targets"][0]["expr"]]
+    assert len(stats) == 2
+    for panel in stats:
+        assert panel["type"] == "stat"
+        words, _ = panel["fieldConfig"]["defaults"]["mappings"]
+        assert {value: word["text"] for value, word in words["options"].items()} == {"0": "down", "1": "up"}
+        assert panel["fieldConfig"]["defaults"]["noValue"] == "no exporter"
+
+
+def test_millions_of_rows_share_no_axis_with_counts_of_a_few():
+    for panel in PANELS:
+        names = {name for target in panel["targets"] for name in NAME.findall(target["expr"])}
+        if "tfs_offline_rows" in names:
+            assert names == {"tfs_offline_rows"}
+        if "tfs_offline_failed_jobs" in names:
+            assert names == {"tfs_offline_failed_jobs"} and panel["type"] == "stat"
+
+
 def _of(metric):
     return [metric.name + suffix for suffix in SUFFIXES.get(metric.kind, ())]
 

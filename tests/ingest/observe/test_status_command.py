@@ -16,6 +16,7 @@ from feature_repo.stores.online.write import OnlineWriter
 from ingest.cli import main
 from ingest.observe import snapshot
 from ingest.observe import status_command as command
+from ingest.observe.watch_screen import fitted
 from ingest.settings import Settings
 from ingest.streams import keys, read
 from ingest.streams.dead_letters import refuse
@@ -104,6 +105,51 @@ def test_more_symbols_than_a_screen_holds_are_counted(client):
     assert "S14" in text
     assert "S15" not in text
     assert "and 5 more" in text
+
+
+def on_a_terminal(seen, width: int, height: int) -> list[str]:
+    """The lines of the watched screen."""
+    console = Console(file=io.StringIO(), width=width, height=height)
+    console.print(fitted(seen, height))
+    return console.file.getvalue().splitlines()
+
+
+def crowded(client) -> dict:
+    """A deployment of many partitions and symbols in which much is wrong."""
+    for i in range(20):
+        online(client, f"S{i:02}" + "X" * 50, "social", 1)
+    for _ in range(7):
+        refuse(client, "order_book", {b"data": b"x"}, "late", "y" * 300)
+    client.hincrby(keys.counters(0), "accepted.book", 12_345)
+    seen = {**snapshot.snapshot(client, Settings(partitions=64), NOW_US), "failed_jobs": [], "offline_error": "away"}
+    seen["offline"] = [{"name": view.name, "rows": 1, "bytes": 1, "chunks": 1, "compressed": 0} for view in VIEWS]
+    seen["partitions"][63]["events"]["lag"] = 5
+    return seen
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30), (200, 60), (40, 10)])
+def test_the_watched_screen_fits_the_terminal_with_what_is_wrong_first_and_counts_the_rest(client, width, height):
+    lines = on_a_terminal(crowded(client), width, height)
+    assert len(lines) <= height
+    assert all(len(line) <= width for line in lines)
+    assert lines[0].startswith("alive: 0 worker")
+    assert lines[1].startswith("the offline store cannot be read: away")
+    assert [line[:8] for line in lines[2:7]] == ["refused:"] * 5
+    assert lines[7].startswith("waiting: 0 plain, 0 posts")
+    if height >= 24:
+        text = "\n".join(lines)
+        assert "refused: 7 (7 late); 7 dead letters" in text
+        assert "accepted: 12,345 (12,345 book)" in text
+        first = next(line for line in lines if line.startswith("events"))
+        assert first.startswith("events 63 ") and "nobody" in first, "the stream where most waits comes first"
+        assert text.count(" more") == 2, "the partitions and the symbols that are left out are counted"
+
+
+def test_on_a_small_deployment_the_watched_screen_shows_everything(client):
+    online(client, "BTCUSDT", "microstructure", 0.25)
+    text = "\n".join(on_a_terminal(look(client), 80, 24))
+    assert "events 1" in text and "social_data" in text and "BTCUSDT" in text and "0.2" in text
+    assert "more" not in text
 
 
 def test_the_json_is_what_the_screen_is_made_of_and_tables_are_listed(client, capsys):
