@@ -1,6 +1,7 @@
 """The router: it moves entries of the plain streams into the partition logs, for producers that do not know the partitions.
 
-Entries of ``order_book`` and ``market_data`` are merged by id. Only the symbol is decoded here; the worker checks the rest. The script in
+Entries of ``order_book`` and ``market_data`` are merged by id, also after a pause in which more of them gathered than one read gives.
+Only the symbol is decoded here; the worker checks the rest. The script in
 ``streams.move`` moves each entry once, even with several routers. To keep the order of the entries too, only the holder of the router's
 seat moves; every other router stands by.
 """
@@ -31,7 +32,8 @@ def run(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
         count = read.FIRST
         for token in member.hold_until(stop):
             try:
-                parts = read.split_by_size(sorted(read.entries_after(client, waiting, count, BLOCK_MS), key=read.by_id))
+                found = read.entries_after(client, waiting, count, BLOCK_MS)
+                parts = read.split_by_size(read.in_order(found, count))
                 for part in parts:
                     move(client, partitions, part, token)
                 count = read.next_count(count, len(parts), BATCH)

@@ -6,6 +6,7 @@ entries that it reads would count as given, and the new owner would not get them
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, TypeVar
@@ -25,6 +26,25 @@ E = TypeVar("E", bound=tuple[Any, ...])
 def entries_after(client: redis.Redis, positions: Mapping[str, bytes], count: int, block_ms: int) -> list[Entry]:
     """Return entries behind each stream's position, at most ``count`` a stream; wait up to ``block_ms`` for the first."""
     return _entries(client.xread(positions, count=count, block=block_ms))  # type: ignore[arg-type]
+
+
+def in_order(entries: Sequence[Entry], count: int) -> list[Entry]:
+    """Return the entries of several streams, read together with ``count``, in the order of their ids, as far as that order is known.
+
+    A stream that gave ``count`` entries may hold more. What the others gave behind its last one must wait for those: if it went first,
+    a slow stream of trades would overtake a fast stream of books after each pause, and the books would be late.
+
+    >>> books = [("books", b"%d-0" % ms, {}) for ms in (1, 2)]
+    >>> trades = [("trades", b"%d-0" % ms, {}) for ms in (1, 9)]
+    >>> [(name, entry_id) for name, entry_id, _ in in_order(books + trades[:1], 2)]
+    [('books', b'1-0'), ('trades', b'1-0'), ('books', b'2-0')]
+    >>> [(name, entry_id) for name, entry_id, _ in in_order(books + trades, 2)]
+    [('books', b'1-0'), ('trades', b'1-0'), ('books', b'2-0')]
+    """
+    last: dict[str, Entry] = {name: entry for entry in entries for name in entry[:1]}
+    full = Counter(name for name, *_ in entries)
+    ends = [by_id(last[name]) for name, n in full.items() if n >= count]
+    return sorted((entry for entry in entries if not ends or by_id(entry) <= min(ends)), key=by_id)
 
 
 def entries_between(

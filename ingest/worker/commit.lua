@@ -1,10 +1,10 @@
 -- Commit a batch of a partition: all steps happen, or none does. So a message is counted once, whichever process dies.
 -- KEYS: the owner's lease, the checkpoint, the outbox, the features, the log, the counters, the dead letters.
--- ARGV: seven values, then the lists of steps 3 to 7, each behind its length; a letter of step 7 is a list of its own.
+-- ARGV: eight values, then the lists of steps 4 to 8, each behind its length; a letter of step 8 is a list of its own.
 
 local owner, state, outbox, features, events, counters, dead = unpack(KEYS)
-local token, lease_ms, group, last_id, kept_from, n_entries, maxlen = unpack(ARGV, 1, 7)
-local at = 8
+local token, lease_ms, group, after_id, last_id, kept_from, n_entries, maxlen = unpack(ARGV, 1, 8)
+local at = 9
 
 -- Return the places of the first and the last item of the list that begins at `at`, and move `at` behind it.
 local function next_list()
@@ -15,32 +15,36 @@ end
 
 -- 1. Fence: a worker that has lost its lease is told so and changes nothing.
 if redis.call('GET', owner) ~= token then return redis.error_reply('FENCED') end
--- 2. Renew the lease. A full server refuses the first write of a script only, so the first write needs no memory.
+-- 2. Position: the batch begins where the last commit ended. Else that commit is not the one that the worker knows of, and
+--    the batch would double rows or leave some out.
+local saved_id = redis.call('HGET', state, 'last_id') or redis.call('HGET', state, 'state_id') or '0-0'
+if saved_id ~= after_id then return redis.error_reply('OTHER POSITION') end
+-- 3. Renew the lease. A full server refuses the first write of a script only, so the first write needs no memory.
 redis.call('PEXPIRE', owner, lease_ms)
--- 3. Save how far the log is processed, and the state; 4,000 arguments at a time, because Lua's stack is small.
+-- 4. Save how far the log is processed, and the state; 4,000 arguments at a time, because Lua's stack is small.
 local entries = redis.call('HINCRBY', state, 'entries', n_entries)
 redis.call('HSET', state, 'last_id', last_id)
 local first, last = next_list()
 for from = first, last, 4000 do redis.call('HSET', state, unpack(ARGV, from, math.min(from + 3999, last))) end
--- 4. Append the rows to the outbox, for the offline store.
+-- 5. Append the rows to the outbox, for the offline store.
 first, last = next_list()
 for i = first, last do redis.call('XADD', outbox, '*', 'rows', ARGV[i]) end
--- 5. Append the normalised rows to the features, for the signal service.
+-- 6. Append the normalised rows to the features, for the signal service.
 first, last = next_list()
 for i = first, last, 4 do
   redis.call('XADD', features, 'MAXLEN', '~', maxlen, '*', 'symbol', ARGV[i], 'event_timestamp', ARGV[i + 1],
     'created', ARGV[i + 2], 'values', ARGV[i + 3])
 end
--- 6. Add to the counters.
+-- 7. Add to the counters.
 first, last = next_list()
 for i = first, last, 2 do redis.call('HINCRBY', counters, ARGV[i], ARGV[i + 1]) end
--- 7. Append the dead letters.
+-- 8. Append the dead letters.
 while at <= #ARGV do
   first, last = next_list()
   redis.call('XADD', dead, '*', unpack(ARGV, first, last))
 end
--- 8. Move the consumer group, which tells how many entries wait.
+-- 9. Move the consumer group, which tells how many entries wait.
 redis.call('XGROUP', 'SETID', events, group, last_id, 'ENTRIESREAD', entries)
--- 9. Trim the log: it keeps what the saved state lacks, and the history that was asked for.
+-- 10. Trim the log: it keeps what the saved state lacks, and the history that was asked for.
 redis.call('XTRIM', events, 'MINID', '~', kept_from)
 return 1

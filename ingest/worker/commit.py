@@ -37,7 +37,16 @@ def add_commit(
     p, log = partition.number, keys.events(partition.number)
     touched = (*(key(p) for key in _KEYS), keys.DEAD_LETTER)
     kept_from = _kept_from(partition, settings.log_history_s)
-    values = (token, lease_ms, keys.GROUP, partition.last_id, kept_from, pending.entries, settings.features_maxlen)
+    values = (
+        token,
+        lease_ms,
+        keys.GROUP,
+        pending.after,
+        partition.last_id,
+        kept_from,
+        pending.entries,
+        settings.features_maxlen,
+    )
     lists: list[list[Any]] = [
         [x for pair in {**state, b"state_id": partition.state_id}.items() for x in pair],
         [rows.encode(batch.columns()) for batch in pending.batches.values() if len(batch)],
@@ -62,8 +71,14 @@ def _kept_from(partition: Partition, history_s: int) -> bytes:
 
 
 def check(reply: Any, partition: int) -> None:
-    """Raise the error that a commit's reply is: ``FencedError`` where the lease was lost and nothing has changed, or the server's."""
+    """Raise the error that a commit's reply is: ``FencedError`` where nothing has changed and the partition must be opened anew.
+
+    That is so where another worker holds the lease, and where the saved position is not the one that the batch begins at: a commit whose
+    reply was lost arrived late, or Redis came back with an older file.
+    """
     if isinstance(reply, redis.ResponseError) and "FENCED" in str(reply):
         raise FencedError(f"another worker has taken over partition {partition}")
+    if isinstance(reply, redis.ResponseError) and "OTHER POSITION" in str(reply):
+        raise FencedError(f"the saved position of partition {partition} is not the one that this worker knows")
     if isinstance(reply, Exception):
         raise reply

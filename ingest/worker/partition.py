@@ -35,13 +35,14 @@ AGED = frozenset({"book", "trade", "gap"})
 
 @dataclass(slots=True)
 class Pending:
-    """What has happened since the last commit; ``counts`` is what the commit adds to the partition's counters."""
+    """What has happened since the last commit, which ended at ``after``; ``counts`` is what the commit adds to the counters."""
 
     batches: dict[str, rows.Batch] = field(default_factory=lambda: {v.name: rows.Batch(v) for v in VIEWS})
     dead: list[tuple[Origin, Refused]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     entries: int = 0
     n_rows: int = 0
+    after: bytes = START
 
 
 class Partition:
@@ -129,7 +130,7 @@ class Partition:
         for batch in pending.batches.values():
             if len(batch):
                 pending.counts[f"rows.{batch.view.name}"] += len(batch)
-        self.last_id = self.position
+        pending.after, self.last_id = self.last_id, self.position
         self.unsaved += pending.entries
         return pending
 

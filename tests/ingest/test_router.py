@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from ingest import router
-from ingest.messages.decode import encode
+from ingest.messages.decode import decode_entry, encode
 from ingest.messages.kinds import Trade
 from ingest.streams import keys, read
 from ingest.streams.membership import FencedError
@@ -49,6 +49,25 @@ def test_a_router_that_lost_its_seat_moves_nothing(redis_client: redis.Redis) ->
     with pytest.raises(FencedError):
         router.move(redis_client, PARTITIONS, batch, "1:me")
     assert (in_logs(redis_client), redis_client.xlen("market_data")) == (0, 1)
+
+
+def test_after_a_pause_of_the_router_no_trade_overtakes_a_book(redis_client: redis.Redis) -> None:
+    """Ten seconds of 100 books and 5 trades a second wait; a read gives seconds of trades and a part of a second of books."""
+    now_ms = time.time_ns() // 1_000_000
+    for ms in range(0, 10_000, 10):
+        redis_client.xadd("order_book", entry("A", T0 + ms), id=f"{now_ms + ms}-0")
+        if ms % 200 == 0:
+            redis_client.xadd("market_data", entry("A", T0 + ms), id=f"{now_ms + ms}-1")
+    stop = threading.Event()
+    thread = threading.Thread(target=router.run, args=(redis_client, 1, stop))
+    thread.start()
+    try:
+        wait_until(lambda: redis_client.xlen(keys.events(0)) == 1050)
+    finally:
+        stop.set()
+        thread.join()
+    times = [decode_entry(Trade, fields).timestamp for _, fields in redis_client.xrange(keys.events(0))]
+    assert times == sorted(times)
 
 
 def test_two_routers_run_and_when_one_goes_the_other_moves_on(redis_client: redis.Redis) -> None:

@@ -63,7 +63,7 @@ class Pipeline:
     def route(self) -> None:
         """Move what waits in the plain streams."""
         while batch := read.entries_after(self.client, dict.fromkeys(PLAIN_STREAM, read.START), 1000, 1):
-            router.move(self.client, self.settings.partitions, sorted(batch, key=read.by_id))
+            router.move(self.client, self.settings.partitions, read.in_order(batch, 1000))
 
     def work(self, worker: Worker) -> None:
         """Take everything that waits in the logs, and commit it."""

@@ -66,6 +66,36 @@ def test_a_worker_that_has_lost_its_lease_changes_nothing(redis_client: redis.Re
     assert redis_client.xinfo_groups(keys.events(0))[0]["lag"] == 4
 
 
+def test_a_commit_whose_reply_was_lost_and_that_arrives_late_doubles_nothing(
+    redis_client: redis.Redis, log: Log
+) -> None:
+    """The owner timed out, opened the partition anew and committed; then its old commit arrives, with the same token."""
+    partition, pending = log.partition, log.partition.take_pending()
+    pipe: Any = redis_client.pipeline(transaction=False)
+    commit.add_commit(pipe, partition, TOKEN, pending, {}, CONF)
+    late = list(pipe.command_stack)
+    again = Log()
+    for entry_id, fields in log.entries:
+        again.partition.process(entry_id, fields, 0)
+    again.partition.symbols.take_counts()
+    written(redis_client, again)
+    before = {key: redis_client.dump(key) for key in redis_client.scan_iter()}
+    pipe.command_stack = late
+    with pytest.raises(FencedError, match="position"):
+        commit.check(pipe.execute(raise_on_error=False)[0], 0)
+    assert {key: redis_client.dump(key) for key in redis_client.scan_iter()} == before
+
+
+def test_a_redis_that_came_back_older_loses_no_rows(redis_client: redis.Redis, log: Log) -> None:
+    """A worker that did not notice would write its next batch behind a gap of rows that the older file does not have."""
+    written(redis_client, log)
+    redis_client.delete(keys.checkpoint(0), keys.outbox(0))  # as they were before the commit
+    log.append(tick(3000))
+    with pytest.raises(FencedError, match="position"):
+        written(redis_client, log)
+    assert not redis_client.exists(keys.checkpoint(0), keys.outbox(0))
+
+
 def test_without_a_state_the_log_keeps_what_the_saved_state_lacks(redis_client: redis.Redis, log: Log) -> None:
     written(redis_client, log, save=False)
     saved = redis_client.hgetall(keys.checkpoint(0))
