@@ -79,6 +79,7 @@ POST_FILE: Names = {  # of Parquet and CSV files of posts
     "replies": ("replies", "reply_count", "num_comments"),
     "followers": ("followers", "follower_count", "followers_count", "user_followers"),
     "observed_at": ("observed_at",),
+    "deleted": ("deleted",),
     "received": ("received", "received_at"),
 }
 

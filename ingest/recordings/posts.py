@@ -7,15 +7,14 @@ the same every time.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from ingest.messages.check import check_header
-from ingest.messages.kinds import MAX_INTEGER, SocialPost
+from ingest.messages.kinds import SocialPost
+from ingest.messages.posts import PostFields, flag, read_post
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.columns import COMMON, POST_FILE, GivenColumns, first_present, what_else
 from ingest.recordings.lines import POST, Line, Output, Parsed, Rejected
@@ -60,59 +59,31 @@ def _find_columns(file: str, names: Sequence[str], columns: GivenColumns) -> dic
 
 
 def _parse(stem: str, row: Row, max_future_ms: int) -> SocialPost:
-    text = row["text"]
-    if text is None or text == "":
-        raise Refused(Reason.MISSING_FIELD, "no text")
-    if not isinstance(text, str):
-        raise Refused(Reason.WRONG_TYPE, f"text is {type(text).__name__}")
-    timestamp = time_ms("time", row["timestamp"])
-    if timestamp is None:
-        raise Refused(Reason.MISSING_FIELD, "no time")
-    received = time_ms("received", row.get("received"))
-    if received is None:
-        received = timestamp
-    check_header("-", timestamp, received, max_future_ms)
-    source, author, given_id = _name(row.get("source")) or stem, _name(row.get("author")), _name(row.get("id"))
-    for name, value in (("text", text), ("source", source), ("author", author), ("id", given_id)):
+    """Return the post of a row. A file's times have any unit, its source may be its name, and an id may be made."""
+    fields = {name: value for name, value in row.items() if value is not None}
+    for name in ("timestamp", "received", "observed_at"):
+        fields[name] = time_ms("time" if name == "timestamp" else name, row.get(name))
+    text = fields.setdefault("text", "")
+    source = fields["source"] = fields.get("source") or stem
+    is_deleted = flag("deleted", fields.get("deleted"))
+    if not is_deleted:
+        if text == "":
+            raise Refused(Reason.MISSING_FIELD, "no text")
+        if fields["timestamp"] is None:
+            raise Refused(Reason.MISSING_FIELD, "no time")
+    if fields.get("symbols") == []:
+        del fields["symbols"]
+    for name in ("text", "source", "author", "id"):
         try:
-            (value or "").encode()
+            str(fields.get(name, "")).encode()
         except UnicodeEncodeError:
             raise Refused(Reason.UNDECODABLE, f"{name} is not UTF-8") from None
-    made_id = blake2b(f"{source}\0{author}\0{timestamp}\0{text}".encode(), digest_size=12).hexdigest()
-    return SocialPost(
-        timestamp,
-        given_id or made_id,
-        text,
-        source,
-        author,
-        likes=_count("likes", row),
-        reposts=_count("reposts", row),
-        replies=_count("replies", row),
-        followers=_count("followers", row),
-        observed_at=time_ms("observed_at", row.get("observed_at")),
-        symbols=_symbols(row.get("symbols")),
-        received=received,
-    )
-
-
-def _name(value: Any) -> str | None:
-    return None if value is None or value == "" else str(value)
-
-
-def _symbols(value: Any) -> list[str] | None:
-    """Return the symbols of a list, or of text with commas or spaces between; None if there are none."""
-    names = value if isinstance(value, list) else str(value or "").replace(",", " ").split()
-    return [str(name) for name in names] or None
-
-
-def _count(name: str, row: Row) -> int | None:
-    value = row.get(name)
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise Refused(Reason.WRONG_TYPE, f"{name} {value!s:.40} is not a number") from None
-    if not (number.is_integer() and abs(number) < MAX_INTEGER):
-        raise Refused(Reason.OUT_OF_RANGE, f"{name} {value!s:.40} is not a count")
-    return int(number)
+    if fields.get("id", "") == "" and not is_deleted:
+        author = fields.get("author") or None
+        told = f"{source}\0{author}\0{fields['timestamp']}\0{text}"
+        fields["id"] = blake2b(told.encode(), digest_size=12).hexdigest()
+    post = read_post(PostFields(**fields))
+    if post.received is None:
+        post.received = post.timestamp
+    check_header("-", post.timestamp, post.received, max_future_ms)
+    return post

@@ -22,7 +22,7 @@ from feature_repo.stores.errors import UserError
 from ingest.messages.kinds import MAX_INTEGER
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.files import DAMAGE, is_damage, is_parquet, open_text
-from transforms.times import ms_of_datetime
+from transforms.times import ms_of_datetime, ms_of_iso
 
 # a present time has 10 digits in seconds and three more in each finer unit: the first unit that gives less than this is meant
 _MS_MAX = 10**14
@@ -126,12 +126,12 @@ def time_ms(name: str, value: Any) -> int | None:
     if isinstance(value, _Nanoseconds):
         return int(value) // _NS_PER_MS
     if isinstance(value, datetime):
-        return _ms_of(value)
+        return ms_of_datetime(value if value.tzinfo else value.replace(tzinfo=UTC))
     try:
         number = Decimal(value if isinstance(value, int) else str(value).strip())
     except InvalidOperation:
         try:
-            return _ms_of(datetime.fromisoformat(str(value).strip()))
+            return ms_of_iso(str(value))
         except (ValueError, OverflowError):
             raise Refused(Reason.WRONG_TYPE, f"{name} {value!s:.40} is no time") from None
     if not number.is_finite():
@@ -142,7 +142,3 @@ def time_ms(name: str, value: Any) -> int | None:
         if number * unit_ms < _MS_MAX:
             return int(number * unit_ms)
     return int(number * _MS_OF_NS)
-
-
-def _ms_of(value: datetime) -> int:
-    return ms_of_datetime(value if value.tzinfo else value.replace(tzinfo=UTC))

@@ -1,8 +1,9 @@
 """The scorer: reads posts from the stream ``social_data``, scores each once, and moves it into the logs of its symbols.
 
 A batch is what waits in the stream. ``scoring`` first writes its scores to the table ``social_scores``. Then one script (``streams.move``)
-moves all its entries: scored posts to the logs, refused ones to the dead letters. A crash before the script loses no post, and the
-scores are then in the table. No post enters a log twice. The scorer waits while Redis is away; it works without the table.
+moves all its entries: scored posts to the logs, refused ones to the dead letters. A crash before the script loses no post: another scorer
+takes it over, and the scores are then in the table. No post enters a log twice. The scorer waits while Redis is away; it works without
+the table.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from ingest.streams.dead_letters import FIELDS_MAX
 from ingest.streams.move import Record
 
 BLOCK_MS = 100
+ABANDONED_MS = 60_000  # a batch takes seconds: after this time its scorer is dead, or so slow that another one may score it as well
+LOOK_S = 10.0  # between two looks for abandoned posts
 _LOG = logging.getLogger(__name__)
 
 
@@ -54,7 +57,11 @@ class Scorer:
         self._model_name = f"{model.name}@{model.revision}"[:NAME_MAX]
 
     def run(self, stop: threading.Event) -> None:
-        """Score what an earlier scorer left unfinished, then new posts, until ``stop`` is set; wait while Redis is away."""
+        """Score what an earlier scorer left unfinished, then new posts, until ``stop`` is set; wait while Redis is away.
+
+        Now and then take over the posts of a scorer that died meanwhile. If it lives after all, no post enters a log twice: the script
+        moves only entries that are still in the stream.
+        """
 
         def score_until_stopped(well: Callable[[], None]) -> None:
             read.join_group(self._client, [keys.SOCIAL])
@@ -63,7 +70,11 @@ class Scorer:
                     return
                 self.score_and_move(batch)
                 well()
+            look_at = 0.0
             while not stop.is_set():
+                if time.monotonic() >= look_at:
+                    self.score_and_move(read.abandoned_entries(self._client, keys.SOCIAL, self._window, ABANDONED_MS))
+                    look_at = time.monotonic() + LOOK_S
                 self.score_and_move(read.new_entries(self._client, [keys.SOCIAL], self._window, BLOCK_MS))
                 well()
 

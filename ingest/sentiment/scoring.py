@@ -76,7 +76,7 @@ class Scoring:
         self._settings = settings
         self._history = history
         self._now_ms = now_ms
-        self._find_symbols = finder(settings).find
+        self._finder = finder(settings)
 
     def accept(self, post: SocialPost, *, is_recorded: bool) -> Accepted:
         """Check a post and find its symbols. Raise ``Refused`` if the post is impossible, or if no symbol of it can be served."""
@@ -86,7 +86,7 @@ class Scoring:
             return Accepted(
                 post, is_recorded, [], b""
             )  # withdrawn, or its text was emptied and says no longer what it is about
-        symbols = self._find_symbols(post.text) if post.symbols is None else list(dict.fromkeys(post.symbols))
+        symbols = self._finder.find(post.text) if post.symbols is None else self._listed(post.symbols)
         if not symbols:
             raise Refused(Reason.NO_SYMBOL)
         if len(symbols) > SYMBOLS_MAX:
@@ -99,6 +99,11 @@ class Scoring:
         if not served:
             raise Refused(Reason.UNKNOWN_SYMBOL, ", ".join(symbols))
         return Accepted(post, is_recorded, served, text_hash(post.text))
+
+    def _listed(self, names: Sequence[str]) -> list[str]:
+        """Return the symbols that a post lists, each once; ``BTC`` and ``$btc`` are what the alias table says, if they are no symbols."""
+        configured = self._settings.symbols
+        return list(dict.fromkeys(n if n in configured else self._finder.symbol_of(n) or n for n in names))
 
     def score(self, posts: Sequence[Accepted]) -> Batch:
         """Score accepted posts: each distinct text once, and no text whose score is in the history.

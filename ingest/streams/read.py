@@ -124,6 +124,15 @@ def unacknowledged_entries(client: redis.Redis, stream: str, count: int) -> Iter
         yield [entry for entry in entries if entry[2]]
 
 
+def abandoned_entries(client: redis.Redis, stream: str, count: int, idle_ms: int) -> list[Entry]:
+    """Take over at most ``count`` entries that a consumer was given at least ``idle_ms`` ago and did not acknowledge, oldest first.
+
+    They count as given now, so of several that ask only one gets them.
+    """
+    reply: Any = client.xautoclaim(stream, GROUP, CONSUMER, idle_ms, "0-0", count=count)
+    return [(stream, entry_id, fields) for entry_id, fields in reply[1] if fields]
+
+
 def new_entries(client: redis.Redis, streams: Sequence[str], count: int, block_ms: int) -> list[Entry]:
     """Return entries that the group was not given yet, at most ``count`` a stream; wait up to ``block_ms`` for the first."""
     return _entries(client.xreadgroup(GROUP, CONSUMER, dict.fromkeys(streams, ">"), count=count, block=block_ms))

@@ -152,6 +152,16 @@ class SymbolFinder:
         symbols = (f.name.symbol for f, yes in zip(found, counts, strict=True) if yes)
         return list(dict.fromkeys(symbol for symbol in symbols if symbol is not None))
 
+    def symbol_of(self, name: str) -> str | None:
+        """Return the symbol of a name that stands alone, as in a post's list of symbols; None for what is no name of the table.
+
+        >>> SymbolFinder(ALIASES).symbol_of("$link"), SymbolFinder(ALIASES).symbol_of("BTC-USD")
+        ('LINKUSDT', None)
+        """
+        bare = unicodedata.normalize("NFKC", name).strip().lstrip("$#")
+        entry = self._names.get(_key(bare))
+        return entry.symbol if entry is not None else None
+
     def _weigh(self, text: str, found: list[_Found], denied: list[bool], sure: list[bool]) -> list[bool]:
         """Return which names count, given which are sure and which have a word against them."""
         is_named = any(sure)

@@ -71,6 +71,12 @@ def test_one_post_is_taken_and_was_received_now(call, redis_client) -> None:
     assert posts(redis_client) == [SocialPost(T0, "1", "$BTC up", "x", received=T0 + 700)]
 
 
+def test_an_integer_id_an_iso_time_and_an_empty_author_are_read_as_in_files(call, redis_client) -> None:
+    sent = {**POST, "id": 1, "timestamp": "2023-11-14T22:13:20Z", "author": ""}
+    assert call(json.dumps(sent).encode()) == (202, {"accepted": 1, "refused": {}})
+    assert posts(redis_client) == [SocialPost(T0, "1", "$BTC up", "x", received=T0 + 700)]
+
+
 def test_lines_are_taken_each_for_itself_and_what_is_refused_is_kept(call, redis_client, outlet) -> None:
     trade = {"timestamp": T0, "symbol": "BTCUSDT", "price": 1, "size": 1}
     body = "\n".join([json.dumps(POST), "{cut", json.dumps(trade), "", json.dumps({**POST, "id": "2"})])

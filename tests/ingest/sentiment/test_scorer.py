@@ -29,8 +29,11 @@ def scorer(client: redis.Redis, model: Words, settings: Settings = SETTINGS, his
     return Scorer(client, model, settings, history or History(None), now_ms=lambda: NOW_MS)
 
 
+POST = {"timestamp": NOW_MS - 5000, "id": "1", "text": "$BTC up", "source": "x"}
+
+
 def add(client: redis.Redis, *, recorded: bool = False, **post: Any) -> None:
-    whole = {"timestamp": NOW_MS - 5000, "id": "1", "text": "$BTC up", "source": "x", **post}
+    whole = {**POST, **post}
     fields: dict[Any, Any] = {"data": json.dumps(whole)}
     if recorded:
         fields["recorded"] = "1"
@@ -197,6 +200,33 @@ def test_a_crash_anywhere_in_a_batch_loses_no_post_and_logs_none_twice(
     assert redis_client.xpending(keys.SOCIAL, keys.GROUP)["pending"] == 50
     drain(scorer(redis_client, model), redis_client)
     assert [p.id for p in logged(redis_client, "BTCUSDT")] == [str(i) for i in range(120)]
+
+
+def test_posts_of_a_scorer_that_died_are_taken_over_by_one_that_runs(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.sentiment.scorer.ABANDONED_MS", 20)
+    monkeypatch.setattr("ingest.sentiment.scorer.LOOK_S", 0.02)
+    given: list[Any] = []
+
+    add(redis_client, id="first")
+
+    def dies_with_three_posts() -> bool:
+        if not given and redis_client.xlen(keys.SOCIAL) == 0:  # the scorer runs
+            with redis_client.pipeline() as together:  # before the scorer that runs can read them
+                for i in range(3):
+                    together.xadd(keys.SOCIAL, {"data": json.dumps({**POST, "id": str(i)})})
+                together.xreadgroup(keys.GROUP, keys.CONSUMER, {keys.SOCIAL: ">"})
+                given.append(together.execute()[-1])
+        return bool(given) and redis_client.xlen(keys.SOCIAL) == 0
+
+    run(scorer(redis_client, Words()), dies_with_three_posts)
+    [[(_, dead)]] = given
+    assert [p.id for p in logged(redis_client, "BTCUSDT")] == ["first", "0", "1", "2"]
+    late = scorer(redis_client, Words())
+    late.score_and_move([(keys.SOCIAL, entry_id, fields) for entry_id, fields in dead])  # it was only slow
+    assert [p.id for p in logged(redis_client, "BTCUSDT")] == ["first", "0", "1", "2"]
+    assert redis_client.xpending(keys.SOCIAL, keys.GROUP)["pending"] == 0
 
 
 def test_hostile_posts_are_scored_or_refused(redis_client: redis.Redis) -> None:

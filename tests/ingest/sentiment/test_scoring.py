@@ -26,6 +26,14 @@ def test_symbols_that_the_message_gives_are_not_searched_for() -> None:
     assert [message.symbol for message in messages] == ["X:Y-Z"]
 
 
+def test_names_in_a_list_of_symbols_are_looked_up_in_the_alias_table() -> None:
+    listed = ["BTC", "$link", "Bitcoin", "BTC-USD", "BTCUSDT", "near"]
+    messages = score(SocialPost(NOW_MS, "1", "up", "x", symbols=listed))
+    assert [message.symbol for message in messages] == ["BTCUSDT", "LINKUSDT", "BTC-USD", "NEARUSDT"]
+    configured = Settings(symbols=frozenset({"BTC"}))
+    assert [m.symbol for m in score(SocialPost(NOW_MS, "1", "up", "x", symbols=["BTC"]), configured)] == ["BTC"]
+
+
 def test_a_post_that_says_nothing_has_no_score() -> None:
     [message] = score(SocialPost(NOW_MS, "1", " ", "x", symbols=["BTCUSDT"]))
     assert (message.positive, message.negative, message.neutral) == (None, None, None)
