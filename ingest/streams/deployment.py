@@ -46,6 +46,8 @@ CREATE TABLE IF NOT EXISTS tfs_deployment (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     id text NOT NULL
 )"""
+_KEEP_ALIVE = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
+"""The server ends the session of a writer whose machine lost power after 25 s, and with it the lock; its own default is two hours."""
 _OTHERS = """
 SELECT EXISTS (
     SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid <> %s AND objsubid = 2
@@ -200,13 +202,15 @@ def _refuse_other_redis(connection: psycopg.Connection, place: int | None, *, cl
     if place is None:
         return
     if claim:
+        connection.execute(_KEEP_ALIVE)
         connection.execute("SELECT pg_advisory_lock_shared(%s, %s)", (_LOCK, place))
     for _ in range(OTHER_LOOKS):
         if connection.execute(_OTHERS, (_LOCK, place)).fetchone() == (False,):
             return
         time.sleep(LOOK_S)
     raise OtherRedisError(
-        "the offline writer of another Redis writes to this database; correct TFS_REDIS_URL or TFS_POSTGRES_URL, or stop it first"
+        "the offline writer of another Redis writes to this database; correct TFS_REDIS_URL or TFS_POSTGRES_URL, or stop it first "
+        "(one whose machine has failed is gone after half a minute)"
     )
 
 

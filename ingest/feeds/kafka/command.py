@@ -45,8 +45,8 @@ def run(args: argparse.Namespace, settings: Settings) -> None:
     source = Source(args.brokers, topics, args.name, args.from_end, options)
     try:
         client = connect(address_of_url(redis_url()), "redis")
-        deployment.check(client, settings, deployment.known_database())
         with client, report.live("feed", quiet=args.json) as progress:
+            deployment.check(client, settings, deployment.known_database())
             counts = feed.run(client, source, settings.partitions, stop, progress)
     except KafkaException as error:
         raise UserError(str(error)) from error

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import threading
+import time
 from collections.abc import AsyncIterator
 from decimal import Decimal as D
 from typing import Any
@@ -151,13 +152,24 @@ class Connection:
         await asyncio.Event().wait()
 
 
-def play(kraken: Any, plays: list[list[str]]) -> tuple[Outlet, Connection]:
+class DeafConnection(Connection):
+    """A venue that never answers the close of the connection."""
+
+    @contextlib.asynccontextmanager
+    async def connect(self) -> AsyncIterator[Connection]:
+        try:
+            yield self
+        finally:
+            await asyncio.sleep(60)
+
+
+def play(kraken: Any, plays: list[list[str]], kind: type[Connection] = Connection) -> tuple[Outlet, Connection]:
     outlet = Outlet()
 
     async def run() -> Connection:
         finished = asyncio.Event()
         feed = CryptofeedFeed("kraken", ["XMR-USD"], outlet, first_pause_s=0.001)
-        connection = Connection(plays, finished)
+        connection = kind(plays, finished)
         feed._feed.connect = lambda: [
             (connection, feed._feed.subscribe, feed._feed.message_handler, feed._feed.authenticate)
         ]
@@ -180,6 +192,13 @@ def test_a_connection_that_breaks_is_made_anew_and_its_book_is_unknown_meanwhile
     assert [o.message.bids[0][0] for o in outlet.outputs if o.kind == "book"] == [99.0, 99.5, 99.0]
     assert len(connection.written) == 2, "it subscribes again"
     assert "the venue hung up" in caplog.text
+
+
+def test_a_feed_stops_in_time_though_its_venue_answers_no_close(kraken) -> None:
+    began = time.monotonic()
+    outlet, _ = play(kraken, [[SNAPSHOT]], DeafConnection)
+    assert time.monotonic() - began < 5, "a second, and not the venue's minute"
+    assert [o.kind for o in outlet.outputs] == ["book", "gap"], "the book is unknown from then on"
 
 
 WRONG_CHECKSUM = '[992,{"b":[["99.5","1.0","2"]],"c":"1"},"book-1000","XMR/USD"]'

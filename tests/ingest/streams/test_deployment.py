@@ -129,6 +129,7 @@ def test_a_second_redis_is_refused_while_the_writer_of_the_first_runs(
     with psycopg.connect(postgres_url) as writer:
         deployment.check_database(redis_client, writer, claim=True)
         writer.commit()
+        assert writer.execute("SHOW tcp_keepalives_idle").fetchone() != ("7200",)
         with pytest.raises(OtherRedisError, match="the offline writer of another Redis writes to this database"):
             check(other_redis, CONF, postgres_url)
         assert other_redis.keys() == []
