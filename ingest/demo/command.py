@@ -20,6 +20,8 @@ from ingest.cli import ExitCode
 from ingest.cli.arguments import make_parser
 from ingest.demo.feed import DemoError, Feed, recordings, simulation
 from ingest.publish.readers import NotReadError
+from ingest.recordings.columns import add_column_options, given_columns
+from ingest.recordings.recording import find_out
 from ingest.run.processes import Processes
 from ingest.servers import embedded
 from ingest.streams import deployment
@@ -35,8 +37,11 @@ _EXAMPLE = """\
 examples:
   python -m ingest demo
   python -m ingest demo spot_btcusdt.jsonl.gz spot_ethusdt.jsonl.gz
+  python -m ingest demo trades.csv --symbol BTCUSDT
 
-exit codes: 0 all of it was right, 1 a value, a count or a process was not, 2 an option, a file or a server is wrong
+what a recording holds is shown and checked; what it lacks is told, with what to give
+exit codes: 0 all of it was right, 1 a value, a count or a process was not, or nothing of a file could be read,
+            2 an option, a file or a server is wrong
 """
 
 
@@ -47,15 +52,20 @@ def add_parser(subparsers: Any) -> None:
         "streams, show the three calls, and draw what the stores hold as demo/report.html. What it wrote stays in the data folder; "
         "`servers up` serves it again."
     )
-    add = make_parser(subparsers, "demo", run, about, _EXAMPLE).add_argument
-    add("recordings", nargs="*", metavar="PATH", help="recordings to replay at their own times")
+    parser = make_parser(subparsers, "demo", run, about, _EXAMPLE)
+    add = parser.add_argument
+    add("recordings", nargs="*", type=Path, metavar="PATH", help="recordings to replay at their own times")
     add("--seed", type=int, default=0, help="of the simulated market (default 0)")
+    add_column_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; the code is 0 only if all of it was right."""
     console = Console()
     began = time.monotonic()
+    find_out(
+        args.recordings, given_columns(args)
+    )  # tell now, not after the servers have started, what is wrong with a file
     try:
         with embedded.running() as endpoints:
             addresses = f"{masked(endpoints.redis_url)} and {masked(endpoints.postgres_url)}"
@@ -90,9 +100,9 @@ def demo(args: argparse.Namespace, console: Console, endpoints: Endpoints) -> No
             return {name: n - before.get(name, 0) for name, n in counters(client, settings.partitions).items()}
 
         if args.recordings:
-            symbols, span_us = recordings(feed, args.recordings)
-            read.show(feed, store, symbols, span_us)
-            page = report.write(store, settings, symbols, span_us, done(), None)
+            heard = recordings(feed, args.recordings, given_columns(args))
+            read.show(feed, store, heard.symbols, heard)
+            page = report.write(store, settings, heard.symbols, heard.span_us, done(), None)
         else:
             with simulation(feed, SYMBOLS, args.seed, HISTORY_S):
                 with console.status(f"live for {LIVE_S:.0f} s"):

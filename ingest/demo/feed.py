@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import redis
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ingest import settings as conf
+from ingest.messages.refusal import Reason
 from ingest.publish import report
 from ingest.publish.counts import Counts
 from ingest.publish.sink import Sink
+from ingest.recordings.columns import GivenColumns
 from ingest.recordings.lines import POST
 from ingest.replay import replay
 from ingest.run.processes import Processes
@@ -36,19 +39,88 @@ class DemoError(RuntimeError):
     """Something was not right; the message says what, and the demo ends with exit code 1."""
 
 
-def recordings(feed: Feed, paths: Sequence[str]) -> tuple[list[str], tuple[int, int]]:
-    """Replay recordings; return their symbols, and their begin and end in µs: the demo reads online as of the end."""
+@dataclass(frozen=True)
+class Heard:
+    """What recordings held.
+
+    Attributes
+    ----------
+    last_us : mapping
+        For each symbol and kind of message (``book``, ``trade``, ``social``) the boundary of the grid at or after the last one.
+    lost : frozenset of str
+        Symbols whose book was unknown at the end.
+    span_us : tuple of int
+        Begin and end.
+    diffs_unused : int
+        Lines of changes of a book that no snapshot bridged.
+    """
+
+    last_us: Mapping[tuple[str, str], int]
+    lost: frozenset[str]
+    span_us: tuple[int, int]
+    diffs_unused: int
+
+    @property
+    def symbols(self) -> list[str]:
+        """All symbols, sorted."""
+        return sorted({symbol for symbol, _ in self.last_us})
+
+    def lacks(self) -> Iterator[str]:
+        """Yield a sentence for each kind of message that symbols lack, with what to give."""
+        for kind, (what, give) in _GIVE.items():
+            without = [symbol for symbol in self.symbols if (symbol, kind) not in self.last_us]
+            if without:
+                some = ", ".join(without[:5]) + (f" and {len(without) - 5} more" if len(without) > 5 else "")
+                yield f"{some}: no {what}, so their features are null. To see them, give also {give}."
+        if self.diffs_unused:
+            yield (
+                f"{self.diffs_unused:,} changes of a book were refused, because no snapshot came before them. "
+                "Give also the file before, which has the snapshot."
+            )
+
+
+_GIVE = {
+    "book": ("order books", "a recording of depth that begins with its snapshot, or a table of books"),
+    "trade": ("trades", "a recording or a table of trades"),
+    POST: ("posts", "a file of posts (text, time)"),
+}
+"""For each kind of message what it is called, and what to give to have it."""
+
+
+def recordings(feed: Feed, paths: Sequence[Path], columns: GivenColumns) -> Heard:
+    """Replay recordings. Raise `DemoError` if nothing could be read of one that has rows, or of all of them."""
     feed.start_worker()
     with report.live("replay", quiet=False) as progress:
-        counts = replay(paths, feed.client, feed.settings, progress=progress)
+        counts = replay(paths, feed.client, feed.settings, columns=columns, progress=progress)
     published = report.listed(counts.published)
-    feed.console.print(f"[bold]replayed[/] {counts.lines:,} lines: {published}; {counts.ignored:,} ignored")
+    read = report.lines_text(counts.lines, counts.passed_over)
+    feed.console.print(f"[bold]replayed[/] {published}; lines: {read}", highlight=False)
+    if counts.refused:
+        kept = "see `python -m ingest dead-letters`"
+        feed.console.print(f"[bold]refused[/] {report.listed(counts.refused)}; {kept}", highlight=False)
     feed.wait()
-    if not counts.symbols:
-        raise DemoError("the recordings hold no message that could be read")
+    diffs_unused = counts.refused[Reason.SEQUENCE_GAP]
+    if counts.unread or not counts.last_of:
+        why = "; ".join(counts.unread) or "the recordings hold no message: " + ", ".join(
+            _emptiness(path) for path in paths
+        )
+        give = ". Give also the file before, which has the snapshot" if diffs_unused else ""
+        raise DemoError(why + give)
     grid = feed.settings.emit_interval_ms
-    end_ms = -(-max(counts.last_event.values()) // grid) * grid
-    return counts.symbols, ((counts.first_ms or end_ms) * 1000, end_ms * 1000)
+    last_ms = {key: -(-at // grid) * grid for key, at in counts.last_of.items() if key[1] != "gap"}
+    lost = frozenset(
+        s
+        for s, kind in counts.last_of
+        if kind == "gap" and counts.last_of[s, "gap"] >= counts.last_of.get((s, "book"), 0)
+    )
+    end_ms = max(last_ms.values())
+    begin_ms = counts.first_ms or counts.first_post_ms or end_ms
+    last_us = {key: at * 1000 for key, at in last_ms.items()}
+    return Heard(last_us, lost, (begin_ms * 1000, end_ms * 1000), diffs_unused)
+
+
+def _emptiness(path: Path) -> str:
+    return f"{path.name} {'has no message' if path.stat().st_size else 'is empty'}"
 
 
 @contextlib.contextmanager

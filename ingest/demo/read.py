@@ -15,7 +15,8 @@ from rich.table import Table
 from feature_repo.stores.endpoints import postgres_url
 from ingest.check import consistency
 from ingest.demo import data
-from ingest.demo.feed import DemoError, Feed
+from ingest.demo.feed import DemoError, Feed, Heard
+from ingest.recordings.lines import POST
 from transforms.catalog import view_of
 from transforms.times import iso_of_us
 
@@ -23,19 +24,22 @@ MOMENTS = 20
 """Rows of the training frame for each symbol."""
 RECENT_US = 200_000_000
 """The span of the training frame of a live market."""
+GIVEN_BY = {"book": "mid_price", "trade": "trade_count_1m", POST: "tweet_count"}
+"""A feature that is there as soon as there is a message of its kind."""
 TRAINED = ("imbalance_l1", "spread_pct", "vpin", "sentiment_compound")
 """Columns of the training frame that are printed."""
 
 
-def show(feed: Feed, store: FeatureStore, symbols: Sequence[str], span_us: tuple[int, int] | None) -> None:
+def show(feed: Feed, store: FeatureStore, symbols: Sequence[str], heard: Heard | None) -> None:
     """Read both ways, print both, and check them. Raise `DemoError` if a value is missing, stale or different between the two paths.
 
-    `span_us` is begin and end of a recording: online values are read as of its end, and it may be too short for some features. It is
-    None for a live market with hours of history.
+    `heard` is what recordings held: online values are read as of their end, and they may be too short for some features, or lack messages
+    of some kind. It is None for a live market with hours of history.
     """
     console = feed.console
-    if span_us is not None:
-        store._get_provider().online_store.clock = lambda: span_us[1]
+    if heard is not None:
+        end_us = heard.span_us[1]
+        store._get_provider().online_store.clock = lambda: end_us
     online = data.online(store, symbols)
     read = {row["feature"]: [cell["value"] for cell in row["cells"][: len(symbols)]] for row in online["rows"]}
     table = Table("feature", *symbols, title=f"online: {data.SERVICE}")
@@ -44,16 +48,33 @@ def show(feed: Feed, store: FeatureStore, symbols: Sequence[str], span_us: tuple
     console.print(table)
     took = f"{len(symbols)} symbols, {len(read)} features in {online['took_ms']:.1f} ms"
     console.print(f"[bold]get_online_features[/] {took}")
-    _check_nulls(console, symbols, read, warm=span_us is None)
+    _check_nulls(console, read, warm=heard is None)
     compared = (
         f"{_check_equal(feed, store, symbols):,} values, each compared with the offline row of its time, bit for bit"
     )
     console.print(f"[bold]online = offline[/] {compared}")
     now_us = time.time_ns() // 1000
-    _train(console, store, symbols, span_us or (now_us - RECENT_US, now_us))
+    frame = _train(console, store, symbols, heard.span_us if heard else (now_us - RECENT_US, now_us))
+    if heard is None:
+        unread = [x for x in symbols if frame.loc[frame["symbol"] == x, "imbalance_l1"].isna().all()]
+        _hold(not unread, f"imbalance_l1 is in no training row of {', '.join(unread)}")
+    else:
+        newest_us = _newest(feed, store, symbols)
+        for symbol, kind in heard.last_us:
+            ahead_us = newest_us.get(symbol, 0) - heard.span_us[1]
+            if (
+                kind == POST and ahead_us > 0
+            ):  # a post counts from where its symbol stands, and no later message makes a row with it
+                stands = iso_of_us(newest_us[symbol])
+                raise DemoError(
+                    f"{symbol} is at {stands} from an earlier demo, after these posts: `make clean` begins anew"
+                )
+        _check_heard(store, heard, list(zip(frame["symbol"], frame["event_timestamp"], strict=True)))
+        for sentence in heard.lacks():
+            console.print(f"[bold yellow]lacking[/] {sentence}", highlight=False)
 
 
-def _check_nulls(console: Console, symbols: Sequence[str], read: dict[str, list[Any]], *, warm: bool) -> None:
+def _check_nulls(console: Console, read: dict[str, list[Any]], *, warm: bool) -> None:
     missing = {name for name, values in read.items() for value in values if value is None}
     if warm:
         unexpected = missing - {"volume_profile"}  # its session began before the history, or has not had its 100 trades
@@ -61,9 +82,33 @@ def _check_nulls(console: Console, symbols: Sequence[str], read: dict[str, list[
     for name in sorted(missing):
         rule = next(f.null_when for f in view_of(name).features if f.name == name)
         console.print(f"  null: {name} ({rule or 'no feed'})", style="dim")
-    fed = [name for name in read if view_of(name).name == "microstructure"]
-    unread = [s for i, s in enumerate(symbols) if all(read[name][i] is None for name in fed)]
-    _hold(not unread, f"no feature of the book of {', '.join(unread)} is online")
+
+
+def _check_heard(store: FeatureStore, heard: Heard, moments: Sequence[tuple[str, pd.Timestamp]]) -> None:
+    """Check that each kind of message of each symbol gave values, in history and, while they are not too old, online."""
+    ends = [(symbol, pd.Timestamp(at, unit="us", tz="UTC")) for (symbol, _), at in heard.last_us.items()]
+    frame = data.join_history(store, [*moments, *ends], [f"{view_of(name).name}:{name}" for name in GIVEN_BY.values()])
+    for (symbol, kind), last_us in heard.last_us.items():
+        name = GIVEN_BY[kind]
+        view = view_of(name)
+        if kind == "book" and symbol in heard.lost:
+            continue
+        of_symbol = frame.loc[frame["symbol"] == symbol, name]
+        _hold(
+            not of_symbol.isna().all(),
+            f"{name} of {symbol} is in no row of history, and the recordings hold its {kind}s",
+        )
+        if heard.span_us[1] - last_us <= view.ttl_s * 1_000_000:
+            online = store.get_online_features([f"{view.name}:{name}"], [{"symbol": symbol}]).to_dict()
+            _hold(online[name] != [None], f"{name} of {symbol} is not online, and the recordings hold its {kind}s")
+
+
+def _newest(feed: Feed, store: FeatureStore, symbols: Sequence[str]) -> dict[str, int]:
+    """Return the time of the newest row of each symbol in microseconds."""
+    newest: dict[str, int] = {}
+    for read in consistency.read_online(store, feed.client, symbols):
+        newest[read.symbol] = max(newest.get(read.symbol, 0), read.t_us)
+    return newest
 
 
 def _check_equal(feed: Feed, store: FeatureStore, symbols: Sequence[str]) -> int:
@@ -81,7 +126,8 @@ def _check_equal(feed: Feed, store: FeatureStore, symbols: Sequence[str]) -> int
     return found.outcomes()["equal"]
 
 
-def _train(console: Console, store: FeatureStore, symbols: Sequence[str], span_us: tuple[int, int]) -> None:
+def _train(console: Console, store: FeatureStore, symbols: Sequence[str], span_us: tuple[int, int]) -> pd.DataFrame:
+    """Print the end of a training frame over a span of time, and return the frame."""
     start, end = (pd.Timestamp(t, unit="us", tz="UTC") for t in span_us)
     times = pd.date_range(start, end, MOMENTS + 1)[1:].floor("ms")
     spine = [(s, t) for s in symbols for t in times]
@@ -89,14 +135,13 @@ def _train(console: Console, store: FeatureStore, symbols: Sequence[str], span_u
     frame = data.join_history(store, spine, store.get_feature_service(data.SERVICE))
     took = time.perf_counter() - began
     _hold(len(frame) == len(spine), f"{len(spine)} rows asked for, {len(frame)} came")
-    unread = [x for x in symbols if frame.loc[frame["symbol"] == x, "imbalance_l1"].isna().all()]
-    _hold(not unread, f"imbalance_l1 is in no training row of {', '.join(unread)}")
     table = Table("symbol", "event_timestamp", *TRAINED, title="training frame, last rows")
     for row in frame.tail(4).itertuples():
         table.add_row(row.symbol, str(row.event_timestamp), *(_text(getattr(row, name)) for name in TRAINED))
     console.print(table)
     shape = f"{len(frame)} rows of {frame.shape[1] - 2} features"
     console.print(f"[bold]get_historical_features[/] {shape} in {took:.2f} s")
+    return frame
 
 
 def summary(console: Console, done: dict[str, int]) -> None:

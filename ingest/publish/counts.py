@@ -30,8 +30,12 @@ class Counts:
         A sentence for each file of which nothing could be read.
     first_ms, last_ms : int
         Event times of the first and last book, trade or gap as published; 0 without one.
+    first_post_ms : int
+        The time of the first post.
     last_event : dict of str to int
         The last event time of each symbol with a book, trade or gap.
+    last_of : dict of (str, str) to int
+        The same by symbol and kind.
     """
 
     lines: int = 0
@@ -42,7 +46,9 @@ class Counts:
     unread: list[str] = field(default_factory=list)
     first_ms: int = 0
     last_ms: int = 0
+    first_post_ms: int = 0
     last_event: dict[str, int] = field(default_factory=dict)
+    last_of: dict[tuple[str, str], int] = field(default_factory=dict)
 
     @property
     def symbols(self) -> list[str]:
@@ -52,12 +58,17 @@ class Counts:
     def add(self, kind: str, message: Message | SocialPost) -> None:
         """Count a message that is published."""
         self.published[kind] += 1
-        if isinstance(message, SocialPost) or kind == "tick":
+        if isinstance(message, SocialPost):
+            self.first_post_ms = min(self.first_post_ms or message.timestamp, message.timestamp)
+            return
+        if kind == "tick":
             return
         t = message.timestamp
         self.first_ms = min(self.first_ms or t, t)
         self.last_ms = max(self.last_ms, t)
-        self.last_event[message.symbol] = max(self.last_event.get(message.symbol, 0), t)
+        symbol = message.symbol
+        self.last_event[symbol] = max(self.last_event.get(symbol, 0), t)
+        self.last_of[symbol, kind] = max(self.last_of.get((symbol, kind), 0), t)
 
     def add_output(self, output: Output) -> None:
         """Count a message that is published, or a line that is refused."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import redis
 
 from ingest.messages.check import is_symbol
@@ -27,6 +29,11 @@ class Sink:
         What is written is counted there.
     patience_s : float
         How long to wait for a reader that makes no progress.
+
+    Attributes
+    ----------
+    post_symbols : dict of str to int
+        The symbols of posts, with the time of the last one: `POST_SYMBOLS` at most.
     """
 
     def __init__(
@@ -36,7 +43,7 @@ class Sink:
         self._grid_ms = settings.emit_interval_ms
         self._publisher = Publisher(client, settings.partitions)
         self._readers = Readers(client, settings.partitions, patience_s=patience_s)
-        self._post_symbols: dict[str, int] = {}
+        self.post_symbols: dict[str, int] = {}
 
     def write(self, output: Output, *, recorded: bool = True) -> None:
         """Publish a message, or keep a refused line."""
@@ -50,7 +57,7 @@ class Sink:
         """Publish a message; wait while too many entries are unread."""
         self._publisher.publish(kind, message, recorded=recorded)
         if isinstance(message, SocialPost):
-            self._remember_symbols(message)
+            self.remember_symbols(message, message.symbols or ())
         self.counts.add(kind, message)
         if self._readers.is_check_due(1):
             self.flush()
@@ -72,13 +79,13 @@ class Sink:
 
     def end(self) -> None:
         """Publish a tick at the grid's next boundary for every symbol, so that its last rows are made."""
-        for symbol, last in {**self._post_symbols, **self.counts.last_event}.items():
+        for symbol, last in {**self.post_symbols, **self.counts.last_event}.items():
             self.publish("tick", Tick(-(-last // self._grid_ms) * self._grid_ms, symbol), recorded=True)
         self.flush()
 
-    def _remember_symbols(self, post: SocialPost) -> None:
-        """Note the symbols that a post names itself: for one without market data no other message makes time pass."""
-        for symbol in post.symbols or ():
-            if is_symbol(symbol) and (symbol in self._post_symbols or len(self._post_symbols) < POST_SYMBOLS):
-                at = max(post.received or 0, post.timestamp, self._post_symbols.get(symbol, 0))
-                self._post_symbols[symbol] = at
+    def remember_symbols(self, post: SocialPost, symbols: Iterable[str]) -> None:
+        """Note the symbols of a post: for one without market data no other message makes time pass."""
+        for symbol in symbols:
+            if is_symbol(symbol) and (symbol in self.post_symbols or len(self.post_symbols) < POST_SYMBOLS):
+                at = max(post.received or 0, post.timestamp, self.post_symbols.get(symbol, 0))
+                self.post_symbols[symbol] = at

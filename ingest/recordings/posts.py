@@ -40,6 +40,11 @@ def read_posts(
             yield Rejected(Line(path.name, number, 0, data, False), refused.reason, refused.detail)
 
 
+def check_columns(path: Path, columns: GivenColumns = COMMON) -> None:
+    """Raise ``TableFileError`` as `read_posts`, without reading rows."""
+    _find_columns(path.name, read_rows(path)[0], columns)
+
+
 def _find_columns(file: str, names: Sequence[str], columns: GivenColumns) -> dict[str, str]:
     """Return the column of each field that the file has."""
     found = {}

@@ -16,6 +16,7 @@ from ingest.messages.refusal import Reason, Refused
 from ingest.recordings import market_tables, own, posts
 from ingest.recordings.binance import Binance
 from ingest.recordings.columns import COMMON, GivenColumns, check_prefixes
+from ingest.recordings.files import FileFormError
 from ingest.recordings.lines import POST, Line, Output, Parsed, Rejected, SourceFile, read_lines
 from ingest.recordings.lookahead import Lookahead, look_ahead, symbols_of_snapshots
 from ingest.recordings.markets import check_markets
@@ -41,6 +42,8 @@ def find_out(paths: Sequence[Path], columns: GivenColumns = COMMON) -> Known:
     """
     check_prefixes(columns, paths)
     for path in paths:
+        if path.is_dir():
+            raise FileFormError(f"{path} is a folder: name the files in it, such as {path}/*")
         path.open("rb").close()  # fail now for a missing file, not after minutes of reading the others
     surveys = [survey(path, columns) for path in paths]
     check_markets(surveys)

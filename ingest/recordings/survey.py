@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ingest.recordings import market_tables
+from ingest.recordings import posts as posts_of_table
 from ingest.recordings.columns import COMMON, GivenColumns, given_prefix
 from ingest.recordings.files import DAMAGE, is_damage, is_table, open_text, seems_to_be
 from ingest.recordings.markets import Signs, note_lines
@@ -69,6 +70,7 @@ def survey(path: Path, columns: GivenColumns = COMMON) -> Survey:
     prefix = given_prefix(columns, path)
     if is_table(path):
         if not market_tables.is_market(path):
+            posts_of_table.check_columns(path, columns)
             return Survey(path, frozenset(), posts=True, market=False, is_table=True)
         named = frozenset((prefix or "") + name for name in market_tables.symbols(path, columns))
         return Survey(path, named, is_table=True, prefix=prefix)

@@ -15,6 +15,7 @@ from ingest.recordings.columns import COMMON, GivenColumns
 from ingest.recordings.lines import POST, Output, Parsed
 from ingest.recordings.recording import Recording
 from ingest.replay.shift import received_ms, shift, shift_to_end_now
+from ingest.sentiment.scoring import finder
 from ingest.settings import Settings
 
 REPORT_EVERY = 1000
@@ -90,6 +91,7 @@ def replay(
         read_ahead = Recording(files, limit, columns, settings.max_future_ms, recording.known)
         shift_ms = shift_to_end_now(read_ahead, settings.emit_interval_ms, speed, clock())
     counts = Counts()
+    find_symbols = finder(settings).find
     sink = Sink(client, settings, counts, patience_s=patience_s)
     pace = Pace(speed, clock, sleep, sink.flush)
     reported = 0
@@ -102,6 +104,8 @@ def replay(
                     pace.wait(received_ms(output.message))
                 shift(output.message, shift_ms)
             sink.write(output)
+            if isinstance(output, Parsed) and isinstance(output.message, SocialPost) and output.message.symbols is None:
+                sink.remember_symbols(output.message, find_symbols(output.message.text))
             counts.lines, counts.ignored = recording.lines, recording.ignored
             if progress is not None and recording.lines >= reported + REPORT_EVERY:
                 reported = recording.lines
@@ -113,6 +117,7 @@ def replay(
         sink.wait_for_scores()
     publish(recording.market())
     sink.end()
+    counts.last_of.update({(symbol, POST): at for symbol, at in sink.post_symbols.items()})
     counts.passed_over, counts.unread = recording.passed_over, recording.unread()
     if progress is not None:
         progress(counts)
