@@ -59,17 +59,7 @@ def show(feed: Feed, store: FeatureStore, symbols: Sequence[str], heard: Heard |
         unread = [x for x in symbols if frame.loc[frame["symbol"] == x, "imbalance_l1"].isna().all()]
         _hold(not unread, f"imbalance_l1 is in no training row of {', '.join(unread)}")
     else:
-        newest_us = _newest(feed, store, symbols)
-        for symbol, kind in heard.last_us:
-            ahead_us = newest_us.get(symbol, 0) - heard.span_us[1]
-            if (
-                kind == POST and ahead_us > 0
-            ):  # a post counts from where its symbol stands, and no later message makes a row with it
-                stands = iso_of_us(newest_us[symbol])
-                raise DemoError(
-                    f"{symbol} is at {stands} from an earlier demo, after these posts: `make clean` begins anew"
-                )
-        _check_heard(store, heard, list(zip(frame["symbol"], frame["event_timestamp"], strict=True)))
+        _check_heard(feed, store, heard, list(zip(frame["symbol"], frame["event_timestamp"], strict=True)))
         for sentence in heard.lacks():
             console.print(f"[bold yellow]lacking[/] {sentence}", highlight=False)
 
@@ -84,7 +74,7 @@ def _check_nulls(console: Console, read: dict[str, list[Any]], *, warm: bool) ->
         console.print(f"  null: {name} ({rule or 'no feed'})", style="dim")
 
 
-def _check_heard(store: FeatureStore, heard: Heard, moments: Sequence[tuple[str, pd.Timestamp]]) -> None:
+def _check_heard(feed: Feed, store: FeatureStore, heard: Heard, moments: Sequence[tuple[str, pd.Timestamp]]) -> None:
     """Check that each kind of message of each symbol gave values, in history and, while they are not too old, online."""
     ends = [(symbol, pd.Timestamp(at, unit="us", tz="UTC")) for (symbol, _), at in heard.last_us.items()]
     frame = data.join_history(store, [*moments, *ends], [f"{view_of(name).name}:{name}" for name in GIVEN_BY.values()])
@@ -93,22 +83,21 @@ def _check_heard(store: FeatureStore, heard: Heard, moments: Sequence[tuple[str,
         view = view_of(name)
         if kind == "book" and symbol in heard.lost:
             continue
-        of_symbol = frame.loc[frame["symbol"] == symbol, name]
-        _hold(
-            not of_symbol.isna().all(),
-            f"{name} of {symbol} is in no row of history, and the recordings hold its {kind}s",
-        )
+        if frame.loc[frame["symbol"] == symbol, name].isna().all():
+            newest_us = _newest(feed, store, symbol)
+            if newest_us > heard.span_us[1]:
+                raise DemoError(
+                    f"{symbol} is at {iso_of_us(newest_us)} from an earlier demo, after all of these recordings: `make clean` begins anew"
+                )
+            raise DemoError(f"{name} of {symbol} is in no row of history, and the recordings hold its {kind}s")
         if heard.span_us[1] - last_us <= view.ttl_s * 1_000_000:
             online = store.get_online_features([f"{view.name}:{name}"], [{"symbol": symbol}]).to_dict()
             _hold(online[name] != [None], f"{name} of {symbol} is not online, and the recordings hold its {kind}s")
 
 
-def _newest(feed: Feed, store: FeatureStore, symbols: Sequence[str]) -> dict[str, int]:
-    """Return the time of the newest row of each symbol in microseconds."""
-    newest: dict[str, int] = {}
-    for read in consistency.read_online(store, feed.client, symbols):
-        newest[read.symbol] = max(newest.get(read.symbol, 0), read.t_us)
-    return newest
+def _newest(feed: Feed, store: FeatureStore, symbol: str) -> int:
+    """Return the time of the newest row of a symbol in microseconds, 0 without one."""
+    return max((read.t_us for read in consistency.read_online(store, feed.client, [symbol])), default=0)
 
 
 def _check_equal(feed: Feed, store: FeatureStore, symbols: Sequence[str]) -> int:
