@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,10 @@ examples:
 
 lookahead  the value at t from the data up to t is the value at t from all data, bit for bit
 warmup     values do not depend on where the history began, once a feature's stated warm-up has passed: bit for bit for
-           windows, within 1e-6 of the largest value for recursions; a session feature (since 00:00 UTC) is compared in
-           sessions that both histories saw whole
+           windows and z-scores, within 1e-6 of the largest value for recursions; a session feature (since 00:00 UTC, or the
+           instrument's opening) is compared in sessions that both histories heard whole
+
+files are read as they are needed, so that memory depends on the number of symbols and posts, and not on the length of the recording
 
 posts get stand-in scores and microprice a stand-in table: the checks test times, not the model or the fit
 exit codes: 0 all agree, 1 something differs or there was nothing to compare, 2 an option or a file is wrong
@@ -53,18 +54,19 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from ingest import settings
-    from ingest.check import lookahead, recording, result, warmup
+    from ingest.check import lookahead, result, warmup
+    from ingest.check.recording import Messages
 
     conf = settings.load()
-    refused: Counter[str] = Counter()
+    messages = Messages(args.paths, conf, args.symbols, given_columns(args))
     console = Console(stderr=True)
     with console.status(f"check {args.check}"):  # shown on a terminal only
-        feeds, unread = recording.read_recordings(args.paths, conf, args.symbols, given_columns(args), refused)
         if args.check == "lookahead":
-            found = lookahead.lookahead(feeds, conf, samples=args.samples)
+            found = lookahead.lookahead(messages, conf, samples=args.samples)
         else:
-            found = warmup.warmup(feeds, conf, starts=args.starts or warmup.STARTS)
-    for name in sorted(set(args.symbols) - set(feeds)):
+            found = warmup.warmup(messages, conf, starts=args.starts or warmup.STARTS)
+    for name in sorted(set(args.symbols) - messages.symbols):
         sys.stderr.write(f"{name}: no message\n")
-    result.show(found, f"check {args.check}: {', '.join(feeds) or 'no symbol'}", refused, as_json=args.json)
-    return ExitCode.NO if report_unread(unread) or result.failed(found) else ExitCode.DONE
+    title = f"check {args.check}: {', '.join(sorted(messages.symbols)) or 'no symbol'}"
+    result.show(found, title, messages.refused, as_json=args.json)
+    return ExitCode.NO if report_unread(messages.unread) or result.failed(found) else ExitCode.DONE

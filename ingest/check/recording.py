@@ -1,25 +1,26 @@
-"""The messages of recordings by symbol, as the checks read them; posts are scored by a stand-in for the model."""
+"""The messages of recordings, as the checks read them; posts are scored by a stand-in for the model."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from msgspec import structs
 
 from ingest.backfill.posts import score_posts
-from ingest.messages.kinds import Message, SocialPost, WithdrawnPost
+from ingest.messages.kinds import SocialPost, WithdrawnPost
 from ingest.recordings.columns import GivenColumns
-from ingest.recordings.lines import Parsed
-from ingest.recordings.recording import Recording
+from ingest.recordings.lines import Output, Parsed
+from ingest.recordings.recording import Recording, find_out
 from ingest.sentiment.history import History
 from ingest.settings import Settings
 
-Feed = list[tuple[str, Any]]
-"""The messages of a symbol in the order of arrival, each with its kind."""
+Arrival = tuple[str, Any]
+"""Kind and message, as it arrives."""
 
 
 class StandIn:
@@ -39,46 +40,56 @@ class StandIn:
         return out
 
 
-def read_recordings(
-    paths: Sequence[Path], settings: Settings, symbols: Sequence[str], columns: GivenColumns, refused: Counter[str]
-) -> tuple[dict[str, Feed], list[str]]:
-    """Return the messages of recordings as `by_symbol` does, and a sentence for each file of which nothing could be read.
+class Messages:
+    """The messages of recordings in the order of arrival, scored posts before the market; each iteration reads the files again.
 
-    Refused lines are counted in ``refused`` by reason.
+    So a check needs no more memory for a longer recording. Posts are the exception: they are scored, and so kept, before the market.
+
+    Attributes
+    ----------
+    symbols : set of str
+        The symbols that had a message.
+    refused : Counter of str
+        Lines refused in the last pass, by reason.
+    unread : list of str
+        A sentence for each file of which nothing could be read, after a pass.
     """
-    recording = Recording(paths, None, columns, settings.max_future_ms)
 
-    def accepted() -> Iterator[tuple[str, Message | SocialPost]]:
-        for stage in (recording.posts(), recording.market()):
-            for output in stage:
-                if isinstance(output, Parsed):
-                    yield output.kind, output.message
-                else:
-                    refused[output.reason] += 1
+    def __init__(
+        self, paths: Sequence[Path], settings: Settings, symbols: Sequence[str], columns: GivenColumns
+    ) -> None:
+        self._paths, self._settings, self._wanted, self._columns = paths, settings, frozenset(symbols), columns
+        self._known = find_out(paths, columns)
+        self.symbols: set[str] = set()
+        self.refused: Counter[str] = Counter()
+        self.unread: list[str] = []
 
-    return by_symbol(accepted(), settings, symbols), recording.unread()
+    def __iter__(self) -> Iterator[Arrival]:
+        recording = Recording(self._paths, None, self._columns, self._settings.max_future_ms, self._known)
+        self.refused = Counter()
+        posts = [message for _, message in self._parsed(recording.posts())]
+        for kind, message in chain(scored(posts, self._settings), self._parsed(recording.market())):
+            if not self._wanted or message.symbol in self._wanted:
+                self.symbols.add(message.symbol)
+                yield kind, message
+        self.unread = recording.unread()
+
+    def _parsed(self, outputs: Iterable[Output]) -> Iterator[Arrival]:
+        for output in outputs:
+            if isinstance(output, Parsed):
+                yield output.kind, output.message
+            else:
+                self.refused[output.reason] += 1
 
 
-def by_symbol(
-    messages: Iterable[tuple[str, Message | SocialPost]], settings: Settings, symbols: Sequence[str] = ()
-) -> dict[str, Feed]:
-    """Return messages by symbol, the scored posts before the market; only those of ``symbols`` if any are named."""
-    posts: list[SocialPost] = []
-    market: Feed = []
-    for kind, message in messages:
-        if isinstance(message, SocialPost):
-            posts.append(message)
-        else:
-            market.append((kind, message))
-    scored, _ = score_posts(posts, settings, StandIn(), History(None))
-    found: dict[str, Feed] = defaultdict(list)
-    for post in scored:
+def scored(posts: list[SocialPost], settings: Settings) -> Iterator[Arrival]:
+    """Yield posts with the scores of a stand-in, one for each of their symbols, and withdrawals for each symbol that had a post."""
+    found, _ = score_posts(posts, settings, StandIn(), History(None))
+    symbols: set[str] = set()
+    for post in found:
         if isinstance(post, WithdrawnPost):
-            for name, feed in found.items():
-                feed.append(("withdrawal", structs.replace(post, symbol=name)))
-        elif not symbols or post.symbol in symbols:
-            found[post.symbol].append(("post", post))
-    for kind, message in market:
-        if not symbols or message.symbol in symbols:
-            found[message.symbol].append((kind, message))
-    return dict(sorted(found.items()))
+            for name in sorted(symbols):
+                yield "withdrawal", structs.replace(post, symbol=name)
+        else:
+            symbols.add(post.symbol)
+            yield "post", post

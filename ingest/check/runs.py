@@ -1,13 +1,14 @@
-"""Runs of one symbol over its messages, or over a part of them, with all rows kept."""
+"""Runs of one symbol over its messages, or over a part of them. Rows and messages are handed on and not kept."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 import msgspec
 
+from ingest.check.recording import Arrival
 from ingest.messages.envelope import Envelope, Origin
 from ingest.messages.kinds import Tick
 from ingest.messages.refusal import Reason, Refused
@@ -15,7 +16,7 @@ from ingest.settings import Settings
 from ingest.worker.symbol import Symbol
 from ingest.worker.symbols import Make, Symbols
 from transforms.catalog import View
-from transforms.kernel import Vector, to_bytes
+from transforms.kernel import HOUR_US, Vector, to_bytes
 from transforms.microstructure.layout import IMBALANCE_BINS, SPREAD_BINS
 
 Rows = dict[int, dict[str, bytes]]
@@ -37,71 +38,83 @@ POSTS = frozenset({"post", "withdrawal"})
 
 
 class Run:
-    """One symbol over some messages; ``make`` makes the symbol, and a test passes a faulty one.
-
-    Attributes
-    ----------
-    rows : dict
-        The rows that it emitted.
-    accepted : list of Accepted
-        The messages that it accepted, in the order of arrival.
-    """
+    """One symbol over some messages; ``make`` makes the symbol, and a test passes a faulty one."""
 
     def __init__(self, name: str, settings: Settings, make: Make = Symbol) -> None:
-        self.rows: Rows = {}
-        self.accepted: list[Accepted] = []
+        self._rows: Rows = {}
+        self._waiting: list[tuple[int, int, str, Any]] = []
+        self._accepted = 0
+        self._newest_us: dict[bool, int] = {}  # newest time of a post (True), and of all else (False)
         self._symbols = Symbols(settings, self._keep_row, _raise_our_errors, make=make)
         self.symbol = self._symbols.open(name)
         self.symbol.engine.install_microprice(1, _TICK, _G)
         self._grid_us = settings.emit_us
 
     def _keep_row(self, symbol: Symbol, view: View, t_us: int, values: Vector) -> None:
-        self.rows.setdefault(t_us, {})[view.name] = to_bytes(values)
+        self._rows.setdefault(t_us, {})[view.name] = to_bytes(values)
 
     def accept(self, kind: str, message: Any) -> None:
-        """Give the symbol a message; a refused one (late, repeated) is left out of ``accepted``."""
+        """Give the symbol a message; one that is refused (late, repeated) is not among those that ``released`` returns."""
         t_us = message.timestamp * 1000
         if kind in POSTS:
             t_us = max(getattr(message, "available", message.timestamp) * 1000, self.symbol.timeline.watermark)
         envelope = Envelope(kind, message, received_ms=getattr(message, "received", None) or 0)
         if self._symbols.accept(envelope) is not None:
-            self.accepted.append(Accepted(t_us, kind, message))
+            heappush(self._waiting, (t_us, self._accepted, kind, message))
+            self._accepted += 1
+            of_posts = kind in POSTS
+            self._newest_us[of_posts] = max(t_us, self._newest_us.get(of_posts, 0))
 
     def tick(self, t_us: int) -> None:
         """Let time pass to ``t_us``."""
         self.symbol.accept(Envelope("tick", Tick(t_us // 1000, self.symbol.name)))
 
-    def end(self) -> None:
-        """Emit the last rows, up to the boundary after the newest book or trade (or post, if there are only posts)."""
-        market = [one.t_us for one in self.accepted if one.kind not in POSTS]
-        last = max(market or [one.t_us for one in self.accepted], default=0)
-        self.tick(-(-last // self._grid_us) * self._grid_us)
+    def last_ticks(self) -> Iterator[int]:
+        """Yield times to let pass at the end: to the boundary after the newest book or trade (or post, if there are only posts)."""
+        last_us = self._newest_us.get(False) or self._newest_us.get(True, 0)
+        end_us = -(-last_us // self._grid_us) * self._grid_us
+        begin_us = self.symbol.timeline.watermark or (self._waiting[0][0] if self._waiting else end_us)
+        yield from range(begin_us // 1000 * 1000, end_us, HOUR_US)
+        yield end_us
+
+    def take_rows(self) -> Rows:
+        """Return the rows since the last call."""
+        rows, self._rows = self._rows, {}
+        return rows
+
+    def released(self) -> list[Accepted]:
+        """Return the messages that the watermark has passed since the last call, in the order of the times from which they count.
+
+        No message before them can come any more. A post or a withdrawal gets this time as its own, so that it counts from the same time
+        whatever messages are around it.
+        """
+        out = []
+        while self._waiting and self._waiting[0][0] < self.symbol.timeline.watermark:
+            t_us, _, kind, message = heappop(self._waiting)
+            if kind in POSTS:
+                counts_from = "available" if kind == "post" else "timestamp"
+                message = msgspec.structs.replace(message, **{counts_from: t_us // 1000})
+            out.append(Accepted(t_us, kind, message))
+        return out
 
 
-def run_whole(name: str, settings: Settings, feed: Iterable[tuple[str, Any]], make: Make = Symbol) -> Run:
-    """Return a run over all messages in the order of arrival, as a worker processes them."""
-    run = Run(name, settings, make)
-    for kind, message in feed:
+def run_whole(
+    messages: Iterable[Arrival], settings: Settings, make: Make, step: Callable[[str, Run], None]
+) -> dict[str, Run]:
+    """Run each symbol over its messages, as a worker processes them; call ``step`` after each message, to take what came of it."""
+    runs: dict[str, Run] = {}
+    for kind, message in messages:
+        name = message.symbol
+        run = runs.get(name)
+        if run is None:
+            run = runs[name] = Run(name, settings, make)
         run.accept(kind, message)
-    run.end()
-    return run
-
-
-def in_order(accepted: Sequence[Accepted]) -> list[Accepted]:
-    """Return messages in the order of the times from which they count.
-
-    A post gets this time as its ``available``, so that it counts from the same time whatever messages are around it.
-    """
-    out = []
-    for t_us, kind, message in sorted(accepted, key=lambda one: one.t_us):
-        pinned = msgspec.structs.replace(message, available=t_us // 1000) if kind == "post" else message
-        out.append(Accepted(t_us, kind, pinned))
-    return out
-
-
-def since(accepted: Sequence[Accepted], start_us: int) -> Sequence[Accepted]:
-    """Return the part from ``start_us`` on of messages that are `in_order`."""
-    return accepted[bisect_left(accepted, start_us, key=lambda one: one.t_us) :]
+        step(name, run)
+    for name, run in runs.items():
+        for t_us in run.last_ticks():
+            run.tick(t_us)
+            step(name, run)
+    return runs
 
 
 def _raise_our_errors(entry: Origin, refused: Refused) -> None:

@@ -29,8 +29,8 @@ def by_name(found: list[result.Result]) -> dict[str, result.Result]:
     return {r.feature: r for r in found}
 
 
-def test_no_feature_looks_ahead(feeds):
-    found = lookahead.lookahead(feeds, CONF, samples=40)
+def test_no_feature_looks_ahead(messages):
+    found = lookahead.lookahead(messages, CONF, samples=40)
     assert [r for r in found if r.differing] == []
     assert [r.feature for r in found] == [name for view in VIEWS for name in view.names]
     compared = by_name(found)
@@ -39,8 +39,8 @@ def test_no_feature_looks_ahead(feeds):
     assert not result.failed(found)
 
 
-def test_a_mid_price_that_peeks_at_the_next_book_is_found_and_nothing_else_is_blamed(feeds):
-    found = lookahead.lookahead(feeds, CONF, samples=40, make=Peeking)
+def test_a_mid_price_that_peeks_at_the_next_book_is_found_and_nothing_else_is_blamed(messages):
+    found = lookahead.lookahead(messages, CONF, samples=40, make=Peeking)
     assert [r.feature for r in found if r.differing] == ["mid_price"]
     assert by_name(found)["mid_price"].differing > 40
     assert result.failed(found)
@@ -71,7 +71,7 @@ def test_lines_that_are_no_messages_are_told_with_the_reason(tmp_path, capsys):
     assert main(["check", "warmup", str(path), "--json", "--symbols", "BTC-USD"]) == 1
     told = capsys.readouterr()
     assert json.loads(told.out)["refused"] == {"undecodable": 1, "wrong_type": 2}
-    assert told.err == "BTC-USD: no message\n"
+    assert told.err.startswith("BTC-USD: no message\n")
 
 
 def test_trades_in_columns_need_only_the_symbol_that_they_do_not_name(tmp_path, capsys):

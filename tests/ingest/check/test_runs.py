@@ -1,7 +1,11 @@
-"""A run keeps what its symbol accepted, and no more."""
+"""A run hands on what its symbol accepted, in order, and keeps nothing."""
 
-from ingest.check import lookahead, result, runs
-from ingest.messages.kinds import Trade
+import tracemalloc
+
+import pytest
+
+from ingest.check import lookahead, result, runs, warmup
+from ingest.messages.kinds import OrderBook, Trade
 
 from .conftest import CONF, MIDNIGHT
 
@@ -10,6 +14,45 @@ def test_a_message_that_came_too_late_is_no_data_of_the_truncated_run():
     late = Trade(MIDNIGHT + 100, "A", 9.0, 1.0, "buy", 77)
     feed = [("trade", Trade(MIDNIGHT + i * 400, "A", 10.0 + i % 3, 1.0, "buy", i)) for i in range(20)]
     feed.insert(10, ("trade", late))
-    run = runs.run_whole("A", CONF, feed)
-    assert late not in [one.message for one in run.accepted]
-    assert not result.failed(lookahead.lookahead({"A": feed}, CONF))
+    released = []
+    runs.run_whole(feed, CONF, runs.Symbol, lambda _, run: released.extend(run.released()))
+    assert [one.message for one in released] == [message for _, message in feed if message is not late]
+    assert not result.failed(lookahead.lookahead(feed, CONF))
+
+
+class Recording:
+    """A recording of so many seconds, made anew each time it is read."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def __iter__(self):
+        for i in range(10 * self.seconds):
+            at, mid = MIDNIGHT + 100 * i, 10 + i % 7 / 100
+            yield "book", OrderBook(at, "A", [(mid - 0.01, 1.0)], [(mid + 0.01, 1.0)])
+            if i % 2:
+                yield "trade", Trade(at, "A", mid, 1.0, "buy", i)
+
+
+def peak_bytes(check, seconds):
+    tracemalloc.start()
+    try:
+        check(Recording(seconds))
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        lambda messages: lookahead.lookahead(messages, CONF, samples=5),
+        lambda messages: warmup.warmup(messages, CONF, starts=(0.5,)),
+    ],
+    ids=["lookahead", "warmup"],
+)
+def test_a_longer_recording_needs_no_more_memory(check):
+    check(Recording(20))  # caches and imports
+    short, long = peak_bytes(check, 20), peak_bytes(check, 80)
+    # 1,200 messages of a kilobyte and more would add 1.2 MB
+    assert long < short + 300_000
