@@ -61,6 +61,8 @@ class Settings:
     symbols: frozenset[str] = frozenset()
     # TFS_MAX_SYMBOLS: how many may be open in one partition, so that a producer of invented names cannot fill the memory
     max_symbols: int = 1000
+    # TFS_FORGET_S: a symbol that was not heard for so long leaves the memory of the worker; its state stays in Redis
+    forget_s: int = 3600
     # TFS_INSTRUMENTS: file of what is known of symbols beforehand
     instruments: Mapping[str, Instrument] = field(default_factory=dict)
     # TFS_ALIASES: file of the names by which posts call symbols; None is the project's table
@@ -77,6 +79,10 @@ class Settings:
     def instrument(self, symbol: str) -> Instrument:
         """Return what is known of a symbol, or the defaults."""
         return self.instruments.get(symbol) or Instrument()
+
+    def is_known(self, symbol: str) -> bool:
+        """Return whether the settings name a symbol; others can be invented by a producer, and only so many may be open."""
+        return symbol in self.symbols or symbol in self.instruments
 
     @property
     def emit_us(self) -> int:
@@ -105,6 +111,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         log_history_s=_integer(environ, "TFS_LOG_HISTORY_S", default.log_history_s, 0, 31 * 86_400),
         symbols=frozenset(s for s in environ.get("TFS_SYMBOLS", "").split(",") if s),
         max_symbols=_integer(environ, "TFS_MAX_SYMBOLS", default.max_symbols, 1, 1_000_000),
+        forget_s=_integer(environ, "TFS_FORGET_S", default.forget_s, 1, 365 * 86_400),
         instruments=instruments(Path(environ.get("TFS_INSTRUMENTS") or Path(__file__).with_name("instruments.toml"))),
         aliases=Path(aliases) if aliases else None,
         sentiment_model=model,

@@ -130,6 +130,10 @@ class Engine:
         """Take a post out of every window from ``t_us`` on."""
         posts.withdraw_post(self._posts, t_us, post_id)
 
+    def remembers_posts(self) -> bool:
+        """Return whether the symbol has any post in a window or remembers the id of one."""
+        return bool(self._posts.by_id or self._posts.gone)
+
     def knows_post(self, post_id: str) -> bool:
         """Return whether the symbol has a post in a window, or remembers its id."""
         return posts.knows(self._posts, post_id)

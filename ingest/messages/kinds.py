@@ -104,6 +104,18 @@ class Tick(msgspec.Struct, gc=False):
     symbol: str
 
 
+class Leave(msgspec.Struct, gc=False):
+    """A symbol leaves the worker's memory, if no message came since the owner decided so and ``arrivals`` is still its count.
+
+    With ``forget`` it leaves whatever came, and its state is dropped.
+    """
+
+    timestamp: int
+    symbol: str
+    arrivals: int = 0
+    forget: bool = False
+
+
 class Gap(msgspec.Struct, gc=False):
     """A feed missed messages at ``timestamp``: the book is unknown until the next one."""
 
@@ -128,13 +140,14 @@ class MicropriceTable(msgspec.Struct, gc=False):
     g: list[float | None]
 
 
-Message = OrderBook | Trade | ScoredPost | WithdrawnPost | Tick | Gap | MicropriceTable
+Message = OrderBook | Trade | ScoredPost | WithdrawnPost | Tick | Leave | Gap | MicropriceTable
 KIND: dict[str, type[Message]] = {
     "book": OrderBook,
     "trade": Trade,
     "post": ScoredPost,
     "withdrawal": WithdrawnPost,
     "tick": Tick,
+    "leave": Leave,
     "gap": Gap,
     "microprice": MicropriceTable,
 }

@@ -28,6 +28,11 @@ def checkpoint(p: int) -> str:
     return f"checkpoint:{{{p}}}"
 
 
+def idle(p: int) -> str:
+    """Return the hash of the states of symbols that were not heard for a time, one packed value a symbol."""
+    return f"idle:{{{p}}}"
+
+
 def outbox(p: int) -> str:
     """Return the stream of rows on their way to the offline store."""
     return f"outbox:{{{p}}}"

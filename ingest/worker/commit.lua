@@ -1,8 +1,8 @@
 -- Commit a batch of a partition: all steps happen, or none does. So a message is counted once, whichever process dies.
--- KEYS: the owner's lease, the checkpoint, the outbox, the features, the log, the counters, the dead letters.
+-- KEYS: the owner's lease, the checkpoint, the idle symbols, the outbox, the features, the log, the counters, the dead letters.
 -- ARGV: eight values, then the lists of steps 4 to 8, each behind its length; a letter of step 8 is a list of its own.
 
-local owner, state, outbox, features, events, counters, dead = unpack(KEYS)
+local owner, state, idle, outbox, features, events, counters, dead = unpack(KEYS)
 local token, lease_ms, group, after_id, last_id, kept_from, n_entries, maxlen = unpack(ARGV, 1, 8)
 local at = 9
 
@@ -24,10 +24,16 @@ redis.call('PEXPIRE', owner, lease_ms)
 -- 4. Save how far the log is processed, and the state; 4,000 arguments at a time, because Lua's stack is small.
 local entries = redis.call('HINCRBY', state, 'entries', n_entries)
 redis.call('HSET', state, 'last_id', last_id)
-local first, last = next_list()
-for from = first, last, 4000 do redis.call('HSET', state, unpack(ARGV, from, math.min(from + 3999, last))) end
+local function in_parts(command, key)
+  local first, last = next_list()
+  for from = first, last, 4000 do redis.call(command, key, unpack(ARGV, from, math.min(from + 3999, last))) end
+end
+in_parts('HDEL', state) -- of symbols that left the memory
+in_parts('HSET', state)
+in_parts('HDEL', idle) -- of symbols that were heard again
+in_parts('HSET', idle)
 -- 5. Append the rows to the outbox, for the offline store.
-first, last = next_list()
+local first, last = next_list()
 for i = first, last do redis.call('XADD', outbox, '*', 'rows', ARGV[i]) end
 -- 6. Append the normalised rows to the features, for the signal service.
 first, last = next_list()

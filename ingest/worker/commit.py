@@ -18,7 +18,7 @@ from transforms.catalog import NORMALIZED
 _COMMIT: Final = read_script(__file__, "commit.lua")
 SLOWEST_BYTES_PER_MS: Final = 10_000
 """What a busy server takes of a saved state at least. A thousand symbols are some 200 MB."""
-_KEYS: Final = (keys.owner, keys.checkpoint, keys.outbox, keys.features, keys.events, keys.counters)
+_KEYS: Final = (keys.owner, keys.checkpoint, keys.idle, keys.outbox, keys.features, keys.events, keys.counters)
 
 
 def add_commit(
@@ -35,6 +35,7 @@ def add_commit(
     ``lease_ms`` is how long the lease lasts from the commit on.
     """
     p, log = partition.number, keys.events(partition.number)
+    dropped, idle, awake = partition.take_moves() if state else ([], {}, [])
     touched = (*(key(p) for key in _KEYS), keys.DEAD_LETTER)
     kept_from = _kept_from(partition, settings.log_history_s)
     values = (
@@ -48,7 +49,10 @@ def add_commit(
         settings.features_maxlen,
     )
     lists: list[list[Any]] = [
+        dropped,
         [x for pair in {**state, b"state_id": partition.state_id}.items() for x in pair],
+        awake,
+        [x for pair in idle.items() for x in pair],
         [rows.encode(batch.columns()) for batch in pending.batches.values() if len(batch)],
         rows.vectors(pending.batches[NORMALIZED.name].columns()),
         [x for pair in pending.counts.items() for x in pair],

@@ -24,12 +24,17 @@ def open_partition(client: redis.Redis, settings: Settings, p: int, keep_lease: 
         about: Any = client.xinfo_stream(keys.events(p))
         if trimmed := about["entries-added"] - about["length"]:
             client.hset(keys.checkpoint(p), "entries", trimmed)
-    partition = Partition(p, settings)
+
+    def load_idle(name: str) -> bytes | None:
+        found: Any = client.hget(keys.idle(p), name)
+        return found  # type: ignore[no-any-return]
+
+    partition = Partition(p, settings, load_idle)
     anew = partition.restore(saved, keep_lease)
     if anew:
         names = ", ".join(sorted(anew)[:10])
         _LOG.warning("partition %d: %d symbols of other kernels or another grid start anew: %s", p, len(anew), names)
-        state_id, partition = partition.state_id, Partition(p, settings)
+        state_id, partition = partition.state_id, Partition(p, settings, load_idle)
         _replay(client, partition, state_id, keep_lease)  # with the kernels of today, as far as the log reaches back
         partition.restore(saved, keep_lease)  # the symbols whose state is good
     _replay(client, partition, partition.last_id, keep_lease)

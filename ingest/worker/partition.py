@@ -17,10 +17,12 @@ from dataclasses import dataclass, field
 
 from ingest.messages.check import check_header
 from ingest.messages.envelope import Envelope, Origin, from_entry
+from ingest.messages.kinds import Leave
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.streams.read import START
 from ingest.worker import rows
+from ingest.worker.idle import FIELD, KEPT, Idle
 from ingest.worker.symbol import Symbol
 from ingest.worker.symbols import Symbols
 from transforms.catalog import VIEWS, View
@@ -54,17 +56,32 @@ class Partition:
         The last entry that was processed, the last whose rows are written, the last that is in the saved state.
     unsaved : int
         Entries processed since the state was saved.
+    left : int
+        Symbols that left the memory and may have left it unused.
     """
 
-    def __init__(self, number: int, settings: Settings) -> None:
+    def __init__(
+        self, number: int, settings: Settings, load_idle: Callable[[str], bytes | None] = lambda _: None
+    ) -> None:
         self.number = number
-        self.symbols = Symbols(settings, self._emit, self._keep_refused, most=settings.max_symbols)
+        self.idle = Idle(load_idle, KEPT * settings.max_symbols, settings.is_known)
+        self.symbols = Symbols(
+            settings,
+            self._emit,
+            self._keep_refused,
+            most=settings.max_symbols,
+            recall=self.idle.find,
+            opened=self.idle.remove,
+        )
         self.position = self.last_id = self.state_id = START
         self.unsaved = 0
+        self.left = 0
         self.pending = Pending()
         self._max_future_ms = settings.max_future_ms
         self._max_age_ms = settings.max_age_ms
-        self._saved: dict[bytes, bytes] = {}
+        self._saved: dict[str, dict[str, bytes]] = {}
+        self._dropped: set[bytes] = set()
+        self._saved_idle = self.idle.save()
         self._touched: set[str] = set()
         self._now_us = 0
 
@@ -82,7 +99,11 @@ class Partition:
             self.symbols.refuse((entry_id, fields), error)
             return None
         if envelope.kind == "withdrawal":
-            self._touched.update(self.symbols.withdraw(envelope))
+            with_posts = [name for name, has_posts in self.idle.names.items() if has_posts]
+            self._touched.update(self.symbols.withdraw(envelope, with_posts))
+            return None
+        if envelope.kind == "leave":
+            self._leave(envelope.message)
             return None
         symbol = self.symbols.accept(envelope)
         if symbol is None:
@@ -101,6 +122,26 @@ class Partition:
         if envelope.kind == "post":  # a score stamped far ahead would be held until then
             check_header(message.symbol, message.available, arrived_ms, self._max_future_ms)
         return envelope
+
+    def _leave(self, message: Leave) -> None:
+        """Let a symbol leave the memory, if nothing came since the owner decided so and no row is to come."""
+        name = message.symbol
+        symbol = self.symbols.get(name)
+        if not message.forget:
+            if symbol is None or symbol.timeline.arrivals != message.arrivals or symbol.waits_for_time():
+                return
+            self.pending.counts["forgotten.symbols"] += len(self.idle.add(symbol))
+        else:
+            self.idle.remove(name)
+            self.pending.counts["forgotten.symbols"] += 1
+        self.left += self.symbols.pop(name, None) is not None
+        self._touched.discard(name)
+        self._dropped.update(f"{name} {part}".encode() for part in self._saved.pop(name, ()))
+
+    def is_live(self, name: str) -> bool:
+        """Return whether the newest message of a symbol came from a live feed."""
+        symbol = self.symbols.get(name)
+        return symbol is not None and not symbol.recorded
 
     def _emit(self, symbol: Symbol, view: View, t_us: int, values: Vector) -> None:
         created_us = max(t_us, symbol.received_us if symbol.recorded else self._now_us)
@@ -142,14 +183,22 @@ class Partition:
         changed = {}
         for name in self._touched:
             between()
+            saved = self._saved.setdefault(name, {})
             for part, data in self.symbols[name].save().items():
-                key = f"{name} {part}".encode()
-                if self._saved.get(key) != data:
-                    changed[key] = self._saved[key] = data
+                if saved.get(part) != data:
+                    changed[f"{name} {part}".encode()] = saved[part] = data
         self._touched.clear()
+        names = self.idle.save()
+        if names != self._saved_idle:
+            changed[FIELD] = self._saved_idle = names
         self.unsaved = 0
         changed[b"state_id"] = self.state_id = self.position
         return changed
+
+    def take_moves(self) -> tuple[list[bytes], dict[str, bytes], list[str]]:
+        """Return what else the commit of a saved state does: parts to delete, states of idle symbols to add, and to delete."""
+        dropped, self._dropped = sorted(self._dropped), set()
+        return dropped, *self.idle.take_changes()
 
     def restore(self, checkpoint: Mapping[bytes, bytes], between: Callable[[], None] = lambda: None) -> list[str]:
         """Restore a checkpoint; ``position`` is then the last entry in its state.
@@ -159,6 +208,8 @@ class Partition:
         """
         self.last_id = checkpoint.get(b"last_id", checkpoint.get(b"state_id", START))
         self.position = self.state_id = checkpoint.get(b"state_id", self.last_id)
+        self.idle.restore(checkpoint.get(FIELD))
+        self._saved_idle = self.idle.save()
         parts: dict[str, dict[str, bytes]] = {}
         for key, data in checkpoint.items():
             name, _, part = key.decode().partition(" ")
@@ -172,5 +223,5 @@ class Partition:
             except VersionError:
                 refused.append(name)
                 continue
-            self._saved.update({f"{name} {part}".encode(): data for part, data in saved.items()})
+            self._saved[name] = saved
         return refused

@@ -166,6 +166,13 @@ class Symbol:
         except Exception as error:  # else the message that made time pass would be refused in its place
             self._refuse(envelope, error)
 
+    def check_book(self, book: FlatBook | OrderBook) -> None:
+        """Refuse a book that its turn would refuse, whatever came before it."""
+        if isinstance(book, FlatBook):
+            fault = validation.check_book(book.levels, book.n_bid, book.n_ask)
+            if fault != validation.OK:
+                raise Refused(_BOOK_FAULT[fault])
+
     def _apply_book(self, t_us: int, book: FlatBook | OrderBook) -> None:
         last, self._sequence = self._sequence, book.sequence
         if last is not None and book.sequence is not None and book.sequence != last + 1:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from ingest.messages.envelope import Envelope, Origin
 from ingest.messages.kinds import post_identity
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.worker.symbol import Emit, Refuse, Symbol
+from transforms.engine import VersionError
 
 _LOG = logging.getLogger(__name__)
 
 Make = Callable[[str, Settings, Emit, Refuse], Symbol]  # makes a symbol; a test puts a faulty one here
+Recall = Callable[
+    [str], Mapping[str, bytes] | None
+]  # returns the saved state of a symbol that left the memory, if there is one
 HandOn = Callable[[Origin, Refused], None]  # is given where a refused message came from, and the reason
 
 
@@ -32,6 +36,8 @@ class Symbols(dict[str, Symbol]):
         hand_on: HandOn = lambda *_: None,
         most: float = math.inf,
         make: Make = Symbol,
+        recall: Recall = lambda _: None,
+        opened: Callable[[str], None] = lambda _: None,
     ) -> None:
         super().__init__()
         self.accepted: Counter[str] = Counter()
@@ -41,6 +47,8 @@ class Symbols(dict[str, Symbol]):
         self._hand_on = hand_on
         self._most = most
         self._make = make
+        self._recall = recall
+        self._opened = opened
 
     def accept(self, envelope: Envelope) -> Symbol | None:
         """Give a message to its symbol, and count it; return the symbol, or None where the message was refused.
@@ -51,38 +59,73 @@ class Symbols(dict[str, Symbol]):
             self.withdraw(envelope)
             return None
         try:
-            symbol = self.get(envelope.message.symbol)
+            name = envelope.message.symbol
+            symbol = self.get(name)
             if symbol is None:
-                symbol = self._admit(envelope.message.symbol)
-            symbol.accept(envelope)
+                symbol = self._admit(envelope)
+                symbol.accept(envelope)
+                self._add(symbol)  # only now: a message that is refused opens no symbol
+            else:
+                symbol.accept(envelope)
         except Exception as error:  # one message must not stop the rest, whatever is wrong with it or with our code
             self.refuse(envelope.origin, error)
             return None
         self.accepted[envelope.kind] += 1
         return symbol
 
-    def withdraw(self, envelope: Envelope) -> list[str]:
-        """Give the withdrawal of a post to all symbols that have the post, count it once, and return their names."""
+    def withdraw(self, envelope: Envelope, idle: Iterable[str] = ()) -> list[str]:
+        """Give the withdrawal of a post to all symbols that have the post, count it once, and return their names.
+
+        ``idle`` are symbols that left the memory and have posts; those that have this one are opened.
+        """
         identity = post_identity(envelope.message.source, envelope.message.id)
+        for name in idle:
+            symbol = self.recalled(name)
+            if symbol.has_post(identity):
+                self._add(symbol)
         found = [symbol for symbol in self.values() if symbol.has_post(identity)]
         for symbol in found:
             symbol.accept(envelope)
         self.accepted["withdrawal"] += 1
         return [symbol.name for symbol in found]
 
-    def _admit(self, name: str) -> Symbol:
-        if self._settings.symbols and name not in self._settings.symbols:
+    def _admit(self, envelope: Envelope) -> Symbol:
+        """Return a symbol that is not open yet, as it was when it left the memory; raise ``Refused`` if it may not be opened."""
+        name = envelope.message.symbol
+        settings = self._settings
+        if settings.symbols and name not in settings.symbols:
             raise Refused(Reason.UNKNOWN_SYMBOL, f"{name} is not in TFS_SYMBOLS")
-        if len(self) >= self._most:
-            raise Refused(Reason.UNKNOWN_SYMBOL, f"{len(self)} symbols are open here; see TFS_MAX_SYMBOLS")
-        return self.open(name)
+        if len(self) >= self._most and not settings.is_known(name):
+            unknown = sum(not settings.is_known(one) for one in self)
+            if unknown >= self._most:
+                raise Refused(Reason.UNKNOWN_SYMBOL, f"{unknown} symbols are open here; see TFS_MAX_SYMBOLS")
+        symbol = self.recalled(name)
+        if envelope.kind == "book":
+            symbol.check_book(envelope.message)
+        return symbol
 
-    def open(self, name: str, parts: Mapping[str, bytes] | None = None) -> Symbol:
-        """Open a symbol, with its saved state if given; raise ``VersionError``, and open none, if other kernels or another grid made it."""
+    def recalled(self, name: str) -> Symbol:
+        """Return a symbol with the state with which it left the memory, or a new one; it is not open yet."""
+        try:
+            return self._made(name, self._recall(name))
+        except VersionError:
+            _LOG.warning("the idle symbol %s was saved by other kernels or with another grid, and starts anew", name)
+            return self._made(name)
+
+    def _made(self, name: str, parts: Mapping[str, bytes] | None = None) -> Symbol:
         symbol = self._make(name, self._settings, self._emit, self._refuse_held)
         if parts is not None:
             symbol.restore(parts)
-        self[name] = symbol
+        return symbol
+
+    def _add(self, symbol: Symbol) -> None:
+        self[symbol.name] = symbol
+        self._opened(symbol.name)
+
+    def open(self, name: str, parts: Mapping[str, bytes] | None = None) -> Symbol:
+        """Open a symbol, with its saved state if given; raise ``VersionError``, and open none, if other kernels or another grid made it."""
+        symbol = self._made(name, parts)
+        self._add(symbol)
         return symbol
 
     def refuse(self, origin: Origin, error: Exception) -> None:

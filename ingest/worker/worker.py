@@ -19,12 +19,13 @@ import redis
 
 from feature_repo.project import project
 from feature_repo.stores.online.write import OnlineWriter
-from ingest.messages.kinds import Tick
+from ingest.messages.kinds import Leave, Tick
 from ingest.publish.publisher import Publisher
 from ingest.settings import Settings
 from ingest.streams import deployment, keys, memory, outage, read
 from ingest.streams.membership import LEASE_MS, FencedError, Member
 from ingest.worker import commit, kernels, latency
+from ingest.worker.idle import release_memory
 from ingest.worker.opening import open_partition
 from ingest.worker.partition import Partition, Pending
 from transforms.catalog import VIEWS
@@ -37,6 +38,7 @@ COMMIT_S, COMMIT_ENTRIES = 1.0, 10_000  # commit at least this often, even when 
 SAVE_S, SAVE_ENTRIES = 5.0, 20_000  # save a state this old or this many entries behind: a takeover replays those
 LULL_FROM_S, LULL_UNTIL_S = 0.05, 0.3
 """No rows are expected this long after rows were written. A state is saved then, as that takes as long as several batches of rows."""
+LEFT = 20  # give memory back to the system once so many symbols left a partition
 TICK_US = 50_000  # time between two searches for quiet symbols
 
 
@@ -183,6 +185,12 @@ class Worker:
             else:
                 if save:
                     self._saved[keys.events(partition.number)] = time.monotonic()
+                    self._release_memory(partition)
+
+    def _release_memory(self, partition: Partition) -> None:
+        if partition.left >= LEFT:
+            partition.left = 0
+            release_memory()
 
     def _write_online(self, chosen: list[tuple[Partition, Pending]]) -> None:
         pipe: Any = self._client.pipeline(transaction=False)
@@ -202,7 +210,7 @@ class Worker:
         self._flushed = time.monotonic()
         due_us = self._clock() - self._settings.allowed_lateness_ms * 1000
         for partition, pending, newest in written:
-            live = [not partition.symbols[symbol].recorded for symbol in newest.symbols]
+            live = [partition.is_live(symbol) for symbol in newest.symbols]
             latency.count(pending.counts, (due_us - newest.event_us[live]).tolist())
 
     def _tick(self) -> None:
@@ -222,6 +230,9 @@ class Worker:
                     if quiet_us >= idle_us and symbol.waits_for_time():
                         publisher.publish("tick", Tick(known_us // 1000, symbol.name))
                         self._heard[symbol.name] = steady_us - idle_us + self._settings.emit_us
+                    elif quiet_us >= self._settings.forget_s * 1_000_000:
+                        publisher.publish("leave", Leave(known_us // 1000, symbol.name, symbol.timeline.arrivals))
+                        del self._heard[symbol.name]  # it waits as long again if a message came meanwhile
 
     def _settle(self) -> None:
         """Renew the leases, drop what was lost, give back what is due to others, take and open what is due here."""

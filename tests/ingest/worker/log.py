@@ -33,6 +33,7 @@ class Log:
         self.partition = Partition(0, conf)
         self.n = 0
         self.entries: list[tuple[bytes, dict[bytes, bytes]]] = []
+        self.arrived_ms = T0 + 100_000
 
     def append(self, *messages: tuple, recorded: bool = True) -> Log:
         for kind, message in messages:
@@ -44,9 +45,9 @@ class Log:
 
     def append_raw(self, fields: dict[bytes, bytes]) -> None:
         self.n += 1
-        entry = (b"%d-%d" % (T0 + 100_000, self.n), fields)
+        entry = (b"%d-%d" % (self.arrived_ms, self.n), fields)
         self.entries.append(entry)
-        self.partition.process(*entry, now_us=(T0 + 100_000) * 1000)
+        self.partition.process(*entry, now_us=self.arrived_ms * 1000)
 
     def rows(self, view: str) -> list[tuple[float, float, dict[str, float]]]:
         batch = self.partition.pending.batches[view]
