@@ -8,6 +8,7 @@ body and answer; the whole request has a deadline as well. While more connection
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import io
 import json
@@ -24,6 +25,7 @@ from typing import Any
 
 CHUNK = 1 << 16
 LINGER_S = 1.0  # how long the rest of a refused request is read, so that its caller can read the answer
+FULL_S = 0.1  # pause while the process has no file left for a caller
 _HEAD_ENDS = re.compile(rb"\r?\n\r?\n")
 _EXPECTS = re.compile(rb"\nexpect:[ \t]*100-continue", re.IGNORECASE)
 _LOG = logging.getLogger(__name__)
@@ -143,10 +145,12 @@ class Listener:
             connection, _ = self._socket.accept()
         except BlockingIOError:
             return
-        except OSError as error:  # the caller is gone already, or the process has too many files open
-            _LOG.warning("a caller could not be accepted: %s", error.strerror)
-            if self._callers:
-                self._drop(selector, next(iter(self._callers.values())))
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):  # else the caller is gone already
+                _LOG.warning("no caller can be accepted: %s", error.strerror)
+                for caller in list(self._callers.values())[:1]:
+                    self._drop(selector, caller)
+                time.sleep(FULL_S)
             return
         connection.setblocking(False)
         now_s = time.monotonic()
