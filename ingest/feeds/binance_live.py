@@ -26,13 +26,13 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 import msgspec
 
 from feature_repo.stores.errors import UserError
 from ingest.feeds.binance_venue import ANSWER_S, RESTRICTED, RestrictedError, Silences, body_of, check_symbols
+from ingest.feeds.binance_venues import Allowance, Venue, depth_to_ask
 from ingest.feeds.pump import Pump
 from ingest.publish.outlet import Outlet, pauses
 from ingest.recordings.binance import Binance
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession, ClientWebSocketResponse
 
 SYMBOLS_MAX = 100  # of one connection; each has two streams, and venues close connections with many more
-DEPTH = 1000
+RENEW_S = 60.0  # between two snapshots of a symbol that make its book known further
 FRAME_MAX_BYTES = 4 << 20
 ANSWER_MAX_BYTES = 16 << 20
 HEARTBEAT_S = 20.0
@@ -50,25 +50,6 @@ WATCH_S = 1.0  # between two looks for silent streams
 CLOSE_S = 1.0  # how long the venue may take to answer the close frame; it may go on sending and never answer
 _NAME = re.compile(r"\w{1,40}\Z").match
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Venue:
-    """A venue with Binance's protocol."""
-
-    stream: str  # address of the combined streams
-    rest: str  # address of ``/depth``
-    trades: str = "trade"  # name of its stream of trades
-    prefix: str = ""  # put before its symbols in the logs; only Binance spot has none
-
-
-VENUES: dict[str, Venue] = {
-    "binance": Venue("wss://stream.binance.com:9443", "https://api.binance.com/api/v3/depth"),
-    "binance-us": Venue("wss://stream.binance.us:9443", "https://api.binance.us/api/v3/depth", prefix="BINANCE-US:"),
-    "binance-futures": Venue(
-        "wss://fstream.binance.com", "https://fapi.binance.com/fapi/v1/depth", "aggTrade", "BINANCE-FUTURES:"
-    ),
-}
 
 
 class BinanceFeed:
@@ -120,8 +101,11 @@ class BinanceFeed:
         self._lines = 0
         self._connected = False
         self._refused: UserError | None = None
-        streams = [f"{symbol.lower()}@{stream}" for symbol in symbols for stream in ("depth@100ms", venue.trades)]
-        self._silences = Silences(streams)
+        of_a_symbol = ("depth@100ms", venue.trades, *venue.others)
+        self._silences = Silences([f"{symbol.lower()}@{stream}" for symbol in symbols for stream in of_a_symbol])
+        self._depth, self._weight = depth_to_ask(venue, len(self._symbols))
+        self._allowance = Allowance(venue.weight_a_minute)
+        self._renew_at: dict[str, float] = {}  # before which no symbol asks for another snapshot of a known book
         self._requests: dict[str, asyncio.Task[None]] = {}
         self._pauses: dict[str, Iterator[float]] = {}
         self._pump: Pump[tuple[Line, str | None]]  # this and what follows belong to the loop of `run`
@@ -229,6 +213,11 @@ class BinanceFeed:
         for symbol in missing:
             if symbol not in self._requests:
                 self._requests[symbol] = asyncio.create_task(self._request_snapshot(symbol))
+        now = time.monotonic()
+        for symbol in self._parser.fading() if self._connected else ():
+            if symbol in self._symbols and symbol not in self._requests and now >= self._renew_at.get(symbol, 0.0):
+                self._renew_at[symbol] = now + RENEW_S
+                self._requests[symbol] = asyncio.create_task(self._renew_snapshot(symbol))
 
     async def _request_snapshot(self, symbol: str) -> None:
         """Fetch a snapshot and queue it as a line that names its symbol. Only the first request of a series is sent at once."""
@@ -249,8 +238,19 @@ class BinanceFeed:
             await self._put(b'{"symbol":"%s",' % symbol.encode() + answer[1:], symbol)
             return
 
+    async def _renew_snapshot(self, symbol: str) -> None:
+        """Fetch one more snapshot of a known book. If that fails, the next is due after the usual time."""
+        try:
+            answer = await self._fetch(symbol)
+        except (TimeoutError, OSError, ValueError, _client_error()) as error:
+            _LOG.warning("no new snapshot of %s: %s: %.200s", symbol, type(error).__name__, error)
+            self._requests.pop(symbol, None)
+            return
+        await self._put(b'{"symbol":"%s",' % symbol.encode() + answer[1:], symbol)
+
     async def _fetch(self, symbol: str) -> bytes:
-        query = {"symbol": symbol, "limit": str(DEPTH)}
+        await asyncio.sleep(self._allowance.take(self._weight))
+        query = {"symbol": symbol, "limit": str(self._depth)}
         async with asyncio.timeout(ANSWER_S), self._http.get(self._venue.rest, params=query) as response:
             data = (await body_of(response, ANSWER_MAX_BYTES)).strip()
         if not data.startswith(b"{") or data[1:2] == b"}":

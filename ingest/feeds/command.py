@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
@@ -22,7 +23,8 @@ import msgspec
 from feature_repo.stores.errors import UserError
 from ingest.cli import ExitCode, needs_extra
 from ingest.cli.arguments import address, make_parser
-from ingest.feeds.binance_live import VENUES, BinanceFeed, Venue
+from ingest.feeds.binance_live import BinanceFeed
+from ingest.feeds.binance_venues import VENUES
 from ingest.feeds.kafka import command
 from ingest.publish import report
 from ingest.publish.outlet import Outlet
@@ -107,7 +109,7 @@ def _market(args: argparse.Namespace, settings: Settings, outlet: Outlet, record
         if venue is not None:
             import aiohttp  # noqa: F401  # fail here if it is missing, not at the first connection
 
-            here = Venue(args.stream_url or venue.stream, args.rest_url or venue.rest, venue.trades)
+            here = replace(venue, stream=args.stream_url or venue.stream, rest=args.rest_url or venue.rest)
             return BinanceFeed(here, args.names, outlet, settings.max_future_ms, record=record)
         if args.record or args.stream_url or args.rest_url:
             raise UserError("--record, --stream-url and --rest-url are for Binance venues")

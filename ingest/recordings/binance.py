@@ -10,6 +10,9 @@ several have one, it is refused as ambiguous. It is used if that symbol has no b
 A diff that does not follow waits for a snapshot or for the missing diff; one that never fits is refused. A diff is applied whole or
 not at all: a damaged one leaves the book as it was, and the next diff then shows the gap.
 
+A book is known as far as its snapshot went (``book``). It gives the known levels, 20 a side at most, and the depths over all of them;
+once the price has passed all that is known of a side, it is unknown. A later snapshot makes it known further (``renewal``).
+
 A line ``{"e":"disconnect","s":[symbols]}``, which our own recorder writes, says that the connection was lost there. These books are
 unknown from one millisecond after their newest event until a snapshot, or until a diff shows that nothing was missed.
 
@@ -36,6 +39,7 @@ from ingest.recordings.book import Book
 from ingest.recordings.lines import Line, Output, Parsed, Rejected
 from ingest.recordings.lookahead import Runs, is_market_trade
 from ingest.recordings.markets import FUTURES, SPOT, kind_of_trade, same_market
+from ingest.recordings.renewal import Renewal
 from transforms.limits import MAX_LEVELS
 
 HELD_MAX = 5000  # diffs of a symbol that may wait: minutes of a feed, while a snapshot takes seconds
@@ -53,6 +57,8 @@ class _Symbol:
     fresh: bool = False  # the book is a snapshot to which no diff was applied yet
     lost: bool = False  # a gap after ``last`` was reported
     held: deque[tuple[wire.Diff, Line]] = field(default_factory=deque)  # diffs that wait, each with its line
+    renewal: Renewal = field(default_factory=Renewal)
+    passed: bool = False  # it was reported that the price has left what is known of the book
     sequence: int = 0
     market: str | None = None  # spot or futures, once a message told
     trades: TradesTold = field(default_factory=TradesTold)
@@ -109,6 +115,10 @@ class Binance:
     def missing(self) -> list[str]:
         """Return the symbols whose diffs wait for a snapshot. A live feed asks the venue for it."""
         return [name for name, state in self._symbols.items() if state.held and (state.last is None or state.lost)]
+
+    def fading(self) -> list[str]:
+        """Return the symbols whose price nears the end of the known book. A live feed asks for a new snapshot, at its own pace."""
+        return [name for name, state in self._symbols.items() if state.renewal.due]
 
     def _parse_payload(self, line: Line, payload: bytes) -> Iterator[Output]:
         envelope = wire.open_envelope(payload)
@@ -184,6 +194,8 @@ class Binance:
         self._snapshots.append(snapshot)
         for name, state in self._symbols.items():
             past = state.last is not None and (not state.lost or snapshot.last <= state.last)
+            if past and snapshot.is_of(name) and self._renew(state, snapshot):
+                return
             if not past and snapshot.is_of(name) and any(diff.spans(snapshot.last) for diff, _ in state.held):
                 self._start(state, snapshot)
                 yield from self._settle(state, line)
@@ -272,6 +284,17 @@ class Binance:
         state.book = Book(snapshot.bids, snapshot.asks)
         state.last = snapshot.last
         state.fresh = True
+        state.renewal.clear()
+
+    def _renew(self, state: _Symbol, snapshot: wire.Snapshot) -> bool:
+        """Use a snapshot for a book that is known, if it is later than the diffs that were kept for it; return whether it was used."""
+        book = state.renewal.renewed(state.book, snapshot)
+        if book is None:
+            return False
+        self._snapshots.remove(snapshot)
+        state.book = book
+        state.renewal.clear()
+        return True
 
     def _settle(self, state: _Symbol, now: Line) -> Iterator[Output]:
         """Apply the waiting diffs that follow now, and refuse those that the book has passed."""
@@ -294,9 +317,21 @@ class Binance:
             yield Rejected(line, Reason.CROSSED_BOOK, f"update {diff.last} would cross the book")
             return
         state.last, state.fresh, state.lost = diff.last, False, False
+        state.renewal.note(state.book, diff)
+        for snapshot in [s for s in self._snapshots if s.is_of(diff.symbol) and diff.spans(s.last)]:
+            self._renew(state, snapshot)
+        if state.book.passed:
+            if state.passed:
+                self.passed_over["diff past the known book"] += 1
+            else:
+                state.passed = True
+                yield Parsed("gap", Gap(diff.time + 1, diff.symbol, now.received_ms))
+            return
+        state.passed = False
         state.sequence = state.sequence + 1 if state.sequence else diff.time
         bids, asks = state.book.best(MAX_LEVELS)
-        yield Parsed("book", OrderBook(diff.time, diff.symbol, bids, asks, state.sequence, now.received_ms))
+        depth = state.book.depth()
+        yield Parsed("book", OrderBook(diff.time, diff.symbol, bids, asks, state.sequence, now.received_ms, depth))
 
 
 def _gap(line: Line) -> Rejected:

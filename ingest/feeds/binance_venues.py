@@ -1,0 +1,69 @@
+"""The venues with Binance's protocol: addresses, streams, and what their requests weigh.
+
+Weights: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#order-book, and the same of USD-M
+futures. Binance.US weighs no more and allows less.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Venue:
+    """A venue with Binance's protocol."""
+
+    stream: str  # address of the combined streams
+    rest: str  # address of ``/depth``
+    trades: str = "trade"  # name of its stream of trades
+    others: tuple[str, ...] = ()  # further streams of a symbol; ``markPrice`` tells when funding is settled next
+    depths: tuple[tuple[int, int], ...] = ((5000, 250), (1000, 50))  # levels of ``/depth`` and the weight of a request
+    weight_a_minute: int = 3000  # for our requests: half of what the venue allows an address
+    prefix: str = ""  # put before its symbols in the logs; only Binance spot has none
+
+
+VENUES: dict[str, Venue] = {
+    "binance": Venue("wss://stream.binance.com:9443", "https://api.binance.com/api/v3/depth"),
+    "binance-us": Venue(
+        "wss://stream.binance.us:9443", "https://api.binance.us/api/v3/depth", prefix="BINANCE-US:", weight_a_minute=600
+    ),
+    "binance-futures": Venue(
+        "wss://fstream.binance.com",
+        "https://fapi.binance.com/fapi/v1/depth",
+        trades="aggTrade",
+        others=("markPrice",),
+        prefix="BINANCE-FUTURES:",
+        depths=((1000, 20),),
+        weight_a_minute=1200,
+    ),
+}
+
+
+class Allowance:
+    """The weight that requests may have. A minute's worth may be taken at once; it comes back evenly over a minute.
+
+    Parameters
+    ----------
+    a_minute : int
+    clock : callable
+        Returns seconds; injected for tests.
+    """
+
+    def __init__(self, a_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._a_minute = a_minute
+        self._clock = clock
+        self._back_at = clock()  # when all that was taken will be back
+
+    def take(self, weight: int) -> float:
+        """Take ``weight`` and return for how many seconds the request must wait."""
+        now = self._clock()
+        self._back_at = max(self._back_at, now) + 60.0 * weight / self._a_minute
+        return max(0.0, self._back_at - now - 60.0)
+
+
+def depth_to_ask(venue: Venue, symbols: int) -> tuple[int, int]:
+    """Return levels and weight of the deepest snapshot that all ``symbols`` can get within a minute, or of the shallowest."""
+    fits = (depth for depth in venue.depths if depth[1] * symbols <= venue.weight_a_minute)
+    return next(fits, venue.depths[-1])
