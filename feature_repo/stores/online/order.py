@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from feast import FeatureService, utils
+from feast.protos.feast.serving.ServingService_pb2 import FeatureList
 
 from feature_repo.stores.references import column_names, split
 
@@ -28,10 +29,13 @@ class Order:
         Names of their columns in the response.
     features : dict
         The features of each view, by the name under which references name the view.
+    serialised : bytes
+        The names as Feast's response holds them.
     """
 
     names: list[str] = field(default_factory=list)
     features: dict[str, list[str]] = field(default_factory=dict)
+    serialised: bytes = b""
 
     def arrange(self, grouped_refs: Iterable[tuple[Any, list[str]]]) -> list[tuple[Any, list[str]]]:
         """Return Feast's groups with the features of each view in order.
@@ -42,7 +46,7 @@ class Order:
         for table, grouped in grouped_refs:
             named = self.features.get(table.projection.name_to_use(), [])
             more = sorted({*grouped}.difference(named)) if len(named) != len(grouped) else []
-            arranged.append((table, named + more))
+            arranged.append((table, named + more if more else named))
         return arranged
 
     def put(self, response: Any) -> None:
@@ -50,9 +54,9 @@ class Order:
 
         `arrange` has done this already, unless references of several views alternate or some are computed on demand.
         """
-        present = response.metadata.feature_names.val
-        if list(present)[-len(self.names) :] == self.names:
+        if response.metadata.feature_names.SerializeToString().endswith(self.serialised):  # compared in C
             return
+        present = response.metadata.feature_names.val
         rank = {name: i for i, name in enumerate(self.names)}
         ranks = [rank.get(name, -1) for name in present]
         place = iter(ranks)
@@ -86,7 +90,8 @@ def request_of(registry: Any, project: str, features: Any, *, full_names: bool) 
 
 @lru_cache(maxsize=256)
 def _order_of(refs: tuple[str, ...], full_names: bool) -> Order:
-    order = Order(column_names(refs, full_names=full_names))
+    names = column_names(refs, full_names=full_names)
+    order = Order(names, serialised=FeatureList(val=names).SerializeToString())
     for view, feature in map(split, refs):
         order.features.setdefault(view, []).append(feature)
     return order
