@@ -134,11 +134,11 @@ def null_mask(array: pa.Array) -> _Bools | None:
 
 
 def column_type(kind: pa.DataType) -> str:
-    """Return PostgreSQL's type for a column of an entity frame or of a stored result; raise TypeError for another."""
+    """Return PostgreSQL's type for a column of a look-up's key or of a stored result; raise TypeError where there is none."""
     for name, matches in _COLUMN_TYPES.items():
         if matches(kind):
             return name
-    raise TypeError(f"an entity frame may not have a column of type {kind}")
+    raise TypeError(f"a column of type {kind} cannot be written to PostgreSQL; leave it out, or convert it to texts")
 
 
 def column_of(array: pa.Array, kind: str) -> Column:
