@@ -185,6 +185,11 @@ class ColumnResponse(OnlineResponse):  # type: ignore[misc]
                 out[name + "__ts"] = [t.seconds for t in vector.event_timestamps]
         return out
 
+    def to_tensor(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return Feast's tensors by name, in the order of the columns; Feast puts the names into a set."""
+        tensors = super().to_tensor(*args, **kwargs)
+        return {name: tensors[name] for name in dict.fromkeys(self.proto.metadata.feature_names.val)}
+
     def _python(self, name: str, value: Any) -> Any:
         kind = value.WhichOneof("val")
         if kind is None:

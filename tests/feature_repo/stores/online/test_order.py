@@ -62,6 +62,14 @@ def test_references_in_any_order_are_answered_in_that_order_blocking_or_not(fill
     assert asyncio.run(later()).proto == ours.proto
 
 
+def test_tensors_stand_in_the_order_of_the_references(filled: Any) -> None:
+    refs = shuffled(5)
+    ours, stock = filled.both(refs, rows_of(*SYMBOLS[:2]))
+    tensors, expected = ours.to_tensor(), stock.to_tensor()
+    assert list(tensors) == ["symbol", *(ref.partition(":")[2] for ref in refs)]
+    assert {name: repr(value) for name, value in tensors.items()} == {name: repr(expected[name]) for name in expected}
+
+
 def test_full_names_keep_the_order(filled: Any) -> None:
     refs = shuffled(3)
     ours, stock = filled.both(refs, rows_of(*SYMBOLS[:2]), full_feature_names=True)
