@@ -154,8 +154,7 @@ class Binance:
             line.file.prefix = header.prefix
 
     def _trade(self, stream: str, trade: wire.Trade, line: Line) -> Iterator[Output]:
-        if line.file is not None:
-            trade.symbol = line.file.prefix + trade.symbol
+        trade.symbol = line.prefix + trade.symbol
         if not is_market_trade(trade.type):
             self.passed_over["trade outside the book"] += 1
             return
@@ -176,7 +175,7 @@ class Binance:
 
     def _mark_price(self, mark: wire.MarkPrice, line: Line) -> None:
         self.passed_over["mark price"] += 1
-        name = mark.symbol if line.file is None else line.file.prefix + mark.symbol
+        name = line.prefix + mark.symbol
         if name in self._symbols and 0 < mark.next_funding <= MAX_TIME_MS:
             self._symbols[name].next_funding = mark.next_funding
 
@@ -214,7 +213,7 @@ class Binance:
         elif snapshot.symbol is None:
             fits = line.file.owners.get(snapshot.last, line.file.symbols)
         else:
-            fits = frozenset([line.file.prefix + snapshot.symbol])
+            fits = frozenset([line.prefix + snapshot.symbol])
         if len(fits) > 1:
             some = ", ".join(sorted(fits)[:5])
             raise Refused(Reason.AMBIGUOUS, f"a snapshot at update {snapshot.last} that names no symbol fits {some}")
@@ -222,8 +221,7 @@ class Binance:
             snapshot.symbol = next(iter(fits))
 
     def _diff(self, diff: wire.Diff, line: Line) -> Iterator[Output]:
-        if line.file is not None:
-            diff.symbol = line.file.prefix + diff.symbol
+        diff.symbol = line.prefix + diff.symbol
         check_header(diff.symbol, diff.time, line.received_ms, self._max_future_ms)
         wire.check_ids(diff.first, diff.last, diff.before or 0)
         if not 0 <= diff.last - diff.first < UPDATES_MAX:
@@ -257,8 +255,7 @@ class Binance:
 
     def _disconnect(self, disconnect: wire.Disconnect, line: Line) -> Iterator[Output]:
         self.passed_over["disconnect"] += 1
-        prefix = "" if line.file is None else line.file.prefix
-        for name in (prefix + symbol for symbol in disconnect.symbols):
+        for name in (line.prefix + symbol for symbol in disconnect.symbols):
             state = self._symbols.get(name)
             if state is not None and state.last is not None and not state.lost:
                 state.lost = True

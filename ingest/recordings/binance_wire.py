@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -133,6 +134,7 @@ def open_envelope(payload: bytes) -> Envelope:
         raise
 
 
+@lru_cache(64)
 def name_of_other(name: str | None) -> str:
     """Return what a line of another stream or event type is; a quote of spot has none.
 

@@ -38,6 +38,7 @@ MARKET_FILE: Names = {  # of Parquet and CSV files of trades or books
         "timestamp", "time", "event_time", "event_timestamp", "ts", "ts_ms", "datetime", "date", *_TRADE_TIMES, "E",
     ),
     **_EVENT,
+    "venue": ("exchange", "venue"),  # tells two markets of one symbol apart
     **TRADE,
     **BOOK,
 }  # fmt: skip

@@ -76,6 +76,11 @@ class Line(NamedTuple):
     file: SourceFile | None = None  # None for a line of a live feed
 
     @property
+    def prefix(self) -> str:
+        """What stands before the symbols of its file."""
+        return "" if self.file is None else self.file.prefix
+
+    @property
     def received_ms(self) -> int:
         """Receive time in milliseconds, rounded up, because a message is not known before it was received."""
         return -(-self.received_ns // NS_PER_MS)

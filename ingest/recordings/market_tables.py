@@ -119,7 +119,7 @@ def _find_columns(file: str, names: Sequence[str], columns: GivenColumns) -> dic
     given = {"timestamp": columns.timestamp, "symbol": columns.symbols}
     of_kind = TRADE if _kind(names) == "trade" else BOOK
     found: dict[str, str] = {}
-    for field in ("timestamp", "symbol", "received", *of_kind):
+    for field in ("timestamp", "symbol", "received", "venue", *of_kind):
         name = given[field] if given.get(field) in names else _common(names, field)
         if name is not None and name not in found.values():
             found[field] = name

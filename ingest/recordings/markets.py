@@ -20,6 +20,7 @@ from ingest.messages.refusal import Reason, Refused
 
 SPOT, FUTURES = "spot", "futures"
 _SAME_TIME_MS = 1000  # ids of trades that are closer are not compared
+_ID_DIGITS = 19  # a number of fewer digits fits 64 bits
 _ABSENT = msgspec.Raw()
 
 
@@ -29,7 +30,7 @@ class TwoMarketsError(UserError, ValueError):
 
 @dataclass(slots=True)
 class Signs:
-    """What lines of a symbol say of its market: ``kinds`` are `SPOT` or `FUTURES`.
+    """What lines of a symbol say of its market: ``kinds`` are `SPOT` or `FUTURES`, or the venues that a table names.
 
     ``trades`` has, for each form of trades, (time in milliseconds, id) of the first and the last one; None where ids do not grow with time.
     """
@@ -46,6 +47,32 @@ class Signs:
             self.trades[form] = None
             return
         known[1:] = [(time_ms, trade_id)]
+
+
+class TableSample(msgspec.Struct):
+    """The fields of a row of a table that tell its market."""
+
+    symbol: Any = None
+    timestamp: Any = None
+    trade_id: Any = None
+    venue: Any = None
+
+
+_table_sample = msgspec.json.Decoder(TableSample).decode
+
+
+def note_rows(signs: dict[str, Signs], rows: Iterable[bytes], prefix: str) -> None:
+    """Add what rows of a table, as JSON, say to ``signs``: their venue, and ids that are whole numbers."""
+    for row in rows:
+        told = _table_sample(row)
+        of_symbol = signs.setdefault(f"{prefix}{told.symbol}", Signs())
+        if isinstance(told.venue, str):
+            of_symbol.kinds.add(told.venue)
+        number = told.trade_id
+        if isinstance(number, str) and number.isdecimal() and len(number) < _ID_DIGITS:
+            number = int(number)
+        if type(number) is int and number and type(told.timestamp) is int:
+            of_symbol.note_trade("row", told.timestamp, number)
 
 
 class Sample(msgspec.Struct):
@@ -115,12 +142,23 @@ class HasSigns(Protocol):
         """The file."""
 
     @property
+    def is_table(self) -> bool:
+        """Whether it is a Parquet or CSV file."""
+
+    @property
     def signs(self) -> Mapping[str, Signs]:
         """What its lines say of the market of each symbol."""
 
 
 def check_markets(files: Sequence[HasSigns]) -> None:
     """Raise ``TwoMarketsError`` if two files have the same symbol and are of two markets."""
+    for file in files:
+        for name, signs in file.signs.items():
+            if file.is_table and len(signs.kinds) > 1:
+                of = " and ".join(sorted(signs.kinds)[:3])
+                raise TwoMarketsError(
+                    f"{file.path.name} has {name:.64} of {of}: write a file for each, and give each a --prefix"
+                )
     by_symbol: dict[str, list[tuple[Path, Signs]]] = {}
     for file in files:
         for name, signs in file.signs.items():

@@ -12,7 +12,7 @@ from ingest.recordings import market_tables
 from ingest.recordings import posts as posts_of_table
 from ingest.recordings.columns import COMMON, GivenColumns, given_prefix
 from ingest.recordings.files import DAMAGE, is_damage, is_table, open_text, seems_to_be
-from ingest.recordings.markets import Signs, note_lines
+from ingest.recordings.markets import Signs, note_lines, note_rows
 
 BLOCK = 1 << 20
 """Bytes that a survey reads at a time."""
@@ -20,6 +20,8 @@ _OVERLAP = 512
 """Longer than a key and a symbol, so that none is cut at the edge of a block."""
 _SYMBOL = re.compile(rb'"(?:s|symbol)"\s*:\s*"((?:[^"\\]|\\.){1,384})"')
 _HEADER = re.compile(rb'\{"e":"recording"[^}]*"prefix":"([^"\\]{0,64})"\}')
+_SAMPLE_ROWS = 1000  # of a table
+_COUNTED = 4  # symbols that are counted in each block
 _SNAPSHOT = b'"lastUpdateId"'
 _SAMPLE_BYTES = 1 << 17
 """Bytes at the begin and at the end of a capture whose lines are looked at for the signs of its markets."""
@@ -73,7 +75,10 @@ def survey(path: Path, columns: GivenColumns = COMMON) -> Survey:
             posts_of_table.check_columns(path, columns)
             return Survey(path, frozenset(), posts=True, market=False, is_table=True)
         named = frozenset((prefix or "") + name for name in market_tables.symbols(path, columns))
-        return Survey(path, named, is_table=True, prefix=prefix)
+        signs_of_rows: dict[str, Signs] = {}
+        sample = market_tables.read_lines(path, columns, _SAMPLE_ROWS)
+        note_rows(signs_of_rows, (line.data for line in sample), prefix or "")
+        return Survey(path, named, is_table=True, prefix=prefix, signs=signs_of_rows)
     found: set[bytes] = set()
     prefixes: set[str] = set()
     forms: set[str] = set()
@@ -84,7 +89,8 @@ def survey(path: Path, columns: GivenColumns = COMMON) -> Survey:
     now = prefix or ""
     for block in _blocks(path):
         text = tail + block
-        found.update(_SYMBOL.findall(text))
+        if _may_name_others(text, found):
+            found.update(_SYMBOL.findall(text))
         posts = posts or b'"text"' in text or b"\\u" in text
         snapshots = snapshots or _SNAPSHOT in text
         forms.update(form for form, keys in _FORMS.items() if form not in forms and any(key in text for key in keys))
@@ -102,6 +108,13 @@ def survey(path: Path, columns: GivenColumns = COMMON) -> Survey:
     used = prefixes if prefix is None else {prefix}
     names = frozenset(before + name for before in used for name in map(_decoded, found) if name)
     return Survey(path, names, posts, lines, prefix=prefix, snapshots=snapshots, forms=frozenset(forms), signs=signs)
+
+
+def _may_name_others(text: bytes, found: set[bytes]) -> bool:
+    """Return whether a block may name symbols beside those found before; counting is five times as fast as matching."""
+    if not found or len(found) > _COUNTED or b'"symbol"' in text:
+        return True
+    return text.count(b'"s"') != sum(text.count(b'"s":"%s"' % name) for name in found)
 
 
 def hint(path: Path) -> str:

@@ -9,7 +9,7 @@ import pytest
 from ingest.recordings.columns import GivenColumns, PrefixError
 from ingest.recordings.markets import TwoMarketsError
 
-from .captures import aggregate, diff, raw, read, snapshot, trade, written
+from .captures import T0, aggregate, diff, raw, read, snapshot, trade, written
 
 SPOT = snapshot(0, 9, "98", "101") + diff(1, "BTCUSDT", 10, 12) + trade(2, 7, M=True)
 PERP = snapshot(0, 900, "98", "101") + diff(1, "BTCUSDT", 890, 912, pu=880) + trade(2, 5, X="MARKET")
@@ -79,3 +79,30 @@ def test_within_one_file_the_lines_of_a_second_market_are_refused(tmp_path: Path
 def test_a_prefix_for_no_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(PrefixError, match="none of the files"):
         read(written(tmp_path, spot=SPOT), PREFIX)
+
+
+def table(folder: Path, name: str, *rows: str, head: str = "time,symbol,id,price,size") -> Path:
+    (folder / name).write_text("\n".join([head, *rows]))
+    return folder / name
+
+
+def test_tables_of_two_markets_under_one_name_are_refused(tmp_path: Path) -> None:
+    spot = table(tmp_path, "spot.csv", *(f"{T0 + 1000 * n},BTCUSDT,{9_000_000 + n},1,1" for n in range(5)))
+    perp = table(tmp_path, "perp.csv", *(f"{T0 + 1000 * n},BTCUSDT,{100 + n},1,1" for n in range(5)))
+    for order in ([spot, perp], [perp, spot]):
+        with pytest.raises(TwoMarketsError, match=f"--prefix {order[1].name}="):
+            read(order)
+    prefix = GivenColumns(prefixes=(("perp.csv", "BINANCE-FUTURES:"),))
+    assert symbols(read([spot, perp], prefix)[0]) == {"BTCUSDT", "BINANCE-FUTURES:BTCUSDT"}
+
+
+def test_a_table_of_two_venues_is_refused_and_tables_of_random_ids_are_not(tmp_path: Path) -> None:
+    head = "exchange,symbol,timestamp,price,amount"
+    both = table(tmp_path, "t.csv", f"binance,BTCUSDT,{T0},1,1", f"binance-futures,BTCUSDT,{T0},1,1", head=head)
+    with pytest.raises(TwoMarketsError, match=r"t\.csv has BTCUSDT of binance and binance-futures"):
+        read([both])
+    ids = [77, 12, 95, 3, 41]
+    files = [
+        table(tmp_path, f"{k}.csv", *(f"{T0 + 2000 * (n + k)},A,{ids[n] + k},1,1" for n in range(5))) for k in range(2)
+    ]
+    assert len(read(files)[0]) == 10
