@@ -5,7 +5,8 @@ The table (``symbols.toml``, or a user's own) gives each symbol its names. The s
 - ``bitcoin`` (no capital): in any case, as a word, ``#bitcoin`` or ``$bitcoin``;
 - ``SOL`` (with a capital): as a word in exactly this case, as ``#SOL`` or ``$SOL`` in any case;
 - ``$LINK``: only with its ``$`` or ``#``, in any case;
-- ``LINK?``: as ``LINK``, but only where the post is about this market, because the name is also a word or a company's ticker.
+- ``LINK?``: as ``LINK``, but only where the post is about this market, because the name is also a word or a company's ticker;
+- ``$SOL?``: as a cashtag only there, whatever other spellings of the name say.
 
 A name with ``?`` counts
 
@@ -28,6 +29,7 @@ import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,7 +37,7 @@ from transforms.sentiment.text import CHARACTERS_MAX, LINK, MENTION
 
 _IN_WORD = r"[^\W\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"
 _NOISE = re.compile(rf"{LINK}|{MENTION}", re.IGNORECASE)
-_PAIR = r"[/_:\-]?(?:usdt|usdc|busd|fdusd|usd|eur|perp)|[/_](?:krw|jpy|gbp|try)|(?=[/_](?:btc|eth|bnb)\b)|\.x"
+_PAIR = r"[/_:\-]?(?:usdt|usdc|busd|fdusd|usd|eur|perp)|[/_](?:krw|jpy|gbp|try)|(?=[/_](?:btc|eth|bnb)\b)|btc|eth|\.x"
 _SEPARATOR = re.compile(r"[\s\-_]+")
 _BETWEEN = re.compile(r"[\s,;/|&+·•()]*(?:(?:and|or|vs\.?)\s+)?")  # what stands between the names of a list
 _MARK = re.compile(r"[,;/|&+·•]")
@@ -91,6 +93,8 @@ class _Found(NamedTuple):
 
     def is_sure(self) -> bool:
         """Return whether it needs no market."""
+        if self.tag == "$" and "" in self.name.unsure:
+            return False
         return bool(self.name.sure) and (bool(self.tag) or self.is_spelled(self.name.sure))
 
 
@@ -169,7 +173,7 @@ class SymbolFinder:
         is_shares = self._shares.search(text) is not None or len(set(_CASHTAG.findall(text))) > len(found) + 1
         is_market = is_about or (not is_shares and self._trading.search(text) is not None)
         is_calm = _is_calm(text, {f.raw for f in found})
-        listed = _listed(text, found, sure)
+        listed = _listed(text, found, sure, is_calm)
         counts = list(sure)
         for i, f in enumerate(found):
             if sure[i] or f.name.symbol is None:
@@ -184,15 +188,23 @@ class SymbolFinder:
         return counts
 
 
-def _listed(text: str, found: list[_Found], sure: list[bool]) -> list[bool]:
-    """Return of each name whether it stands in a list with a sure one: three names in a row, or names with commas or the like between."""
+def _listed(text: str, found: list[_Found], sure: list[bool], is_calm: bool) -> list[bool]:
+    """Return of each name whether it stands in a list: three names in a row, or names with commas or the like between, one of them sure.
+
+    Two symbols in capitals with a comma or "and" between are a list too, if other words are not in capitals.
+    """
     listed = [False] * len(found)
     start = 0
     for i in range(1, len(found) + 1):
         if i < len(found) and _BETWEEN.fullmatch(text, found[i - 1].end, found[i].start):
             continue
-        marked = any(_MARK.search(text, found[j - 1].end, found[j].start) for j in range(start + 1, i))
-        if any(sure[start:i]) and (marked or i - start >= 3):
+        row = found[start:i]
+        between = " ".join(text[a.end : b.start] for a, b in pairwise(row))
+        is_marked = _MARK.search(between) is not None
+        is_tickers = is_calm and (is_marked or "and" in between) and all(f.raw.isupper() and f.name.symbol for f in row)
+        if (any(sure[start:i]) and (is_marked or len(row) >= 3)) or (
+            is_tickers and len({f.name.symbol for f in row}) > 1
+        ):
             listed[start:i] = [True] * (i - start)
         start = i
     return listed
