@@ -1,4 +1,7 @@
-"""Training and serving give the same columns in the same order, so that a model may be trained on one and fed by the other."""
+"""Training and serving give the same columns in the same order, and the same rows where one was corrected.
+
+So a model may be trained on one and fed by the other.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from feast.types import Float64, Int64
 
 from feature_repo.stores.endpoints import postgres_parameters
 from tests.feature_repo.stores.conftest import SYMBOL
-from tests.feature_repo.stores.offline.two_views import at
+from tests.feature_repo.stores.offline.two_views import at, put
+from transforms.times import us_of_datetime
 
 ENTITY_COLUMNS = ["symbol", "event_timestamp"]
 
@@ -86,3 +90,14 @@ def test_a_response_has_the_columns_of_the_training_frame_in_their_order(
     assert list(online) == ["symbol", *list(training)[2:]]
     if isinstance(asked, list):
         assert list(online)[1:] == [ref.replace(":", "__") if full_names else ref.partition(":")[2] for ref in asked]
+
+
+def test_a_correction_in_the_offline_table_reaches_redis_by_materialize(store: FeatureStore) -> None:
+    online = store._get_provider().online_store
+    online.clock = lambda: us_of_datetime(at(20))
+    read = []
+    for created_s, price in ((1, 100.0), (2, 101.5), (1.5, 99.0)):
+        put(store, "trades", [("A", 0, created_s, None, price, None)])
+        store.materialize(at(-10), at(10), ["trades"])
+        read.append(store.get_online_features(["trades:price"], [{"symbol": "A"}]).to_dict()["price"])
+    assert read == [[100.0], [101.5], [101.5]]
