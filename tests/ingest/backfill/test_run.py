@@ -18,7 +18,7 @@ from ingest.backfill.run import backfill
 from ingest.check.recording import StandIn
 from ingest.cli import main
 from ingest.messages.decode import encode
-from ingest.messages.kinds import SocialPost, Tick
+from ingest.messages.kinds import SocialPost, Tick, WithdrawnPost
 from ingest.replay import messages
 from ingest.sentiment.history import History
 from ingest.simulate import history
@@ -35,7 +35,7 @@ Rows = dict[tuple[str, str, int], bytes]
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
-    """Two files: one symbol with posts across midnight, and two others."""
+    """Two files: one symbol with posts across midnight, of which one is withdrawn, and two others."""
     folder = tmp_path_factory.mktemp("recordings")
     out = []
     for name, symbols in (("one", ("SIM-BTC",)), ("two", ("SIM-ETH", "ODD"))):
@@ -44,6 +44,10 @@ def paths(tmp_path_factory):
             for kind, message in history(MIDNIGHT - 120_000, MIDNIGHT + 60_000, symbols=symbols, seed=2):
                 fields = {f: getattr(message, f) for f in message.__struct_fields__}
                 file.write(msgspec.json.encode({"stream": STREAM[kind], **fields}) + b"\n")
+                if kind == "social" and message.timestamp < MIDNIGHT:
+                    told = {"id": message.id, "source": message.source, "deleted": True, "timestamp": MIDNIGHT + 10_000}
+            if name == "one":
+                file.write(msgspec.json.encode(told) + b"\n")
         out.append(path)
     return out
 
@@ -61,7 +65,8 @@ def replay(paths) -> Rows:
         (posts if isinstance(message, SocialPost) else market).append((kind, message))
     texts, refused = score_posts([post for _, post in posts], CONF, StandIn(), History(None))
     assert not refused
-    entries = [("post", text) for text in texts] + market
+    assert sum(isinstance(text, WithdrawnPost) for text in texts) in (0, 1)
+    entries = [("withdrawal" if isinstance(text, WithdrawnPost) else "post", text) for text in texts] + market
     last: dict[str, int] = {}
     for _, message in market:
         last[message.symbol] = max(message.timestamp, last.get(message.symbol, 0))
