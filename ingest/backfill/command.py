@@ -27,7 +27,7 @@ examples:
   python -m ingest backfill --table fills --column size=lots --column fills:received=
 
 --table reads raw tables (or views) of the offline database, the days of each symbol in order:
-  trades  time, symbol, price, size, side (buy, sell or NULL), trade_id, next_funding, received, arrival
+  trades  time, symbol, price, size, side (buy, sell or NULL) or is_buyer_maker, trade_id, next_funding, received, arrival
   books   time, symbol, bids, asks (arrays or jsonb of [price, size], best first; both NULL: the feed lost its place), sequence,
           received, arrival
 time and received are timestamps or whole milliseconds, next_funding is whole milliseconds. side, trade_id, next_funding, sequence,

@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 
 from ingest import settings
-from ingest.backfill import raw, table, work
+from ingest.backfill import raw, raw_read, table, work
 from ingest.backfill.run import backfill
 from ingest.cli import main
 from ingest.messages.kinds import Gap, OrderBook
@@ -262,3 +262,19 @@ def test_the_command_reads_tables(market, expected, postgres_url, monkeypatch, c
     assert main(["backfill"]) == 2
     assert main(["backfill", *tables, "--column", "nowhere:size=x"]) == 2
     assert "which no --table does" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "true", "false"), [("boolean", True, False), ("int", 1, 0), ("text", "True", "false")]
+)
+def test_the_side_of_a_table_may_be_told_by_whether_the_buyer_was_the_maker(postgres_url, kind, true, false):
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(
+            f"CREATE TABLE t (time bigint, symbol text, price float8, qty float8, is_buyer_maker {kind})"
+        )
+        rows = [(MIDNIGHT + n, value) for n, value in enumerate((true, false, None))]
+        connection.cursor().executemany("INSERT INTO t VALUES (%s, 'A', 1, 2, %s)", rows)
+        described = raw.Source((raw.describe(connection, "t", {}),))
+        days = sorted(raw_read.days(connection, described)[0]["A"])
+        found = [output.message.side for output in raw_read.messages(connection, described, "A", days, 5000)]
+    assert found == ["sell", "buy", None]
