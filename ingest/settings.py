@@ -11,11 +11,11 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from feature_repo.stores.errors import UserError
-from transforms.instrument import Instrument
+from transforms.instrument import Instrument, known
 
 # Threads of OpenMP, which torch computes with, wait for each other at the end of each matrix product. By default they wait busily, and on a
 # machine that has other work each waiter takes the processor from the thread that it waits for: a text then costs fifteen times as much.
@@ -77,8 +77,8 @@ class Settings:
     log_level: str = "INFO"
 
     def instrument(self, symbol: str) -> Instrument:
-        """Return what is known of a symbol, or the defaults."""
-        return self.instruments.get(symbol) or Instrument()
+        """Return what the instruments file or its name tells of a symbol, or the defaults."""
+        return self.instruments.get(symbol) or known(symbol)
 
     def is_known(self, symbol: str) -> bool:
         """Return whether the settings name a symbol; others can be invented by a producer, and only so many may be open."""
@@ -153,7 +153,7 @@ def instruments(path: Path) -> dict[str, Instrument]:
     """Return the instruments of a TOML file that has one table a symbol, with no other keys than an instrument's fields."""
     try:
         tables = tomllib.loads(path.read_text())
-        return {symbol: Instrument(**table) for symbol, table in tables.items()}
+        return {symbol: replace(known(symbol), **table) for symbol, table in tables.items()}
     except (OSError, ValueError, TypeError) as error:
         raise SettingsError(f"TFS_INSTRUMENTS={path}: {error}") from error
 

@@ -152,7 +152,7 @@ TECHNICAL = View("technical", "trade", 300, "Momentum, volatility, indicators of
         Feature("weekday_sin", "", -1, 1, "sin(2 pi day_of_week/7)"),
         Feature("weekday_cos", "", -1, 1, "cos(2 pi day_of_week/7)"),
         Feature("is_weekend", "flag", 0, 1, "1 on Saturday and Sunday, UTC"),
-        Feature("minutes_to_funding", "min", 0, 1440, "minutes to the next 00:00, 08:00 or 16:00 UTC, or to the venue's own time where a trade carried one that lies ahead by a day at most"),
+        Feature("minutes_to_funding", "min", 0, 1440, "minutes to the next settlement of funding: the venue's own time where a trade carried one that lies ahead by a day at most, else the next of every `funding_hours` of the instrument from 00:00 UTC on (8 where its name tells a perpetual)", "the instrument has no funding that is known"),
     ),
 )
 

@@ -17,7 +17,7 @@ from transforms.kernel import SECOND_US, Vector
 from transforms.limits import MAX_LEVELS
 from transforms.microstructure import kernel as microstructure
 from transforms.microstructure import layout
-from transforms.microstructure.depth import narrow
+from transforms.microstructure.depth import narrow, sizes_to_base
 from transforms.microstructure.microprice import install
 from transforms.order_flow import kernel as order_flow
 from transforms.sentiment import kernel as posts
@@ -60,12 +60,13 @@ class Engine:
     """
 
     __slots__ = (
-        "_book", "_clock", "_emit_us", "_flow", "_micro", "_normal", "_out_of_range", "_outs", "_posts", "_relative", "_session_end_us",
-        "_technical", "out_of_range",
+        "_book", "_clock", "_emit_us", "_flow", "_instrument", "_micro", "_normal", "_out_of_range", "_outs", "_posts", "_relative",
+        "_session_end_us", "_technical", "out_of_range",
     )  # fmt: skip
 
     def __init__(self, instrument: Instrument, emit_us: int) -> None:
         bucket_us = min(SECOND_US, emit_us)
+        self._instrument = instrument if instrument.in_contracts else None
         self._emit_us = emit_us
         self._clock = instrument.session_clock()
         self._session_end_us = 0
@@ -91,9 +92,11 @@ class Engine:
         return self.flat_book(t_us, book, *layout.fill(book, bids, asks), depth)
 
     def flat_book(self, t_us: int, book: Vector, n_bid: int, n_ask: int, depth: layout.Depth | None = None) -> int:
-        """Do the same with a flat or deep book, as ``transforms.microstructure.layout`` draws it."""
+        """Do the same with a flat or deep book, as ``transforms.microstructure.layout`` draws it; its sizes may become base units."""
         code = check_book(book, n_bid, n_ask)
         if code == OK:
+            if self._instrument is not None:
+                sizes_to_base(book, n_bid, n_ask, self._instrument.contract_size, self._instrument.inverse)
             if n_bid > MAX_LEVELS or n_ask > MAX_LEVELS:
                 narrow(book, n_bid, n_ask, self._book)
                 book, n_bid, n_ask = self._book, min(n_bid, MAX_LEVELS), min(n_ask, MAX_LEVELS)
@@ -112,6 +115,8 @@ class Engine:
 
     def trade(self, t_us: int, price: float, size: float, side: int) -> None:
         """Fold in a trade; ``side`` is the aggressor's: 1 bought, -1 sold, 0 unknown."""
+        if self._instrument is not None:
+            size = self._instrument.base(size, price)
         if self._clock is not None and t_us >= self._session_end_us:
             self._start_session(self._clock, t_us)
         order_flow.step_trade(self._flow, t_us, price, size, side)

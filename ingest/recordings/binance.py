@@ -40,6 +40,7 @@ from ingest.recordings.lines import Line, Output, Parsed, Rejected
 from ingest.recordings.lookahead import Runs, is_market_trade
 from ingest.recordings.markets import FUTURES, SPOT, kind_of_trade, same_market
 from ingest.recordings.renewal import Renewal
+from transforms.instrument import Instrument, known
 from transforms.limits import MAX_LEVELS
 
 HELD_MAX = 5000  # diffs of a symbol that may wait: minutes of a feed, while a snapshot takes seconds
@@ -52,6 +53,7 @@ SYMBOLS_MAX = 10_000
 class _Symbol:
     """The book of one symbol and the diffs that wait."""
 
+    contract: Instrument  # what its sizes are worth, which tells the depths
     book: Book = field(default_factory=Book)
     last: int | None = None  # the update up to which the book is known; None before the first snapshot
     fresh: bool = False  # the book is a snapshot to which no diff was applied yet
@@ -267,7 +269,7 @@ class Binance:
         if state is None:
             if len(self._symbols) >= SYMBOLS_MAX:
                 raise Refused(Reason.UNKNOWN_SYMBOL, f"{SYMBOLS_MAX} symbols are open")
-            state = self._symbols[name] = _Symbol()
+            state = self._symbols[name] = _Symbol(known(name))
         return state
 
     def _start(self, state: _Symbol, snapshot: wire.Snapshot) -> None:
@@ -327,7 +329,7 @@ class Binance:
         state.passed = False
         state.sequence = state.sequence + 1 if state.sequence else diff.time
         bids, asks = state.book.best(MAX_LEVELS)
-        depth = state.book.depth()
+        depth = state.book.depth(state.contract)
         yield Parsed("book", OrderBook(diff.time, diff.symbol, bids, asks, state.sequence, now.received_ms, depth))
 
 

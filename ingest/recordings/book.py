@@ -21,12 +21,14 @@ from typing import Any
 
 import numpy as np
 
+from transforms.instrument import Instrument
 from transforms.kernel import COMPILED, zeros
 from transforms.microstructure.depth import ASKS, BIDS, side_depth
 from transforms.microstructure.layout import DEPTHS, Depth
 
 Level = tuple[float, float]  # price and size
 LIMITS = frozenset({5, 10, 20, 50, 100, 500, 1000, 5000})
+BASE_UNITS = Instrument()
 EQUAL_MIN = 20  # so many levels on both sides are no chance
 
 
@@ -96,9 +98,22 @@ class Side:
         n = min(depth, bisect_right(self.prices, self.known))
         return list(zip(self.prices[:n], self.sizes[:n], strict=True))
 
-    def measure(self, mid: float, out: Any) -> None:
+    def measure(self, mid: float, contract: Instrument, out: Any) -> None:
         """Write the depths of this side to ``out``, as ``transforms.microstructure.depth.side_depth``."""
-        side_depth(_view(self.prices), 0, _view(self.sizes), 0, 1, len(self.prices), mid, self.known, out, ASKS)
+        side_depth(
+            _view(self.prices),
+            0,
+            _view(self.sizes),
+            0,
+            1,
+            len(self.prices),
+            mid,
+            self.known,
+            contract.contract_size,
+            contract.inverse,
+            out,
+            ASKS,
+        )
 
 
 class Asks(Side):
@@ -119,10 +134,23 @@ class Bids(Side):
         from_ = max(len(self.prices) - depth, bisect_left(self.prices, self.known))
         return list(zip(self.prices[from_:], self.sizes[from_:], strict=True))[::-1]
 
-    def measure(self, mid: float, out: Any) -> None:
+    def measure(self, mid: float, contract: Instrument, out: Any) -> None:
         """Write the depths of this side to ``out``."""
         last = len(self.prices) - 1
-        side_depth(_view(self.prices), last, _view(self.sizes), last, -1, last + 1, mid, self.known, out, BIDS)
+        side_depth(
+            _view(self.prices),
+            last,
+            _view(self.sizes),
+            last,
+            -1,
+            last + 1,
+            mid,
+            self.known,
+            contract.contract_size,
+            contract.inverse,
+            out,
+            BIDS,
+        )
 
 
 def _view(values: array[float]) -> Any:
@@ -179,13 +207,16 @@ class Book:
         low = bids.prices[-1] < bids.halfway if bids.prices else bids.known != bids.END
         return low or (asks.prices[0] > asks.halfway if asks.prices else asks.known != asks.END)
 
-    def depth(self) -> Depth | None:
-        """Return the depths over all known levels, as an ``OrderBook`` carries them; None where a side is empty or ``passed``."""
+    def depth(self, contract: Instrument = BASE_UNITS) -> Depth | None:
+        """Return the depths over all known levels, as an ``OrderBook`` carries them; None where a side is empty or ``passed``.
+
+        ``contract`` says what the sizes are worth.
+        """
         bids, asks = self.bids, self.asks
         if not bids.prices or not asks.prices or self.passed:
             return None
         mid, out = (bids.prices[-1] + asks.prices[0]) / 2.0, self._depths
-        bids.measure(mid, out)
-        asks.measure(mid, out)
+        bids.measure(mid, contract, out)
+        asks.measure(mid, contract, out)
         b10, a10, b25, a25, b50, a50 = (None if isnan(x) else float(x) for x in out)
         return (b10, b25, b50), (a10, a25, a50)

@@ -99,7 +99,7 @@ class Symbol:
             raise Refused(Reason.LATE, f"{(timeline.watermark - t_us) / 1000} ms behind the watermark")
         elif kind == "trade":
             check_trade(message)
-            if not self._instrument.holds(message.size):
+            if not self._instrument.holds(message.size, message.price):
                 digits = self._instrument.size_digits
                 raise Refused(Reason.OUT_OF_RANGE, f"size {message.size} is no lot of 1e-{digits}; see size_digits")
             sequence = self._hold_id(message.trade_id)

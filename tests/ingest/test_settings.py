@@ -52,6 +52,27 @@ def test_a_setting_that_cannot_be_says_which_and_why(name, value):
         load({name: value})
 
 
+def test_an_instruments_file_adds_to_what_a_name_tells(tmp_path: Path):
+    path = tmp_path / "instruments.toml"
+    path.write_text('[BTCUSD_PERP]\nvpin_bucket = 2\n["OKX:BTC-USDT-PERP"]\ncontract_size = 0.01\n')
+    settings = load({"TFS_INSTRUMENTS": str(path)})
+    assert settings.instrument("BTCUSD_PERP") == Instrument(
+        vpin_bucket=2, contract_size=100, inverse=True, funding_hours=8
+    )
+    assert settings.instrument("ETHUSD_PERP").contract_size == 10
+    assert settings.instrument("OKX:BTC-USDT-PERP") == Instrument(contract_size=0.01)
+
+
+@pytest.mark.parametrize(
+    "line", ["contract_size = 0", "contract_size = inf", "funding_hours = 5", "inverse = 1", "contract_size = 'x'"]
+)
+def test_an_impossible_instrument_is_refused(tmp_path: Path, line: str):
+    path = tmp_path / "instruments.toml"
+    path.write_text(f"[A]\n{line}\n")
+    with pytest.raises(SettingsError, match="TFS_INSTRUMENTS"):
+        load({"TFS_INSTRUMENTS": str(path)})
+
+
 def test_an_instruments_file_that_says_what_no_instrument_has_is_refused(tmp_path: Path):
     path = tmp_path / "instruments.toml"
     path.write_text("[BTCUSDT]\nvpin_buckets = 1.0\n")

@@ -24,6 +24,7 @@ reach 25 bps. The bids' cumulative sizes 1, 3, 6 at the distances 0.0005, 0.001,
 from __future__ import annotations
 
 from transforms.catalog import MICROSTRUCTURE
+from transforms.instrument import base_size, quote_value
 from transforms.kernel import NAN, Vector, jit
 from transforms.limits import MAX_LEVELS
 from transforms.microstructure.layout import (
@@ -62,7 +63,8 @@ MIN_SLOPE_LEVELS = 3
 
 @jit
 def side_depth(
-    prices: Vector, price_at: int, sizes: Vector, size_at: int, step: int, n: int, mid: float, known: float, out: Vector, at: int
+    prices: Vector, price_at: int, sizes: Vector, size_at: int, step: int, n: int, mid: float, known: float,
+    contract_size: float, inverse: bool, out: Vector, at: int,
 ) -> None:  # fmt: skip
     """Write the quote value of one side within 10, 25 and 50 bps of ``mid`` to ``out`` at ``at``, ``at + 2`` and ``at + 4``.
 
@@ -77,6 +79,9 @@ def side_depth(
     known : float
         The side's farthest price up to which every level is known: above ``mid`` for asks (infinite if the whole side is known), below it
         for bids (0). The depth is NaN where a limit is not within it.
+    contract_size : float
+    inverse : bool
+        As those of an ``Instrument``, for sizes that are contracts; 1 and False for base units.
     out : Vector
         Takes the results.
     at : int
@@ -88,7 +93,7 @@ def side_depth(
     for i in range(len(DISTANCES)):
         limit = sign * mid * (1.0 + sign * DISTANCES[i]) * (1.0 + sign * _ROUNDING)
         while level < n and sign * prices[price_at + step * level] <= limit:
-            depth += prices[price_at + step * level] * sizes[size_at + step * level]
+            depth += quote_value(sizes[size_at + step * level], prices[price_at + step * level], contract_size, inverse)
             level += 1
         out[at + 2 * i] = depth if sign * known > limit else NAN
 
@@ -101,8 +106,19 @@ def message_depth(book: Vector, at: int, room: int, n_bid: int, n_ask: int, out:
     """
     ask_at = at + 2 * room
     mid = (book[at] + book[ask_at]) / 2.0
-    side_depth(book, at, book, at + room, 1, n_bid, mid, book[at + n_bid - 1], out, out_at + BIDS)
-    side_depth(book, ask_at, book, ask_at + room, 1, n_ask, mid, book[ask_at + n_ask - 1], out, out_at + ASKS)
+    side_depth(book, at, book, at + room, 1, n_bid, mid, book[at + n_bid - 1], 1.0, False, out, out_at + BIDS)
+    side_depth(
+        book, ask_at, book, ask_at + room, 1, n_ask, mid, book[ask_at + n_ask - 1], 1.0, False, out, out_at + ASKS
+    )
+
+
+@jit
+def sizes_to_base(book: Vector, n_bid: int, n_ask: int, contract_size: float, inverse: bool) -> None:
+    """Make base units of the sizes of a valid flat or deep book, which are contracts."""
+    room = capacity(book)
+    for side, n in ((0, n_bid), (2 * room, n_ask)):
+        for i in range(side, side + n):
+            book[room + i] = base_size(book[room + i], book[i], contract_size, inverse)
 
 
 @jit

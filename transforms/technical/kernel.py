@@ -12,7 +12,7 @@ from __future__ import annotations
 from transforms import sessions, window
 from transforms.catalog import TECHNICAL
 from transforms.instrument import Instrument
-from transforms.kernel import MINUTE_US, NAN, SECOND_US, Vector, jit, zeros
+from transforms.kernel import HOUR_US, MINUTE_US, NAN, SECOND_US, Vector, jit, zeros
 from transforms.lots import lots
 from transforms.technical import (
     atr,
@@ -27,13 +27,13 @@ from transforms.technical import (
     volume_profile,
 )
 
-VERSION = 4
+VERSION = 5
 """Version of the state's layout and of every formula; a checkpoint of another version is refused."""
 FEATURES = len(TECHNICAL.features)
 
-NEWEST, _PRICE, _BUCKET, _SCALE, _FUNDING = range(5)
+NEWEST, _PRICE, _BUCKET, _SCALE, _FUNDING, _FUNDING_EVERY = range(6)
 """Header: time of the newest trade, µs, 0 before the first; its price; width of a grid bucket, µs; lots in one unit of size; time of
-the next settlement that the venue sent last, µs. Three slots are spare."""
+the next settlement that the venue sent last, µs; time between two settlements, µs, 0 for none. Two slots are spare."""
 _BARS = 8
 _VALUES = _BARS + bars.SIZE
 """Values of the last bar: the features from ``parkinson_15m`` to ``natr_14``, in the catalogue's order."""
@@ -68,6 +68,7 @@ def init(instrument: Instrument, bucket_us: int) -> Vector:
     state = zeros(_MOMENTUM + momentum.size(bucket_us))
     state[_BUCKET] = float(bucket_us)
     state[_SCALE] = 10.0**instrument.size_digits
+    state[_FUNDING_EVERY] = float(instrument.funding_hours * HOUR_US)
     volume_profile.configure(state, _PROFILE, instrument.profile_row)
     for i in range(_VALUES, _RSI):
         state[i] = NAN
@@ -161,7 +162,7 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
     """Write the row of grid time ``t_us``, from all trades at or before it; ``relative_volume`` stays null for its own kernel."""
     for i in range(FEATURES):
         out[i] = NAN
-    calendar.emit(t_us, int(state[_FUNDING]), out)
+    calendar.emit(t_us, int(state[_FUNDING]), int(state[_FUNDING_EVERY]), out)
     if state[NEWEST] == 0.0:
         return
     if t_us >= state[_SESSION_END]:

@@ -105,13 +105,14 @@ def test_the_venues_own_funding_time_reaches_the_row_and_is_compared_from_when_i
         )
         for i in range(100)
     ]
+    conf = replace(CONF, instruments={"PERP": Instrument(funding_hours=8)})
     rows = {}
-    runs.run_whole(feed, CONF, runs.Symbol, lambda _, run: rows.update(run.take_rows()))
+    runs.run_whole(feed, conf, runs.Symbol, lambda _, run: rows.update(run.take_rows()))
     at = TECHNICAL.index["minutes_to_funding"]
     minutes = [struct.unpack_from("d", rows[(MIDNIGHT + 1000 * t) * 1000]["technical"], 8 * at)[0] for t in (4, 5, 65)]
     # midnight is a usual one: 8 h less 4 s; told is an hour after it
     assert minutes == [480 - 4 / 60, 60 - 5 / 60, 60 - 65 / 60]
-    found = {r.feature: r for r in warmup.warmup(feed, CONF)}
+    found = {r.feature: r for r in warmup.warmup(feed, conf)}
     assert [r for r in found.values() if r.differing] == []
     assert found["minutes_to_funding"].values < found["market_hour"].values
 

@@ -17,8 +17,11 @@ class HandFeed(KernelFeed):
 
     kernel, view = kernel, TECHNICAL
 
-    def __init__(self, bucket_us: int = 1_000_000, digits: int = 8, profile_row: float | None = None) -> None:
-        self.state = kernel.init(Instrument(size_digits=digits, profile_row=profile_row), bucket_us)
+    def __init__(
+        self, bucket_us: int = 1_000_000, digits: int = 8, profile_row: float | None = None, funding_hours: int = 0
+    ) -> None:
+        instrument = Instrument(size_digits=digits, profile_row=profile_row, funding_hours=funding_hours)
+        self.state = kernel.init(instrument, bucket_us)
 
     def trade(self, t: float, price: float, size: float = 1.0) -> HandFeed:
         """Fold in a trade."""
