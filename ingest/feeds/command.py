@@ -115,7 +115,7 @@ def _market(args: argparse.Namespace, settings: Settings, outlet: Outlet, record
             raise UserError("--record, --stream-url and --rest-url are for Binance venues")
         from ingest.feeds.cryptofeed_live import CryptofeedFeed
 
-        return CryptofeedFeed(args.source, args.names, outlet)
+        return CryptofeedFeed(args.source, args.names, outlet, instrument=settings.instrument)
 
 
 def _check_venue(name: str) -> None:

@@ -17,10 +17,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from feature_repo.stores.errors import UserError
+from ingest.feeds.cryptofeed_book import VenueBook
 from ingest.feeds.pump import Pump
 from ingest.messages.kinds import Gap, OrderBook, Trade
 from ingest.publish.outlet import Outlet, pauses
 from ingest.recordings.lines import Output, Parsed
+from transforms.instrument import Instrument, known
 from transforms.limits import MAX_LEVELS
 
 CLOSE_S = 0.8  # how long a venue may take to answer that a connection is closed
@@ -32,6 +34,10 @@ class FeedError(UserError, ValueError):
     """cryptofeed does not know the venue or a symbol, or cannot reach the venue to ask."""
 
 
+class PassedError(Exception):
+    """The price has left what is known of a book."""
+
+
 def venues() -> dict[str, type[Any]]:
     """Return cryptofeed's venues by the names that ``feed`` accepts, such as ``kraken``."""
     from cryptofeed.exchanges import EXCHANGE_MAP
@@ -40,26 +46,44 @@ def venues() -> dict[str, type[Any]]:
 
 
 class Translator:
-    """cryptofeed's callbacks. They give our messages to ``put``; ``clock_ms`` is the receive time of what has none."""
+    """cryptofeed's callbacks. They give our messages to ``put``; ``clock_ms`` is the receive time of what has none.
 
-    def __init__(self, venue: str, put: Callable[[Output], Any], clock_ms: Callable[[], int]) -> None:
+    ``instrument`` returns what is known of a symbol: its contract tells the depths.
+    """
+
+    def __init__(
+        self,
+        venue: str,
+        put: Callable[[Output], Any],
+        clock_ms: Callable[[], int],
+        instrument: Callable[[str], Instrument] = known,
+    ) -> None:
         self._venue = venue
         self._put = put
         self._clock_ms = clock_ms
+        self._instrument = instrument
+        self._books: dict[str, VenueBook] = {}
         self._newest: dict[str, int] = {}
         self._came_as_change: dict[str, bool] = {}  # the last book of each symbol
 
     async def book(self, book: Any, receipt_s: float) -> None:
-        """Put an order book, and a gap before it if cryptofeed built it again."""
+        """Put an order book, and a gap before it if cryptofeed built it again.
+
+        Raise ``PassedError`` where the price has left what is known of the book: a new connection brings a new snapshot.
+        """
         symbol = f"{self._venue}:{book.symbol}"
         at, received = self._times(book.timestamp, receipt_s)
         if book.delta is None and self._came_as_change.get(symbol):
             await self._put(Parsed("gap", Gap(min(at, self._newest[symbol] + 1), symbol, received)))
         self._came_as_change[symbol] = book.delta is not None
         self._newest[symbol] = max(at, self._newest.get(symbol, 0))
-        await self._put(
-            Parsed("book", OrderBook(at, symbol, _best(book.book.bids), _best(book.book.asks), None, received))
-        )
+        if symbol not in self._books:
+            self._books[symbol] = VenueBook(is_window=not self._venue.startswith("BINANCE"))
+        ours = self._books[symbol].update(book.book, book.delta)
+        if ours.passed:
+            raise PassedError(f"the price of {symbol} has left what is known of its book")
+        message = OrderBook(at, symbol, *ours.best(MAX_LEVELS), None, received, ours.depth(self._instrument(symbol)))
+        await self._put(Parsed("book", message))
 
     async def trade(self, trade: Any, receipt_s: float) -> None:
         """Put a trade."""
@@ -91,26 +115,31 @@ async def _end_of(tasks: Sequence[asyncio.Task[None]]) -> list[Exception]:
     return [error for task in done if not task.cancelled() and isinstance(error := task.exception(), Exception)]
 
 
-def _best(side: Any) -> list[tuple[float, float]]:
-    levels = (side.index(i) for i in range(min(MAX_LEVELS, len(side))))
-    return [(float(price), float(size)) for price, size in levels]
-
-
 class CryptofeedFeed:
     """Books and trades of one venue, until stopped.
 
     ``venue`` is a name of ``venues``, symbols are named as in cryptofeed (``BTC-USD``), and ``first_pause_s`` is the wait before the first
-    new attempt at a connection. The constructor may raise ``FeedError``.
+    new attempt at a connection. ``instrument`` returns what is known of a symbol. The constructor may raise ``FeedError``.
     """
 
-    def __init__(self, venue: str, symbols: Sequence[str], outlet: Outlet, *, first_pause_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        venue: str,
+        symbols: Sequence[str],
+        outlet: Outlet,
+        *,
+        first_pause_s: float = 1.0,
+        instrument: Callable[[str], Instrument] = known,
+    ) -> None:
         kind = venues().get(venue)
         if kind is None:
             raise FeedError(f"no venue {venue!r:.60}; cryptofeed knows {', '.join(sorted(venues()))}")
         self._first_pause_s = first_pause_s
         self._pump: Pump[Output] = Pump(list, outlet)
         self._stop = asyncio.Event()
-        self._translator = Translator(kind.id.replace("_", "-"), self._pump.put, lambda: time.time_ns() // 1_000_000)
+        self._translator = Translator(
+            kind.id.replace("_", "-"), self._pump.put, lambda: time.time_ns() // 1_000_000, instrument
+        )
         feed_log = logging.getLogger("feedhandler")  # of cryptofeed: it also prints the trace of what it raises
         was, feed_log.disabled = feed_log.disabled, True
         try:

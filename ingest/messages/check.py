@@ -122,6 +122,7 @@ def check_number(name: str, value: float) -> None:
     if not math.isfinite(value):
         raise Refused(Reason.NOT_FINITE, f"{name} {value}")
     if value <= 0.0:
-        raise Refused(Reason.NOT_POSITIVE, f"{name} {value}")
+        why = "; instruments with negative prices are not supported" if name == "price" and value < 0.0 else ""
+        raise Refused(Reason.NOT_POSITIVE, f"{name} {value}{why}")
     if value > MAX_NUMBER:
         raise Refused(Reason.OUT_OF_RANGE, f"{name} {value}")

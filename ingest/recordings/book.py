@@ -93,6 +93,15 @@ class Side:
             sizes.insert(i, size)
         return 0.0
 
+    def keep(self, n: float) -> None:
+        """Forget all but the best ``n`` levels, for a venue that sends so many; once there were so many, the last is the farthest known."""
+        if self.known != self.END or len(self.prices) >= n:
+            self._forget(max(0, len(self.prices) - int(n)))
+            self.known = self.prices[self.OUTWARDS[1]] if self.prices else self.known
+
+    def _forget(self, farthest: int) -> None:
+        del self.prices[len(self.prices) - farthest :], self.sizes[len(self.sizes) - farthest :]
+
     def best(self, depth: int) -> list[Level]:
         """Return the best ``depth`` known levels, best first."""
         n = min(depth, bisect_right(self.prices, self.known))
@@ -128,6 +137,9 @@ class Bids(Side):
     __slots__ = ()
     END = 0.0
     OUTWARDS = (-1, 0)
+
+    def _forget(self, farthest: int) -> None:
+        del self.prices[:farthest], self.sizes[:farthest]
 
     def best(self, depth: int) -> list[Level]:
         """Return the best ``depth`` known levels, best first."""

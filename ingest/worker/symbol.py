@@ -187,7 +187,12 @@ class Symbol:
             fault = self.engine.book(t_us, book.bids, book.asks, book.depth)
         if fault != validation.OK:
             self._sequence = None  # so that the next good book is accepted whatever its number
-            raise Refused(_BOOK_FAULT[fault])
+            why = (
+                "a price or size of 0 or below; negative prices are not supported"
+                if fault == validation.NOT_POSITIVE
+                else ""
+            )
+            raise Refused(_BOOK_FAULT[fault], why)
 
     def _emit_rows(self, t_us: int) -> None:
         for view, values in self.engine.emit(t_us):

@@ -12,15 +12,16 @@ from transforms.instrument import Instrument, known
 from transforms.kernel import to_bytes
 
 S = 1_000_000
-MINUTE = 28_333_334 * 60 * S
+MIDNIGHT = 1_700_006_400 * S
+"""µs; a session begins."""
 
 
 def test_a_coin_margined_contract_counts_in_coins_by_hand() -> None:
     engine = Engine(known("BTCUSD_PERP"), S)
     # 600 contracts of 100 USD at 60,000 are 1 BTC; depth is in USD
-    engine.book(MINUTE, [(60_000.0, 600.0), (59_000.0, 1.0)], [(60_006.0, 300.0), (61_000.0, 1.0)])
-    engine.trade(MINUTE, 60_000.0, 1_200.0, 1)
-    rows = {view.name: dict(zip(view.names, map(float, row), strict=True)) for view, row in engine.emit(MINUTE)}
+    engine.book(MIDNIGHT, [(60_000.0, 600.0), (59_000.0, 1.0)], [(60_006.0, 300.0), (61_000.0, 1.0)])
+    engine.trade(MIDNIGHT, 60_000.0, 1_200.0, 1)
+    rows = {view.name: dict(zip(view.names, map(float, row), strict=True)) for view, row in engine.emit(MIDNIGHT)}
     book, flow = rows["microstructure"], rows["order_flow"]
     assert book["depth_bid_10bps"] == pytest.approx(60_000.0, rel=1e-15)
     assert book["depth_ask_10bps"] == pytest.approx(30_000.0, rel=1e-15)
@@ -63,7 +64,7 @@ def test_every_feature_of_contracts_is_that_of_base_units(contract: dict[str, fl
 
     price, seen = 60_000.0, set()
     for second in range(660):
-        t_us = MINUTE + second * S
+        t_us = MIDNIGHT + second * S
         price += rng.choice((-0.5, 0.0, 0.5))
         for at_us in (t_us, t_us + S // 2):
             bids, asks = (

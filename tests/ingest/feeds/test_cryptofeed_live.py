@@ -53,9 +53,8 @@ class Told:
 def test_a_book_is_the_best_levels_of_both_sides_at_the_venues_time() -> None:
     told = Told()
     told.book(S + 0.1234)
-    assert told.messages() == [
-        OrderBook(MS + 123, "KRAKEN:BTC-USD", [(99.5, 1.0), (98.0, 2.0)], [(101.0, 0.25)], None, MS + 250)
-    ]
+    bids, asks, none = [(99.5, 1.0), (98.0, 2.0)], [(101.0, 0.25)], (0.0, 0.0, 0.0)
+    assert told.messages() == [OrderBook(MS + 123, "KRAKEN:BTC-USD", bids, asks, None, MS + 250, (none, none))]
 
 
 def test_twenty_levels_are_enough() -> None:

@@ -32,6 +32,30 @@ def test_a_books_depth_reaches_the_row_and_an_impossible_one_is_refused():
     assert (row["depth_bid_25bps"], row["depth_ask_50bps"], row["mid_price"]) == (2.0, 5.0, 100.5)
 
 
+def test_contracts_of_a_known_name_reach_the_rows_in_coins():
+    """600 contracts of 100 USD at 60,000 are one BTC, for books and trades alike."""
+    messages = [
+        book(500, bids=[(60_000.0, 600.0)], asks=[(60_006.0, 1200.0)]),
+        trade(600, 1, price=60_000.0),
+        trade(1600, 2, price=60_000.0),
+        tick(2000),
+    ]
+    for _, message in messages:
+        message.symbol = "BTCUSD_PERP"
+    messages[2][1].size = 300.0
+    log = Log().append(*messages)
+    _, _, row = log.rows("microstructure")[-1]
+    assert (row["bid_volume"], row["ask_volume"]) == (1.0, 120_000 / 60_006)
+    _, _, row = log.rows("order_flow")[-1]
+    assert row["delta_volume_1s"] == 0.5
+
+
+def test_a_negative_price_is_refused_and_the_reason_says_that_it_is_not_supported():
+    log = Log().append(trade(500, 1, price=-37.63), book(600, bids=[(-37.63, 1.0)], asks=[(-37.6, 1.0)]), tick(1000))
+    assert log.reasons() == ["not_positive", "not_positive"]
+    assert all("negative prices are not supported" in refused.detail for _, refused in log.partition.pending.dead)
+
+
 def test_a_repeated_trade_is_a_duplicate():
     log = Log().append(trade(500, 1), trade(500, 1), trade(600, "x"), trade(600, "x"), tick(1000))
     assert log.reasons() == ["duplicate", "duplicate"]
