@@ -43,6 +43,7 @@ FLAT_BID_PRICE, FLAT_BID_SIZE, FLAT_ASK_PRICE, FLAT_ASK_SIZE, FLAT_DEPTH_GIVEN =
 FLAT_DEPTH = FLAT_DEPTH_GIVEN + 1
 FLAT_SIZE = FLAT_DEPTH_GIVEN + _TAIL
 _pack = struct.Struct(f"{FLAT_DEPTH}d").pack_into
+_pack_depths = struct.Struct(f"{_TAIL}d").pack_into
 
 Levels = Sequence[tuple[float, float]]
 """Prices and sizes of one side, best first."""
@@ -114,10 +115,12 @@ def fill(book: Vector, bids: Levels, asks: Levels) -> tuple[int, int]:
 
 def fill_depth(book: Vector, depth: Depth) -> None:
     """Write the depths that a message gives to a flat ``book`` of 20 levels."""
-    book[FLAT_DEPTH_GIVEN] = 1.0
-    for side, distances in enumerate(depth):
-        for i, value in enumerate(distances):
-            book[FLAT_DEPTH + 2 * i + side] = NAN if value is None else value
+    bids, asks = depth
+    by_turns = [NAN if value is None else value for pair in zip(bids, asks, strict=True) for value in pair]
+    if COMPILED:
+        _pack_depths(book, 8 * FLAT_DEPTH_GIVEN, 1.0, *by_turns)
+    else:
+        book[FLAT_DEPTH_GIVEN:] = [1.0, *by_turns]
 
 
 @jit
