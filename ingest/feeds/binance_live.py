@@ -31,8 +31,8 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from feature_repo.stores.errors import UserError
+from ingest.feeds.binance_addresses import Allowance, Venue, depth_to_ask
 from ingest.feeds.binance_venue import ANSWER_S, RESTRICTED, RestrictedError, Silences, body_of, check_symbols
-from ingest.feeds.binance_venues import Allowance, Venue, depth_to_ask
 from ingest.feeds.pump import Pump
 from ingest.publish.outlet import Outlet, pauses
 from ingest.recordings.binance import Binance

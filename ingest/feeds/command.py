@@ -23,8 +23,8 @@ import msgspec
 from feature_repo.stores.errors import UserError
 from ingest.cli import ExitCode, needs_extra
 from ingest.cli.arguments import address, make_parser
+from ingest.feeds.binance_addresses import VENUES
 from ingest.feeds.binance_live import BinanceFeed
-from ingest.feeds.binance_venues import VENUES
 from ingest.feeds.kafka import command
 from ingest.publish import report
 from ingest.publish.outlet import Outlet

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import redis
 
-from ingest.feeds import binance_venues
+from ingest.feeds import binance_addresses
 from ingest.feeds.binance_live import BinanceFeed
 from ingest.messages.decode import decode
 from ingest.messages.kinds import Gap, OrderBook, Tick
@@ -188,7 +188,7 @@ def live(client: redis.Redis, tape: Tape, symbols: Sequence[str], record: Path) 
         outlet = Outlet(client, SETTINGS)
         frames = sum(isinstance(step, bytes) for step in tape.script)
         async with Venue(tape.script, arrived) as venue:
-            here = binance_venues.Venue(f"ws://{venue.url}", f"http://{venue.url}/depth")
+            here = binance_addresses.Venue(f"ws://{venue.url}", f"http://{venue.url}/depth")
             feed = BinanceFeed(here, symbols, outlet, SETTINGS.max_future_ms, record=file, first_pause_s=0.02)
             running = asyncio.create_task(feed.run())
             await asyncio.wait_for(venue.done.wait(), 120)

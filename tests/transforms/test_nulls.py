@@ -53,7 +53,7 @@ def post(engine: Engine, second: int) -> None:
 
 @cache
 def warm_parts() -> dict[str, bytes]:
-    engine = Engine(Instrument(vpin_bucket=20.0), S)
+    engine = Engine(Instrument(vpin_bucket=20.0, funding_hours=8), S)
     for second in range(MIDNIGHT + 1, T + 1):
         if second > T - 400:
             book(engine, second, wobble=0.001 * (second % 5))
@@ -67,7 +67,7 @@ def warm_parts() -> dict[str, bytes]:
 
 @pytest.fixture
 def engine() -> Engine:
-    warm = Engine(Instrument(vpin_bucket=20.0), S)
+    warm = Engine(Instrument(vpin_bucket=20.0, funding_hours=8), S)
     warm.restore(warm_parts())
     return warm
 

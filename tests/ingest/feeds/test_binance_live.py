@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from feature_repo.stores.errors import UserError
+from ingest.feeds.binance_addresses import VENUES
 from ingest.feeds.binance_live import SYMBOLS_MAX, BinanceFeed
-from ingest.feeds.binance_venues import VENUES
 from ingest.feeds.pump import Pump
 from ingest.publish.outlet import Outlet
 from ingest.recordings.lines import Line

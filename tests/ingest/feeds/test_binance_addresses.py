@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.feeds.binance_venues import VENUES, Allowance, depth_to_ask
+from ingest.feeds.binance_addresses import VENUES, Allowance, depth_to_ask
 
 
 @pytest.mark.parametrize(
