@@ -171,7 +171,7 @@ class Symbol:
         if isinstance(book, FlatBook):
             fault = validation.check_book(book.levels, book.n_bid, book.n_ask)
             if fault != validation.OK:
-                raise Refused(_BOOK_FAULT[fault])
+                raise _refusal(fault)
 
     def _apply_book(self, t_us: int, book: FlatBook | OrderBook) -> None:
         last, self._sequence = self._sequence, book.sequence
@@ -187,12 +187,7 @@ class Symbol:
             fault = self.engine.book(t_us, book.bids, book.asks, book.depth)
         if fault != validation.OK:
             self._sequence = None  # so that the next good book is accepted whatever its number
-            why = (
-                "a price or size of 0 or below; negative prices are not supported"
-                if fault == validation.NOT_POSITIVE
-                else ""
-            )
-            raise Refused(_BOOK_FAULT[fault], why)
+            raise _refusal(fault)
 
     def _emit_rows(self, t_us: int) -> None:
         for view, values in self.engine.emit(t_us):
@@ -255,3 +250,9 @@ def _facts(p: ScoredPost) -> Post:
     return Post(
         post_identity(p.source, p.id), p.author, p.simhash, *probabilities, *engagement, written_us=p.timestamp * 1000
     )
+
+
+def _refusal(fault: int) -> Refused:
+    """Return why a book with this fault is refused."""
+    why = "a price or size of 0 or below; negative prices are not supported" if fault == validation.NOT_POSITIVE else ""
+    return Refused(_BOOK_FAULT[fault], why)
