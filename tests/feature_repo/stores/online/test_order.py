@@ -24,6 +24,7 @@ ALTERNATING = ["social:author_ratio_1h", "fees:tier", "limits:leverage"]
 PAIR = [{"symbol": "A", "venue": "X", "account": 7}]
 READ = """
 import json, sys
+sys.modules["torch"] = None  # Feast imports it where it can, which takes seconds
 from feast import FeatureStore, RepoConfig
 store = FeatureStore(config=RepoConfig(**json.loads(sys.argv[1])))
 print(json.dumps(list(store.get_online_features(store.get_feature_service("signal_v1"), [{"symbol": "A"}]).to_df())))
