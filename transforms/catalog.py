@@ -118,6 +118,7 @@ ORDER_FLOW = View("order_flow", "trade", 60, "Signed trade flow, toxicity, price
         Feature("vwap_5m", "quote", 0, inf, "sum pq / sum q", f"no volume, or {_COVER}"),
         Feature("vwap_session", "quote", 0, inf, "sum pq / sum q since the session began", f"no volume, or {_SESSION}"),
         Feature("vwap_dev_bps", "bps", -1e4, inf, "1e4*(p - vwap_session)/vwap_session", f"no volume, or {_SESSION}"),
+        _count("session_complete", "flag", 0, 1, "1 if the session was heard from its beginning, or from its first 5 minutes on, else 0"),
     ),
 )
 

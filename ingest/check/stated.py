@@ -74,6 +74,7 @@ _STATED: dict[str, WarmUp] = {
     "cvd": _SESSION,
     "vwap_session": _SESSION,
     "vwap_dev_bps": _SESSION,
+    "session_complete": _SESSION,
     # without a configured bucket volume V: V comes from the 28 days before, and 70 buckets are more than a day of it
     "vpin": WarmUp(32 * DAY),
     "vpin_bvc": WarmUp(32 * DAY, recursive=True),

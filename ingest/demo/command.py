@@ -8,17 +8,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 import feature_repo
-from feature_repo.stores.endpoints import Endpoints, masked
+from feature_repo.stores.endpoints import Endpoints, default_data_dir, masked
 from ingest import settings as conf
 from ingest.cli import ExitCode
 from ingest.cli.arguments import make_parser
 from ingest.demo.feed import DemoError, Feed, recordings, simulation
+from ingest.demo.sessions import write_instruments
 from ingest.publish.readers import NotReadError
 from ingest.recordings.columns import add_column_options, given_columns
 from ingest.recordings.recording import find_out
@@ -82,6 +84,11 @@ def demo(args: argparse.Namespace, console: Console, endpoints: Endpoints) -> No
     """Feed the pipeline, read both stores and check what they hold. Raise `DemoError` if a value, a count or a process is wrong."""
     environ = {"SENTIMENT_MODEL": "embedded", **conf.environment(**endpoints.environment())}
     settings = conf.load(environ)
+    if not args.recordings:
+        path = default_data_dir() / "demo" / "instruments.toml"
+        write_instruments(path, settings, SYMBOLS, datetime.now(UTC) - timedelta(seconds=HISTORY_S))
+        environ["TFS_INSTRUMENTS"] = str(path)
+        settings = conf.load(environ)
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(open_redis(endpoints.redis_url))
         deployment.check(client, settings, endpoints.postgres_url)

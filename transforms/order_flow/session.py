@@ -1,4 +1,5 @@
-"""``cvd``, ``vwap_session``, ``vwap_dev_bps``: the trades of the session, null until one was heard from its beginning (``sessions``).
+"""``cvd``, ``vwap_session``, ``vwap_dev_bps``: the trades of the session, null until one was heard from its beginning (``sessions``);
+``session_complete`` says whether it was, also for the session values of the view ``technical``.
 
 A session includes its beginning and not its end: a trade at exactly 00:00 UTC is the first of its day. The row of exactly 00:00 belongs
 to the new session, so ``cvd`` is 0 and the vwap null there unless a trade has that very time.
@@ -22,7 +23,7 @@ from transforms.kernel import Vector, jit
 DELTA, LOTS, TURNOVER, SIZE = range(sessions.SIZE, sessions.SIZE + 4)
 """Behind the state of the session: bought less sold lots; all lots; sum of price*lots, in order of arrival."""
 
-_CVD, _VWAP, _DEVIATION = ORDER_FLOW.slots("cvd", "vwap_session", "vwap_dev_bps")
+_CVD, _VWAP, _DEVIATION, _COMPLETE = ORDER_FLOW.slots("cvd", "vwap_session", "vwap_dev_bps", "session_complete")
 
 
 @jit
@@ -45,6 +46,7 @@ def add(state: Vector, o: int, price: float, lots: float, side: float) -> None:
 @jit
 def emit(state: Vector, o: int, scale: float, price: float, out: Vector) -> None:
     """Write the session so far; ``price`` is that of the newest trade."""
+    out[_COMPLETE] = state[o + sessions.HEARD]
     if state[o + sessions.HEARD] == 0.0:
         return
     out[_CVD] = state[o + DELTA] / scale

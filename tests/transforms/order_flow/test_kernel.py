@@ -19,7 +19,7 @@ from transforms.kernel import DAY_US, Vector, from_bytes, to_bytes, zeros
 from transforms.order_flow import kernel
 
 HERE = Path(__file__).parent
-BY_ORIGIN = {"vpin", "vpin_bvc", "trade_rate_10s", "cvd", "vwap_session", "vwap_dev_bps"}
+BY_ORIGIN = {"vpin", "vpin_bvc", "trade_rate_10s", "cvd", "vwap_session", "vwap_dev_bps", "session_complete"}
 """Features that are not functions of a fixed window."""
 BY_SAMPLE = {"kyle_lambda_5m", "roll_spread_5m", "effective_spread_bps_1m", "realized_spread_bps_5s"}
 """Features that are given as soon as their sample is large enough, while their window fills."""
@@ -183,11 +183,11 @@ def test_rows_do_not_depend_on_when_the_process_started(tape: ModuleType) -> Non
 def test_the_tape_reaches_every_feature_and_every_null(tape: ModuleType) -> None:
     """The tests above would be empty if the tape did not."""
     seen = [named(row) for row in rows(tape, tape.events(6000, seed=6)).values()]
-    never_null = {"trade_rate_10s"}
+    never_null = {"trade_rate_10s", "session_complete"}
     begun = [row for row in seen if row["trade_rate_10s"] is not None]
     for name in ORDER_FLOW.names:
         values = {row[name] for row in begun}
-        assert len(values) > 10, name
+        assert len(values) > (1 if name == "session_complete" else 10), name
         assert (None in values) == (name not in never_null), name
 
 

@@ -14,14 +14,14 @@ def test_a_start_in_mid_day_has_no_session_values_until_midnight(new_feed: Any) 
     feed = new_feed().trade(301, size=3)
     for t in (400, DAY - 1):
         feed.trade(t - 1)
-        assert [feed.row(t)[name] for name in NAMES] == [None] * 3
+        assert [feed.row(t)[name] for name in (*NAMES, "session_complete")] == [None, None, None, 0.0]
     feed.trade(DAY + 7000, size=2)
     assert feed.row(DAY + 7001)["cvd"] == 2.0
 
 
 def test_a_start_within_five_minutes_counts_as_the_beginning(new_feed: Any) -> None:
     feed = new_feed().trade(DAY + 300, 50, 3)
-    assert [feed.row(DAY + 301)[name] for name in NAMES] == [3.0, 50.0, 0.0]
+    assert [feed.row(DAY + 301)[name] for name in (*NAMES, "session_complete")] == [3.0, 50.0, 0.0, 1.0]
 
 
 def test_books_before_the_session_do_not_prove_that_its_trades_were_heard(new_feed: Any) -> None:
