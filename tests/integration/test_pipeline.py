@@ -51,8 +51,9 @@ def publish(pipeline, some):
 
 
 def offline_rows(pipeline, view):
-    query = sql.SQL("SELECT * FROM {} ORDER BY symbol, event_timestamp, created_timestamp")
-    return pipeline.postgres.execute(query.format(sql.Identifier(view))).fetchall()
+    query = sql.SQL("SELECT symbol, event_timestamp, created_timestamp, {} FROM {} ORDER BY 1, 2, 3")
+    names = sql.SQL(", ").join(map(sql.Identifier, VIEW[view].names))
+    return pipeline.postgres.execute(query.format(names, sql.Identifier(view))).fetchall()
 
 
 def everything(pipeline):
