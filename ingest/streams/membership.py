@@ -7,6 +7,8 @@ A worker's seats are the partitions. The router and the offline writer have one 
   some, and one that holds fewer acquires free ones. No process commands another.
 - A seat is held by a lease that ends by itself ``LEASE_MS`` after it was last renewed. Its value is a fencing token, new for each lease.
   The script that writes checks the token, so an owner that slept too long changes nothing.
+- One long write may have a longer lease, up to ``LONGEST_LEASE_MS``. A lease that has more left was given before the server's clock was set
+  back. It is free: otherwise its seat would be closed until the clock is where it was.
 """
 
 from __future__ import annotations
@@ -27,11 +29,15 @@ from ingest.streams.backlog import ask
 
 _LOG = logging.getLogger(__name__)
 LEASE_MS = 2000
+LONGEST_LEASE_MS = 120_000
+"""The longest lease that is ever given. In this time a server takes 1.2 GB of a state, more than it takes in one command."""
 BEAT_S = 0.2  # between two signs of life, and between two looks for free seats
 STAND_BY_S = 0.1
 ROLES = ("worker", "router", "writer")  # roles whose processes give signs of life
 SCORER = "scorer"  # gives no sign of life while it scores a batch; what tells is when it last asked for posts
 ASKED_MS = 60_000  # a scorer that has not asked for posts for so long counts as away
+
+NO_KEY = -2  # what PTTL returns for a key that does not exist
 
 _BEAT = read_script(__file__, "beat.lua")
 _ACQUIRE = read_script(__file__, "acquire_lease.lua")
@@ -97,10 +103,12 @@ class Member:
     def extend(self, seat: Seat, lease_ms: int) -> bool:
         """Make the lease of a seat last ``lease_ms`` from now, for one write that takes long; return False if it was lost.
 
-        The next sign of life makes it as short as every lease again.
+        No lease is longer than ``LONGEST_LEASE_MS``. The next sign of life makes it as short as every lease again.
         """
         token = self.held.get(seat)
-        kept = token is not None and bool(self._client.eval(_RENEW, 1, keys.owner(seat), token, lease_ms))
+        kept = token is not None and bool(
+            self._client.eval(_RENEW, 1, keys.owner(seat), token, min(lease_ms, LONGEST_LEASE_MS))
+        )
         if not kept:
             self.lose(seat)
         return kept
@@ -119,13 +127,17 @@ class Member:
         if len(self.held) >= self._goal:
             return
         others = [seat for seat in self._seats if seat not in self.held]
-        owners: Any = self._client.mget([keys.owner(seat) for seat in others])
-        for seat, owner in zip(others, owners, strict=True):
-            if owner is None and len(self.held) < self._goal and (token := self._acquire(seat)):
+        pipe: Any = self._client.pipeline(transaction=False)
+        for seat in others:
+            pipe.pttl(keys.owner(seat))
+        for seat, left_ms in zip(others, pipe.execute(), strict=True):
+            free = left_ms == NO_KEY or left_ms > LONGEST_LEASE_MS
+            if free and len(self.held) < self._goal and (token := self._acquire(seat)):
                 self.held[seat] = token
 
     def _acquire(self, seat: Seat) -> str | None:
-        token: Any = self._client.eval(_ACQUIRE, 2, keys.owner(seat), keys.fence(seat), LEASE_MS, self._name)
+        touched = (keys.owner(seat), keys.fence(seat))
+        token: Any = self._client.eval(_ACQUIRE, 2, *touched, LEASE_MS, LONGEST_LEASE_MS, self._name)
         return None if token is None else str(token.decode())
 
     def release(self, seat: Seat) -> None:

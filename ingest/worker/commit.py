@@ -10,7 +10,7 @@ from feature_repo.stores.scripts import read_script
 from ingest.settings import Settings
 from ingest.streams import keys, read
 from ingest.streams.dead_letters import dead_letter
-from ingest.streams.membership import LEASE_MS, FencedError
+from ingest.streams.membership import LEASE_MS, LONGEST_LEASE_MS, FencedError
 from ingest.worker import rows
 from ingest.worker.partition import Partition, Pending
 from transforms.catalog import NORMALIZED
@@ -64,7 +64,7 @@ def add_commit(
 
 def lease_for(state: dict[bytes, bytes]) -> int:
     """Return how long a lease must last, in ms, so that a commit with this state cannot outlive it on a busy machine."""
-    return LEASE_MS + sum(map(len, state.values())) // SLOWEST_BYTES_PER_MS
+    return min(LEASE_MS + sum(map(len, state.values())) // SLOWEST_BYTES_PER_MS, LONGEST_LEASE_MS)
 
 
 def _kept_from(partition: Partition, history_s: int) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from ingest.streams import keys, membership, read
-from ingest.streams.membership import LEASE_MS, Member, count_alive, silent_ms
+from ingest.streams.membership import LEASE_MS, LONGEST_LEASE_MS, Member, count_alive, silent_ms
 
 
 def turn(*members: Member) -> None:
@@ -63,6 +63,21 @@ def test_a_second_process_stands_by_until_the_lease_of_the_first_is_gone(
     assert second.hold_seat() is not None
     assert first.beat() == ["router"]
     assert first.held == {}
+
+
+@pytest.mark.parametrize(("left_ms", "free"), [(3_600_000, True), (LONGEST_LEASE_MS - 1000, False)])
+def test_after_the_servers_clock_was_set_back_a_lease_of_an_hour_closes_no_seat(
+    redis_client: redis.Redis, left_ms: int, free: bool
+) -> None:
+    redis_client.set(keys.fence("router"), 7)
+    redis_client.set(keys.owner("router"), "7:dead", px=left_ms)
+    member = Member(redis_client, "router", ["router"])
+    token = member.hold_seat()
+    assert (token is not None) == free
+    if free:
+        assert str(token).startswith("8:") and redis_client.pttl(keys.owner("router")) <= LEASE_MS
+    else:
+        assert redis_client.get(keys.owner("router")) == b"7:dead"
 
 
 def test_a_lost_seat_is_not_released_for_its_new_owner(redis_client: redis.Redis) -> None:

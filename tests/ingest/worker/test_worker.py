@@ -66,6 +66,7 @@ def test_a_step_that_takes_longer_than_a_lease_does_not_lose_it(
 def test_a_large_state_has_a_lease_that_its_commit_cannot_outlive(redis_client: redis.Redis) -> None:
     state = {b"A order": b"x" * 200_000_000}
     assert commit.lease_for(state) == commit.LEASE_MS + 20_000 and commit.lease_for({}) == commit.LEASE_MS
+    assert commit.lease_for(dict.fromkeys(map(bytes, range(10)), state[b"A order"])) == membership.LONGEST_LEASE_MS
     member = membership.Member(redis_client, "worker", [0])
     member.beat()
     member.acquire_free()
