@@ -24,8 +24,8 @@ MOMENTS = 20
 """Rows of the training frame for each symbol."""
 RECENT_US = 200_000_000
 """The span of the training frame of a live market."""
-GIVEN_BY = {"book": "mid_price", "trade": "trade_count_1m", POST: "tweet_count"}
-"""A feature that is there as soon as there is a message of its kind."""
+GIVEN_BY = {"book": "mid_price", "trade": "market_hour", POST: "tweet_count"}
+"""A feature that is there from the first message of its kind on, without a window that must be heard whole."""
 TRAINED = ("imbalance_l1", "spread_pct", "vpin", "sentiment_compound")
 """Columns of the training frame that are printed."""
 
