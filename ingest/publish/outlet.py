@@ -1,7 +1,8 @@
 """Where a live feed writes: into the streams. It waits while Redis is away and while the worker is behind.
 
 A batch that was not written whole is written again. The worker refuses repeated trades by their ids and repeated books by their sequence;
-a message that has neither may count twice. Meanwhile the feed is not read, so no message is accepted that could not be kept.
+a message that has neither may count twice. Meanwhile the feed is not read, so no message is accepted that could not be kept. The pauses are
+those of every part, so the worker knows how long after an outage such messages may come (``outage.WRITTEN_S``).
 """
 
 from __future__ import annotations
@@ -19,20 +20,21 @@ from ingest.publish.publisher import Publisher
 from ingest.publish.readers import Readers
 from ingest.recordings.lines import Output, Rejected
 from ingest.settings import Settings
+from ingest.streams import outage
 
-LONGEST_S = 30.0
+LONGEST_S = 30.0  # between two attempts at a venue; Redis is tried at least every `outage.LONGEST_PAUSE_S`
 _LOG = logging.getLogger(__name__)
 
 
-def pauses(first_s: float = 1.0) -> Iterator[float]:
-    """Yield how long to wait before each attempt: doubled up to 30 s, each a random part from half to the whole.
+def pauses(first_s: float = 1.0, longest_s: float = LONGEST_S) -> Iterator[float]:
+    """Yield how long to wait before each attempt: doubled up to ``longest_s``, each a random part from half to the whole.
 
     The random part keeps several feeds from returning at the same moment.
     """
-    step = first_s
+    step = min(first_s, longest_s)
     while True:
         yield step * (0.5 + random() / 2)  # noqa: S311  # spreads attempts, keeps no secret
-        step = min(2 * step, LONGEST_S)
+        step = min(2 * step, longest_s)
 
 
 class Outlet:
@@ -101,7 +103,7 @@ class Outlet:
                 publisher.publish_output(output)
 
     def _insist(self, act: Callable[[], None]) -> None:
-        for attempt, pause in enumerate(pauses(self._first_pause_s), 1):
+        for attempt, pause in enumerate(pauses(self._first_pause_s, outage.LONGEST_PAUSE_S), 1):
             try:
                 act()
             except redis.RedisError as error:

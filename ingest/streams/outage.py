@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import redis
 from redis import exceptions
@@ -25,6 +26,9 @@ FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 ANSWER_S = 5.0
 """How long a command waits for a reply of Redis: a server that accepts the connection and does not reply is away, too."""
+WRITTEN_S = ANSWER_S + LONGEST_PAUSE_S + 2.0
+"""When Redis is back for so long, every part has written what it kept meanwhile: its last attempt before may have waited for ``ANSWER_S``, its
+pause is at most ``LONGEST_PAUSE_S``, and what it keeps takes it less than two seconds to write."""
 STEADY_S = 1.0
 """How long work must go on until the outage is over: work that fails at its first write each time is not well."""
 LINE_MAX = 200
@@ -55,6 +59,12 @@ def open_redis(url: str) -> redis.Redis:
     return redis.Redis.from_url(
         url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S, retry=Retry(NoBackoff(), 0)
     )
+
+
+def uptime_s(client: redis.Redis) -> float:
+    """Return for how many seconds the server has been running."""
+    about: Any = client.info("server")
+    return float(about["uptime_in_seconds"])
 
 
 def ride_out(

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import redis
 
+from feature_repo.stores.scripts import read_script
 from ingest.streams.keys import CONSUMER, GROUP
 
 Fields = dict[bytes, bytes]
@@ -20,6 +21,7 @@ Entry = tuple[str, bytes, Fields]  # stream, entry id, fields
 START = b"0-0"  # the position before every entry
 FIRST = 16  # entries to ask a stream for at first; few, because one huge reply must not kill the process twice
 PART_BYTES = 8 << 20  # bytes of entries to handle at once: the server holds the arguments of a script more than once
+_MOVED_UNTIL = read_script(__file__, "moved_until.lua")
 E = TypeVar("E", bound=tuple[Any, ...])
 
 
@@ -45,6 +47,12 @@ def in_order(entries: Sequence[Entry], count: int) -> list[Entry]:
     full = Counter(name for name, *_ in entries)
     ends = [by_id(last[name]) for name, n in full.items() if n >= count]
     return sorted((entry for entry in entries if not ends or by_id(entry) <= min(ends)), key=by_id)
+
+
+def moved_until(client: redis.Redis, streams: Sequence[str]) -> tuple[int, int]:
+    """Return the server's time, and the time up to which everything that arrived in the streams has been moved on, in ms."""
+    found: Any = client.eval(_MOVED_UNTIL, len(streams), *streams)
+    return found[0], found[1]
 
 
 def entries_between(

@@ -19,8 +19,6 @@ import redis
 
 from feature_repo.project import project
 from feature_repo.stores.online.write import OnlineWriter
-from ingest.messages.kinds import Leave, Tick
-from ingest.publish.publisher import Publisher
 from ingest.settings import Settings
 from ingest.streams import deployment, keys, memory, outage, read
 from ingest.streams.membership import LEASE_MS, FencedError, Member
@@ -28,6 +26,7 @@ from ingest.worker import commit, kernels, latency
 from ingest.worker.idle import release_memory
 from ingest.worker.opening import open_partition
 from ingest.worker.partition import Partition, Pending
+from ingest.worker.quiet import Quiet
 from transforms.catalog import VIEWS
 
 _LOG = logging.getLogger(__name__)
@@ -39,36 +38,35 @@ SAVE_S, SAVE_ENTRIES = 5.0, 20_000  # save a state this old or this many entries
 LULL_FROM_S, LULL_UNTIL_S = 0.05, 0.3
 """No rows are expected this long after rows were written. A state is saved then, as that takes as long as several batches of rows."""
 LEFT = 20  # give memory back to the system once so many symbols left a partition
-TICK_US = 50_000  # time between two searches for quiet symbols
 
 
 class Worker:
     """One process's partitions.
 
-    ``clock`` gives microseconds since the epoch. ``steady`` gives microseconds of a clock that is never set, and tells how long a symbol
-    has been quiet. Tests inject their own.
+    ``clock`` gives microseconds since the epoch; without one, rows are stamped by the clock of this machine, and time passes for quiet
+    symbols by the clock of Redis, which stamps the arrivals too: no worker's clock can refuse a message. ``steady`` gives microseconds of
+    a clock that is never set, and tells how long a symbol has been quiet. Tests inject their own.
     """
 
     def __init__(
         self,
         client: redis.Redis,
         settings: Settings,
-        clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+        clock: Callable[[], int] | None = None,
         steady: Callable[[], int] = lambda: time.monotonic_ns() // 1000,
     ) -> None:
         self._client = client
         self._settings = settings
-        self._clock = clock
-        self._steady = steady
+        self._clock = clock or (lambda: time.time_ns() // 1000)
+        self._quiet = Quiet(client, settings, clock, steady)
         self._member = Member(client, ROLE, range(settings.partitions))
         self._partitions: dict[str, Partition] = {}
         self._online = [OnlineWriter(client, project(), view) for view in VIEWS]
-        self._heard: dict[str, int] = {}
         self._saved: dict[str, float] = {}
         self._flushed = self._committed = 0.0
         self._count = read.FIRST
         self._stop = threading.Event()
-        self._ticked_us = 0
+        self._opened = False
         self._memory = memory.Alarm(client)
 
     def run(self, stop: threading.Event) -> None:
@@ -91,8 +89,9 @@ class Worker:
         gc.collect()
         gc.freeze()  # the collector need not look again at what lives as long as the process
         self._partitions.clear()
-        self._heard.clear()
         self._count = read.FIRST
+        self._quiet.reset(0.0 if self._opened else outage.uptime_s(self._client))
+        self._opened = True
         self._settle()
 
     def close(self) -> None:
@@ -123,19 +122,22 @@ class Worker:
             if len(parts) > 1:  # large entries: the refused ones among them are written whole
                 self.flush()
         self._count = read.next_count(count, len(parts), most)
-        self._tick()
-        self._write(busy=len(batch) >= count)
+        busy = len(batch) >= count
+        if not busy:  # a tick would stand behind all that waits, and a feed may wait for this worker with older messages
+            self._quiet.pass_time(self._partitions.values(), self._member.has_sure_leases)
+        self._write(busy=busy)
         return len(batch)
 
     def _process(self, batch: Sequence[read.Entry]) -> None:
-        now_us, heard_us = self._clock(), self._steady()
+        now_us = self._clock()
+        self._quiet.look()
         for stream, entry_id, fields in batch:
             self._keep_leases()  # entries that open symbols or give many rows take longer than a lease
             if (partition := self._partitions.get(stream)) is None:
                 continue  # its lease was lost after the read
             heard = partition.process(entry_id, fields, now_us)
             if heard is not None:
-                self._heard[heard] = heard_us
+                self._quiet.hear(heard)
 
     def _write(self, *, busy: bool) -> None:
         """Write what is due: rows at once, or every ``flush_interval`` while more entries wait than one turn reads."""
@@ -213,27 +215,6 @@ class Worker:
             live = [partition.is_live(symbol) for symbol in newest.symbols]
             latency.count(pending.counts, (due_us - newest.event_us[live]).tolist())
 
-    def _tick(self) -> None:
-        """Append a tick for each live symbol that is quiet: time passes in the log itself, so that a replay sees it pass.
-
-        No tick is appended once a lease may have ended: another worker may then have read messages that this one has not.
-        """
-        steady_us, idle_us = self._steady(), self._settings.idle_after_ms * 1000
-        known_us = self._clock() - idle_us  # read before the lease is checked: a pause in between makes it no later
-        if steady_us - self._ticked_us < TICK_US or not self._member.has_sure_leases():
-            return
-        self._ticked_us = steady_us
-        with Publisher(self._client, self._settings.partitions) as publisher:
-            for partition in self._partitions.values():
-                for symbol in partition.symbols.values():
-                    quiet_us = steady_us - self._heard.setdefault(symbol.name, steady_us)
-                    if quiet_us >= idle_us and symbol.waits_for_time():
-                        publisher.publish("tick", Tick(known_us // 1000, symbol.name))
-                        self._heard[symbol.name] = steady_us - idle_us + self._settings.emit_us
-                    elif quiet_us >= self._settings.forget_s * 1_000_000:
-                        publisher.publish("leave", Leave(known_us // 1000, symbol.name, symbol.timeline.arrivals))
-                        del self._heard[symbol.name]  # it waits as long again if a message came meanwhile
-
     def _settle(self) -> None:
         """Renew the leases, drop what was lost, give back what is due to others, take and open what is due here."""
         self._beat()
@@ -268,5 +249,4 @@ class Worker:
     def _drop(self, p: int) -> None:
         """Forget a partition, with everything that was not committed."""
         if (partition := self._partitions.pop(keys.events(p), None)) is not None:
-            for name in partition.symbols:
-                self._heard.pop(name, None)
+            self._quiet.forget(partition.symbols)

@@ -11,7 +11,7 @@ from ingest import settings
 from ingest.messages.decode import encode
 from ingest.messages.kinds import OrderBook, Tick, Trade
 from ingest.publish.publisher import Publisher
-from ingest.streams import keys, membership
+from ingest.streams import keys, membership, outage
 from ingest.streams.backlog import counters
 from ingest.streams.dead_letters import newest
 from ingest.worker import commit
@@ -25,14 +25,17 @@ PARTITIONS = 2
 CONF = settings.load({"TFS_PARTITIONS": str(PARTITIONS)})
 
 
-def test_a_clock_that_is_set_forward_makes_no_symbol_quiet(redis_client: redis.Redis) -> None:
+def test_a_clock_that_is_set_forward_makes_no_symbol_quiet(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outage, "uptime_s", lambda _: 3600.0)
     now_us, steady_us = [T0 * 1000 + 400_000], [0]
     worker = Worker(redis_client, CONF, lambda: now_us[0], lambda: steady_us[0])
     worker.open()
     with Publisher(redis_client, PARTITIONS) as publisher:
         publisher.publish("book", OrderBook(T0 + 400, "A", [(99.0, 1.0)], [(101.0, 1.0)], received=T0 + 400))
-    for elapsed_s, ticks in ((0, 0), (1, 0), (3, 1)):
-        now_us[0], steady_us[0] = T0 * 1000 + 3_600_000_000, elapsed_s * 1_000_000
+    for elapsed_s, ticks in ((0, 0), (0.9, 0), (1.8, 0), (2.7, 1)):
+        now_us[0], steady_us[0] = T0 * 1000 + 3_600_000_000, round(elapsed_s * 1_000_000)
         worker.step()
         kinds = [fields[b"kind"] for _, fields in redis_client.xrange(keys.events(keys.partition_of("A", PARTITIONS)))]
         assert kinds.count(b"tick") == ticks, elapsed_s

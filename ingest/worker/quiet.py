@@ -1,0 +1,111 @@
+"""Quiet symbols: time passes for them by ticks, which the worker appends to the log, and after an hour they leave the memory.
+
+A tick stands in the log, so a replay sees time pass as the first reader did. No message that is on its way may be late because of one:
+
+1. No tick is appended for ``outage.WRITTEN_S`` after an outage: feeds write then what they kept. After a turn that took long Redis may have
+   stood still for everybody, which counts as an outage.
+2. Time passes by the clock of Redis, which stamps the arrivals too, so no clock of a worker can refuse a message. It passes up to
+   ``TFS_IDLE_AFTER_MS`` before the arrival of the oldest entry that waits for the router.
+3. No tick is appended once a lease may have ended: another worker may then have read messages that this one has not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+import redis
+
+from ingest.messages.kinds import PLAIN_STREAM, Leave, Tick
+from ingest.publish.publisher import Publisher
+from ingest.settings import Settings
+from ingest.streams import outage, read
+from ingest.worker.partition import Partition
+
+LOOK_US = 50_000  # time between two searches for quiet symbols
+
+
+class Quiet:
+    """When each symbol was heard, and what is due to those that are quiet.
+
+    Parameters
+    ----------
+    client : redis.Redis
+    settings : Settings
+    clock : callable, optional
+        Gives microseconds since the epoch; without one the clock of Redis counts.
+    steady : callable
+        Gives microseconds of a clock that is never set.
+    """
+
+    def __init__(
+        self, client: redis.Redis, settings: Settings, clock: Callable[[], int] | None, steady: Callable[[], int]
+    ) -> None:
+        self._client = client
+        self._partitions = settings.partitions
+        self._idle_us = settings.idle_after_ms * 1000
+        self._forget_us = settings.forget_s * 1_000_000
+        self._emit_us = settings.emit_us
+        self._clock = clock
+        self._steady = steady
+        self._heard: dict[str, int] = {}
+        self._now_us = self._searched_us = self._ticks_from_us = 0
+
+    def reset(self, well_s: float) -> None:
+        """Forget when symbols were heard. Redis is well since ``well_s``, so what was kept before is not all written yet."""
+        self._heard.clear()
+        self._wait(well_s)
+
+    def _wait(self, well_s: float = 0.0) -> None:
+        self._searched_us = self._steady()
+        self._ticks_from_us = self._searched_us + round((outage.WRITTEN_S - well_s) * 1_000_000)
+
+    def look(self) -> None:
+        """Look at the clock, for the symbols that are heard from now on."""
+        self._now_us = self._steady()
+
+    def hear(self, name: str) -> None:
+        """Note that a symbol was heard now."""
+        self._heard[name] = self._now_us
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Forget symbols that another worker has now."""
+        for name in names:
+            self._heard.pop(name, None)
+
+    def pass_time(self, partitions: Collection[Partition], has_sure_leases: Callable[[], bool]) -> None:
+        """Append what is due to the logs: a tick for each live symbol that is quiet, and a word for each that leaves the memory."""
+        steady_us = self._steady()
+        if steady_us - self._searched_us < LOOK_US:
+            return
+        if steady_us - self._searched_us > self._idle_us // 2:
+            self._wait()
+        self._searched_us = steady_us
+        quiet, leaving = [], []
+        for partition in partitions:
+            for symbol in partition.symbols.values():
+                quiet_us = steady_us - self._heard.setdefault(symbol.name, steady_us)
+                if quiet_us >= self._idle_us and symbol.waits_for_time():
+                    quiet.append(symbol)
+                elif quiet_us >= self._forget_us:
+                    leaving.append(symbol)
+        if steady_us < self._ticks_from_us:
+            quiet.clear()
+        if not quiet and not leaving:
+            return
+        known_ms = self._known_ms()  # before the leases are looked at: a pause in between makes it no later
+        if not has_sure_leases():
+            return
+        with Publisher(self._client, self._partitions) as publisher:
+            for symbol in quiet:
+                publisher.publish("tick", Tick(known_ms, symbol.name))
+                self._heard[symbol.name] = steady_us - self._idle_us + self._emit_us
+            for symbol in leaving:
+                publisher.publish("leave", Leave(known_ms, symbol.name, symbol.timeline.arrivals))
+                del self._heard[symbol.name]  # it waits as long again if a message came meanwhile
+
+    def _known_ms(self) -> int:
+        """Return up to which time every message is in the logs, as far as its feed is not slower than ``TFS_IDLE_AFTER_MS``."""
+        now_ms, moved_ms = read.moved_until(self._client, list(PLAIN_STREAM))
+        if self._clock is not None:
+            now_ms = self._clock() // 1000
+        return (min(now_ms, moved_ms) * 1000 - self._idle_us) // 1000

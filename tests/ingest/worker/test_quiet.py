@@ -1,0 +1,134 @@
+"""Time that passes for quiet symbols refuses no message that is on its way; the schedules are stepped by hand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis
+
+from ingest import router, settings
+from ingest.messages.decode import encode
+from ingest.messages.kinds import OrderBook, Trade
+from ingest.publish.outlet import Outlet, pauses
+from ingest.publish.publisher import Publisher
+from ingest.recordings.lines import Parsed
+from ingest.streams import keys, outage, read
+from ingest.streams.backlog import counters
+from ingest.worker.worker import Worker
+
+CONF = settings.load({"TFS_PARTITIONS": "1"})
+AHEAD_S = 5
+
+
+def wall_ms() -> int:
+    return time.clock_gettime_ns(time.CLOCK_REALTIME) // 1_000_000
+
+
+def book(ms: int) -> OrderBook:
+    return OrderBook(ms, "SLOW", [(99.0, 1.0)], [(101.0, 1.0)], received=ms)
+
+
+class Run:
+    """A worker whose steady clock is moved by hand; Redis has the real time."""
+
+    def __init__(self, client: redis.Redis, clock: Callable[[], int] | None = None) -> None:
+        self.client = client
+        self.s = 1000.0
+        self.worker = Worker(client, CONF, clock, lambda: round(self.s * 1_000_000))
+        self.worker.open()
+
+    def wait(self, seconds: float) -> None:
+        """Turn twice a second."""
+        for _ in range(round(2 * seconds)):
+            self.s += 0.5
+            self.work()
+
+    def work(self) -> None:
+        while self.worker.step():
+            pass
+
+    def publish(self, *messages: OrderBook | Trade) -> None:
+        with Publisher(self.client, 1) as publisher:
+            for message in messages:
+                publisher.publish("book" if isinstance(message, OrderBook) else "trade", message)
+
+    def ticks(self) -> int:
+        return [fields[b"kind"] for _, fields in self.client.xrange(keys.events(0))].count(b"tick")
+
+    def refused(self) -> dict[str, int]:
+        self.work()
+        self.worker.flush()
+        return {name: n for name, n in counters(self.client, 1).items() if name.startswith("refused")}
+
+
+@pytest.fixture
+def run(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """A worker of a Redis that has been well for long."""
+    monkeypatch.setattr(outage, "uptime_s", lambda _: 3600.0)
+    run = Run(redis_client)
+    yield run
+    run.worker.close()
+
+
+def test_a_worker_whose_clock_is_ahead_refuses_no_slow_symbol(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() + AHEAD_S * 1_000_000_000)
+    run.publish(book(wall_ms() - 3000))
+    run.wait(4)
+    assert run.ticks()
+    run.publish(book(wall_ms() - 1000))  # its feed needs a second
+    assert run.refused() == {}
+
+
+def test_what_a_feed_kept_while_redis_was_away_is_not_late(redis_client: redis.Redis, run: Run) -> None:
+    run.publish(book(wall_ms() - 20_000))
+    run.work()
+    run.worker.open()  # what a worker does when Redis is back
+    run.wait(outage.ANSWER_S + outage.LONGEST_PAUSE_S)  # the feed's last attempt hung, and its pause had just begun
+    assert not run.ticks()
+    kept = [Parsed("book", book(wall_ms() - ms)) for ms in range(10_000, 0, -1000)]
+    Outlet(redis_client, CONF).write(kept)
+    assert run.refused() == {}
+    run.wait(10)
+    assert run.ticks(), "then time passes again"
+
+
+def test_a_feed_tries_redis_as_often_as_the_ticks_of_workers_allow() -> None:
+    longest = pauses(1.0, outage.LONGEST_PAUSE_S)
+    assert max(next(longest) for _ in range(20)) <= outage.LONGEST_PAUSE_S < outage.WRITTEN_S - outage.ANSWER_S
+
+
+def test_what_a_feed_kept_while_redis_stood_still_is_not_late(run: Run) -> None:
+    run.publish(book(wall_ms() - 20_000))
+    run.work()
+    run.s += outage.ANSWER_S - 1  # nobody sees an error: the answer comes in time
+    run.work()
+    run.wait(2)
+    run.publish(*(book(wall_ms() - ms) for ms in range(6000, 0, -1000)))
+    assert run.refused() == {}
+
+
+def test_messages_that_wait_for_a_router_that_is_away_are_not_late(run: Run) -> None:
+    run.publish(book(wall_ms() - 20_000))
+    run.work()
+    for ms in range(10_000, 0, -1000):
+        at = wall_ms() - ms
+        run.client.xadd("order_book", {"data": encode(book(at - 100))}, id=f"{at}-0")
+    run.wait(6)
+    assert run.ticks(), "time passes up to the oldest message that waits"
+    waiting = dict.fromkeys(["order_book", "market_data"], read.START)
+    router.move(run.client, 1, read.in_order(read.entries_after(run.client, waiting, 1000, 1), 1000))
+    assert run.refused() == {}
+
+
+def test_right_after_a_start_of_redis_no_time_passes(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outage, "uptime_s", lambda _: 1.0)
+    run = Run(redis_client)
+    run.publish(book(wall_ms() - 20_000))
+    run.wait(outage.WRITTEN_S - 1.5)
+    assert not run.ticks()
+    run.wait(1)
+    assert run.ticks()
+    run.worker.close()
