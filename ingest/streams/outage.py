@@ -27,8 +27,8 @@ LONGEST_PAUSE_S = 1.0
 ANSWER_S = 5.0
 """How long a command waits for a reply of Redis: a server that accepts the connection and does not reply is away, too."""
 WRITTEN_S = ANSWER_S + LONGEST_PAUSE_S + 2.0
-"""When Redis is back for so long, every part has written what it kept meanwhile: its last attempt before may have waited for ``ANSWER_S``, its
-pause is at most ``LONGEST_PAUSE_S``, and what it keeps takes it less than two seconds to write."""
+"""When Redis is back for so long, every part has written what it kept meanwhile. Its last attempt before may have waited for ``ANSWER_S``,
+its pause is at most ``LONGEST_PAUSE_S``, and it writes what it keeps in less than two seconds."""
 STEADY_S = 1.0
 """How long work must go on until the outage is over: work that fails at its first write each time is not well."""
 LINE_MAX = 200

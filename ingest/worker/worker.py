@@ -123,7 +123,9 @@ class Worker:
                 self.flush()
         self._count = read.next_count(count, len(parts), most)
         busy = len(batch) >= count
-        if not busy:  # a tick would stand behind all that waits, and a feed may wait for this worker with older messages
+        if (
+            not busy
+        ):  # a tick would stand behind all that waits, and a feed may wait for this worker with older messages
             self._quiet.pass_time(self._partitions.values(), self._member.has_sure_leases)
         self._write(busy=busy)
         return len(batch)

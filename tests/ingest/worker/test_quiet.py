@@ -123,7 +123,9 @@ def test_messages_that_wait_for_a_router_that_is_away_are_not_late(run: Run) -> 
     assert run.refused() == {}
 
 
-def test_right_after_a_start_of_redis_no_time_passes(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_right_after_a_start_of_redis_no_time_passes(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(outage, "uptime_s", lambda _: 1.0)
     run = Run(redis_client)
     run.publish(book(wall_ms() - 20_000))
