@@ -29,7 +29,7 @@ examples:
 --table reads raw tables (or views) of the offline database, the days of each symbol in order:
   trades  time, symbol, price, size, side (buy, sell or NULL) or is_buyer_maker, trade_id, next_funding, received, arrival
   books   time, symbol, bids, asks (arrays or jsonb of [price, size], best first; both NULL: the feed lost its place), sequence,
-          received, arrival
+          received, arrival, and with --column depth=NAME the depths of a message
 time and received are timestamps or whole milliseconds, next_funding is whole milliseconds. side, trade_id, next_funding, sequence,
 received and arrival may be missing. --column gives the column of a field that has another name, with TABLE: for one table only;
 FIELD= says that there is no such column. An index on (symbol, time) makes reading fast.

@@ -22,7 +22,7 @@ from ingest.recordings.columns import BOOK, RAW_TABLE, TRADE, first_present
 from transforms.times import datetime_of_ms
 
 FIELDS = tuple(RAW_TABLE)
-OF_KIND = {"book": tuple(BOOK), "trade": tuple(TRADE)}
+OF_KIND = {"book": (*BOOK, "depth"), "trade": tuple(TRADE)}
 """The fields that only a table of this kind has."""
 _SHARED = ("time", "symbol", "received", "arrival")
 _REQUIRED = {"book": ("time", "symbol", "bids", "asks"), "trade": ("time", "symbol", "price", "size")}
@@ -144,7 +144,7 @@ def _check_types(shown: str, columns: Mapping[str, tuple[str, str]]) -> None:
         column, kind = columns.get(field, ("", allowed[0]))
         if kind not in allowed:
             raise RawTableError(f"{shown}.{column} is {kind}: {field} must be {', '.join(allowed)}")
-    for field in ("bids", "asks"):
+    for field in ("bids", "asks", "depth"):
         column, kind = columns.get(field, ("", "json"))
         if kind not in ("json", "jsonb") and not kind.endswith("[]"):
             raise RawTableError(f"{shown}.{column} is {kind}: {field} must be an array, json or jsonb")

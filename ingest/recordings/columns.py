@@ -33,6 +33,7 @@ TRADE: Names = {
 }  # fmt: skip
 """``maker_bought`` is Binance's: true where the buyer was the maker, so that the seller was the aggressor."""
 BOOK: Names = {"bids": ("bids",), "asks": ("asks",), "sequence": ("sequence",)}
+_DEPTH: Names = {"depth": ()}  # only where the user names the column: others call the number of levels so
 MARKET_FILE: Names = {  # of Parquet and CSV files of trades or books
     "timestamp": (
         "timestamp", "time", "event_time", "event_timestamp", "ts", "ts_ms", "datetime", "date", *_TRADE_TIMES, "E",
@@ -48,6 +49,7 @@ RAW_TABLE: Names = {  # of database tables of trades or books
     "arrival": ("arrival",),
     **TRADE,
     **BOOK,
+    **_DEPTH,
 }
 _LEVEL_SIDES = (("bid", "ask"), ("best_bid", "best_ask"))
 OTHER_TABLES: Sequence[tuple[Sequence[str], str]] = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ingest.feeds.binance_venues import VENUES
 
+from ingest.feeds.binance_addresses import VENUES
 from ingest.feeds.command import _recorder
 from ingest.recordings.recording import messages
 
