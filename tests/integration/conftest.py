@@ -20,7 +20,7 @@ import feature_repo
 from ingest import offline_writer, router, settings
 from ingest.messages.kinds import PLAIN_STREAM
 from ingest.settings import Settings
-from ingest.streams import keys, read
+from ingest.streams import keys, outage, read
 from ingest.worker.worker import Worker
 
 DEFINITIONS = Path(feature_repo.__file__).parent
@@ -89,8 +89,11 @@ class Pipeline:
 
 
 @pytest.fixture
-def pipeline(store: FeatureStore, redis_client: redis.Redis, postgres_url: str) -> Iterator[Pipeline]:
-    """A pipeline whose clock stands still."""
+def pipeline(
+    store: FeatureStore, redis_client: redis.Redis, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Pipeline]:
+    """A pipeline whose clock stands still, or jumps: no feed keeps messages back meanwhile."""
+    monkeypatch.setattr(outage, "WRITTEN_S", 0.0)
     with psycopg.connect(postgres_url) as connection:
         connection.autocommit = True
         yield Pipeline(redis_client, connection, settings.load({"TFS_PARTITIONS": "2"}), lambda: 1_700_000_100_000_000)
