@@ -27,7 +27,7 @@ COMMANDS = {
     "simulate": ("ingest.simulate.command", "a made-up market into the streams"),
     "status": ("ingest.observe.status_command", "what was taken, refused and written, and what waits"),
     "symbols": ("ingest.worker.symbols_command", "the symbols that the workers know, and which of them are idle"),
-    "dead-letters": ("ingest.streams.dead_letters_command", "refused messages, with their reasons"),
+    "dead-letters": ("ingest.worker.dead_letters_command", "refused messages, with their reasons"),
     "metrics": ("ingest.observe.metrics_command", "the Prometheus exporter"),
     "drift": ("ingest.observe.drift_command", "features now against a reference day"),
     "backfill": ("ingest.backfill.command", "history into the offline store"),

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import msgspec
 import redis
 
 from feature_repo.stores.errors import UserError
@@ -21,6 +20,7 @@ from ingest.publish.publisher import Publisher
 from ingest.publish.report import utc
 from ingest.streams import deployment, keys
 from ingest.worker.idle import unpack
+from ingest.worker.saved import heard_ms
 
 PAGE = 500  # idle symbols read in one round trip
 
@@ -101,16 +101,7 @@ def _open(client: redis.Redis, p: int) -> Iterator[Known]:
             pipe.hstrlen(keys.checkpoint(p), key)
         pipe.hget(keys.checkpoint(p), name + b" order")
         *sizes, order = pipe.execute()
-        yield Known(name.decode(), "open", p, _heard_ms(order), sum(sizes))
-
-
-def _heard_ms(order: bytes | None) -> int:
-    """Return the receive time in a saved part "order", 0 where another version wrote it."""
-    try:
-        _, (watermark, *_), (_, _, received_us) = msgspec.msgpack.decode(order or b"")
-        return int(received_us or watermark) // 1000
-    except (msgspec.MsgspecError, TypeError, ValueError):
-        return 0
+        yield Known(name.decode(), "open", p, heard_ms(order), sum(sizes))
 
 
 def _forget(client: redis.Redis, partitions: int, names: list[str], there: set[str]) -> int:

@@ -17,8 +17,14 @@ from feature_repo.stores.errors import UserError
 from ingest import settings
 from ingest.cli import ExitCode
 from ingest.cli.arguments import make_parser
+from ingest.messages.check import is_symbol
+from ingest.messages.decode import decode_entry
+from ingest.messages.kinds import PLAIN_STREAM, Gap
+from ingest.messages.refusal import Refused
+from ingest.publish.report import utc
 from ingest.streams import dead_letters, deployment
 from ingest.streams.dead_letters import Letter, RetryError, shown
+from ingest.worker import saved
 
 SHOWN = 160  # characters shown of a message in the list
 WHOLE = 20_000  # characters shown of each field of one letter
@@ -31,8 +37,9 @@ examples:
   python -m ingest dead-letters retry --reason unknown_symbol
   python -m ingest dead-letters export --output letters.jsonl
 
-retry puts the message back into its stream as it came, once: a second retry of a letter does nothing. A message that is
-behind its symbol's watermark by then is refused again, as late.
+retry puts the message back into its stream as it came, once: a second retry of a letter does nothing. A book, trade or gap
+that is behind its symbol's watermark stays where it is, because it would be refused again as late: rows of later times are
+written and are never changed.
 export writes one JSON object a line, oldest first; a field that is not text becomes {"base64": ...}
 exit codes: 0 done, 1 a letter is not there or cannot be put back, 2 a server is away or an option is wrong
 """
@@ -124,6 +131,8 @@ def _retry(client: redis.Redis, ids: list[str], reason: str | None) -> int:
         try:
             if letter is None:
                 raise RetryError(f"no letter {shown(letter_id, 60)}")
+            if not letter.retried:
+                _check_not_late(client, letter, partitions)
             new, entry = dead_letters.retry(client, letter, partitions)
             done += new
             print(f"{letter_id} {'put back as' if new else 'was put back before, as'} {shown(entry, 80)}")
@@ -132,6 +141,26 @@ def _retry(client: redis.Redis, ids: list[str], reason: str | None) -> int:
             print(f"error: {error}", file=sys.stderr)
     print(f"{done:,} put back, {len(found) - done - failed:,} had been before, {failed:,} cannot be")
     return ExitCode.NO if failed else ExitCode.DONE
+
+
+def _check_not_late(client: redis.Redis, letter: Letter, partitions: int) -> None:
+    """Raise ``RetryError`` if the message is behind its symbol's watermark as it was saved last: the worker would refuse it again."""
+    fields = dict(letter.fields)
+    source = letter.source.decode(errors="replace")
+    if PLAIN_STREAM.get(source, fields.get(b"kind", b"").decode(errors="replace")) not in ("book", "trade", "gap"):
+        return
+    try:
+        message = decode_entry(Gap, fields)  # symbol and time, which all three have
+    except Refused:
+        return  # then the worker says what is wrong with it
+    if message.timestamp < 0 or not is_symbol(message.symbol):
+        return
+    watermark_us = saved.watermark_us(client, partitions, message.symbol)
+    if message.timestamp * 1000 < watermark_us:
+        raise RetryError(
+            f"{letter.id} is of {utc(message.timestamp)} and would be refused again as late: "
+            f"rows of {shown(message.symbol, 64)} are written up to {utc(watermark_us // 1000)}"
+        )
 
 
 def _export(client: redis.Redis, output: Path | None, reason: str | None) -> int:
