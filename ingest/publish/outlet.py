@@ -1,8 +1,8 @@
 """Where a live feed writes: into the streams. It waits while Redis is away and while the worker is behind.
 
-A batch that was not written whole is written again. The worker refuses repeated trades by their ids and repeated books by their sequence;
-a message that has neither may count twice. Meanwhile the feed is not read, so no message is accepted that could not be kept. The pauses are
-those of every part, so the worker knows how long after an outage such messages may come (``outage.WRITTEN_S``).
+A batch is written whole and once, also where an answer of Redis is lost (``publish/producer.py``). Meanwhile the feed is not read, so no
+message is accepted that could not be kept. The pauses are those of every part, so the worker knows how long after an outage such messages
+may come (``outage.WRITTEN_S``).
 """
 
 from __future__ import annotations
@@ -10,19 +10,24 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from random import random
 
 import redis
 
 from ingest.messages.kinds import SocialPost
 from ingest.publish.counts import Counts
-from ingest.publish.publisher import Publisher
+from ingest.publish.producer import Producer
+from ingest.publish.publisher import SOURCE_MAX, entry_of
 from ingest.publish.readers import Readers
 from ingest.recordings.lines import Output, Rejected
 from ingest.settings import Settings
-from ingest.streams import outage
+from ingest.streams import keys, outage, read
+from ingest.streams.dead_letters import dead_letter
+from ingest.streams.move import Record
 
 LONGEST_S = 30.0  # between two attempts at a venue; Redis is tried at least every `outage.LONGEST_PAUSE_S`
+BATCH = 500  # entries that one script appends
 _LOG = logging.getLogger(__name__)
 
 
@@ -71,6 +76,7 @@ class Outlet:
         self.stop = stop or threading.Event()
         self._client = client
         self._partitions = settings.partitions
+        self._producer = Producer(client)
         self._readers = Readers(client, settings.partitions, stop=self.stop)
         self._prefix = prefix
         self._progress = progress
@@ -84,7 +90,10 @@ class Outlet:
         """
         if self._prefix:
             self._rename(outputs)
-        self._insist(lambda: self._send(outputs))
+        entries = [self._entry(output) for output in outputs]
+        for first in range(0, len(entries), BATCH):
+            for part in read.split_by_size(entries[first : first + BATCH]):
+                self._insist(partial(self._producer.write, [_record(*entry) for entry in part]))
         for output in outputs:
             self.counts.add_output(output)
         if self._readers.is_check_due(len(outputs)):
@@ -97,10 +106,13 @@ class Outlet:
             if not isinstance(output, Rejected) and not isinstance(output.message, SocialPost):
                 output.message.symbol = self._prefix + output.message.symbol
 
-    def _send(self, outputs: Sequence[Output]) -> None:
-        with Publisher(self._client, self._partitions) as publisher:
-            for output in outputs:
-                publisher.publish_output(output)
+    def _entry(self, output: Output) -> tuple[str, dict[bytes, bytes]]:
+        """Return where an output is appended, and its fields: a message in its log, a refused line byte for byte among the dead letters."""
+        if not isinstance(output, Rejected):
+            return entry_of(output.kind, output.message, self._partitions)
+        line, reason, detail = output
+        letter = dead_letter(line.source[:SOURCE_MAX], str(line.number), {b"data": line.data}, reason, detail)
+        return keys.DEAD_LETTER, dict(zip(letter[::2], letter[1::2], strict=True))
 
     def _insist(self, act: Callable[[], None]) -> None:
         for attempt, pause in enumerate(pauses(self._first_pause_s, outage.LONGEST_PAUSE_S), 1):
@@ -113,3 +125,7 @@ class Outlet:
                 self.stop.wait(pause)
             else:
                 return
+
+
+def _record(stream: str, fields: dict[bytes, bytes]) -> Record:
+    return Record([(stream, [word for pair in fields.items() for word in pair])])

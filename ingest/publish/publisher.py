@@ -15,6 +15,13 @@ from ingest.streams.keys import SOCIAL, events, partition_of
 SOURCE_MAX = 200  # characters kept of the name of a refused line's file
 
 
+def entry_of(kind: str, message: Message | SocialPost, partitions: int) -> tuple[str, dict[bytes, bytes]]:
+    """Return the stream that a message is appended to, the log of its symbol or that of the posts, and the fields of its entry."""
+    if isinstance(message, SocialPost):
+        return SOCIAL, {b"data": encode(message)}
+    return events(partition_of(message.symbol, partitions)), {b"kind": kind.encode(), b"data": encode(message)}
+
+
 class Publisher:
     """Appends messages to the streams, for the feeds, the replay and the simulator.
 
@@ -34,15 +41,10 @@ class Publisher:
         self._batch = batch
         self._pipeline: Any = client.pipeline(transaction=False)
         self._letters: Any = client.pipeline(transaction=False)
-        self._events = [events(p) for p in range(partitions)]
 
     def publish(self, kind: str, message: Message | SocialPost, *, recorded: bool = False) -> None:
         """Append a message to the log of its symbol, or a post to the stream that the scorer reads."""
-        if isinstance(message, SocialPost):
-            stream, fields = SOCIAL, {b"data": encode(message)}
-        else:
-            stream = self._events[partition_of(message.symbol, self._partitions)]
-            fields = {b"kind": kind.encode(), b"data": encode(message)}
+        stream, fields = entry_of(kind, message, self._partitions)
         if recorded:
             fields[b"recorded"] = b"1"
         self._pipeline.xadd(stream, fields)

@@ -58,6 +58,11 @@ def members(role: str) -> str:
     return f"members:{role}"
 
 
+def producer(name: str) -> str:
+    """Return the hash with the number of the last batch that a producer appended."""
+    return f"producer:{{{name}}}"
+
+
 EDGE = "edge"
 """The place whose counters hold refusals before any log: of the router, the scorer, the feeds and the replay."""
 

@@ -1,9 +1,10 @@
 """Move records into streams: one script a batch, ``move.lua``, which does all of it or nothing.
 
-The router moves entries of the plain streams, the scorer moves posts, and the Kafka feed moves records of topics.
+The router moves entries of the plain streams, the scorer moves posts, the Kafka feed moves records of topics, and live feeds append
+messages.
 
 A full Redis refuses the first write of a script if that needs memory, and lets the later ones through. Deleting needs none, so router and
-scorer go on and make room. Writing offsets needs some, so the records of Kafka, which are new input, are refused whole.
+scorer go on and make room. Writing offsets needs some, so the records of Kafka and of live feeds, which are new input, are refused whole.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def move_records(
     seat, token : str
         The seat of this process and its fencing token; without a token no lease is checked.
     offsets : Offsets, optional
-        What to check and to write; needs a seat.
+        What to check and to write; needs a seat, also without a token.
     acknowledge : bool
         Acknowledge each entry to the consumer group, also one that is gone.
     facts : mapping, optional

@@ -231,7 +231,7 @@ def test_while_redis_is_away_a_post_is_not_taken(call, outlet, monkeypatch) -> N
     def away(_: Any) -> None:
         raise redis.ConnectionError("away")
 
-    monkeypatch.setattr(outlet, "_send", away)
+    monkeypatch.setattr(outlet._producer, "write", away)
     assert call(json.dumps(POST).encode())[0] == 503
 
 

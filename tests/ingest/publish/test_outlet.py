@@ -9,12 +9,14 @@ import pytest
 import redis
 
 from ingest.messages.decode import decode
-from ingest.messages.kinds import SocialPost, Trade
+from ingest.messages.kinds import OrderBook, SocialPost, Trade
 from ingest.messages.refusal import Reason
 from ingest.publish.outlet import LONGEST_S, Outlet, pauses
+from ingest.publish.producer import Producer
 from ingest.recordings.lines import Line, Parsed, Rejected
 from ingest.settings import Settings
 from ingest.streams import keys
+from ingest.streams.move import Offsets, OffsetsChangedError, Record, move_records
 
 T0 = 1_700_000_000_000
 SETTINGS = Settings(partitions=2)
@@ -61,6 +63,74 @@ class Away(redis.Redis):
             self.failures -= 1
             raise redis.ConnectionError("away")
         return super().pipeline(*args, **options)
+
+
+class Deaf(redis.Redis):
+    """A client that loses the answers to its first writes, which arrive."""
+
+    lost = 0
+
+    def eval(self, *args: Any) -> Any:
+        return self._lose(super().eval(*args))
+
+    def pipeline(self, *args: Any, **options: Any) -> Any:
+        pipe = super().pipeline(*args, **options)
+        execute = pipe.execute
+        pipe.execute = lambda *args: self._lose(execute(*args))
+        return pipe
+
+    def _lose(self, answer: Any) -> Any:
+        if self.lost:
+            self.lost -= 1
+            raise redis.ConnectionError("no answer")
+        return answer
+
+
+def test_a_lost_answer_doubles_nothing_also_where_messages_have_no_id(redis_client, redis_url) -> None:
+    books = [Parsed("book", OrderBook(T0 + n, "BTCUSDT", [(99.0, 1.0)], [(101.0, 1.0)])) for n in range(3)]
+    trades = [Parsed("trade", Trade(T0 + n, "BTCUSDT", 100.0, 1.0, "buy")) for n in range(3)]
+    line = Rejected(Line("live", 7, 0, b"what came", False), Reason.UNDECODABLE, "no JSON")
+    with Deaf.from_url(redis_url) as client:
+        outlet = Outlet(client, SETTINGS, first_pause_s=0.001)
+        for lost in (0, 1, 3):
+            client.lost = lost
+            outlet.write([*books, *trades, Parsed("social", SocialPost(T0, "1", "up", "s")), line])
+    assert redis_client.xlen(keys.events(keys.partition_of("BTCUSDT", 2))) == 3 * 6
+    assert redis_client.xlen(keys.SOCIAL) == redis_client.xlen(keys.DEAD_LETTER) == 3
+    assert redis_client.hget(keys.counters(keys.EDGE), "refused.undecodable") == b"3"
+    assert outlet.counts.published == {"book": 9, "trade": 9, "social": 3}
+    [of_the_producer] = redis_client.keys("producer:*")
+    assert 0 < redis_client.ttl(of_the_producer) <= 86_400
+
+
+def test_a_batch_that_was_given_up_takes_no_other_with_it(redis_client, redis_url) -> None:
+    with Deaf.from_url(redis_url) as client:
+        outlet = Outlet(client, SETTINGS, first_pause_s=0.001, attempts=1)
+        outlet.write([trade(1)])
+        for n in (2, 3):
+            client.lost = 1
+            with pytest.raises(redis.ConnectionError):
+                outlet.write([trade(n)])
+        outlet.write([trade(4)])
+    assert [t.trade_id for t in logged(redis_client, "BTCUSDT")] == [1, 2, 3, 4]
+
+
+def test_an_attempt_that_arrives_after_its_batch_was_written_changes_nothing(redis_client) -> None:
+    producer, late = Producer(redis_client), Record([("events:{0}", ["data", "x"])])
+    producer.write([late])
+    with pytest.raises(OffsetsChangedError):  # the bytes of an attempt that timed out, on a connection that is closed
+        move_records(redis_client, [late], seat=keys.EDGE, offsets=Offsets(producer._key, [("batch", 0, 1)]))
+    assert redis_client.xlen("events:{0}") == 1
+
+
+def test_a_redis_that_came_back_empty_takes_the_next_batch(redis_client) -> None:
+    outlet = Outlet(redis_client, SETTINGS, first_pause_s=0.001)
+    outlet.write([trade(1)])
+    outlet.write([trade(2)])
+    redis_client.flushall()
+    outlet.write([trade(3)])
+    outlet.write([trade(4)])
+    assert [t.trade_id for t in logged(redis_client, "BTCUSDT")] == [3, 4]
 
 
 @pytest.fixture
