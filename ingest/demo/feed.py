@@ -25,12 +25,14 @@ from ingest.replay import replay
 from ingest.run.processes import Processes
 from ingest.simulate import history, live
 from ingest.simulate.run import resume
+from ingest.streams import membership
 from ingest.streams.backlog import backlog
 
 NEAR_MS = 2000
 """How far from now the simulation may be when it goes live."""
 PATIENCE_S = 180.0
-"""How long the pipeline may make no progress before the demo gives up."""
+"""How long the pipeline may make no progress before the demo gives up. The time in which the worker compiles its kernels does not count."""
+STARTING = "the worker starts, and compiles its kernels if this machine has none: minutes, once"
 SHOWN_EVERY_MS = 10_000
 """Simulated time between two steps of the progress bar."""
 
@@ -90,6 +92,7 @@ _GIVE = {
 def recordings(feed: Feed, paths: Sequence[Path], columns: GivenColumns) -> Heard:
     """Replay recordings. Raise `DemoError` if nothing could be read of one that has rows, or of all of them."""
     feed.start_worker()
+    feed.wait_for_worker()
     with report.live("replay", quiet=False) as progress:
         counts = replay(paths, feed.client, feed.settings, columns=columns, progress=progress)
     published = report.listed(counts.published)
@@ -167,7 +170,7 @@ def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int) ->
         thread.join()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Feed:
     """What both feeds need: where to write, and how to wait until everything is in both stores."""
 
@@ -175,10 +178,18 @@ class Feed:
     settings: conf.Settings
     processes: Processes
     console: Console
+    has_begun: bool = False  # the worker has read, or died before it did
 
     def start_worker(self) -> None:
         """Start the feature worker. Called once there is market data to read; before that, its clock would pass the simulated hours."""
         self.processes.start("worker")
+
+    def wait_for_worker(self) -> None:
+        """Wait until the worker reads, however long it compiles: a producer of many messages has less patience."""
+        with self.console.status(STARTING):
+            while self._starts():
+                self.processes.restart_dead()
+                time.sleep(0.1)
 
     def wait(self) -> None:
         """Wait until nothing waits in a stream or an outbox, and show what does; give up after `PATIENCE_S` without progress."""
@@ -189,10 +200,18 @@ class Feed:
                 waiting = backlog(self.client, self.settings.partitions)
                 if waiting.total == 0:
                     return
+                starts = self._starts()
                 of_each = f"{waiting.posts:,} posts, {waiting.events:,} messages, {waiting.outbox:,} batches of rows"
-                status.update(f"{of_each} wait")
-                if waiting.total != last:
+                status.update(f"{of_each} wait" + (f"; {STARTING}" if starts else ""))
+                if starts or waiting.total != last:
                     last, deadline = waiting.total, time.monotonic() + PATIENCE_S
                 if time.monotonic() > deadline:
                     raise DemoError(f"the pipeline stands still with {waiting}")
                 time.sleep(0.1)
+
+    def _starts(self) -> bool:
+        """Return whether the worker has not begun to read. One that died while it started is no reason to wait on."""
+        if not self.has_begun:
+            alive = membership.count_alive(membership.silent_ms(self.client, ["worker"]))
+            self.has_begun = alive["worker"] > 0 or self.processes.restarts > 0
+        return not self.has_begun

@@ -1,13 +1,21 @@
-"""What the demo says of recordings."""
+"""What the demo says of recordings, and how it waits."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+import redis
+from rich.console import Console
 
+from ingest import settings
 from ingest.cli import main
-from ingest.demo.feed import Heard
+from ingest.demo import feed as feed_module
+from ingest.demo.feed import DemoError, Feed, Heard
+from ingest.run.processes import Processes
+from ingest.streams import keys
+from ingest.streams.membership import Member
 
 
 def heard(*kinds: tuple[str, str], diffs_unused: int = 0) -> Heard:
@@ -43,3 +51,26 @@ def test_a_file_that_cannot_be_read_is_told_before_any_server_starts(
     assert main(["demo", str(path)]) == 2
     out, err = capsys.readouterr()
     assert told in err and out == ""
+
+
+def test_the_demo_waits_while_the_kernels_compile_and_gives_up_on_a_worker_that_stands_still(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = [0.0]
+    worker = Member(redis_client, "worker", range(4))
+
+    def sleep(_: float) -> None:
+        now_s[0] += 100.0
+        if now_s[0] == 1000.0:  # compiled after a quarter of an hour
+            worker.beat()
+
+    monkeypatch.setattr(feed_module.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(feed_module.time, "sleep", sleep)
+    redis_client.xadd(keys.events(0), {"data": b""})
+    feed = Feed(redis_client, settings.load({}), Processes([]), Console(file=io.StringIO()))
+    with pytest.raises(DemoError, match="stands still"):
+        feed.wait()
+    assert now_s[0] == 1100.0  # the worker began before 1000 s, and 180 s after 900 s are over
+    redis_client.delete(keys.events(0))
+    feed.wait_for_worker()
+    assert now_s[0] == 1100.0
