@@ -32,8 +32,8 @@ def values(n: int, seed: int = 7) -> np.ndarray:
     rng = np.random.default_rng(seed)
     out = rng.normal(size=(n, len(VIEW.features)))
     out[rng.random(out.shape) < 0.2] = np.nan
-    count = VIEW.index["trade_count_1m"]
-    out[:, count] = np.floor(out[:, count] * 100)
+    counts = [i for i, feature in enumerate(VIEW.features) if feature.dtype == "Int64"]
+    out[:, counts] = np.floor(out[:, counts] * 100)
     return out
 
 
