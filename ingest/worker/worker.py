@@ -2,8 +2,9 @@
 
     read a batch of all logs -> partitions (order, kernels, rows) -> newest rows online -> one commit for each partition
 
-Rows go online before the commit. After a crash between the two, the next owner writes them again, and the online store keeps each row
-once. A worker that loses a partition or the server forgets what it has not committed; the next owner makes it again from the log.
+Rows go online before the commit, by scripts that look at the lease as the commit does. After a crash between the two, the next owner writes
+them again, and the online store keeps each row once. A worker that loses a partition or the server forgets what it has not committed; the
+next owner makes it again from the log.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import redis
 
 from feature_repo.project import project
-from feature_repo.stores.online.write import OnlineWriter
+from feature_repo.stores.online.write import Lease, OnlineWriter
 from ingest.settings import Settings
 from ingest.streams import deployment, keys, memory, outage, read
 from ingest.streams.membership import LEASE_MS, FencedError, Member
@@ -200,11 +201,14 @@ class Worker:
         pipe: Any = self._client.pipeline(transaction=False)
         written = []
         for partition, pending in chosen:
+            if (token := self._member.held.get(partition.number)) is None:
+                continue  # its lease was lost on the way
+            lease = Lease(keys.owner(partition.number), token)
             for writer, batch in zip(self._online, pending.batches.values(), strict=True):
                 if len(batch):
                     newest = batch.newest()
                     columns = (newest.event_us, newest.values, newest.silent_us, newest.created_us)
-                    writer.add_to(pipe, newest.symbols, *columns)
+                    writer.add_to(pipe, newest.symbols, *columns, lease)
                     written.append((partition, pending, newest))
             self._keep_leases()
         if not written:

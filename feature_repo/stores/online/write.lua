@@ -1,5 +1,6 @@
 -- Store the rows that are newer than what Redis holds, and return how many were stored.
--- KEYS: one hash per row. ARGV: the seconds until a key expires (0: never), then one packed row per key.
+-- KEYS: one hash per row, then the writer's lease if it has a token.
+-- ARGV: the seconds until a key expires (0: never), the token or '', then one packed row per hash.
 
 local SILENCE_TAG, SILENCE_SIZE = 0x7d, 5
 local CREATED_TAG, CREATED_SIZE = 0x71, 9
@@ -33,33 +34,41 @@ local function instant(raw)
   return parts[SECONDS], parts[NANOS], created
 end
 
-local stored = 0
-for i, key in ipairs(KEYS) do
-  -- 1. Unpack the row, which begins with the name of the time field and the event time. Read the stored event time.
-  local row = cmsgpack.unpack(ARGV[i + 1])
+local token, rows, stored = ARGV[2], #KEYS, 0
+-- 1. Fence: a writer that has lost its lease stores nothing.
+if token ~= '' then
+  if redis.call('GET', KEYS[rows]) ~= token then return 0 end
+  rows = rows - 1
+end
+for i = 1, rows do
+  local key = KEYS[i]
+  -- 2. Unpack the row, which begins with the name of the time field and the event time. Read the stored event time.
+  local row = cmsgpack.unpack(ARGV[i + 2])
   local time_field, time = row[1], row[2]
   local old = redis.call('HGET', key, time_field)
-  -- 2. Compare the two times to the nanosecond; of equal ones the row created later is newer.
+  -- 3. Compare the two times to the nanosecond; of equal ones the row created later is newer. The holder of a lease also
+  --    replaces a row created at the same time: an earlier holder made it, whose batch was not committed.
   local newer = not old
   if old then
     local old_s, old_n, old_created = instant(old)
     local new_s, new_n, new_created = instant(time)
     newer = new_s > old_s
-      or (new_s == old_s and (new_n > old_n or (new_n == old_n and new_created > old_created)))
+      or (new_s == old_s and (new_n > old_n or (new_n == old_n
+        and (new_created > old_created or (token ~= '' and new_created == old_created)))))
   end
   if newer then
-    -- 3. Write all fields, 4,000 words at a time, because Lua's `unpack` fails for some 8,000 values.
+    -- 4. Write all fields, 4,000 words at a time, because Lua's `unpack` fails for some 8,000 values.
     for first = 1, #row, 4000 do
       redis.call('HSET', key, unpack(row, first, math.min(first + 3999, #row)))
     end
-    -- 4. Turn a hash of more than 32 fields into a hash table. Redis searches its compact list from the start for each
+    -- 5. Turn a hash of more than 32 fields into a hash table. Redis searches its compact list from the start for each
     --    field: 119 fields of one hash cost 50 us there and 8 us in a table. One value that is too long for a list turns
     --    the hash into a table, and it stays a table when the value is deleted.
     if redis.call('HLEN', key) > 32 and redis.pcall('OBJECT', 'ENCODING', key) == 'listpack' then
       redis.call('HSET', key, '_', string.rep('_', 1025))
       redis.call('HDEL', key, '_')
     end
-    -- 5. Renew the expiry of the key.
+    -- 6. Renew the expiry of the key.
     if ARGV[1] ~= '0' then redis.call('EXPIRE', key, ARGV[1]) end
     stored = stored + 1
   end

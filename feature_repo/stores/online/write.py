@@ -2,13 +2,14 @@
 
 Redis compares and writes each row in one Lua script. So two writers cannot interleave, a row is stored whole or not at
 all, and writing it again changes nothing. Of rows with equal event times the one created last stays; a row that does not
-say when it was created counts as the earliest.
+say when it was created counts as the earliest. A worker writes with its lease, so that the rows of the present owner of a
+partition stay, whichever kernels an earlier owner had.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import redis
 
@@ -26,18 +27,30 @@ Command = tuple[Any, ...]
 """The words of one Redis command."""
 
 
+class Lease(NamedTuple):
+    """The key of a lease, and the token with which its holder writes: once the key has another value, nothing is stored."""
+
+    key: str
+    token: str
+
+
 def script_calls(
-    keys: Sequence[bytes], rows: Sequence[bytes], key_ttl_s: int, rows_per_script: int = ROWS_PER_SCRIPT
+    keys: Sequence[bytes],
+    rows: Sequence[bytes],
+    key_ttl_s: int,
+    rows_per_script: int = ROWS_PER_SCRIPT,
+    lease: Lease | None = None,
 ) -> list[Command]:
-    """Return the ``EVAL`` commands that write packed rows. On Redis Cluster one command may name one key only.
+    """Return the ``EVAL`` commands that write packed rows. On Redis Cluster one command may name one key only, so no lease.
 
     The script travels with each call, not only its hash: a server that was restarted, failed over or flushed its scripts
     then needs no second attempt.
     """
     calls: list[Command] = []
     for first in range(0, len(keys), rows_per_script):
-        some = keys[first : first + rows_per_script]
-        calls.append(("EVAL", WRITE_NEWER, len(some), *some, key_ttl_s, *rows[first : first + rows_per_script]))
+        some: list[bytes | str] = [*keys[first : first + rows_per_script], *([lease.key] if lease else [])]
+        about = (key_ttl_s, lease.token if lease else "")
+        calls.append(("EVAL", WRITE_NEWER, len(some), *some, *about, *rows[first : first + rows_per_script]))
     return calls
 
 
@@ -141,12 +154,17 @@ class OnlineWriter:
         values: Doubles,
         silent_us: Ints | None = None,
         created_us: Ints | None = None,
+        lease: Lease | None = None,
     ) -> int:
-        """Add the commands to a caller's pipeline and return how many; each replies with its count of rows stored."""
+        """Add the commands to a caller's pipeline and return how many; each replies with its count of rows stored.
+
+        The holder of a ``lease`` stores nothing once it has lost it, and replaces a row of an equal event time that was
+        created at the same time: an earlier holder made it, and did not commit it.
+        """
         if len(symbols) != len(event_us):
             raise ValueError(f"{len(symbols)} symbols but {len(event_us)} event times")
         rows = self._encoder.rows(event_us, values, silent_us, created_us)
-        calls = script_calls(self._keys.keys(symbols), rows, self._ttl_s, self._rows_per_script)
+        calls = script_calls(self._keys.keys(symbols), rows, self._ttl_s, self._rows_per_script, lease)
         for call in calls:
             pipe.execute_command(*call)
         return len(calls)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 import redis
+from feast.protos.feast.types.Value_pb2 import Value
 
+from feature_repo.project import project
+from feature_repo.stores.online.format import SymbolKeys, feature_field
+from feature_repo.stores.online.write import OnlineWriter
 from ingest import settings
 from ingest.messages.decode import encode
 from ingest.messages.kinds import OrderBook, Tick, Trade
@@ -18,6 +23,7 @@ from ingest.worker import commit
 from ingest.worker.partition import Partition
 from ingest.worker.symbol import Symbol
 from ingest.worker.worker import Worker
+from transforms.catalog import VIEW
 from transforms.engine import Engine
 
 T0 = 1_700_000_000_000
@@ -123,4 +129,32 @@ def test_a_partition_that_another_worker_took_over_is_dropped_with_what_was_not_
         worker.flush()
     assert worker.holds() == [1 - p]
     assert not redis_client.exists(keys.checkpoint(p), keys.counters(p))
+    worker.close()
+
+
+def test_an_owner_that_froze_before_its_online_write_leaves_the_heirs_row(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view, p = VIEW["microstructure"], keys.partition_of("A", PARTITIONS)
+    worker = Worker(redis_client, CONF, lambda: T0 * 1000 + 3_600_000_000)  # its clock is an hour ahead
+    worker.open()
+    write_online = worker._write_online
+
+    def frozen(chosen: list) -> None:
+        if redis_client.get(keys.owner(p)) != b"99:heir":
+            redis_client.set(keys.owner(p), "99:heir")
+            row = (np.array([T0 * 1000 + 1_000_000]), np.full((1, len(view.names)), 7.0))
+            OnlineWriter(redis_client, project(), view).write(["A"], *row, None, np.array([T0 * 1000 + 2_000_000]))
+        write_online(chosen)
+
+    monkeypatch.setattr(worker, "_write_online", frozen)
+    with Publisher(redis_client, PARTITIONS) as publisher:
+        for ms in (400, 2000):
+            publisher.publish("book", OrderBook(T0 + ms, "A", [(99.0, 1.0)], [(101.0, 1.0)], received=T0 + ms))
+    while worker.step():
+        pass
+    worker.flush()
+    assert worker.holds() == [1 - p]
+    entity = redis_client.hgetall(SymbolKeys(project(), "symbol").keys(["A"])[0])
+    assert entity[feature_field(view.name, "mid_price")] == Value(double_val=7.0).SerializeToString()
     worker.close()

@@ -17,7 +17,7 @@ from feature_repo.stores.online.attempt import attempt
 from feature_repo.stores.online.client import address_of_url, connect
 from feature_repo.stores.online.format import SymbolKeys, encode_time, feature_field, time_field, with_created
 from feature_repo.stores.online.pack import packed_text
-from feature_repo.stores.online.write import WRITE_NEWER, OnlineWriter, script_calls
+from feature_repo.stores.online.write import WRITE_NEWER, Lease, OnlineWriter, script_calls
 from tests.feature_repo.stores.feast_rows import key_of, stored
 from tests.feature_repo.stores.redis_servers import Servers, free_port, wait_until
 from transforms.catalog import SOCIAL, VIEWS, Feature, View
@@ -219,10 +219,12 @@ def test_a_script_call_carries_at_most_32_rows_and_on_a_cluster_one() -> None:
     keys, rows = [b"%d" % i for i in range(70)], [b"row %d" % i for i in range(70)]
     calls = script_calls(keys, rows, 60)
     assert [call[2] for call in calls] == [32, 32, 6]
-    assert calls[2] == ("EVAL", WRITE_NEWER, 6, *keys[64:], 60, *rows[64:])
+    assert calls[2] == ("EVAL", WRITE_NEWER, 6, *keys[64:], 60, "", *rows[64:])
+    leased = script_calls(keys[:2], rows[:2], 0, lease=Lease("own:{1}", "7:me"))
+    assert leased == [("EVAL", WRITE_NEWER, 3, *keys[:2], "own:{1}", 0, "7:me", *rows[:2])]
     assert script_calls(keys[:2], rows[:2], 0, 1) == [
-        ("EVAL", WRITE_NEWER, 1, b"0", 0, b"row 0"),
-        ("EVAL", WRITE_NEWER, 1, b"1", 0, b"row 1"),
+        ("EVAL", WRITE_NEWER, 1, b"0", 0, "", b"row 0"),
+        ("EVAL", WRITE_NEWER, 1, b"1", 0, "", b"row 1"),
     ]
 
 
@@ -253,6 +255,27 @@ def test_of_equal_event_times_the_row_created_later_stays_whichever_comes_first(
     assert write(T_US - 1, T_US + 99, 8.0) == 0  # an older event, however late it was created
     assert stored(redis_client, "A", SMALL) == (T_US, dict.fromkeys(SMALL.names, Value(double_val=7.0)))
     assert write(T_US + 1, T_US, 9.0) == 1
+
+
+def test_the_present_holder_of_a_lease_has_the_last_word_on_a_row(redis_client: redis.Redis) -> None:
+    writer = OnlineWriter(redis_client, "trading", SMALL)
+
+    def write(token: str, value: float, t_us: int = T_US, created_us: int = T_US + 5) -> list[int]:
+        pipe = redis_client.pipeline(transaction=False)
+        columns = (np.array([t_us]), np.full((1, 2), value), np.array([0]), np.array([created_us]))
+        writer.add_to(pipe, ["A"], *columns, Lease("own:{1}", token))
+        return pipe.execute()
+
+    redis_client.set("own:{1}", "7:old")
+    assert write("7:old", 1.0) == [1]
+    redis_client.set("own:{1}", "8:new")
+    assert write("8:new", 2.0) == [1], "the old one did not commit, so this is the row that the tables get"
+    assert write("7:old", 3.0, created_us=T_US + 99) == [0], "with a clock that is ahead"
+    assert write("7:old", 4.0, t_us=T_US + 1) == [0]
+    assert write("8:new", 5.0, created_us=T_US + 4) == [0]
+    redis_client.delete("own:{1}")
+    assert write("8:new", 6.0, t_us=T_US + 1) == [0]
+    assert stored(redis_client, "A", SMALL) == (T_US, dict.fromkeys(SMALL.names, Value(double_val=2.0)))
 
 
 @given(st.lists(st.integers(0, 2**53 - 1), min_size=2, max_size=2))
