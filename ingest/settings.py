@@ -57,7 +57,7 @@ class Settings:
     features_maxlen: int = 100_000
     # TFS_LOG_HISTORY_S: seconds of a log that are kept after they were processed; kernels of another version begin with them
     log_history_s: int = 0
-    # TFS_SYMBOLS: the accepted ones, comma-separated; empty accepts all
+    # TFS_SYMBOLS: the accepted ones, with commas or spaces between; empty accepts all
     symbols: frozenset[str] = frozenset()
     # TFS_MAX_SYMBOLS: how many may be open in one partition, so that a producer of invented names cannot fill the memory
     max_symbols: int = 1000
@@ -109,7 +109,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         max_age_ms=_integer(environ, "TFS_MAX_AGE_MS", default.max_age_ms, 1000, 3650 * 86_400_000),
         features_maxlen=_integer(environ, "TFS_FEATURES_MAXLEN", default.features_maxlen, 1, 1_000_000_000),
         log_history_s=_integer(environ, "TFS_LOG_HISTORY_S", default.log_history_s, 0, 31 * 86_400),
-        symbols=frozenset(s for s in environ.get("TFS_SYMBOLS", "").split(",") if s),
+        symbols=frozenset(environ.get("TFS_SYMBOLS", "").replace(",", " ").split()),
         max_symbols=_integer(environ, "TFS_MAX_SYMBOLS", default.max_symbols, 1, 1_000_000),
         forget_s=_integer(environ, "TFS_FORGET_S", default.forget_s, 1, 365 * 86_400),
         instruments=instruments(Path(environ.get("TFS_INSTRUMENTS") or Path(__file__).with_name("instruments.toml"))),

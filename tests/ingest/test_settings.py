@@ -80,8 +80,9 @@ def test_an_instruments_file_that_says_what_no_instrument_has_is_refused(tmp_pat
         load({"TFS_INSTRUMENTS": str(path)})
 
 
-def test_symbols_are_a_list():
-    assert load({"TFS_SYMBOLS": "BTCUSDT,ETHUSDT,"}).symbols == {"BTCUSDT", "ETHUSDT"}
+@pytest.mark.parametrize("text", ["BTCUSDT,ETHUSDT,", "BTCUSDT, ETHUSDT", " BTCUSDT  ETHUSDT\n"])
+def test_symbols_are_a_list_and_a_space_after_a_comma_is_no_part_of_a_name(text):
+    assert load({"TFS_SYMBOLS": text}).symbols == {"BTCUSDT", "ETHUSDT"}
 
 
 @pytest.mark.parametrize("package", ["ingest", "bench"])
