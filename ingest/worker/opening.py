@@ -37,6 +37,7 @@ def open_partition(client: redis.Redis, settings: Settings, p: int, keep_lease: 
         state_id, partition = partition.state_id, Partition(p, settings, load_idle)
         _replay(client, partition, state_id, keep_lease)  # with the kernels of today, as far as the log reaches back
         partition.restore(saved, keep_lease)  # the symbols whose state is good
+        partition.restart(anew)  # the others keep their watermark and what they held
     _replay(client, partition, partition.last_id, keep_lease)
     return partition
 

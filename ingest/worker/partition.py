@@ -200,11 +200,13 @@ class Partition:
         dropped, self._dropped = sorted(self._dropped), set()
         return dropped, *self.idle.take_changes()
 
-    def restore(self, checkpoint: Mapping[bytes, bytes], between: Callable[[], None] = lambda: None) -> list[str]:
+    def restore(
+        self, checkpoint: Mapping[bytes, bytes], between: Callable[[], None] = lambda: None
+    ) -> dict[str, dict[str, bytes]]:
         """Restore a checkpoint; ``position`` is then the last entry in its state.
 
         ``between`` is called before each symbol, because a thousand symbols take longer than a lease. Return the symbols that stay as
-        they are here, because other kernels or another grid made their state.
+        they are here, because other kernels or another grid made their state, with that state.
         """
         self.last_id = checkpoint.get(b"last_id", checkpoint.get(b"state_id", START))
         self.position = self.state_id = checkpoint.get(b"state_id", self.last_id)
@@ -215,13 +217,21 @@ class Partition:
             name, _, part = key.decode().partition(" ")
             if part:
                 parts.setdefault(name, {})[part] = data
-        refused = []
+        refused = {}
         for name, saved in parts.items():
             between()
             try:
                 self.symbols.open(name, saved)
             except VersionError:
-                refused.append(name)
+                refused[name] = saved
                 continue
             self._saved[name] = saved
         return refused
+
+    def restart(self, refused: Mapping[str, Mapping[str, bytes]]) -> None:
+        """Let symbols whose state other kernels made go on where that state was, with the kernels as they are here."""
+        for name, parts in refused.items():
+            symbol = self.symbols.get(name) or self.symbols.open(name)
+            symbol.restart(parts)
+            self._touched.add(name)
+        self.replay([])  # forget the rows that this gave: they are written

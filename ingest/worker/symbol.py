@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -217,7 +218,23 @@ class Symbol:
         if number != FORMAT:
             raise VersionError(f"the saved order has the format {number!s:.40}, this worker has {FORMAT}")
         self.engine.restore(parts)
-        order, (self._sequence, self.recorded, self.received_us) = saved
+        self._restore_order(*saved)
+
+    def restart(self, parts: Mapping[str, bytes]) -> None:
+        """Take over the order, and not the kernels, of a state that other kernels or another grid made.
+
+        Rows that are written stay written, so what is behind the saved watermark stays late; and what was held is not lost.
+        """
+        number, *saved = msgspec.msgpack.decode(parts["order"])
+        if number != FORMAT:
+            return
+        watermark, _, *rest = saved[0]
+        self.timeline.tick(watermark - 1)  # the kernels may have been given entries again that are held: up to there
+        self.timeline.advance(self._apply, self._emit_rows, self.engine.last_row_us)
+        self._restore_order([watermark, self.timeline.boundary, *rest], saved[1])
+
+    def _restore_order(self, order: Sequence[Any], memory: Sequence[Any]) -> None:
+        self._sequence, self.recorded, self.received_us = memory
         self.timeline.restore(order)
         held = (envelope.message for *_, envelope in self.timeline.held)
         ids = (_number(message.trade_id) for message in held if isinstance(message, Trade))

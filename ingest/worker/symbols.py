@@ -106,11 +106,14 @@ class Symbols(dict[str, Symbol]):
 
     def recalled(self, name: str) -> Symbol:
         """Return a symbol with the state with which it left the memory, or a new one; it is not open yet."""
+        parts = self._recall(name)
         try:
-            return self._made(name, self._recall(name))
+            return self._made(name, parts)
         except VersionError:
             _LOG.warning("the idle symbol %s was saved by other kernels or with another grid, and starts anew", name)
-            return self._made(name)
+            symbol = self._made(name)
+            symbol.restart(parts or {})
+            return symbol
 
     def _made(self, name: str, parts: Mapping[str, bytes] | None = None) -> Symbol:
         symbol = self._make(name, self._settings, self._emit, self._refuse_held)

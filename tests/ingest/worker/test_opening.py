@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import redis
 
 from ingest.streams import keys
@@ -58,3 +59,25 @@ def test_a_new_log_has_nothing_to_count(redis_client: redis.Redis) -> None:
     opened = open_partition(redis_client, CONF, 0, lambda: None)
     assert not redis_client.exists(keys.checkpoint(0))
     assert not opened.symbols and opened.position == b"0-0" and T0
+
+
+@pytest.mark.parametrize("history", [True, False], ids=["the log has its history", "the log was trimmed"])
+def test_other_kernels_give_no_written_second_again_and_lose_no_held_message(
+    redis_client: redis.Redis, history: bool
+) -> None:
+    log = Log().append(book(500), trade(4000, 1), trade(5100, 2, price=77.0))  # the last one waits behind the watermark
+    fill(redis_client, log)
+    log.partition.take_pending()
+    saved = log.partition.save()
+    saved[b"A engine"] = b"of another version"
+    redis_client.hset(keys.checkpoint(0), mapping={**saved, "last_id": log.partition.last_id})  # type: ignore[arg-type]
+    if not history:
+        redis_client.xtrim(keys.events(0), maxlen=0)
+    opened = open_partition(redis_client, CONF, 0, lambda: None)
+    assert opened.symbols["A"].timeline.watermark == log.partition.symbols["A"].timeline.watermark
+    log.partition = opened
+    log.append(trade(1000, 3), trade(4800, 4), book(5200), trade(8000, 5))
+    assert log.reasons() == ["late", "late"]
+    rows = log.rows("order_flow")
+    assert [at for at, *_ in rows] == ([5000.0] if history else []) + [6000.0, 7000.0], "up to 4 s they are written"
+    assert {at: row for at, _, row in rows}[6000.0]["trade_rate_10s"] > 0.09, "the trade that was held"
