@@ -60,7 +60,7 @@ def _decode_loosely(kind: type[T], data: bytes) -> T:
     except OverflowError:
         raise Refused(Reason.OUT_OF_RANGE, "a whole number past a double") from None
     except (ValueError, RecursionError) as error:
-        raise Refused(Reason.UNDECODABLE, str(error)) from None
+        raise Refused(Reason.UNDECODABLE, f"not JSON: {error}") from None
 
 
 def _refusal(error: msgspec.ValidationError) -> Refused:

@@ -61,8 +61,11 @@ class SourceFile:
 
     def note_refused(self, reason: Reason, detail: str) -> None:
         """Remember why a row was refused, for the first ones."""
-        if len(self.reasons) < REASONS_SHOWN:
-            self.reasons.append(f"{reason}: {detail}" if detail else str(reason))
+        if (
+            len(self.reasons) < REASONS_SHOWN
+            and (told := f"{reason}: {detail}" if detail else str(reason)) not in self.reasons
+        ):
+            self.reasons.append(told)
 
 
 class Line(NamedTuple):

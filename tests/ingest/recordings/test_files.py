@@ -111,6 +111,16 @@ def test_text_of_which_nothing_could_be_read_is_told_with_what_it_seems_to_be(
     assert sentence.count("; ") <= 2, "the first three reasons"
 
 
+def test_a_note_that_is_no_recording_is_told_once_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "note.txt"
+    path.write_text("buy milk\n" * 10)
+    recording = Recording([path])
+    assert len(list(recording.market())) == 10
+    (sentence,) = recording.unread()
+    assert sentence.startswith("nothing of note.txt could be read (undecodable: not JSON: ")
+    assert sentence.count("undecodable") == 1
+
+
 def test_a_file_with_one_good_row_and_an_empty_one_are_no_unread_files(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b"rubbish\n" + LINES)
     (tmp_path / "b.jsonl").write_bytes(b"")
