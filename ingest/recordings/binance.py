@@ -65,6 +65,7 @@ class _Symbol:
     market: str | None = None  # spot or futures, once a message told
     trades: TradesTold = field(default_factory=TradesTold)
     newest: int = 0  # newest event time of its diffs and trades
+    booked: int = 0  # event time of its newest book
     next_funding: int | None = None
 
 
@@ -242,7 +243,7 @@ class Binance:
         state.held.append((diff, line))
         if state.last is not None and not state.lost:
             state.lost = True
-            yield Parsed("gap", Gap(diff.time, diff.symbol, line.received_ms))
+            yield _lost(state, diff, line)
         for snapshot in self._snapshots:
             if (
                 snapshot.is_of(diff.symbol)
@@ -324,13 +325,19 @@ class Binance:
                 self.passed_over["diff past the known book"] += 1
             else:
                 state.passed = True
-                yield Parsed("gap", Gap(diff.time + 1, diff.symbol, now.received_ms))
+                yield _lost(state, diff, now)
             return
         state.passed = False
+        state.booked = diff.time
         state.sequence = state.sequence + 1 if state.sequence else diff.time
         bids, asks = state.book.best(MAX_LEVELS)
         depth = state.book.depth(state.contract)
         yield Parsed("book", OrderBook(diff.time, diff.symbol, bids, asks, state.sequence, now.received_ms, depth))
+
+
+def _lost(state: _Symbol, diff: wire.Diff, now: Line) -> Parsed:
+    """Return the note that a book is unknown from a diff on, but after its newest book: of equal times a gap would come first."""
+    return Parsed("gap", Gap(max(diff.time, state.booked + 1), diff.symbol, now.received_ms))
 
 
 def _gap(line: Line) -> Rejected:

@@ -167,9 +167,10 @@ def check_markets(files: Sequence[HasSigns]) -> None:
         for (path, signs), (other, others) in combinations(of_symbol, 2):
             why = _difference(signs, others)
             if why:
+                of_futures = path if FUTURES in signs.kinds else other
                 raise TwoMarketsError(
                     f"{path.name} and {other.name} both have {name:.64} and are two markets ({why}): give one of them a name "
-                    f"of its own, such as --prefix {other.name}=BINANCE-FUTURES:"
+                    f"of its own, such as --prefix {of_futures.name}=BINANCE-FUTURES:"
                 )
 
 

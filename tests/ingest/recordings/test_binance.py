@@ -272,6 +272,11 @@ def test_a_damaged_diff_changes_nothing(change: dict[str, Any], reason: Reason) 
     assert books(outputs)[0].bids == [(99.0, 1.0), (98.0, 2.0)]
 
 
+def test_a_gap_at_the_time_of_the_newest_book_comes_after_that_book() -> None:
+    at_once = diff(20, 22, E=T0 + 12)  # the book of this time would else stand for whole
+    assert told(run([snapshot(9), diff(10, 12), at_once])) == ["book 12", "gap 13", "sequence_gap 22"]
+
+
 def disconnect(at: int, *symbols: str) -> Line:
     return line({"e": "disconnect", "s": list(symbols)}, at=at, number=at)
 

@@ -37,7 +37,7 @@ def test_depths_travel_with_the_book_and_are_null_past_the_snapshot() -> None:
 def test_a_level_past_the_snapshot_is_not_given_and_a_book_without_a_known_level_is_unknown() -> None:
     walk = [*WALK, diff(16, 17, asks=lift(1003.5, 1004.5)), diff(18, 19), diff(20, 21, asks=[["1003.0", "2"]])]
     outputs = run([*START, *walk])
-    assert told(outputs) == ["book 11", "book 13", "book 15", "gap 18", "book 21"]
+    assert told(outputs) == ["book 11", "book 13", "book 15", "gap 17", "book 21"]
     assert [b.asks for b in books(outputs)[2:]] == [[(1003.5, 1.0), (1004.5, 1.0)], [(1003.0, 2.0)]]
     assert books(outputs)[-1].sequence == books(outputs)[-2].sequence + 1  # type: ignore[operator]
 
