@@ -146,7 +146,7 @@ class Partition:
     def _emit(self, symbol: Symbol, view: View, t_us: int, values: Vector) -> None:
         created_us = max(t_us, symbol.received_us if symbol.recorded else self._now_us)
         silent_us = symbol.engine.silence_us(view, t_us)
-        self.pending.batches[view.name].add(symbol.name, t_us, created_us, values, silent_us)
+        self.pending.batches[view.name].add(symbol.name, t_us, created_us, values, silent_us, live=not symbol.recorded)
         self.pending.n_rows += 1
         if found := symbol.engine.out_of_range:
             self.pending.counts.update({f"out_of_range.{feature}": n for feature, n in found.items()})
@@ -164,12 +164,16 @@ class Partition:
         self.pending = Pending()
         self.symbols.take_counts()
 
-    def take_pending(self) -> Pending:
-        """Return everything that is pending, for one commit; nothing is pending afterwards."""
+    def take_pending(self, now_us: int = 0) -> Pending:
+        """Return everything that is pending, for one commit at ``now_us``; nothing is pending afterwards.
+
+        Many rows of one turn can take seconds to make, and none can be read before. So live rows count as created now.
+        """
         pending, self.pending = self.pending, Pending()
         pending.counts.update(self.symbols.take_counts())
         for batch in pending.batches.values():
             if len(batch):
+                batch.stamp(now_us)
                 pending.counts[f"rows.{batch.view.name}"] += len(batch)
         pending.after, self.last_id = self.last_id, self.position
         self.unsaved += pending.entries

@@ -29,7 +29,7 @@ class Columns(NamedTuple):
 class Batch:
     """Rows of one view, added one by one."""
 
-    __slots__ = ("_created", "_event", "_silent", "_symbols", "_values", "view")
+    __slots__ = ("_created", "_event", "_live", "_silent", "_symbols", "_values", "view")
 
     def __init__(self, view: View) -> None:
         self.view = view
@@ -37,18 +37,28 @@ class Batch:
         self._event: list[int] = []
         self._created: list[int] = []
         self._silent: list[int] = []
+        self._live: list[int] = []
         self._values: list[bytes] = []
 
     def __len__(self) -> int:
         return len(self._symbols)
 
-    def add(self, symbol: str, event_us: int, created_us: int, values: Vector, silent_us: int = 0) -> None:
+    def add(
+        self, symbol: str, event_us: int, created_us: int, values: Vector, silent_us: int = 0, *, live: bool = False
+    ) -> None:
         """Add a row; ``values`` is copied. ``silent_us`` is how long the feed had been silent."""
+        if live:
+            self._live.append(len(self._symbols))
         self._symbols.append(symbol)
         self._event.append(event_us)
         self._created.append(created_us)
         self._silent.append(silent_us)
         self._values.append(to_bytes(values))
+
+    def stamp(self, now_us: int) -> None:
+        """Say that live rows were created at ``now_us``, just before they are written, where they were not created later."""
+        for i in self._live:
+            self._created[i] = max(self._created[i], now_us)
 
     def columns(self) -> Columns:
         """Return all rows so far."""

@@ -167,7 +167,7 @@ class Worker:
 
     def _flush(self, partitions: Iterable[Partition], *, save: bool = False) -> None:
         """Write the newest rows online, then commit each partition; drop a partition that another worker has taken over."""
-        chosen = [(partition, partition.take_pending()) for partition in partitions]
+        chosen = [(partition, partition.take_pending(self._clock())) for partition in partitions]
         self._write_online(chosen)
         pipe: Any = self._client.pipeline(transaction=False)
         sent = []

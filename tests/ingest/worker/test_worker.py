@@ -19,7 +19,7 @@ from ingest.publish.publisher import Publisher
 from ingest.streams import keys, membership, outage
 from ingest.streams.backlog import counters
 from ingest.streams.dead_letters import newest
-from ingest.worker import commit
+from ingest.worker import commit, rows
 from ingest.worker.partition import Partition
 from ingest.worker.symbol import Symbol
 from ingest.worker.worker import Worker
@@ -158,3 +158,33 @@ def test_an_owner_that_froze_before_its_online_write_leaves_the_heirs_row(
     entity = redis_client.hgetall(SymbolKeys(project(), "symbol").keys(["A"])[0])
     assert entity[feature_field(view.name, "mid_price")] == Value(double_val=7.0).SerializeToString()
     worker.close()
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_row_of_a_long_turn_is_not_created_before_it_can_be_read(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, recorded: bool
+) -> None:
+    now_us = [T0 * 1000 + 5_000_000]
+    process = Partition.process
+
+    def slow(*args: object) -> object:
+        now_us[0] += 300_000
+        return process(*args)
+
+    monkeypatch.setattr(Partition, "process", slow)
+    worker = Worker(redis_client, CONF, lambda: now_us[0], lambda: 0)
+    worker.open()
+    written_at = []
+    write_online = worker._write_online
+    monkeypatch.setattr(worker, "_write_online", lambda chosen: (written_at.append(now_us[0]), write_online(chosen)))
+    with Publisher(redis_client, PARTITIONS) as publisher:
+        for ms in (400, 2000, 2100, 2200, 2300, 2400, 2500):
+            book = OrderBook(T0 + ms, "A", [(99.0, 1.0)], [(101.0, 1.0)], received=T0 + ms)
+            publisher.publish("book", book, recorded=recorded)
+    while worker.step():
+        pass
+    worker.close()
+    entries = redis_client.xrange(keys.outbox(keys.partition_of("A", PARTITIONS)))
+    [of_the_book] = [c for _, fields in entries if (c := rows.decode(fields[b"rows"])).view.name == "microstructure"]
+    expected = T0 * 1000 + 2_000_000 if recorded else written_at[0]
+    assert of_the_book.created_us[0] == expected
