@@ -100,6 +100,17 @@ def test_the_page_lists_every_reason_for_a_refusal() -> None:
     assert re.findall(r"^\| `(\w+)` \|", text, re.M) == [str(reason) for reason in Reason]
 
 
+def test_the_protocol_has_every_script_with_its_steps() -> None:
+    text = (ROOT / "docs/protocol.md").read_text()
+    scripts = [path for package in ("ingest", "feature_repo") for path in (ROOT / package).rglob("*.lua")]
+    assert len(scripts) >= 10
+    for path in scripts:
+        assert f"{path.name}`" in text, path
+        if steps := re.findall(r"^ *-- (\d+)\. ", path.read_text(), re.M):
+            section = text.partition(f"(`{path.relative_to(ROOT)}`")[2].partition("\n**")[0].partition("\n## ")[0]
+            assert re.findall(r"(?:^|\. )(\d+)\. ", section, re.M) == steps, path
+
+
 def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
