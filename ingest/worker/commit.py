@@ -67,6 +67,13 @@ def lease_for(state: dict[bytes, bytes]) -> int:
     return min(LEASE_MS + sum(map(len, state.values())) // SLOWEST_BYTES_PER_MS, LONGEST_LEASE_MS)
 
 
+def patient(client: redis.Redis, wait_ms: int) -> redis.Redis:
+    """Return a client of the same server that waits so long for a reply: one that gives up earlier sends a large state again and again."""
+    pool: Any = client.connection_pool
+    options = {**pool.connection_kwargs, "connection_class": pool.connection_class, "socket_timeout": wait_ms / 1000}
+    return redis.Redis.from_pool(redis.ConnectionPool(**options))
+
+
 def _kept_from(partition: Partition, history_s: int) -> bytes:
     """Return the first entry that the log must keep."""
     newest_ms, _ = read.id_numbers(partition.last_id)

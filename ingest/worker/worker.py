@@ -9,6 +9,7 @@ next owner makes it again from the log.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import threading
@@ -67,7 +68,7 @@ class Worker:
         self._flushed = self._committed = 0.0
         self._count = read.FIRST
         self._stop = threading.Event()
-        self._opened = False
+        self._opened = self._has_dropped = False
         self._memory = memory.Alarm(client)
 
     def run(self, stop: threading.Event) -> None:
@@ -87,9 +88,10 @@ class Worker:
         """Start with nothing in memory, and open this process's share of the partitions."""
         deployment.fix_in_redis(self._client, self._settings.partitions, self._settings.deployment)
         kernels.warm_up()
-        gc.collect()
-        gc.freeze()  # the collector need not look again at what lives as long as the process
         self._partitions.clear()
+        self._collect()
+        if not self._opened:
+            gc.freeze()  # the collector need not look again at what lives as long as the process
         self._count = read.FIRST
         self._quiet.reset(0.0 if self._opened else outage.uptime_s(self._client))
         self._opened = True
@@ -97,7 +99,8 @@ class Worker:
 
     def close(self) -> None:
         """Write and save everything, and give the leases back."""
-        self._flush(self._partitions.values(), save=True)
+        for partition in list(self._partitions.values()):  # each state in a command of its own, as it may be large
+            self._flush([partition], save=True)
         self._partitions.clear()
         self._member.leave()
 
@@ -169,19 +172,24 @@ class Worker:
         """Write the newest rows online, then commit each partition; drop a partition that another worker has taken over."""
         chosen = [(partition, partition.take_pending(self._clock())) for partition in partitions]
         self._write_online(chosen)
-        pipe: Any = self._client.pipeline(transaction=False)
-        sent = []
+        ready = []
         for partition, pending in chosen:
             self._keep_leases()
-            state = partition.save(self._keep_leases) if save else {}
-            lease_ms = commit.lease_for(state)
-            if lease_ms >= 2 * LEASE_MS and not self._member.extend(partition.number, lease_ms):
-                self._drop(partition.number)
-            if (token := self._member.held.get(partition.number)) is None:
-                continue  # its lease was lost on the way
-            commit.add_commit(pipe, partition, token, pending, state, self._settings, lease_ms)
-            sent.append(partition)
-        for partition, reply in zip(sent, pipe.execute(raise_on_error=False), strict=True):
+            ready.append((partition, pending, partition.save(self._keep_leases) if save else {}))
+        lease_ms = max((commit.lease_for(state) for *_, state in ready), default=LEASE_MS)
+        is_long = lease_ms >= 2 * LEASE_MS
+        if is_long:
+            self._extend_leases(lease_ms)
+        sent = []
+        with commit.patient(self._client, lease_ms) if is_long else contextlib.nullcontext(self._client) as client:
+            pipe: Any = client.pipeline(transaction=False)
+            for partition, pending, state in ready:
+                if (token := self._member.held.get(partition.number)) is None:
+                    continue  # its lease was lost on the way
+                commit.add_commit(pipe, partition, token, pending, state, self._settings, lease_ms)
+                sent.append(partition)
+            replies = pipe.execute(raise_on_error=False)
+        for partition, reply in zip(sent, replies, strict=True):
             try:
                 commit.check(reply, partition.number)
             except FencedError:
@@ -237,6 +245,8 @@ class Worker:
             stream = keys.events(int(seat))
             if stream in self._partitions:
                 continue
+            if self._has_dropped:
+                self._collect()
             partition = open_partition(self._client, self._settings, int(seat), self._keep_leases)
             if seat in self._member.held:  # else the lease was lost on the way
                 self._partitions[stream] = partition
@@ -248,6 +258,12 @@ class Worker:
         if self._member.is_beat_due():
             self._beat()
 
+    def _extend_leases(self, lease_ms: int) -> None:
+        """Make every lease last through one write that takes long: no sign of life can be given meanwhile."""
+        for seat in list(self._member.held):
+            if not self._member.extend(seat, lease_ms):
+                self._drop(int(seat))
+
     def _beat(self) -> None:
         for seat in self._member.beat():
             self._drop(int(seat))
@@ -256,3 +272,10 @@ class Worker:
         """Forget a partition, with everything that was not committed."""
         if (partition := self._partitions.pop(keys.events(p), None)) is not None:
             self._quiet.forget(partition.symbols)
+            self._has_dropped = True
+
+    def _collect(self) -> None:
+        """Free the memory of dropped partitions now: they are in circles, and the collector would come for them much later."""
+        gc.collect()
+        release_memory()
+        self._has_dropped = False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import weakref
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,6 +85,51 @@ def test_a_large_state_has_a_lease_that_its_commit_cannot_outlive(redis_client: 
     redis_client.set(keys.owner(0), "99:another")
     assert not member.extend(0, 22_000) and not member.held
     assert redis_client.get(keys.owner(0)) == b"99:another"
+
+
+def test_a_large_state_is_saved_though_the_server_takes_longer_than_a_command_may_last(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is busy for half a second stands for one that reads 200 MB; the worker's client waits for 0.2 s."""
+    pool = redis_client.connection_pool
+    hasty = redis.Redis.from_pool(redis.ConnectionPool(**{**pool.connection_kwargs, "socket_timeout": 0.2}))
+    monkeypatch.setattr(commit, "SLOWEST_BYTES_PER_MS", 100)  # so that a symbol of 0.2 MB is a large state
+    worker = Worker(hasty, CONF)
+    worker.open()
+    with Publisher(redis_client, PARTITIONS) as publisher:
+        publisher.publish("trade", Trade(T0, "A", 1.0, 1.0), recorded=True)
+    while worker.step():
+        pass
+    add = commit.add_commit
+
+    def add_while_the_server_is_busy(*args: Any) -> None:
+        redis_client.client_pause(500, all=False)
+        add(*args)
+
+    monkeypatch.setattr(commit, "add_commit", add_while_the_server_is_busy)
+    worker._flush(worker._partitions.values(), save=True)
+    p = keys.partition_of("A", PARTITIONS)
+    assert redis_client.hexists(keys.checkpoint(p), "A order")
+    assert min(redis_client.pttl(keys.owner(n)) for n in range(PARTITIONS)) > 2 * membership.LEASE_MS
+    hasty.close()
+
+
+def test_a_worker_that_begins_again_after_an_outage_gives_back_the_memory_of_the_states_that_it_had(
+    redis_client: redis.Redis,
+) -> None:
+    worker = Worker(redis_client, CONF)
+    with Publisher(redis_client, PARTITIONS) as publisher:
+        publisher.publish("trade", Trade(T0, "A", 1.0, 1.0), recorded=True)
+    worker.open()
+    worker.step()
+    worker._flush(worker._partitions.values(), save=True)
+    before = [weakref.ref(partition.symbols) for partition in worker._partitions.values()]
+    worker.open()
+    assert [symbols() for symbols in before] == [None, None]
+    worker._drop(keys.partition_of("A", PARTITIONS))  # as after a lost lease, with the seat acquired again
+    worker._settle()
+    assert sum(len(p.symbols) for p in worker._partitions.values()) == 1
+    worker.close()
 
 
 def test_a_held_message_on_which_our_code_fails_is_refused_itself(
