@@ -75,6 +75,11 @@ def test_no_match_inside_a_word_a_link_a_mention_or_in_everyday_words(text: str)
     assert FINDER.find(text) == []
 
 
+@pytest.mark.parametrize("text", ["WBTC supply shrinks", "Wrapped Bitcoin supply shrinks", "wrapped-ether depegs"])
+def test_a_wrapped_coin_is_another_token_by_its_name_as_by_its_ticker(text: str) -> None:
+    assert FINDER.find(text) == []
+
+
 def test_a_word_in_capitals_among_words_in_capitals_is_no_ticker() -> None:
     assert FINDER.find("BITCOIN NEAR ATH") == ["BTCUSDT"]
     assert FINDER.find("CLICK THE LINK FOR FREE BTC") == ["BTCUSDT"]
