@@ -197,7 +197,10 @@ def _read_tables(task: Task, source: Source, shared: Shared, feed: Feed, done: D
 
 
 def _read_files(task: Task, shared: Shared, feed: Feed, done: Done) -> None:
-    recording = Recording(task.paths, None, task.columns, shared.settings.max_future_ms, shared.known)
+    settings = shared.settings
+    recording = Recording(
+        task.paths, None, task.columns, settings.max_future_ms, shared.known, instrument=settings.instrument
+    )
     is_first = task.share == 0  # of the tasks that read the same files, only one counts lines and refusals
     for output in recording.market():
         if is_first:

@@ -65,7 +65,10 @@ class Messages:
         self.unread: list[str] = []
 
     def __iter__(self) -> Iterator[Arrival]:
-        recording = Recording(self._paths, None, self._columns, self._settings.max_future_ms, self._known)
+        settings = self._settings
+        recording = Recording(
+            self._paths, None, self._columns, settings.max_future_ms, self._known, instrument=settings.instrument
+        )
         self.refused = Counter()
         posts = [message for _, message in self._parsed(recording.posts())]
         for kind, message in chain(scored(posts, self._settings), self._parsed(recording.market())):

@@ -37,6 +37,7 @@ from ingest.feeds.pump import Pump
 from ingest.publish.outlet import Outlet, pauses
 from ingest.recordings.binance import Binance
 from ingest.recordings.lines import Line, Output
+from transforms.instrument import Instrument, known
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession, ClientWebSocketResponse
@@ -63,6 +64,8 @@ class BinanceFeed:
         How far a message may be stamped ahead of its receive time.
     record : file, optional
         Gets every line, as a capture that ``replay`` reads.
+    instrument : callable
+        Returns what is known of a symbol, which has the venue's prefix: its contract tells the depths.
     first_pause_s : float
         Wait before the first new attempt at a connection or a snapshot.
 
@@ -80,6 +83,7 @@ class BinanceFeed:
         max_future_ms: int,
         *,
         record: IO[bytes] | None = None,
+        instrument: Callable[[str], Instrument] = known,
         clock_ns: Callable[[], int] = time.time_ns,
         first_pause_s: float = 1.0,
     ) -> None:
@@ -96,7 +100,7 @@ class BinanceFeed:
         self._record = record
         self._clock_ns = clock_ns
         self._first_pause_s = first_pause_s
-        self._parser = Binance(max_future_ms)
+        self._parser = Binance(max_future_ms, instrument=lambda symbol: instrument(venue.prefix + symbol))
         self._outlet = outlet
         self._lines = 0
         self._connected = False

@@ -110,7 +110,9 @@ def _market(args: argparse.Namespace, settings: Settings, outlet: Outlet, record
             import aiohttp  # noqa: F401  # fail here if it is missing, not at the first connection
 
             here = replace(venue, stream=args.stream_url or venue.stream, rest=args.rest_url or venue.rest)
-            return BinanceFeed(here, args.names, outlet, settings.max_future_ms, record=record)
+            return BinanceFeed(
+                here, args.names, outlet, settings.max_future_ms, record=record, instrument=settings.instrument
+            )
         if args.record or args.stream_url or args.rest_url:
             raise UserError("--record, --stream-url and --rest-url are for Binance venues")
         from ingest.feeds.cryptofeed_live import CryptofeedFeed

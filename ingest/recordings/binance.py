@@ -26,7 +26,7 @@ Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-str
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ingest.messages.check import check_header, check_trade, is_symbol
@@ -81,6 +81,8 @@ class Binance:
         How far a message may be stamped ahead of its receive time.
     trades : mapping
         By symbol the ids of the trades that the whole recording has one by one, where that is known before.
+    instrument : callable
+        Returns what is known of a symbol: its contract tells the depths.
 
     Attributes
     ----------
@@ -88,10 +90,16 @@ class Binance:
         Valid lines that gave no message, by what they are: quotes, snapshots, diffs that a snapshot covers, aggregates of other trades.
     """
 
-    def __init__(self, max_future_ms: int, trades: Mapping[str, Runs] | None = None) -> None:
+    def __init__(
+        self,
+        max_future_ms: int,
+        trades: Mapping[str, Runs] | None = None,
+        instrument: Callable[[str], Instrument] = known,
+    ) -> None:
         self.passed_over: Counter[str] = Counter()
         self._max_future_ms = max_future_ms
         self._trades = trades or {}
+        self._instrument = instrument
         self._symbols: dict[str, _Symbol] = {}
         self._snapshots: deque[wire.Snapshot] = deque(maxlen=SNAPSHOTS_MAX)
 
@@ -270,7 +278,7 @@ class Binance:
         if state is None:
             if len(self._symbols) >= SYMBOLS_MAX:
                 raise Refused(Reason.UNKNOWN_SYMBOL, f"{SYMBOLS_MAX} symbols are open")
-            state = self._symbols[name] = _Symbol(known(name))
+            state = self._symbols[name] = _Symbol(self._instrument(name))
         return state
 
     def _start(self, state: _Symbol, snapshot: wire.Snapshot) -> None:

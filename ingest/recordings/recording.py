@@ -6,7 +6,7 @@ Posts and the market are read in two passes, because a replay publishes the post
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import merge
 from pathlib import Path
@@ -21,6 +21,8 @@ from ingest.recordings.lines import POST, Line, Output, Parsed, Rejected, Source
 from ingest.recordings.lookahead import Lookahead, look_ahead, symbols_of_snapshots
 from ingest.recordings.markets import check_markets
 from ingest.recordings.survey import Survey, hint, survey
+from transforms.instrument import Instrument
+from transforms.instrument import known as known_by_name
 
 # how far a recorded message may be stamped ahead of its receive time, because the clocks of recorders are seconds slow
 MAX_FUTURE_MS = 5000
@@ -64,6 +66,8 @@ class Recording:
     max_future_ms : int
     known : Known or None
         What was found out about the files before; None finds it out.
+    instrument : callable
+        Returns what is known of a symbol: its contract tells the depths of a capture's books.
     lines : int
         Lines read so far.
     passed_over : Counter of str
@@ -80,6 +84,7 @@ class Recording:
     columns: GivenColumns = COMMON
     max_future_ms: int = MAX_FUTURE_MS
     known: Known | None = None  # what was found out about the files before; None finds it out
+    instrument: Callable[[str], Instrument] = known_by_name
     lines: int = 0  # read so far
     passed_over: Counter[str] = field(default_factory=Counter)  # valid lines that gave no message, by what they are
     _files: dict[Path, SourceFile] = field(init=False)
@@ -128,7 +133,7 @@ class Recording:
     def market(self) -> Iterator[Output]:
         """Yield books, trades and gaps of all files by receive time, and refused lines."""
         assert self.known is not None  # noqa: S101 - __post_init__ sets it
-        binance = Binance(self.max_future_ms, self.known.ahead.trades)
+        binance = Binance(self.max_future_ms, self.known.ahead.trades, self.instrument)
         binance.passed_over = self.passed_over
         lines = [self._lines(one) for one in self.surveys if one.market]
         for line in merge(*lines, key=lambda line: line.received_ns):

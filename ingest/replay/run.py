@@ -85,7 +85,7 @@ def replay(
     if rebase not in (None, "now"):
         raise ValueError(f"rebase={rebase!r}: must be 'now' or None")
     files = [Path(path) for path in paths]
-    recording = Recording(files, limit, columns, settings.max_future_ms)
+    recording = Recording(files, limit, columns, settings.max_future_ms, instrument=settings.instrument)
     shift_ms = 0
     if rebase:
         read_ahead = Recording(files, limit, columns, settings.max_future_ms, recording.known)
