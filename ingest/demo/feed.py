@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -31,8 +31,12 @@ from ingest.streams.backlog import backlog
 NEAR_MS = 2000
 """How far from now the simulation may be when it goes live."""
 PATIENCE_S = 180.0
-"""How long the pipeline may make no progress before the demo gives up. The time in which the worker compiles its kernels does not count."""
-STARTING = "the worker starts, and compiles its kernels if this machine has none: minutes, once"
+"""How long the pipeline may make no progress before the demo gives up. The time in which a part starts does not count."""
+STARTING = {
+    "scorer": "the scorer loads its model",
+    "worker": "the worker starts, and compiles its kernels if this machine has none: minutes, once",
+}
+"""What takes long when a part starts."""
 SHOWN_EVERY_MS = 10_000
 """Simulated time between two steps of the progress bar."""
 
@@ -92,7 +96,7 @@ _GIVE = {
 def recordings(feed: Feed, paths: Sequence[Path], columns: GivenColumns) -> Heard:
     """Replay recordings. Raise `DemoError` if nothing could be read of one that has rows, or of all of them."""
     feed.start_worker()
-    feed.wait_for_worker()
+    feed.wait_for("scorer", "worker")
     with report.live("replay", quiet=False) as progress:
         counts = replay(paths, feed.client, feed.settings, columns=columns, progress=progress)
     published = report.listed(counts.published)
@@ -131,6 +135,7 @@ def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int) ->
     """Simulate the hours until now as fast as the pipeline reads them, then go on live while the block runs."""
     sink = Sink(feed.client, feed.settings, Counts())
     worker_runs = False
+    feed.wait_for("scorer")
     earliest_ms = time.time_ns() // 1_000_000 - history_s * 1000
     begin_ms = at_ms = resume(feed.client, feed.settings, symbols, earliest_ms)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
@@ -178,18 +183,19 @@ class Feed:
     settings: conf.Settings
     processes: Processes
     console: Console
-    has_begun: bool = False  # the worker has read, or died before it did
+    begun: set[str] = field(default_factory=set)  # the parts that have begun to read, or died before they did
 
     def start_worker(self) -> None:
         """Start the feature worker. Called once there is market data to read; before that, its clock would pass the simulated hours."""
         self.processes.start("worker")
 
-    def wait_for_worker(self) -> None:
-        """Wait until the worker reads, however long it compiles: a producer of many messages has less patience."""
-        with self.console.status(STARTING):
-            while self._starts():
-                self.processes.restart_dead()
-                time.sleep(0.1)
+    def wait_for(self, *roles: str) -> None:
+        """Wait until these parts read, however long they take to start: a producer has less patience."""
+        for role in roles:
+            with self.console.status(STARTING[role]):
+                while self._starts(role):
+                    self.processes.restart_dead()
+                    time.sleep(0.1)
 
     def wait(self) -> None:
         """Wait until nothing waits in a stream or an outbox, and show what does; give up after `PATIENCE_S` without progress."""
@@ -200,18 +206,19 @@ class Feed:
                 waiting = backlog(self.client, self.settings.partitions)
                 if waiting.total == 0:
                     return
-                starts = self._starts()
+                starts = self._starts("worker")
                 of_each = f"{waiting.posts:,} posts, {waiting.events:,} messages, {waiting.outbox:,} batches of rows"
-                status.update(f"{of_each} wait" + (f"; {STARTING}" if starts else ""))
+                status.update(f"{of_each} wait" + (f"; {STARTING['worker']}" if starts else ""))
                 if starts or waiting.total != last:
                     last, deadline = waiting.total, time.monotonic() + PATIENCE_S
                 if time.monotonic() > deadline:
                     raise DemoError(f"the pipeline stands still with {waiting}")
                 time.sleep(0.1)
 
-    def _starts(self) -> bool:
-        """Return whether the worker has not begun to read. One that died while it started is no reason to wait on."""
-        if not self.has_begun:
-            alive = membership.count_alive(membership.silent_ms(self.client, ["worker"]))
-            self.has_begun = alive["worker"] > 0 or self.processes.restarts > 0
-        return not self.has_begun
+    def _starts(self, role: str) -> bool:
+        """Return whether a part has not begun to read. One that died while it started is no reason to wait on."""
+        if role not in self.begun:
+            alive = membership.count_alive(membership.silent_ms(self.client, [role]))
+            if alive[role] or self.processes.restarts:
+                self.begun.add(role)
+        return role not in self.begun

@@ -134,10 +134,16 @@ def _train(console: Console, store: FeatureStore, symbols: Sequence[str], span_u
 
 
 def summary(console: Console, done: dict[str, int]) -> None:
-    """Print what was accepted, refused and written in this run, a line each."""
+    """Print what was accepted, refused and written in this run, a line each, and why messages were late."""
     for what in ("accepted", "refused", "rows"):
         parts = [f"{n:,} {name.partition('.')[2]}" for name, n in done.items() if name.startswith(f"{what}.") and n]
         console.print(f"[bold]{what}[/] {', '.join(parts) or 'none'}")
+    if late := done.get("refused.late"):
+        console.print(
+            f"[bold yellow]late[/] {late:,} messages came after rows of later times were written, by an earlier demo or before them in the "
+            "files, and were left out: `make clean` begins anew.",
+            highlight=False,
+        )
 
 
 def _text(value: float | None) -> str:

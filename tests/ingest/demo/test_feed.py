@@ -53,6 +53,22 @@ def test_a_file_that_cannot_be_read_is_told_before_any_server_starts(
     assert told in err and out == ""
 
 
+def test_the_demo_waits_for_the_scorer_until_it_asks_for_posts(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 500:  # more than any patience
+            redis_client.xgroup_create(keys.SOCIAL, keys.GROUP, mkstream=True)
+            redis_client.xreadgroup(keys.GROUP, keys.CONSUMER, {keys.SOCIAL: ">"})
+
+    monkeypatch.setattr(feed_module.time, "sleep", sleep)
+    Feed(redis_client, settings.load({}), Processes([]), Console(file=io.StringIO())).wait_for("scorer")
+    assert len(waits) == 500
+
+
 def test_the_demo_waits_while_the_kernels_compile_and_gives_up_on_a_worker_that_stands_still(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,5 +88,5 @@ def test_the_demo_waits_while_the_kernels_compile_and_gives_up_on_a_worker_that_
         feed.wait()
     assert now_s[0] == 1100.0  # the worker began before 1000 s, and 180 s after 900 s are over
     redis_client.delete(keys.events(0))
-    feed.wait_for_worker()
+    feed.wait_for("worker")
     assert now_s[0] == 1100.0
