@@ -14,12 +14,14 @@ from ingest.worker.partition import Partition
 
 _LOG = logging.getLogger(__name__)
 REPLAY = 4000  # the most entries to read at once
+READ_FIELDS = 200  # of a checkpoint at once, some 8 MB
+_POSITIONS = (b"state_id", b"last_id")  # every commit that changes the checkpoint's state changes one of them
 
 
 def open_partition(client: redis.Redis, settings: Settings, p: int, keep_lease: Callable[[], None]) -> Partition:
     """Return partition ``p`` as its last owner left it; call ``keep_lease`` again and again, as this may take longer than a lease."""
     read.join_group(client, [keys.events(p)])
-    saved: Any = client.hgetall(keys.checkpoint(p))
+    saved = _read_checkpoint(client, p, keep_lease)
     if b"entries" not in saved:  # count what the log has lost as processed, so that the group's lag is that of the rest
         about: Any = client.xinfo_stream(keys.events(p))
         if trimmed := about["entries-added"] - about["length"]:
@@ -40,6 +42,23 @@ def open_partition(client: redis.Redis, settings: Settings, p: int, keep_lease: 
         partition.restart(anew)  # the others keep their watermark and what they held
     _replay(client, partition, partition.last_id, keep_lease)
     return partition
+
+
+def _read_checkpoint(client: redis.Redis, p: int, keep_lease: Callable[[], None]) -> dict[bytes, bytes]:
+    """Return the checkpoint, read in pieces: a thousand symbols are 200 MB, and the leases would end while one command reads them.
+
+    Only the owner writes a checkpoint. A commit of its own may still arrive, whose reply it did not wait for: then all is read again.
+    """
+    key = keys.checkpoint(p)
+    while True:
+        before: Any = client.hmget(key, *_POSITIONS)
+        saved: dict[bytes, bytes] = {}
+        found: Any = client.hscan_iter(key, count=READ_FIELDS)
+        for field, data in found:
+            saved[field] = data
+            keep_lease()
+        if client.hmget(key, *_POSITIONS) == before:
+            return saved
 
 
 def _replay(client: redis.Redis, partition: Partition, last_id: bytes, keep_lease: Callable[[], None]) -> None:

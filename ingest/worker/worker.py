@@ -39,6 +39,7 @@ COMMIT_S, COMMIT_ENTRIES = 1.0, 10_000  # commit at least this often, even when 
 SAVE_S, SAVE_ENTRIES = 5.0, 20_000  # save a state this old or this many entries behind: a takeover replays those
 LULL_FROM_S, LULL_UNTIL_S = 0.05, 0.3
 """No rows are expected this long after rows were written. A state is saved then, as that takes as long as several batches of rows."""
+ONLINE_CALLS = 100  # scripts with online rows to send at once
 LEFT = 20  # give memory back to the system once so many symbols left a partition
 
 
@@ -219,6 +220,9 @@ class Worker:
                     writer.add_to(pipe, newest.symbols, *columns, lease)
                     written.append((partition, pending, newest))
             self._keep_leases()
+            if len(pipe) >= ONLINE_CALLS:  # a thousand symbols' rows take long on a busy server
+                pipe.execute()
+                self._keep_leases()
         if not written:
             return
         pipe.execute()

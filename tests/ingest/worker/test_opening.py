@@ -40,6 +40,26 @@ def test_the_state_is_that_of_the_owner_before_and_its_rows_are_not_given_again(
     assert len(kept) >= 2  # before the symbol, and after the replay
 
 
+def test_a_commit_that_arrives_while_a_large_state_is_read_is_in_it_as_a_whole(redis_client: redis.Redis) -> None:
+    log = Log().append(*MESSAGES[:3])
+    fill(redis_client, log)
+    log.partition.take_pending()
+    redis_client.hset(keys.checkpoint(0), mapping=log.partition.save())  # type: ignore[arg-type]
+    log.entries.clear()
+    log.append(*MESSAGES[3:])
+    fill(redis_client, log)
+    log.partition.take_pending()
+    late: list[Any] = [{**log.partition.save(), b"last_id": log.partition.last_id}]
+
+    def arrive_once() -> None:
+        if late:
+            redis_client.hset(keys.checkpoint(0), mapping=late.pop())
+
+    opened = open_partition(redis_client, CONF, 0, arrive_once)
+    assert not late and opened.state_id == log.partition.state_id
+    assert opened.symbols["A"].save() == log.partition.symbols["A"].save()
+
+
 def test_a_log_without_a_checkpoint_counts_what_it_has_lost_as_processed(redis_client: redis.Redis) -> None:
     fill(redis_client, Log().append(*MESSAGES))
     redis_client.xtrim(keys.events(0), maxlen=4, approximate=False)
