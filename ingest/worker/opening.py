@@ -15,7 +15,7 @@ from ingest.worker.partition import Partition
 _LOG = logging.getLogger(__name__)
 REPLAY = 4000  # the most entries to read at once
 READ_FIELDS = 200  # of a checkpoint at once, some 8 MB
-_POSITIONS = (b"state_id", b"last_id")  # every commit that changes the checkpoint's state changes one of them
+_POSITIONS = [b"state_id", b"last_id"]  # every commit that changes the checkpoint's state changes one of them
 
 
 def open_partition(client: redis.Redis, settings: Settings, p: int, keep_lease: Callable[[], None]) -> Partition:
@@ -51,13 +51,13 @@ def _read_checkpoint(client: redis.Redis, p: int, keep_lease: Callable[[], None]
     """
     key = keys.checkpoint(p)
     while True:
-        before: Any = client.hmget(key, *_POSITIONS)
+        before: Any = client.hmget(key, _POSITIONS)
         saved: dict[bytes, bytes] = {}
         found: Any = client.hscan_iter(key, count=READ_FIELDS)
         for field, data in found:
             saved[field] = data
             keep_lease()
-        if client.hmget(key, *_POSITIONS) == before:
+        if client.hmget(key, _POSITIONS) == before:
             return saved
 
 
