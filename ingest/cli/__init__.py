@@ -74,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _is_users(error):
             raise
         _LOG.debug("where it happened", exc_info=True)
-        print("; ".join([f"error: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
+        said = str(error).partition("\nLINE ")[0]  # PostgreSQL adds the line of the query, which the user did not write
+        print("; ".join([f"error: {said}", *getattr(error, "__notes__", ())]), file=sys.stderr)
         return ExitCode.USER_ERROR
 
 
@@ -103,10 +104,12 @@ def _is_users(error: Exception) -> bool:
     from redis.exceptions import NoPermissionError, OutOfMemoryError
 
     from feature_repo.stores.errors import UserError
-    from feature_repo.stores.online.attempt import PASSING
+    from feature_repo.stores.online.attempt import LOGIN_REFUSED, PASSING
 
     if isinstance(error, UndefinedTable):
         error.add_note("run `feast apply`, which makes the tables")
+    if isinstance(error, LOGIN_REFUSED):
+        error.add_note("this is Redis: correct the user and the password in TFS_REDIS_URL")
     postgres = (OperationalError, InsufficientPrivilege, InvalidSchemaName, ReadOnlySqlTransaction, UndefinedTable)
     return isinstance(error, (UserError, OSError, *postgres, *PASSING, NoPermissionError, OutOfMemoryError)) or (
         isinstance(error, redis.ResponseError) and _REDIS_REFUSES.search(str(error)) is not None

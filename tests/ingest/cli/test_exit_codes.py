@@ -288,14 +288,29 @@ def test_what_a_server_lacks_is_an_error_of_the_user(
     assert str(error) in capsys.readouterr().err
 
 
-def test_a_missing_table_is_an_error_that_names_the_command_to_make_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            psycopg.errors.UndefinedTable(
+                'relation "technical" does not exist\nLINE 1: ... FROM "technical" ...\n      ^'
+            ),
+            'error: relation "technical" does not exist; run `feast apply`, which makes the tables\n',
+        ),
+        (
+            redis.AuthenticationError("invalid username-password pair or user is disabled."),
+            "error: invalid username-password pair or user is disabled.; "
+            "this is Redis: correct the user and the password in TFS_REDIS_URL\n",
+        ),
+    ],
+    ids=["no table", "wrong password"],
+)
+def test_what_a_server_lacks_is_told_in_one_line_that_says_what_to_do(
+    error: Exception, sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(
-        "ingest.cli.features.page", lambda: raised(psycopg.errors.UndefinedTable("no relation technical"))
-    )
+    monkeypatch.setattr("ingest.cli.features.page", lambda: raised(error))
     assert main(["features"]) == ExitCode.USER_ERROR
-    assert "error: no relation technical; run `feast apply`" in capsys.readouterr().err
+    assert capsys.readouterr().err == sentence
 
 
 def raised(error: Exception) -> None:
