@@ -24,7 +24,7 @@ _TRADE_TIMES = ("trade_time", "transact_time", "created_time", "ts_event", "T")
 TRADE: Names = {
     "price": ("price", "px", "p"),
     "size": ("size", "qty", "quantity", "amount", "sz", "q"),
-    "side": ("side", "aggressor", "aggressor_side", "taker_side"),
+    "side": ("side", "aggressor", "aggressor_side", "taker_side", "direction"),
     "maker_bought": ("is_buyer_maker", "isBuyerMaker", "buyer_maker", "buyer_is_maker", "m"),
     "trade_id": (
         "trade_id", "tradeId", "agg_trade_id", "aggTradeId", "trdMatchID", "execId", "exec_id", "id", "a", "t",

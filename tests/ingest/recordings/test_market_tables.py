@@ -137,6 +137,13 @@ def test_the_sides_are_read_in_the_words_of_other_venues_and_an_unknown_one_keep
     assert found[1] == Trade(MIDNIGHT, "XBTUSD", 60000.0, 3.0, side, "6a-7", MIDNIGHT + 5)
 
 
+def test_the_side_of_a_trade_file_of_deribit_is_read(tmp_path: Path) -> None:
+    head = "timestamp,instrument_name,direction,price,amount,trade_id,trade_seq,tick_direction"
+    rows = [f"{MIDNIGHT},BTC-PERPETUAL,{word},60000,10,ETH-{n},{n},2" for n, word in enumerate(("buy", "sell"))]
+    found = messages([written(tmp_path / "t.csv", "\n".join([head, *rows]))])
+    assert [(m.side, m.trade_id) for _, m in found] == [("buy", "ETH-0"), ("sell", "ETH-1")]  # type: ignore[union-attr]
+
+
 def test_a_side_that_no_one_knows_is_refused(tmp_path: Path) -> None:
     recording = Recording([written(tmp_path / "t.csv", f"time,symbol,price,size,side\n{MIDNIGHT},A,1,2,up\n")])
     assert [o.reason for o in recording.market() if isinstance(o, Rejected)] == ["wrong_type"]
