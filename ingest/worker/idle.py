@@ -65,6 +65,10 @@ class Idle:
         self._added, self._removed = {}, set()
         return changes
 
+    def take_over(self, other: Idle) -> None:
+        """Go on with the symbols of another one, and with its changes that the server does not have."""
+        self.names, self._added, self._removed = other.names, other._added, other._removed
+
     def save(self) -> bytes:
         """Return the names for the checkpoint."""
         return msgspec.msgpack.encode(self.names)

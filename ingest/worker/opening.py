@@ -1,4 +1,7 @@
-"""Opening of a partition: restore what its last owner saved, and replay the entries whose rows are written already."""
+"""Opening of a partition: restore what its last owner saved, and replay the entries whose rows are written already.
+
+The replay has the settings of the last owner, so that its rows are those that were written (``basis``).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import redis
 
 from ingest.settings import Settings
 from ingest.streams import keys, read
+from ingest.worker import basis
 from ingest.worker.partition import Partition
 
 _LOG = logging.getLogger(__name__)
@@ -31,16 +35,20 @@ def open_partition(client: redis.Redis, settings: Settings, p: int, keep_lease: 
         found: Any = client.hget(keys.idle(p), name)
         return found  # type: ignore[no-any-return]
 
-    partition = Partition(p, settings, load_idle)
+    before = basis.decode(saved.get(basis.FIELD), settings)
+    partition = Partition(p, before, load_idle)
     anew = partition.restore(saved, keep_lease)
     if anew:
         names = ", ".join(sorted(anew)[:10])
         _LOG.warning("partition %d: %d symbols of other kernels or another grid start anew: %s", p, len(anew), names)
-        state_id, partition = partition.state_id, Partition(p, settings, load_idle)
+        state_id, partition = partition.state_id, Partition(p, before, load_idle)
         _replay(client, partition, state_id, keep_lease)  # with the kernels of today, as far as the log reaches back
         partition.restore(saved, keep_lease)  # the symbols whose state is good
         partition.restart(anew)  # the others keep their watermark and what they held
     _replay(client, partition, partition.last_id, keep_lease)
+    if before != settings:
+        _LOG.warning("partition %d: other settings count from entry %s on", p, partition.position.decode())
+        partition = partition.with_settings(settings, keep_lease)
     return partition
 
 

@@ -21,7 +21,7 @@ from ingest.messages.kinds import Leave
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.streams.read import START
-from ingest.worker import rows
+from ingest.worker import basis, rows
 from ingest.worker.idle import FIELD, KEPT, Idle
 from ingest.worker.symbol import Symbol
 from ingest.worker.symbols import Symbols
@@ -64,6 +64,9 @@ class Partition:
         self, number: int, settings: Settings, load_idle: Callable[[str], bytes | None] = lambda _: None
     ) -> None:
         self.number = number
+        self._load_idle = load_idle
+        self._basis = basis.encode(settings)
+        self._saved_basis: bytes | None = None
         self.idle = Idle(load_idle, KEPT * settings.max_symbols, settings.is_known)
         self.symbols = Symbols(
             settings,
@@ -179,6 +182,28 @@ class Partition:
         self.unsaved += pending.entries
         return pending
 
+    def must_save(self) -> bool:
+        """Return whether the next commit must save the state, because the server has other settings than count here."""
+        return self._saved_basis != self._basis
+
+    def with_settings(self, settings: Settings, between: Callable[[], None] = lambda: None) -> Partition:
+        """Return this partition as it goes on with other settings; its next commit saves the state and the settings together.
+
+        ``between`` is called before each symbol, because a thousand symbols take longer than a lease.
+        """
+        after = Partition(self.number, settings, self._load_idle)
+        state = {}
+        for name, symbol in self.symbols.items():
+            between()
+            state.update({f"{name} {part}".encode(): data for part, data in symbol.save().items()})
+        after.restart(after.restore(state, between))
+        after.idle.take_over(self.idle)
+        after.position, after.last_id, after.state_id = self.position, self.last_id, self.state_id
+        after.unsaved, after.left = self.unsaved, self.left
+        after._saved, after._saved_idle, after._saved_basis = self._saved, self._saved_idle, self._saved_basis
+        after._dropped, after._touched = self._dropped, set(after.symbols)
+        return after
+
     def save(self, between: Callable[[], None] = lambda: None) -> dict[bytes, bytes]:
         """Return the state at ``position``: the parts of the checkpoint that changed since the last save.
 
@@ -195,6 +220,8 @@ class Partition:
         names = self.idle.save()
         if names != self._saved_idle:
             changed[FIELD] = self._saved_idle = names
+        if self.must_save():
+            changed[basis.FIELD] = self._saved_basis = self._basis
         self.unsaved = 0
         changed[b"state_id"] = self.state_id = self.position
         return changed
@@ -214,6 +241,7 @@ class Partition:
         """
         self.last_id = checkpoint.get(b"last_id", checkpoint.get(b"state_id", START))
         self.position = self.state_id = checkpoint.get(b"state_id", self.last_id)
+        self._saved_basis = checkpoint.get(basis.FIELD)
         self.idle.restore(checkpoint.get(FIELD))
         self._saved_idle = self.idle.save()
         parts: dict[str, dict[str, bytes]] = {}

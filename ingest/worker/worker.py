@@ -176,7 +176,8 @@ class Worker:
         ready = []
         for partition, pending in chosen:
             self._keep_leases()
-            ready.append((partition, pending, partition.save(self._keep_leases) if save else {}))
+            state = partition.save(self._keep_leases) if save or partition.must_save() else {}
+            ready.append((partition, pending, state))
         lease_ms = max((commit.lease_for(state) for *_, state in ready), default=LEASE_MS)
         is_long = lease_ms >= 2 * LEASE_MS
         if is_long:
@@ -188,16 +189,16 @@ class Worker:
                 if (token := self._member.held.get(partition.number)) is None:
                     continue  # its lease was lost on the way
                 commit.add_commit(pipe, partition, token, pending, state, self._settings, lease_ms)
-                sent.append(partition)
+                sent.append((partition, bool(state)))
             replies = pipe.execute(raise_on_error=False)
-        for partition, reply in zip(sent, replies, strict=True):
+        for (partition, saved), reply in zip(sent, replies, strict=True):
             try:
                 commit.check(reply, partition.number)
             except FencedError:
                 self._member.lose(partition.number)
                 self._drop(partition.number)
             else:
-                if save:
+                if saved:
                     self._saved[keys.events(partition.number)] = time.monotonic()
                     self._release_memory(partition)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import redis
 
+from ingest import settings
 from ingest.streams import keys
 from ingest.streams.backlog import backlog
 from ingest.worker.opening import open_partition
@@ -101,3 +102,28 @@ def test_other_kernels_give_no_written_second_again_and_lose_no_held_message(
     rows = log.rows("order_flow")
     assert [at for at, *_ in rows] == ([5000.0] if history else []) + [6000.0, 7000.0], "up to 4 s they are written"
     assert {at: row for at, _, row in rows}[6000.0]["trade_rate_10s"] > 0.09, "the trade that was held"
+
+
+def test_a_setting_that_changes_between_two_owners_counts_from_there_on(redis_client: redis.Redis) -> None:
+    """The owner died with the rows up to 1 s committed and its state not saved. The next one allows messages to be later."""
+    later = settings.load({"TFS_PARTITIONS": "1", "TFS_ALLOWED_LATENESS_MS": "2000", "TFS_SYMBOLS": "A"})
+    whole, log = Log().append(*MESSAGES[:2]), Log().append(*MESSAGES[:2])
+    redis_client.hset(keys.checkpoint(0), mapping=log.partition.save())  # type: ignore[arg-type]
+    for one in (whole, log):
+        one.append(book(1500), book(2400))  # the watermark is 2.15 s: with 2 s of lateness it would be 0.4 s
+        one.partition.take_pending()
+    fill(redis_client, log)
+    redis_client.hset(keys.checkpoint(0), "last_id", log.partition.last_id)
+    opened = open_partition(redis_client, later, 0, lambda: None)
+    assert opened.symbols["A"].timeline.watermark == whole.partition.symbols["A"].timeline.watermark
+    assert opened.must_save() and not opened.pending.n_rows
+    log.partition = opened
+    log.append(trade(1900, 7), book(6000), trade(4500, 8))
+    assert log.reasons() == ["late"]
+    assert [at for at, *_ in log.rows("microstructure")] == [3000.0], "1 s and 2 s are written; 4 s may come until 6 s"
+    opened.take_pending()
+    saved = opened.save()
+    assert not opened.must_save() and {b"settings", b"A order"} <= set(saved)
+    redis_client.hset(keys.checkpoint(0), mapping={**saved, "last_id": opened.last_id})  # type: ignore[arg-type]
+    again = open_partition(redis_client, later, 0, lambda: None)
+    assert not again.must_save() and again.symbols["A"].save() == opened.symbols["A"].save()

@@ -18,7 +18,7 @@ from ingest import settings
 from ingest.messages.decode import encode
 from ingest.messages.kinds import OrderBook, Tick, Trade
 from ingest.publish.publisher import Publisher
-from ingest.streams import keys, membership, outage
+from ingest.streams import keys, membership, outage, read
 from ingest.streams.backlog import counters
 from ingest.streams.dead_letters import newest
 from ingest.worker import commit, rows
@@ -98,8 +98,8 @@ def test_a_large_state_is_saved_though_the_server_takes_longer_than_a_command_ma
     worker.open()
     with Publisher(redis_client, PARTITIONS) as publisher:
         publisher.publish("trade", Trade(T0, "A", 1.0, 1.0), recorded=True)
-    while worker.step():
-        pass
+    positions = {stream: partition.position for stream, partition in worker._partitions.items()}
+    worker._process(read.entries_after(redis_client, positions, 10, 1000))
     add = commit.add_commit
 
     def add_while_the_server_is_busy(*args: Any) -> None:
