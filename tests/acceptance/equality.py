@@ -16,7 +16,7 @@ from ingest import settings
 from ingest.backfill.posts import score_posts
 from ingest.check.recording import StandIn
 from ingest.messages.decode import encode
-from ingest.messages.kinds import OrderBook, ScoredPost, SocialPost, Tick, Trade
+from ingest.messages.kinds import Gap, OrderBook, ScoredPost, SocialPost, Tick, Trade
 from ingest.replay import messages
 from ingest.sentiment.history import History
 from ingest.simulate import history
@@ -91,7 +91,7 @@ def stream(log: Entries, *, commit_every: int = 0, restarts: Iterable[int] = ())
         if n in stops:
             commit()
             partition = Partition(0, CONF)
-            assert partition.restore(checkpoint) == []
+            assert not partition.restore(checkpoint)
         partition.process(*entry, now_us=0)
         if commit_every and n % commit_every == commit_every - 1:
             commit()
@@ -114,7 +114,7 @@ def _rows(parts: list[Columns]) -> Rows:
     return out
 
 
-RANK = {"book": 0, "trade": 1, "post": 2}
+RANK = {"book": 0, "gap": 0, "trade": 1, "post": 2}
 
 
 def batch(log: Entries) -> Rows:
@@ -151,7 +151,9 @@ def batch(log: Entries) -> Rows:
 
 def _apply(engine: Engine, t_us: int, m: Message) -> None:
     if isinstance(m, OrderBook):
-        engine.book(t_us, m.bids, m.asks)
+        engine.book(t_us, m.bids, m.asks, m.depth)
+    elif isinstance(m, Gap):
+        engine.lose_book(t_us)
     elif isinstance(m, Trade):
         engine.trade(t_us, m.price, m.size, {"buy": 1, "sell": -1, None: 0}[m.side])
     else:

@@ -47,7 +47,8 @@ def expected(log):
 def test_the_log_is_long_mixed_and_interleaved_and_every_view_speaks(log, expected):
     rows, _ = expected
     assert len(log) > 0.98 * EVENTS
-    assert {kind for kind, _ in log} == {"book", "trade", "post", "tick"}
+    # a capture has gaps where its price leaves what is known of the book
+    assert {kind for kind, _ in log} - {"gap"} == {"book", "trade", "post", "tick"}
     neighbours = sum(a.symbol != b.symbol for (_, a), (_, b) in itertools.pairwise(log))
     assert neighbours > len(log) / 4
     assert set(rows) == {view.name for view in VIEWS}
