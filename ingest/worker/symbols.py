@@ -15,6 +15,7 @@ from ingest.worker.symbol import Emit, Refuse, Symbol
 from transforms.engine import VersionError
 
 _LOG = logging.getLogger(__name__)
+_FULL = 'TFS_MAX_SYMBOLS={most} others are open here; a table ["{name}"] in the file of TFS_INSTRUMENTS keeps a place for it'
 
 Make = Callable[[str, Settings, Emit, Refuse], Symbol]  # makes a symbol; a test puts a faulty one here
 Recall = Callable[
@@ -98,7 +99,7 @@ class Symbols(dict[str, Symbol]):
         if len(self) >= self._most and not settings.is_known(name):
             unknown = sum(not settings.is_known(one) for one in self)
             if unknown >= self._most:
-                raise Refused(Reason.UNKNOWN_SYMBOL, f"{unknown} symbols are open here; see TFS_MAX_SYMBOLS")
+                raise Refused(Reason.UNKNOWN_SYMBOL, _FULL.format(most=self._most, name=name))
         symbol = self.recalled(name)
         if envelope.kind == "book":
             symbol.check_book(envelope.message)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from pathlib import Path
 
 import pytest
 
@@ -84,6 +86,20 @@ def test_a_state_of_another_grid_leaves_the_open_symbol_as_it_is() -> None:
 def test_only_listed_symbols_are_taken_where_a_list_is_configured():
     log = Log(settings.load({"TFS_SYMBOLS": "B"})).append(book(1))
     assert log.reasons() == ["unknown_symbol"]
+
+
+def test_a_symbol_without_a_place_is_told_which_table_gives_it_one(tmp_path: Path):
+    trades = [("trade", Trade(T0, f"V:S{i}", 1.0, 1.0)) for i in range(2)]
+    log = Log(settings.load({"TFS_MAX_SYMBOLS": "1"}))
+    log.append(*trades)
+    [(_, refused)] = log.partition.pending.dead
+    told = re.search(r"a table (\[.+\]) in the file of TFS_INSTRUMENTS", refused.detail)
+    assert told is not None
+    path = tmp_path / "instruments.toml"
+    path.write_text(f"{told[1]}\n")
+    log = Log(settings.load({"TFS_MAX_SYMBOLS": "1", "TFS_INSTRUMENTS": str(path)}))
+    log.append(*trades)
+    assert log.reasons() == [] and list(log.partition.symbols) == ["V:S0", "V:S1"]
 
 
 def test_invented_symbols_cannot_fill_the_memory():
