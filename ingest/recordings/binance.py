@@ -27,46 +27,23 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from ingest.messages.check import check_header, check_trade, is_symbol
 from ingest.messages.decode import decode
-from ingest.messages.kinds import MAX_TIME_MS, Gap, OrderBook, Trade
+from ingest.messages.kinds import MAX_TIME_MS, Gap, Trade
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings import binance_wire as wire
-from ingest.recordings.binance_trades import TradesTold
+from ingest.recordings.binance_state import SymbolState
 from ingest.recordings.book import Book
 from ingest.recordings.lines import Line, Output, Parsed, Rejected
 from ingest.recordings.lookahead import Runs, is_market_trade
 from ingest.recordings.markets import FUTURES, SPOT, kind_of_trade, same_market
-from ingest.recordings.renewal import Renewal
 from transforms.instrument import Instrument, known
-from transforms.limits import MAX_LEVELS
 
 HELD_MAX = 5000  # diffs of a symbol that may wait: minutes of a feed, while a snapshot takes seconds
 SNAPSHOTS_MAX = 64  # that may wait for the diff that tells their symbol
 UPDATES_MAX = 10_000_000  # in one diff; more is a damaged number, and would make all diffs after it look like repeats
 SYMBOLS_MAX = 10_000
-
-
-@dataclass(slots=True)
-class _Symbol:
-    """The book of one symbol and the diffs that wait."""
-
-    contract: Instrument  # what its sizes are worth, which tells the depths
-    book: Book = field(default_factory=Book)
-    last: int | None = None  # the update up to which the book is known; None before the first snapshot
-    fresh: bool = False  # the book is a snapshot to which no diff was applied yet
-    lost: bool = False  # a gap after ``last`` was reported
-    held: deque[tuple[wire.Diff, Line]] = field(default_factory=deque)  # diffs that wait, each with its line
-    renewal: Renewal = field(default_factory=Renewal)
-    passed: bool = False  # it was reported that the price has left what is known of the book
-    sequence: int = 0
-    market: str | None = None  # spot or futures, once a message told
-    trades: TradesTold = field(default_factory=TradesTold)
-    newest: int = 0  # newest event time of its diffs and trades
-    booked: int = 0  # event time of its newest book
-    next_funding: int | None = None
 
 
 class Binance:
@@ -100,7 +77,7 @@ class Binance:
         self._max_future_ms = max_future_ms
         self._trades = trades or {}
         self._instrument = instrument
-        self._symbols: dict[str, _Symbol] = {}
+        self._symbols: dict[str, SymbolState] = {}
         self._snapshots: deque[wire.Snapshot] = deque(maxlen=SNAPSHOTS_MAX)
 
     @property
@@ -204,7 +181,8 @@ class Binance:
         self._snapshots.append(snapshot)
         for name, state in self._symbols.items():
             past = state.last is not None and (not state.lost or snapshot.last <= state.last)
-            if past and snapshot.is_of(name) and self._renew(state, snapshot):
+            if past and snapshot.is_of(name) and state.renew(snapshot):
+                self._snapshots.remove(snapshot)
                 return
             if not past and snapshot.is_of(name) and any(diff.spans(snapshot.last) for diff, _ in state.held):
                 self._start(state, snapshot)
@@ -244,14 +222,14 @@ class Binance:
         state.newest = max(state.newest, diff.time)
         if state.last is not None and diff.last <= state.last:
             raise Refused(Reason.DUPLICATE, f"update {diff.last} is applied already, the book is at {state.last}")
-        if state.last is not None and (diff.follows(state.last) or (state.fresh and diff.spans(state.last))):
+        if state.can_apply(diff):
             yield from self._apply(state, diff, line, line)
             yield from self._settle(state, line)
             return
         state.held.append((diff, line))
         if state.last is not None and not state.lost:
             state.lost = True
-            yield _lost(state, diff, line)
+            yield Parsed("gap", state.gap(diff, line))
         for snapshot in self._snapshots:
             if (
                 snapshot.is_of(diff.symbol)
@@ -273,38 +251,20 @@ class Binance:
                 # a millisecond later, or the gap would sort before the last book: equal times are ordered by sequence
                 yield Parsed("gap", Gap(state.newest + 1, name, line.received_ms))
 
-    def _symbol(self, name: str) -> _Symbol:
+    def _symbol(self, name: str) -> SymbolState:
         state = self._symbols.get(name)
         if state is None:
             if len(self._symbols) >= SYMBOLS_MAX:
                 raise Refused(Reason.UNKNOWN_SYMBOL, f"{SYMBOLS_MAX} symbols are open")
-            state = self._symbols[name] = _Symbol(self._instrument(name))
+            state = self._symbols[name] = SymbolState(self._instrument(name))
         return state
 
-    def _start(self, state: _Symbol, snapshot: wire.Snapshot) -> None:
-        """Start the book from a snapshot. Before the first snapshot, the diffs that it covers are ignored and not refused."""
+    def _start(self, state: SymbolState, snapshot: wire.Snapshot) -> None:
         self._snapshots.remove(snapshot)
-        if state.last is None:
-            uncovered = [(diff, line) for diff, line in state.held if diff.last > snapshot.last]
-            if len(uncovered) < len(state.held):
-                self.passed_over["diff before the snapshot"] += len(state.held) - len(uncovered)
-            state.held = deque(uncovered)
-        state.book = Book(snapshot.bids, snapshot.asks)
-        state.last = snapshot.last
-        state.fresh = True
-        state.renewal.clear()
+        if n_covered := state.start(snapshot):
+            self.passed_over["diff before the snapshot"] += n_covered
 
-    def _renew(self, state: _Symbol, snapshot: wire.Snapshot) -> bool:
-        """Use a snapshot for a book that is known, if it is later than the diffs that were kept for it; return whether it was used."""
-        book = state.renewal.renewed(state.book, snapshot)
-        if book is None:
-            return False
-        self._snapshots.remove(snapshot)
-        state.book = book
-        state.renewal.clear()
-        return True
-
-    def _settle(self, state: _Symbol, now: Line) -> Iterator[Output]:
+    def _settle(self, state: SymbolState, now: Line) -> Iterator[Output]:
         """Apply the waiting diffs that follow now, and refuse those that the book has passed."""
         if not state.held:
             return
@@ -314,12 +274,12 @@ class Binance:
             assert state.last is not None  # noqa: S101 - only a symbol with a book settles
             if diff.last <= state.last:
                 yield _gap(line)
-            elif diff.follows(state.last) or (state.fresh and diff.spans(state.last)):
+            elif state.can_apply(diff):
                 yield from self._apply(state, diff, line, now)
             else:
                 state.held.append((diff, line))
 
-    def _apply(self, state: _Symbol, diff: wire.Diff, line: Line, now: Line) -> Iterator[Output]:
+    def _apply(self, state: SymbolState, diff: wire.Diff, line: Line, now: Line) -> Iterator[Output]:
         """Apply a diff that follows. Its book counts as received with ``now``, the line that made the diff fit."""
         if not state.book.apply(diff.bids, diff.asks):
             yield Rejected(line, Reason.CROSSED_BOOK, f"update {diff.last} would cross the book")
@@ -327,25 +287,17 @@ class Binance:
         state.last, state.fresh, state.lost = diff.last, False, False
         state.renewal.note(state.book, diff)
         for snapshot in [s for s in self._snapshots if s.is_of(diff.symbol) and diff.spans(s.last)]:
-            self._renew(state, snapshot)
+            if state.renew(snapshot):
+                self._snapshots.remove(snapshot)
         if state.book.passed:
             if state.passed:
                 self.passed_over["diff past the known book"] += 1
             else:
                 state.passed = True
-                yield _lost(state, diff, now)
+                yield Parsed("gap", state.gap(diff, now))
             return
         state.passed = False
-        state.booked = diff.time
-        state.sequence = state.sequence + 1 if state.sequence else diff.time
-        bids, asks = state.book.best(MAX_LEVELS)
-        depth = state.book.depth(state.contract)
-        yield Parsed("book", OrderBook(diff.time, diff.symbol, bids, asks, state.sequence, now.received_ms, depth))
-
-
-def _lost(state: _Symbol, diff: wire.Diff, now: Line) -> Parsed:
-    """Return the note that a book is unknown from a diff on, but after its newest book: of equal times a gap would come first."""
-    return Parsed("gap", Gap(max(diff.time, state.booked + 1), diff.symbol, now.received_ms))
+        yield Parsed("book", state.next_book(diff, now))
 
 
 def _gap(line: Line) -> Rejected:

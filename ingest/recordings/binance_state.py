@@ -1,0 +1,71 @@
+"""What is known of one symbol of a Binance capture: its book, the diffs that wait, and its trades."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from ingest.messages.kinds import Gap, OrderBook
+from ingest.recordings import binance_wire as wire
+from ingest.recordings.binance_trades import TradesTold
+from ingest.recordings.book import Book
+from ingest.recordings.lines import Line
+from ingest.recordings.renewal import Renewal
+from transforms.instrument import Instrument
+from transforms.limits import MAX_LEVELS
+
+
+@dataclass(slots=True)
+class SymbolState:
+    """The book of one symbol and the diffs that wait."""
+
+    contract: Instrument  # what its sizes are worth, which tells the depths
+    book: Book = field(default_factory=Book)
+    last: int | None = None  # the update up to which the book is known; None before the first snapshot
+    fresh: bool = False  # the book is a snapshot to which no diff was applied yet
+    lost: bool = False  # a gap after ``last`` was reported
+    held: deque[tuple[wire.Diff, Line]] = field(default_factory=deque)  # diffs that wait, each with its line
+    renewal: Renewal = field(default_factory=Renewal)
+    passed: bool = False  # it was reported that the price has left what is known of the book
+    sequence: int = 0
+    market: str | None = None  # spot or futures, once a message told
+    trades: TradesTold = field(default_factory=TradesTold)
+    newest: int = 0  # newest event time of its diffs and trades
+    booked: int = 0  # event time of its newest book
+    next_funding: int | None = None
+
+    def can_apply(self, diff: wire.Diff) -> bool:
+        """Return whether a diff follows the book."""
+        return self.last is not None and (diff.follows(self.last) or (self.fresh and diff.spans(self.last)))
+
+    def start(self, snapshot: wire.Snapshot) -> int:
+        """Start the book from a snapshot; return how many waiting diffs it covers. Before the first snapshot these do not wait longer."""
+        n_waiting = len(self.held)
+        if self.last is None:
+            self.held = deque((diff, line) for diff, line in self.held if diff.last > snapshot.last)
+        self.book = Book(snapshot.bids, snapshot.asks)
+        self.last = snapshot.last
+        self.fresh = True
+        self.renewal.clear()
+        return n_waiting - len(self.held)
+
+    def renew(self, snapshot: wire.Snapshot) -> bool:
+        """Use a snapshot for a book that is known, if it is later than the diffs that were kept for it; return whether it was used."""
+        book = self.renewal.renewed(self.book, snapshot)
+        if book is None:
+            return False
+        self.book = book
+        self.renewal.clear()
+        return True
+
+    def next_book(self, diff: wire.Diff, received: Line) -> OrderBook:
+        """Return the message of the book after a diff, which counts as received with a line."""
+        self.booked = diff.time
+        self.sequence = self.sequence + 1 if self.sequence else diff.time
+        bids, asks = self.book.best(MAX_LEVELS)
+        depth = self.book.depth(self.contract)
+        return OrderBook(diff.time, diff.symbol, bids, asks, self.sequence, received.received_ms, depth)
+
+    def gap(self, diff: wire.Diff, received: Line) -> Gap:
+        """Return the note that the book is unknown from a diff on, but after its newest book: of equal times a gap would come first."""
+        return Gap(max(diff.time, self.booked + 1), diff.symbol, received.received_ms)
