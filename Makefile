@@ -34,7 +34,7 @@ demo: $(READY) ## the whole system in a minute [RECORDING="path ..."]
 	@$(BIN)/python -m ingest demo $(RECORDING)
 
 test: $(READY) ## every test, on servers that the tests start
-	$(BIN)/python -m pytest
+	$(BIN)/python -m tests
 
 chaos: $(READY) ## break a running pipeline and compare every row with an undisturbed run [MINUTES=1 SEED=0]
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),1) --seed $(or $(SEED),0)

@@ -33,7 +33,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _compiled_kernels(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fill the cache of compiled kernels in a process beside the tests, which takes a minute in a fresh checkout."""
-    if len(request.session.items) < 200:  # a few tests compile what they need
+    kernels = any("/tests/transforms/" in str(item.path) for item in request.session.items)
+    if (
+        len(request.session.items) < 200 or not kernels
+    ):  # a few tests compile what they need, and `make test` compiles beside
         yield
         return
     with subprocess.Popen([sys.executable, "-c", COMPILE]) as compiler:
