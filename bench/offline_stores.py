@@ -20,7 +20,7 @@ from feast.types import Float64, String
 from psycopg import sql
 
 from feature_repo.stores.endpoints import postgres_parameters
-from feature_repo.stores.offline.tables.schema import Table, migrate, table_of_feature_view
+from feature_repo.stores.offline.tables.schema import MANAGED, Table, migrate, table_of_feature_view
 from ingest.servers import embedded
 
 START = pd.Timestamp("2024-01-01T00:00:00Z")
@@ -70,12 +70,21 @@ def fill(store: Bench) -> None:
         for view in store.ours.list_feature_views():
             table = table_of_feature_view(view)
             assert isinstance(table, Table)
-            randoms = sql.SQL(", ").join(sql.SQL("random()") for _ in table.features)
+            names = [field.name for field in view.features]
+            columns = ["symbol", "event_timestamp", "created_timestamp", *names]
+            randoms = sql.SQL(", ").join(sql.SQL("random()") for _ in names)
             connection.execute(
                 sql.SQL(
-                    "INSERT INTO {} SELECT 'SYM' || s, t, t, {} FROM generate_series(0, {} - 1) AS i, "
+                    "INSERT INTO {} ({}) SELECT 'SYM' || s, t, t, {} FROM generate_series(0, {} - 1) AS i, "
                     "generate_series(1, {}) AS s, LATERAL (SELECT {}::timestamptz + i * interval '1 s' AS t) AS times"
-                ).format(table.identifier, randoms, SECONDS, SYMBOLS, START.isoformat())
+                ).format(
+                    table.identifier,
+                    sql.SQL(", ").join(map(sql.Identifier, columns)),
+                    randoms,
+                    SECONDS,
+                    SYMBOLS,
+                    START.isoformat(),
+                )
             )
             connection.execute(sql.SQL("VACUUM ANALYZE {}").format(table.identifier))
 
@@ -99,6 +108,7 @@ def _view(symbol: Entity, number: int, features: int) -> FeatureView:
         entities=[symbol],
         ttl=timedelta(minutes=5),
         schema=[Field(name="symbol", dtype=String), *fields],
+        tags=dict(MANAGED),  # a table as the catalogue's are, with the silence of the feed
         source=PostgreSQLSource(
             name=f"view{number}_table",
             table=f"view{number}",

@@ -58,8 +58,9 @@ def main() -> None:
         )
         feature_view = store.ours.get_feature_view("view0")
         rows = [tuple(row.values()) for row in table.slice(0, FEW).to_pylist()]
-        insert = sql.SQL("INSERT INTO view0 VALUES ({}) ON CONFLICT DO NOTHING").format(
-            sql.SQL(", ").join([sql.Placeholder()] * (FEATURES + 3))
+        insert = sql.SQL("INSERT INTO view0 ({}) VALUES ({}) ON CONFLICT DO NOTHING").format(
+            sql.SQL(", ").join(map(sql.Identifier, table.column_names)),
+            sql.SQL(", ").join([sql.Placeholder()] * table.num_columns),
         )
 
         def by_feast() -> None:
