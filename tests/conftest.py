@@ -108,15 +108,22 @@ def redis_client(redis_url: str) -> Iterator[redis.Redis]:
         yield client
 
 
-@pytest.fixture
-def postgres_url(servers: Endpoints) -> Iterator[str]:
-    """The address of a PostgreSQL database made for this test and dropped after it, connections or not."""
+@contextlib.contextmanager
+def new_database(url: str) -> Iterator[str]:
+    """The address of a PostgreSQL database that is dropped afterwards, connections or not."""
     name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(servers.postgres_url, autocommit=True) as admin:
+    with psycopg.connect(url, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
-        base, _, options = servers.postgres_url.partition("?")
+        base, _, options = url.partition("?")
         yield f"{base.rpartition('/')[0]}/{name}?{options}"
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgres_url(servers: Endpoints) -> Iterator[str]:
+    """The address of a PostgreSQL database made for this test."""
+    with new_database(servers.postgres_url) as url:
+        yield url
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ class Instrument:
         >>> Instrument().holds(1e-8), Instrument().holds(1e-9), Instrument(size_digits=2).holds(0.001)
         (True, False, False)
         """
-        if self.inverse or self.contract_size != 1.0:
+        if self.in_contracts:
             size = self.base(size, price)
         return size * 10.0**self.size_digits >= 0.5
 

@@ -246,7 +246,7 @@ class BinanceFeed:
         """Fetch one more snapshot of a known book. If that fails, the next is due after the usual time."""
         try:
             answer = await self._fetch(symbol)
-        except (TimeoutError, OSError, ValueError, _client_error()) as error:
+        except (RestrictedError, TimeoutError, OSError, ValueError, _client_error()) as error:
             _LOG.warning("no new snapshot of %s: %s: %.200s", symbol, type(error).__name__, error)
             self._requests.pop(symbol, None)
             return

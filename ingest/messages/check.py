@@ -41,7 +41,7 @@ def check_header(
 
     ``max_age_ms`` is how far a live message may lie behind its receive time; None is for history, where every time since 2009 is good.
     """
-    if not _SYMBOL(symbol) or not (symbol.isascii() or is_normalized("NFKC", symbol)):
+    if not is_symbol(symbol):
         raise Refused(Reason.BAD_SYMBOL, repr(symbol[:64]))
     ahead_ms = timestamp - received_ms
     if ahead_ms > max_future_ms:

@@ -6,7 +6,7 @@ says when it was received or, without that, when it happened. A line with neithe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import merge
 from itertools import islice
@@ -163,6 +163,6 @@ def _own_time(data: bytes) -> int:
     return time_ms * NS_PER_MS if 0 < time_ms <= MAX_TIME_MS else 0
 
 
-def merge_files(paths: Sequence[Path], limit: int | None = None) -> Iterator[Line]:
+def merged(files: Iterable[Iterator[Line]]) -> Iterator[Line]:
     """Yield the lines of all files by receive time. Lines of one file keep their order."""
-    return merge(*(read_lines(path, limit) for path in paths), key=lambda line: line.received_ns)
+    return merge(*files, key=lambda line: line.received_ns)

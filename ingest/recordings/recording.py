@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from heapq import merge
 from pathlib import Path
 
 from ingest.messages.kinds import Message, SocialPost
@@ -17,7 +16,7 @@ from ingest.recordings import market_tables, own, posts
 from ingest.recordings.binance import Binance
 from ingest.recordings.columns import COMMON, GivenColumns, check_prefixes
 from ingest.recordings.files import FileFormError
-from ingest.recordings.lines import POST, Line, Output, Parsed, Rejected, SourceFile, read_lines
+from ingest.recordings.lines import POST, Line, Output, Parsed, Rejected, SourceFile, merged, read_lines
 from ingest.recordings.lookahead import Lookahead, look_ahead, symbols_of_snapshots
 from ingest.recordings.markets import check_markets
 from ingest.recordings.survey import Survey, hint, survey
@@ -80,13 +79,13 @@ class Recording:
     """
 
     paths: Sequence[Path]
-    limit: int | None = None  # lines (or rows) to read of each file; None reads all
+    limit: int | None = None
     columns: GivenColumns = COMMON
     max_future_ms: int = MAX_FUTURE_MS
-    known: Known | None = None  # what was found out about the files before; None finds it out
+    known: Known | None = None
     instrument: Callable[[str], Instrument] = known_by_name
-    lines: int = 0  # read so far
-    passed_over: Counter[str] = field(default_factory=Counter)  # valid lines that gave no message, by what they are
+    lines: int = 0
+    passed_over: Counter[str] = field(default_factory=Counter)
     _files: dict[Path, SourceFile] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -135,8 +134,7 @@ class Recording:
         assert self.known is not None  # noqa: S101 - __post_init__ sets it
         binance = Binance(self.max_future_ms, self.known.ahead.trades, self.instrument)
         binance.passed_over = self.passed_over
-        lines = [self._lines(one) for one in self.surveys if one.market]
-        for line in merge(*lines, key=lambda line: line.received_ns):
+        for line in merged([self._lines(one) for one in self.surveys if one.market]):
             file = line.file
             assert file is not None  # noqa: S101 - lines of files have one
             if line.stamped:

@@ -15,7 +15,7 @@ import pytest
 from ingest.messages.kinds import Gap, OrderBook, Trade
 from ingest.messages.refusal import Reason
 from ingest.recordings.binance import Binance
-from ingest.recordings.lines import Line, Rejected, merge_files, read_lines
+from ingest.recordings.lines import Line, Rejected, merged, read_lines
 
 TRADES = {"btcusdt": 9_757, "ethusdt": 6_106}
 """Counts of the recordings' own description."""
@@ -27,7 +27,7 @@ def capture(recordings: Path, symbol: str) -> Path:
 
 def parse(*paths: Path) -> list[OrderBook | Trade]:
     feed = Binance(5000)
-    messages = [output.message for line in merge_files(paths) for output in feed.parse(line)]  # type: ignore[union-attr]
+    messages = [output.message for line in merged(map(read_lines, paths)) for output in feed.parse(line)]  # type: ignore[union-attr]
     assert list(feed.finish()) == []
     return messages  # type: ignore[return-value]
 
@@ -105,7 +105,7 @@ def damaged(line: Line, generator: random.Random) -> tuple[Reason, bytes]:
 
 def test_a_thousand_damaged_lines_cost_nothing_but_themselves(recordings: Path) -> None:
     path = capture(recordings, "btcusdt")
-    lines = list(merge_files([path]))
+    lines = list(read_lines(path))
     generator = random.Random(20240808)
     diffs = [n for n, line in enumerate(lines) if b"@depth" in line.data[:60] and n > 100]
     spoilt = set(generator.sample(diffs, 1000))

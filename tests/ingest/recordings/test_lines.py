@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ingest.recordings import lines
-from ingest.recordings.lines import merge_files, read_lines
+from ingest.recordings.lines import merged, read_lines
 
 NS = 1_723_161_253_937_085_768
 
@@ -39,14 +39,14 @@ def test_files_are_merged_by_receive_time_and_each_keeps_its_order(tmp_path: Pat
     a, b = tmp_path / "a", tmp_path / "b.gz"
     a.write_bytes(b"%d one\n%d three\n%d back\n" % (NS, NS + 2, NS - 9))
     b.write_bytes(gzip.compress(b'%d two\n{"timestamp":1,"received":1723161253938}\n' % (NS + 1)))
-    texts = [line.data.rpartition(b" ")[2] for line in merge_files([a, b])]
+    texts = [line.data.rpartition(b" ")[2] for line in merged(map(read_lines, (a, b)))]
     assert texts == [b"one", b"two", b"three", b"back", b'{"timestamp":1,"received":1723161253938}']
 
 
 def test_the_limit_counts_lines_of_each_file(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"1\n2\n3\n")
-    assert [line.data for line in merge_files([path, path], limit=2)] == [b"1", b"2", b"1", b"2"]
+    assert [line.data for line in merged(read_lines(path, 2) for _ in range(2))] == [b"1", b"2", b"1", b"2"]
 
 
 def test_a_gzip_file_that_is_cut_off_gives_what_came_before_and_a_line_that_says_so(tmp_path: Path) -> None:

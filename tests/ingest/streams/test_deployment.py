@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -17,6 +16,7 @@ from ingest import offline_writer
 from ingest.settings import Settings, SettingsError, load
 from ingest.streams import deployment
 from ingest.streams.deployment import DeploymentError, OtherRedisError, PartitionsError, check, fix_in_redis
+from tests.conftest import new_database
 
 CONF = Settings(partitions=4)
 NAMED = Settings(partitions=4, deployment="desk")
@@ -25,12 +25,8 @@ NAMED = Settings(partitions=4, deployment="desk")
 @pytest.fixture
 def other_url(servers: Endpoints) -> Iterator[str]:
     """The address of a second database, of another deployment."""
-    name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(servers.postgres_url, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
-        base, _, options = servers.postgres_url.partition("?")
-        yield f"{base.rpartition('/')[0]}/{name}?{options}"
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(servers.postgres_url) as url:
+        yield url
 
 
 @pytest.fixture

@@ -23,15 +23,21 @@ def fill(client: redis.Redis, log: Log) -> None:
         client.xadd(keys.events(0), dict(fields), id=entry_id)  # type: ignore[arg-type]
 
 
-def test_the_state_is_that_of_the_owner_before_and_its_rows_are_not_given_again(redis_client: redis.Redis) -> None:
+def saved_after_three(client: redis.Redis) -> Log:
+    """A log in the server whose state was saved after three messages, and a partition that has processed all of them."""
     log = Log().append(*MESSAGES[:3])
-    fill(redis_client, log)
+    fill(client, log)
     log.partition.take_pending()
-    redis_client.hset(keys.checkpoint(0), mapping=log.partition.save())  # type: ignore[arg-type]
+    client.hset(keys.checkpoint(0), mapping=log.partition.save())  # type: ignore[arg-type]
     log.entries.clear()
     log.append(*MESSAGES[3:])
-    fill(redis_client, log)
+    fill(client, log)
     log.partition.take_pending()
+    return log
+
+
+def test_the_state_is_that_of_the_owner_before_and_its_rows_are_not_given_again(redis_client: redis.Redis) -> None:
+    log = saved_after_three(redis_client)
     redis_client.hset(keys.checkpoint(0), "last_id", log.partition.last_id)
     kept: list[Any] = []
     opened = open_partition(redis_client, CONF, 0, lambda: kept.append(1))
@@ -42,14 +48,7 @@ def test_the_state_is_that_of_the_owner_before_and_its_rows_are_not_given_again(
 
 
 def test_a_commit_that_arrives_while_a_large_state_is_read_is_in_it_as_a_whole(redis_client: redis.Redis) -> None:
-    log = Log().append(*MESSAGES[:3])
-    fill(redis_client, log)
-    log.partition.take_pending()
-    redis_client.hset(keys.checkpoint(0), mapping=log.partition.save())  # type: ignore[arg-type]
-    log.entries.clear()
-    log.append(*MESSAGES[3:])
-    fill(redis_client, log)
-    log.partition.take_pending()
+    log = saved_after_three(redis_client)
     late: list[Any] = [{**log.partition.save(), b"last_id": log.partition.last_id}]
 
     def arrive_once() -> None:
