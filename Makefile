@@ -19,7 +19,7 @@ help: ## list the targets
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	@echo "installing once into $(VENV), 2.4 GB (6.2 GB with CUDA), three minutes on a fast line; pip shows how far it is"
+	@echo "installing once into $(VENV), 2.4 GB (6.5 GB with CUDA), three minutes on a fast line; pip shows how far it is"
 	@# alone, because only torch may come from there; an index that cannot be reached is passed over after one retry
 	$(PIP) --no-deps $(if $(TORCH_INDEX),--retries 1 --extra-index-url $(TORCH_INDEX)) torch
 	$(PIP) -e '.[dev]'

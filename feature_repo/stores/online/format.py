@@ -35,6 +35,7 @@ _SILENCE_SIZE: Final = 5  # the tag and four bytes
 _CREATED_SIZE: Final = 9  # the tag and eight bytes
 _MAX_SILENCE_MS: Final = 2**32 - 1
 _SECOND_US: Final = 1_000_000
+_ONE_BYTE: Final = tuple(bytes((value,)) for value in range(128))  # most varints of a response are this short
 _COUNT: Final = struct.Struct("<I")  # of the join keys
 _PART: Final = struct.Struct("<II")  # type and length of a name or value in an entity key
 _STRING: Final = 2  # Feast's ValueType of a text
@@ -92,6 +93,8 @@ def varint(value: int) -> bytes:
     >>> varint(300).hex(), len(varint(-1))
     ('ac02', 10)
     """
+    if 0 <= value < 128:
+        return _ONE_BYTE[value]
     value &= 0xFFFF_FFFF_FFFF_FFFF
     out = bytearray()
     while value > 127:
