@@ -132,8 +132,7 @@ class Recording:
     def market(self) -> Iterator[Output]:
         """Yield books, trades and gaps of all files by receive time, and refused lines."""
         assert self.known is not None  # noqa: S101 - __post_init__ sets it
-        binance = Binance(self.max_future_ms, self.known.ahead.trades, self.instrument)
-        binance.passed_over = self.passed_over
+        binance = Binance(self.max_future_ms, self.known.ahead.trades, self.instrument, self.passed_over)
         for line in merged([self._lines(one) for one in self.surveys if one.market]):
             file = line.file
             assert file is not None  # noqa: S101 - lines of files have one

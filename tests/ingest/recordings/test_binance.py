@@ -10,7 +10,8 @@ import pytest
 
 from ingest.messages.kinds import Gap, OrderBook, Trade
 from ingest.messages.refusal import Reason
-from ingest.recordings.binance import HELD_MAX, Binance
+from ingest.recordings.binance import Binance
+from ingest.recordings.binance_books import HELD_MAX
 from ingest.recordings.lines import Line, Output, Parsed, Rejected
 
 T0 = 1_723_161_255_000
