@@ -7,10 +7,12 @@ import re
 from unicodedata import is_normalized
 
 from ingest.messages.kinds import (
-    EARLIEST_MS,
+    EARLIEST_US,
     MAX_AHEAD_MS,
     MAX_INTEGER,
     MAX_TIME_MS,
+    MAX_TIME_US,
+    UNITS,
     MicropriceTable,
     ScoredPost,
     Trade,
@@ -34,22 +36,21 @@ def is_symbol(text: str) -> bool:
     return _SYMBOL(text) is not None and (text.isascii() or is_normalized("NFKC", text))
 
 
-def check_header(
-    symbol: str, timestamp: int, received_ms: int, max_future_ms: int, max_age_ms: int | None = None
-) -> None:
-    """Check the symbol and the time of any message: ``bad_symbol``, ``future_time``, ``out_of_range``, ``too_old``.
+def check_header(symbol: str, t_us: int, received_ms: int, max_future_ms: int, max_age_ms: int | None = None) -> None:
+    """Check the symbol and the event time of any message: ``bad_symbol``, ``future_time``, ``out_of_range``, ``too_old``.
 
     ``max_age_ms`` is how far a live message may lie behind its receive time; None is for history, where every time since 2009 is good.
     """
     if not is_symbol(symbol):
         raise Refused(Reason.BAD_SYMBOL, repr(symbol[:64]))
-    ahead_ms = timestamp - received_ms
+    ahead_ms = t_us // 1000 - received_ms
     if ahead_ms > max_future_ms:
-        raise Refused(Reason.FUTURE_TIME, f"{ahead_ms} ms ahead of its receive time, {max_future_ms} allowed")
-    if not 0 < timestamp <= MAX_TIME_MS:
-        raise Refused(Reason.OUT_OF_RANGE, f"timestamp {timestamp}")
-    if timestamp < EARLIEST_MS:
-        raise Refused(Reason.TOO_OLD, f"timestamp {timestamp} is before 2009; times are milliseconds since 1970")
+        unit = "" if t_us <= MAX_TIME_US else f"; {UNITS}"
+        raise Refused(Reason.FUTURE_TIME, f"{ahead_ms} ms ahead of its receive time, {max_future_ms} allowed{unit}")
+    if not 0 < t_us <= MAX_TIME_US:
+        raise Refused(Reason.OUT_OF_RANGE, f"the time {t_us!s:.40} us is not between 1970 and 2255; {UNITS}")
+    if t_us < EARLIEST_US:
+        raise Refused(Reason.TOO_OLD, f"the time {t_us} us is before 2009; {UNITS}")
     if max_age_ms is not None and -ahead_ms > max_age_ms:
         raise Refused(Reason.TOO_OLD, f"{-ahead_ms} ms behind its receive time, {max_age_ms} allowed (TFS_MAX_AGE_MS)")
 

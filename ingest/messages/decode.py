@@ -1,40 +1,98 @@
 """Decoding of messages from bytes.
 
 A message travels in one field ``data`` as JSON or MessagePack (the first byte tells which), or flat: one field for each name, with
-``bids``, ``asks`` and ``depth`` as JSON. Times are whole milliseconds since the epoch, UTC. Numbers may be written as decimal strings. The
-functions raise ``Refused`` with the reason ``undecodable``, ``missing_field``, ``wrong_type``, ``not_finite`` or ``out_of_range``.
+``bids``, ``asks`` and ``depth`` as JSON. Times are whole milliseconds since the epoch, UTC; the event time may be ``timestamp_us``, in
+microseconds, in place of ``timestamp``. Numbers may be written as decimal strings. The functions raise ``Refused`` with the reason
+``undecodable``, ``missing_field``, ``wrong_type``, ``not_finite`` or ``out_of_range``.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from ingest.messages.kinds import TIMED, UNITS, Trade
 from ingest.messages.refusal import Reason, Refused
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-_json = functools.cache(lambda kind: msgspec.json.Decoder(kind, strict=False))
-_msgpack = functools.cache(lambda kind: msgspec.msgpack.Decoder(kind, strict=False))
 _JSON_FIELDS = frozenset({b"bids", b"asks", b"depth", b"symbols"})
 MAPS = frozenset(bytes([b]) for b in (*range(0x80, 0x90), 0xDE, 0xDF))
 """First bytes of a MessagePack map; everything else is read as JSON."""
 encode = msgspec.msgpack.Encoder().encode  # encodes a message as this project's own programs send it
 
 
+class _Reader(NamedTuple):
+    """How messages of a kind are decoded: to the struct ``form``, of which ``finish`` makes the message."""
+
+    form: type[msgspec.Struct]
+    json: Callable[[bytes], Any]
+    msgpack: Callable[[bytes], Any]
+    finish: Callable[[Any], Any] | None
+
+
+@functools.cache
+def _reader(kind: type[T]) -> _Reader:
+    form: type[msgspec.Struct] = kind
+    finish: Callable[[Any], Any] | None = None
+    if kind in TIMED:
+        either = [("timestamp", int | None, None)]
+        form = msgspec.defstruct(kind.__name__, either, bases=(kind,), kw_only=True, gc=False)
+        finish = _trade if kind is Trade else functools.partial(_timed, kind, attrgetter(*kind.__struct_fields__[1:]))
+    json_decoder, msgpack_decoder = (
+        msgspec.json.Decoder(form, strict=False),
+        msgspec.msgpack.Decoder(form, strict=False),
+    )
+    return _Reader(form, json_decoder.decode, msgpack_decoder.decode, finish)
+
+
+def _timed(kind: type[T], others: Callable[[Any], tuple[Any, ...]], told: Any) -> T:
+    """Return the message of which ``told`` has either of the times; ``timestamp`` is its first field."""
+    return kind(_timestamp(told), *others(told))
+
+
+def _trade(told: Any) -> Trade:
+    """Do the same as ``_timed`` for a trade, in a third of the time."""
+    return Trade(
+        _timestamp(told),
+        told.symbol,
+        told.price,
+        told.size,
+        told.side,
+        told.trade_id,
+        told.received,
+        told.next_funding,
+        told.timestamp_us,
+    )
+
+
+def _timestamp(told: Any) -> int:
+    """Return ``timestamp``, 0 where ``timestamp_us`` is given; raise ``Refused`` unless one of them is. A ``timestamp`` of 0 is not."""
+    timestamp: int | None = told.timestamp
+    if told.timestamp_us is None:
+        if timestamp is None:
+            raise Refused(Reason.MISSING_FIELD, f"neither timestamp nor timestamp_us: {UNITS}")
+        return timestamp
+    if timestamp:
+        raise Refused(Reason.WRONG_TYPE, f"both timestamp and timestamp_us: send one of them; {UNITS}")
+    return 0
+
+
 def decode(kind: type[T], data: bytes) -> T:
     """Decode the message in ``data``."""
+    reader = _reader(kind)
     try:
-        decoder = _msgpack(kind) if data[:1] in MAPS else _json(kind)
-        return decoder.decode(data)  # type: ignore[no-any-return]
+        told = reader.msgpack(data) if data[:1] in MAPS else reader.json(data)
     except msgspec.ValidationError as error:
         raise _refusal(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _decode_loosely(kind, data)
+        told = _decode_loosely(reader.form, data)
+    return told if reader.finish is None else reader.finish(told)  # type: ignore[no-any-return]
 
 
 def decode_entry(kind: type[T], fields: Mapping[bytes, bytes]) -> T:
@@ -42,13 +100,15 @@ def decode_entry(kind: type[T], fields: Mapping[bytes, bytes]) -> T:
     data = fields.get(b"data")
     if data is not None:
         return decode(kind, data)
+    reader = _reader(kind)
     try:
         flat = {k.decode(): json.loads(v) if k in _JSON_FIELDS else v.decode() for k, v in fields.items()}
-        return msgspec.convert({k: v for k, v in flat.items() if v != ""}, kind, strict=False)
+        told: Any = msgspec.convert({k: v for k, v in flat.items() if v != ""}, reader.form, strict=False)
     except msgspec.ValidationError as error:
         raise _refusal(error) from None
     except (ValueError, OverflowError, RecursionError) as error:
         raise Refused(Reason.UNDECODABLE, f"flat form: {error}") from None
+    return told if reader.finish is None else reader.finish(told)  # type: ignore[no-any-return]
 
 
 def _decode_loosely(kind: type[T], data: bytes) -> T:

@@ -31,15 +31,17 @@ class FlatBook(msgspec.Struct, gc=False):
     sequence: int | None = None
     received: int | None = None
     depth: Depth | None = None
+    timestamp_us: int | None = None
 
 
 class _Frame(msgspec.Struct, gc=False):
-    """``OrderBook`` with its levels not decoded."""
+    """``OrderBook`` with its levels not decoded, and with either of its times."""
 
-    timestamp: int
     symbol: str
     bids: msgspec.Raw
     asks: msgspec.Raw
+    timestamp: int | None = None
+    timestamp_us: int | None = None
     sequence: int | None = None
     received: int | None = None
     depth: Depth | None = None
@@ -65,6 +67,9 @@ def decode_fast(data: bytes) -> FlatBook | None:
         return None
     if not packed and b"\\" in data:
         return None
+    timestamp, timestamp_us = frame.timestamp, frame.timestamp_us
+    if not (timestamp if timestamp_us is None else not timestamp):
+        return None
     read = read_msgpack if packed else read_json
     levels = zeros(FLAT_SIZE)
     n_bid, n_ask = read(data, levels)
@@ -73,7 +78,9 @@ def decode_fast(data: bytes) -> FlatBook | None:
     if n_bid > MAX_LEVELS or n_ask > MAX_LEVELS:
         levels = empty(max(n_bid, n_ask))
         read(data, levels)
-    return FlatBook(frame.timestamp, frame.symbol, levels, n_bid, n_ask, frame.sequence, frame.received, frame.depth)
+    return FlatBook(
+        timestamp or 0, frame.symbol, levels, n_bid, n_ask, frame.sequence, frame.received, frame.depth, timestamp_us
+    )
 
 
 def decode_any(fields: Mapping[bytes, bytes]) -> FlatBook:
@@ -81,7 +88,9 @@ def decode_any(fields: Mapping[bytes, bytes]) -> FlatBook:
     book = decode_entry(OrderBook, fields)
     levels = empty(max(len(book.bids), len(book.asks)))
     n_bid, n_ask = fill(levels, book.bids, book.asks)
-    return FlatBook(book.timestamp, book.symbol, levels, n_bid, n_ask, book.sequence, book.received, book.depth)
+    return FlatBook(
+        book.timestamp, book.symbol, levels, n_bid, n_ask, book.sequence, book.received, book.depth, book.timestamp_us
+    )
 
 
 def warm_up() -> None:

@@ -1,6 +1,12 @@
-"""The kinds of messages, one struct each. Times are whole milliseconds since the epoch, UTC."""
+"""The kinds of messages, one struct each.
+
+Times are whole milliseconds since the epoch, UTC. A message of a producer has its event time in ``timestamp``, or in microseconds in
+``timestamp_us``; ``timestamp`` is then 0. ``time_us`` returns the one that is given.
+"""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import msgspec
 
@@ -8,6 +14,9 @@ from transforms.microstructure.layout import Depth
 
 EARLIEST_MS = 1_230_768_000_000  # 2009-01-01; an earlier time is a wrong unit, such as seconds
 MAX_TIME_MS = 9_007_199_254_740  # the largest time whose microseconds a double holds exactly, in the year 2255
+EARLIEST_US = EARLIEST_MS * 1000
+MAX_TIME_US = MAX_TIME_MS * 1000
+UNITS = "`timestamp` is in milliseconds since 1970, `timestamp_us` in microseconds"
 MAX_INTEGER = 2**63  # whole numbers must be smaller than this, to fit the 64 bits of a column
 MAX_AHEAD_MS = 31 * 86_400_000  # how long before its use a microprice table may be published
 
@@ -27,6 +36,7 @@ class OrderBook(msgspec.Struct, gc=False):
     sequence: int | None = None
     received: int | None = None
     depth: Depth | None = None
+    timestamp_us: int | None = None
 
 
 class Trade(msgspec.Struct, gc=False):
@@ -40,6 +50,7 @@ class Trade(msgspec.Struct, gc=False):
     trade_id: int | str | None = None
     received: int | None = None
     next_funding: int | None = None
+    timestamp_us: int | None = None
 
 
 class SocialPost(msgspec.Struct, gc=False):
@@ -61,6 +72,7 @@ class SocialPost(msgspec.Struct, gc=False):
     symbols: list[str] | None = None
     received: int | None = None
     deleted: bool = False  # the post was withdrawn; then only its id and source count
+    timestamp_us: int | None = None
 
 
 class ScoredPost(msgspec.Struct, gc=False):
@@ -85,6 +97,7 @@ class ScoredPost(msgspec.Struct, gc=False):
     followers: int | None = None
     received: int | None = None
     source: str = ""
+    timestamp_us: int | None = None
 
 
 class WithdrawnPost(msgspec.Struct, gc=False):
@@ -95,6 +108,7 @@ class WithdrawnPost(msgspec.Struct, gc=False):
     source: str
     symbol: str = "-"
     received: int | None = None
+    timestamp_us: int | None = None
 
 
 class Tick(msgspec.Struct, gc=False):
@@ -102,6 +116,7 @@ class Tick(msgspec.Struct, gc=False):
 
     timestamp: int
     symbol: str
+    timestamp_us: int | None = None
 
 
 class Leave(msgspec.Struct, gc=False):
@@ -114,6 +129,7 @@ class Leave(msgspec.Struct, gc=False):
     symbol: str
     arrivals: int = 0
     forget: bool = False
+    timestamp_us: int | None = None
 
 
 class Gap(msgspec.Struct, gc=False):
@@ -122,6 +138,7 @@ class Gap(msgspec.Struct, gc=False):
     timestamp: int
     symbol: str
     received: int | None = None
+    timestamp_us: int | None = None
 
 
 class MicropriceTable(msgspec.Struct, gc=False):
@@ -138,6 +155,7 @@ class MicropriceTable(msgspec.Struct, gc=False):
     usable_from: int
     tick: float
     g: list[float | None]
+    timestamp_us: int | None = None
 
 
 Message = OrderBook | Trade | ScoredPost | WithdrawnPost | Tick | Leave | Gap | MicropriceTable
@@ -152,8 +170,37 @@ KIND: dict[str, type[Message]] = {
     "microprice": MicropriceTable,
 }
 """The messages of a partition log, by the field ``kind`` of their entries."""
+TIMED: frozenset[type] = frozenset({*KIND.values(), SocialPost})
+"""The structs with an event time, which a producer gives in milliseconds or in microseconds."""
 PLAIN_STREAM: dict[str, str] = {"order_book": "book", "market_data": "trade"}
 """The plain streams that the router reads, and the kind of their messages."""
+
+
+class Timed(Protocol):
+    """A message that may have its event time in microseconds."""
+
+    timestamp: int
+    timestamp_us: int | None
+
+
+def time_us(message: Timed) -> int:
+    """Return the event time of a message in microseconds.
+
+    >>> time_us(Gap(1_700_000_000_000, "A")), time_us(Gap(0, "A", timestamp_us=1_700_000_000_000_250))
+    (1700000000000000, 1700000000000250)
+    """
+    us = message.timestamp_us
+    return message.timestamp * 1000 if us is None else us
+
+
+def time_fields(us: int) -> tuple[int, int | None]:
+    """Return ``timestamp`` and ``timestamp_us`` of a message of this event time: whole milliseconds are sent as such.
+
+    >>> time_fields(1_700_000_000_000_000), time_fields(1_700_000_000_000_250)
+    ((1700000000000, None), (0, 1700000000000250))
+    """
+    ms, rest = divmod(us, 1000)
+    return (0, us) if rest else (ms, None)
 
 
 def post_identity(source: str, post_id: str) -> str:

@@ -129,7 +129,7 @@ class Binance:
         if not is_market_trade(trade.type):
             self.passed_over["trade outside the book"] += 1
             return
-        check_header(trade.symbol, trade.time, line.received_ms, self._max_future_ms)
+        check_header(trade.symbol, trade.time * 1000, line.received_ms, self._max_future_ms)
         wire.check_ids(trade.id)
         side = "sell" if trade.maker_bought else "buy"
         message = Trade(trade.time, trade.symbol, trade.price, trade.size, side, trade.id, line.received_ms)
@@ -152,7 +152,7 @@ class Binance:
 
     def _diff(self, diff: wire.Diff, line: Line) -> Iterator[Output]:
         diff.symbol = line.prefix + diff.symbol
-        check_header(diff.symbol, diff.time, line.received_ms, self._max_future_ms)
+        check_header(diff.symbol, diff.time * 1000, line.received_ms, self._max_future_ms)
         wire.check_ids(diff.first, diff.last, diff.before or 0)
         if not 0 <= diff.last - diff.first < UPDATES_MAX:
             raise Refused(Reason.OUT_OF_RANGE, f"updates {diff.first} to {diff.last}")

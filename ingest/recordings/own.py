@@ -8,7 +8,7 @@ import msgspec
 
 from ingest.messages.check import check_header, check_number, check_trade
 from ingest.messages.decode import decode, encode
-from ingest.messages.kinds import KIND, MAX_INTEGER, PLAIN_STREAM, Message, OrderBook, SocialPost, Trade
+from ingest.messages.kinds import KIND, MAX_INTEGER, PLAIN_STREAM, Message, OrderBook, SocialPost, Trade, time_us
 from ingest.messages.posts import decode_post
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.lines import POST, Line, Output, Parsed, Rejected
@@ -94,7 +94,7 @@ def parse_kind(kind: str, data: bytes, max_future_ms: int, *, received_ms: int |
         except UnicodeEncodeError as error:
             raise Refused(Reason.UNDECODABLE, str(error)) from None
     if message.received is None:
-        message.received = message.timestamp if received_ms is None else received_ms
+        message.received = time_us(message) // 1000 if received_ms is None else received_ms
     # a post may name no symbol, or several: the scorer checks those
-    check_header("-" if kind == POST else message.symbol, message.timestamp, message.received, max_future_ms)
+    check_header("-" if kind == POST else message.symbol, time_us(message), message.received, max_future_ms)
     return Parsed(kind, message)

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from ingest.messages.check import check_header
-from ingest.messages.kinds import SocialPost
+from ingest.messages.kinds import SocialPost, time_us
 from ingest.messages.posts import PostFields, flag, read_post
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.columns import COMMON, POST_FILE, GivenColumns, first_present, what_else
@@ -90,5 +90,5 @@ def _parse(stem: str, row: Row, max_future_ms: int) -> SocialPost:
     post = read_post(PostFields(**fields))
     if post.received is None:
         post.received = post.timestamp
-    check_header("-", post.timestamp, post.received, max_future_ms)
+    check_header("-", time_us(post), post.received, max_future_ms)
     return post

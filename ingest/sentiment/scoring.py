@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from ingest.messages.check import check_header, is_symbol
-from ingest.messages.kinds import ScoredPost, SocialPost, WithdrawnPost
+from ingest.messages.kinds import ScoredPost, SocialPost, WithdrawnPost, time_us
 from ingest.messages.refusal import Reason, Refused
 from ingest.sentiment.history import History, Scored, text_hash
 from ingest.sentiment.model.labels import ModelError, Probabilities
@@ -211,10 +211,10 @@ def check_post(post: SocialPost, now_ms: int, max_future_ms: int, max_age_ms: in
         count = getattr(post, name)
         if count is not None and not -COUNT_MAX <= count <= COUNT_MAX:
             raise Refused(Reason.OUT_OF_RANGE, f"{name} past 2**53")
-    for time_ms in (post.timestamp, post.received, post.observed_at):
+    for time_ms in (time_us(post) // 1000, post.received, post.observed_at):
         if time_ms is not None:
-            check_header("-", time_ms, now_ms, max_future_ms)
-    check_header("-", post.timestamp, post.received or now_ms, max_future_ms, max_age_ms)
+            check_header("-", time_ms * 1000, now_ms, max_future_ms)
+    check_header("-", time_us(post), post.received or now_ms, max_future_ms, max_age_ms)
 
 
 def _storable(text: str) -> str:

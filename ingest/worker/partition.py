@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from ingest.messages.check import check_header
 from ingest.messages.envelope import Envelope, Origin, from_entry
-from ingest.messages.kinds import Leave
+from ingest.messages.kinds import Leave, time_us
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.streams.read import START
@@ -121,9 +121,9 @@ class Partition:
         if received_ms > arrived_ms + self._max_future_ms:
             raise Refused(Reason.FUTURE_TIME, "its receive time is ahead of its arrival here")
         max_age_ms = self._max_age_ms if envelope.kind in AGED and not envelope.recorded else None
-        check_header(message.symbol, message.timestamp, received_ms or arrived_ms, self._max_future_ms, max_age_ms)
+        check_header(message.symbol, time_us(message), received_ms or arrived_ms, self._max_future_ms, max_age_ms)
         if envelope.kind == "post":  # a score stamped far ahead would be held until then
-            check_header(message.symbol, message.available, arrived_ms, self._max_future_ms)
+            check_header(message.symbol, message.available * 1000, arrived_ms, self._max_future_ms)
         return envelope
 
     def _leave(self, message: Leave) -> None:

@@ -19,6 +19,7 @@ from ingest.messages.kinds import (
     Trade,
     WithdrawnPost,
     post_identity,
+    time_us,
 )
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
@@ -85,9 +86,9 @@ class Symbol:
             self._accept_table(envelope)
             return
         if kind == "withdrawal":
-            self.timeline.hold(max(message.timestamp * 1000, self.timeline.watermark), kind, 0, envelope)
+            self.timeline.hold(max(time_us(message), self.timeline.watermark), kind, 0, envelope)
             return
-        t_us = message.timestamp * 1000
+        t_us = time_us(message)
         timeline = self.timeline
         sequence = 0
         if kind == "tick":
@@ -264,9 +265,7 @@ def _number(trade_id: int | str | None) -> int | str | None:
 
 def _facts(p: ScoredPost) -> Post:
     probabilities, engagement = (p.positive, p.negative, p.neutral), (p.likes, p.reposts, p.replies, p.followers)
-    return Post(
-        post_identity(p.source, p.id), p.author, p.simhash, *probabilities, *engagement, written_us=p.timestamp * 1000
-    )
+    return Post(post_identity(p.source, p.id), p.author, p.simhash, *probabilities, *engagement, written_us=time_us(p))
 
 
 def _refusal(fault: int) -> Refused:

@@ -17,9 +17,9 @@ T0 = 1_700_000_000_000
 
 
 def test_a_time_ahead_of_its_receive_time_is_refused_past_the_limit():
-    check_header("A", T0 + 6000, received_ms=T0 + 1000, max_future_ms=5000)
+    check_header("A", (T0 + 6000) * 1000, received_ms=T0 + 1000, max_future_ms=5000)
     with pytest.raises(Refused, match="future_time"):
-        check_header("A", T0 + 6001, received_ms=T0 + 1000, max_future_ms=5000)
+        check_header("A", (T0 + 6001) * 1000, received_ms=T0 + 1000, max_future_ms=5000)
 
 
 @pytest.mark.parametrize(
@@ -33,29 +33,29 @@ def test_a_time_ahead_of_its_receive_time_is_refused_past_the_limit():
 )
 def test_a_time_in_another_unit_is_refused_in_history_too(written: str, timestamp: int) -> None:
     with pytest.raises(Refused, match="too_old"):
-        check_header("A", timestamp, received_ms=T0, max_future_ms=0)
+        check_header("A", timestamp * 1000, received_ms=T0, max_future_ms=0)
     with pytest.raises(Refused, match="too_old"):  # also where the receive time has the same wrong unit
-        check_header("A", timestamp, received_ms=timestamp, max_future_ms=0, max_age_ms=86_400_000)
+        check_header("A", timestamp * 1000, received_ms=timestamp, max_future_ms=0, max_age_ms=86_400_000)
 
 
 def test_history_may_be_as_old_as_2009_and_a_live_message_as_its_limit() -> None:
-    check_header("A", int(datetime(2009, 1, 1, tzinfo=UTC).timestamp() * 1000), received_ms=T0, max_future_ms=0)
-    check_header("A", T0 - 1000, received_ms=T0, max_future_ms=0, max_age_ms=1000)
+    check_header("A", int(datetime(2009, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000, received_ms=T0, max_future_ms=0)
+    check_header("A", (T0 - 1000) * 1000, received_ms=T0, max_future_ms=0, max_age_ms=1000)
     with pytest.raises(Refused, match="too_old"):
-        check_header("A", T0 - 1001, received_ms=T0, max_future_ms=0, max_age_ms=1000)
+        check_header("A", (T0 - 1001) * 1000, received_ms=T0, max_future_ms=0, max_age_ms=1000)
 
 
 @pytest.mark.parametrize("timestamp", [0, -5, MAX_TIME_MS + 1])
 def test_times_outside_what_a_double_holds_in_microseconds_are_refused(timestamp):
     with pytest.raises(Refused, match="out_of_range"):
-        check_header("A", timestamp, received_ms=2 * MAX_TIME_MS, max_future_ms=0)
+        check_header("A", timestamp * 1000, received_ms=2 * MAX_TIME_MS, max_future_ms=0)
 
 
 @pytest.mark.parametrize("symbol", ["", "A" * 65, "A B", "A;DROP TABLE x", "../x\x00", "BTCUSDT\n", "ＢＴＣ"])
 def test_a_symbol_of_other_characters_is_refused(symbol):
     assert not is_symbol(symbol)
     with pytest.raises(Refused, match="bad_symbol"):
-        check_header(symbol, 1, received_ms=1, max_future_ms=0)
+        check_header(symbol, 1000, received_ms=1, max_future_ms=0)
 
 
 def test_venue_qualified_symbols_are_taken():
@@ -65,7 +65,7 @@ def test_venue_qualified_symbols_are_taken():
 @pytest.mark.parametrize("symbol", ["币安人生USDT", "btcusdt", "ÉTÉ-EUR", "БТЦ/РУБ", "日経225"])
 def test_letters_of_any_script_and_either_case_are_taken(symbol: str) -> None:
     assert is_symbol(symbol)
-    check_header(symbol, T0, received_ms=T0, max_future_ms=0)
+    check_header(symbol, T0 * 1000, received_ms=T0, max_future_ms=0)
 
 
 @pytest.mark.parametrize(

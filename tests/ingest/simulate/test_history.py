@@ -99,7 +99,7 @@ def test_trades_are_at_the_touch_of_the_book_before_them_on_both_sides(hour: lis
                 last = message
                 continue
             check_trade(message)
-            check_header(message.symbol, message.timestamp, message.received, 0)
+            check_header(message.symbol, message.timestamp * 1000, message.received, 0)
             ids.add(message.trade_id)
             sides[message.side] += 1
             assert message.price == (last.asks if message.side == "buy" else last.bids)[0][0]
