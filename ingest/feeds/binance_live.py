@@ -21,18 +21,16 @@ Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-str
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING
-
-import msgspec
 
 from feature_repo.stores.errors import UserError
 from ingest.feeds.binance_addresses import Allowance, Venue, depth_to_ask
-from ingest.feeds.binance_venue import ANSWER_S, RESTRICTED, RestrictedError, Silences, body_of, check_symbols
+from ingest.feeds.binance_connection import Connection
+from ingest.feeds.binance_venue import ANSWER_S, RestrictedError, Silences, body_of, check_symbols
 from ingest.feeds.pump import Pump
 from ingest.publish.outlet import Outlet, pauses
 from ingest.recordings.binance import Binance
@@ -40,15 +38,11 @@ from ingest.recordings.lines import Line, Output
 from transforms.instrument import Instrument, known
 
 if TYPE_CHECKING:
-    from aiohttp import ClientSession, ClientWebSocketResponse
+    from aiohttp import ClientSession
 
 SYMBOLS_MAX = 100  # of one connection; each has two streams, and venues close connections with many more
 RENEW_S = 60.0  # between two snapshots of a symbol that make its book known further
-FRAME_MAX_BYTES = 4 << 20
 ANSWER_MAX_BYTES = 16 << 20
-HEARTBEAT_S = 20.0
-WATCH_S = 1.0  # between two looks for silent streams
-CLOSE_S = 1.0  # how long the venue may take to answer the close frame; it may go on sending and never answer
 _NAME = re.compile(r"\w{1,40}\Z").match
 _LOG = logging.getLogger(__name__)
 
@@ -103,10 +97,10 @@ class BinanceFeed:
         self._parser = Binance(max_future_ms, instrument=lambda symbol: instrument(venue.prefix + symbol))
         self._outlet = outlet
         self._lines = 0
-        self._connected = False
         self._refused: UserError | None = None
         of_a_symbol = ("depth@100ms", venue.trades, *venue.others)
-        self._silences = Silences([f"{symbol.lower()}@{stream}" for symbol in symbols for stream in of_a_symbol])
+        silences = Silences([f"{symbol.lower()}@{stream}" for symbol in symbols for stream in of_a_symbol])
+        self._connection = Connection(venue.stream, symbols, silences, self._put, first_pause_s)
         self._depth, self._weight = depth_to_ask(venue, len(self._symbols))
         self._allowance = Allowance(venue.weight_a_minute)
         self._renew_at: dict[str, float] = {}  # before which no symbol asks for another snapshot of a known book
@@ -146,51 +140,7 @@ class BinanceFeed:
 
     async def _check_and_listen(self) -> None:
         await check_symbols(self._http, self._venue.rest.rpartition("/")[0] + "/exchangeInfo", self._symbols)
-        await self._listen()
-
-    async def _listen(self) -> None:
-        address = f"{self._venue.stream}/stream?streams=" + "/".join(self._silences.streams)
-        attempts = pauses(self._first_pause_s)
-        while True:
-            heard = False
-            try:
-                async with self._connection(address) as socket:
-                    async for frame in socket:
-                        if not isinstance(frame.data, (str, bytes)):
-                            break  # an error of the connection
-                        heard = True
-                        data = frame.data.encode() if isinstance(frame.data, str) else frame.data
-                        self._silences.hear(data)
-                        await self._put(data)
-                    why = str(socket.exception() or f"code {socket.close_code}")
-            except (TimeoutError, OSError, _client_error()) as error:
-                if getattr(error, "status", None) == RESTRICTED:
-                    raise RestrictedError(self._venue.stream) from None
-                why = f"{type(error).__name__}: {error}"
-            if heard:
-                attempts = pauses(self._first_pause_s)
-            pause = next(attempts)
-            what = "the connection is lost" if heard else "no connection"
-            _LOG.warning("%s (%.200s): again in %.1f s", what, why, pause)
-            await asyncio.sleep(pause)
-
-    @contextlib.asynccontextmanager
-    async def _connection(self, address: str) -> AsyncIterator[ClientWebSocketResponse]:
-        """Open a connection. However it ends, the books count as unknown from then on, and the venue has `CLOSE_S` to close it too."""
-        socket = await self._http.ws_connect(address, heartbeat=HEARTBEAT_S, max_msg_size=FRAME_MAX_BYTES)
-        watching = asyncio.create_task(self._silences.watch(WATCH_S))
-        self._silences.connected()
-        self._connected = True
-        _LOG.info("listening to %s", ", ".join(self._symbols))
-        try:
-            yield socket
-        finally:
-            self._connected = False
-            watching.cancel()
-            await self._put(msgspec.json.encode({"e": "disconnect", "s": self._symbols}))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_S):
-                    await socket.close()
+        await self._connection.listen(self._http)
 
     async def _put(self, payload: bytes, symbol: str | None = None) -> None:
         now_ns = self._clock_ns()
@@ -211,14 +161,14 @@ class BinanceFeed:
         for _, symbol in items:
             if symbol is not None:
                 self._requests.pop(symbol, None)
-        missing = [s for s in self._parser.missing() if s in self._symbols] if self._connected else []
+        missing = [s for s in self._parser.missing() if s in self._symbols] if self._connection.is_open else []
         for symbol in self._pauses.keys() - set(missing) - self._requests.keys():
             del self._pauses[symbol]
         for symbol in missing:
             if symbol not in self._requests:
                 self._requests[symbol] = asyncio.create_task(self._request_snapshot(symbol))
         now = time.monotonic()
-        for symbol in self._parser.fading() if self._connected else ():
+        for symbol in self._parser.fading() if self._connection.is_open else ():
             if symbol in self._symbols and symbol not in self._requests and now >= self._renew_at.get(symbol, 0.0):
                 self._renew_at[symbol] = now + RENEW_S
                 self._requests[symbol] = asyncio.create_task(self._renew_snapshot(symbol))

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from feature_repo.stores.errors import UserError
 from ingest.cli import main
-from ingest.feeds import binance_live, binance_venue
+from ingest.feeds import binance_connection, binance_venue
 from ingest.feeds.binance_live import BinanceFeed, Venue
 from ingest.feeds.binance_venue import RestrictedError, Silences
 from ingest.publish.outlet import Outlet
@@ -195,7 +195,7 @@ def test_a_stream_that_is_silent_while_another_speaks_is_named_once() -> None:
 
 def test_a_silent_stream_is_told_in_the_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(binance_venue, "SILENT_S", 0.1)
-    monkeypatch.setattr(binance_live, "WATCH_S", 0.02)
+    monkeypatch.setattr(binance_connection, "WATCH_S", 0.02)
     run(["BTCUSDT"], for_s=0.4, stream=deaf_stream)
     assert "of btcusdt@depth@100ms" in caplog.text and "the market may be quiet" in caplog.text
 
