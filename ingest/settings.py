@@ -46,6 +46,8 @@ class Settings:
     allowed_lateness_ms: int = 250
     # TFS_IDLE_AFTER_MS: after this much silence of a symbol, the owner's clock advances its time
     idle_after_ms: int = 2000
+    # TFS_RECOVER_S: how long missing trades are asked for, and time is held for a symbol whose feed is not heard; 0 does neither
+    recover_s: int = 20
     # TFS_FLUSH_INTERVAL_MS: longest wait of a finished row
     flush_interval_ms: int = 50
     # TFS_MAX_FUTURE_MS: how far a message's time may lie ahead of its receive time
@@ -104,6 +106,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         emit_interval_ms=emit,
         allowed_lateness_ms=_integer(environ, "TFS_ALLOWED_LATENESS_MS", default.allowed_lateness_ms, 0, 60_000),
         idle_after_ms=_integer(environ, "TFS_IDLE_AFTER_MS", default.idle_after_ms, 100, 3_600_000),
+        recover_s=_integer(environ, "TFS_RECOVER_S", default.recover_s, 0, 600),
         flush_interval_ms=_integer(environ, "TFS_FLUSH_INTERVAL_MS", default.flush_interval_ms, 1, 10_000),
         max_future_ms=_integer(environ, "TFS_MAX_FUTURE_MS", default.max_future_ms, 0, 86_400_000),
         max_age_ms=_integer(environ, "TFS_MAX_AGE_MS", default.max_age_ms, 1000, 3650 * 86_400_000),

@@ -9,13 +9,16 @@ from unicodedata import is_normalized
 from ingest.messages.kinds import (
     EARLIEST_US,
     MAX_AHEAD_MS,
+    MAX_HOLD_MS,
     MAX_INTEGER,
     MAX_TIME_MS,
     MAX_TIME_US,
     UNITS,
+    Hold,
     MicropriceTable,
     ScoredPost,
     Trade,
+    time_us,
 )
 from ingest.messages.refusal import Reason, Refused
 from transforms.limits import MAX_NUMBER
@@ -118,6 +121,13 @@ def check_microprice(table: MicropriceTable) -> None:
         raise Refused(Reason.OUT_OF_RANGE, f"version {table.version!s:.40}, {times}")
     if table.usable_from > table.timestamp + MAX_AHEAD_MS:
         raise Refused(Reason.FUTURE_TIME, f"usable {table.usable_from - table.timestamp} ms after it was published")
+
+
+def check_hold(hold: Hold) -> None:
+    """Refuse a hold that is longer than any recovery: ``out_of_range``."""
+    held_ms = hold.until - time_us(hold) // 1000
+    if held_ms > MAX_HOLD_MS:
+        raise Refused(Reason.OUT_OF_RANGE, f"a hold of {held_ms!s:.40} ms, {MAX_HOLD_MS} allowed")
 
 
 def check_number(name: str, value: float) -> None:

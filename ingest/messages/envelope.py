@@ -29,6 +29,11 @@ class Envelope(msgspec.Struct, gc=False):
     received_ms: int = 0  # when the feed received it; 0 where the message does not say
     origin: Origin = NO_ORIGIN  # kept for the dead letter and the checkpoint
 
+    @property
+    def arrived_ms(self) -> int:
+        """When the entry arrived in its log, 0 where it came from no stream."""
+        return int(self.origin[0].partition(b"-")[0] or 0)
+
     def save(self) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """Return the entry as a checkpoint holds it; ``from_entry`` makes the envelope of it again."""
         return self.origin[0], list(self.origin[1].items())

@@ -18,6 +18,7 @@ EARLIEST_US = EARLIEST_MS * 1000
 MAX_TIME_US = MAX_TIME_MS * 1000
 UNITS = "`timestamp` is in milliseconds since 1970, `timestamp_us` in microseconds"
 MAX_INTEGER = 2**63  # whole numbers must be smaller than this, to fit the 64 bits of a column
+MAX_HOLD_MS = 600_000  # the longest hold
 MAX_AHEAD_MS = 31 * 86_400_000  # how long before its use a microprice table may be published
 
 
@@ -119,6 +120,39 @@ class Tick(msgspec.Struct, gc=False):
     timestamp_us: int | None = None
 
 
+class Clock(msgspec.Struct, gc=False):
+    """A live connection has heard the event time ``timestamp``: time passes for ``symbols`` as if each had had a book or trade then.
+
+    ``timestamp`` is before the allowed lateness is taken off. The parser of a live feed gives one when a row is due; it names no symbol
+    whose messages are held back. A log gets one entry for all of its symbols. It opens no symbol, and changes one only while rows or held
+    messages wait for time.
+
+    For ``TFS_RECOVER_S`` after the last clock or hold of a symbol, as the entries arrive, the worker makes no time pass for it. So a feed
+    that is restarted meanwhile, and asks for the trades that it missed, has no late message. After that the feed counts as lost: the
+    worker notes gaps of book and trades, so that no row has the values of a market that was not heard, and lets time pass by ticks.
+    """
+
+    timestamp: int
+    symbols: list[str]
+    symbol: str = "-"
+    received: int | None = None
+    timestamp_us: int | None = None
+
+
+class Hold(msgspec.Struct, gc=False):
+    """A feed fetches missing trades of a symbol from ``timestamp`` on: until ``until`` no tick of the worker makes time pass for it.
+
+    ``until - timestamp`` counts from the arrival of the entry, so no clock need agree with another. A hold that is not longer than that of
+    a clock, such as one that ends at its ``timestamp``, counts as a clock: the feed lives, and time passes by its clock again.
+    """
+
+    timestamp: int
+    symbol: str
+    until: int
+    received: int | None = None
+    timestamp_us: int | None = None
+
+
 class Leave(msgspec.Struct, gc=False):
     """A symbol leaves the worker's memory, if no message came since the owner decided so and ``arrivals`` is still its count.
 
@@ -158,13 +192,15 @@ class MicropriceTable(msgspec.Struct, gc=False):
     timestamp_us: int | None = None
 
 
-Message = OrderBook | Trade | ScoredPost | WithdrawnPost | Tick | Leave | Gap | MicropriceTable
+Message = OrderBook | Trade | ScoredPost | WithdrawnPost | Tick | Clock | Hold | Leave | Gap | MicropriceTable
 KIND: dict[str, type[Message]] = {
     "book": OrderBook,
     "trade": Trade,
     "post": ScoredPost,
     "withdrawal": WithdrawnPost,
     "tick": Tick,
+    "clock": Clock,
+    "hold": Hold,
     "leave": Leave,
     "gap": Gap,
     "microprice": MicropriceTable,

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ingest.messages.check import check_header
+from ingest.messages.check import check_header, check_hold
 from ingest.messages.envelope import Envelope, Origin, from_entry
 from ingest.messages.kinds import Leave, time_us
 from ingest.messages.refusal import Reason, Refused
@@ -30,6 +30,9 @@ from transforms.engine import VersionError
 from transforms.kernel import Vector
 
 HEARD = frozenset({"book", "trade", "gap", "tick"})  # kinds of messages that say how far a symbol's market feed is
+
+FROM_FEED = frozenset({"clock", "hold"})
+"""Kinds with which a feed says how far its connection is; they open no symbol."""
 
 AGED = frozenset({"book", "trade", "gap"})
 """Kinds whose live messages may be too old: the age of a post was checked when it was scored, and a table is published again as it was."""
@@ -105,6 +108,9 @@ class Partition:
             with_posts = [name for name, has_posts in self.idle.names.items() if has_posts]
             self._touched.update(self.symbols.withdraw(envelope, with_posts))
             return None
+        if envelope.kind in FROM_FEED:
+            self._touched.update(self.symbols.hear_feed(envelope))
+            return None
         if envelope.kind == "leave":
             self._leave(envelope.message)
             return None
@@ -112,6 +118,8 @@ class Partition:
         if symbol is None:
             return None
         self._touched.add(symbol.name)
+        if symbol.ticks_from_ms and envelope.kind in ("book", "trade") and symbol.ticks_from_ms <= envelope.arrived_ms:
+            symbol.ticks_from_ms = 0  # its feed was lost, and this message comes from another one or from its next run
         return symbol.name if envelope.kind in HEARD else None
 
     def _decode_and_check(self, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Envelope:
@@ -122,6 +130,8 @@ class Partition:
             raise Refused(Reason.FUTURE_TIME, "its receive time is ahead of its arrival here")
         max_age_ms = self._max_age_ms if envelope.kind in AGED and not envelope.recorded else None
         check_header(message.symbol, time_us(message), received_ms or arrived_ms, self._max_future_ms, max_age_ms)
+        if envelope.kind == "hold":
+            check_hold(message)
         if envelope.kind == "post":  # a score stamped far ahead would be held until then
             check_header(message.symbol, message.available * 1000, arrived_ms, self._max_future_ms)
         return envelope

@@ -30,7 +30,7 @@ def heard_ms(order: bytes | None) -> int:
 def read_order(order: bytes | None) -> tuple[int, int]:
     """Return the watermark and the receive time in a saved part "order"; 0 and 0 where another version wrote it."""
     try:
-        _, (watermark, *_), (_, _, received_us) = msgspec.msgpack.decode(order or b"")
+        _, (watermark, *_), (_, _, received_us, *_) = msgspec.msgpack.decode(order or b"")
         return int(watermark), int(received_us)
     except (msgspec.MsgspecError, TypeError, ValueError):
         return 0, 0

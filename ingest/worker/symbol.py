@@ -33,7 +33,7 @@ from transforms.sentiment.state import Post
 SIDE = {"buy": 1, "sell": -1, None: 0}
 TEXT_ID_MAX = 128  # characters of a trade id
 INTEGER_DIGITS = 18  # a text id of at most so many digits is a whole number below MAX_INTEGER
-FORMAT = 2  # of the saved part "order"; another one is refused like a state of other kernels
+FORMAT = 3  # of the saved part "order"; another one is refused like a state of other kernels
 TABLES_HELD = 512  # the most microprice tables that may wait for their time: their producer cannot fill the memory
 
 Emit = Callable[["Symbol", View, int, Vector], None]
@@ -61,10 +61,13 @@ class Symbol:
     received_us : int
         The newest receive time of its books, trades and gaps, 0 before any; a recorded row became available then. Posts do not count
         here: a replay publishes them ahead of the market, and they are held until their time.
+    ticks_from_ms : int
+        From when on ticks may make time pass, by the arrival of entries: a feed's clock did so before. 0 where no feed has a clock.
     """
 
     __slots__ = (
-        "_emit", "_held_ids", "_instrument", "_refuse", "_sequence", "engine", "name", "received_us", "recorded", "timeline",
+        "_emit", "_held_ids", "_instrument", "_refuse", "_sequence", "engine", "name", "received_us", "recorded", "ticks_from_ms",
+        "timeline",
     )  # fmt: skip
 
     def __init__(self, name: str, settings: Settings, emit: Emit, refuse: Refuse) -> None:
@@ -74,6 +77,7 @@ class Symbol:
         self.timeline = Timeline(settings.emit_us, settings.allowed_lateness_ms * 1000)
         self.recorded = False
         self.received_us = 0
+        self.ticks_from_ms = 0
         self._sequence: int | None = None
         self._held_ids: set[int | str] = set()
         self._emit = emit
@@ -118,6 +122,20 @@ class Symbol:
         if kind != "tick":
             timeline.hold(t_us, kind, sequence, envelope)
         timeline.advance(self._apply, self._emit_rows, self.engine.last_row_us)
+
+    def hear_feed(self, envelope: Envelope, ticks_from_ms: int) -> bool:
+        """Take a clock or a hold of the symbol's feed; return whether it changed anything.
+
+        A symbol that waits for nothing stays as it is, so that the clock of a feed costs it nothing.
+        """
+        if envelope.recorded != self.recorded or not self._waits():
+            return False
+        self.ticks_from_ms = ticks_from_ms
+        if envelope.kind == "clock":
+            self.received_us = max(self.received_us, envelope.received_ms * 1000)
+            self.timeline.pass_to(time_us(envelope.message))
+            self.timeline.advance(self._apply, self._emit_rows, self.engine.last_row_us)
+        return True
 
     def _accept_table(self, envelope: Envelope) -> None:
         """Hold a table until its rows begin. Like a score it is never late, and it says nothing of how far the feeds are."""
@@ -205,12 +223,15 @@ class Symbol:
 
     def waits_for_time(self) -> bool:
         """Return whether time that passes without a message would change anything: rows to come, or messages held."""
+        return not self.recorded and self._waits()
+
+    def _waits(self) -> bool:
         timeline = self.timeline
-        return not self.recorded and (timeline.waits() or 0 < timeline.boundary <= self.engine.last_row_us())
+        return 0 < timeline.boundary <= self.engine.last_row_us() or timeline.waits()
 
     def save(self) -> dict[str, bytes]:
         """Return what a restart needs, in named parts."""
-        memory = [self._sequence, self.recorded, self.received_us]
+        memory = [self._sequence, self.recorded, self.received_us, self.ticks_from_ms]
         return {"order": msgspec.msgpack.encode([FORMAT, self.timeline.save(), memory]), **self.engine.save()}
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
@@ -235,7 +256,7 @@ class Symbol:
         self._restore_order([watermark, self.timeline.boundary, *rest], saved[1])
 
     def _restore_order(self, order: Sequence[Any], memory: Sequence[Any]) -> None:
-        self._sequence, self.recorded, self.received_us = memory
+        self._sequence, self.recorded, self.received_us, self.ticks_from_ms = memory
         self.timeline.restore(order)
         held = (envelope.message for *_, envelope in self.timeline.held)
         ids = (_number(message.trade_id) for message in held if isinstance(message, Trade))

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from ingest.messages.envelope import Envelope, Origin
-from ingest.messages.kinds import post_identity
+from ingest.messages.kinds import post_identity, time_us
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.worker.symbol import Emit, Refuse, Symbol
@@ -89,6 +89,24 @@ class Symbols(dict[str, Symbol]):
             symbol.accept(envelope)
         self.accepted["withdrawal"] += 1
         return [symbol.name for symbol in found]
+
+    def hear_feed(self, envelope: Envelope) -> list[str]:
+        """Give a clock or a hold of a feed to its open symbols, count it, and return the names of those that it changed."""
+        message = envelope.message
+        clock = envelope.kind == "clock"
+        held_ms = self._settings.recover_s * 1000
+        if held_ms and not clock:
+            held_ms = max(held_ms, message.until - time_us(message) // 1000)
+        ticks_from_ms = envelope.arrived_ms + held_ms if held_ms else 0
+        changed = []
+        for name in message.symbols if clock else (message.symbol,):
+            try:
+                if (symbol := self.get(name)) is not None and symbol.hear_feed(envelope, ticks_from_ms):
+                    changed.append(name)
+            except Exception as error:  # one symbol must not stop the rest
+                self.refuse(envelope.origin, error)
+        self.accepted[envelope.kind] += 1
+        return changed
 
     def _admit(self, envelope: Envelope) -> Symbol:
         """Return a symbol that is not open yet, as it was when it left the memory; raise ``Refused`` if it may not be opened."""

@@ -60,6 +60,10 @@ class Timeline:
         """Note that all events up to and with ``t_us`` are known."""
         self.watermark = max(self.watermark, t_us + 1)
 
+    def pass_to(self, t_us: int) -> None:
+        """Move the watermark as a book or trade of ``t_us`` would."""
+        self.watermark = max(self.watermark, t_us - self.lateness_us)
+
     def advance(
         self, apply: Callable[[int, Envelope], None], emit: Callable[[int], None], last_row_us: Callable[[], int]
     ) -> None:
