@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from ingest.messages.check import check_header, check_trade, is_symbol
 from ingest.messages.decode import decode
-from ingest.messages.kinds import MAX_TIME_MS, Gap, Trade
+from ingest.messages.kinds import MAX_TIME_MS, Gap, Trade, time_fields
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings import binance_wire as wire
 from ingest.recordings.binance_books import Books
@@ -129,15 +129,16 @@ class Binance:
         if not is_market_trade(trade.type):
             self.passed_over["trade outside the book"] += 1
             return
-        check_header(trade.symbol, trade.time * 1000, line.received_ms, self._max_future_ms)
+        check_header(trade.symbol, trade.time_us, line.received_ms, self._max_future_ms)
         wire.check_ids(trade.id)
         side = "sell" if trade.maker_bought else "buy"
-        message = Trade(trade.time, trade.symbol, trade.price, trade.size, side, trade.id, line.received_ms)
+        ms, us = time_fields(trade.time_us)
+        message = Trade(ms, trade.symbol, trade.price, trade.size, side, trade.id, line.received_ms, None, us)
         check_trade(message)
         state = self._symbol(trade.symbol)
         has_type = trade.type is not None or (isinstance(trade, wire.AggTrade) and bool(trade.normal_size))
         state.market = same_market(state.market, kind_of_trade(has_ignored=bool(trade.ignored), has_type=has_type))
-        state.newest = max(state.newest, trade.time)
+        state.after_newest_us = max(state.after_newest_us, trade.after_us)
         message.next_funding = state.next_funding
         if state.trades.is_repeated(trade, self._trades.get(trade.symbol)):
             self.passed_over[stream] += 1
@@ -147,12 +148,13 @@ class Binance:
     def _mark_price(self, mark: wire.MarkPrice, line: Line) -> None:
         self.passed_over["mark price"] += 1
         name = line.prefix + mark.symbol
-        if name in self._symbols and 0 < mark.next_funding <= MAX_TIME_MS:
-            self._symbols[name].next_funding = mark.next_funding
+        next_ms = wire.time_us(mark.next_funding) // 1000
+        if name in self._symbols and 0 < next_ms <= MAX_TIME_MS:
+            self._symbols[name].next_funding = next_ms
 
     def _diff(self, diff: wire.Diff, line: Line) -> Iterator[Output]:
         diff.symbol = line.prefix + diff.symbol
-        check_header(diff.symbol, diff.time * 1000, line.received_ms, self._max_future_ms)
+        check_header(diff.symbol, diff.time_us, line.received_ms, self._max_future_ms)
         wire.check_ids(diff.first, diff.last, diff.before or 0)
         if not 0 <= diff.last - diff.first < UPDATES_MAX:
             raise Refused(Reason.OUT_OF_RANGE, f"updates {diff.first} to {diff.last}")
@@ -160,7 +162,7 @@ class Binance:
             wire.check_levels(side)
         state = self._symbol(diff.symbol)
         state.market = same_market(state.market, SPOT if diff.before is None else FUTURES)
-        state.newest = max(state.newest, diff.time)
+        state.after_newest_us = max(state.after_newest_us, diff.after_us)
         yield from self._books.diff(state, diff, line)
 
     def _disconnect(self, disconnect: wire.Disconnect, line: Line) -> Iterator[Output]:
@@ -169,8 +171,9 @@ class Binance:
             state = self._symbols.get(name)
             if state is not None and state.last is not None and not state.lost:
                 state.lost = True
-                # a millisecond later, or the gap would sort before the last book: equal times are ordered by sequence
-                yield Parsed("gap", Gap(state.newest + 1, name, line.received_ms))
+                # right after it, or the gap would sort before the last book: equal times are ordered by sequence
+                ms, us = time_fields(state.after_newest_us)
+                yield Parsed("gap", Gap(ms, name, line.received_ms, us))
 
     def _symbol(self, name: str) -> SymbolState:
         state = self._symbols.get(name)

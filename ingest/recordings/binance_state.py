@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from ingest.messages.kinds import Gap, OrderBook
+from ingest.messages.kinds import Gap, OrderBook, time_fields
 from ingest.recordings import binance_wire as wire
 from ingest.recordings.binance_trades import TradesTold
 from ingest.recordings.book import Book
@@ -30,8 +30,8 @@ class SymbolState:
     sequence: int = 0
     market: str | None = None  # spot or futures, once a message told
     trades: TradesTold = field(default_factory=TradesTold)
-    newest: int = 0  # newest event time of its diffs and trades
-    booked: int = 0  # event time of its newest book
+    after_newest_us: int = 0  # right after the newest event time of its diffs and trades
+    after_booked_us: int = 0  # right after the event time of its newest book
     next_funding: int | None = None
 
     def can_apply(self, diff: wire.Diff) -> bool:
@@ -60,12 +60,14 @@ class SymbolState:
 
     def next_book(self, diff: wire.Diff, received: Line) -> OrderBook:
         """Return the message of the book after a diff, which counts as received with a line."""
-        self.booked = diff.time
-        self.sequence = self.sequence + 1 if self.sequence else diff.time
+        self.after_booked_us = diff.after_us
+        self.sequence = self.sequence + 1 if self.sequence else diff.time_us // 1000
         bids, asks = self.book.best(MAX_LEVELS)
         depth = self.book.depth(self.contract)
-        return OrderBook(diff.time, diff.symbol, bids, asks, self.sequence, received.received_ms, depth)
+        ms, us = time_fields(diff.time_us)
+        return OrderBook(ms, diff.symbol, bids, asks, self.sequence, received.received_ms, depth, us)
 
     def gap(self, diff: wire.Diff, received: Line) -> Gap:
         """Return the note that the book is unknown from a diff on, but after its newest book: of equal times a gap would come first."""
-        return Gap(max(diff.time, self.booked + 1), diff.symbol, received.received_ms)
+        ms, us = time_fields(max(diff.time_us, self.after_booked_us))
+        return Gap(ms, diff.symbol, received.received_ms, us)

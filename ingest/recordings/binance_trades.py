@@ -13,9 +13,9 @@ class TradesTold:
     """The newest trades of a symbol that counted: those that came alone (``@trade``), and those in aggregates (``@aggTrade``)."""
 
     alone: int = -1  # the id
-    alone_ms: int = 0
+    alone_us: int = 0
     in_aggregate: int = -1  # the id of its last trade
-    in_aggregate_ms: int = 0
+    in_aggregate_us: int = 0
 
     def is_repeated(self, trade: Trade, recorded_alone: Runs | None) -> bool:
         """Return whether other lines give the same trades; if they do not, remember this one.
@@ -25,12 +25,12 @@ class TradesTold:
         contain are compared by time.
         """
         if not isinstance(trade, AggTrade):
-            if trade.id <= self.in_aggregate or (self.in_aggregate < 0 and trade.time <= self.in_aggregate_ms):
+            if trade.id <= self.in_aggregate or (self.in_aggregate < 0 and trade.time_us <= self.in_aggregate_us):
                 return True
-            self.alone, self.alone_ms = max(self.alone, trade.id), max(self.alone_ms, trade.time)
+            self.alone, self.alone_us = max(self.alone, trade.id), max(self.alone_us, trade.time_us)
             return False
         if trade.first is None or trade.last is None:
-            if trade.time <= self.alone_ms:
+            if trade.time_us <= self.alone_us:
                 return True
         elif recorded_alone is not None:
             return recorded_alone.meet(trade.first, trade.last)
@@ -38,5 +38,5 @@ class TradesTold:
             return True
         else:
             self.in_aggregate = max(self.in_aggregate, trade.last)
-        self.in_aggregate_ms = max(self.in_aggregate_ms, trade.time)
+        self.in_aggregate_us = max(self.in_aggregate_us, trade.time_us)
         return False

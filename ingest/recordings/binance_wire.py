@@ -1,5 +1,7 @@
 """The messages of Binance, with the venue's names of their fields.
 
+Times are milliseconds, or microseconds where the stream was asked for these (``timeUnit=MICROSECOND``); ``time_us`` tells.
+
 Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams, and the same of USD-M futures.
 """
 
@@ -13,7 +15,7 @@ from functools import lru_cache
 import msgspec
 
 from ingest.messages.decode import decode
-from ingest.messages.kinds import MAX_INTEGER
+from ingest.messages.kinds import MAX_INTEGER, MAX_TIME_MS
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.book import Level
 from transforms.limits import MAX_NUMBER
@@ -33,6 +35,31 @@ _OTHER_LINES = {
     "ticker": "ticker",
     "forceOrder": "liquidation",
 }
+
+
+def time_us(time: int) -> int:
+    """Return a time of the venue in microseconds; one of our age has 13 digits in milliseconds and 16 in microseconds.
+
+    >>> time_us(1_700_000_000_123), time_us(1_700_000_000_123_456)
+    (1700000000123000, 1700000000123456)
+    """
+    return time if time > MAX_TIME_MS else time * 1000
+
+
+class _Timed(msgspec.Struct):
+    """A message with a time ``time``, in milliseconds or in microseconds."""
+
+    time: int
+
+    @property
+    def time_us(self) -> int:
+        """The time in microseconds."""
+        return time_us(self.time)
+
+    @property
+    def after_us(self) -> int:
+        """The next time that the venue can write, in microseconds."""
+        return time_us(self.time + 1)
 
 
 class Envelope(msgspec.Struct):
@@ -71,7 +98,7 @@ class Disconnect(msgspec.Struct):
     symbols: list[str] = msgspec.field(name="s")
 
 
-class Diff(msgspec.Struct):
+class Diff(_Timed):
     """``<symbol>@depth``. E is the event time; U and u are the first and last update in it; pu (futures only) is the u before it."""
 
     time: int = msgspec.field(name="E")
@@ -91,7 +118,7 @@ class Diff(msgspec.Struct):
         return self.last > last and (self.first <= last + 1 or (self.before is not None and self.before <= last))
 
 
-class Trade(msgspec.Struct):
+class Trade(_Timed):
     """``<symbol>@trade``. T is the trade time; m means that the buyer was the maker, so the seller was the aggressor."""
 
     symbol: str = msgspec.field(name="s")

@@ -17,9 +17,10 @@ import msgspec
 
 from feature_repo.stores.errors import UserError
 from ingest.messages.refusal import Reason, Refused
+from ingest.recordings.binance_wire import time_us
 
 SPOT, FUTURES = "spot", "futures"
-_SAME_TIME_MS = 1000  # ids of trades that are closer are not compared
+_SAME_TIME_US = 1_000_000  # ids of trades that are closer are not compared
 _ID_DIGITS = 19  # a number of fewer digits fits 64 bits
 _ABSENT = msgspec.Raw()
 
@@ -32,21 +33,21 @@ class TwoMarketsError(UserError, ValueError):
 class Signs:
     """What lines of a symbol say of its market: ``kinds`` are `SPOT` or `FUTURES`, or the venues that a table names.
 
-    ``trades`` has, for each form of trades, (time in milliseconds, id) of the first and the last one; None where ids do not grow with time.
+    ``trades`` has, for each form of trades, (time in microseconds, id) of the first and the last one; None where ids do not grow with time.
     """
 
     kinds: set[str] = field(default_factory=set)
     trades: dict[str, list[tuple[int, int]] | None] = field(default_factory=dict)
 
-    def note_trade(self, form: str, time_ms: int, trade_id: int) -> None:
+    def note_trade(self, form: str, time_us: int, trade_id: int) -> None:
         """Remember the id of a trade; trades come in the file's order."""
         known = self.trades.setdefault(form, [])
         if known is None:
             return
-        if known and trade_id <= known[-1][1] and time_ms > known[-1][0]:
+        if known and trade_id <= known[-1][1] and time_us > known[-1][0]:
             self.trades[form] = None
             return
-        known[1:] = [(time_ms, trade_id)]
+        known[1:] = [(time_us, trade_id)]
 
 
 class TableSample(msgspec.Struct):
@@ -54,6 +55,7 @@ class TableSample(msgspec.Struct):
 
     symbol: Any = None
     timestamp: Any = None
+    timestamp_us: Any = None
     trade_id: Any = None
     venue: Any = None
 
@@ -71,8 +73,9 @@ def note_rows(signs: dict[str, Signs], rows: Iterable[bytes], prefix: str) -> No
         number = told.trade_id
         if isinstance(number, str) and number.isdecimal() and len(number) < _ID_DIGITS:
             number = int(number)
-        if type(number) is int and number and type(told.timestamp) is int:
-            of_symbol.note_trade("row", told.timestamp, number)
+        time = time_us(told.timestamp) if type(told.timestamp) is int else told.timestamp_us
+        if type(number) is int and number and type(time) is int:
+            of_symbol.note_trade("row", time, number)
 
 
 class Sample(msgspec.Struct):
@@ -130,7 +133,7 @@ def note_lines(signs: dict[str, Signs], lines: Iterable[bytes], prefix: str, *, 
                 of_symbol.kinds.add(kind)
             number = told.trade if told.e == "trade" else told.aggregate
             if type(number) is int and type(told.time) is int:
-                of_symbol.note_trade(told.e, told.time, number)
+                of_symbol.note_trade(told.e, time_us(told.time), number)
     return prefix
 
 
@@ -181,6 +184,6 @@ def _difference(a: Signs, b: Signs) -> str:
     for form in a.trades.keys() & b.trades.keys():
         ends = a.trades[form] or [], b.trades[form] or []
         for (time, number), (later, after) in ((x, y) for p, q in (ends, ends[::-1]) for x in p for y in q):
-            if time + _SAME_TIME_MS < later and number >= after:
+            if time + _SAME_TIME_US < later and number >= after:
                 return f"trade ids {number} and, later, {after}"
     return ""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ingest.messages.kinds import Gap, OrderBook, Trade
+from ingest.messages.kinds import Gap, OrderBook, Trade, time_us
 from ingest.messages.refusal import Reason
 from ingest.recordings.binance import Binance
 from ingest.recordings.binance_books import HELD_MAX
@@ -286,6 +286,22 @@ def test_a_lost_connection_makes_the_book_unknown_right_after_its_newest_event()
     outputs = run([snapshot(9), diff(10, 12), line(trade(T=T0 + 14), at=14), disconnect(20, "BTCUSDT")])
     assert told(outputs) == ["book 12", "trade 14", "gap 15"]
     assert outputs[-1].message == Gap(T0 + 15, "BTCUSDT", T0 + 21)  # type: ignore[union-attr]
+
+
+def test_a_stream_in_microseconds_keeps_them() -> None:
+    us = (T0 + 12) * 1000
+    lines = [snapshot(9), diff(10, 12, E=us + 250), line(trade(T=us + 333), at=13), disconnect(14, "BTCUSDT")]
+    outputs = run([*lines, line(trade(8, T=us + 1000), at=15)])
+    assert [time_us(out.message) - us for out in outputs] == [250, 333, 334, 1000]  # type: ignore[union-attr]
+    assert [out.message.timestamp for out in outputs] == [0, 0, 0, T0 + 13]  # type: ignore[union-attr]
+    assert (
+        books(outputs)[0].sequence == T0 + 12
+    )  # in milliseconds, so that a capture in either unit starts above an earlier one
+
+
+def test_a_time_in_another_unit_than_the_two_of_the_venue_is_refused() -> None:
+    for time, reason in ((T0 // 1000, Reason.TOO_OLD), (T0 * 10**6, Reason.FUTURE_TIME)):
+        assert only_refusal(run([line(trade(T=time), at=13)])).reason == reason
 
 
 def test_after_a_lost_connection_a_snapshot_brings_the_book_back() -> None:
