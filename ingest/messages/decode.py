@@ -68,6 +68,7 @@ def _trade(told: Any) -> Trade:
         told.received,
         told.next_funding,
         told.timestamp_us,
+        told.recovered,
     )
 
 

@@ -40,8 +40,11 @@ class OrderBook(msgspec.Struct, gc=False):
     timestamp_us: int | None = None
 
 
-class Trade(msgspec.Struct, gc=False):
-    """Stream ``market_data``: one trade; ``side`` is the aggressor's. ``next_funding`` is when the venue settles funding next."""
+class Trade(msgspec.Struct, gc=False, omit_defaults=True):
+    """Stream ``market_data``: one trade; ``side`` is the aggressor's. ``next_funding`` is when the venue settles funding next.
+
+    ``recovered`` says that the feed asked for the trade because the stream had not brought it.
+    """
 
     timestamp: int
     symbol: str
@@ -52,6 +55,7 @@ class Trade(msgspec.Struct, gc=False):
     received: int | None = None
     next_funding: int | None = None
     timestamp_us: int | None = None
+    recovered: bool = False
 
 
 class SocialPost(msgspec.Struct, gc=False):
@@ -167,12 +171,20 @@ class Leave(msgspec.Struct, gc=False):
 
 
 class Gap(msgspec.Struct, gc=False):
-    """A feed missed messages at ``timestamp``: the book is unknown until the next one."""
+    """A feed missed messages. Of the channel ``book``: at ``timestamp``, and the book is unknown until the next one.
+
+    Of the channel ``trade``: trades with event times after ``since`` and up to ``timestamp`` may be missing. ``since`` is None where no
+    trade was known before, and ``missing`` says how many are missing where that is known. Such a gap is never late.
+    """
 
     timestamp: int
     symbol: str
     received: int | None = None
     timestamp_us: int | None = None
+    channel: str = "book"
+    since: int | None = None
+    since_us: int | None = None
+    missing: int | None = None
 
 
 class MicropriceTable(msgspec.Struct, gc=False):

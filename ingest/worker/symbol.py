@@ -173,8 +173,9 @@ class Symbol:
             elif kind is FlatBook or kind is OrderBook:
                 self._apply_book(t_us, message)
             elif kind is Gap:
-                self._sequence = None
-                self.engine.lose_book(t_us)
+                if message.channel == "book":
+                    self._sequence = None
+                    self.engine.lose_book(t_us)
             elif kind is MicropriceTable:
                 self.engine.install_microprice(t_us, message.tick, message.g)
             elif kind is WithdrawnPost:
