@@ -2,6 +2,9 @@
 
 Weights: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#order-book, and the same of USD-M
 futures. Binance.US weighs no more and allows less.
+
+USD-M futures are routed since April 2026: a stream that is asked for at another path than its own is accepted and gives nothing.
+https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams/Important-WebSocket-Change-Notice
 """
 
 from __future__ import annotations
@@ -10,22 +13,50 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+DEPTH = "depth@100ms"  # the stream of a symbol's book
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Streams that a venue gives at one path of its address.
+
+    Attributes
+    ----------
+    channels : tuple of str
+        The streams of each symbol, such as ``depth@100ms``.
+    paths : tuple of str
+        Where the combined streams are. Where a path is refused or gives nothing, the next one is tried.
+    """
+
+    channels: tuple[str, ...]
+    paths: tuple[str, ...] = ("/stream",)
+
 
 @dataclass(frozen=True, slots=True)
 class Venue:
     """A venue with Binance's protocol."""
 
-    stream: str  # address of the combined streams
+    stream: str  # address of the streams, without a path
     rest: str  # address of ``/depth``
     trades: str = "trade"  # name of its stream of trades
     others: tuple[str, ...] = ()  # further streams of a symbol; ``markPrice`` tells when funding is settled next
+    is_routed: bool = False  # books are given at ``/public``, aggregated trades and mark prices at ``/market``
+    has_micros: bool = False  # its streams give times in microseconds where they are asked for
     depths: tuple[tuple[int, int], ...] = ((5000, 250), (1000, 50))  # levels of ``/depth`` and the weight of a request
     weight_a_minute: int = 3000  # for our requests: half of what the venue allows an address
     prefix: str = ""  # put before its symbols in the logs; only Binance spot has none
 
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Where its streams are. A routed venue may give them at the plain path too, as the coin-margined one does in its documents."""
+        market = (self.trades, *self.others)
+        if not self.is_routed:
+            return (Route((DEPTH, *market)),)
+        return (Route((DEPTH,), ("/public/stream", "/stream")), Route(market, ("/market/stream", "/stream")))
+
 
 VENUES: dict[str, Venue] = {
-    "binance": Venue("wss://stream.binance.com:9443", "https://api.binance.com/api/v3/depth"),
+    "binance": Venue("wss://stream.binance.com:9443", "https://api.binance.com/api/v3/depth", has_micros=True),
     "binance-us": Venue(
         "wss://stream.binance.us:9443", "https://api.binance.us/api/v3/depth", prefix="BINANCE-US:", weight_a_minute=600
     ),
@@ -34,7 +65,18 @@ VENUES: dict[str, Venue] = {
         "https://fapi.binance.com/fapi/v1/depth",
         trades="aggTrade",
         others=("markPrice",),
+        is_routed=True,
         prefix="BINANCE-FUTURES:",
+        depths=((1000, 20),),
+        weight_a_minute=1200,
+    ),
+    "binance-coinm": Venue(
+        "wss://dstream.binance.com",
+        "https://dapi.binance.com/dapi/v1/depth",
+        trades="aggTrade",
+        others=("markPrice",),
+        is_routed=True,
+        prefix="BINANCE-COINM:",
         depths=((1000, 20),),
         weight_a_minute=1200,
     ),

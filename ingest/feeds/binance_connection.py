@@ -1,16 +1,37 @@
-"""The websocket connection of a venue with Binance's protocol: opened again whenever it ends, until it is cancelled."""
+"""The websocket connections of a feed to a venue with Binance's protocol.
+
+A venue closes a connection after 24 hours, and may announce its end earlier (``serverShutdown``). So a successor is opened before, and the
+old connection is closed once the successor has heard every stream::
+
+    old        ---------------------------------x
+    successor                     o-------------------------------
+                                  opened        heard on every stream
+
+Both give their frames meanwhile, and the parser passes over what was said before. More than one connection may be kept all the time.
+
+What the parser must know of connections are lines among the frames, so a recording of them replays to the same messages::
+
+    {"e":"connections","s":[symbols],"n":2}    several speak, or only one again
+    {"e":"disconnect","s":[symbols]}           none speaks any more
+
+Both name the ``channels`` that the connections carry, where the venue gives its channels on several.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from random import random
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ingest.feeds.binance_venue import RESTRICTED, RestrictedError, Silences
+from ingest.feeds.binance_addresses import Route
+from ingest.feeds.binance_venue import RESTRICTED, RestrictedError
+from ingest.feeds.channels import Channels
 from ingest.publish.outlet import pauses
 
 if TYPE_CHECKING:
@@ -18,91 +39,235 @@ if TYPE_CHECKING:
 
 FRAME_MAX_BYTES = 4 << 20
 HEARTBEAT_S = 20.0
-WATCH_S = 1.0  # between two looks for silent streams
+WATCH_S = 1.0  # between two looks at a connection
 CLOSE_S = 1.0  # how long the venue may take to answer the close frame; it may go on sending and never answer
+LIFE_S = 23 * 3600.0  # after which a successor is opened
+LIFE_SPREAD_S = 1800.0  # up to so much later, so that not all connections are renewed at the same time
+OVERLAP_S = 600.0  # how long a connection waits for its successor to hear every stream; some streams are quiet for long
+SPEAK_S = 15.0  # a path that gave nothing for so long is changed, where there is another
+SHUTDOWN = b"!serverShutdown"
+_KIND = {"depth": "book", "trade": "trade", "aggTrade": "trade"}
 _LOG = logging.getLogger(__name__)
 
 
+def kind_of(channel: str) -> str:
+    """Return what a channel gives: ``book``, ``trade``, or its own name.
+
+    >>> kind_of("depth@100ms"), kind_of("aggTrade"), kind_of("markPrice")
+    ('book', 'trade', 'markPrice')
+    """
+    name = channel.partition("@")[0]
+    return _KIND.get(name, name)
+
+
+def stream_of(frame: bytes) -> bytes:
+    """Return the stream that a frame names, nothing if it has another form.
+
+    >>> stream_of(b'{"stream":"btcusdt@trade","data":{}}'), stream_of(b'{"e":"trade"}')
+    (b'btcusdt@trade', b'')
+    """
+    return frame[11 : frame.find(b'"', 11)] if frame.startswith(b'{"stream":"') else b""
+
+
 class Connection:
-    """The frames of the streams of some symbols.
+    """One open websocket.
+
+    Attributes
+    ----------
+    is_whole : bool
+        Whether every stream was heard on it.
+    is_due : asyncio.Event
+        Set once a successor should be opened.
+    """
+
+    def __init__(self, socket: ClientWebSocketResponse, names: Sequence[str], due_s: float) -> None:
+        self.socket = socket
+        self.due_s = due_s
+        self.is_due = asyncio.Event()
+        self.has_heard = False
+        self.reading: asyncio.Task[None]
+        self._unheard = {name.encode() for name in names}
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every stream was heard."""
+        return not self._unheard
+
+    def note(self, name: bytes) -> None:
+        """Note the stream of a frame."""
+        self.has_heard = True
+        if self._unheard:
+            self._unheard.discard(name)
+        if name == SHUTDOWN:
+            self.is_due.set()
+
+    @property
+    def why_ended(self) -> str:
+        """What is known of its end."""
+        return str(self.socket.exception() or f"code {self.socket.close_code}")
+
+
+class Connections:
+    """The connections to one route of a venue. All of them hear the same streams.
 
     Parameters
     ----------
     stream : str
-        The address of the combined streams, without a path.
+        The address of the streams, without a path.
+    route : Route
     symbols : sequence of str
-        In upper case; a lost connection is a line that names them.
-    silences : Silences
-        Which streams to ask for; it notes what is heard.
+        In upper case.
+    channels : Channels
+        Notes what is heard.
     put : callable
-        Awaited with each frame, and with each line about a lost connection.
+        Awaited with each frame, and with each line about the connections.
+    wanted : int
+        How many connections are kept.
+    is_only : bool
+        Whether this route carries all channels of the venue: then lines about connections need not name them.
+    query : str
+        Put behind the streams of the address.
     first_pause_s : float
         Wait before the first new attempt.
-
-    Attributes
-    ----------
-    is_open : bool
-        Whether frames can come now.
+    clock : callable
+        Seconds that only grow.
     """
 
     def __init__(
         self,
         stream: str,
+        route: Route,
         symbols: Sequence[str],
-        silences: Silences,
+        channels: Channels,
         put: Callable[[bytes], Awaitable[None]],
+        *,
+        wanted: int = 1,
+        is_only: bool = True,
+        query: str = "",
         first_pause_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.is_open = False
-        self._stream = stream
+        self.names = [f"{symbol.lower()}@{channel}" for symbol in symbols for channel in route.channels]
+        self._addresses = [f"{stream}{path}?streams=" + "/".join(self.names) + query for path in route.paths]
+        self._at = 0  # which of the addresses is used
+        told = dict.fromkeys(kind_of(channel) for channel in route.channels)
+        self._carried = {} if is_only else {"channels": list(told)}
         self._symbols = symbols
-        self._silences = silences
+        self._channels = channels
         self._put = put
+        self._wanted = wanted
         self._first_pause_s = first_pause_s
+        self._clock = clock
+        self._open: set[Connection] = set()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether frames can come now."""
+        return bool(self._open)
 
     async def listen(self, http: ClientSession) -> None:
         """Listen until cancelled. Raise `RestrictedError` where the venue does not serve this location."""
+        lanes = [asyncio.create_task(self._keep_one(http)) for _ in range(self._wanted)]
+        try:
+            await asyncio.gather(*lanes)
+        finally:
+            tasks = (*lanes, *(connection.reading for connection in self._open))
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep_one(self, http: ClientSession) -> None:
+        """Keep a connection open, until cancelled."""
         import aiohttp
 
-        address = f"{self._stream}/stream?streams=" + "/".join(self._silences.streams)
+        old: Connection | None = None
         attempts = pauses(self._first_pause_s)
         while True:
-            heard = False
             try:
-                async with self._connection(http, address) as socket:
-                    async for frame in socket:
-                        if not isinstance(frame.data, (str, bytes)):
-                            break  # an error of the connection
-                        heard = True
-                        data = frame.data.encode() if isinstance(frame.data, str) else frame.data
-                        self._silences.hear(data)
-                        await self._put(data)
-                    why = str(socket.exception() or f"code {socket.close_code}")
+                new = await self._connect(http)
+                why = await self._follow(old, new)
+                if why is None:
+                    old = new
+                    continue
+                if new.has_heard:
+                    attempts = pauses(self._first_pause_s)
+                what = "a connection is lost" if new.has_heard else "a connection gave nothing"
             except (TimeoutError, OSError, aiohttp.ClientError) as error:
                 if getattr(error, "status", None) == RESTRICTED:
-                    raise RestrictedError(self._stream) from None
-                why = f"{type(error).__name__}: {error}"
-            if heard:
-                attempts = pauses(self._first_pause_s)
+                    raise RestrictedError(self._addresses[self._at].partition("?")[0]) from None
+                if isinstance(error, aiohttp.WSServerHandshakeError):
+                    self._change_address()
+                what, why = "no connection", f"{type(error).__name__}: {error}"
+            if old is not None and old.reading.done():
+                old = None
             pause = next(attempts)
-            what = "the connection is lost" if heard else "no connection"
             _LOG.warning("%s (%.200s): again in %.1f s", what, why, pause)
             await asyncio.sleep(pause)
 
-    @contextlib.asynccontextmanager
-    async def _connection(self, http: ClientSession, address: str) -> AsyncIterator[ClientWebSocketResponse]:
-        """Open a connection. However it ends, the books count as unknown from then on, and the venue has `CLOSE_S` to close it too."""
-        socket = await http.ws_connect(address, heartbeat=HEARTBEAT_S, max_msg_size=FRAME_MAX_BYTES)
-        watching = asyncio.create_task(self._silences.watch(WATCH_S))
-        self._silences.connected()
-        self.is_open = True
+    async def _connect(self, http: ClientSession) -> Connection:
+        socket = await http.ws_connect(self._addresses[self._at], heartbeat=HEARTBEAT_S, max_msg_size=FRAME_MAX_BYTES)
+        new = Connection(socket, self.names, self._clock() + LIFE_S + LIFE_SPREAD_S * random())  # noqa: S311  # no secret
+        if not self._open:
+            self._channels.opened(self.names)
+        self._open.add(new)
+        new.reading = asyncio.create_task(self._read(new))
         _LOG.info("listening to %s", ", ".join(self._symbols))
+        return new
+
+    async def _read(self, connection: Connection) -> None:
+        """Put the frames of a connection until it ends. However it ends, the venue has `CLOSE_S` to close it too."""
         try:
-            yield socket
+            if len(self._open) > 1:
+                await self._tell()
+            async for frame in connection.socket:
+                if not isinstance(frame.data, (str, bytes)):
+                    break  # an error of the connection
+                data = frame.data.encode() if isinstance(frame.data, str) else frame.data
+                name = stream_of(data)
+                connection.note(name)
+                self._channels.hear(name)
+                await self._put(data)
         finally:
-            self.is_open = False
-            watching.cancel()
-            await self._put(msgspec.json.encode({"e": "disconnect", "s": self._symbols}))
+            self._open.discard(connection)
+            if not self._open:
+                self._channels.closed(self.names)
+            await self._tell()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_S):
-                    await socket.close()
+                    await connection.socket.close()
+
+    async def _tell(self) -> None:
+        """Put the line that says how many connections speak."""
+        n = len(self._open)
+        line = {"e": "connections", "s": self._symbols, "n": n} if n else {"e": "disconnect", "s": self._symbols}
+        await self._put(msgspec.json.encode(line | self._carried))
+
+    async def _follow(self, old: Connection | None, new: Connection) -> str | None:
+        """Wait until a connection needs a successor, and close the one before as soon as the new one has heard every stream.
+
+        Return why it ended, if it ended before.
+        """
+        opened_s = self._clock()
+        while True:
+            now = self._clock()
+            if old is not None and (new.is_whole or now - opened_s >= OVERLAP_S or old.reading.done()):
+                old.reading.cancel()
+                old = None
+            if new.reading.done():
+                return new.why_ended
+            if not new.has_heard and now - opened_s >= SPEAK_S and self._change_address():
+                new.reading.cancel()
+                return f"nothing came for {SPEAK_S:.0f} s"
+            if old is None and (new.is_due.is_set() or now >= new.due_s):
+                return None
+            waits: set[asyncio.Task[Any]] = {new.reading}
+            if old is None:
+                waits.add(asyncio.create_task(new.is_due.wait()))
+            await asyncio.wait(waits, timeout=WATCH_S, return_when=asyncio.FIRST_COMPLETED)
+            for due in waits - {new.reading}:
+                due.cancel()
+
+    def _change_address(self) -> bool:
+        """Use the next address from now on, if there is another."""
+        self._at = (self._at + 1) % len(self._addresses)
+        return len(self._addresses) > 1

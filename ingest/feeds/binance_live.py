@@ -29,8 +29,9 @@ from typing import IO, TYPE_CHECKING
 
 from feature_repo.stores.errors import UserError
 from ingest.feeds.binance_addresses import Allowance, Venue, depth_to_ask
-from ingest.feeds.binance_connection import Connection
-from ingest.feeds.binance_venue import ANSWER_S, RestrictedError, Silences, body_of, check_symbols
+from ingest.feeds.binance_connection import Connections, kind_of
+from ingest.feeds.binance_venue import ANSWER_S, RestrictedError, body_of, check_symbols
+from ingest.feeds.channels import Channels
 from ingest.feeds.pump import Pump
 from ingest.publish.outlet import Outlet, pauses
 from ingest.recordings.binance import Binance
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 SYMBOLS_MAX = 100  # of one connection; each has two streams, and venues close connections with many more
 RENEW_S = 60.0  # between two snapshots of a symbol that make its book known further
 ANSWER_MAX_BYTES = 16 << 20
+WATCH_S = 1.0  # between two looks for silent channels
+MICROSECONDS = "&timeUnit=MICROSECOND"
 _NAME = re.compile(r"\w{1,40}\Z").match
 _LOG = logging.getLogger(__name__)
 
@@ -62,6 +65,8 @@ class BinanceFeed:
         Returns what is known of a symbol, which has the venue's prefix: its contract tells the depths.
     first_pause_s : float
         Wait before the first new attempt at a connection or a snapshot.
+    connections : int
+        How many connections are kept to each address: what one does not hear, another may.
 
     Raises
     ------
@@ -80,6 +85,7 @@ class BinanceFeed:
         instrument: Callable[[str], Instrument] = known,
         clock_ns: Callable[[], int] = time.time_ns,
         first_pause_s: float = 1.0,
+        connections: int = 1,
     ) -> None:
         symbols = list(dict.fromkeys(symbol.upper() for symbol in symbols))
         bad = [symbol for symbol in symbols if not _NAME(symbol)]
@@ -98,9 +104,28 @@ class BinanceFeed:
         self._outlet = outlet
         self._lines = 0
         self._refused: UserError | None = None
-        of_a_symbol = ("depth@100ms", venue.trades, *venue.others)
-        silences = Silences([f"{symbol.lower()}@{stream}" for symbol in symbols for stream in of_a_symbol])
-        self._connection = Connection(venue.stream, symbols, silences, self._put, first_pause_s)
+        self._channels = Channels(
+            {
+                f"{symbol.lower()}@{channel}": (symbol, kind_of(channel))
+                for symbol in symbols
+                for route in venue.routes
+                for channel in route.channels
+            }
+        )
+        self._connections = [
+            Connections(
+                venue.stream,
+                route,
+                symbols,
+                self._channels,
+                self._put,
+                wanted=connections,
+                is_only=len(venue.routes) == 1,
+                query=MICROSECONDS if venue.has_micros else "",
+                first_pause_s=first_pause_s,
+            )
+            for route in venue.routes
+        ]
         self._depth, self._weight = depth_to_ask(venue, len(self._symbols))
         self._allowance = Allowance(venue.weight_a_minute)
         self._renew_at: dict[str, float] = {}  # before which no symbol asks for another snapshot of a known book
@@ -140,7 +165,25 @@ class BinanceFeed:
 
     async def _check_and_listen(self) -> None:
         await check_symbols(self._http, self._venue.rest.rpartition("/")[0] + "/exchangeInfo", self._symbols)
-        await self._connection.listen(self._http)
+        tasks = [asyncio.create_task(each.listen(self._http)) for each in self._connections]
+        tasks.append(asyncio.create_task(self._watch()))
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        """Look every `WATCH_S` for channels that are silent."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            self._channels.look()
+
+    @property
+    def _gives_books(self) -> bool:
+        """Whether diffs can come now; the first route of a venue carries them."""
+        return self._connections[0].is_open
 
     async def _put(self, payload: bytes, symbol: str | None = None) -> None:
         now_ns = self._clock_ns()
@@ -161,14 +204,14 @@ class BinanceFeed:
         for _, symbol in items:
             if symbol is not None:
                 self._requests.pop(symbol, None)
-        missing = [s for s in self._parser.missing() if s in self._symbols] if self._connection.is_open else []
+        missing = [s for s in self._parser.missing() if s in self._symbols] if self._gives_books else []
         for symbol in self._pauses.keys() - set(missing) - self._requests.keys():
             del self._pauses[symbol]
         for symbol in missing:
             if symbol not in self._requests:
                 self._requests[symbol] = asyncio.create_task(self._request_snapshot(symbol))
         now = time.monotonic()
-        for symbol in self._parser.fading() if self._connection.is_open else ():
+        for symbol in self._parser.fading() if self._gives_books else ():
             if symbol in self._symbols and symbol not in self._requests and now >= self._renew_at.get(symbol, 0.0):
                 self._renew_at[symbol] = now + RENEW_S
                 self._requests[symbol] = asyncio.create_task(self._renew_snapshot(symbol))

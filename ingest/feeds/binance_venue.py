@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,9 +20,6 @@ ANSWER_MAX_BYTES = 64 << 20  # the list of a large venue has some 15 MB
 WORDS_MAX = 300  # characters kept of what a venue says about an error
 CHUNK_BYTES = 1 << 16
 RESTRICTED = 451  # HTTP: unavailable for legal reasons
-SILENT_S = 10.0  # a stream without a message for this long is told
-TELL_AGAIN_S = 600.0
-NAMES_SHOWN = 10
 _LOG = logging.getLogger(__name__)
 
 
@@ -88,57 +84,6 @@ async def check_symbols(http: ClientSession, address: str, symbols: Sequence[str
             raise UserError(f"the venue lists no symbol {symbol} (of {len(listed):,}){advice}")
         if listed[symbol] != "TRADING":
             _LOG.warning("%s is listed, but not traded now: its status is %.40s", symbol, listed[symbol])
-
-
-class Silences:
-    """Tells which streams of a connection are silent.
-
-    Parameters
-    ----------
-    streams : sequence of str
-        Their names, as the venue writes them into each message.
-    clock : callable
-        Seconds that only grow.
-    """
-
-    def __init__(self, streams: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
-        self.streams = streams
-        self._clock = clock
-        self._heard: dict[bytes, float] = {}
-        self._told: dict[str, float] = {}
-
-    def connected(self) -> None:
-        """Note that a connection begins: a stream counts as heard then."""
-        self._heard = {name.encode(): self._clock() for name in self.streams}
-
-    def hear(self, frame: bytes) -> None:
-        """Note the stream of a frame, ``{"stream":"btcusdt@trade",...``; a frame of another form is not counted."""
-        if frame.startswith(b'{"stream":"'):
-            name = frame[11 : frame.find(b'"', 11)]
-            if name in self._heard:
-                self._heard[name] = self._clock()
-
-    def silent(self) -> list[str]:
-        """Return the streams that have been silent for `SILENT_S`, each at most every `TELL_AGAIN_S`."""
-        now = self._clock()
-        names = [
-            name
-            for name, at in ((raw.decode(), at) for raw, at in self._heard.items())
-            if now - at >= SILENT_S and now - self._told.get(name, -TELL_AGAIN_S) >= TELL_AGAIN_S
-        ]
-        self._told.update(dict.fromkeys(names, now))
-        return names
-
-    async def watch(self, every_s: float) -> None:
-        """Log the silent streams until cancelled."""
-        while True:
-            await asyncio.sleep(every_s)
-            if names := self.silent():
-                more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-                _LOG.warning(
-                    "nothing has come for %.0f s of %s%s: the market may be quiet, or the venue does not send it",
-                    SILENT_S, ", ".join(names[:NAMES_SHOWN]), more,
-                )  # fmt: skip
 
 
 def _line(error: Exception) -> str:

@@ -34,6 +34,8 @@ from ingest.streams import deployment
 _EXAMPLE = """\
 example:
   python -m ingest feed binance BTCUSDT ETHUSDT                        until Ctrl-C
+  python -m ingest feed binance BTCUSDT --connections 2                what one connection loses, the other has
+  python -m ingest feed binance-coinm BTCUSD_PERP                      as BINANCE-COINM:BTCUSD_PERP
   python -m ingest feed binance BTCUSDT --record btcusdt.jsonl.gz      and keep what came, for `replay`
   python -m ingest feed kraken BTC-USD ETH-USD                         as KRAKEN:BTC-USD and KRAKEN:ETH-USD
   TFS_WEBHOOK_TOKEN=... python -m ingest feed posts --listen 127.0.0.1:8800
@@ -41,7 +43,7 @@ example:
   python -m ingest feed kafka --brokers a:9092,b:9092                  topics order_book, market_data and social_data
   python -m ingest feed kafka order_book=books.v1 --brokers a:9092     another name, and this topic alone
 
-sources: binance, binance-us, binance-futures; any other venue of cryptofeed by its name; posts (by HTTP); jsonl (our messages); kafka
+sources: binance, binance-us, binance-futures, binance-coinm; any other venue of cryptofeed by its name; posts (by HTTP); jsonl; kafka
 a connection that is lost is made anew, and the books are unknown meanwhile; venues need the extra `feeds`
 symbols are compared with the venue's list at the start; a second Ctrl-C ends a feed that is still writing at once
 exit codes: 0 stopped or at the end of its input, 2 an option, a file, a library, a server or an address is wrong
@@ -66,13 +68,20 @@ def add_parser(subparsers: Any) -> None:
     about = "Publish what a venue, a webhook or a pipe says, as it comes."
     parser = make_parser(subparsers, "feed", run, about, _EXAMPLE)
     add = parser.add_argument
-    add("source", help="binance, binance-us, binance-futures, a venue of cryptofeed, posts, jsonl or kafka")
+    add(
+        "source",
+        help="binance, binance-us, binance-futures, binance-coinm, a venue of cryptofeed, posts, jsonl or kafka",
+    )
     names = "symbols as the venue writes them; the file of jsonl, - for a pipe; of kafka, STREAM=TOPIC"
     add("names", nargs="*", metavar="NAME", help=names)
     record = "append what a Binance venue sends, as a capture; .gz packs it"
     add("--record", type=Path, metavar="FILE", help=record)
     add("--stream-url", metavar="URL", help="of a Binance venue: another address of its streams")
     add("--rest-url", metavar="URL", help="of a Binance venue: another address of its /depth")
+    connections = (
+        "of a Binance venue: connections to keep to each of its addresses (default 1); the messages of all are merged"
+    )
+    add("--connections", type=int, choices=range(1, 5), default=1, metavar="N", help=connections)
     listen = "of posts (default 127.0.0.1:8800)"
     add("--listen", type=address, default="127.0.0.1:8800", metavar="HOST:PORT", help=listen)
     command.add_arguments(parser)
@@ -111,10 +120,16 @@ def _market(args: argparse.Namespace, settings: Settings, outlet: Outlet, record
 
             here = replace(venue, stream=args.stream_url or venue.stream, rest=args.rest_url or venue.rest)
             return BinanceFeed(
-                here, args.names, outlet, settings.max_future_ms, record=record, instrument=settings.instrument
+                here,
+                args.names,
+                outlet,
+                settings.max_future_ms,
+                record=record,
+                instrument=settings.instrument,
+                connections=args.connections,
             )
-        if args.record or args.stream_url or args.rest_url:
-            raise UserError("--record, --stream-url and --rest-url are for Binance venues")
+        if args.record or args.stream_url or args.rest_url or args.connections != 1:
+            raise UserError("--record, --stream-url, --rest-url and --connections are for Binance venues")
         from ingest.feeds.cryptofeed_live import CryptofeedFeed
 
         return CryptofeedFeed(args.source, args.names, outlet, instrument=settings.instrument)

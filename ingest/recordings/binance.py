@@ -2,8 +2,14 @@
 
 A line is ``<receive time, ns> <one JSON message>``. Books are made from depth diffs and REST snapshots (``binance_books``).
 
-A line ``{"e":"disconnect","s":[symbols]}``, which our own recorder writes, says that the connection was lost there. These books are
-unknown from one millisecond after their newest event until a snapshot, or until a diff shows that nothing was missed.
+Our own recorder writes three more kinds of lines::
+
+    {"e":"disconnect","s":[symbols]}                no connection is open
+    {"e":"connections","s":[symbols],"n":2}         so many are open: what several say is one message (``binance_books``)
+    {"e":"silence","s":[symbols],"channel":"book"}  a channel is silent while others of its symbol speak
+
+The first two are of the ``channels`` that they name, or of all. After a disconnect or a silence of the channel ``book``, these books are
+unknown from right after their newest event until a snapshot, or until a diff shows that nothing was missed.
 
 Trades come one by one (``@trade``) or as aggregates (``@aggTrade``), whose ``f`` and ``l`` are the ids of the first and last trade in
 them. No trade counts twice: an aggregate of trades that are recorded one by one is passed over, and so is a trade that an aggregate
@@ -97,7 +103,7 @@ class Binance:
             yield from self._books.snapshot(payload, line)
             return
         body = bytes(envelope.data) or payload
-        name = envelope.e if envelope.stream is None else envelope.stream.partition("@")[2]
+        name = envelope.e if envelope.stream is None else envelope.stream.partition("@")[2] or envelope.stream
         if envelope.stream is not None and not envelope.data:
             raise Refused(Reason.MISSING_FIELD, "a stream without data")
         if name in ("depth", "depthUpdate") or (name and name.startswith("depth@")):
@@ -107,7 +113,11 @@ class Binance:
         elif name == "markPriceUpdate" or (name and name.split("@")[0] == "markPrice"):
             self._mark_price(decode(wire.MarkPrice, body), line)
         elif name == "disconnect":
-            yield from self._disconnect(decode(wire.Disconnect, body), line)
+            yield from self._disconnect(decode(wire.Connections, body), line)
+        elif name == "connections":
+            self._connections(decode(wire.Connections, body), line)
+        elif name == "silence":
+            yield from self._silence(decode(wire.Silence, body), line)
         elif name == "recording":
             self._begin(decode(wire.Header, body), line)
         elif (
@@ -165,15 +175,39 @@ class Binance:
         state.after_newest_us = max(state.after_newest_us, diff.after_us)
         yield from self._books.diff(state, diff, line)
 
-    def _disconnect(self, disconnect: wire.Disconnect, line: Line) -> Iterator[Output]:
+    def _disconnect(self, lost: wire.Connections, line: Line) -> Iterator[Output]:
         self.passed_over["disconnect"] += 1
-        for name in (line.prefix + symbol for symbol in disconnect.symbols):
-            state = self._symbols.get(name)
-            if state is not None and state.last is not None and not state.lost:
-                state.lost = True
-                # right after it, or the gap would sort before the last book: equal times are ordered by sequence
-                ms, us = time_fields(state.after_newest_us)
-                yield Parsed("gap", Gap(ms, name, line.received_ms, us))
+        if lost.carry("book"):
+            for state, name in self._named(lost.symbols, line):
+                state.connections, state.ids_may_restart = 1, True
+                yield from self._lose_book(state, name, line)
+
+    def _connections(self, open_now: wire.Connections, line: Line) -> None:
+        self.passed_over["connections"] += 1
+        if open_now.carry("book"):
+            for name in open_now.symbols:
+                state = self._symbol(line.prefix + name)
+                state.connections = open_now.n
+                state.is_merged = True
+
+    def _silence(self, silence: wire.Silence, line: Line) -> Iterator[Output]:
+        self.passed_over["silence"] += 1
+        if silence.channel == "book":
+            for state, name in self._named(silence.symbols, line):
+                yield from self._lose_book(state, name, line)
+
+    def _named(self, symbols: list[str], line: Line) -> Iterator[tuple[SymbolState, str]]:
+        """Yield those of these symbols that are known."""
+        for name in (line.prefix + symbol for symbol in symbols):
+            if (state := self._symbols.get(name)) is not None:
+                yield state, name
+
+    def _lose_book(self, state: SymbolState, name: str, line: Line) -> Iterator[Output]:
+        if state.last is not None and not state.lost:
+            state.lost = True
+            # right after it, or the gap would sort before the last book: equal times are ordered by sequence
+            ms, us = time_fields(state.after_newest_us)
+            yield Parsed("gap", Gap(ms, name, line.received_ms, us))
 
     def _symbol(self, name: str) -> SymbolState:
         state = self._symbols.get(name)

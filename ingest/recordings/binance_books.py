@@ -6,7 +6,10 @@ and if several have one, it is refused as ambiguous. It is used if that symbol h
     held back:  [U..u] [U..u] | U <= L + 1 <= u | U == previous u + 1 | ...
                 covered by L    first applied     (futures: pu == previous u)
 
-A diff that does not follow waits for a snapshot or for the missing diff; one that never fits is refused. A diff is applied whole or
+A diff that does not follow waits for a snapshot or for the missing diff; one that never fits is refused. Where several connections (or
+files) tell of a symbol, a diff that was applied already is passed over, and one that is ahead waits for the slower connection, for
+`SLOWER_NS` at most, before the book counts as unknown. After a lost connection the venue may count its updates from a lower number: a
+diff that seems to be applied already then waits for a snapshot as well. A diff is applied whole or
 not at all: a damaged one leaves the book as it was, and the next diff then shows the gap.
 
 A book is known as far as its snapshot went (``book``). It gives the known levels, 20 a side at most, and the depths over all of them;
@@ -60,7 +63,7 @@ class Books:
         self._passed_over["snapshot"] += 1
         self._snapshots.append(snapshot)
         for name, state in self._symbols.items():
-            past = state.last is not None and (not state.lost or snapshot.last <= state.last)
+            past = not state.takes(snapshot)
             if past and snapshot.is_of(name) and state.renew(snapshot):
                 self._snapshots.remove(snapshot)
                 return
@@ -91,21 +94,25 @@ class Books:
 
     def diff(self, state: SymbolState, diff: wire.Diff, line: Line) -> Iterator[Output]:
         """Apply a diff that was checked, or let it wait; yield the books and gaps that it gives."""
-        if state.last is not None and diff.last <= state.last:
+        state.hear(line.source)
+        if state.last is not None and diff.last <= state.last and not state.ids_may_restart:
+            if state.is_merged:
+                self._passed_over["repeated diff"] += 1
+                return
             raise Refused(Reason.DUPLICATE, f"update {diff.last} is applied already, the book is at {state.last}")
         if state.can_apply(diff):
             yield from self._apply(state, diff, line, line)
             yield from self._settle(state, line)
             return
         state.held.append((diff, line))
-        if state.last is not None and not state.lost:
+        if state.last is not None and not state.lost and not state.waits(line):
             state.lost = True
             yield Parsed("gap", state.gap(diff, line))
         for snapshot in self._snapshots:
             if (
                 snapshot.is_of(diff.symbol)
                 and diff.spans(snapshot.last)
-                and (state.last is None or snapshot.last > state.last)
+                and (state.last is None or snapshot.last > state.last or state.ids_may_restart)
             ):
                 self._start(state, snapshot)
                 yield from self._settle(state, line)
@@ -127,7 +134,10 @@ class Books:
         for diff, line in waiting:
             assert state.last is not None  # noqa: S101 - only a symbol with a book settles
             if diff.last <= state.last:
-                yield _gap(line)
+                if state.is_merged and diff.last > state.began:
+                    self._passed_over["repeated diff"] += 1
+                else:
+                    yield _gap(line)
             elif state.can_apply(diff):
                 yield from self._apply(state, diff, line, now)
             else:
@@ -138,7 +148,7 @@ class Books:
         if not state.book.apply(diff.bids, diff.asks):
             yield Rejected(line, Reason.CROSSED_BOOK, f"update {diff.last} would cross the book")
             return
-        state.last, state.fresh, state.lost = diff.last, False, False
+        state.last, state.fresh, state.lost, state.ids_may_restart = diff.last, False, False, False
         state.renewal.note(state.book, diff)
         for snapshot in [s for s in self._snapshots if s.is_of(diff.symbol) and diff.spans(s.last)]:
             if state.renew(snapshot):

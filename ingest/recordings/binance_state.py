@@ -14,6 +14,9 @@ from ingest.recordings.renewal import Renewal
 from transforms.instrument import Instrument
 from transforms.limits import MAX_LEVELS
 
+SLOWER_NS = 250_000_000
+"""How long a diff is expected of a slower connection. Later its book would be late, by the default of ``TFS_ALLOWED_LATENESS_MS``."""
+
 
 @dataclass(slots=True)
 class SymbolState:
@@ -24,6 +27,11 @@ class SymbolState:
     last: int | None = None  # the update up to which the book is known; None before the first snapshot
     fresh: bool = False  # the book is a snapshot to which no diff was applied yet
     lost: bool = False  # a gap after ``last`` was reported
+    began: int = 0  # the update of the snapshot from which the book was made
+    ids_may_restart: bool = False  # its connection was lost, and no diff was applied since
+    connections: int = 1  # that tell its diffs now
+    is_merged: bool = False  # several connections or files told of it, so a diff may come again
+    source: str = ""  # the file of its newest diff
     held: deque[tuple[wire.Diff, Line]] = field(default_factory=deque)  # diffs that wait, each with its line
     renewal: Renewal = field(default_factory=Renewal)
     passed: bool = False  # it was reported that the price has left what is known of the book
@@ -38,13 +46,27 @@ class SymbolState:
         """Return whether a diff follows the book."""
         return self.last is not None and (diff.follows(self.last) or (self.fresh and diff.spans(self.last)))
 
+    def takes(self, snapshot: wire.Snapshot) -> bool:
+        """Return whether a snapshot may begin the book: it has none, or one that is lost and not past the snapshot."""
+        return self.last is None or (self.lost and (snapshot.last > self.last or self.ids_may_restart))
+
+    def hear(self, source: str) -> None:
+        """Note the file of a diff: one of another file than before may repeat what that said, or be ahead of it."""
+        if self.source and source != self.source:
+            self.is_merged, self.connections = True, max(self.connections, 2)
+        self.source = source
+
+    def waits(self, line: Line) -> bool:
+        """Return whether a slower connection may still tell the diff that is missing before those that are held."""
+        return self.connections > 1 and line.received_ns - self.held[0][1].received_ns < SLOWER_NS
+
     def start(self, snapshot: wire.Snapshot) -> int:
         """Start the book from a snapshot; return how many waiting diffs it covers. Before the first snapshot these do not wait longer."""
         n_waiting = len(self.held)
         if self.last is None:
             self.held = deque((diff, line) for diff, line in self.held if diff.last > snapshot.last)
         self.book = Book(snapshot.bids, snapshot.asks)
-        self.last = snapshot.last
+        self.last = self.began = snapshot.last
         self.fresh = True
         self.renewal.clear()
         return n_waiting - len(self.held)

@@ -92,10 +92,23 @@ class Header(msgspec.Struct):
     prefix: str
 
 
-class Disconnect(msgspec.Struct):
-    """Our own recorder's note that the connection of these symbols was lost."""
+class Connections(msgspec.Struct):
+    """Our own recorder's note that ``n`` connections speak of these symbols now; of all channels, unless it names some."""
 
     symbols: list[str] = msgspec.field(name="s")
+    n: int = 0
+    channels: list[str] | None = None
+
+    def carry(self, channel: str) -> bool:
+        """Return whether the connections carry a channel, ``book`` or ``trade``."""
+        return self.channels is None or channel in self.channels
+
+
+class Silence(msgspec.Struct):
+    """Our own recorder's note that a channel of these symbols is silent while others of them speak; told again as long as it lasts."""
+
+    symbols: list[str] = msgspec.field(name="s")
+    channel: str
 
 
 class Diff(_Timed):

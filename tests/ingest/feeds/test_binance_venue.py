@@ -18,9 +18,9 @@ from aiohttp import web
 
 from feature_repo.stores.errors import UserError
 from ingest.cli import main
-from ingest.feeds import binance_connection, binance_venue
+from ingest.feeds import binance_live, channels
 from ingest.feeds.binance_live import BinanceFeed, Venue
-from ingest.feeds.binance_venue import RestrictedError, Silences
+from ingest.feeds.binance_venue import RestrictedError
 from ingest.publish.outlet import Outlet
 from ingest.settings import Settings
 
@@ -177,25 +177,9 @@ def test_a_snapshot_that_is_refused_for_the_location_ends_the_feed() -> None:
         run(["BTCUSDT"], for_s=20, stream=one_diff, depth=answering(451, "restricted"))
 
 
-def test_a_stream_that_is_silent_while_another_speaks_is_named_once() -> None:
-    now = [0.0]
-    silences = Silences(["btcusdt@depth@100ms", "btcusdt@trade"], lambda: now[0])
-    silences.connected()
-    now[0] = 9.9
-    silences.hear(b'{"stream":"btcusdt@depth@100ms","data":{}}')
-    assert silences.silent() == []
-    now[0] = 10.0
-    assert silences.silent() == ["btcusdt@trade"]
-    assert silences.silent() == []
-    now[0] = 25.0
-    assert silences.silent() == ["btcusdt@depth@100ms"]
-    now[0] = 10.0 + binance_venue.TELL_AGAIN_S
-    assert silences.silent() == ["btcusdt@trade"]
-
-
 def test_a_silent_stream_is_told_in_the_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(binance_venue, "SILENT_S", 0.1)
-    monkeypatch.setattr(binance_connection, "WATCH_S", 0.02)
+    monkeypatch.setattr(channels, "QUIET_S", 0.1)
+    monkeypatch.setattr(binance_live, "WATCH_S", 0.02)
     run(["BTCUSDT"], for_s=0.4, stream=deaf_stream)
     assert "of btcusdt@depth@100ms" in caplog.text and "the market may be quiet" in caplog.text
 
