@@ -113,6 +113,12 @@ class Engine:
         microstructure.step_invalid(self._micro, t_us)
         order_flow.step_quote_invalid(self._flow, t_us)
 
+    def lose_trades(self, since_us: int, until_us: int) -> None:
+        """Note that trades from ``since_us`` until ``until_us``, both included, may be missing; 0 is since the newest trade.
+
+        Call it before the trades of ``since_us`` and later, or at once where they came already.
+        """
+
     def trade(self, t_us: int, price: float, size: float, side: int) -> None:
         """Fold in a trade; ``side`` is the aggressor's: 1 bought, -1 sold, 0 unknown."""
         if self._instrument is not None:

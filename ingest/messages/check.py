@@ -7,17 +7,21 @@ import re
 from unicodedata import is_normalized
 
 from ingest.messages.kinds import (
+    BOOK_CHANNEL,
     EARLIEST_US,
     MAX_AHEAD_MS,
     MAX_HOLD_MS,
     MAX_INTEGER,
     MAX_TIME_MS,
     MAX_TIME_US,
+    TRADE_CHANNEL,
     UNITS,
+    Gap,
     Hold,
     MicropriceTable,
     ScoredPost,
     Trade,
+    since_us,
     time_us,
 )
 from ingest.messages.refusal import Reason, Refused
@@ -128,6 +132,23 @@ def check_hold(hold: Hold) -> None:
     held_ms = hold.until - time_us(hold) // 1000
     if held_ms > MAX_HOLD_MS:
         raise Refused(Reason.OUT_OF_RANGE, f"a hold of {held_ms!s:.40} ms, {MAX_HOLD_MS} allowed")
+
+
+def check_gap(gap: Gap) -> None:
+    """Check the channel, the begin and the number of missing messages: ``wrong_type``, ``too_old``, ``out_of_range``."""
+    if gap.channel == BOOK_CHANNEL:
+        return
+    if gap.channel != TRADE_CHANNEL:
+        raise Refused(Reason.WRONG_TYPE, f"channel {gap.channel!r:.20} is neither {BOOK_CHANNEL} nor {TRADE_CHANNEL}")
+    if gap.since and gap.since_us is not None:
+        raise Refused(Reason.WRONG_TYPE, "both since and since_us: send one of them")
+    begin_us = since_us(gap)
+    if not begin_us <= time_us(gap):
+        raise Refused(Reason.OUT_OF_RANGE, f"since {begin_us!s:.40} us is after the timestamp")
+    if begin_us < EARLIEST_US and (gap.since is not None or gap.since_us is not None):
+        raise Refused(Reason.TOO_OLD, f"since {begin_us!s:.40} us is before 2009")
+    if gap.missing is not None and not 0 <= gap.missing < MAX_INTEGER:
+        raise Refused(Reason.OUT_OF_RANGE, f"missing {gap.missing!s:.40}")
 
 
 def check_number(name: str, value: float) -> None:

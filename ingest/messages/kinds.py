@@ -18,6 +18,7 @@ EARLIEST_US = EARLIEST_MS * 1000
 MAX_TIME_US = MAX_TIME_MS * 1000
 UNITS = "`timestamp` is in milliseconds since 1970, `timestamp_us` in microseconds"
 MAX_INTEGER = 2**63  # whole numbers must be smaller than this, to fit the 64 bits of a column
+BOOK_CHANNEL, TRADE_CHANNEL = "book", "trade"  # the channels of a gap
 MAX_HOLD_MS = 600_000  # the longest hold
 MAX_AHEAD_MS = 31 * 86_400_000  # how long before its use a microprice table may be published
 
@@ -171,17 +172,19 @@ class Leave(msgspec.Struct, gc=False):
 
 
 class Gap(msgspec.Struct, gc=False):
-    """A feed missed messages. Of the channel ``book``: at ``timestamp``, and the book is unknown until the next one.
+    """A feed missed messages of a ``channel``.
 
-    Of the channel ``trade``: trades with event times after ``since`` and up to ``timestamp`` may be missing. ``since`` is None where no
-    trade was known before, and ``missing`` says how many are missing where that is known. Such a gap is never late.
+    ``book``: the book is unknown from ``timestamp`` until the next one. ``trade``: trades from ``since`` until ``timestamp``, both
+    included, may be missing. ``since`` is the event time of the last trade known before, None where none was known; ``timestamp`` is that
+    of the first one known after it, or the newest time known where there is none. ``missing`` is how many are missing, None where that
+    is not known.
     """
 
     timestamp: int
     symbol: str
     received: int | None = None
     timestamp_us: int | None = None
-    channel: str = "book"
+    channel: str = BOOK_CHANNEL
     since: int | None = None
     since_us: int | None = None
     missing: int | None = None
@@ -239,6 +242,15 @@ def time_us(message: Timed) -> int:
     """
     us = message.timestamp_us
     return message.timestamp * 1000 if us is None else us
+
+
+def since_us(gap: Gap) -> int:
+    """Return the begin of a trade gap in microseconds, 0 where it has none.
+
+    >>> since_us(Gap(1_700_000_000_000, "A", channel="trade", since=1_699_999_999_000))
+    1699999999000000
+    """
+    return (gap.since or 0) * 1000 if gap.since_us is None else gap.since_us
 
 
 def time_fields(us: int) -> tuple[int, int | None]:

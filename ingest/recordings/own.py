@@ -1,4 +1,4 @@
-"""This project's own messages as JSON lines. A message's fields tell its kind, or its key ``stream`` does."""
+"""This project's own messages as JSON lines. A message's fields tell its kind, or its key ``stream`` does; a gap has ``"kind": "gap"``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from ingest.messages.check import check_header, check_number, check_trade
+from ingest.messages.check import check_gap, check_header, check_number, check_trade
 from ingest.messages.decode import decode, encode
 from ingest.messages.kinds import KIND, MAX_INTEGER, PLAIN_STREAM, Message, OrderBook, SocialPost, Trade, time_us
 from ingest.messages.posts import decode_post
@@ -21,6 +21,7 @@ SIDES: dict[str, str | None] = {
     "unknown": None, "none": None, "null": None, "undefined": None, "n": None, "nan": None, "": None,
 }  # fmt: skip
 """The aggressor's side by the words that venues and vendors use, in lower case. A trade of unknown side keeps its volume."""
+GAP = "gap"  # the kind of a message that says what a feed missed
 _COUNTS = ("likes", "reposts", "replies", "followers")
 _INTEGERS = ("sequence", "trade_id", "next_funding", "received", "observed_at", *_COUNTS)
 
@@ -28,6 +29,7 @@ _INTEGERS = ("sequence", "trade_id", "next_funding", "received", "observed_at", 
 class _Told(msgspec.Struct):
     """The fields that tell the kind of a message."""
 
+    kind: Any = None
     stream: str | None = None
     bids: Any = None
     asks: Any = None
@@ -65,6 +67,8 @@ def check_numbers(message: Message | SocialPost) -> None:
 
 def _kind(data: bytes) -> str:
     told = decode(_Told, data)
+    if told.kind == GAP:
+        return GAP
     if told.stream is not None:
         kind = KIND_OF_STREAM.get(told.stream)
         if kind is None:
@@ -84,6 +88,8 @@ def parse_kind(kind: str, data: bytes, max_future_ms: int, *, received_ms: int |
     message: Any = decode_post({b"data": data}, received_ms) if kind == POST else decode(KIND[kind], data)
     if kind == "trade" and message.side is not None:
         message.side = SIDES.get(message.side.strip().lower(), message.side)  # the checks refuse another word
+    if kind == GAP:
+        check_gap(message)
     for name in _INTEGERS:
         value = getattr(message, name, None)
         if isinstance(value, int) and not -MAX_INTEGER <= value < MAX_INTEGER:

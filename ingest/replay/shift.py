@@ -13,7 +13,7 @@ from ingest.publish.counts import Counts
 from ingest.recordings.lines import Parsed
 from ingest.recordings.recording import Recording
 
-_TIMES = ("timestamp", "received", "observed_at", "next_funding")
+_TIMES = ("timestamp", "received", "observed_at", "next_funding", "since")
 _IDS = ("sequence", "trade_id", "id")
 
 

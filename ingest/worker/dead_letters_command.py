@@ -19,7 +19,7 @@ from ingest.cli import ExitCode
 from ingest.cli.arguments import make_parser
 from ingest.messages.check import is_symbol
 from ingest.messages.decode import decode_entry
-from ingest.messages.kinds import PLAIN_STREAM, Gap
+from ingest.messages.kinds import PLAIN_STREAM, TRADE_CHANNEL, Gap
 from ingest.messages.refusal import Refused
 from ingest.publish.report import utc
 from ingest.streams import dead_letters, deployment
@@ -155,6 +155,8 @@ def _check_not_late(client: redis.Redis, letter: Letter, partitions: int) -> Non
         return  # then the worker says what is wrong with it
     if message.timestamp < 0 or not is_symbol(message.symbol):
         return
+    if fields.get(b"kind") == b"gap" and message.channel == TRADE_CHANNEL:
+        return  # a hole in the trades is never late
     watermark_us = saved.watermark_us(client, partitions, message.symbol)
     if message.timestamp * 1000 < watermark_us:
         raise RetryError(

@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 
-from ingest.messages.check import check_depth, check_microprice, check_score, check_trade
+from ingest.messages.check import check_depth, check_gap, check_microprice, check_score, check_trade
 from ingest.messages.envelope import Envelope
 from ingest.messages.flat_book import FlatBook
 from ingest.messages.kinds import (
     MAX_INTEGER,
+    TRADE_CHANNEL,
     Gap,
     MicropriceTable,
     OrderBook,
@@ -19,6 +20,7 @@ from ingest.messages.kinds import (
     Trade,
     WithdrawnPost,
     post_identity,
+    since_us,
     time_us,
 )
 from ingest.messages.refusal import Reason, Refused
@@ -94,13 +96,16 @@ class Symbol:
             return
         t_us = time_us(message)
         timeline = self.timeline
-        sequence = 0
+        sequence = ends_us = 0
         if kind == "tick":
             timeline.tick(t_us)
         elif kind == "post":
             check_score(message)
             # A score counts from when it could be known and never changes a row that is written: so it is never late.
             t_us = max(message.available * 1000, timeline.watermark)
+        elif kind == "gap" and message.channel == TRADE_CHANNEL:
+            check_gap(message)
+            ends_us, t_us = t_us, max(since_us(message), timeline.watermark)
         elif timeline.is_late(t_us):
             raise Refused(Reason.LATE, f"{(timeline.watermark - t_us) / 1000} ms behind the watermark")
         elif kind == "trade":
@@ -109,6 +114,8 @@ class Symbol:
                 digits = self._instrument.size_digits
                 raise Refused(Reason.OUT_OF_RANGE, f"size {message.size} is no lot of 1e-{digits}; see size_digits")
             sequence = self._hold_id(message.trade_id)
+        elif kind == "gap":
+            check_gap(message)
         elif kind == "book":
             if message.depth is not None:
                 check_depth(message.depth)
@@ -121,6 +128,8 @@ class Symbol:
             self.received_us = max(self.received_us, envelope.received_ms * 1000)
         if kind != "tick":
             timeline.hold(t_us, kind, sequence, envelope)
+        if ends_us:
+            timeline.pass_to(ends_us)
         timeline.advance(self._apply, self._emit_rows, self.engine.last_row_us)
 
     def hear_feed(self, envelope: Envelope, ticks_from_ms: int) -> bool:
@@ -172,6 +181,8 @@ class Symbol:
                     self.engine.next_funding(message.next_funding * 1000)
             elif kind is FlatBook or kind is OrderBook:
                 self._apply_book(t_us, message)
+            elif kind is Gap and message.channel == TRADE_CHANNEL:
+                self.engine.lose_trades(since_us(message), time_us(message))
             elif kind is Gap:
                 if message.channel == "book":
                     self._sequence = None

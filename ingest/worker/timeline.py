@@ -6,6 +6,7 @@ The watermark W is the newest event time of the symbol's books and trades, less 
       row t once W > t                             t_message < W is late
 
 Messages of the same time are ordered by kind (book, trade, post, table), then sequence, then arrival. A tick moves W without a message.
+A hole in the trades stands where it begins, before the trades of that time, or at W where that is later: so it is never late.
 """
 
 from __future__ import annotations

@@ -1,0 +1,103 @@
+"""A hole in the trades on its way through the log: when it counts, what it moves, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ingest.messages.kinds import Gap
+
+from .log import T0, Log, book, tick, trade
+
+
+def hole(since: int, until: int, **fields: Any) -> tuple[str, Gap]:
+    return "gap", Gap(T0 + until, "A", T0 + until + 3, channel="trade", since=T0 + since, **fields)
+
+
+def lost(log: Log) -> list[tuple[float, float]]:
+    """Give each hole that the kernels are told, in ms since T0."""
+    told: list[tuple[float, float]] = []
+    engine = type(log.partition.symbols["A"].engine)
+
+    class Told(engine):  # type: ignore[misc, valid-type]
+        __slots__ = ()
+
+        def lose_trades(self, since_us: int, until_us: int) -> None:
+            told.append(((since_us - 1000 * T0) / 1000, (until_us - 1000 * T0) / 1000))
+            super().lose_trades(since_us, until_us)
+
+    log.partition.symbols["A"].engine.__class__ = Told
+    return told
+
+
+def test_a_hole_counts_from_its_begin_and_leaves_the_book_as_it_is() -> None:
+    log = Log().append(book(400), trade(500, 1))
+    told = lost(log)
+    log.append(hole(500, 1700), trade(1700, 9), book(1800), tick(3000))
+    assert log.reasons() == []
+    assert told == [(500, 1700)]
+    assert [row["book_valid"] for _, _, row in log.rows("microstructure")] == [1, 1, 1]
+
+
+def test_a_hole_behind_the_watermark_is_not_late_and_is_told_whole() -> None:
+    log = Log().append(trade(500, 1), tick(5000))
+    told = lost(log)
+    log.append(hole(500, 2000), tick(7000))
+    assert log.reasons() == []
+    assert told == [(500, 2000)]
+
+
+def test_a_hole_moves_the_watermark_as_a_trade_of_its_end_would() -> None:
+    log, same = Log().append(trade(500, 1), hole(500, 9000)), Log().append(trade(500, 1), trade(9000, 2))
+    assert log.partition.symbols["A"].timeline.watermark == same.partition.symbols["A"].timeline.watermark
+
+
+def test_a_hole_comes_before_the_trades_after_it_even_where_it_is_told_behind_them() -> None:
+    log = Log().append(trade(500, 1))
+    told = lost(log)
+    log.append(trade(700, 4), hole(500, 700))
+    assert told == [], "nothing before the watermark"
+    assert [entry[-1].kind for entry in sorted(log.partition.symbols["A"].timeline.held)] == ["gap", "trade", "trade"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"channel": "quotes", "since": T0}, "wrong_type"),
+        ({"since": T0 + 501}, "out_of_range"),
+        ({"since": T0, "since_us": T0 * 1000}, "wrong_type"),
+        ({"since": -5}, "too_old"),
+        ({"since": 10**30}, "out_of_range"),
+        ({"since": T0, "missing": -1}, "out_of_range"),
+        ({"since": T0, "missing": 2**63}, "out_of_range"),
+    ],
+)
+def test_an_impossible_hole_is_refused_and_changes_nothing(fields: dict[str, Any], reason: str) -> None:
+    log = Log().append(trade(300, 1))
+    told, before = lost(log), log.partition.symbols["A"].save()
+    data = {"timestamp": T0 + 500, "symbol": "A", "channel": "trade", **fields}
+
+    log.append(("gap", json.dumps(data).encode()), ("gap", b"\x81"))
+    assert log.reasons() == [reason, "undecodable"]
+    assert log.partition.symbols["A"].save() == before
+    assert told == []
+
+
+def test_a_hole_in_microseconds_is_told_to_the_microsecond() -> None:
+    log = Log().append(trade(500, 1))
+    told = lost(log)
+    message = Gap(0, "A", timestamp_us=T0 * 1000 + 700_001, channel="trade", since_us=T0 * 1000 + 500_003)
+    log.append(("gap", message), tick(3000))
+    assert told == [(500.003, 700.001)]
+
+
+def test_a_hole_that_waits_is_in_the_checkpoint() -> None:
+    log = Log().append(trade(500, 1), hole(500, 700, missing=3))
+    saved = log.partition.symbols["A"].save()
+    other = Log().append(trade(100))
+    other.partition.symbols["A"].restore(saved)
+    told = lost(other)
+    other.append(tick(3000))
+    assert told == [(500, 700)]
