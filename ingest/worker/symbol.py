@@ -184,9 +184,8 @@ class Symbol:
             elif kind is Gap and message.channel == TRADE_CHANNEL:
                 self.engine.lose_trades(since_us(message), time_us(message))
             elif kind is Gap:
-                if message.channel == "book":
-                    self._sequence = None
-                    self.engine.lose_book(t_us)
+                self._sequence = None
+                self.engine.lose_book(t_us)
             elif kind is MicropriceTable:
                 self.engine.install_microprice(t_us, message.tick, message.g)
             elif kind is WithdrawnPost:
