@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 DEFAULT_MODEL = "ProsusAI/finbert"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z").match
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,62}(/[\w.=/-]*)?\Z").match
 _PASSED_ON = ("TFS_", "SENTIMENT_", "HF_")
 """How the names of the variables begin that parts of the pipeline on other machines are given."""
 
@@ -69,6 +70,9 @@ class Settings:
     instruments: Mapping[str, Instrument] = field(default_factory=dict)
     # TFS_ALIASES: file of the names by which posts call symbols; None is the project's table
     aliases: Path | None = None
+    # TFS_TAPE: where every message is kept for good, a folder or s3://bucket/prefix; empty keeps none. S3 is reached as the variables
+    # AWS_* say, which deltalake reads itself
+    tape: str = ""
     # SENTIMENT_MODEL: a hub id, a folder, or "embedded"
     sentiment_model: str = DEFAULT_MODEL
     # SENTIMENT_REVISION: the commit of a hub id; None is the pinned one
@@ -117,6 +121,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         forget_s=_integer(environ, "TFS_FORGET_S", default.forget_s, 1, 365 * 86_400),
         instruments=instruments(Path(environ.get("TFS_INSTRUMENTS") or Path(__file__).with_name("instruments.toml"))),
         aliases=Path(aliases) if aliases else None,
+        tape=_tape(environ),
         sentiment_model=model,
         sentiment_revision=revision,
         webhook_token=environ.get("TFS_WEBHOOK_TOKEN", ""),
@@ -143,8 +148,20 @@ def environment(**changed: str) -> dict[str, str]:
 
 
 def passed_on(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of ``environ`` that parts of the pipeline on other machines are given; no other secret leaves this one."""
-    return {name: value for name, value in environ.items() if name.startswith(_PASSED_ON)}
+    """Return the variables of ``environ`` that parts of the pipeline on other machines are given; no other secret leaves this one.
+
+    Those of S3 (``AWS_*``) are among them where the tape is there.
+    """
+    names = (*_PASSED_ON, "AWS_") if environ.get("TFS_TAPE", "").startswith("s3://") else _PASSED_ON
+    return {name: value for name, value in environ.items() if name.startswith(names)}
+
+
+def without_secrets(text: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Return a message of a storage without the keys of this process: an S3 server may repeat what it was sent."""
+    for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"):
+        if value := environ.get(name):
+            text = text.replace(value, "***")
+    return text
 
 
 def adopt(environ: Mapping[str, str]) -> None:
@@ -159,6 +176,15 @@ def instruments(path: Path) -> dict[str, Instrument]:
         return {symbol: replace(known(symbol), **table) for symbol, table in tables.items()}
     except (OSError, ValueError, TypeError) as error:
         raise SettingsError(f"TFS_INSTRUMENTS={path}: {error}") from error
+
+
+def _tape(environ: Mapping[str, str]) -> str:
+    place = environ.get("TFS_TAPE", "")
+    if not place or _BUCKET(place):
+        return place.rstrip("/")
+    if "://" in place:
+        raise SettingsError(f"TFS_TAPE={place.partition('://')[0]:.20}://...: must be a folder or s3://bucket/prefix")
+    return str(Path(place).expanduser().absolute())
 
 
 def _deployment(environ: Mapping[str, str]) -> str:

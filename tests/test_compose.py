@@ -29,7 +29,10 @@ TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
-ROLE_OF = {"router": "router", "worker": "worker", "writer": "writer", "scorer": "scorer", "scorer-gpu": "scorer"}
+ROLE_OF = {
+    **{name: name for name in ("router", "worker", "writer", "tape", "scorer")},
+    "scorer-gpu": "scorer",
+}
 KEYS = {  # of the compose specification, those in use here: anything else is a slip of the pen
     *("build", "cap_drop", "command", "container_name", "depends_on", "deploy", "entrypoint", "environment"),
     *("healthcheck", "image", "init", "pids_limit", "ports", "profiles", "read_only", "restart", "security_opt"),
@@ -175,7 +178,7 @@ def test_no_secret_is_written_down() -> None:
         assert uses
         assert all((match[2] or "").startswith(":?") for match in uses), f"{name} may not be empty"
     text = VARIABLE.sub("$", uncommented(TEXT))
-    for match in re.finditer(r"(?i)(?:passw(?:or)?d|secret|token|requirepass)\w*[:=\s]\s*(\S+)", text):
+    for match in re.finditer(r"(?i)(?:passw(?:or)?d|secret|token|requirepass)\w*[:=\s][ \t]*(\S+)", text):
         assert "$" in match[1], f"a literal secret: {match[0]}"
     addresses = re.findall(r"\w+://[^@\n]*@", TEXT)
     assert len(addresses) == 4
@@ -266,8 +269,8 @@ def test_every_command_of_feast_parses(name: str) -> None:
 def test_the_settings_of_the_example_are_ones_that_the_code_takes(name: str) -> None:
     from ingest import settings
 
-    environ = {key: resolved(text) for key, text in SERVICES[name]["environment"].items()}
-    assert settings.load(environ) == settings.load({"SENTIMENT_MODEL": "embedded"})
+    environ = {key: resolved(text or "") for key, text in SERVICES[name]["environment"].items()}
+    assert settings.load(environ) == settings.load({"SENTIMENT_MODEL": "embedded", "TFS_TAPE": "/var/lib/tfs/tape"})
     assert environ["TFS_REDIS_URL"] == "redis://:r@redis:6379/0"
 
 
@@ -275,7 +278,7 @@ def test_the_settings_of_the_example_are_ones_that_the_code_takes(name: str) -> 
 def test_a_part_knows_the_database_as_the_least_role_that_it_needs_or_not_at_all(name: str) -> None:
     from feature_repo.stores.endpoints import postgres_parameters
 
-    environ = {key: resolved(text) for key, text in SERVICES[name]["environment"].items()}
+    environ = {key: resolved(text or "") for key, text in SERVICES[name]["environment"].items()}
     assert ("TFS_POSTGRES_URL" in environ) is (name in DATABASE_ROLE)
     if name in DATABASE_ROLE:
         parameters = postgres_parameters(environ["TFS_POSTGRES_URL"])

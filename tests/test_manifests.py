@@ -158,7 +158,9 @@ def settings_of_the_code() -> set[str]:
 def test_the_settings_are_ones_that_the_code_takes() -> None:
     data = SHARED["ConfigMap"]["data"]
     assert set(data) <= settings_of_the_code() - {REDIS_VARIABLE, POSTGRES_VARIABLE}
-    assert settings.load(data) == settings.load({"SENTIMENT_MODEL": "embedded", "TFS_PARTITIONS": "16"})
+    assert settings.load(data) == settings.load(
+        {"SENTIMENT_MODEL": "embedded", "TFS_PARTITIONS": "16", "TFS_TAPE": "/var/lib/tfs/tape"}
+    )
 
 
 @pytest.mark.parametrize(("where", "pod"), PODS, ids=of_file)
@@ -174,7 +176,7 @@ def test_a_pod_gets_what_it_needs_and_no_secret_is_written_down(where: str, pod:
             assert reference["name"] == SHARED["Secret"]["metadata"]["name"]
             assert reference["key"] in keys
         stores = {REDIS_VARIABLE, POSTGRES_VARIABLE} & set(given)
-        needs_no_database = container["name"] in ("worker", "router")
+        needs_no_database = container["name"] in ("worker", "router", "tape")
         if container["name"] != "ray-worker":  # those are told by the head
             assert stores == ({REDIS_VARIABLE} if needs_no_database else {REDIS_VARIABLE, POSTGRES_VARIABLE})
 

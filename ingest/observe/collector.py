@@ -81,7 +81,7 @@ class Collector:
 
         try:
             deployment.compare(self._client, self._settings.partitions, self._settings.deployment)
-            state = redis_state.look(self._client, self._settings.partitions)
+            state = redis_state.look(self._client, self._settings.partitions, tape=bool(self._settings.tape))
             ages = online.ages(self._client, state.all_symbols, self._clock())
             add(samples.of_redis(state))
             add(samples.of_online(ages, online.null_shares(self._client, ages)))

@@ -9,7 +9,7 @@ from typing import Any
 import redis
 
 from ingest.streams import keys, membership
-from ingest.streams.backlog import Stream, add_up, counters_by_place, number, streams
+from ingest.streams.backlog import Stream, add_up, counters_by_place, number, streams, untaped_ms
 
 CONSISTENCY = "tfs:consistency"  # a hash: values by outcome, and `time_ms`, of the last `check consistency`
 
@@ -49,6 +49,8 @@ class RedisState:
         Of the last ``check consistency``: values by outcome, and ``time_ms``; empty before the first.
     dead_letters : int
         Letters that are kept.
+    untaped_ms : sequence of int
+        By partition: how long its oldest entry that is not on the tape has waited; empty without a tape.
     """
 
     now_ms: int
@@ -62,6 +64,7 @@ class RedisState:
     dead_letters: int
     memory_used: int
     memory_limit: int
+    untaped_ms: Sequence[int] = ()
 
     def total(self, name: str) -> int:
         """Return a count over all partitions and the edge."""
@@ -73,8 +76,8 @@ class RedisState:
         return sorted(name for names in self.symbols for name in names)
 
 
-def look(client: redis.Redis, partitions: int) -> RedisState:
-    """Read everything once; six round trips, whatever the number of partitions."""
+def look(client: redis.Redis, partitions: int, *, tape: bool = False) -> RedisState:
+    """Read everything once; six round trips, and two more with a ``tape``, whatever the number of partitions."""
     pipe: Any = client.pipeline(transaction=False)
     pipe.time()
     pipe.info("memory")
@@ -86,18 +89,22 @@ def look(client: redis.Redis, partitions: int) -> RedisState:
         pipe.get(keys.fence(p))
     (seconds, micros), memory, dead_letters, checked, *about = pipe.execute()
     counters = counters_by_place(client, partitions)
+    now_ms = seconds * 1000 + micros // 1000
+    untaped = untaped_ms(client, partitions) if tape else []
+    roles = (*membership.ROLES, membership.SCORER, *((membership.TAPE,) if tape else ()))
     return RedisState(
-        now_ms=seconds * 1000 + micros // 1000,
+        now_ms=now_ms,
         counters=counters,
         totals=add_up(counters.values()),
         streams=streams(client, partitions),
         leases=[_lease(*about[3 * p : 3 * p + 3]) for p in range(partitions)],
-        silences=membership.silent_ms(client),
+        silences=membership.silent_ms(client, roles),
         symbols=symbols_by_partition(client, partitions),
         consistency={name.decode(): number(value.decode()) for name, value in checked.items()},
         dead_letters=dead_letters,
         memory_used=memory["used_memory"],
         memory_limit=memory["maxmemory"],
+        untaped_ms=[0 if at_ms is None else max(0, now_ms - at_ms) for at_ms in untaped],
     )
 
 

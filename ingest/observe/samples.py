@@ -42,6 +42,8 @@ def of_redis(state: RedisState) -> Iterator[Sample]:
         yield "tfs_partition_owners_total", (str(p),), lease.given
     for role, n in count_alive(state.silences).items():
         yield "tfs_processes", (role,), n
+    for p, ms in enumerate(state.untaped_ms):
+        yield "tfs_tape_behind_seconds", (str(p),), ms / 1000
     yield "tfs_dead_letters", (), state.dead_letters
     yield "tfs_redis_memory_used_bytes", (), state.memory_used
     yield "tfs_redis_memory_limit_bytes", (), state.memory_limit

@@ -27,7 +27,7 @@ DETAIL = 200
 
 def snapshot(client: redis.Redis, settings: Settings, now_us: int) -> dict[str, Any]:
     """Return everything that Redis knows; ``freshness`` is an age in seconds by view and symbol, null where a view gave no row yet."""
-    state = redis_state.look(client, settings.partitions)
+    state = redis_state.look(client, settings.partitions, tape=bool(settings.tape))
     ages = online.ages(client, state.all_symbols, now_us)
     seen = sorted({symbol for about in ages for symbol in about.by_symbol})
     letters = list(dead_letters.newest(client, count=LETTERS))
@@ -56,6 +56,7 @@ def snapshot(client: redis.Redis, settings: Settings, now_us: int) -> dict[str, 
             for letter in letters[:ERRORS]
         ],
         "consistency": dict(state.consistency) or None,
+        "tape": {"place": settings.tape, "behind_ms": state.untaped_ms} if settings.tape else None,
         "redis": {"memory_used": state.memory_used, "memory_limit": state.memory_limit},
     }
 

@@ -148,6 +148,8 @@ def _counts(seen: dict[str, Any]) -> Table:
         table.add_row(f"  {reason}, of the newest {letters['looked_at']:,}", f"{n:,}")
     used, limit = seen["redis"]["memory_used"], seen["redis"]["memory_limit"]
     table.add_row("Redis, MB", f"{used / 1e6:,.1f}" + (f" of {limit / 1e6:,.1f}" if limit else ""))
+    if tape := seen["tape"]:
+        table.add_row("tape behind by", age_ms(max(tape["behind_ms"])))
     if checked := seen["consistency"]:
         outcomes = ", ".join(f"{n:,} {name}" for name, n in checked.items() if name != "time_ms")
         table.add_row("last check consistency", outcomes)

@@ -47,6 +47,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("tfs_partition_owned", "gauge", ("partition",), "redis", "1 where a worker holds the lease."),
     Metric("tfs_partition_owners_total", "counter", ("partition",), "redis", "Leases given, by fencing token: it grows where a partition changes hands."),
     Metric("tfs_dead_letters", "gauge", (), "redis", "Refused messages that are kept."),
+    Metric("tfs_tape_behind_seconds", "gauge", ("partition",), "redis", "How long the oldest entry of a log that is not on the tape has waited; absent without a tape."),
     Metric("tfs_view_ttl_seconds", "gauge", ("view",), "redis", "How long a view's value may be served."),
     Metric("tfs_feature_age_seconds", "gauge", ("view", "of"), "redis", "Age of the online rows of a view over its symbols: of the newest, the median and the oldest."),
     Metric("tfs_online_symbols", "gauge", ("view", "state"), "redis", "Symbols with an online row of the view: fresh, or stale past its ttl; at most 1,000 symbols are read."),

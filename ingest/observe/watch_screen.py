@@ -76,6 +76,8 @@ def _first(seen: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield _sum("refused", counts) + f"; {letters['kept']:,} dead letters", ""
     yield _sum("accepted", counts), ""
     yield _sum("rows", counts), ""
+    if tape := seen["tape"]:
+        yield f"tape: behind by {age_ms(max(tape['behind_ms']))}", ""
     used, limit = seen["redis"]["memory_used"], seen["redis"]["memory_limit"]
     yield f"Redis: {used / 1e6:,.1f} MB" + (f" of {limit / 1e6:,.1f}" if limit else ""), ""
 

@@ -29,7 +29,7 @@ exit codes: 0 stopped, 2 an option, a setting, a library or a server is wrong
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    about = "Run router, feature worker, scorer and offline writer until stopped; each is a process of its own."
+    about = "Run router, feature worker, scorer, offline writer and (with TFS_TAPE) tape until stopped; each is a process of its own."
     every = ",".join(ROLES)
     add = make_parser(subparsers, "run", run, about, _EXAMPLE).add_argument
     add("--roles", default=every, help=f"which of them, comma-separated (default {every})")
@@ -46,6 +46,9 @@ def run(args: argparse.Namespace) -> None:
     roles = args.roles.split(",")
     if unknown := sorted(set(roles) - set(ROLES)):
         raise UserError(f"no role {', '.join(unknown)}; roles are {', '.join(ROLES)}")
+    conf = settings.load()
+    if not conf.tape and len(roles) > 1:
+        roles = [role for role in roles if role != "tape"]
     stop = threading.Event()
     if args.engine == "ray":
         _run_on_ray(roles, args, stop)
@@ -53,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     if args.gpu_workers:
         raise UserError("--gpu-workers is for --engine ray; here the scorer takes a GPU where there is one")
     if not args.inline:
-        check_servers(settings.load(), roles)
+        check_servers(conf, roles)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if args.inline:

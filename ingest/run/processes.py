@@ -16,7 +16,7 @@ from ingest.cli import ExitCode
 
 _LOG = logging.getLogger(__name__)
 
-ROLES = ("worker", "router", "scorer", "writer")
+ROLES = ("worker", "router", "scorer", "writer", "tape")
 RESTART_S = 1.0
 """Shortest time between two starts of the same child."""
 MEND_S = 10.0
@@ -139,6 +139,10 @@ def run_role(role: str, stop: threading.Event) -> None:
             from ingest import offline_writer
 
             offline_writer.run(client, postgres_url(), conf.partitions, stop, conf.deployment)
+        elif role == "tape":
+            from ingest.tape import role as tape
+
+            tape.run(client, conf, stop)
         else:
             from ingest.sentiment import scorer
 

@@ -54,6 +54,7 @@ class Scorer:
         self._scoring = Scoring(model, settings, history, now_ms=now_ms)
         self._window = model.window
         self._partitions = settings.partitions
+        self._keeps_written = bool(settings.tape)
         self._model_name = f"{model.name}@{model.revision}"[:NAME_MAX]
 
     def run(self, stop: threading.Event) -> None:
@@ -106,6 +107,8 @@ class Scorer:
             else:
                 stream, entry_id, _ = entry
                 copies = [copy for message in messages for copy in self._copies(message, post.is_recorded)]
+                if self._keeps_written:
+                    copies.append(_written(entry))
                 records.append(Record(copies, stream, entry_id))
         records += [move.refused(*entry, why) for entry, why in refused]
         return records, {
@@ -137,6 +140,12 @@ class Scorer:
         logs = range(self._partitions) if withdrawn else (keys.partition_of(message.symbol, self._partitions),)
         for p in logs:
             yield keys.events(p), fields
+
+
+def _written(entry: read.Entry) -> tuple[str, list[Any]]:
+    """Return the copy of a post as it was written, for the tape: its fields, behind its id in ``social_data``."""
+    _, entry_id, fields = entry
+    return keys.WRITTEN, ["social_data", entry_id, *(word for pair in fields.items() for word in pair)]
 
 
 def run(client: redis.Redis, settings: Settings, stop: threading.Event, *, postgres_url: str | None = None) -> None:

@@ -108,6 +108,14 @@ def _stream(
     return Stream(name, partition, length, int(lag), held, None if oldest is None else id_numbers(oldest)[0])
 
 
+def untaped_ms(client: redis.Redis, partitions: int) -> list[int | None]:
+    """Return for each log when the oldest entry that is not on the tape arrived; None where all are."""
+    positions: Any = client.mget([keys.taped(p) for p in range(partitions)])
+    behind = [b"(" + (position or b"0-0") for position in positions]
+    found = ask(client, [("XRANGE", keys.events(p), after, "+", "COUNT", 1) for p, after in enumerate(behind)])
+    return [id_numbers(entries[0][0])[0] if entries else None for entries in found]
+
+
 def counters_by_place(client: redis.Redis, partitions: int) -> dict[int | str, dict[str, str]]:
     """Return the counters of each partition and of the edge; all but ``SCORER_MODEL`` are numbers."""
     places: list[int | str] = [*range(partitions), keys.EDGE]

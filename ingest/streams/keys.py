@@ -8,6 +8,9 @@ from __future__ import annotations
 import zlib
 
 SOCIAL = "social_data"  # posts as written; the scorer reads them
+WRITTEN = (
+    "posts_written"  # copies of the posts that the scorer has moved, on their way to the tape; only where there is one
+)
 DEAD_LETTER = "dead_letter"  # refused messages, byte for byte, with the reason
 GROUP = "tfs"
 CONSUMER = "owner"
@@ -31,6 +34,11 @@ def checkpoint(p: int) -> str:
 def idle(p: int) -> str:
     """Return the hash of the states of symbols that were not heard for a time, one packed value a symbol."""
     return f"idle:{{{p}}}"
+
+
+def taped(p: int) -> str:
+    """Return the id of the last entry of a log that is on the tape; the log is not trimmed past it (``ingest.tape``)."""
+    return f"taped:{{{p}}}"
 
 
 def outbox(p: int) -> str:

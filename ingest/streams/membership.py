@@ -34,6 +34,7 @@ LONGEST_LEASE_MS = 120_000
 BEAT_S = 0.2  # between two signs of life, and between two looks for free seats
 STAND_BY_S = 0.1
 ROLES = ("worker", "router", "writer")  # roles whose processes give signs of life
+TAPE = "tape"  # does so too, in a deployment that has a tape
 SCORER = "scorer"  # gives no sign of life while it scores a batch; what tells is when it last asked for posts
 ASKED_MS = 60_000  # a scorer that has not asked for posts for so long counts as away
 

@@ -25,8 +25,8 @@ _MOVED_UNTIL = read_script(__file__, "moved_until.lua")
 E = TypeVar("E", bound=tuple[Any, ...])
 
 
-def entries_after(client: redis.Redis, positions: Mapping[str, bytes], count: int, block_ms: int) -> list[Entry]:
-    """Return entries behind each stream's position, at most ``count`` a stream; wait up to ``block_ms`` for the first."""
+def entries_after(client: redis.Redis, positions: Mapping[str, bytes], count: int, block_ms: int | None) -> list[Entry]:
+    """Return entries behind each stream's position, at most ``count`` a stream; wait up to ``block_ms`` for the first, or not at all."""
     return _entries(client.xread(positions, count=count, block=block_ms))  # type: ignore[arg-type]
 
 

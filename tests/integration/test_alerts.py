@@ -52,14 +52,14 @@ class Stand:
             client.set(keys.owner(p), "1:w", px=600_000)
             client.set(keys.fence(p), 1)
         seconds, _ = client.time()
-        for role in ("worker", "router", "writer"):
+        for role in ("worker", "router", "writer", "tape"):
             client.zadd(keys.members(role), {"one": (seconds + 1000) * 1000})
         streams.join_group(client, [keys.SOCIAL])
         streams.new_entries(client, [keys.SOCIAL], 1, 1)
         client.hset(keys.counters(0), mapping={"accepted.book": 1000, "rows.social": 5})
 
     def exporter(self) -> Collector:
-        return Collector(self.client, self.url, Settings(partitions=2), clock=lambda: NOW_US)
+        return Collector(self.client, self.url, Settings(partitions=2, tape="/tape"), clock=lambda: NOW_US)
 
     def online(self, view: str, t_us: int, values) -> None:
         symbol = "BTCUSDT"
@@ -106,6 +106,15 @@ def posts_wait(stand: Stand) -> None:
 def rows_wait(stand: Stand) -> None:
     seconds, _ = stand.client.time()
     stand.client.xadd(keys.outbox(0), {"rows": b""}, id=f"{(seconds - 400) * 1000}-1")
+
+
+def the_tape_is_behind(stand: Stand) -> None:
+    seconds, _ = stand.client.time()
+    for age_s in (200, 150):
+        stand.client.xadd(keys.events(1), {"kind": b"tick"}, id=f"{(seconds - age_s) * 1000}-1")
+    stand.client.set(keys.taped(1), f"{(seconds - 200) * 1000}-1")
+    streams.join_group(stand.client, [keys.events(1)])
+    stand.client.xgroup_setid(keys.events(1), keys.GROUP, "$")
 
 
 def memory_is_short(stand: Stand) -> None:
@@ -181,6 +190,7 @@ PLANTED: dict[str, Callable[[Stand], None]] = {
     "PartitionChangesHands": a_partition_wanders,
     "StreamBehind": posts_wait,
     "OutboxBehind": rows_wait,
+    "TapeBehind": the_tape_is_behind,
     "RedisMemory": memory_is_short,
     "MessagesRefused": much_is_refused,
     "MessagesFailed": code_fails,

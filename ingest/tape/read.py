@@ -1,0 +1,101 @@
+"""Reading the tape: entries in the order of their log, in bounded memory.
+
+The files of a day are not in the order of the log once the day is compacted, so a day is read in windows of time: one pass over the column
+``id_ms`` counts the rows of each second, and seconds are put together until a window has about ``WINDOW_ROWS`` rows. A window is then read
+and sorted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from ingest.tape.columns import DAY_MS, EVENTS, entries_of
+from ingest.tape.table import Tape, storage
+
+WINDOW_ROWS = 200_000
+_ORDER = [("id_ms", "ascending"), ("id_n", "ascending")]
+FOREVER_MS = 2**62
+
+
+def rows(
+    tape: Tape,
+    partition: int,
+    *,
+    source: str = EVENTS,
+    since_ms: int = 0,
+    before_ms: int = FOREVER_MS,
+    symbols: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+) -> Iterator[pa.Table]:
+    """Yield the rows of a log, or of another stream, in its order, a window at a time.
+
+    Parameters
+    ----------
+    tape : Tape
+        At the version that is read, whatever is appended meanwhile.
+    partition : int
+        Of the log; ``columns.NO_PARTITION`` for other streams.
+    source : str
+        ``events``, or the name of another stream.
+    since_ms, before_ms : int
+        Entries that arrived at or after the one and before the other, in ms.
+    symbols : sequence of str, optional
+        Only rows of these.
+    columns : sequence of str, optional
+        Only these columns; the two of the entry id must be among them.
+    """
+    with storage(tape.place):
+        dataset = tape.table.to_pyarrow_dataset()
+        for day, _ in _days(tape, partition, since_ms, before_ms):
+            begin = max(since_ms, _day_ms(day))
+            end = min(before_ms, _day_ms(day) + DAY_MS)
+            of_day = (pc.field("day") == pa.scalar(day)) & (pc.field("partition") == partition)
+            of_day &= pc.field("source") == source
+            if symbols is not None:
+                of_day &= pc.field("symbol").isin(list(symbols))
+            for first, last in windows(dataset, of_day, begin, end):
+                window = (pc.field("id_ms") >= first) & (pc.field("id_ms") < last)
+                found = dataset.to_table(columns=list(columns) if columns else None, filter=of_day & window)
+                if found.num_rows:
+                    yield found.sort_by(_ORDER)
+
+
+def entries(tape: Tape, partition: int, **which: Any) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
+    """Yield the entries of a log as they were, in its order; ``which`` is as for ``rows``."""
+    columns = ("id_ms", "id_n", "kind", "recorded", "data", "fields")
+    for window in rows(tape, partition, columns=columns, **which):
+        yield from entries_of(window)
+
+
+def windows(dataset: ds.Dataset, which: pc.Expression, begin_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
+    """Yield parts of the time from ``begin_ms`` to ``end_ms``: one second each, or more with ``WINDOW_ROWS`` of the rows at most."""
+    first_s, last_s = begin_ms // 1000, -(-end_ms // 1000)
+    counts = np.zeros(last_s - first_s, dtype=np.int64)
+    span = (pc.field("id_ms") >= begin_ms) & (pc.field("id_ms") < end_ms)
+    for batch in dataset.to_batches(columns=["id_ms"], filter=which & span):
+        counts += np.bincount(batch.column(0).to_numpy() // 1000 - first_s, minlength=len(counts))
+    at, n = begin_ms, 0
+    for second in np.flatnonzero(counts).tolist():
+        if n and n + counts[second] > WINDOW_ROWS:
+            yield at, (first_s + second) * 1000
+            at, n = (first_s + second) * 1000, 0
+        n += counts[second]
+    if n:
+        yield at, end_ms
+
+
+def _days(tape: Tape, partition: int, since_ms: int, before_ms: int) -> Iterator[tuple[date, int]]:
+    for (p, day), files in tape.days().items():
+        if p == partition and _day_ms(day) + DAY_MS > since_ms and _day_ms(day) < before_ms:
+            yield day, sum(file.rows for file in files)
+
+
+def _day_ms(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000

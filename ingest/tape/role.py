@@ -1,0 +1,168 @@
+"""The role ``tape``: it follows the logs, the dead letters and the posts as written, and appends what it reads to the tape.
+
+Nothing waits for it but the trimming of the logs. While the storage is away, the logs grow; afterwards the role catches up. What it
+read stays in memory until it is appended, so a role that dies reads it again. Two at once do no harm (`Tape`); the second stands by.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from ingest.settings import Settings
+from ingest.streams import deployment, keys, outage, read
+from ingest.streams.membership import BEAT_S, STAND_BY_S, Member
+from ingest.tape.columns import EVENTS, NO_PARTITION, Entry, table_of
+from ingest.tape.table import Batch, StorageError, Tape, open_to_append
+
+_LOG = logging.getLogger(__name__)
+ROLE = "tape"
+APPEND_S = 10.0  # an entry waits so long at most
+APPEND_ENTRIES, APPEND_BYTES = 50_000, 32 << 20  # append earlier when so much is read
+MOST = 4000  # entries of one stream to read at once
+LOOK_S = 0.2  # between two reads when little comes
+
+
+def run(client: redis.Redis, settings: Settings, stop: threading.Event) -> None:
+    """Follow until ``stop`` is set, or stand by while another process does; wait while Redis or the storage is away.
+
+    Without ``TFS_TAPE`` there is nothing to do, and only signs of life are given. Raise `TapeError` if the tape is of another deployment.
+    """
+    member = Member(client, ROLE, [ROLE])
+    if not settings.tape:
+        _LOG.warning("TFS_TAPE is empty: no tape is written")
+
+    def work(well: Callable[[], None]) -> None:
+        for _ in member.hold_until(stop):
+            if not settings.tape:
+                stop.wait(STAND_BY_S)
+                continue
+            named: Any = client.get(deployment.DEPLOYMENT)
+            name = settings.deployment or (named or b"").decode(errors="replace")
+            tape = patiently(lambda name=name: open_to_append(settings, name), member.hold_seat)  # type: ignore[misc]
+            follower = Follower(client, tape, settings.partitions, member.hold_seat)
+            while not stop.is_set() and member.hold_seat() is not None:
+                if not follower.step():
+                    stop.wait(LOOK_S)
+                well()
+            if stop.is_set():
+                follower.append()
+
+    outage.ride_out("the tape", work, stop, _passes)
+
+
+def _passes(error: Exception) -> bool:
+    return isinstance(error, StorageError) or outage.is_passing(error)
+
+
+def patiently(call: Callable[[], Any], beat: Callable[[], object]) -> Any:
+    """Return what ``call`` returns, or raise what it raises; give signs of life meanwhile, as a storage may take long to answer."""
+    found: list[Any] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(call())
+        except BaseException as error:  # also a panic of the library, which is no Exception
+            failed.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(BEAT_S)
+        beat()
+    if failed:
+        raise failed[0]
+    return found[0]
+
+
+class Follower:
+    """Reads behind the positions of the tape and appends. After an error it must be made anew, from what the tape holds then.
+
+    Parameters
+    ----------
+    client : redis.Redis
+    tape : Tape
+    partitions : int
+    beat : callable
+        Gives signs of life; called while an append takes long.
+    """
+
+    def __init__(
+        self, client: redis.Redis, tape: Tape, partitions: int, beat: Callable[[], object] = lambda: None
+    ) -> None:
+        self._client = client
+        self._tape = tape
+        self._beat = beat
+        self._logs = [keys.events(p) for p in range(partitions)]
+        streams = [*self._logs, keys.DEAD_LETTER, keys.WRITTEN]
+        self.positions = {stream: tape.position(stream) or read.START for stream in streams}
+        self._holes = {stream for stream in streams if self._has_hole(stream)}
+        self._read: defaultdict[str, list[Entry]] = defaultdict(list)
+        self._entries = self._bytes = 0
+        self._since = 0.0
+        self._count = read.FIRST
+        self._tell(dict(self.positions))
+
+    def _has_hole(self, stream: str) -> bool:
+        """Return whether the stream has lost entries that the tape lacks: the last one that the tape has is kept in it, or it is empty."""
+        position = self.positions[stream]
+        first = self._client.xread({stream: position}, count=1) if position != read.START else None
+        if not first or self._client.xrange(stream, position, position):
+            return False
+        _LOG.error(
+            "%s does not reach back to entry %s, the last on the tape: what came between is lost", stream, position
+        )
+        return True
+
+    def step(self) -> bool:
+        """Read once, and append if it is time; return whether more waits."""
+        batch = read.entries_after(self._client, self.positions, self._count, None)
+        if batch and not self._entries:
+            self._since = time.monotonic()
+        for stream, entry_id, fields in batch:
+            self._read[stream].append((entry_id, fields))
+            self.positions[stream] = entry_id
+            self._bytes += sum(map(len, fields.values()))
+        self._entries += len(batch)
+        is_full = len(batch) >= self._count
+        self._count = read.next_count(self._count, len(read.split_by_size(batch)), MOST)
+        is_large = self._entries >= APPEND_ENTRIES or self._bytes >= APPEND_BYTES
+        if is_large or (self._entries and time.monotonic() - self._since >= APPEND_S):
+            self.append()
+        return is_full
+
+    def append(self) -> None:
+        """Append what was read, in one commit; then let the logs be trimmed up to there."""
+        if not self._entries:
+            return
+        found = dict(self._read)
+        patiently(
+            lambda: self._tape.append([self._batch(stream, entries) for stream, entries in found.items()]), self._beat
+        )
+        self._read.clear()
+        self._entries = self._bytes = 0
+        self._holes -= found.keys()
+        self._tell({stream: self.positions[stream] for stream in found})
+
+    def _batch(self, stream: str, entries: list[Entry]) -> Batch:
+        source, p = (EVENTS, self._logs.index(stream)) if stream in self._logs else (stream, NO_PARTITION)
+        return Batch(stream, table_of(entries, source, p), entries[-1][0], stream in self._holes)
+
+    def _tell(self, positions: dict[str, bytes]) -> None:
+        """Write how far each log is on the tape, and delete the posts that are. After a crash before that the next follower does it."""
+        pipe: Any = self._client.pipeline(transaction=False)
+        for stream, position in positions.items():
+            if stream in self._logs:
+                pipe.set(keys.taped(self._logs.index(stream)), position)
+            elif stream == keys.WRITTEN:
+                pipe.xtrim(
+                    stream, minid=position, approximate=False
+                )  # keeps the last one, which shows that none is lost
+        pipe.execute()

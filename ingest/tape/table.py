@@ -1,0 +1,238 @@
+"""The table of the tape: making and opening it, where each stream was read up to, and appending.
+
+An append is one commit of Delta Lake: its rows, and what is known after them, as application transactions (a name and a number each):
+
+``position/<stream>/ms``, ``position/<stream>/n``
+    The two numbers of the id of the last entry of the stream that is on the tape.
+``count/<partition>/<day>``, ``check/<partition>/<day>``
+    How many rows the day has, and the sum of their checks (``columns.check_of``).
+``holes/<stream>``
+    How often the stream had lost entries before the tape could read them.
+
+The position is read in the same snapshot that the rows are appended to. A commit that another writer made behind this snapshot has one of
+the same names, so the append is refused whole, and the writer reads the position again. So each entry is on the tape once, whoever writes
+and wherever one dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from feature_repo.stores.errors import UserError
+from ingest.settings import Settings, SettingsError, without_secrets
+from ingest.streams.read import id_numbers
+from ingest.tape.columns import CHECK_BITS, PARTITIONED_BY, SCHEMA, check_of
+
+S3_OPTIONS = {
+    "conditional_put": "etag",  # a commit is an object that must not exist yet
+    "connect_timeout": "5s",
+    "timeout": "20s",
+    "max_retries": "2",  # the role itself tries again, for as long as the storage is away
+    "retry_timeout": "20s",
+}
+WRITER = WriterProperties(compression="ZSTD", compression_level=3)
+
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class TapeError(UserError, RuntimeError):
+    """The tape cannot be used as it was asked; the message says what to do."""
+
+
+class NoTapeError(TapeError):
+    """There is no tape yet."""
+
+
+class StorageError(UserError, RuntimeError):
+    """The storage of the tape refuses or does not answer. It may be well again later."""
+
+
+class ConflictError(StorageError):
+    """Another writer has appended since the table was read; nothing of this append is on the tape."""
+
+
+@contextlib.contextmanager
+def storage(place: str) -> Iterator[None]:
+    """Turn what the storage raises into `StorageError`, without secrets."""
+    try:
+        yield
+    except TableNotFoundError as error:
+        raise NoTapeError(
+            f"there is no tape at {place} yet; the role `tape` makes it (`python -m ingest run`)"
+        ) from error
+    except CommitFailedError as error:
+        raise ConflictError(f"another writer has appended to the tape at {place}") from error
+    except (DeltaError, OSError) as error:
+        said = without_secrets(" ".join(_COLOUR.sub("", str(error)).split()))
+        raise StorageError(f"the tape at {place} cannot be used: {said:.300}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one stream that follow those on the tape, up to and with the entry ``last_id``.
+
+    Attributes
+    ----------
+    stream : str
+        The name of the stream in Redis.
+    rows : pyarrow.Table
+    last_id : bytes
+    hole : bool
+        Whether the stream had lost entries before the first of these.
+    """
+
+    stream: str
+    rows: pa.Table
+    last_id: bytes
+    hole: bool = False
+
+
+class Tape:
+    """The table at one version, which an append moves on.
+
+    Parameters
+    ----------
+    table : deltalake.DeltaTable
+    place : str
+        Where it is, for messages.
+    """
+
+    def __init__(self, table: DeltaTable, place: str) -> None:
+        self.table = table
+        self.place = place
+
+    def number(self, name: str) -> int | None:
+        """Return the number of an application transaction."""
+        return self.table.transaction_version(name)
+
+    def position(self, stream: str) -> bytes | None:
+        """Return the id of the last entry of a stream that is on the tape; None before the first."""
+        ms = self.number(f"position/{stream}/ms")
+        return None if ms is None else b"%d-%d" % (ms, self.number(f"position/{stream}/n") or 0)
+
+    def figures(self, partition: int, day: date) -> tuple[int, int]:
+        """Return how many rows a day of a partition has, and the sum of their checks, as they were counted when they were appended."""
+        return self.number(f"count/{partition}/{day}") or 0, self.number(f"check/{partition}/{day}") or 0
+
+    def append(self, batches: Sequence[Batch]) -> None:
+        """Append all batches in one commit. Raise `ConflictError` if another writer was first, `StorageError` if it cannot be written."""
+        numbers = self._numbers(batches)
+        transactions = [Transaction(name, number) for name, number in numbers.items()]
+        rows = pa.concat_tables([batch.rows for batch in batches])
+        with storage(self.place):
+            deltalake.write_deltalake(
+                self.table,
+                rows,
+                mode="append",
+                writer_properties=WRITER,
+                commit_properties=CommitProperties(app_transactions=transactions),
+            )
+
+    def _numbers(self, batches: Sequence[Batch]) -> dict[str, int]:
+        numbers: dict[str, int] = {}
+        for stream, rows, last_id, hole in ((b.stream, b.rows, b.last_id, b.hole) for b in batches):
+            numbers[f"position/{stream}/ms"], numbers[f"position/{stream}/n"] = id_numbers(last_id)
+            if hole:
+                numbers[f"holes/{stream}"] = (self.number(f"holes/{stream}") or 0) + 1
+            for (partition, day), part in parts(rows).items():
+                names = f"count/{partition}/{day}", f"check/{partition}/{day}"
+                added = part.num_rows, check_of(part)
+                for name, number in zip(names, added, strict=True):
+                    before = numbers[name] if name in numbers else self.number(name) or 0
+                    numbers[name] = (before + number) % CHECK_BITS
+        return numbers
+
+    def days(self) -> dict[tuple[int, date], list[File]]:
+        """Return the files of each partition and day, in the order of their first entries."""
+        with storage(self.place):
+            actions: Any = pa.table(self.table.get_add_actions(flatten=True))
+        found: dict[tuple[int, date], list[File]] = {}
+        for at in actions.select(list(_OF_FILE)).to_pylist():
+            file = File(*(at[name] for name in _OF_FILE))
+            found.setdefault((file.partition, file.day), []).append(file)
+        return {key: sorted(found[key], key=lambda file: file.first_ms) for key in sorted(found)}
+
+
+_OF_FILE = ("path", "size_bytes", "num_records", "min.id_ms", "max.id_ms", "partition.partition", "partition.day")
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of the table. ``first_ms`` and ``last_ms`` are the arrivals of its first and its last entry."""
+
+    path: str
+    size: int
+    rows: int
+    first_ms: int
+    last_ms: int
+    partition: int
+    day: date
+
+
+def parts(rows: pa.Table) -> dict[tuple[int, date], pa.Table]:
+    """Return the rows of each partition and day."""
+    found = {}
+    for partition in pc.unique(rows["partition"]).to_pylist():
+        for day in pc.unique(rows["day"]).to_pylist():
+            part = rows.filter((pc.field("partition") == partition) & (pc.field("day") == day))
+            if part.num_rows:
+                found[partition, day] = part
+    return found
+
+
+def options(place: str) -> dict[str, str]:
+    """Return the storage's options beside those that it reads from the environment."""
+    return dict(S3_OPTIONS) if place.startswith("s3://") else {}
+
+
+def open_tape(settings: Settings) -> Tape:
+    """Open the tape to read it. Raise `NoTapeError` if there is none, `StorageError` if it cannot be read."""
+    if not settings.tape:
+        raise SettingsError("TFS_TAPE is empty, so there is no tape; set it to a folder or to s3://bucket/prefix")
+    with storage(settings.tape):
+        return Tape(DeltaTable(settings.tape, storage_options=options(settings.tape)), settings.tape)
+
+
+def open_to_append(settings: Settings, deployment: str) -> Tape:
+    """Open the tape to append to it; make it where there is none. Raise `TapeError` if it is of another deployment."""
+    place = settings.tape
+    about = {"partitions": str(settings.partitions), "deployment": deployment}
+    try:
+        tape = open_tape(settings)
+    except NoTapeError:
+        with storage(place), contextlib.suppress(CommitFailedError):  # another writer has just made it
+            if "://" not in place:
+                Path(place).mkdir(parents=True, exist_ok=True)
+            DeltaTable.create(
+                place,
+                SCHEMA,
+                partition_by=PARTITIONED_BY,
+                description=" ".join(f"{name}={value}" for name, value in about.items()),
+                storage_options=options(place),
+            )
+        tape = open_tape(settings)
+    compare(tape, about)
+    return tape
+
+
+def compare(tape: Tape, about: Mapping[str, str]) -> None:
+    """Raise `TapeError` if the tape is of another deployment, or of another number of partitions."""
+    told = dict(pair.split("=", 1) for pair in (tape.table.metadata().description or "").split() if "=" in pair)
+    for name, value in about.items():
+        if told.get(name) and value and told[name] != value:
+            raise TapeError(
+                f"the tape at {tape.place} is of {name} {told[name]:.64}, and this is {value:.64}; set TFS_TAPE to another place"
+            )

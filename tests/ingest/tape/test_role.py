@@ -1,0 +1,186 @@
+"""The role that writes the tape: each entry once, in its log's order, whatever dies."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import deltalake
+import pytest
+import redis
+
+from ingest.settings import Settings
+from ingest.streams import keys, read
+from ingest.tape import role
+from ingest.tape.columns import NO_PARTITION
+from ingest.tape.read import entries
+from ingest.tape.role import Follower
+from ingest.tape.table import ConflictError, StorageError, TapeError, open_tape, open_to_append
+
+Log = list[tuple[bytes, dict[bytes, bytes]]]
+
+
+def fill(client: redis.Redis, n: int, p: int = 0) -> None:
+    for i in range(n):
+        client.xadd(keys.events(p), {"kind": "tick", "data": b'{"timestamp":%d,"symbol":"BTC"}' % i})
+
+
+def log(client: redis.Redis, p: int = 0) -> Log:
+    found: Any = client.xrange(keys.events(p))
+    return list(found)
+
+
+def on_tape(conf: Settings, p: int = 0, **which: Any) -> Log:
+    return list(entries(open_tape(conf), p, **which))
+
+
+def follow(client: redis.Redis, conf: Settings) -> Follower:
+    return Follower(client, open_to_append(conf, ""), conf.partitions)
+
+
+def drain(follower: Follower) -> None:
+    while follower.step():
+        pass
+    follower.append()
+
+
+def test_what_the_logs_held_is_on_the_tape_in_their_order_and_with_equal_bytes(redis_client, conf) -> None:
+    fill(redis_client, 30)
+    for kind in (b"book", b"\xff"):  # flat, and of no kind
+        redis_client.xadd(keys.events(1), {b"symbol": b"ETH", b"bids": b"[[1,2]]", b"kind": kind, b"recorded": b"yes"})
+    redis_client.xadd(keys.events(1), {b"kind": b"book", b"data": b"\xc1 no message", b"recorded": b"1"})
+    drain(follow(redis_client, conf))
+    fill(redis_client, 5)
+    drain(follow(redis_client, conf))
+    assert on_tape(conf) == log(redis_client)
+    assert on_tape(conf, 1) == log(redis_client, 1)
+    assert redis_client.get(keys.taped(0)) == log(redis_client)[-1][0]
+
+
+def test_dead_letters_and_posts_as_written_are_on_it_and_the_posts_leave_redis(redis_client, in_folder) -> None:
+    redis_client.xadd(keys.DEAD_LETTER, {"reason": "late", "field:data": b"\x00\xff"})
+    for i in range(3):
+        redis_client.xadd(keys.WRITTEN, {"social_data": "1-0", "data": b'{"text":"up %d"}' % i})
+    letters, posts = redis_client.xrange(keys.DEAD_LETTER), redis_client.xrange(keys.WRITTEN)
+    for _ in range(2):
+        drain(follow(redis_client, in_folder))
+        assert on_tape(in_folder, NO_PARTITION, source=keys.DEAD_LETTER) == letters
+        assert on_tape(in_folder, NO_PARTITION, source=keys.WRITTEN) == posts
+    assert redis_client.xrange(keys.DEAD_LETTER) == letters
+    assert redis_client.xrange(keys.WRITTEN) == posts[-1:]
+
+
+class DiedError(Exception):
+    """Stands for the end of the process."""
+
+
+def dying(before: bool) -> Any:
+    """An append that ends the process before its commit, or behind it."""
+
+    def write(*args: Any, **kwargs: Any) -> None:
+        if not before:
+            written(*args, **kwargs)
+        raise DiedError
+
+    written = deltalake.write_deltalake
+    return write
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_role_that_dies_before_or_behind_its_commit_leaves_each_entry_once(
+    redis_client, conf, monkeypatch, before
+) -> None:
+    fill(redis_client, 10)
+    drain(follow(redis_client, conf))
+    fill(redis_client, 10)
+    with monkeypatch.context() as patch:
+        patch.setattr(deltalake, "write_deltalake", dying(before))
+        with pytest.raises(DiedError):
+            drain(follow(redis_client, conf))
+    assert read.is_newer(
+        log(redis_client)[-1][0], redis_client.get(keys.taped(0))
+    )  # so the log keeps what may be missing
+    fill(redis_client, 10)
+    drain(follow(redis_client, conf))
+    assert on_tape(conf) == log(redis_client)
+    assert redis_client.get(keys.taped(0)) == log(redis_client)[-1][0]
+
+
+def test_a_role_that_dies_before_it_tells_redis_is_told_by_the_next(redis_client, in_folder, monkeypatch) -> None:
+    fill(redis_client, 10)
+    first = follow(redis_client, in_folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(Follower, "_tell", dying(True))
+        with pytest.raises(DiedError):
+            drain(first)
+    assert redis_client.get(keys.taped(0)) == b"0-0"
+    follow(redis_client, in_folder)
+    assert redis_client.get(keys.taped(0)) == log(redis_client)[-1][0]
+
+
+def test_of_two_writers_one_appends_and_the_other_changes_nothing(redis_client, conf) -> None:
+    fill(redis_client, 10)
+    frozen, other = follow(redis_client, conf), follow(redis_client, conf)
+    frozen.step()
+    drain(other)
+    with pytest.raises(ConflictError):
+        frozen.append()
+    fill(redis_client, 10)
+    drain(other)
+    with pytest.raises(ConflictError):  # it wakes up once more, and still changes nothing
+        frozen.append()
+    assert on_tape(conf) == log(redis_client)
+
+
+def test_a_stream_that_lost_entries_before_the_tape_had_them_is_counted_as_a_hole(
+    redis_client, in_folder, caplog
+) -> None:
+    fill(redis_client, 10)
+    drain(follow(redis_client, in_folder))
+    fill(redis_client, 10)
+    redis_client.xtrim(keys.events(0), maxlen=3, approximate=False)
+    drain(follow(redis_client, in_folder))
+    tape = open_tape(in_folder)
+    assert tape.number(f"holes/{keys.events(0)}") == 1
+    assert tape.number(f"holes/{keys.events(1)}") is None
+    assert on_tape(in_folder)[10:] == log(redis_client)
+    assert "does not reach back" in caplog.text
+
+
+def test_the_tape_of_another_deployment_is_refused(redis_client, in_folder) -> None:
+    open_to_append(in_folder, "desk-1")
+    open_to_append(in_folder, "")
+    with pytest.raises(TapeError, match="deployment desk-1, and this is desk-2"):
+        open_to_append(in_folder, "desk-2")
+    with pytest.raises(TapeError, match="partitions 2, and this is 3"):
+        open_to_append(Settings(partitions=3, tape=in_folder.tape), "desk-1")
+
+
+def test_there_is_no_tape_before_the_role_made_it(conf) -> None:
+    with pytest.raises(TapeError, match="there is no tape at"):
+        open_tape(conf)
+
+
+def test_the_role_appends_what_is_left_when_it_is_told_to_stop(redis_client, in_folder) -> None:
+    fill(redis_client, 10)
+    stop = threading.Event()
+    thread = threading.Thread(target=role.run, args=(redis_client, in_folder, stop))
+    thread.start()
+    deadline = threading.Event()
+    while redis_client.get(keys.taped(0)) is None and thread.is_alive():
+        deadline.wait(0.01)
+    while redis_client.get(keys.owner(role.ROLE)) is None and thread.is_alive():
+        deadline.wait(0.01)
+    stop.set()
+    thread.join(20)
+    assert on_tape(in_folder) == log(redis_client)
+    assert redis_client.get(keys.owner(role.ROLE)) is None
+
+
+def test_a_storage_that_is_away_is_told_without_a_key(redis_client, bucket, monkeypatch, caplog) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setattr("ingest.tape.table.S3_OPTIONS", {"max_retries": "0", "conditional_put": "etag"})
+    with pytest.raises(StorageError, match=r"the tape at s3://tape\d+/market cannot be used: ") as found:
+        open_to_append(Settings(partitions=2, tape=bucket), "")
+    assert "not-to-be-shown" not in str(found.value)
+    assert role._passes(found.value)
