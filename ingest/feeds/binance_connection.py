@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from random import random
@@ -47,6 +48,7 @@ OVERLAP_S = 600.0  # how long a connection waits for its successor to hear every
 SPEAK_S = 15.0  # a path that gave nothing for so long is changed, where there is another
 SHUTDOWN = b"!serverShutdown"
 _KIND = {"depth": "book", "trade": "trade", "aggTrade": "trade"}
+_STREAM = re.compile(rb'\{\s*"stream"\s*:\s*"([^"]*)"').match
 _LOG = logging.getLogger(__name__)
 
 
@@ -65,8 +67,12 @@ def stream_of(frame: bytes) -> bytes:
 
     >>> stream_of(b'{"stream":"btcusdt@trade","data":{}}'), stream_of(b'{"e":"trade"}')
     (b'btcusdt@trade', b'')
+    >>> stream_of(b'{ "stream": "btcusdt@trade", "data": {} }')
+    b'btcusdt@trade'
     """
-    return frame[11 : frame.find(b'"', 11)] if frame.startswith(b'{"stream":"') else b""
+    if frame.startswith(b'{"stream":"'):  # as the venue writes it
+        return frame[11 : frame.find(b'"', 11)]
+    return found[1] if (found := _STREAM(frame)) else b""
 
 
 class Connection:

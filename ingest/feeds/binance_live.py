@@ -27,12 +27,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING
 
+import msgspec
+
 from feature_repo.stores.errors import UserError
 from ingest.feeds.binance_addresses import Allowance, Venue, depth_to_ask
 from ingest.feeds.binance_connection import Connections, kind_of
 from ingest.feeds.binance_venue import ANSWER_S, RestrictedError, body_of, check_symbols
-from ingest.feeds.channels import Channels
+from ingest.feeds.channels import MARKET, Channels
 from ingest.feeds.pump import Pump
+from ingest.feeds.silent_channels import SilentChannels
 from ingest.publish.outlet import Outlet, pauses
 from ingest.recordings.binance import Binance
 from ingest.recordings.lines import Line, Output
@@ -126,6 +129,7 @@ class BinanceFeed:
             )
             for route in venue.routes
         ]
+        self._silent = SilentChannels(outlet.client, outlet.prefix)
         self._depth, self._weight = depth_to_ask(venue, len(self._symbols))
         self._allowance = Allowance(venue.weight_a_minute)
         self._renew_at: dict[str, float] = {}  # before which no symbol asks for another snapshot of a known book
@@ -155,7 +159,7 @@ class BinanceFeed:
             ended, *_ = await asyncio.gather(listening, *self._requests.values(), return_exceptions=True)
             if not pump.done():
                 await self._pump.close()
-            await pump
+            await asyncio.gather(pump, self._silent.end())
             if refused := self._refused or (ended if isinstance(ended, Exception) else None):
                 raise refused
 
@@ -175,10 +179,14 @@ class BinanceFeed:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self) -> None:
-        """Look every `WATCH_S` for channels that are silent."""
+        """Look every `WATCH_S` for channels that are silent, and tell the parser and Redis of them as long as they are."""
         while True:
             await asyncio.sleep(WATCH_S)
-            self._channels.look()
+            silent = self._channels.look()
+            for kind in MARKET:
+                if symbols := [channel.symbol for channel in silent if channel.kind == kind]:
+                    await self._put(msgspec.json.encode({"e": "silence", "s": symbols, "channel": kind}))
+            self._silent.tell(silent)
 
     @property
     def _gives_books(self) -> bool:

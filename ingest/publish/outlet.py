@@ -74,11 +74,11 @@ class Outlet:
     ) -> None:
         self.counts = Counts()
         self.stop = stop or threading.Event()
-        self._client = client
+        self.client = client
         self._partitions = settings.partitions
         self._producer = Producer(client)
         self._readers = Readers(client, settings.partitions, stop=self.stop)
-        self._prefix = prefix
+        self.prefix = prefix
         self._progress = progress
         self._first_pause_s = first_pause_s
         self._attempts = attempts
@@ -88,7 +88,7 @@ class Outlet:
 
         Raise ``redis.RedisError`` if Redis cannot be written to, and ``stop`` is set or the attempts are used up.
         """
-        if self._prefix:
+        if self.prefix:
             self._rename(outputs)
         entries = [self._entry(output) for output in outputs]
         for first in range(0, len(entries), BATCH):
@@ -104,7 +104,7 @@ class Outlet:
     def _rename(self, outputs: Sequence[Output]) -> None:
         for output in outputs:
             if not isinstance(output, Rejected) and not isinstance(output.message, SocialPost):
-                output.message.symbol = self._prefix + output.message.symbol
+                output.message.symbol = self.prefix + output.message.symbol
 
     def _entry(self, output: Output) -> tuple[str, dict[bytes, bytes]]:
         """Return where an output is appended, and its fields: a message in its log, a refused line byte for byte among the dead letters."""

@@ -12,6 +12,8 @@ WRITTEN = (
     "posts_written"  # copies of the posts that the scorer has moved, on their way to the tape; only where there is one
 )
 DEAD_LETTER = "dead_letter"  # refused messages, byte for byte, with the reason
+SILENT_CHANNELS = "silent_channels"
+"""A hash: since when, in milliseconds, a channel of a live feed is silent, by ``<symbol> <channel>``; only while it is."""
 GROUP = "tfs"
 CONSUMER = "owner"
 """The one consumer of ``social_data``: the next scorer uses the same name, and so rereads what is pending, in order."""

@@ -1,0 +1,241 @@
+"""Connections to a venue on a local socket: renewed before they end, several at once, and at the paths that the venue has."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+pytest.importorskip("aiohttp", reason="the extra `feeds` is not installed")
+
+import aiohttp
+
+from ingest.feeds import binance_connection
+from ingest.feeds.binance_addresses import VENUES, Route
+from ingest.feeds.binance_connection import LIFE_S, LIFE_SPREAD_S, OVERLAP_S, SPEAK_S, Connections
+from ingest.feeds.channels import Channels
+from tests.ingest.feeds.streams import EVERYTHING, ROUTED, Streams, until
+
+DEPTH, TRADE = "btcusdt@depth@100ms", "btcusdt@trade"
+SPOT = Route(("depth@100ms", "trade"))
+
+
+class Listening:
+    """The connections of a route, what they put, and their clock."""
+
+    def __init__(self, venue: Streams, route: Route = SPOT, **options: Any) -> None:
+        self.now = 0.0
+        self.lines: list[dict[str, Any]] = []
+        names = {f"btcusdt@{channel}": ("BTCUSDT", channel) for channel in route.channels}
+        channels = Channels(names, lambda: self.now)
+        options = {"first_pause_s": 0.001, "clock": lambda: self.now, **options}
+        self.connections = Connections(f"ws://{venue.at}", route, ["BTCUSDT"], channels, self._put, **options)
+
+    async def _put(self, payload: bytes) -> None:
+        self.lines.append(json.loads(payload))
+
+    @property
+    def notes(self) -> list[str]:
+        """The lines about connections: how many speak, 0 for none."""
+        return [line.get("n", 0) for line in self.lines if "e" in line]
+
+    def heard(self, number: int) -> int:
+        """How often a frame with this number came."""
+        return sum(line.get("data", {}).get("i") == number for line in self.lines)
+
+
+Scene = Callable[[Streams, Listening], Awaitable[None]]
+
+
+def play(scene: Scene, venue: Streams | None = None, **options: Any) -> Listening:
+    async def run() -> Listening:
+        async with (venue or Streams()).served() as streams, aiohttp.ClientSession() as http:
+            listening = Listening(streams, **options)
+            task = asyncio.create_task(listening.connections.listen(http))
+            try:
+                await scene(streams, listening)
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            return listening
+
+    return asyncio.run(run())
+
+
+@pytest.fixture(autouse=True)
+def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binance_connection, "WATCH_S", 0.002)
+
+
+async def opened(venue: Streams, number: int) -> None:
+    await until(lambda: len(venue.peers) == number)
+
+
+def test_before_a_day_is_over_a_second_connection_hears_every_stream_and_then_the_first_is_closed() -> None:
+    async def scene(venue: Streams, listening: Listening) -> None:
+        await opened(venue, 1)
+        listening.now = LIFE_S - 1
+        await venue.send(DEPTH, {"i": 1})
+        await until(lambda: listening.heard(1))
+        assert len(venue.peers) == 1
+        listening.now = LIFE_S + LIFE_SPREAD_S
+        await opened(venue, 2)
+        await until(lambda: listening.notes == [2])
+        await venue.send(DEPTH, {"i": 2})
+        await until(lambda: listening.heard(2) == 2)
+        assert len(venue.open) == 2, "the second has not heard a trade yet"
+        await venue.send(TRADE, {"i": 3})
+        await until(lambda: len(venue.open) == 1)
+        assert venue.open == venue.peers[1:]
+        await venue.send(TRADE, {"i": 4})
+        await until(lambda: listening.heard(4) == 1)
+        assert listening.notes == [2, 1]
+
+    assert play(scene).notes == [2, 1, 0], "only the end of the last is a lost connection"
+
+
+def test_the_announced_end_of_a_server_opens_another_connection_at_once() -> None:
+    async def scene(venue: Streams, listening: Listening) -> None:
+        await opened(venue, 1)
+        await venue.send("!serverShutdown", {"e": "serverShutdown", "E": 1_770_123_456_789})
+        await opened(venue, 2)
+        await until(lambda: listening.notes == [2])
+        await venue.peers[0].socket.close()  # the server ends; the second has heard nothing yet
+        await until(lambda: listening.notes == [2, 1])
+        await venue.send(TRADE, {"i": 1})
+        await until(lambda: listening.heard(1) == 1)
+        assert len(venue.peers) == 2
+
+    play(scene)
+
+
+def test_a_stream_that_stays_quiet_delays_the_end_of_the_first_connection_for_minutes_only() -> None:
+    async def scene(venue: Streams, listening: Listening) -> None:
+        await opened(venue, 1)
+        listening.now = LIFE_S + LIFE_SPREAD_S
+        await opened(venue, 2)
+        await venue.send(DEPTH, {"i": 1})
+        await until(lambda: listening.heard(1) == 2)
+        listening.now += OVERLAP_S
+        await until(lambda: venue.open == venue.peers[1:])
+
+    play(scene)
+
+
+def test_the_first_connection_speaks_on_while_no_second_can_be_opened() -> None:
+    async def scene(venue: Streams, listening: Listening) -> None:
+        await opened(venue, 1)
+        venue.refuses = 503
+        listening.now = LIFE_S + LIFE_SPREAD_S
+        await venue.send(DEPTH, {"i": 1})
+        await until(lambda: listening.heard(1))
+        venue.refuses = None
+        await opened(venue, 2)
+        assert len(venue.open) == 2
+        assert 0 not in listening.notes
+
+    play(scene)
+
+
+@pytest.mark.parametrize("wanted", [2, 3])
+def test_of_several_connections_only_the_loss_of_the_last_is_a_lost_connection(wanted: int) -> None:
+    async def scene(venue: Streams, listening: Listening) -> None:
+        await opened(venue, wanted)
+        await venue.send(TRADE, {"i": 1})
+        await until(lambda: listening.heard(1) == wanted)
+        venue.refuses = 503
+        for left in range(wanted - 1, 0, -1):
+            venue.open[0].cut()
+            await until(lambda left=left: listening.notes[-1] == left)
+            await venue.send(TRADE, {"i": 10 + left})
+            await until(lambda left=left: listening.heard(10 + left) == left)
+        venue.open[0].cut()
+        await until(lambda: listening.notes[-1] == 0)
+        assert listening.notes.count(0) == 1
+        venue.refuses = None
+        await until(lambda: len(venue.open) == wanted)
+
+    play(scene, wanted=wanted)
+
+
+@pytest.mark.parametrize("lost", ["old", "new"])
+def test_a_connection_that_breaks_while_another_takes_over_loses_nothing(lost: str) -> None:
+    async def scene(venue: Streams, listening: Listening) -> None:
+        await opened(venue, 1)
+        listening.now = LIFE_S + LIFE_SPREAD_S
+        await opened(venue, 2)
+        await until(lambda: listening.notes == [2])
+        venue.peers[lost == "new"].cut()
+        await until(lambda: listening.notes[:2] == [2, 1])
+        await venue.send(TRADE, {"i": 1})
+        await until(lambda: listening.heard(1))
+        if lost == "new":
+            await opened(venue, 3)
+        assert 0 not in listening.notes
+
+    play(scene)
+
+
+def test_lines_about_the_connections_of_a_routed_venue_name_their_channels() -> None:
+    public, market = VENUES["binance-futures"].routes
+
+    async def scene(venue: Streams, _: Listening) -> None:
+        await opened(venue, 1)
+        venue.open[0].cut()
+        await opened(venue, 2)
+
+    lost = {"e": "disconnect", "s": ["BTCUSDT"]}
+    assert play(scene, Streams(ROUTED), route=market, is_only=False).lines[0] == {
+        **lost, "channels": ["trade", "markPrice"]
+    }  # fmt: skip
+    assert play(scene, Streams(ROUTED), route=public, is_only=False).lines[0] == {**lost, "channels": ["book"]}
+    assert play(scene).lines[0] == lost
+
+
+@pytest.mark.parametrize(
+    ("carried", "path"),
+    [(ROUTED, "/market/stream"), (EVERYTHING, "/stream")],
+)
+def test_the_path_that_the_venue_has_is_found(carried: dict[str, tuple[str, ...]], path: str) -> None:
+    market = VENUES["binance-coinm"].routes[1]
+
+    async def scene(venue: Streams, listening: Listening) -> None:
+        await opened(venue, 1)
+        assert venue.peers[0].path == path
+        await venue.send("btcusdt@aggTrade", {"i": 1})
+        await until(lambda: listening.heard(1))
+
+    play(scene, Streams(carried), route=market)
+
+
+def test_a_path_that_accepts_the_streams_and_gives_nothing_is_left_for_the_other() -> None:
+    market = VENUES["binance-coinm"].routes[1]
+    silent = {"/market/stream": (), **EVERYTHING}
+
+    async def scene(venue: Streams, listening: Listening) -> None:
+        await opened(venue, 1)
+        assert venue.peers[0].path == "/market/stream"
+        listening.now += SPEAK_S
+        await opened(venue, 2)
+        assert venue.peers[1].path == "/stream"
+        await venue.send("btcusdt@markPrice", {"i": 1})
+        await until(lambda: listening.heard(1))
+        listening.now += 10 * SPEAK_S
+        await venue.send("btcusdt@markPrice", {"i": 2})
+        await until(lambda: listening.heard(2))
+        assert len(venue.peers) == 2
+
+    play(scene, Streams(silent), route=market)
+
+
+def test_the_address_asks_for_microseconds_only_where_the_venue_has_them() -> None:
+    async def scene(venue: Streams, _: Listening) -> None:
+        await opened(venue, 1)
+        assert venue.peers[0].query["timeUnit"] == "MICROSECOND"
+        assert venue.peers[0].names == [DEPTH, TRADE]
+
+    play(scene, query="&timeUnit=MICROSECOND")
+    assert {name for name, venue in VENUES.items() if venue.has_micros} == {"binance"}
