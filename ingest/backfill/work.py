@@ -25,6 +25,7 @@ from ingest.messages.envelope import Envelope
 from ingest.messages.kinds import MicropriceTable, ScoredPost, Tick, WithdrawnPost
 from ingest.recordings.lines import Parsed, Rejected
 from ingest.recordings.recording import Known, Recording
+from ingest.recordings.venue_clock import Pace
 from ingest.settings import Settings
 from ingest.worker.symbol import Symbol
 from ingest.worker.symbols import Symbols
@@ -199,7 +200,13 @@ def _read_tables(task: Task, source: Source, shared: Shared, feed: Feed, done: D
 def _read_files(task: Task, shared: Shared, feed: Feed, done: Done) -> None:
     settings = shared.settings
     recording = Recording(
-        task.paths, None, task.columns, settings.max_future_ms, shared.known, instrument=settings.instrument
+        task.paths,
+        None,
+        task.columns,
+        settings.max_future_ms,
+        shared.known,
+        instrument=settings.instrument,
+        pace=Pace.of(settings),
     )
     is_first = task.share == 0  # of the tasks that read the same files, only one counts lines and refusals
     for output in recording.market():

@@ -16,6 +16,7 @@ from ingest.messages.kinds import SocialPost, WithdrawnPost
 from ingest.recordings.columns import GivenColumns
 from ingest.recordings.lines import Output, Parsed
 from ingest.recordings.recording import Recording, find_out
+from ingest.recordings.venue_clock import Pace
 from ingest.sentiment.history import History
 from ingest.settings import Settings
 
@@ -67,7 +68,13 @@ class Messages:
     def __iter__(self) -> Iterator[Arrival]:
         settings = self._settings
         recording = Recording(
-            self._paths, None, self._columns, settings.max_future_ms, self._known, instrument=settings.instrument
+            self._paths,
+            None,
+            self._columns,
+            settings.max_future_ms,
+            self._known,
+            instrument=settings.instrument,
+            pace=Pace.of(settings),
         )
         self.refused = Counter()
         posts = [message for _, message in self._parsed(recording.posts())]

@@ -39,6 +39,7 @@ from ingest.feeds.silent_channels import SilentChannels
 from ingest.publish.outlet import Outlet, pauses
 from ingest.recordings.binance import Binance
 from ingest.recordings.lines import Line, Output
+from ingest.recordings.venue_clock import Pace
 from transforms.instrument import Instrument, known
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class BinanceFeed:
         Gets every line, as a capture that ``replay`` reads.
     instrument : callable
         Returns what is known of a symbol, which has the venue's prefix: its contract tells the depths.
+    pace : Pace, optional
+        When rows are due: with it the venue's clock makes time pass for quiet symbols.
     first_pause_s : float
         Wait before the first new attempt at a connection or a snapshot.
     connections : int
@@ -86,6 +89,7 @@ class BinanceFeed:
         *,
         record: IO[bytes] | None = None,
         instrument: Callable[[str], Instrument] = known,
+        pace: Pace | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
         first_pause_s: float = 1.0,
         connections: int = 1,
@@ -103,7 +107,7 @@ class BinanceFeed:
         self._record = record
         self._clock_ns = clock_ns
         self._first_pause_s = first_pause_s
-        self._parser = Binance(max_future_ms, instrument=lambda symbol: instrument(venue.prefix + symbol))
+        self._parser = Binance(max_future_ms, instrument=lambda symbol: instrument(venue.prefix + symbol), pace=pace)
         self._outlet = outlet
         self._lines = 0
         self._refused: UserError | None = None

@@ -28,6 +28,7 @@ from ingest.feeds.binance_live import BinanceFeed
 from ingest.feeds.kafka import command
 from ingest.publish import report
 from ingest.publish.outlet import Outlet
+from ingest.recordings.venue_clock import Pace
 from ingest.settings import Settings, load
 from ingest.streams import deployment
 
@@ -126,6 +127,7 @@ def _market(args: argparse.Namespace, settings: Settings, outlet: Outlet, record
                 settings.max_future_ms,
                 record=record,
                 instrument=settings.instrument,
+                pace=Pace.of(settings),
                 connections=args.connections,
             )
         if args.record or args.stream_url or args.rest_url or args.connections != 1:

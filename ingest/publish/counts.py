@@ -19,7 +19,7 @@ class Counts:
     lines : int
         Lines and rows read.
     published : Counter of str
-        Messages by kind: ``book``, ``trade``, ``gap``, ``tick``, ``social``.
+        Messages by kind: ``book``, ``trade``, ``gap``, ``tick``, ``clock``, ``hold``, ``social``.
     refused : Counter of str
         Lines by reason.
     ignored : int
@@ -61,7 +61,7 @@ class Counts:
         if isinstance(message, SocialPost):
             self.first_post_ms = min(self.first_post_ms or message.timestamp, message.timestamp)
             return
-        if kind == "tick":
+        if kind in ("tick", "clock", "hold"):
             return
         t = message.timestamp
         self.first_ms = min(self.first_ms or t, t)

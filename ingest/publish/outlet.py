@@ -15,10 +15,10 @@ from random import random
 
 import redis
 
-from ingest.messages.kinds import SocialPost
+from ingest.messages.kinds import Clock, SocialPost
 from ingest.publish.counts import Counts
 from ingest.publish.producer import Producer
-from ingest.publish.publisher import SOURCE_MAX, entry_of
+from ingest.publish.publisher import SOURCE_MAX, entries_of
 from ingest.publish.readers import Readers
 from ingest.recordings.lines import Output, Rejected
 from ingest.settings import Settings
@@ -90,7 +90,7 @@ class Outlet:
         """
         if self.prefix:
             self._rename(outputs)
-        entries = [self._entry(output) for output in outputs]
+        entries = [entry for output in outputs for entry in self._entries(output)]
         for first in range(0, len(entries), BATCH):
             for part in read.split_by_size(entries[first : first + BATCH]):
                 self._insist(partial(self._producer.write, [_record(*entry) for entry in part]))
@@ -103,16 +103,20 @@ class Outlet:
 
     def _rename(self, outputs: Sequence[Output]) -> None:
         for output in outputs:
-            if not isinstance(output, Rejected) and not isinstance(output.message, SocialPost):
+            if isinstance(output, Rejected) or isinstance(output.message, SocialPost):
+                continue
+            if isinstance(output.message, Clock):
+                output.message.symbols = [self.prefix + symbol for symbol in output.message.symbols]
+            else:
                 output.message.symbol = self.prefix + output.message.symbol
 
-    def _entry(self, output: Output) -> tuple[str, dict[bytes, bytes]]:
+    def _entries(self, output: Output) -> list[tuple[str, dict[bytes, bytes]]]:
         """Return where an output is appended, and its fields: a message in its log, a refused line byte for byte among the dead letters."""
         if not isinstance(output, Rejected):
-            return entry_of(output.kind, output.message, self._partitions)
+            return entries_of(output.kind, output.message, self._partitions)
         line, reason, detail = output
         letter = dead_letter(line.source[:SOURCE_MAX], str(line.number), {b"data": line.data}, reason, detail)
-        return keys.DEAD_LETTER, dict(zip(letter[::2], letter[1::2], strict=True))
+        return [(keys.DEAD_LETTER, dict(zip(letter[::2], letter[1::2], strict=True)))]
 
     def _insist(self, act: Callable[[], None]) -> None:
         for attempt, pause in enumerate(pauses(self._first_pause_s, outage.LONGEST_PAUSE_S), 1):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import redis
 
 from ingest.messages.decode import encode
-from ingest.messages.kinds import Message, SocialPost
+from ingest.messages.kinds import Clock, Message, SocialPost
 from ingest.recordings.lines import Output, Rejected
 from ingest.streams.dead_letters import refuse
 from ingest.streams.keys import SOCIAL, events, partition_of
@@ -15,11 +16,23 @@ from ingest.streams.keys import SOCIAL, events, partition_of
 SOURCE_MAX = 200  # characters kept of the name of a refused line's file
 
 
-def entry_of(kind: str, message: Message | SocialPost, partitions: int) -> tuple[str, dict[bytes, bytes]]:
-    """Return the stream that a message is appended to, the log of its symbol or that of the posts, and the fields of its entry."""
+def entries_of(kind: str, message: Message | SocialPost, partitions: int) -> list[tuple[str, dict[bytes, bytes]]]:
+    """Return the entries of a message: for each the stream that it is appended to and its fields.
+
+    A post goes to the stream of posts, a clock to the logs of its symbols, each with those that it has, anything else to the log of its
+    symbol.
+    """
     if isinstance(message, SocialPost):
-        return SOCIAL, {b"data": encode(message)}
-    return events(partition_of(message.symbol, partitions)), {b"kind": kind.encode(), b"data": encode(message)}
+        return [(SOCIAL, {b"data": encode(message)})]
+    if not isinstance(message, Clock):
+        return [(events(partition_of(message.symbol, partitions)), {b"kind": kind.encode(), b"data": encode(message)})]
+    names: dict[int, list[str]] = {}
+    for name in message.symbols:
+        names.setdefault(partition_of(name, partitions), []).append(name)
+    return [
+        (events(p), {b"kind": kind.encode(), b"data": encode(msgspec.structs.replace(message, symbols=of_log))})
+        for p, of_log in names.items()
+    ]
 
 
 class Publisher:
@@ -43,11 +56,11 @@ class Publisher:
         self._letters: Any = client.pipeline(transaction=False)
 
     def publish(self, kind: str, message: Message | SocialPost, *, recorded: bool = False) -> None:
-        """Append a message to the log of its symbol, or a post to the stream that the scorer reads."""
-        stream, fields = entry_of(kind, message, self._partitions)
-        if recorded:
-            fields[b"recorded"] = b"1"
-        self._pipeline.xadd(stream, fields)
+        """Append a message to the log of its symbol (a clock to those of its symbols), or a post to the stream that the scorer reads."""
+        for stream, fields in entries_of(kind, message, self._partitions):
+            if recorded:
+                fields[b"recorded"] = b"1"
+            self._pipeline.xadd(stream, fields)
         if len(self._pipeline) >= self._batch:
             self._pipeline.execute()
 

@@ -33,6 +33,7 @@ from ingest.recordings.binance_state import SymbolState
 from ingest.recordings.lines import Line, Output, Parsed, Rejected
 from ingest.recordings.lookahead import Runs, is_market_trade
 from ingest.recordings.markets import FUTURES, SPOT, kind_of_trade, same_market
+from ingest.recordings.venue_clock import Pace, VenueClock
 from transforms.instrument import Instrument, known
 
 UPDATES_MAX = 10_000_000  # in one diff; more is a damaged number, and would make all diffs after it look like repeats
@@ -56,6 +57,8 @@ class Binance:
     passed_over : Counter of str, optional
         Gets the counts of valid lines that gave no message, by what they are: quotes, snapshots, diffs that a snapshot covers, aggregates
         of other trades.
+    pace : Pace, optional
+        When rows are due. With it the symbols of a connection, or of a file, share a clock (``venue_clock``).
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Binance:
         trades: Mapping[str, Runs] | None = None,
         instrument: Callable[[str], Instrument] = known,
         passed_over: Counter[str] | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.passed_over: Counter[str] = Counter() if passed_over is None else passed_over
         self._max_future_ms = max_future_ms
@@ -71,6 +75,9 @@ class Binance:
         self._instrument = instrument
         self._symbols: dict[str, SymbolState] = {}
         self._books = Books(self._symbols, self.passed_over)
+        self._pace = pace
+        self._clocks: dict[int, VenueClock] = {}
+        self._heard: tuple[str, int] | None = None  # the channel and the event time of the line, microseconds
 
     @property
     def ignored(self) -> int:
@@ -80,10 +87,27 @@ class Binance:
     def parse(self, line: Line) -> Iterator[Output]:
         """Yield the messages of a line, and refusals of it or of lines that waited."""
         payload = line.data.partition(b" ")[2]
+        clock = self._clock(line)
+        self._heard = None
         try:
-            yield from self._parse_payload(line, payload)
+            for output in self._parse_payload(line, payload):
+                yield output if clock is None else clock.check(output, line)
         except Refused as refused:
             yield Rejected(line, refused.reason, refused.detail)
+        if clock is not None and self._heard is not None and (told := clock.hear(*self._heard, line.received_ms)):
+            yield Parsed("clock", told)
+
+    def _clock(self, line: Line) -> VenueClock | None:
+        if self._pace is None:
+            return None
+        clock = self._clocks.get(id(line.file))
+        if clock is None:
+            clock = self._clocks[id(line.file)] = VenueClock(self._pace, self._is_whole)
+        return clock
+
+    def _is_whole(self, name: str) -> bool:
+        """Return whether no message of a symbol is held back."""
+        return name in self._symbols and not self._symbols[name].held
 
     def finish(self) -> Iterator[Rejected]:
         """Refuse the diffs that still wait at the end of a recording."""
@@ -149,6 +173,7 @@ class Binance:
         has_type = trade.type is not None or (isinstance(trade, wire.AggTrade) and bool(trade.normal_size))
         state.market = same_market(state.market, kind_of_trade(has_ignored=bool(trade.ignored), has_type=has_type))
         state.after_newest_us = max(state.after_newest_us, trade.after_us)
+        self._hear(state, "trade", trade.time_us)
         message.next_funding = state.next_funding
         if state.trades.is_repeated(trade, self._trades.get(trade.symbol)):
             self.passed_over[stream] += 1
@@ -158,7 +183,9 @@ class Binance:
     def _mark_price(self, mark: wire.MarkPrice, line: Line) -> None:
         self.passed_over["mark price"] += 1
         name = line.prefix + mark.symbol
-        next_ms = wire.time_us(mark.next_funding) // 1000
+        next_ms, time_us = wire.time_us(mark.next_funding) // 1000, wire.time_us(mark.time)
+        if name in self._symbols and time_us <= (line.received_ms + self._max_future_ms) * 1000:
+            self._hear(self._symbols[name], "trade", time_us)
         if name in self._symbols and 0 < next_ms <= MAX_TIME_MS:
             self._symbols[name].next_funding = next_ms
 
@@ -173,6 +200,7 @@ class Binance:
         state = self._symbol(diff.symbol)
         state.market = same_market(state.market, SPOT if diff.before is None else FUTURES)
         state.after_newest_us = max(state.after_newest_us, diff.after_us)
+        self._hear(state, "book", diff.time_us)
         yield from self._books.diff(state, diff, line)
 
     def _disconnect(self, lost: wire.Connections, line: Line) -> Iterator[Output]:
@@ -208,6 +236,11 @@ class Binance:
             # right after it, or the gap would sort before the last book: equal times are ordered by sequence
             ms, us = time_fields(state.after_newest_us)
             yield Parsed("gap", Gap(ms, name, line.received_ms, us))
+
+    def _hear(self, state: SymbolState, channel: str, t_us: int) -> None:
+        """Note the event time of a line for the clock. Futures have a connection a channel; a line of an unknown market tells nothing."""
+        if state.market is not None:
+            self._heard = "" if state.market == SPOT else channel, t_us
 
     def _symbol(self, name: str) -> SymbolState:
         state = self._symbols.get(name)

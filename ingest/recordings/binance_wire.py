@@ -154,10 +154,11 @@ class AggTrade(Trade):
 
 
 class MarkPrice(msgspec.Struct):
-    """``<symbol>@markPrice`` of futures. T is the next time of funding, 0 for contracts that expire."""
+    """``<symbol>@markPrice`` of futures. E is the event time, T the next time of funding, 0 for contracts that expire."""
 
     symbol: str = msgspec.field(name="s")
     next_funding: int = msgspec.field(name="T")
+    time: int = msgspec.field(name="E", default=0)
 
 
 def open_envelope(payload: bytes) -> Envelope:

@@ -20,11 +20,17 @@ from ingest.recordings.lines import POST, Line, Output, Parsed, Rejected, Source
 from ingest.recordings.lookahead import Lookahead, look_ahead, symbols_of_snapshots
 from ingest.recordings.markets import check_markets
 from ingest.recordings.survey import Survey, hint, survey
+from ingest.recordings.venue_clock import Pace
 from transforms.instrument import Instrument
 from transforms.instrument import known as known_by_name
 
 # how far a recorded message may be stamped ahead of its receive time, because the clocks of recorders are seconds slow
 MAX_FUTURE_MS = 5000
+
+
+LIVE_ONLY = frozenset(
+    {"clock", "hold"}
+)  # kinds that say when rows are due, which a recording shows by its next messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,8 @@ class Recording:
         What was found out about the files before; None finds it out.
     instrument : callable
         Returns what is known of a symbol: its contract tells the depths of a capture's books.
+    pace : Pace or None
+        When rows are due: what a live feed refuses as late behind the clock of its connection is then refused here too.
     lines : int
         Lines read so far.
     passed_over : Counter of str
@@ -84,6 +92,7 @@ class Recording:
     max_future_ms: int = MAX_FUTURE_MS
     known: Known | None = None
     instrument: Callable[[str], Instrument] = known_by_name
+    pace: Pace | None = None
     lines: int = 0
     passed_over: Counter[str] = field(default_factory=Counter)
     _files: dict[Path, SourceFile] = field(init=False)
@@ -132,18 +141,16 @@ class Recording:
     def market(self) -> Iterator[Output]:
         """Yield books, trades and gaps of all files by receive time, and refused lines."""
         assert self.known is not None  # noqa: S101 - __post_init__ sets it
-        binance = Binance(self.max_future_ms, self.known.ahead.trades, self.instrument, self.passed_over)
+        binance = Binance(self.max_future_ms, self.known.ahead.trades, self.instrument, self.passed_over, self.pace)
         for line in merged([self._lines(one) for one in self.surveys if one.market]):
             file = line.file
             assert file is not None  # noqa: S101 - lines of files have one
             if line.stamped:
                 self.lines += 1
-                if file.is_read:
-                    yield from binance.parse(line)
-                else:
-                    file.rows += 1
-                    for output in binance.parse(line):
-                        yield self._noted(output, file)
+                file.rows += not file.is_read
+                for output in binance.parse(line):
+                    if isinstance(output, Rejected) or output.kind not in LIVE_ONLY:
+                        yield output if file.is_read else self._noted(output, file)
                 continue
             parsed = own.parse(line, self.max_future_ms)
             if isinstance(parsed, Rejected) or parsed.kind != POST:

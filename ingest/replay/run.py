@@ -11,6 +11,7 @@ import redis
 from ingest.messages.kinds import SocialPost
 from ingest.publish.counts import Counts
 from ingest.publish.sink import PATIENCE_S, Sink
+from ingest.recordings import venue_clock
 from ingest.recordings.columns import COMMON, GivenColumns
 from ingest.recordings.lines import POST, Output, Parsed
 from ingest.recordings.recording import Recording
@@ -85,7 +86,8 @@ def replay(
     if rebase not in (None, "now"):
         raise ValueError(f"rebase={rebase!r}: must be 'now' or None")
     files = [Path(path) for path in paths]
-    recording = Recording(files, limit, columns, settings.max_future_ms, instrument=settings.instrument)
+    due = venue_clock.Pace.of(settings)
+    recording = Recording(files, limit, columns, settings.max_future_ms, instrument=settings.instrument, pace=due)
     shift_ms = 0
     if rebase:
         read_ahead = Recording(files, limit, columns, settings.max_future_ms, recording.known)

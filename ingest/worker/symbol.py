@@ -106,6 +106,8 @@ class Symbol:
         elif kind == "gap" and message.channel == TRADE_CHANNEL:
             check_gap(message)
             ends_us, t_us = t_us, max(since_us(message), timeline.watermark)
+        elif kind == "gap":
+            t_us = max(t_us, timeline.watermark)  # the rows before are written, and the book is unknown all the same
         elif timeline.is_late(t_us):
             raise Refused(Reason.LATE, f"{(timeline.watermark - t_us) / 1000} ms behind the watermark")
         elif kind == "trade":

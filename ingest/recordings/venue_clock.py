@@ -1,0 +1,103 @@
+"""The clock that all symbols of a connection share: the venue's event times, whichever symbol they are of.
+
+A row of a symbol is due when no event of its time can come any more. Without a shared clock only the symbol's own next message tells that,
+and a quiet symbol has none for seconds. A venue sends the events of all symbols on a connection in about their order, so each event tells
+it for all of them::
+
+    row t is due for a symbol   its newest event > t + allowed lateness
+    or                          two events of the connection > t + allowed lateness, and nothing of the symbol is held back
+
+Two events, because a single one may have a wrong time, up to seconds ahead, and must not make the messages of other symbols late. Where
+channels come by connections of their own (futures: books by one, trades by another), each of them must have got so far.
+
+A clock passes a boundary of the grid and no more: later events of the symbol stay in time. An event that comes behind it is refused as
+late, here, so that a live feed and the replay of its recording, which needs no clock, give the same messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ingest.messages.kinds import Clock, Gap, since_us, time_fields, time_us
+from ingest.messages.refusal import Reason
+from ingest.recordings.lines import Line, Output, Rejected
+from ingest.settings import Settings
+
+
+class Pace(NamedTuple):
+    """When rows are due: the grid interval and the allowed lateness, in microseconds."""
+
+    grid_us: int
+    lateness_us: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Pace:
+        """Return the pace of a deployment."""
+        return cls(settings.emit_us, settings.allowed_lateness_ms * 1000)
+
+
+class VenueClock:
+    """The clock of one live feed, or of one file of a recording.
+
+    Parameters
+    ----------
+    pace : Pace
+    is_whole : callable
+        Returns whether no message of a symbol is held back, so that none of an earlier time is to come.
+    """
+
+    def __init__(self, pace: Pace, is_whole: Callable[[str], bool]) -> None:
+        self._pace = pace
+        self._is_whole = is_whole
+        self._newest: dict[str, tuple[int, int]] = {}  # by channel the newest time, and the newest but one
+        self._due_us = 1  # the time at which rows of another boundary are due
+        self._last: dict[str, int] = {}  # by symbol the newest time of its messages
+        self._passed: dict[str, int] = {}  # by symbol the last boundary that was told
+
+    def check(self, output: Output, line: Line) -> Output:
+        """Return an output as it may be given: a book or trade that the clock has passed is refused, and a gap begins behind the clock."""
+        if isinstance(output, Rejected) or output.kind not in ("book", "trade", "gap"):
+            return output
+        message: Any = output.message
+        name, t_us = message.symbol, time_us(message)
+        passed_us = self._passed.get(name, 0)
+        if isinstance(message, Gap):
+            _begin_behind(message, passed_us)
+            return output
+        if t_us <= passed_us:
+            return Rejected(line, Reason.LATE, f"{(passed_us - t_us) / 1000} ms behind the clock of its connection")
+        if t_us > self._last.get(name, 0):
+            self._last[name] = t_us
+        return output
+
+    def hear(self, channel: str, t_us: int, received_ms: int) -> Clock | None:
+        """Note an event time of a channel; return a clock for the symbols that have rows due and no event that tells it."""
+        newest_us, second_us = self._newest.get(channel, (0, 0))
+        if t_us > second_us:
+            self._newest[channel] = (t_us, newest_us) if t_us > newest_us else (newest_us, t_us)
+        elif second_us:
+            return None
+        now_us = min(second for _, second in self._newest.values())
+        if now_us < self._due_us:
+            return None
+        grid_us, lateness_us = self._pace
+        boundary_us = (now_us - lateness_us - 1) // grid_us * grid_us
+        passed_us = (
+            boundary_us + lateness_us + 1
+        )  # right behind the time up to which an event may be the last of the boundary
+        self._due_us = passed_us + grid_us
+        names = [name for name, last_us in self._last.items() if last_us < passed_us and self._is_whole(name)]
+        if not names:
+            return None
+        self._passed.update(dict.fromkeys(names, boundary_us))
+        ms, us = time_fields(passed_us)
+        return Clock(ms, names, received=received_ms, timestamp_us=us)
+
+
+def _begin_behind(gap: Gap, passed_us: int) -> None:
+    """Let a gap begin behind a time: what came before it was whole, and its rows are written."""
+    if time_us(gap) <= passed_us:
+        gap.timestamp, gap.timestamp_us = time_fields(passed_us + 1)
+    if 0 < since_us(gap) <= passed_us:
+        gap.since, gap.since_us = time_fields(passed_us + 1)
