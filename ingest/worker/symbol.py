@@ -103,11 +103,11 @@ class Symbol:
             check_score(message)
             # A score counts from when it could be known and never changes a row that is written: so it is never late.
             t_us = max(message.available * 1000, timeline.watermark)
-        elif kind == "gap" and message.channel == TRADE_CHANNEL:
-            check_gap(message)
-            ends_us, t_us = t_us, max(since_us(message), timeline.watermark)
         elif kind == "gap":
-            t_us = max(t_us, timeline.watermark)  # the rows before are written, and the book is unknown all the same
+            check_gap(message)
+            if message.channel == TRADE_CHANNEL:
+                ends_us, t_us = t_us, since_us(message)
+            t_us = max(t_us, timeline.watermark)  # never late: the rows before are written, and those from now on have the gap
         elif timeline.is_late(t_us):
             raise Refused(Reason.LATE, f"{(timeline.watermark - t_us) / 1000} ms behind the watermark")
         elif kind == "trade":
@@ -116,8 +116,6 @@ class Symbol:
                 digits = self._instrument.size_digits
                 raise Refused(Reason.OUT_OF_RANGE, f"size {message.size} is no lot of 1e-{digits}; see size_digits")
             sequence = self._hold_id(message.trade_id)
-        elif kind == "gap":
-            check_gap(message)
         elif kind == "book":
             if message.depth is not None:
                 check_depth(message.depth)
