@@ -13,8 +13,9 @@ What the parser must know of connections are lines among the frames, so a record
 
     {"e":"connections","s":[symbols],"n":2}    several speak, or only one again
     {"e":"disconnect","s":[symbols]}           none speaks any more
+    {"e":"alive","at":1723161255000}           one gave nothing, and has answered a ping that was sent at this time (``venue_clock``)
 
-Both name the ``channels`` that the connections carry, where the venue gives its channels on several.
+They name the ``channels`` that the connections carry, where the venue gives its channels on several.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 FRAME_MAX_BYTES = 4 << 20
 HEARTBEAT_S = 20.0
+ASK_NS = 500_000_000  # a connection that gave nothing for so long is asked whether it lives
 WATCH_S = 1.0  # between two looks at a connection
 CLOSE_S = 1.0  # how long the venue may take to answer the close frame; it may go on sending and never answer
 LIFE_S = 23 * 3600.0  # after which a successor is opened
@@ -93,6 +95,8 @@ class Connection:
         self.has_heard = False
         self.reading: asyncio.Task[None]
         self._unheard = {name.encode() for name in names}
+        self._heard_ns = (0, 0)  # when the last frame came, by the wall's clock and by one that is never set
+        self._ping = b""  # what the last ping carried
 
     @property
     def is_whole(self) -> bool:
@@ -102,10 +106,27 @@ class Connection:
     def note(self, name: bytes) -> None:
         """Note the stream of a frame."""
         self.has_heard = True
+        self._heard_ns = time.time_ns(), time.monotonic_ns()
         if self._unheard:
             self._unheard.discard(name)
         if name == SHUTDOWN:
             self.is_due.set()
+
+    async def ping(self) -> None:
+        """Ask whether the venue is there, if frames came and none since `ASK_NS`.
+
+        The ping carries when it is sent, by the wall's clock as it was at the last frame: a clock that is set meanwhile moves nothing.
+        """
+        heard_ns, steady_ns = self._heard_ns
+        quiet_ns = time.monotonic_ns() - steady_ns
+        if self.has_heard and quiet_ns >= ASK_NS:
+            self._ping = b"%d" % ((heard_ns + quiet_ns) // 1_000_000)
+            with contextlib.suppress(ConnectionError):
+                await self.socket.ping(self._ping)
+
+    def asked_at(self, answer: bytes) -> int | None:
+        """Return when the ping of an answer was sent, in milliseconds; None where it answers no ping of ours."""
+        return int(answer) if answer and answer == self._ping else None
 
     @property
     def why_ended(self) -> str:
@@ -211,7 +232,8 @@ class Connections:
             await asyncio.sleep(pause)
 
     async def _connect(self, http: ClientSession) -> Connection:
-        socket = await http.ws_connect(self._addresses[self._at], heartbeat=HEARTBEAT_S, max_msg_size=FRAME_MAX_BYTES)
+        address = self._addresses[self._at]
+        socket = await http.ws_connect(address, heartbeat=HEARTBEAT_S, max_msg_size=FRAME_MAX_BYTES, autoping=False)
         new = Connection(socket, self.names, self._clock() + LIFE_S + LIFE_SPREAD_S * random())  # noqa: S311  # no secret
         if not self._open:
             self._channels.opened(self.names)
@@ -222,10 +244,19 @@ class Connections:
 
     async def _read(self, connection: Connection) -> None:
         """Put the frames of a connection until it ends. However it ends, the venue has `CLOSE_S` to close it too."""
+        from aiohttp import WSMsgType
+
         try:
             if len(self._open) > 1:
                 await self._tell()
             async for frame in connection.socket:
+                if frame.type is WSMsgType.PING:
+                    await connection.socket.pong(frame.data)
+                    continue
+                if frame.type is WSMsgType.PONG:
+                    if (at_ms := connection.asked_at(bytes(frame.data))) is not None:
+                        await self._put(msgspec.json.encode({"e": "alive", "at": at_ms} | self._carried))
+                    continue
                 if not isinstance(frame.data, (str, bytes)):
                     break  # an error of the connection
                 data = frame.data.encode() if isinstance(frame.data, str) else frame.data
@@ -266,6 +297,7 @@ class Connections:
                 return f"nothing came for {SPEAK_S:.0f} s"
             if old is None and (new.is_due.is_set() or now >= new.due_s):
                 return None
+            await new.ping()
             waits: set[asyncio.Task[Any]] = {new.reading}
             if old is None:
                 waits.add(asyncio.create_task(new.is_due.wait()))

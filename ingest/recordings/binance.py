@@ -94,7 +94,7 @@ class Binance:
                 yield output if clock is None else clock.check(output, line)
         except Refused as refused:
             yield Rejected(line, refused.reason, refused.detail)
-        if clock is not None and self._heard is not None and (told := clock.hear(*self._heard, line.received_ms)):
+        if clock is not None and self._heard is not None and (told := clock.hear(*self._heard, line)):
             yield Parsed("clock", told)
 
     def _clock(self, line: Line) -> VenueClock | None:
@@ -140,6 +140,8 @@ class Binance:
             yield from self._disconnect(decode(wire.Connections, body), line)
         elif name == "connections":
             self._connections(decode(wire.Connections, body), line)
+        elif name == "alive":
+            yield from self._answer(decode(wire.Alive, body), line)
         elif name == "silence":
             yield from self._silence(decode(wire.Silence, body), line)
         elif name == "recording":
@@ -205,10 +207,19 @@ class Binance:
 
     def _disconnect(self, lost: wire.Connections, line: Line) -> Iterator[Output]:
         self.passed_over["disconnect"] += 1
+        if (clock := self._clock(line)) is not None:
+            for name in lost.symbols:
+                clock.forget(line.prefix + name)
         if lost.carry("book"):
             for state, name in self._named(lost.symbols, line):
                 state.connections, state.ids_may_restart = 1, True
                 yield from self._lose_book(state, name, line)
+
+    def _answer(self, alive: wire.Alive, line: Line) -> Iterator[Output]:
+        self.passed_over["alive"] += 1
+        clock = self._clock(line)
+        if clock is not None and (told := clock.answer(alive.channels, wire.time_us(alive.at), line)):
+            yield Parsed("clock", told)
 
     def _connections(self, open_now: wire.Connections, line: Line) -> None:
         self.passed_over["connections"] += 1

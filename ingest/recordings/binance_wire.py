@@ -92,6 +92,13 @@ class Header(msgspec.Struct):
     prefix: str
 
 
+class Alive(msgspec.Struct):
+    """Our own recorder's note that the venue has answered a ping of the connection with these channels, of all where it names none."""
+
+    at: int  # when the ping was sent, milliseconds
+    channels: list[str] = []
+
+
 class Connections(msgspec.Struct):
     """Our own recorder's note that ``n`` connections speak of these symbols now; of all channels, unless it names some."""
 

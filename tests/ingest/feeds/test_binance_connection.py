@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -40,7 +41,7 @@ class Listening:
     @property
     def notes(self) -> list[str]:
         """The lines about connections: how many speak, 0 for none."""
-        return [line.get("n", 0) for line in self.lines if "e" in line]
+        return [line.get("n", 0) for line in self.lines if line.get("e") in ("connections", "disconnect")]
 
     def heard(self, number: int) -> int:
         """How often a frame with this number came."""
@@ -239,3 +240,29 @@ def test_the_address_asks_for_microseconds_only_where_the_venue_has_them() -> No
 
     play(scene, query="&timeUnit=MICROSECOND")
     assert {name for name, venue in VENUES.items() if venue.has_micros} == {"binance"}
+
+
+def test_a_connection_that_gives_nothing_notes_when_the_venue_answers_and_a_frozen_network_answers_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(binance_connection, "ASK_NS", 0)
+
+    def answers(listening: Listening) -> list[int]:
+        return [line["at"] for line in listening.lines if line.get("e") == "alive"]
+
+    async def scene(venue: Streams, listening: Listening) -> None:
+        await opened(venue, 1)
+        await asyncio.sleep(0.01)
+        assert not answers(listening), "nothing came, so nothing is known of the venue's clock"
+        before_ms = time.time_ns() // 1_000_000
+        await venue.send(DEPTH, {"i": 1})
+        await until(lambda: len(answers(listening)) > 2)
+        assert before_ms <= answers(listening)[0] <= answers(listening)[-1] <= time.time_ns() // 1_000_000
+        assert venue.peers[0].request.transport is not None
+        venue.peers[0].request.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(0.02)  # what is on its way
+        frozen = answers(listening)
+        await asyncio.sleep(0.02)
+        assert answers(listening) == frozen
+
+    play(scene)

@@ -13,7 +13,8 @@ from ingest.recordings.venue_clock import Pace
 T0 = 1_700_000_000_000
 """A whole second, ms."""
 LATENESS = 250
-PACE = Pace(1_000_000, LATENESS * 1000)
+IDLE = 2000
+PACE = Pace(1_000_000, LATENESS * 1000, IDLE * 1000)
 
 
 def line(data: dict[str, Any], at: int) -> Line:
@@ -108,6 +109,41 @@ def test_futures_wait_for_both_connections() -> None:
     marks = [futures("markPriceUpdate", at, "QUIET") for at in (1300, 1301)]
     assert clocks(quiet, futures("aggTrade", 501, "B"), *books) == []
     assert [at for at, _ in clocks(quiet, *books, *marks)] == [1250.001]
+
+
+def alive(at: int, asked: int, **more: Any) -> Line:
+    return line({"e": "alive", "at": T0 + asked, **more}, at)
+
+
+def test_on_a_silent_connection_time_passes_by_answers_as_far_behind_as_ticks_are() -> None:
+    lines = trade(500), trade(600), alive(2950, 2900), alive(3050, 3000 + 1), alive(4050, 4000), alive(4060, 4001)
+    assert clocks(*lines) == [(1250.001, ["A"]), (2250.001, ["A"])]
+    *_, taken = run(*lines, trade(4100, t=2001))
+    assert isinstance(taken, Parsed)
+
+
+def test_answers_lie_as_far_behind_as_events_came_late() -> None:
+    slow = trade(500), trade(900, t=600)  # received 300 ms after it happened
+    assert clocks(*slow, alive(3350, 3300)) == []
+    assert clocks(*slow, alive(3351, 3301)) == [(1250.001, ["A"])]
+
+
+def test_answers_on_one_connection_of_futures_say_nothing_of_the_other() -> None:
+    lines = (
+        futures("aggTrade", 500, "A"),
+        futures("aggTrade", 501, "A"),
+        depth(500, "B", 1, pu=0),
+        depth(501, "B", 2, pu=1),
+    )
+    books, trades = alive(9000, 8000, channels=["book"]), alive(9001, 8000, channels=["trade", "markPrice"])
+    assert clocks(*lines, books) == clocks(*lines, trades) == []
+    assert clocks(*lines, books, trades) == [(5250.001, ["A"])]
+
+
+def test_after_a_lost_connection_a_symbol_is_named_again_once_it_has_spoken() -> None:
+    lost = trade(500, "QUIET"), line({"e": "disconnect", "s": ["QUIET"]}, 600)
+    assert clocks(*lost, trade(1300), trade(1301)) == []
+    assert clocks(*lost, trade(700, "QUIET"), trade(1300), trade(1301)) == [(1250.001, ["QUIET"])]
 
 
 def test_a_parser_without_a_pace_gives_no_clock_and_refuses_nothing() -> None:
