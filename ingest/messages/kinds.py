@@ -118,11 +118,16 @@ class WithdrawnPost(msgspec.Struct, gc=False):
 
 
 class Tick(msgspec.Struct, gc=False):
-    """Progress of time in the log: every message of the symbol up to ``timestamp`` is known."""
+    """Progress of time in the log: every message of the symbol up to ``timestamp`` is known.
+
+    With ``lost`` the feed of the symbol is not heard any more: the book is unknown from its newest message on, and trades may be missing
+    until ``timestamp``.
+    """
 
     timestamp: int
     symbol: str
     timestamp_us: int | None = None
+    lost: bool = False
 
 
 class Clock(msgspec.Struct, gc=False):
@@ -133,8 +138,8 @@ class Clock(msgspec.Struct, gc=False):
     messages wait for time.
 
     For ``TFS_RECOVER_S`` after the last clock or hold of a symbol, as the entries arrive, the worker makes no time pass for it. So a feed
-    that is restarted meanwhile, and asks for the trades that it missed, has no late message. After that the feed counts as lost: the
-    worker notes gaps of book and trades, so that no row has the values of a market that was not heard, and lets time pass by ticks.
+    that is restarted meanwhile, and asks for the trades that it missed, has no late message. After that the feed counts as lost, and time
+    passes by ticks that say so (``Tick.lost``): no row has the values of a market that was not heard.
     """
 
     timestamp: int

@@ -6,7 +6,9 @@ A tick stands in the log, so a replay sees time pass as the first reader did. No
    stood still for everybody, which counts as an outage.
 2. Time passes by the clock of Redis, which stamps the arrivals too, so no clock of a worker can refuse a message. It passes up to
    ``TFS_IDLE_AFTER_MS`` before the arrival of the oldest entry that waits for the router.
-3. No tick is appended once a lease may have ended: another worker may then have read messages that this one has not.
+3. No tick is appended for a symbol until ``TFS_RECOVER_S`` after the last clock or hold of its feed (``kinds.Clock``): its feed makes time
+   pass, and where that is lost, the next one asks for what it missed. Later ticks say that the feed is lost.
+4. No tick is appended once a lease may have ended: another worker may then have read messages that this one has not.
 """
 
 from __future__ import annotations
@@ -92,20 +94,21 @@ class Quiet:
             quiet.clear()
         if not quiet and not leaving:
             return
-        known_ms = self._known_ms()  # before the leases are looked at: a pause in between makes it no later
+        now_ms, known_ms = self._times_ms()  # before the leases are looked at: a pause in between makes it no later
         if not has_sure_leases():
             return
         with Publisher(self._client, self._partitions) as publisher:
             for symbol in quiet:
-                publisher.publish("tick", Tick(known_ms, symbol.name))
+                if symbol.ticks_from_ms <= now_ms:
+                    publisher.publish("tick", Tick(known_ms, symbol.name, lost=symbol.ticks_from_ms > 0))
                 self._heard[symbol.name] = steady_us - self._idle_us + self._emit_us
             for symbol in leaving:
                 publisher.publish("leave", Leave(known_ms, symbol.name, symbol.timeline.arrivals))
                 del self._heard[symbol.name]  # it waits as long again if a message came meanwhile
 
-    def _known_ms(self) -> int:
-        """Return up to which time every message is in the logs, as far as its feed is not slower than ``TFS_IDLE_AFTER_MS``."""
+    def _times_ms(self) -> tuple[int, int]:
+        """Return the time, and the time up to which messages are in the logs, if no feed is slower than ``TFS_IDLE_AFTER_MS``."""
         now_ms, moved_ms = read.moved_until(self._client, list(PLAIN_STREAM))
         if self._clock is not None:
             now_ms = self._clock() // 1000
-        return (min(now_ms, moved_ms) * 1000 - self._idle_us) // 1000
+        return now_ms, (min(now_ms, moved_ms) * 1000 - self._idle_us) // 1000

@@ -98,6 +98,8 @@ class Symbol:
         timeline = self.timeline
         sequence = ends_us = 0
         if kind == "tick":
+            if message.lost:
+                self._lose_feed(t_us)
             timeline.tick(t_us)
         elif kind == "post":
             check_score(message)
@@ -147,6 +149,18 @@ class Symbol:
             self.timeline.pass_to(time_us(envelope.message))
             self.timeline.advance(self._apply, self._emit_rows, self.engine.last_row_us)
         return True
+
+    def _lose_feed(self, until_us: int) -> None:
+        """Let the book be unknown from the newest message on, and the trades until ``until_us``."""
+        timeline = self.timeline
+        newest_us = timeline.newest_us()
+        if newest_us >= until_us:
+            return
+        self.engine.lose_trades(timeline.watermark, until_us)
+        timeline.tick(newest_us)
+        timeline.advance(self._apply, self._emit_rows, self.engine.last_row_us)
+        self.engine.lose_book(newest_us + 1)
+        self._sequence = None
 
     def _accept_table(self, envelope: Envelope) -> None:
         """Hold a table until its rows begin. Like a score it is never late, and it says nothing of how far the feeds are."""

@@ -49,6 +49,10 @@ class Timeline:
         if rank < _POST and t_us - self.lateness_us > self.watermark:
             self.watermark = t_us - self.lateness_us
 
+    def newest_us(self) -> int:
+        """Return the time of the newest book or trade that is held; where none is, the newest time of which every event is known."""
+        return max((t_us for t_us, rank, *_ in self.held if rank < _POST), default=self.watermark - 1)
+
     def waits(self) -> bool:
         """Return whether a held message needs time to pass. A table does not: it waits for rows, and no row waits for it."""
         return any(rank != _TABLE for _, rank, *_ in self.held)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ingest import settings
-from ingest.messages.kinds import Clock, Gap, Hold, OrderBook
+from ingest.messages.kinds import Clock, Gap, Hold, OrderBook, Tick
 from ingest.worker.partition import Partition
+from transforms.engine import Engine
 
 from .log import ASKS, BIDS, T0, Log, book, trade
 
@@ -99,6 +100,21 @@ def test_a_message_after_the_feed_was_lost_gives_the_symbol_back_to_ticks_and_a_
     assert log.partition.symbols["A"].ticks_from_ms == log.arrived_ms
     log.append(book(1200), recorded=False)
     assert log.partition.symbols["A"].ticks_from_ms == 0
+
+
+def test_a_tick_that_says_that_the_feed_is_lost_keeps_what_was_heard_and_makes_the_book_unknown_behind_it():
+    said = [book(500), clock(2100), book(2200)]
+    quiet, lost = ("tick", Tick(T0 + 4000, "A")), ("tick", Tick(T0 + 4000, "A", lost=True))
+    assert [row["mid_price"] for *_, row in Log().append(*said, quiet).rows("microstructure")] == [100.5] * 4
+    rows = Log().append(*said, lost).rows("microstructure")
+    assert [(at, row["book_valid"]) for at, _, row in rows] == [(1000, 1), (2000, 1), (3000, 0), (4000, 0)]
+
+
+def test_a_feed_that_is_lost_loses_trades_from_the_watermark_on(monkeypatch: pytest.MonkeyPatch):
+    told = []
+    monkeypatch.setattr(Engine, "lose_trades", lambda _, since_us, until_us: told.append((since_us, until_us)))
+    Log().append(trade(500), clock(2100), ("tick", Tick(T0 + 4000, "A", lost=True)))
+    assert told == [((T0 + 2100 - LATENESS_MS) * 1000, (T0 + 4000) * 1000)]
 
 
 def test_a_hold_longer_than_any_recovery_is_refused():

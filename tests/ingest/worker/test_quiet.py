@@ -9,8 +9,8 @@ import pytest
 import redis
 
 from ingest import router, settings
-from ingest.messages.decode import encode
-from ingest.messages.kinds import OrderBook, Trade
+from ingest.messages.decode import decode, encode
+from ingest.messages.kinds import Clock, Hold, OrderBook, Tick, Trade
 from ingest.publish.outlet import Outlet, pauses
 from ingest.publish.publisher import Publisher
 from ingest.recordings.lines import Parsed
@@ -53,6 +53,11 @@ class Run:
         with Publisher(self.client, 1) as publisher:
             for message in messages:
                 publisher.publish("book" if isinstance(message, OrderBook) else "trade", message)
+
+    def lost(self) -> list[bool]:
+        """Whether each tick so far says that the feed is lost."""
+        entries = self.client.xrange(keys.events(0))
+        return [decode(Tick, fields[b"data"]).lost for _, fields in entries if fields[b"kind"] == b"tick"]
 
     def ticks(self) -> int:
         return [fields[b"kind"] for _, fields in self.client.xrange(keys.events(0))].count(b"tick")
@@ -121,6 +126,32 @@ def test_messages_that_wait_for_a_router_that_is_away_are_not_late(run: Run) -> 
     waiting = dict.fromkeys(["order_book", "market_data"], read.START)
     router.move(run.client, 1, read.in_order(read.entries_after(run.client, waiting, 1000, 1), 1000))
     assert run.refused() == {}
+
+
+@pytest.mark.parametrize("said", ["clock", "hold"])
+def test_no_tick_passes_a_symbol_whose_feed_makes_time_pass_until_that_is_lost(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setattr(outage, "uptime_s", lambda _: 3600.0)
+    began_ms = wall_ms()
+    ahead_ms = 0
+    run = Run(redis_client, lambda: (wall_ms() + ahead_ms) * 1000)
+    run.publish(book(began_ms - 20_000))
+    message = Clock(began_ms - 19_000, ["SLOW"]) if said == "clock" else Hold(began_ms, "SLOW", began_ms + 9000)
+    with Publisher(redis_client, 1) as publisher:
+        publisher.publish(said, message)
+    run.wait(3)
+    ahead_ms = CONF.recover_s * 500
+    run.wait(3)
+    assert run.ticks() == 0
+    ahead_ms = CONF.recover_s * 1000 + 5000
+    run.wait(3)
+    assert run.ticks() and all(run.lost())
+    back_ms = wall_ms() + ahead_ms  # the feed is back, or another one that has no clock
+    redis_client.xadd(keys.events(0), {"kind": "book", "data": encode(book(back_ms))}, id=f"{back_ms}-0")
+    run.wait(3)
+    assert not run.lost()[-1], "then its silence is that of the market"
+    run.worker.close()
 
 
 def test_right_after_a_start_of_redis_no_time_passes(
