@@ -11,7 +11,7 @@ Both give their frames meanwhile, and the parser passes over what was said befor
 
 What the parser must know of connections are lines among the frames, so a recording of them replays to the same messages::
 
-    {"e":"connections","s":[symbols],"n":2}    several speak, or only one again
+    {"e":"connections","s":[symbols],"n":1}    one speaks, or several
     {"e":"disconnect","s":[symbols]}           none speaks any more
     {"e":"alive","at":1723161255000}           one gave nothing, and has answered a ping that was sent at this time (``venue_clock``)
 
@@ -247,8 +247,7 @@ class Connections:
         from aiohttp import WSMsgType
 
         try:
-            if len(self._open) > 1:
-                await self._tell()
+            await self._tell()
             async for frame in connection.socket:
                 if frame.type is WSMsgType.PING:
                     await connection.socket.pong(frame.data)

@@ -2,18 +2,11 @@
 
 A line is ``<receive time, ns> <one JSON message>``. Books are made from depth diffs and REST snapshots (``binance_books``).
 
-Our own recorder writes three more kinds of lines::
-
-    {"e":"disconnect","s":[symbols]}                no connection is open
-    {"e":"connections","s":[symbols],"n":2}         so many are open: what several say is one message (``binance_books``)
-    {"e":"silence","s":[symbols],"channel":"book"}  a channel is silent while others of its symbol speak
-
-The first two are of the ``channels`` that they name, or of all. After a disconnect or a silence of the channel ``book``, these books are
-unknown from right after their newest event until a snapshot, or until a diff shows that nothing was missed.
-
 Trades come one by one (``@trade``) or as aggregates (``@aggTrade``), whose ``f`` and ``l`` are the ids of the first and last trade in
 them. No trade counts twice: an aggregate of trades that are recorded one by one is passed over, and so is a trade that an aggregate
-counted already. Trades that were not made in the order book (insurance fund, auto-deleveraging) are passed over too.
+counted already. Trades that were not made in the order book (insurance fund, auto-deleveraging) are passed over too. Where ids
+say that trades are missing, the messages behind them wait (``whole_trades``). Notes of our own feed, such as a lost connection, are lines
+too (``binance_notes``).
 
 Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
 """
@@ -21,19 +14,22 @@ Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-str
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-from ingest.messages.check import check_header, check_trade, is_symbol
+from ingest.messages.check import check_header, check_trade
 from ingest.messages.decode import decode
-from ingest.messages.kinds import MAX_TIME_MS, Gap, Trade, time_fields
+from ingest.messages.kinds import MAX_TIME_MS, Clock, Trade, time_fields, time_us
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings import binance_wire as wire
 from ingest.recordings.binance_books import Books
+from ingest.recordings.binance_notes import Notes
 from ingest.recordings.binance_state import SymbolState
+from ingest.recordings.followed_trades import Followed, Rule, Wanted
 from ingest.recordings.lines import Line, Output, Parsed, Rejected
 from ingest.recordings.lookahead import Runs, is_market_trade
 from ingest.recordings.markets import FUTURES, SPOT, kind_of_trade, same_market
 from ingest.recordings.venue_clock import Pace, VenueClock
+from ingest.recordings.whole_trades import MERGE_MS, WholeTrades
 from transforms.instrument import Instrument, known
 
 UPDATES_MAX = 10_000_000  # in one diff; more is a damaged number, and would make all diffs after it look like repeats
@@ -59,6 +55,8 @@ class Binance:
         of other trades.
     pace : Pace, optional
         When rows are due. With it the symbols of a connection, or of a file, share a clock (``venue_clock``).
+    shared : collection of str
+        Symbols that several files have: where one lacks trades, another may have them.
     """
 
     def __init__(
@@ -68,16 +66,21 @@ class Binance:
         instrument: Callable[[str], Instrument] = known,
         passed_over: Counter[str] | None = None,
         pace: Pace | None = None,
+        shared: Collection[str] = (),
     ) -> None:
         self.passed_over: Counter[str] = Counter() if passed_over is None else passed_over
         self._max_future_ms = max_future_ms
         self._trades = trades or {}
         self._instrument = instrument
         self._symbols: dict[str, SymbolState] = {}
+        self._followed: dict[str, Followed] = {}
+        self._shared = shared
         self._books = Books(self._symbols, self.passed_over)
         self._pace = pace
         self._clocks: dict[int, VenueClock] = {}
         self._heard: tuple[str, int] | None = None  # the channel and the event time of the line, microseconds
+        self._whole = WholeTrades(self._followed, self.passed_over)
+        self._notes = Notes(self._symbols, self._whole, self._symbol, self._forget, max_future_ms)
 
     @property
     def ignored(self) -> int:
@@ -85,17 +88,28 @@ class Binance:
         return self.passed_over.total()
 
     def parse(self, line: Line) -> Iterator[Output]:
-        """Yield the messages of a line, and refusals of it or of lines that waited."""
+        """Yield the messages of a line, or of lines that were held back, and refusals of it or of lines that waited."""
         payload = line.data.partition(b" ")[2]
         clock = self._clock(line)
         self._heard = None
+        whole = self._whole
+        if whole.held:
+            for name in whole.overdue(line):
+                yield from self._checked(whole.give_up(name, line), clock, line)
         try:
             for output in self._parse_payload(line, payload):
-                yield output if clock is None else clock.check(output, line)
+                if (whole.held or whole.closing) and isinstance(output, Parsed) and whole.holds(output):
+                    yield from self._checked(whole.pass_on(output, line), clock, line)
+                else:
+                    yield output if clock is None else clock.check(output, line)
         except Refused as refused:
             yield Rejected(line, refused.reason, refused.detail)
         if clock is not None and self._heard is not None and (told := clock.hear(*self._heard, line)):
-            yield Parsed("clock", told)
+            yield self._pass_time(told)
+
+    def _checked(self, outputs: Iterable[Output], clock: VenueClock | None, line: Line) -> Iterator[Output]:
+        for output in outputs:
+            yield output if clock is None else clock.check(output, line)
 
     def _clock(self, line: Line) -> VenueClock | None:
         if self._pace is None:
@@ -107,11 +121,16 @@ class Binance:
 
     def _is_whole(self, name: str) -> bool:
         """Return whether no message of a symbol is held back."""
-        return name in self._symbols and not self._symbols[name].held
+        return name in self._symbols and not self._symbols[name].held and name not in self._whole.held
 
-    def finish(self) -> Iterator[Rejected]:
-        """Refuse the diffs that still wait at the end of a recording."""
+    def finish(self) -> Iterator[Output]:
+        """Give what is held back at the end of a recording, and refuse the diffs that still wait."""
+        yield from self._whole.finish()
         yield from self._books.finish()
+
+    def wanted(self) -> list[Wanted]:
+        """Return the missing trades that a live feed asks the venue for."""
+        return self._whole.wanted()
 
     def missing(self) -> list[str]:
         """Return the symbols whose diffs wait for a snapshot. A live feed asks the venue for it."""
@@ -136,29 +155,17 @@ class Binance:
             yield from self._trade(name, decode(wire.AggTrade if name == "aggTrade" else wire.Trade, body), line)
         elif name == "markPriceUpdate" or (name and name.split("@")[0] == "markPrice"):
             self._mark_price(decode(wire.MarkPrice, body), line)
-        elif name == "disconnect":
-            yield from self._disconnect(decode(wire.Connections, body), line)
-        elif name == "connections":
-            self._connections(decode(wire.Connections, body), line)
+        elif name in wire.NOTES:
+            self.passed_over[wire.NOTES[name]] += 1
+            yield from self._notes.take(name, body, line)
         elif name == "alive":
             yield from self._answer(decode(wire.Alive, body), line)
-        elif name == "silence":
-            yield from self._silence(decode(wire.Silence, body), line)
-        elif name == "recording":
-            self._begin(decode(wire.Header, body), line)
         elif (
             name or envelope.ask_size or envelope.id
         ):  # another stream, a quote (it has no type), or the answer to a subscription
             self.passed_over[wire.name_of_other(name)] += 1
         else:
             raise Refused(Reason.MISSING_FIELD, "neither stream nor event type")
-
-    def _begin(self, header: wire.Header, line: Line) -> None:
-        self.passed_over["header"] += 1
-        if header.prefix and not is_symbol(header.prefix):
-            raise Refused(Reason.BAD_SYMBOL, repr(header.prefix[:64]))
-        if line.file is not None and not line.file.is_given:
-            line.file.prefix = header.prefix
 
     def _trade(self, stream: str, trade: wire.Trade, line: Line) -> Iterator[Output]:
         trade.symbol = line.prefix + trade.symbol
@@ -179,8 +186,16 @@ class Binance:
         message.next_funding = state.next_funding
         if state.trades.is_repeated(trade, self._trades.get(trade.symbol)):
             self.passed_over[stream] += 1
-        else:
+            return
+        if state.form not in (None, stream):
+            yield from self._whole.change_form(state.followed, message, state.missing_between(trade), line)
+        state.form = stream
+        if stream == "trade" and state.market == FUTURES:  # their ids leave some out
+            state.followed.ids.newest = message
+            state.followed.give(trade.time_us)
             yield Parsed("trade", message)
+        else:
+            yield from self._whole.trade(state.followed, message, trade.id, line)
 
     def _mark_price(self, mark: wire.MarkPrice, line: Line) -> None:
         self.passed_over["mark price"] += 1
@@ -205,48 +220,21 @@ class Binance:
         self._hear(state, "book", diff.time_us)
         yield from self._books.diff(state, diff, line)
 
-    def _disconnect(self, lost: wire.Connections, line: Line) -> Iterator[Output]:
-        self.passed_over["disconnect"] += 1
-        if (clock := self._clock(line)) is not None:
-            for name in lost.symbols:
-                clock.forget(line.prefix + name)
-        if lost.carry("book"):
-            for state, name in self._named(lost.symbols, line):
-                state.connections, state.ids_may_restart = 1, True
-                yield from self._lose_book(state, name, line)
-
     def _answer(self, alive: wire.Alive, line: Line) -> Iterator[Output]:
         self.passed_over["alive"] += 1
         clock = self._clock(line)
         if clock is not None and (told := clock.answer(alive.channels, wire.time_us(alive.at), line)):
-            yield Parsed("clock", told)
+            yield self._pass_time(told)
 
-    def _connections(self, open_now: wire.Connections, line: Line) -> None:
-        self.passed_over["connections"] += 1
-        if open_now.carry("book"):
-            for name in open_now.symbols:
-                state = self._symbol(line.prefix + name)
-                state.connections = open_now.n
-                state.is_merged = True
+    def _pass_time(self, told: Clock) -> Parsed:
+        for name in told.symbols:
+            self._followed[name].give(time_us(told))
+        return Parsed("clock", told)
 
-    def _silence(self, silence: wire.Silence, line: Line) -> Iterator[Output]:
-        self.passed_over["silence"] += 1
-        if silence.channel == "book":
-            for state, name in self._named(silence.symbols, line):
-                yield from self._lose_book(state, name, line)
-
-    def _named(self, symbols: list[str], line: Line) -> Iterator[tuple[SymbolState, str]]:
-        """Yield those of these symbols that are known."""
-        for name in (line.prefix + symbol for symbol in symbols):
-            if (state := self._symbols.get(name)) is not None:
-                yield state, name
-
-    def _lose_book(self, state: SymbolState, name: str, line: Line) -> Iterator[Output]:
-        if state.last is not None and not state.lost:
-            state.lost = True
-            # right after it, or the gap would sort before the last book: equal times are ordered by sequence
-            ms, us = time_fields(state.after_newest_us)
-            yield Parsed("gap", Gap(ms, name, line.received_ms, us))
+    def _forget(self, name: str, line: Line) -> None:
+        """Let no clock name a symbol whose connection is lost."""
+        if (clock := self._clock(line)) is not None:
+            clock.forget(name)
 
     def _hear(self, state: SymbolState, channel: str, t_us: int) -> None:
         """Note the event time of a line for the clock. Futures have a connection a channel; a line of an unknown market tells nothing."""
@@ -259,4 +247,7 @@ class Binance:
             if len(self._symbols) >= SYMBOLS_MAX:
                 raise Refused(Reason.UNKNOWN_SYMBOL, f"{SYMBOLS_MAX} symbols are open")
             state = self._symbols[name] = SymbolState(self._instrument(name))
+            self._followed[name] = state.followed
+            if name in self._shared:
+                state.followed.rule = Rule(MERGE_MS)
         return state

@@ -9,7 +9,9 @@ from ingest.messages.kinds import Gap, OrderBook, time_fields
 from ingest.recordings import binance_wire as wire
 from ingest.recordings.binance_trades import TradesTold
 from ingest.recordings.book import Book
+from ingest.recordings.followed_trades import Followed
 from ingest.recordings.lines import Line
+from ingest.recordings.markets import FUTURES
 from ingest.recordings.renewal import Renewal
 from transforms.instrument import Instrument
 from transforms.limits import MAX_LEVELS
@@ -38,6 +40,8 @@ class SymbolState:
     sequence: int = 0
     market: str | None = None  # spot or futures, once a message told
     trades: TradesTold = field(default_factory=TradesTold)
+    form: str | None = None  # of its newest trade: ``trade`` or ``aggTrade``
+    followed: Followed = field(default_factory=Followed)
     after_newest_us: int = 0  # right after the newest event time of its diffs and trades
     after_booked_us: int = 0  # right after the event time of its newest book
     next_funding: int | None = None
@@ -59,6 +63,10 @@ class SymbolState:
     def waits(self, line: Line) -> bool:
         """Return whether a slower connection may still tell the diff that is missing before those that are held."""
         return self.connections > 1 and line.received_ns - self.held[0][1].received_ns < SLOWER_NS
+
+    def missing_between(self, trade: wire.Trade) -> int:
+        """Return how many trades are missing before the first one in another form, as far as that is known."""
+        return 0 if self.market == FUTURES else self.trades.missing_between(trade)
 
     def start(self, snapshot: wire.Snapshot) -> int:
         """Start the book from a snapshot; return how many waiting diffs it covers. Before the first snapshot these do not wait longer."""
@@ -83,6 +91,7 @@ class SymbolState:
     def next_book(self, diff: wire.Diff, received: Line) -> OrderBook:
         """Return the message of the book after a diff, which counts as received with a line."""
         self.after_booked_us = diff.after_us
+        self.followed.give(diff.time_us)
         self.sequence = self.sequence + 1 if self.sequence else diff.time_us // 1000
         bids, asks = self.book.best(MAX_LEVELS)
         depth = self.book.depth(self.contract)

@@ -40,3 +40,9 @@ class TradesTold:
             self.in_aggregate = max(self.in_aggregate, trade.last)
         self.in_aggregate_us = max(self.in_aggregate_us, trade.time_us)
         return False
+
+    def missing_between(self, trade: Trade) -> int:
+        """Return how many trades of spot are missing between those told in the other form and ``trade``, as far as its ids say."""
+        if not isinstance(trade, AggTrade):
+            return trade.id - self.in_aggregate - 1 if self.in_aggregate >= 0 else 0
+        return trade.first - self.alone - 1 if trade.first is not None and self.alone >= 0 else 0

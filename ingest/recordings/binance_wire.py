@@ -86,6 +86,19 @@ class Snapshot(msgspec.Struct):
         return self.symbol is None or self.symbol == symbol
 
 
+NOTES = {
+    "recording": "header",
+    "feed": "start of a feed",
+    "connections": "connections",
+    "disconnect": "disconnect",
+    "silence": "silence",
+    "recovered": "answer with trades",
+    "unrecovered": "trades that did not come",
+    "stopped": "end of a feed",
+}
+"""The event types of the notes of our own feed, and what the counts call them."""
+
+
 class Header(msgspec.Struct):
     """Our own recorder's note of the venue at the begin of a recording. ``prefix`` is what the live feed puts before its symbols."""
 
@@ -100,7 +113,10 @@ class Alive(msgspec.Struct):
 
 
 class Connections(msgspec.Struct):
-    """Our own recorder's note that ``n`` connections speak of these symbols now; of all channels, unless it names some."""
+    """Our own recorder's note that ``n`` connections speak of these symbols now; of all channels, unless it names some.
+
+    A disconnect, where none does, is told again as long as it lasts.
+    """
 
     symbols: list[str] = msgspec.field(name="s")
     n: int = 0
@@ -116,6 +132,73 @@ class Silence(msgspec.Struct):
 
     symbols: list[str] = msgspec.field(name="s")
     channel: str
+
+
+class Symbols(msgspec.Struct):
+    """Our own feed's note about symbols.
+
+    ``unrecovered``: the feed does not ask for their missing trades any more. ``stopped``: the feed ends.
+    """
+
+    symbols: list[str] = msgspec.field(name="s")
+
+
+class LastTrade(msgspec.Struct):
+    """The last trade of a symbol that a feed wrote, the newest time that it wrote, and when it did."""
+
+    id: int
+    time_us: int
+    price: float
+    size: float
+    given_us: int
+    written_ms: int
+
+
+class Start(Symbols):
+    """Our own feed's note that it starts: how it recovers trades (``whole_trades.Rule``), and what it had written before."""
+
+    hold_ms: int
+    lateness_ms: int
+    last: dict[str, LastTrade]
+
+
+class OldTrade(_Timed):
+    """A trade of REST ``/historicalTrades``, or of ``/aggTrades`` with its names."""
+
+    id: int
+    price: float
+    size: float
+    maker_bought: bool
+
+
+class HistoricalTrade(OldTrade):
+    """REST ``/historicalTrades``."""
+
+    size: float = msgspec.field(name="qty")
+    maker_bought: bool = msgspec.field(name="isBuyerMaker")
+
+
+class OldAggTrade(OldTrade):
+    """REST ``/aggTrades``."""
+
+    time: int = msgspec.field(name="T")
+    id: int = msgspec.field(name="a")
+    price: float = msgspec.field(name="p")
+    size: float = msgspec.field(name="q")
+    maker_bought: bool = msgspec.field(name="m")
+
+
+class Answer(msgspec.Struct):
+    """A REST answer with trades from the id ``first`` on, as our own feed queues it.
+
+    ``form`` is ``trade`` or ``aggTrade``. ``is_end`` says that it was asked for late enough to show that no later trade was missed.
+    """
+
+    symbol: str = msgspec.field(name="s")
+    form: str
+    first: int
+    is_end: bool
+    trades: msgspec.Raw
 
 
 class Diff(_Timed):

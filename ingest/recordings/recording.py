@@ -141,7 +141,14 @@ class Recording:
     def market(self) -> Iterator[Output]:
         """Yield books, trades and gaps of all files by receive time, and refused lines."""
         assert self.known is not None  # noqa: S101 - __post_init__ sets it
-        binance = Binance(self.max_future_ms, self.known.ahead.trades, self.instrument, self.passed_over, self.pace)
+        binance = Binance(
+            self.max_future_ms,
+            self.known.ahead.trades,
+            self.instrument,
+            self.passed_over,
+            self.pace,
+            self._shared_symbols(),
+        )
         for line in merged([self._lines(one) for one in self.surveys if one.market]):
             file = line.file
             assert file is not None  # noqa: S101 - lines of files have one
@@ -158,8 +165,13 @@ class Recording:
                 if isinstance(parsed, Parsed) and file.prefix:
                     parsed.message.symbol = file.prefix + parsed.message.symbol  # type: ignore[union-attr]  # no post
                 yield parsed if file.is_read else self._checked(parsed, line, file)
-        for rejected in binance.finish():
-            yield self._noted(rejected, rejected.line.file)
+        for output in binance.finish():
+            yield self._noted(output, output.line.file) if isinstance(output, Rejected) else output
+
+    def _shared_symbols(self) -> frozenset[str]:
+        """Return the symbols that several captures have."""
+        found = Counter(name for one in self.surveys if one.market and not one.is_table for name in one.symbols)
+        return frozenset(name for name, n in found.items() if n > 1)
 
     def unread(self) -> list[str]:
         """Return, for each file that has rows of which none could be read, a sentence that says why. Call it at the end."""

@@ -96,7 +96,7 @@ class Symbol:
             return
         t_us = time_us(message)
         timeline = self.timeline
-        sequence = ends_us = 0
+        sequence = 0
         if kind == "tick":
             if message.lost:
                 self._lose_feed(t_us)
@@ -108,7 +108,7 @@ class Symbol:
         elif kind == "gap":
             check_gap(message)
             if message.channel == TRADE_CHANNEL:
-                ends_us, t_us = t_us, since_us(message)
+                t_us = since_us(message)
             t_us = max(
                 t_us, timeline.watermark
             )  # never late: the rows before are written, and those from now on have the gap
@@ -132,8 +132,6 @@ class Symbol:
             self.received_us = max(self.received_us, envelope.received_ms * 1000)
         if kind != "tick":
             timeline.hold(t_us, kind, sequence, envelope)
-        if ends_us:
-            timeline.pass_to(ends_us)
         timeline.advance(self._apply, self._emit_rows, self.engine.last_row_us)
 
     def hear_feed(self, envelope: Envelope, ticks_from_ms: int) -> bool:

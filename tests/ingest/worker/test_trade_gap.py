@@ -49,9 +49,9 @@ def test_a_hole_behind_the_watermark_is_not_late_and_is_told_whole() -> None:
     assert told == [(500, 2000)]
 
 
-def test_a_hole_moves_the_watermark_as_a_trade_of_its_end_would() -> None:
-    log, same = Log().append(trade(500, 1), hole(500, 9000)), Log().append(trade(500, 1), trade(9000, 2))
-    assert log.partition.symbols["A"].timeline.watermark == same.partition.symbols["A"].timeline.watermark
+def test_a_hole_makes_no_time_pass_so_that_books_of_its_time_may_come_behind_it() -> None:
+    log = Log().append(trade(500, 1), hole(500, 9000), book(1000), trade(9000, 2))
+    assert log.reasons() == []
 
 
 def test_a_hole_comes_before_the_trades_after_it_even_where_it_is_told_behind_them() -> None:
