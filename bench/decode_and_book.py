@@ -17,7 +17,7 @@ import msgspec
 from bench.book_kernel import SECOND, feed
 from ingest.messages.decode import encode
 from ingest.messages.flat_book import decode_book
-from ingest.messages.kinds import OrderBook
+from ingest.messages.kinds import OrderBook, time_us
 from transforms.engine import warm_up
 from transforms.instrument import Instrument
 from transforms.kernel import zeros
@@ -46,7 +46,7 @@ def messages_per_second(data: list[bytes]) -> float:
     begin = time.process_time()
     for text in data:
         message = decode_book({b"data": text})
-        t_us = message.timestamp * 1000
+        t_us = time_us(message)
         if t_us > boundary:
             if boundary:
                 kernel.emit(state, boundary, row)

@@ -38,14 +38,14 @@ def ms_of_datetime(at: datetime) -> int:
     return (at - EPOCH) // _MILLISECOND
 
 
-def ms_of_iso(text: str) -> int:
-    """Return the whole milliseconds since the epoch of ISO 8601 text, UTC if it names no zone; raise ``ValueError`` for other text.
+def us_of_iso(text: str) -> int:
+    """Return the whole microseconds since the epoch of ISO 8601 text, UTC if it names no zone; raise ``ValueError`` for other text.
 
-    >>> ms_of_iso("1970-01-01T01:00:00+01:00"), ms_of_iso("1970-01-01 00:00:01")
-    (0, 1000)
+    >>> us_of_iso("1970-01-01T01:00:00+01:00"), us_of_iso("1970-01-01 00:00:01.000250")
+    (0, 1000250)
     """
     at = datetime.fromisoformat(text.strip())
-    return ms_of_datetime(at if at.tzinfo else at.replace(tzinfo=UTC))
+    return us_of_datetime(at if at.tzinfo else at.replace(tzinfo=UTC))
 
 
 def us_of_duration(duration: timedelta) -> int:

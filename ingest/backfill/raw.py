@@ -1,9 +1,9 @@
 """Raw tables of trades and books in a database: which column holds what, and whether it can be read.
 
 A table (or a view) of trades has price and size, one of books has bids and asks; the help of the command lists all columns. ``time``
-and ``received`` are timestamps (UTC if they have no zone) or whole milliseconds. ``bids`` and ``asks`` are arrays of (price, size)
-pairs (``numeric[]``, ``double precision[]``, two dimensions), or ``json`` or ``jsonb`` of that form, best level first. Both NULL means
-that the feed lost its place. ``arrival`` orders rows that were received at the same time.
+and ``received`` are timestamps (UTC if they have no zone), or whole milliseconds or microseconds, which their size tells. ``bids`` and
+``asks`` are arrays of (price, size) pairs (``numeric[]``, ``double precision[]``, two dimensions), or ``json`` or ``jsonb`` of that form,
+best level first. Both NULL means that the feed lost its place. ``arrival`` orders rows that were received at the same time.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from psycopg import sql
 
 from feature_repo.stores.errors import UserError
 from feature_repo.stores.offline.tables.schema import identifier_parts
+from ingest.messages.kinds import MAX_TIME_MS
 from ingest.recordings.columns import BOOK, RAW_TABLE, TRADE, first_present
 from transforms.times import datetime_of_ms
 
@@ -31,6 +32,9 @@ _ZONED = "timestamp with time zone"
 _STAMPS = (_ZONED, "timestamp without time zone")
 _TYPES = {"time": (*_STAMPS, *_WHOLE), "received": (*_STAMPS, *_WHOLE), "arrival": _WHOLE, "next_funding": _WHOLE}
 """The types that a column of these fields may have."""
+
+
+_SAMPLE = 101  # rows that tell the unit of a column of whole numbers
 
 
 class RawTableError(UserError, ValueError):
@@ -52,7 +56,9 @@ class RawTable:
     zoned : bool
         Whether ``time`` is a timestamp with a time zone.
     stamps, received_stamps : bool
-        Whether ``time`` and ``received`` are timestamps; else they are milliseconds.
+        Whether ``time`` and ``received`` are timestamps; else they are whole numbers.
+    in_us : tuple of str
+        Which of ``time`` and ``received`` are whole microseconds; other whole numbers are milliseconds.
     """
 
     name: tuple[str, ...]
@@ -61,6 +67,7 @@ class RawTable:
     zoned: bool
     stamps: bool
     received_stamps: bool
+    in_us: tuple[str, ...] = ()
 
     def column(self, field: str) -> sql.Composable:
         """Return the quoted column of a field, NULL if the table has none."""
@@ -74,7 +81,7 @@ class RawTable:
     def bound(self, at_ms: int) -> int | datetime:
         """Return a time as a value that compares with the column ``time``."""
         if not self.stamps:
-            return at_ms
+            return at_ms * 1000 if "time" in self.in_us else at_ms
         at = datetime_of_ms(at_ms)
         return at if self.zoned else at.replace(tzinfo=None)
 
@@ -114,7 +121,19 @@ def describe(connection: psycopg.Connection[Any], name: str, given: Mapping[str,
     _check_types(shown, {field: (column, types[column]) for field, column in columns.items()})
     time = types[columns["time"]]
     received = types.get(columns.get("received", ""))
-    return RawTable(parts, kind, columns, time == _ZONED, time in _STAMPS, received in _STAMPS)
+    whole = [field for field in ("time", "received") if types.get(columns.get(field, "")) in _WHOLE]
+    in_us = tuple(field for field in whole if _is_in_us(connection, parts, columns[field]))
+    return RawTable(parts, kind, columns, time == _ZONED, time in _STAMPS, received in _STAMPS, in_us)
+
+
+def _is_in_us(connection: psycopg.Connection[Any], parts: Sequence[str], column: str) -> bool:
+    """Return whether a column of whole numbers holds microseconds: the median of some rows is too large for milliseconds."""
+    some = sql.SQL(
+        "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY at) FROM "
+        "(SELECT {column} AS at FROM {table} WHERE {column} IS NOT NULL LIMIT {rows}) AS sample"
+    ).format(column=sql.Identifier(column), table=sql.Identifier(*parts), rows=sql.Literal(_SAMPLE))
+    row = connection.execute(some).fetchone()
+    return row is not None and row[0] is not None and row[0] > MAX_TIME_MS
 
 
 def _column_types(connection: psycopg.Connection[Any], parts: Sequence[str]) -> dict[str, str]:

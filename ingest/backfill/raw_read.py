@@ -24,7 +24,7 @@ from psycopg import sql
 
 from ingest.backfill.raw import OF_KIND, RawTable, Source
 from ingest.messages.check import is_symbol
-from ingest.messages.kinds import MAX_TIME_MS
+from ingest.messages.kinds import MAX_TIME_MS, MAX_TIME_US
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.lines import Line, Output, Rejected
 from ingest.recordings.own import parse_kind
@@ -130,10 +130,12 @@ def _rows_of_day(source: Source, symbol: str, day: int) -> sql.Composed:
 
 
 def _select(table: RawTable, source: Source, symbol: str, day: int) -> sql.Composed:
-    fields = {"timestamp": _ms(table, "time", "floor"), "symbol": table.column("symbol")}
+    finer = table.is_stamp("time") or "time" in table.in_us
+    time = _event_us(table) if finer else table.column("time")
+    fields = {"timestamp_us" if finer else "timestamp": time, "symbol": table.column("symbol")}
     event = at = _us(table, "time")
     if "received" in table.columns:
-        fields["received"] = _ms(table, "received", "ceil")
+        fields["received"] = _received_ms(table)
         at = sql.SQL("coalesce({}, {})").format(_us(table, "received"), event)
     fields |= {f: table.column(f) for f in OF_KIND[table.kind] if f in table.columns}
     maker_bought = fields.pop("maker_bought", None)
@@ -178,21 +180,30 @@ def _possible(table: RawTable, field: str) -> sql.Composed:
     """Return the condition that a time is in the years 1970 to 2255: arithmetic on others may overflow."""
     stamp = table.is_stamp(field)
     lowest = sql.SQL("'1970-01-01'") if stamp else sql.Literal(0)
-    highest = sql.SQL("'2255-06-05'") if stamp else sql.Literal(MAX_TIME_MS)
+    highest = sql.SQL("'2255-06-05'") if stamp else sql.Literal(MAX_TIME_US if field in table.in_us else MAX_TIME_MS)
     return sql.SQL("{} BETWEEN {} AND {}").format(table.column(field), lowest, highest)
 
 
 def _us(table: RawTable, field: str) -> sql.Composable:
     """Return a time in whole microseconds, NULL if it is none."""
-    text = "floor(extract(epoch FROM {}) * 1000000)::bigint" if table.is_stamp(field) else "{}::bigint * 1000"
+    whole = "{}::bigint" if field in table.in_us else "{}::bigint * 1000"
+    text = "floor(extract(epoch FROM {}) * 1000000)::bigint" if table.is_stamp(field) else whole
     us = sql.SQL(text).format(table.column(field))
     return sql.SQL("CASE WHEN {} THEN {} END").format(_possible(table, field), us)
 
 
-def _ms(table: RawTable, field: str, rounded: str) -> sql.Composable:
-    """Return a time in milliseconds as JSON. An impossible one stays as it is, and the decoder refuses it."""
-    column = table.column(field)
-    if not table.is_stamp(field):
-        return column
-    ms = sql.SQL("to_json({}(extract(epoch FROM {}) * 1000)::bigint)").format(sql.SQL(rounded), column)
-    return sql.SQL("CASE WHEN {} THEN {} ELSE to_json({}::text) END").format(_possible(table, field), ms, column)
+def _event_us(table: RawTable) -> sql.Composable:
+    """Return the event time in microseconds as JSON. An impossible one stays as it is, and the decoder refuses it."""
+    return _as_json(table, "time", _us(table, "time"))
+
+
+def _received_ms(table: RawTable) -> sql.Composable:
+    """Return the receive time in milliseconds as JSON, rounded up. An impossible one stays as it is, and the decoder refuses it."""
+    if not (table.is_stamp("received") or "received" in table.in_us):
+        return table.column("received")
+    return _as_json(table, "received", sql.SQL("ceil({} / 1000.0)::bigint").format(_us(table, "received")))
+
+
+def _as_json(table: RawTable, field: str, number: sql.Composable) -> sql.Composable:
+    text = sql.SQL("CASE WHEN {} THEN to_json({}) ELSE to_json({}::text) END")
+    return text.format(_possible(table, field), number, table.column(field))

@@ -22,7 +22,7 @@ from ingest.backfill.plan import Task
 from ingest.backfill.raw import Source
 from ingest.backfill.refused import RefusedFile
 from ingest.messages.envelope import Envelope
-from ingest.messages.kinds import MicropriceTable, ScoredPost, Tick, WithdrawnPost
+from ingest.messages.kinds import MicropriceTable, ScoredPost, Tick, WithdrawnPost, time_us
 from ingest.recordings.lines import Parsed, Rejected
 from ingest.recordings.recording import Known, Recording
 from ingest.recordings.venue_clock import Pace
@@ -257,9 +257,10 @@ class Feed:
         if kind == "post":
             self._last_post[name] = max(message.available, self._last_post.get(name, 0))
         else:
-            self._last[name] = max(message.timestamp, self._last.get(name, 0))
+            t_us = time_us(message)
+            self._last[name] = max(-(-t_us // 1000), self._last.get(name, 0))
             if name in self._tables:
-                self._install_tables(name, message.timestamp)
+                self._install_tables(name, t_us // 1000)
         origin = b"", {b"message": message}
         self._symbols.accept(Envelope(kind, message, received_ms=message.received or 0, origin=origin))
         self._unchecked += 1

@@ -10,7 +10,7 @@ import msgspec
 
 from ingest.check.recording import Arrival
 from ingest.messages.envelope import Envelope, Origin
-from ingest.messages.kinds import Tick
+from ingest.messages.kinds import Tick, time_us
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.worker.symbol import Symbol
@@ -55,9 +55,9 @@ class Run:
 
     def accept(self, kind: str, message: Any) -> None:
         """Give the symbol a message; one that is refused (late, repeated) is not among those that ``released`` returns."""
-        t_us = message.timestamp * 1000
+        t_us = time_us(message)
         if kind in POSTS:
-            t_us = max(getattr(message, "available", message.timestamp) * 1000, self.symbol.timeline.watermark)
+            t_us = max(message.available * 1000 if kind == "post" else t_us, self.symbol.timeline.watermark)
         envelope = Envelope(kind, message, received_ms=getattr(message, "received", None) or 0)
         if self._symbols.accept(envelope) is not None:
             heappush(self._waiting, (t_us, self._accepted, kind, message))
@@ -92,8 +92,9 @@ class Run:
         while self._waiting and self._waiting[0][0] < self.symbol.timeline.watermark:
             t_us, _, kind, message = heappop(self._waiting)
             if kind in POSTS:
-                counts_from = "available" if kind == "post" else "timestamp"
-                message = msgspec.structs.replace(message, **{counts_from: t_us // 1000})
+                ms = -(-t_us // 1000)  # the first millisecond at which it counts: so much a score can say
+                times = {"available": ms} if kind == "post" else {"timestamp": ms, "timestamp_us": None}
+                message = msgspec.structs.replace(message, **times)
             out.append(Accepted(t_us, kind, message))
         return out
 

@@ -19,7 +19,7 @@ from typing import Any
 from feature_repo.stores.errors import UserError
 from ingest.feeds.cryptofeed_book import VenueBook
 from ingest.feeds.pump import Pump
-from ingest.messages.kinds import Gap, OrderBook, Trade
+from ingest.messages.kinds import Gap, OrderBook, Trade, time_fields
 from ingest.publish.outlet import Outlet, pauses
 from ingest.recordings.lines import Output, Parsed
 from transforms.instrument import Instrument, known
@@ -63,7 +63,7 @@ class Translator:
         self._clock_ms = clock_ms
         self._instrument = instrument
         self._books: dict[str, VenueBook] = {}
-        self._newest: dict[str, int] = {}
+        self._newest_us: dict[str, int] = {}
         self._came_as_change: dict[str, bool] = {}  # the last book of each symbol
 
     async def book(self, book: Any, receipt_s: float) -> None:
@@ -72,26 +72,29 @@ class Translator:
         Raise ``PassedError`` where the price has left what is known of the book: a new connection brings a new snapshot.
         """
         symbol = f"{self._venue}:{book.symbol}"
-        at, received = self._times(book.timestamp, receipt_s)
+        at_us, received = self._times(book.timestamp, receipt_s)
         if book.delta is None and self._came_as_change.get(symbol):
-            await self._put(Parsed("gap", Gap(min(at, self._newest[symbol] + 1), symbol, received)))
+            await self._put(Parsed("gap", _gap(min(at_us, self._newest_us[symbol] + 1), symbol, received)))
         self._came_as_change[symbol] = book.delta is not None
-        self._newest[symbol] = max(at, self._newest.get(symbol, 0))
+        self._newest_us[symbol] = max(at_us, self._newest_us.get(symbol, 0))
         if symbol not in self._books:
             self._books[symbol] = VenueBook(is_window=not self._venue.startswith("BINANCE"))
         ours = self._books[symbol].update(book.book, book.delta)
         if ours.passed:
             raise PassedError(f"the price of {symbol} has left what is known of its book")
-        message = OrderBook(at, symbol, *ours.best(MAX_LEVELS), None, received, ours.depth(self._instrument(symbol)))
+        ms, us = time_fields(at_us)
+        depth = ours.depth(self._instrument(symbol))
+        message = OrderBook(ms, symbol, *ours.best(MAX_LEVELS), None, received, depth, us)
         await self._put(Parsed("book", message))
 
     async def trade(self, trade: Any, receipt_s: float) -> None:
         """Put a trade."""
         symbol = f"{self._venue}:{trade.symbol}"
-        at, received = self._times(trade.timestamp, receipt_s)
-        self._newest[symbol] = max(at, self._newest.get(symbol, 0))
+        at_us, received = self._times(trade.timestamp, receipt_s)
+        self._newest_us[symbol] = max(at_us, self._newest_us.get(symbol, 0))
+        ms, us = time_fields(at_us)
         side = trade.side if trade.side in ("buy", "sell") else None
-        message = Trade(at, symbol, float(trade.price), float(trade.amount), side, trade.id or None, received)
+        message = Trade(ms, symbol, float(trade.price), float(trade.amount), side, trade.id or None, received, None, us)
         await self._put(Parsed("trade", message))
 
     async def lose(self, symbols: Sequence[str]) -> None:
@@ -99,11 +102,21 @@ class Translator:
         for name in symbols:
             symbol = f"{self._venue}:{name}"
             if self._came_as_change.pop(symbol, None) is not None:
-                await self._put(Parsed("gap", Gap(self._newest[symbol] + 1, symbol, self._clock_ms())))
+                await self._put(Parsed("gap", _gap(self._newest_us[symbol] + 1, symbol, self._clock_ms())))
 
     def _times(self, event_s: Any, receipt_s: float | None) -> tuple[int, int]:
+        """Return the event time in microseconds, and the receive time in milliseconds.
+
+        Cryptofeed gives seconds as a double, whose steps are a quarter of a microsecond: rounded, it is the venue's own time, whether
+        that was in milliseconds or in microseconds.
+        """
         received = self._clock_ms() if receipt_s is None else round(receipt_s * 1000)
-        return (round(event_s * 1000) if isinstance(event_s, (int, float)) else received), received
+        return (round(event_s * 1e6) if isinstance(event_s, (int, float)) else received * 1000), received
+
+
+def _gap(t_us: int, symbol: str, received: int) -> Gap:
+    ms, us = time_fields(t_us)
+    return Gap(ms, symbol, received, us)
 
 
 async def _end_of(tasks: Sequence[asyncio.Task[None]]) -> list[Exception]:

@@ -23,7 +23,7 @@ MAX_HOLD_MS = 600_000  # the longest hold
 MAX_AHEAD_MS = 31 * 86_400_000  # how long before its use a microprice table may be published
 
 
-class OrderBook(msgspec.Struct, gc=False):
+class OrderBook(msgspec.Struct, gc=False, omit_defaults=True):
     """Stream ``order_book``: the best levels of both sides, best first; each message replaces the book before.
 
     ``sequence`` grows by one with each message of a symbol; leave it out where a venue's numbers jump. A producer that knows more of the
@@ -59,7 +59,7 @@ class Trade(msgspec.Struct, gc=False, omit_defaults=True):
     recovered: bool = False
 
 
-class SocialPost(msgspec.Struct, gc=False):
+class SocialPost(msgspec.Struct, gc=False, omit_defaults=True):
     """Stream ``social_data``: one post as written; ``observed_at`` is when its likes, reposts and replies were counted.
 
     ``source`` and ``id`` together identify a post, because two sources (two channels, for example) may use the same id.
@@ -81,7 +81,7 @@ class SocialPost(msgspec.Struct, gc=False):
     timestamp_us: int | None = None
 
 
-class ScoredPost(msgspec.Struct, gc=False):
+class ScoredPost(msgspec.Struct, gc=False, omit_defaults=True):
     """A post in the log of one symbol; it is scored once, before it enters the log. ``source`` and ``id`` identify it.
 
     ``available`` is when the score was ready. The probabilities are None where the text has nothing to score.
@@ -106,7 +106,7 @@ class ScoredPost(msgspec.Struct, gc=False):
     timestamp_us: int | None = None
 
 
-class WithdrawnPost(msgspec.Struct, gc=False):
+class WithdrawnPost(msgspec.Struct, gc=False, omit_defaults=True):
     """A post was withdrawn by its author or source at ``timestamp``; a log gets it once, for all of its symbols that have the post."""
 
     timestamp: int
@@ -117,7 +117,7 @@ class WithdrawnPost(msgspec.Struct, gc=False):
     timestamp_us: int | None = None
 
 
-class Tick(msgspec.Struct, gc=False):
+class Tick(msgspec.Struct, gc=False, omit_defaults=True):
     """Progress of time in the log: every message of the symbol up to ``timestamp`` is known.
 
     With ``lost`` the feed of the symbol is not heard any more: the book is unknown from its newest message on, and trades may be missing
@@ -130,7 +130,7 @@ class Tick(msgspec.Struct, gc=False):
     lost: bool = False
 
 
-class Clock(msgspec.Struct, gc=False):
+class Clock(msgspec.Struct, gc=False, omit_defaults=True):
     """A live connection has heard the event time ``timestamp``: time passes for ``symbols`` as if each had had a book or trade then.
 
     ``timestamp`` is before the allowed lateness is taken off. The parser of a live feed gives one when a row is due; it names no symbol
@@ -149,7 +149,7 @@ class Clock(msgspec.Struct, gc=False):
     timestamp_us: int | None = None
 
 
-class Hold(msgspec.Struct, gc=False):
+class Hold(msgspec.Struct, gc=False, omit_defaults=True):
     """A feed fetches missing trades of a symbol from ``timestamp`` on: until ``until`` no tick of the worker makes time pass for it.
 
     ``until - timestamp`` counts from the arrival of the entry, so no clock need agree with another. A hold that is not longer than that of
@@ -163,7 +163,7 @@ class Hold(msgspec.Struct, gc=False):
     timestamp_us: int | None = None
 
 
-class Leave(msgspec.Struct, gc=False):
+class Leave(msgspec.Struct, gc=False, omit_defaults=True):
     """A symbol leaves the worker's memory, if no message came since the owner decided so and ``arrivals`` is still its count.
 
     With ``forget`` it leaves whatever came, and its state is dropped.
@@ -176,7 +176,7 @@ class Leave(msgspec.Struct, gc=False):
     timestamp_us: int | None = None
 
 
-class Gap(msgspec.Struct, gc=False):
+class Gap(msgspec.Struct, gc=False, omit_defaults=True):
     """A feed missed messages of a ``channel``.
 
     ``book``: the book is unknown from ``timestamp`` until the next one. ``trade``: trades from ``since`` until ``timestamp``, both
@@ -195,7 +195,7 @@ class Gap(msgspec.Struct, gc=False):
     missing: int | None = None
 
 
-class MicropriceTable(msgspec.Struct, gc=False):
+class MicropriceTable(msgspec.Struct, gc=False, omit_defaults=True):
     """A fitted table of ``microprice`` in the log of its symbol, used for rows from ``usable_from`` on.
 
     ``timestamp`` is when it was published, and its data end before ``fitted_before``. ``g`` is the expected move of the mid, in ticks, by

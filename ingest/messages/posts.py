@@ -1,7 +1,8 @@
 """How the fields of a post are read, the same from a stream, the webhook, JSON lines and files.
 
 - ``id`` and ``author`` are text or whole numbers. An empty ``author`` is none.
-- Times are whole milliseconds since the epoch, or ISO 8601 text (UTC if it names no zone). Files may use other units (``recordings.rows``).
+- Times are whole milliseconds since the epoch, or ISO 8601 text (UTC if it names no zone); ``timestamp_us`` in place of ``timestamp`` is
+  whole microseconds. Files may use other units (``recordings.rows``).
 - Counts are whole numbers, as numbers or as text. An empty one is unknown.
 - ``symbols`` is a list, or text with commas or spaces between.
 - ``{"id", "source", "deleted": true}`` withdraws a post. It needs neither text nor time.
@@ -15,9 +16,9 @@ from typing import Any
 import msgspec
 
 from ingest.messages.decode import decode_entry
-from ingest.messages.kinds import MAX_INTEGER, SocialPost
+from ingest.messages.kinds import MAX_INTEGER, UNITS, SocialPost
 from ingest.messages.refusal import Reason, Refused
-from transforms.times import ms_of_iso
+from transforms.times import us_of_iso
 
 _FLAGS = {"true": True, "1": True, "false": False, "0": False, "": False}
 
@@ -26,6 +27,7 @@ class PostFields(msgspec.Struct, gc=False):
     """The fields of a post as they come; UNSET is a field that is not there."""
 
     timestamp: Any = msgspec.UNSET
+    timestamp_us: Any = None
     id: Any = msgspec.UNSET
     text: Any = msgspec.UNSET
     source: Any = msgspec.UNSET
@@ -57,18 +59,15 @@ def read_post(told: PostFields, known_ms: int | None = None) -> SocialPost:
         raise Refused(Reason.WRONG_TYPE, "the id is empty")
     received, deleted = _time("received", told.received), flag("deleted", told.deleted)
     if deleted:
-        timestamp = None if told.timestamp is msgspec.UNSET else _time("timestamp", told.timestamp)
-        at_ms = timestamp if timestamp is not None else received or known_ms or 0
-        return SocialPost(at_ms, post_id, "", source, received=received, deleted=True)
+        at_ms, at_us = _written(told, received or known_ms or 0)
+        return SocialPost(at_ms, post_id, "", source, received=received, deleted=True, timestamp_us=at_us)
     if told.text is msgspec.UNSET:
         raise Refused(Reason.MISSING_FIELD, "text is missing")
     if not isinstance(told.text, str):
         raise Refused(Reason.WRONG_TYPE, f"text is {type(told.text).__name__}")
-    timestamp = _time("timestamp", told.timestamp)
-    if timestamp is None:
-        raise Refused(Reason.MISSING_FIELD, "timestamp is missing")
+    at_ms, at_us = _written(told)
     return SocialPost(
-        timestamp,
+        at_ms,
         post_id,
         told.text,
         source,
@@ -80,7 +79,23 @@ def read_post(told: PostFields, known_ms: int | None = None) -> SocialPost:
         observed_at=_time("observed_at", told.observed_at),
         symbols=_symbols(told.symbols),
         received=received,
+        timestamp_us=at_us,
     )
+
+
+def _written(told: PostFields, other_ms: int | None = None) -> tuple[int, int | None]:
+    """Return ``timestamp`` and ``timestamp_us`` of a post that gives one of them; ``other_ms`` is used where it gives none."""
+    ms = None if told.timestamp is msgspec.UNSET else _time("timestamp", told.timestamp)
+    us = None if told.timestamp_us in (None, "") else _whole("timestamp_us", told.timestamp_us)
+    if us is not None:
+        if ms:
+            raise Refused(Reason.WRONG_TYPE, f"both timestamp and timestamp_us: send one of them; {UNITS}")
+        return 0, us
+    if ms is None:
+        ms = other_ms
+    if ms is None:
+        raise Refused(Reason.MISSING_FIELD, f"neither timestamp nor timestamp_us: {UNITS}")
+    return ms, None
 
 
 def _name(field: str, value: Any) -> str | None:
@@ -101,7 +116,7 @@ def _time(field: str, value: Any) -> int | None:
         return None
     if isinstance(value, str) and not _is_number(value):
         try:
-            return ms_of_iso(value)
+            return us_of_iso(value) // 1000
         except (ValueError, OverflowError):
             raise Refused(Reason.WRONG_TYPE, f"{field} {value:.40} is no time") from None
     return _whole(field, value)

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from ingest.messages.kinds import Message, SocialPost
+from ingest.messages.kinds import Message, SocialPost, time_us
 from ingest.recordings.lines import Output, Rejected
 
 
@@ -29,11 +29,11 @@ class Counts:
     unread : list of str
         A sentence for each file of which nothing could be read.
     first_ms, last_ms : int
-        Event times of the first and last book, trade or gap as published; 0 without one.
+        Event times of the first and last book, trade or gap as published, the last one rounded up; 0 without one.
     first_post_ms : int
         The time of the first post.
     last_event : dict of str to int
-        The last event time of each symbol with a book, trade or gap.
+        The last event time of each symbol with a book, trade or gap, in milliseconds, rounded up.
     last_of : dict of (str, str) to int
         The same by symbol and kind.
     """
@@ -58,13 +58,14 @@ class Counts:
     def add(self, kind: str, message: Message | SocialPost) -> None:
         """Count a message that is published."""
         self.published[kind] += 1
+        first = time_us(message) // 1000
         if isinstance(message, SocialPost):
-            self.first_post_ms = min(self.first_post_ms or message.timestamp, message.timestamp)
+            self.first_post_ms = min(self.first_post_ms or first, first)
             return
         if kind in ("tick", "clock", "hold"):
             return
-        t = message.timestamp
-        self.first_ms = min(self.first_ms or t, t)
+        t = -(-time_us(message) // 1000)
+        self.first_ms = min(self.first_ms or first, first)
         self.last_ms = max(self.last_ms, t)
         symbol = message.symbol
         self.last_event[symbol] = max(self.last_event.get(symbol, 0), t)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import redis
 
 from ingest.messages.check import is_symbol
-from ingest.messages.kinds import Message, SocialPost, Tick
+from ingest.messages.kinds import Message, SocialPost, Tick, time_us
 from ingest.publish.counts import Counts
 from ingest.publish.publisher import Publisher
 from ingest.publish.readers import Readers
@@ -87,5 +87,5 @@ class Sink:
         """Note the symbols of a post: for one without market data no other message makes time pass."""
         for symbol in symbols:
             if is_symbol(symbol) and (symbol in self.post_symbols or len(self.post_symbols) < POST_SYMBOLS):
-                at = max(post.received or 0, post.timestamp, self.post_symbols.get(symbol, 0))
+                at = max(post.received or 0, -(-time_us(post) // 1000), self.post_symbols.get(symbol, 0))
                 self.post_symbols[symbol] = at

@@ -15,7 +15,7 @@ from typing import IO, NamedTuple
 
 import msgspec
 
-from ingest.messages.kinds import MAX_TIME_MS, Message, SocialPost
+from ingest.messages.kinds import MAX_TIME_MS, MAX_TIME_US, Message, SocialPost, time_us
 from ingest.messages.refusal import Reason
 from ingest.recordings.files import DAMAGE, is_damage, open_text
 
@@ -23,6 +23,7 @@ POST = "social"  # the kind of a SocialPost in Parsed, counts and reports; in a 
 MAX_LINE = 16 * 2**20  # bytes; a longer line is read as several, each is refused, and so no file can fill the memory
 _STAMP_DIGITS = 19
 NS_PER_MS = 1_000_000
+NS_PER_US = 1000
 
 
 REASONS_SHOWN = 3  # of a file of which nothing could be read
@@ -109,6 +110,7 @@ Output = Parsed | Rejected
 
 class _Times(msgspec.Struct):
     timestamp: int = 0
+    timestamp_us: int | None = None
     received: int | None = None
 
 
@@ -159,8 +161,8 @@ def _own_time(data: bytes) -> int:
         times = _times(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return 0
-    time_ms = times.received if times.received is not None else times.timestamp
-    return time_ms * NS_PER_MS if 0 < time_ms <= MAX_TIME_MS else 0
+    us = time_us(times) if times.received is None else times.received * 1000
+    return us * NS_PER_US if 0 < us <= MAX_TIME_US else 0
 
 
 def merged(files: Iterable[Iterator[Line]]) -> Iterator[Line]:

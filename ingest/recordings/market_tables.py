@@ -18,13 +18,14 @@ from typing import Any
 import msgspec
 import pyarrow.parquet as pq
 
+from ingest.messages.kinds import time_fields
 from ingest.messages.refusal import Refused
 from ingest.recordings.columns import BOOK, COMMON, MARKET_FILE, TRADE, GivenColumns, first_present
 from ingest.recordings.files import is_parquet, is_table
-from ingest.recordings.lines import NS_PER_MS, Line, SourceFile
-from ingest.recordings.rows import Row, TableFileError, read_rows, time_ms
+from ingest.recordings.lines import NS_PER_US, Line, SourceFile
+from ingest.recordings.rows import Row, TableFileError, read_rows, time_us
 
-_TIMES = ("timestamp", "received", "next_funding")
+_TIMES = ("received", "next_funding")
 _SIDES = ("bids", "asks")
 _LEVELS = (
     re.compile(r"(?P<side>bid|ask)s?_(?P<what>px|price|qty|size|sz|quantity|amount)_(?P<level>\d{1,3})"),
@@ -72,8 +73,7 @@ def read_lines(
     last_ns = 0
     for number, row in enumerate(islice(rows, limit), 1):
         message = _message(row, found, levels, {"stream": stream, "symbol": columns.symbol})
-        at_ms = message.get("received", message.get("timestamp"))
-        last_ns = at_ms * NS_PER_MS if isinstance(at_ms, int) else last_ns
+        last_ns = _arrived_us(message, last_ns // NS_PER_US) * NS_PER_US
         try:
             data = encode(message)
         except UnicodeEncodeError:
@@ -89,7 +89,12 @@ def _message(row: Row, found: Mapping[str, str], levels: Levels, message: dict[s
         if field == "maker_bought":
             message.setdefault("side", _aggressor(value))
             continue
-        message[field] = _time(field, value) if field in _TIMES else _side(value) if field in _SIDES else value
+        if field == "timestamp":
+            message.update(_event_time(value))
+        elif field in _TIMES:
+            message[field] = _time_ms(field, value)
+        else:
+            message[field] = _side(value) if field in _SIDES else value
     for side, of_side in levels.items():
         message[side] = [[row[p], row[s]] for p, s in of_side if _is_number(row.get(p)) and _is_number(row.get(s))]
     return message
@@ -151,12 +156,31 @@ def _is_number(value: Any) -> bool:
     return value is not None and value != "" and value == value
 
 
-def _time(field: str, value: Any) -> Any:
+def _event_time(value: Any) -> dict[str, Any]:
+    """Return the field of the event time, in milliseconds where it has no finer part; one that is no time stays text, and is refused."""
+    try:
+        ms, us = time_fields(time_us("timestamp", value) or 0)
+    except Refused:
+        return {"timestamp": str(value)}
+    return {"timestamp": ms} if us is None else {"timestamp_us": us}
+
+
+def _time_ms(field: str, value: Any) -> Any:
     """Return milliseconds; a value that is no time stays text, and the parser of the line refuses it."""
     try:
-        return time_ms(field, value)
+        us = time_us(field, value)
     except Refused:
         return str(value)
+    return us if us is None else us // 1000
+
+
+def _arrived_us(message: Mapping[str, Any], before_us: int) -> int:
+    """Return when a row was received, or without that its event time; ``before_us``, that of the row before, where it says neither."""
+    for field, scale in (("received", 1000), ("timestamp_us", 1), ("timestamp", 1000)):
+        at = message.get(field)
+        if isinstance(at, int):
+            return at * scale
+    return before_us
 
 
 def _side(value: Any) -> Any:

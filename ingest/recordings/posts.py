@@ -13,12 +13,12 @@ from itertools import islice
 from pathlib import Path
 
 from ingest.messages.check import check_header
-from ingest.messages.kinds import SocialPost, time_us
+from ingest.messages.kinds import SocialPost
 from ingest.messages.posts import PostFields, flag, read_post
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.columns import COMMON, POST_FILE, GivenColumns, first_present, what_else
 from ingest.recordings.lines import POST, Line, Output, Parsed, Rejected
-from ingest.recordings.rows import Row, TableFileError, read_rows, time_ms
+from ingest.recordings.rows import Row, TableFileError, read_rows, time_us
 
 _OPTION_OF_REQUIRED = {"text": "--text-column", "timestamp": "--time-column"}
 
@@ -67,7 +67,8 @@ def _parse(stem: str, row: Row, max_future_ms: int) -> SocialPost:
     """Return the post of a row. A file's times have any unit, its source may be its name, and an id may be made."""
     fields = {name: value for name, value in row.items() if value is not None}
     for name in ("timestamp", "received", "observed_at"):
-        fields[name] = time_ms("time" if name == "timestamp" else name, row.get(name))
+        us = time_us("time" if name == "timestamp" else name, row.get(name))
+        fields[name] = None if us is None else us // 1000
     text = fields.setdefault("text", "")
     source = fields["source"] = fields.get("source") or stem
     is_deleted = flag("deleted", fields.get("deleted"))
@@ -90,5 +91,5 @@ def _parse(stem: str, row: Row, max_future_ms: int) -> SocialPost:
     post = read_post(PostFields(**fields))
     if post.received is None:
         post.received = post.timestamp
-    check_header("-", time_us(post), post.received, max_future_ms)
+    check_header("-", post.timestamp * 1000, post.received, max_future_ms)
     return post

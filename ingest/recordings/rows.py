@@ -22,13 +22,13 @@ from feature_repo.stores.errors import UserError
 from ingest.messages.kinds import MAX_INTEGER
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.files import DAMAGE, is_damage, is_parquet, open_text
-from transforms.times import ms_of_datetime, ms_of_iso
+from transforms.times import us_of_datetime, us_of_iso
 
 # a present time has 10 digits in seconds and three more in each finer unit: the first unit that gives less than this is meant
-_MS_MAX = 10**14
-_MS_OF_UNIT = (Decimal(1000), Decimal(1), Decimal("1e-3"))
-_MS_OF_NS = Decimal("1e-6")
-_NS_PER_MS = 10**6
+_US_MAX = 10**17
+_US_OF_UNIT = (Decimal(10**6), Decimal(1000), Decimal(1))
+_US_OF_NS = Decimal("1e-3")
+_NS_PER_US = 1000
 _NS_OF_UNIT = {"s": 10**9, "ms": 10**6, "us": 1000, "ns": 1}
 _BATCH = 1024
 
@@ -116,29 +116,29 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def time_ms(name: str, value: Any) -> int | None:
-    """Return a time in milliseconds since the epoch, None for an empty value.
+def time_us(name: str, value: Any) -> int | None:
+    """Return a time in microseconds since the epoch, None for an empty value.
 
     Raise ``Refused`` if it is no time, or an impossible one; the detail says ``name``.
     """
     if value is None or value == "":
         return None
     if isinstance(value, _Nanoseconds):
-        return int(value) // _NS_PER_MS
+        return int(value) // _NS_PER_US
     if isinstance(value, datetime):
-        return ms_of_datetime(value if value.tzinfo else value.replace(tzinfo=UTC))
+        return us_of_datetime(value if value.tzinfo else value.replace(tzinfo=UTC))
     try:
         number = Decimal(value if isinstance(value, int) else str(value).strip())
     except InvalidOperation:
         try:
-            return ms_of_iso(str(value))
+            return us_of_iso(str(value))
         except (ValueError, OverflowError):
             raise Refused(Reason.WRONG_TYPE, f"{name} {value!s:.40} is no time") from None
     if not number.is_finite():
         raise Refused(Reason.NOT_FINITE, f"{name} {value!s:.40}")
     if not 0 < number < MAX_INTEGER:
         raise Refused(Reason.OUT_OF_RANGE, f"{name} {value!s:.40}")
-    for unit_ms in _MS_OF_UNIT:
-        if number * unit_ms < _MS_MAX:
-            return int(number * unit_ms)
-    return int(number * _MS_OF_NS)
+    for unit_us in _US_OF_UNIT:
+        if number * unit_us < _US_MAX:
+            return int(number * unit_us)
+    return int(number * _US_OF_NS)

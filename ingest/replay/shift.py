@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ingest.messages.kinds import Message, SocialPost
+from ingest.messages.kinds import Message, SocialPost, time_us
 from ingest.publish.counts import Counts
 from ingest.recordings.lines import Parsed
 from ingest.recordings.recording import Recording
 
-_TIMES = ("timestamp", "received", "observed_at", "next_funding", "since")
+_TIMES = ("received", "observed_at", "next_funding", "since")
+_TIMES_US = ("timestamp_us", "since_us")
 _IDS = ("sequence", "trade_id", "id")
 
 
@@ -31,7 +32,7 @@ def shift_to_end_now(recording: Recording, grid_ms: int, speed: float, now_s: fl
                 continue
             events.add(*output)
             if isinstance(output.message, SocialPost):
-                newest_post = max(newest_post, output.message.timestamp)
+                newest_post = max(newest_post, -(-time_us(output.message) // 1000))
             else:
                 received = received_ms(output.message)
                 first, last = min(first or received, received), max(last, received)
@@ -51,13 +52,19 @@ def shift_to_end_at(last_ms: int, end_ms: int, grid_ms: int) -> int:
 
 def received_ms(message: Message | SocialPost) -> int:
     """Return when a message was received, or its event time if it does not say."""
-    return getattr(message, "received", None) or message.timestamp
+    return getattr(message, "received", None) or time_us(message) // 1000
 
 
 def shift(message: Message | SocialPost, shift_ms: int) -> None:
     """Move a message in time, in place."""
     if not shift_ms:
         return
+    if message.timestamp_us is None:
+        message.timestamp += shift_ms
+    for name in _TIMES_US:
+        us: int | None = getattr(message, name, None)
+        if us is not None:
+            setattr(message, name, us + shift_ms * 1000)
     for name in (*_TIMES, *_IDS):
         value: Any = getattr(message, name, None)
         if isinstance(value, str):

@@ -156,6 +156,7 @@ class Scoring:
         positive, negative, neutral = score or (None, None, None)
         return ScoredPost(
             timestamp=post.timestamp,
+            timestamp_us=post.timestamp_us,
             symbol=symbol,
             id=post.id,
             available=available,
@@ -185,14 +186,14 @@ class Scoring:
             positive,
             negative,
             neutral,
-            post.timestamp,
+            time_us(post) // 1000,
             scored_ms,
         )
 
 
 def recorded_ms(post: SocialPost) -> int:
     """Return when a recorded post, with its engagement, could first be known; the wall clock does not count."""
-    return max(post.timestamp, post.received or 0, post.observed_at or 0)
+    return max(-(-time_us(post) // 1000), post.received or 0, post.observed_at or 0)
 
 
 def check_post(post: SocialPost, now_ms: int, max_future_ms: int, max_age_ms: int | None = None) -> None:

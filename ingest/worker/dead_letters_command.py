@@ -19,7 +19,7 @@ from ingest.cli import ExitCode
 from ingest.cli.arguments import make_parser
 from ingest.messages.check import is_symbol
 from ingest.messages.decode import decode_entry
-from ingest.messages.kinds import PLAIN_STREAM, TRADE_CHANNEL, Gap
+from ingest.messages.kinds import PLAIN_STREAM, TRADE_CHANNEL, Gap, time_us
 from ingest.messages.refusal import Refused
 from ingest.publish.report import utc
 from ingest.streams import dead_letters, deployment
@@ -153,14 +153,14 @@ def _check_not_late(client: redis.Redis, letter: Letter, partitions: int) -> Non
         message = decode_entry(Gap, fields)  # symbol and time, which all three have
     except Refused:
         return  # then the worker says what is wrong with it
-    if message.timestamp < 0 or not is_symbol(message.symbol):
+    if time_us(message) < 0 or not is_symbol(message.symbol):
         return
     if fields.get(b"kind") == b"gap" and message.channel == TRADE_CHANNEL:
         return  # a hole in the trades is never late
     watermark_us = saved.watermark_us(client, partitions, message.symbol)
-    if message.timestamp * 1000 < watermark_us:
+    if time_us(message) < watermark_us:
         raise RetryError(
-            f"{letter.id} is of {utc(message.timestamp)} and would be refused again as late: "
+            f"{letter.id} is of {utc(time_us(message) // 1000)} and would be refused again as late: "
             f"rows of {shown(message.symbol, 64)} are written up to {utc(watermark_us // 1000)}"
         )
 

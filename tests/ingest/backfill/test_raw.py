@@ -14,10 +14,10 @@ from ingest import settings
 from ingest.backfill import raw, raw_read, table, work
 from ingest.backfill.run import backfill
 from ingest.cli import main
-from ingest.messages.kinds import Gap, OrderBook
+from ingest.messages.kinds import Gap, OrderBook, time_us
 from ingest.replay import messages
 from ingest.simulate import history
-from transforms.times import datetime_of_ms
+from transforms.times import datetime_of_ms, datetime_of_us
 
 from .test_run import differing, replay, stored
 
@@ -217,6 +217,29 @@ def test_only_the_time_that_is_asked_for_is_read(market, postgres_url):
     inside = [m for _, m in market if MIDNIGHT - 20_000 <= m.timestamp < MIDNIGHT + 10_000]
     assert done.lines == len(inside)
     assert {t // 1000 for _, _, t in stored(postgres_url)[0]} <= set(range(MIDNIGHT - 20_000, MIDNIGHT + 10_001, 1000))
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale"), [("timestamptz", None), ("timestamp", None), ("bigint", 1), ("bigint", 1000)]
+)
+def test_a_table_keeps_what_its_times_know_of_microseconds(postgres_url: str, kind: str, scale: int | None) -> None:
+    event_us, received_us = MIDNIGHT * 1000 + 700, MIDNIGHT * 1000 + 900_001
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE TABLE t (time {0}, symbol text, price float8, size float8, received {0})").format(
+                sql.SQL(kind)
+            )
+        )
+        for us in (event_us, event_us + 300):
+            both = [datetime_of_us(t) if scale is None else t // scale for t in (us, received_us)]
+            connection.execute("SET TIME ZONE 'UTC'")
+            connection.execute("INSERT INTO t VALUES (%s, 'A', 1, 2, %s)", both)
+        tables = raw.Source((raw.describe(connection, "t", {}),))
+        (days, _) = raw_read.days(connection, tables)
+        outputs = list(raw_read.messages(connection, tables, "A", sorted(days["A"]), 5000))
+    rest = [700, 1000] if scale != 1000 else [0, 1000]
+    assert [time_us(out.message) - MIDNIGHT * 1000 for out in outputs] == rest  # type: ignore[union-attr]
+    assert {out.message.received for out in outputs} == {MIDNIGHT + (901 if scale != 1000 else 900)}  # type: ignore[union-attr]
 
 
 def test_rows_that_were_added_are_another_run(market, postgres_url):

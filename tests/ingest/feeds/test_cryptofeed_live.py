@@ -19,9 +19,11 @@ from cryptofeed.exchanges import Kraken
 from cryptofeed.symbols import Symbols
 from cryptofeed.types import OrderBook as TheirBook
 from cryptofeed.types import Trade as TheirTrade
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ingest.feeds.cryptofeed_live import CryptofeedFeed, FeedError, Translator, venues
-from ingest.messages.kinds import Gap, OrderBook, Trade
+from ingest.messages.kinds import Gap, OrderBook, Trade, time_us
 from ingest.publish.counts import Counts
 from ingest.recordings.lines import Parsed
 
@@ -54,7 +56,8 @@ def test_a_book_is_the_best_levels_of_both_sides_at_the_venues_time() -> None:
     told = Told()
     told.book(S + 0.1234)
     bids, asks, none = [(99.5, 1.0), (98.0, 2.0)], [(101.0, 0.25)], (0.0, 0.0, 0.0)
-    assert told.messages() == [OrderBook(MS + 123, "KRAKEN:BTC-USD", bids, asks, None, MS + 250, (none, none))]
+    us = MS * 1000 + 123_400
+    assert told.messages() == [OrderBook(0, "KRAKEN:BTC-USD", bids, asks, None, MS + 250, (none, none), us)]
 
 
 def test_twenty_levels_are_enough() -> None:
@@ -81,6 +84,14 @@ def test_a_trade_has_the_aggressors_side_and_its_id() -> None:
     assert [(m.side, m.trade_id) for m in told.messages()[1:]] == [("sell", None), (None, None)]
 
 
+@given(us=st.integers(MS * 1000, 2 * MS * 1000))
+def test_the_venues_microseconds_come_back_out_of_cryptofeeds_seconds(us: int) -> None:
+    told = Told()
+    asyncio.run(told.translator.trade(TheirTrade("KRAKEN", "BTC-USD", "buy", D(1), D(1), us / 1e6), S))
+    assert time_us(told.messages()[0]) == us
+    assert us % 1000 or told.messages()[0].timestamp == us // 1000
+
+
 def test_a_book_built_anew_after_changes_follows_a_gap() -> None:
     told = Told()
     change = {"bid": [], "ask": []}
@@ -89,7 +100,7 @@ def test_a_book_built_anew_after_changes_follows_a_gap() -> None:
     told.book(S + 3)
     told.book(S + 4, delta=change)
     assert [o.kind for o in told.out] == ["book", "book", "gap", "book", "book"]
-    assert told.messages()[2] == Gap(MS + 1001, "KRAKEN:BTC-USD", MS + 250)
+    assert told.messages()[2] == Gap(0, "KRAKEN:BTC-USD", MS + 250, (MS + 1000) * 1000 + 1)
 
 
 def test_a_venue_that_sends_whole_books_only_has_no_gaps() -> None:
@@ -104,7 +115,7 @@ def test_a_lost_connection_makes_its_books_unknown_once() -> None:
     told.book(S + 1)
     for _ in range(2):
         asyncio.run(told.translator.lose(["BTC-USD", "NEVER-SEEN"]))
-    assert told.messages()[1:] == [Gap(MS + 1001, "KRAKEN:BTC-USD", MS + 9000)]
+    assert told.messages()[1:] == [Gap(0, "KRAKEN:BTC-USD", MS + 9000, (MS + 1000) * 1000 + 1)]
 
 
 @pytest.fixture

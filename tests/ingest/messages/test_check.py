@@ -38,6 +38,15 @@ def test_a_time_in_another_unit_is_refused_in_history_too(written: str, timestam
         check_header("A", timestamp * 1000, received_ms=timestamp, max_future_ms=0, max_age_ms=86_400_000)
 
 
+@pytest.mark.parametrize(
+    ("written", "t_us"),
+    [("us in the ms field", T0 * 10**6), ("ns in the us field", T0 * 10**6), ("ms in the us field", T0)],
+)
+def test_a_time_in_another_unit_is_refused_with_the_units_that_are_meant(written: str, t_us: int) -> None:
+    with pytest.raises(Refused, match="`timestamp` is in milliseconds since 1970, `timestamp_us` in microseconds"):
+        check_header("A", t_us, received_ms=T0, max_future_ms=5000)
+
+
 def test_history_may_be_as_old_as_2009_and_a_live_message_as_its_limit() -> None:
     check_header("A", int(datetime(2009, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000, received_ms=T0, max_future_ms=0)
     check_header("A", (T0 - 1000) * 1000, received_ms=T0, max_future_ms=0, max_age_ms=1000)

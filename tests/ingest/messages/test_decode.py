@@ -2,10 +2,13 @@ import json
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ingest.messages.check import check_trade
 from ingest.messages.decode import decode, decode_entry, encode
-from ingest.messages.kinds import MAX_TIME_MS, OrderBook, SocialPost, Trade
+from ingest.messages.flat_book import decode_book
+from ingest.messages.kinds import MAX_TIME_MS, Gap, OrderBook, SocialPost, Trade, time_fields, time_us
 from ingest.messages.refusal import Reason, Refused
 
 TRADE = {
@@ -43,6 +46,60 @@ def test_json_messagepack_and_the_flat_form_give_the_same_message():
 def test_flat_books_carry_their_sides_as_json():
     flat = {b"timestamp": b"5", b"symbol": b"A", b"bids": b'[["99.5", "2"], [99, 1]]', b"asks": b"[[100, 3]]"}
     assert decode_entry(OrderBook, flat) == OrderBook(5, "A", [(99.5, 2.0), (99.0, 1.0)], [(100.0, 3.0)])
+
+
+MS, US = 1_700_000_000_000, 1_700_000_000_000_250
+BOTH, NEITHER = "both timestamp and timestamp_us", "neither timestamp nor timestamp_us"
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ({"timestamp": MS}, MS * 1000),
+        ({"timestamp_us": US}, US),
+        ({"timestamp": MS, "timestamp_us": None}, MS * 1000),
+        ({"timestamp": None, "timestamp_us": US}, US),
+        ({"timestamp": 0, "timestamp_us": US}, US),  # as producers with fixed fields send it, ours among them
+        ({"timestamp": 0}, 0),
+        ({"timestamp": MS, "timestamp_us": US}, BOTH),
+        ({"timestamp": MS, "timestamp_us": 0}, BOTH),
+        ({"timestamp_us": None}, NEITHER),
+        ({}, NEITHER),
+    ],
+)
+@pytest.mark.parametrize("kind", [Trade, OrderBook, Gap])
+def test_the_event_time_is_in_milliseconds_or_in_microseconds_and_one_of_them_is_given(
+    kind: type, times: dict[str, int | None], expected: int | str
+) -> None:
+    known = {"symbol": "A", "price": 1.5, "size": 2.0, "bids": [[1, 2]], "asks": [[3, 4]], **times}
+    flat = {name.encode(): b"" if v is None else json.dumps(v).strip('"').encode() for name, v in known.items()}
+    for entry in ({b"data": json.dumps(known).encode()}, {b"data": msgspec.msgpack.encode(known)}, flat):
+        for decoder in (decode_entry, lambda kind, entry: decode_book(entry)) if kind is OrderBook else (decode_entry,):
+            if isinstance(expected, str):
+                with pytest.raises(Refused, match=expected):
+                    decoder(kind, entry)
+            else:
+                assert time_us(decoder(kind, entry)) == expected
+
+
+def test_no_field_of_a_trade_is_lost() -> None:
+    trade = Trade(0, "A", 1.5, 2.0, "sell", "x7", MS, MS + 1, US, recovered=True)
+    assert not {None, False} & {getattr(trade, name) for name in Trade.__struct_fields__[1:]}, (
+        "give the new field a value here"
+    )
+    assert decode(Trade, encode(trade)) == decode(Trade, msgspec.json.encode(trade)) == trade
+
+
+@given(us=st.integers(0, 2**53), symbol=st.text(max_size=3), price=st.floats(allow_nan=False))
+def test_a_message_of_any_time_comes_back_from_either_encoding(us: int, symbol: str, price: float) -> None:
+    ms, rest = time_fields(us)
+    trade = Trade(ms, symbol, price, 1.0, timestamp_us=rest)
+    assert time_us(trade) == us
+    assert decode(Trade, encode(trade)) == trade
+    if price - price == 0.0:
+        assert decode(Trade, msgspec.json.encode(trade)) == trade
+    book = OrderBook(ms, symbol, [(1.0, 2.0)], [(3.0, 4.0)], timestamp_us=rest)
+    assert time_us(decode_book({b"data": encode(book)})) == us
 
 
 def test_decimal_strings_are_numbers():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ingest.messages.decode import encode
 from ingest.messages.flat_book import FlatBook, decode_any, decode_book, decode_fast
-from ingest.messages.kinds import OrderBook
+from ingest.messages.kinds import OrderBook, time_us
 from ingest.messages.refusal import Refused
 from transforms.kernel import COMPILED, to_bytes
 from transforms.microstructure.layout import capacity
@@ -36,7 +36,7 @@ def facts(book: FlatBook) -> tuple[Any, ...]:
         for n in (*range(at, at + count), *range(at + room, at + room + count))
     ]
     prices = struct.pack(f"{len(used)}d", *(book.levels[i] for i in used))
-    return book.timestamp, book.symbol, book.n_bid, book.n_ask, prices, book.sequence, book.received, repr(book.depth)
+    return time_us(book), book.symbol, book.n_bid, book.n_ask, prices, book.sequence, book.received, repr(book.depth)
 
 
 def outcome(decoder: Any, data: bytes) -> Any:
@@ -77,6 +77,15 @@ def test_all_levels_are_taken_however_many_a_side_has(n):
     for data in both({**PLAIN, **sides}):
         book = decode_fast(data)
         assert book is not None and (book.n_bid, book.n_ask) == (n, n)
+        assert_agrees(data)
+
+
+@compiled
+@pytest.mark.parametrize("times", [{"timestamp_us": 1_700_000_000_000_250}, {"timestamp": 0, "timestamp_us": 5}])
+def test_a_book_in_microseconds_is_taken_by_the_compiled_reader(times: dict[str, int]) -> None:
+    for data in both({"symbol": "A", "bids": [[99, 1]], "asks": [[100, 2]], **times}):
+        book = decode_fast(data)
+        assert book is not None and time_us(book) == times["timestamp_us"]
         assert_agrees(data)
 
 

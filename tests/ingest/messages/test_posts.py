@@ -35,6 +35,16 @@ def test_a_post_is_read_alike_from_a_stream_from_lines_and_from_a_file(tmp_path:
     assert list(read_posts(path, 0)) == [Parsed("social", POST)]
 
 
+def test_a_post_may_tell_its_time_in_microseconds() -> None:
+    told = {k: v for k, v in WRITTEN.items() if k != "timestamp"}
+    post = decode_post({b"data": json.dumps({**told, "timestamp_us": T0 * 1000 + 250}).encode()})
+    assert (post.timestamp, post.timestamp_us) == (0, T0 * 1000 + 250)
+    assert decode_post({b"data": encode(post)}) == post
+    for times in ({}, {"timestamp": T0, "timestamp_us": T0 * 1000}):
+        with pytest.raises(Refused, match="timestamp_us"):
+            decode_post({b"data": json.dumps({**told, **times}).encode()})
+
+
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [

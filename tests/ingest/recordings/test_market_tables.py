@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ingest.messages.kinds import OrderBook, Trade
+from ingest.messages.kinds import OrderBook, Trade, time_us
 from ingest.recordings.columns import GivenColumns
 from ingest.recordings.lines import Line, Rejected
 from ingest.recordings.market_tables import is_market, read_lines, symbols
@@ -65,6 +65,28 @@ def test_a_line_is_placed_by_its_receive_time_or_that_of_the_row_before(tmp_path
     read: list[Line] = list(read_lines(written(tmp_path / "t.csv", rows)))
     assert [line.received_ms for line in read] == [MIDNIGHT + 5, MIDNIGHT + 5]
     assert [line.number for line in read] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("time", "received", "expected_us"),
+    [
+        (f"{MIDNIGHT}", "", MIDNIGHT * 1000),
+        (f"{MIDNIGHT}250", f"{MIDNIGHT + 5}700", MIDNIGHT * 1000 + 250),  # Binance's files of spot since 2025
+        (f"{MIDNIGHT}250999", "", MIDNIGHT * 1000 + 250),
+        ("1700006400.00025", "", MIDNIGHT * 1000 + 250),
+        ("1700006400", "", MIDNIGHT * 1000),
+        ("2023-11-15T00:00:00.000250Z", "", MIDNIGHT * 1000 + 250),
+    ],
+)
+def test_a_table_keeps_the_microseconds_of_its_times_whatever_their_unit(
+    tmp_path: Path, time: str, received: str, expected_us: int
+) -> None:
+    path = written(tmp_path / "t.csv", f"time,received,symbol,price,size\n{time},{received},A,1,2\n")
+    ((_, trade),) = messages([path])
+    assert time_us(trade) == expected_us
+    assert trade.received == (MIDNIGHT + 5 if received else MIDNIGHT)
+    (line,) = read_lines(path)
+    assert line.received_ns == (MIDNIGHT + 5) * 10**6 if received else expected_us * 1000
 
 
 def test_the_symbols_of_a_file_are_those_of_its_column_or_the_given_one(tmp_path: Path) -> None:

@@ -23,6 +23,28 @@ def test_what_comes_behind_the_watermark_is_late_and_changes_no_row():
     assert [row["mid_price"] for _, _, row in log.rows("microstructure")] == [100.5] * 3
 
 
+def test_microseconds_order_messages_and_tell_what_a_row_knows() -> None:
+    """Of two trades 300 us apart the earlier one comes second; a row takes what is at or before its time, to the microsecond."""
+    at_us = (T0 + 1000) * 1000
+
+    def print_of(us: int, number: int, size: float, side: str) -> tuple[str, Trade]:
+        return "trade", Trade(0, "A", 100.0, size, side, number, timestamp_us=at_us + us)
+
+    log = Log().append(print_of(-1_600_000, 5, 16.0, "buy"), print_of(-500_000, 1, 1.0, "buy"))
+    log.append(print_of(1, 4, 8.0, "buy"), print_of(0, 3, 4.0, "buy"), print_of(-300, 2, 2.0, "sell"), tick(3000))
+    assert log.reasons() == []
+    assert [row["delta_volume_1s"] for _, _, row in log.rows("order_flow")][1:3] == [1.0 - 2.0 + 4.0, 8.0]
+
+
+def test_what_is_a_microsecond_behind_the_watermark_is_late() -> None:
+    ahead = Trade(0, "A", 100.0, 1.0, timestamp_us=(T0 + 5000) * 1000 + 1)
+    lateness_us = Settings().allowed_lateness_ms * 1000
+    edge = ahead.timestamp_us - lateness_us  # type: ignore[operator]
+    log = Log().append(("trade", ahead), ("trade", Trade(0, "A", 100.0, 1.0, timestamp_us=edge)))
+    log.append(("trade", Trade(0, "A", 100.0, 1.0, timestamp_us=edge - 1)))
+    assert log.reasons() == ["late"]
+
+
 def test_a_books_depth_reaches_the_row_and_an_impossible_one_is_refused():
     given, bad = book(500)[1], book(600)[1]
     given.depth, bad.depth = ((1.0, 2.0, None), (3.0, 4.0, 5.0)), ((1.0, -2.0, None), (3.0, 4.0, 5.0))
