@@ -84,7 +84,7 @@ def test_before_a_day_is_over_a_second_connection_hears_every_stream_and_then_th
         assert len(venue.peers) == 1
         listening.now = LIFE_S + LIFE_SPREAD_S
         await opened(venue, 2)
-        await until(lambda: listening.notes == [2])
+        await until(lambda: listening.notes == [1, 2])
         await venue.send(DEPTH, {"i": 2})
         await until(lambda: listening.heard(2) == 2)
         assert len(venue.open) == 2, "the second has not heard a trade yet"
@@ -93,9 +93,9 @@ def test_before_a_day_is_over_a_second_connection_hears_every_stream_and_then_th
         assert venue.open == venue.peers[1:]
         await venue.send(TRADE, {"i": 4})
         await until(lambda: listening.heard(4) == 1)
-        assert listening.notes == [2, 1]
+        assert listening.notes == [1, 2, 1]
 
-    assert play(scene).notes == [2, 1, 0], "only the end of the last is a lost connection"
+    assert play(scene).notes == [1, 2, 1, 0], "only the end of the last is a lost connection"
 
 
 def test_the_announced_end_of_a_server_opens_another_connection_at_once() -> None:
@@ -103,9 +103,9 @@ def test_the_announced_end_of_a_server_opens_another_connection_at_once() -> Non
         await opened(venue, 1)
         await venue.send("!serverShutdown", {"e": "serverShutdown", "E": 1_770_123_456_789})
         await opened(venue, 2)
-        await until(lambda: listening.notes == [2])
+        await until(lambda: listening.notes == [1, 2])
         await venue.peers[0].socket.close()  # the server ends; the second has heard nothing yet
-        await until(lambda: listening.notes == [2, 1])
+        await until(lambda: listening.notes == [1, 2, 1])
         await venue.send(TRADE, {"i": 1})
         await until(lambda: listening.heard(1) == 1)
         assert len(venue.peers) == 2
@@ -168,9 +168,9 @@ def test_a_connection_that_breaks_while_another_takes_over_loses_nothing(lost: s
         await opened(venue, 1)
         listening.now = LIFE_S + LIFE_SPREAD_S
         await opened(venue, 2)
-        await until(lambda: listening.notes == [2])
+        await until(lambda: listening.notes == [1, 2])
         venue.peers[lost == "new"].cut()
-        await until(lambda: listening.notes[:2] == [2, 1])
+        await until(lambda: listening.notes[:3] == [1, 2, 1])
         await venue.send(TRADE, {"i": 1})
         await until(lambda: listening.heard(1))
         if lost == "new":
@@ -188,12 +188,13 @@ def test_lines_about_the_connections_of_a_routed_venue_name_their_channels() -> 
         venue.open[0].cut()
         await opened(venue, 2)
 
+    there = {"e": "connections", "s": ["BTCUSDT"], "n": 1}
     lost = {"e": "disconnect", "s": ["BTCUSDT"]}
-    assert play(scene, Streams(ROUTED), route=market, is_only=False).lines[0] == {
-        **lost, "channels": ["trade", "markPrice"]
-    }  # fmt: skip
-    assert play(scene, Streams(ROUTED), route=public, is_only=False).lines[0] == {**lost, "channels": ["book"]}
-    assert play(scene).lines[0] == lost
+    channels = {"channels": ["trade", "markPrice"]}
+    routed = play(scene, Streams(ROUTED), route=market, is_only=False).lines
+    assert routed[:2] == [there | channels, lost | channels]
+    assert play(scene, Streams(ROUTED), route=public, is_only=False).lines[1] == {**lost, "channels": ["book"]}
+    assert play(scene).lines[:2] == [there, lost]
 
 
 @pytest.mark.parametrize(
