@@ -21,6 +21,7 @@ from ingest.publish.counts import Counts
 from ingest.publish.sink import Sink
 from ingest.recordings.columns import GivenColumns
 from ingest.recordings.lines import POST
+from ingest.recordings.venue_clock import Pace
 from ingest.replay import replay
 from ingest.run.processes import Processes
 from ingest.simulate import history, live
@@ -162,7 +163,7 @@ def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int) ->
     stop = threading.Event()
 
     def go_on() -> None:
-        for kind, message in live(at_ms, symbols=symbols, seed=seed, stop=stop):
+        for kind, message in live(at_ms, symbols=symbols, seed=seed, pace=Pace.of(feed.settings), stop=stop):
             sink.publish(kind, message, recorded=False)
             sink.flush()
 

@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from heapq import merge
 
-from ingest.messages.kinds import OrderBook, SocialPost, Trade
+from ingest.messages.kinds import Clock, OrderBook, SocialPost, Trade
 from ingest.recordings.lines import POST
+from ingest.recordings.venue_clock import Pace
 from ingest.simulate.market import SPECS, Market
 from ingest.simulate.talk import Talk
 
@@ -60,19 +61,23 @@ def live(
     *,
     symbols: Sequence[str] = SYMBOLS,
     seed: int = 0,
+    pace: Pace | None = None,
     stop: threading.Event | None = None,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], object] = time.sleep,
-) -> Iterator[tuple[str, Simulated]]:
+) -> Iterator[tuple[str, Simulated | Clock]]:
     """Yield the messages from ``start_ms`` until ``end_ms`` or ``stop``, each when its receive time has come.
 
-    Messages whose time has passed come at once. ``clock`` returns seconds since the epoch.
+    Messages whose time has passed come at once. ``clock`` returns seconds since the epoch. With a ``pace`` the market tells its clock
+    whenever rows are due, as the feed of a venue does (``venue_clock``), so no row waits for the next message of its symbol.
     """
     second = start_ms
     while end_ms is None or second < end_ms:
         until = second // 1000 * 1000 + 1000
         until = until if end_ms is None else min(until, end_ms)
-        for kind, message in history(second, until, symbols=symbols, seed=seed):
+        told = _clocks(second, until, symbols, pace) if pace else ()
+        events = merge(history(second, until, symbols=symbols, seed=seed), told, key=lambda event: event[1].timestamp)
+        for kind, message in events:
             ahead = (message.received or message.timestamp) / 1000 - clock()
             if ahead > 0:
                 sleep(ahead)
@@ -80,3 +85,12 @@ def live(
                 return
             yield kind, message
         second = until
+
+
+def _clocks(start_ms: int, end_ms: int, symbols: Sequence[str], pace: Pace) -> Iterator[tuple[str, Clock]]:
+    """Yield the clocks of a span: one for each boundary of the grid, right behind the allowed lateness."""
+    grid_ms, behind_ms = pace.grid_us // 1000, pace.lateness_us // 1000 + 1
+    first_ms = -(-(start_ms - behind_ms) // grid_ms) * grid_ms
+    for boundary_ms in range(first_ms, end_ms - behind_ms, grid_ms):
+        t_ms = boundary_ms + behind_ms
+        yield "clock", Clock(t_ms, list(symbols), received=t_ms)

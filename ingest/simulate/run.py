@@ -14,6 +14,7 @@ from ingest.publish.counts import Counts
 from ingest.publish.publisher import Publisher
 from ingest.publish.sink import PATIENCE_S, Sink
 from ingest.recordings.lines import POST
+from ingest.recordings.venue_clock import Pace
 from ingest.settings import Settings
 from ingest.simulate.history import SYMBOLS, history, live
 from ingest.streams import keys
@@ -41,7 +42,7 @@ def simulate(
     """Publish the last ``history_ms`` as recorded, posts first, and then ``seconds`` in real time.
 
     The history begins no earlier than an earlier run ended for these symbols, and the live part begins where the history ends. Without
-    a live part a tick ends each symbol. With one, time passes by the worker's clock.
+    a live part a tick ends each symbol. With one, time passes by the clock of the simulated venue, and its feed is lost at the end.
 
     Parameters
     ----------
@@ -93,8 +94,10 @@ def simulate(
         sleep(for_s)
 
     try:
-        for kind, message in live(now_ms, until, symbols=symbols, seed=seed, stop=stop, clock=clock, sleep=pause):
-            sink.publish(kind, message, recorded=False)
+        due = Pace.of(settings)
+        messages = live(now_ms, until, symbols=symbols, seed=seed, pace=due, stop=stop, clock=clock, sleep=pause)
+        for kind, event in messages:
+            sink.publish(kind, event, recorded=False)
             report()
     finally:
         sink.flush()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ingest.messages.check import check_header, check_trade
 from ingest.messages.kinds import OrderBook, SocialPost, Trade
+from ingest.recordings.venue_clock import Pace
 from ingest.settings import instruments
 from ingest.simulate.history import SYMBOLS, history, live
 from ingest.simulate.talk import CORPUS
@@ -175,6 +176,21 @@ def test_live_gives_each_message_once_its_time_has_come() -> None:
     assert got == list(history(T0, T0 + 5500, symbols=["SIM-BTC"]))
     assert max(early) <= 1e-6
     assert clock[0] == pytest.approx(T0 / 1000 + 5.5, abs=0.5)
+
+
+def test_live_tells_a_clock_right_behind_the_lateness_of_each_boundary_after_all_messages_before_it() -> None:
+    pace = Pace(1_000_000, 250_000, 2_000_000)
+    got = list(live(T0, T0 + 5500, symbols=["SIM-BTC", "SIM-ETH"], pace=pace, clock=lambda: T0 / 1000 + 9))
+    clocks = [(message.timestamp - T0, message.symbols) for kind, message in got if kind == "clock"]
+    assert clocks == [(at, ["SIM-BTC", "SIM-ETH"]) for at in (251, 1251, 2251, 3251, 4251, 5251)]
+    times = [message.timestamp for _, message in got]
+    assert times == sorted(times)
+    spans = [
+        live(a, b, symbols=["SIM-BTC"], pace=pace, clock=lambda: T0)
+        for a, b in ((T0, T0 + 1251), (T0 + 1251, T0 + 3000))
+    ]
+    whole = live(T0, T0 + 3000, symbols=["SIM-BTC"], pace=pace, clock=lambda: T0)
+    assert [event for span in spans for event in span] == list(whole)
 
 
 def test_live_stops_when_it_is_told_to() -> None:
