@@ -7,12 +7,11 @@ import asyncio
 import contextlib
 import difflib
 import gzip
-import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import BufferedReader
 from pathlib import Path
@@ -21,10 +20,11 @@ from typing import IO, Any, Protocol, cast
 import msgspec
 
 from feature_repo.stores.errors import UserError
-from ingest.cli import ExitCode, needs_extra
+from ingest.cli import needs_extra
 from ingest.cli.arguments import address, make_parser
 from ingest.feeds.binance_addresses import VENUES
 from ingest.feeds.binance_live import BinanceFeed
+from ingest.feeds.ending import Ending
 from ingest.feeds.kafka import command
 from ingest.publish import report
 from ingest.publish.outlet import Outlet
@@ -51,7 +51,6 @@ exit codes: 0 stopped or at the end of its input, 2 an option, a file, a library
 """
 OTHER_SOURCES = ("posts", "jsonl", "kafka")
 NEAR = 0.7  # how like a known name a mistyped one is, by difflib
-GIVE_UP_S = 10.0  # how long a stopped feed tries to write its last messages
 
 
 class Feed(Protocol):
@@ -105,7 +104,7 @@ def run(args: argparse.Namespace) -> None:
             _jsonl(args, settings, outlet)
         else:
             with _recorder(args.record, args.source, prefix) as record:
-                asyncio.run(_until_stopped(lambda: _market(args, settings, outlet, record), outlet, record))
+                _run_until_stopped(lambda: _market(args, settings, outlet, record), outlet, record)
     report.finish(outlet.counts, as_json=args.json)
 
 
@@ -153,26 +152,17 @@ def _check_venue(name: str) -> None:
         raise UserError(f"unknown venue {name!r:.60}: {advice}")
 
 
-async def _until_stopped(make: Any, outlet: Outlet, record: IO[bytes] | None) -> None:
-    """Run a feed until SIGTERM or Ctrl-C; the second ends the process at once, whatever the feed still waits for."""
-    loop = asyncio.get_running_loop()
-    feed: Feed = make()
-    is_stopping = False
+def _run_until_stopped(make: Callable[[], Feed], outlet: Outlet, record: IO[bytes] | None) -> None:
+    """Run a feed of an event loop until SIGTERM or Ctrl-C."""
 
-    def stop() -> None:
-        nonlocal is_stopping
-        if is_stopping:
-            with contextlib.suppress(Exception):  # the thread that writes may be in the middle of a line
-                if record is not None:
-                    record.close()
-            os._exit(ExitCode.INTERRUPTED)
-        is_stopping = True
-        feed.stop()
-        loop.call_later(GIVE_UP_S, outlet.stop.set)
+    async def run_feed(ending: Ending) -> None:
+        loop = asyncio.get_running_loop()
+        feed = make()
+        ending.on_signal(lambda: loop.call_soon_threadsafe(feed.stop))
+        await feed.run()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    await feed.run()
+    with Ending(outlet.give_up, record) as ending:
+        asyncio.run(run_feed(ending))
 
 
 @contextlib.contextmanager
@@ -210,8 +200,8 @@ def _posts(args: argparse.Namespace, settings: Settings, outlet: Outlet) -> None
     if not settings.webhook_token:
         raise UserError("set TFS_WEBHOOK_TOKEN to what callers must send as `Authorization: Bearer ...`")
     with Webhook(args.listen, settings.webhook_token, outlet, settings.max_future_ms) as server:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            # in another thread, because shutdown waits for the loop that this handler interrupts
-            signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
         print(f"listening on {server.server_address[0]!s}:{server.server_address[1]}", flush=True)
-        server.serve_forever(poll_interval=0.1)
+        with Ending(outlet.give_up) as ending:
+            # in another thread, because shutdown waits for the loop that the signal interrupts
+            ending.on_signal(threading.Thread(target=server.shutdown).start)
+            server.serve_forever(poll_interval=0.1)

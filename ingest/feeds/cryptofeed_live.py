@@ -25,7 +25,10 @@ from ingest.recordings.lines import Output, Parsed
 from transforms.instrument import Instrument, known
 from transforms.limits import MAX_LEVELS
 
-CLOSE_S = 0.8  # how long a venue may take to answer that a connection is closed
+CLOSE_S = 0.4  # how long a venue may take to answer that a connection is closed
+OURS = {"binance-futures": "binance-futures", "binance-delivery": "binance-coinm"}
+"""cryptofeed's feeds of Binance's perpetuals, and ours. Since April 2026 the venue gives trades and mark prices at another path than books.
+cryptofeed (2.4.1) asks for all at one, which accepts that and gives no trades, and nothing says so; clients saw the same of COIN-M."""
 QUIET_S = 120.0  # a connection that is silent for this long counts as lost
 _LOG = logging.getLogger(__name__)
 
@@ -144,6 +147,11 @@ class CryptofeedFeed:
         first_pause_s: float = 1.0,
         instrument: Callable[[str], Instrument] = known,
     ) -> None:
+        if venue in OURS:
+            raise FeedError(
+                f"cryptofeed's {venue} asks for trades at an address where Binance may give none since April 2026; "
+                f"use our own feed: python -m ingest feed {OURS[venue]} {'BTCUSD_PERP' if 'coinm' in OURS[venue] else 'BTCUSDT'}"
+            )
         kind = venues().get(venue)
         if kind is None:
             raise FeedError(f"no venue {venue!r:.60}; cryptofeed knows {', '.join(sorted(venues()))}")

@@ -101,6 +101,11 @@ class Outlet:
         if self._progress is not None:
             self._progress(self.counts)
 
+    def give_up(self) -> None:
+        """Write nothing that is not written now; a thread that waits for an answer of Redis gets an error at once."""
+        self.stop.set()
+        outage.end_waits(self.client)
+
     def _rename(self, outputs: Sequence[Output]) -> None:
         for output in outputs:
             if isinstance(output, Rejected) or isinstance(output.message, SocialPost):

@@ -7,8 +7,10 @@ of the outage.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -59,6 +61,13 @@ def open_redis(url: str) -> redis.Redis:
     return redis.Redis.from_url(
         url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S, retry=Retry(NoBackoff(), 0)
     )
+
+
+def end_waits(client: redis.Redis) -> None:
+    """Let every thread that waits for a reply of Redis get an error now. For the end of a process: the connections are of no use then."""
+    for connection in list(client.connection_pool._in_use_connections):
+        with contextlib.suppress(OSError, AttributeError):  # it is closed already
+            connection._sock.shutdown(socket.SHUT_RDWR)
 
 
 def uptime_s(client: redis.Redis) -> float:

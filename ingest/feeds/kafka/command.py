@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import signal
+import logging
 import threading
+from functools import partial
 from pathlib import Path
 
 from feature_repo.stores.endpoints import redis_url
 from feature_repo.stores.errors import UserError
 from feature_repo.stores.online.client import address_of_url, connect
 from ingest.cli import needs_extra
+from ingest.feeds.ending import Ending, result_of
 from ingest.feeds.kafka.source import STREAMS, Source
 from ingest.publish import report
+from ingest.publish.counts import Counts
 from ingest.settings import Settings
-from ingest.streams import deployment
+from ingest.streams import deployment, outage
+
+_LOG = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,18 +43,27 @@ def run(args: argparse.Namespace, settings: Settings) -> None:
     if not args.brokers:
         raise UserError("name the brokers: python -m ingest feed kafka --brokers localhost:9092")
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     options = {} if args.config is None else options_of(args.config.read_text())
     topics = topics_of(args.names) or {name: name for name in STREAMS}
     source = Source(args.brokers, topics, args.name, args.from_end, options)
     try:
         client = connect(address_of_url(redis_url()), "redis")
-        with client, report.live("feed", quiet=args.json) as progress:
+        with (
+            client,
+            report.live("feed", quiet=args.json) as progress,
+            Ending(partial(outage.end_waits, client)) as ending,
+        ):
+            ending.on_signal(stop.set)
             deployment.check(client, settings, deployment.known_database())
-            counts = feed.run(client, source, settings.partitions, stop, progress)
+            work = partial(feed.run, client, source, settings.partitions, stop, progress)
+            counts = result_of(work, stop)
     except KafkaException as error:
         raise UserError(str(error)) from error
+    if counts is None:
+        _LOG.warning(
+            "Kafka does not answer, and the feed ends without waiting for it; what was not moved is read by the next one"
+        )
+        counts = Counts()
     report.finish(counts, as_json=args.json)
 
 

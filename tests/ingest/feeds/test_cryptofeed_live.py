@@ -221,6 +221,14 @@ def test_a_frame_that_cannot_be_or_a_wrong_checksum_ends_the_connection_not_the_
     assert outlet.outputs[-2].kind == "book"
 
 
+@pytest.mark.parametrize(
+    ("venue", "ours"), [("binance-futures", "binance-futures"), ("binance-delivery", "binance-coinm")]
+)
+def test_cryptofeeds_feeds_of_binances_perpetuals_are_refused_and_ours_named(venue, ours) -> None:
+    with pytest.raises(FeedError, match=f"Binance may give none.* python -m ingest feed {ours} BTCUSD"):
+        CryptofeedFeed(venue, ["BTC-USDT-PERP"], Outlet())
+
+
 def test_an_unknown_venue_or_symbol_says_so(kraken) -> None:
     with pytest.raises(FeedError, match=r"cryptofeed knows .*kraken"):
         CryptofeedFeed("krakn", ["BTC-USD"], Outlet())
