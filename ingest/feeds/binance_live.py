@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 SYMBOLS_MAX = 100  # of one connection; each has two streams, and venues close connections with many more
 RENEW_S = 60.0  # between two snapshots of a symbol that make its book known further
 ANSWER_MAX_BYTES = 16 << 20
-WATCH_S = 1.0  # between two looks for silent channels
+WATCH_S = 0.5  # between two looks for silent channels
 MICROSECONDS = "&timeUnit=MICROSECOND"
 _NAME = re.compile(r"\w{1,40}\Z").match
 _LOG = logging.getLogger(__name__)
@@ -186,6 +186,8 @@ class BinanceFeed:
         """Look every `WATCH_S` for channels that are silent, and tell the parser and Redis of them as long as they are."""
         while True:
             await asyncio.sleep(WATCH_S)
+            while self._parser.unmissed:
+                self._channels.was_quiet(*self._parser.unmissed.popleft())
             silent = self._channels.look()
             for kind in MARKET:
                 if symbols := [channel.symbol for channel in silent if channel.kind == kind]:

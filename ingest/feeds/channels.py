@@ -7,7 +7,8 @@ A channel is silent if its connection is open, others of the same symbol speak, 
 - `LONGEST` times its longest interval of the last half an hour to an hour.
 
 A market that is quiet as a whole is not an alarm: only books and trades count as others that speak, and they must go on speaking. A mark
-price comes at its own pace, whatever the market does.
+price comes at its own pace, whatever the market does. Where the ids of the first message after a silence show that nothing was missed, the
+silence counts as an interval like any other (``was_quiet``).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ KNOWN = 20  # intervals
 MEAN_OVER = 64  # intervals
 SLOT_S = 1800.0  # the longest interval is kept for this slot and the one before
 SPEAKS_S = 5.0  # another channel that was heard within so many seconds speaks
-AGAIN = 1.2  # an alarm makes the next one of its channel so much later, until the slots are over: the quiet may be the market's own
+AGAIN = 1.2  # an alarm makes the next one of its channel so much later, until the slots are over
 TELL_AGAIN_S = 600.0
 NAMES_SHOWN = 10
 MARKET = ("book", "trade")
@@ -49,6 +50,7 @@ class Channel:
     longest_before: float = 0.0  # of the slot before
     slot_end: float = 0.0
     silent_since: float | None = None
+    silent_for: float = 0.0  # how long its last silence was
     told_at: float = -TELL_AGAIN_S
 
     @property
@@ -61,8 +63,8 @@ class Channel:
         """Note that it speaks, at least `MOMENT_S` after its moment before."""
         interval = now - self.moment
         if self.silent_since is not None:
+            self.silent_since, self.silent_for = None, interval
             interval = min(interval, AGAIN * self.allowed_s / LONGEST)
-            self.silent_since = None
         self._rotate(now)
         self.longest = max(self.longest, interval)
         self.intervals = min(self.intervals + 1, MEAN_OVER)
@@ -128,6 +130,12 @@ class Channels:
             now = self._clock()
             if now - channel.moment >= MOMENT_S or channel.is_new:
                 channel.note(now)
+
+    def was_quiet(self, symbol: str, kind: str) -> None:
+        """Note that nothing was missed in the last silence of a channel, so it may be quiet for as long again."""
+        for channel in self._of_symbol.get(symbol, ()):
+            if channel.kind == kind:
+                channel.longest = max(channel.longest, channel.silent_for)
 
     def look(self) -> list[Channel]:
         """Return the channels that are silent now, and log what is new; to be called every second."""

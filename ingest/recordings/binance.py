@@ -13,12 +13,12 @@ Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-str
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from ingest.messages.check import check_header, check_trade
 from ingest.messages.decode import decode
-from ingest.messages.kinds import MAX_TIME_MS, Clock, Trade, time_fields, time_us
+from ingest.messages.kinds import BOOK_CHANNEL, MAX_TIME_MS, TRADE_CHANNEL, Clock, Trade, time_fields, time_us
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings import binance_wire as wire
 from ingest.recordings.binance_books import Books
@@ -34,6 +34,7 @@ from transforms.instrument import Instrument, known
 
 UPDATES_MAX = 10_000_000  # in one diff; more is a damaged number, and would make all diffs after it look like repeats
 SYMBOLS_MAX = 10_000
+UNMISSED_MAX = 1000
 
 
 class Binance:
@@ -57,6 +58,11 @@ class Binance:
         When rows are due. With it the symbols of a connection, or of a file, share a clock (``venue_clock``).
     shared : collection of str
         Symbols that several files have: where one lacks trades, another may have them.
+
+    Attributes
+    ----------
+    unmissed : deque of (str, str)
+        Symbol and channel of the silences in which nothing was missed, by their ids. The live feed takes them from here.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class Binance:
         shared: Collection[str] = (),
     ) -> None:
         self.passed_over: Counter[str] = Counter() if passed_over is None else passed_over
+        self.unmissed: deque[tuple[str, str]] = deque(maxlen=UNMISSED_MAX)
         self._max_future_ms = max_future_ms
         self._trades = trades or {}
         self._instrument = instrument
@@ -187,6 +194,8 @@ class Binance:
         if state.trades.is_repeated(trade, self._trades.get(trade.symbol)):
             self.passed_over[stream] += 1
             return
+        if state.silent:
+            self._end_silence(state, trade.symbol, TRADE_CHANNEL, is_next=trade.id == state.followed.ids.next)
         if state.form not in (None, stream):
             yield from self._whole.change_form(state.followed, message, state.missing_between(trade), line)
         state.form = stream
@@ -218,6 +227,8 @@ class Binance:
         state.market = same_market(state.market, SPOT if diff.before is None else FUTURES)
         state.after_newest_us = max(state.after_newest_us, diff.after_us)
         self._hear(state, "book", diff.time_us)
+        if state.silent:
+            self._end_silence(state, diff.symbol, BOOK_CHANNEL, is_next=state.can_apply(diff))
         yield from self._books.diff(state, diff, line)
 
     def _answer(self, alive: wire.Alive, line: Line) -> Iterator[Output]:
@@ -240,6 +251,12 @@ class Binance:
         """Note the event time of a line for the clock. Futures have a connection a channel; a line of an unknown market tells nothing."""
         if state.market is not None:
             self._heard = "" if state.market == SPOT else channel, t_us
+
+    def _end_silence(self, state: SymbolState, name: str, channel: str, *, is_next: bool) -> None:
+        if channel in state.silent:
+            state.silent.remove(channel)
+            if is_next:
+                self.unmissed.append((name, channel))
 
     def _symbol(self, name: str) -> SymbolState:
         state = self._symbols.get(name)

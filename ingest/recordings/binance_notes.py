@@ -68,6 +68,7 @@ class Notes:
         elif name == "silence":
             silence = decode(wire.Silence, body)
             for state, symbol in self._named(silence.symbols, line):
+                state.silent.add(silence.channel)
                 if silence.channel == BOOK_CHANNEL:
                     yield from self._lose_book(state, symbol, line)
                 elif silence.channel == TRADE_CHANNEL:

@@ -45,6 +45,7 @@ class SymbolState:
     after_newest_us: int = 0  # right after the newest event time of its diffs and trades
     after_booked_us: int = 0  # right after the event time of its newest book
     next_funding: int | None = None
+    silent: set[str] = field(default_factory=set)  # channels that were told to be silent, and have not spoken since
 
     def can_apply(self, diff: wire.Diff) -> bool:
         """Return whether a diff follows the book."""

@@ -122,3 +122,14 @@ def test_the_second_time_it_is_muted_a_channel_is_found_as_soon() -> None:
         market.run(100)
     begins = [at for _, at in market.alarms]
     assert len(begins) == 3 and all(at - 300 * (i + 1) <= 30 for i, at in enumerate(begins))
+
+
+def test_a_silence_in_which_nothing_was_missed_counts_as_an_interval_like_any_other() -> None:
+    market = Market(book=9.0, trade=2.0, markPrice=1.0).run(300)
+    for _ in range(3):
+        market.muted = {"trade"}
+        market.run(60)
+        market.muted = set()
+        market.run(10)
+        market.channels.was_quiet("BTCUSDT", "trade")
+    assert len(market.alarms) == 1, "the next silences are not longer than the first"

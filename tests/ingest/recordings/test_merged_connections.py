@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from ingest.messages.kinds import OrderBook, time_us
+from ingest.messages.kinds import OrderBook, since_us, time_us
 from ingest.recordings.binance import Binance
 from ingest.recordings.binance_state import SLOWER_NS
-from ingest.recordings.lines import Line, Output
-from tests.ingest.recordings.test_binance import books, diff, line, run, snapshot, told
+from ingest.recordings.lines import Line, Output, Parsed, Rejected
+from tests.ingest.recordings.test_binance import T0, books, diff, line, run, snapshot, told
 
 SLOWER_MS = SLOWER_NS // 1_000_000
 
@@ -128,7 +128,65 @@ def test_the_loss_of_another_channel_leaves_the_book() -> None:
     assert told(run([snapshot(9), diff(10, 12), lost, diff(13, 15)])) == ["book 12", "gap 13", "book 15"]
 
 
+def silence(channel: str, at: int) -> Line:
+    return line({"e": "silence", "s": ["BTCUSDT"], "channel": channel}, at=at)
+
+
 def test_a_silent_book_is_unknown_until_it_speaks_again() -> None:
-    silent = line({"e": "silence", "s": ["BTCUSDT"], "channel": "book"}, at=13)
-    outputs = run([snapshot(9), diff(10, 12), silent, silent, diff(13, 15)])
-    assert told(outputs) == ["book 12", "gap 13", "book 15"]
+    feed = Binance(5000)
+    lines = [snapshot(9), diff(10, 12), silence("book", 13), silence("book", 14), diff(13, 15)]
+    assert told(run(lines, feed)) == ["book 12", "gap 13", "book 15"]
+    assert list(feed.unmissed) == [("BTCUSDT", "book")]
+    feed = Binance(5000)
+    assert told(run([snapshot(9), diff(10, 12), silence("book", 13), diff(14, 15)], feed))[:2] == ["book 12", "gap 13"]
+    assert list(feed.unmissed) == []
+
+
+def trades(*ids: int) -> list[Line]:
+    """Trades of these ids, each at the millisecond of its id."""
+    data = {"e": "trade", "s": "BTCUSDT", "p": "1", "q": "1", "m": True}
+    return [line({"stream": "btcusdt@trade", "data": {**data, "t": i, "T": T0 + i}}, at=i, number=i) for i in ids]
+
+
+def test_silent_trades_may_be_missing_up_to_the_newest_time_of_the_symbol_as_long_as_it_lasts() -> None:
+    feed = Binance(5000)
+    lines = [
+        snapshot(9),
+        diff(10, 12),
+        *trades(13),
+        diff(13, 20),
+        silence("trade", 21),
+        diff(21, 30),
+        silence("trade", 31),
+    ]
+    gaps = [o.message for o in run([*lines, *trades(14)], feed) if isinstance(o, Parsed) and o.kind == "gap"]
+    times = [(gap.channel, since_us(gap) // 1000 - T0, time_us(gap) // 1000 - T0) for gap in gaps]
+    assert times == [("trade", 13, 20), ("trade", 13, 30)]
+    assert list(feed.unmissed) == [("BTCUSDT", "trade")]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_trades_of_connections_that_lag_and_break_count_once_and_in_order(seed: int) -> None:
+    draw = random.Random(seed)
+    sound = trades(*range(100, 400))
+    heard = []
+    for number in range(2):
+        lost = (
+            {i for _ in range(5) for begin in [draw.randrange(300)] for i in range(begin, begin + 10)}
+            if number
+            else set()
+        )
+        lag = draw.choice([0, 5, 60])
+        last = 0
+        for i, data in enumerate(sound):
+            last = max(last, data.received_ns + (lag + draw.randint(0, 20)) * 1_000_000)
+            if i not in lost:
+                heard.append(data._replace(received_ns=last))
+    heard.sort(key=lambda data: data.received_ns)
+    start = line({"e": "feed", "s": ["BTCUSDT"], "hold_ms": 20_000, "lateness_ms": 250, "last": {}})
+    feed = Binance(5000)
+    outputs = run([start, connections(2), *heard], feed)
+    found = [o.message for o in outputs if isinstance(o, Parsed) and o.kind == "trade"]
+    assert [trade.trade_id for trade in found] == list(range(100, 400))
+    assert not [o for o in outputs if isinstance(o, Rejected) or o.kind == "gap"]
+    assert feed.passed_over["repeated trade"] == len(heard) - len(sound)
