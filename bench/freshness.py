@@ -5,12 +5,17 @@ polls the stored event time of every symbol (a pipeline of HGET, as ``get_online
 worker, Redis and reader share this machine. The time starts at the time of the grid plus the allowed lateness. So it includes the wait
 for the message that moves the symbol's watermark past it: up to 10 ms, because each symbol has a hundred messages a second.
 
+A second run, ``freshness_quiet``, has five symbols with 100 messages a second each and fifteen with one message in five seconds. Its feed
+makes frames as Binance sends them and gives them to the parser and the outlet of the live feed; only the socket is left out. The rows of
+the fifteen are measured: the clock of the connection makes time pass for them.
+
     python -m bench.freshness
 """
 
 from __future__ import annotations
 
 import contextlib
+import heapq
 import json
 import os
 import subprocess
@@ -18,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +34,17 @@ from feature_repo.stores.online.client import address_of_url, connect
 from feature_repo.stores.online.format import SymbolKeys, decode_time, time_field
 from ingest import settings
 from ingest.messages.kinds import OrderBook, Trade
+from ingest.publish.outlet import Outlet
 from ingest.publish.publisher import Publisher
+from ingest.recordings.binance import Binance
+from ingest.recordings.lines import Line
+from ingest.recordings.venue_clock import Pace
 from ingest.servers import embedded
 from ingest.streams import keys
 
 SYMBOLS = [f"SYM{i}USDT" for i in range(20)]
+QUIET = SYMBOLS[5:]
+QUIET_MS, BUSY_MS = 5000, 10  # between two messages of a symbol of ``freshness_quiet``
 RATE = 2000
 STEP_MS = 5
 """The feed appends what is due every so often: ten messages, each its own time."""
@@ -66,9 +77,45 @@ def feed(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
         stop.wait(STEP_MS / 1000)
 
 
-def watch(client: redis.Redis, lateness_us: int, seconds: float) -> dict[str, list[float]]:
+def frame(symbol: str, n: int, at_ms: int) -> dict[str, object]:
+    """The n-th frame of a symbol: a change of its book, or a trade."""
+    number = 1000 + n // 2
+    if n % 2:
+        data = {"e": "trade", "t": number, "p": "100", "q": "1.5", "T": at_ms, "m": n % 4 == 1, "M": True}
+        return {"stream": f"{symbol.lower()}@trade", "data": {"E": at_ms, "s": symbol, **data}}
+    bids = [[f"{99.9 - number % 8 / 100:.2f}", f"{number % 5}"]]
+    data = {"e": "depthUpdate", "U": number, "u": number, "b": bids, "a": []}
+    return {"stream": f"{symbol.lower()}@depth@100ms", "data": {"E": at_ms, "s": symbol, **data}}
+
+
+def feed_quiet(client: redis.Redis, conf: settings.Settings, stop: threading.Event) -> None:
+    """Give frames of all symbols at their times to the parser and the outlet of the live feed, until ``stop`` is set."""
+    parser, outlet = Binance(conf.max_future_ms, pace=Pace.of(conf)), Outlet(client, conf, stop=stop)
+    sides = {
+        "bids": [[f"{99.8 - k / 50:.2f}", "2"] for k in range(LEVELS)],
+        "asks": [[f"{100.2 + k / 50:.2f}", "2"] for k in range(LEVELS)],
+    }
+    begin_ms = time.time_ns() // 1_000_000
+    due = [(begin_ms + 37 * i, symbol, 0) for i, symbol in enumerate(SYMBOLS)]
+    while not stop.is_set():
+        payloads: list[dict[str, object]] = []
+        while due[0][0] <= time.time_ns() // 1_000_000:
+            at_ms, symbol, n = due[0]
+            payloads.append(frame(symbol, n, at_ms))
+            if not n:  # the answer of the venue, which the feed asks for
+                payloads.append({"symbol": symbol, "lastUpdateId": 999, **sides})
+            heapq.heapreplace(due, (at_ms + (QUIET_MS if symbol in QUIET else BUSY_MS), symbol, n + 1))
+        now_ns = time.time_ns()
+        lines = [Line("live", 0, now_ns, b"%d %b" % (now_ns, json.dumps(p).encode()), True) for p in payloads]
+        outlet.write([output for line in lines for output in parser.parse(line)])
+        stop.wait(STEP_MS / 1000)
+
+
+def watch(
+    client: redis.Redis, lateness_us: int, seconds: float, symbols: Sequence[str] = SYMBOLS
+) -> dict[str, list[float]]:
     """For each view, how long after a boundary and the allowed lateness each of its rows was first seen, in ms."""
-    rows = SymbolKeys(project(), "symbol").keys(SYMBOLS)
+    rows = SymbolKeys(project(), "symbol").keys(symbols)
     fields = [time_field(view) for view in VIEWS]
     seen: dict[tuple[bytes, int], bytes] = {}
     late: dict[str, list[float]] = {view: [] for view in VIEWS}
@@ -112,9 +159,9 @@ def wait_for_leases(client: redis.Redis, partitions: int) -> None:
 
 
 @contextlib.contextmanager
-def fed(client: redis.Redis, environ: Mapping[str, str]) -> Iterator[None]:
+def fed(client: redis.Redis, environ: Mapping[str, str], which: str = "feed") -> Iterator[None]:
     """The feed, warm: every symbol has been online for a while. A process of its own, for it would take turns with the reader otherwise."""
-    with part("bench.freshness", "feed", environ=environ):
+    with part("bench.freshness", which, environ=environ):
         rows = SymbolKeys(project(), "symbol").keys(SYMBOLS)
         while client.exists(*rows) < len(rows):
             time.sleep(0.1)
@@ -122,9 +169,8 @@ def fed(client: redis.Redis, environ: Mapping[str, str]) -> Iterator[None]:
         yield
 
 
-def main() -> None:
-    """Measure and print."""
-    conf = settings.load()
+def measured(conf: settings.Settings, which: str, symbols: Sequence[str]) -> list[float]:
+    """How long after a boundary and the allowed lateness each row of some symbols was readable, with one of the feeds, in ms."""
     with tempfile.TemporaryDirectory(prefix="tfs-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)
@@ -133,13 +179,17 @@ def main() -> None:
             url = address_of_url(servers.redis_url)
             with role("worker", environ), connect(url, "redis") as client:
                 wait_for_leases(client, conf.partitions)
-                with fed(client, environ):
-                    late = watch(client, conf.allowed_lateness_ms * 1000, MEASURE_S)
-    every = np.concatenate([np.array(times) for times in late.values()])
+                with fed(client, environ, which):
+                    late = watch(client, conf.allowed_lateness_ms * 1000, MEASURE_S, symbols)
+    return [ms for times in late.values() for ms in times]
+
+
+def report(name: str, every: Sequence[float]) -> None:
+    """Print the quantiles."""
     for quantile in (50, 99, 100):
         ours = float(np.percentile(every, quantile))
         line = {
-            "bench": f"freshness_p{quantile}" if quantile < 100 else "freshness_max",
+            "bench": f"{name}_p{quantile}" if quantile < 100 else f"{name}_max",
             "size": len(every),
             "ours": round(ours, 2),
             "peer_name": "the target",
@@ -151,8 +201,13 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["feed"]:
+    loaded = settings.load()
+    if sys.argv[1:]:
         with connect(address_of_url(os.environ["TFS_REDIS_URL"]), "redis") as to:
-            feed(to, settings.load().partitions, threading.Event())
+            if sys.argv[1] == "feed":
+                feed(to, loaded.partitions, threading.Event())
+            else:
+                feed_quiet(to, loaded, threading.Event())
     else:
-        main()
+        report("freshness", measured(loaded, "feed", SYMBOLS))
+        report("freshness_quiet", measured(loaded, "feed_quiet", QUIET))
