@@ -6,9 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from feature_repo.stores.errors import UserError
 from ingest.cli.arguments import count, make_parser, non_negative
 from ingest.publish import report
 from ingest.recordings.columns import add_column_options, given_columns
+from ingest.replay.entries import are_exports, replay_exports
 from ingest.replay.run import replay
 from ingest.settings import load
 from ingest.streams import deployment
@@ -25,7 +27,7 @@ example:
 a line of a text file is a receive time in nanoseconds followed by a raw Binance message, or one JSON message of
 order_book, market_data or social_data; .parquet and .csv hold trades (columns price, size, side, ...), books (bids and
 asks, or bid_px_0, bid_qty_0, ask_px_0, ...) or posts; text and .csv may be packed: .gz, .zst, .bz2, .xz, or the
-only file of a .zip
+only file of a .zip; a file that `tape export` wrote goes into the logs with the bytes that it had there
 exit codes: 0 all was read (refused lines are in the dead letters), 1 nothing could be read of a file that has rows,
             2 a file, an option or a server is wrong
 """
@@ -48,16 +50,23 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Replay the recordings."""
     settings = load()
+    of_tape = are_exports(args.paths)
+    if of_tape and args.rebase:
+        raise UserError("--rebase is not for an export of a tape: its entries keep their times")
     with deployment.opened(settings) as client, report.live("replay", quiet=args.json) as progress:
-        counts = replay(
-            args.paths,
-            client,
-            settings,
-            speed=args.speed,
-            rebase=args.rebase,
-            limit=args.limit,
-            columns=given_columns(args),
-            progress=progress,
-        )
+        if of_tape:
+            options = {"speed": args.speed, "limit": args.limit, "progress": progress}
+            counts = replay_exports(args.paths, client, settings.partitions, **options)
+        else:
+            counts = replay(
+                args.paths,
+                client,
+                settings,
+                speed=args.speed,
+                rebase=args.rebase,
+                limit=args.limit,
+                columns=given_columns(args),
+                progress=progress,
+            )
     report.finish(counts, as_json=args.json)
     return report.report_unread(counts.unread)

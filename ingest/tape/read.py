@@ -54,8 +54,8 @@ def rows(
     with storage(tape.place):
         dataset = tape.table.to_pyarrow_dataset()
         for day, _ in _days(tape, partition, since_ms, before_ms):
-            begin = max(since_ms, _day_ms(day))
-            end = min(before_ms, _day_ms(day) + DAY_MS)
+            begin = max(since_ms, day_ms(day))
+            end = min(before_ms, day_ms(day) + DAY_MS)
             of_day = (pc.field("day") == pa.scalar(day)) & (pc.field("partition") == partition)
             of_day &= pc.field("source") == source
             if symbols is not None:
@@ -93,9 +93,10 @@ def windows(dataset: ds.Dataset, which: pc.Expression, begin_ms: int, end_ms: in
 
 def _days(tape: Tape, partition: int, since_ms: int, before_ms: int) -> Iterator[tuple[date, int]]:
     for (p, day), files in tape.days().items():
-        if p == partition and _day_ms(day) + DAY_MS > since_ms and _day_ms(day) < before_ms:
+        if p == partition and day_ms(day) + DAY_MS > since_ms and day_ms(day) < before_ms:
             yield day, sum(file.rows for file in files)
 
 
-def _day_ms(day: date) -> int:
+def day_ms(day: date) -> int:
+    """Return the begin of a day in ms."""
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000

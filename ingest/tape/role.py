@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import redis
@@ -18,8 +19,9 @@ import redis
 from ingest.settings import Settings
 from ingest.streams import deployment, keys, outage, read
 from ingest.streams.membership import BEAT_S, STAND_BY_S, Member
+from ingest.tape import compact
 from ingest.tape.columns import EVENTS, NO_PARTITION, Entry, table_of
-from ingest.tape.table import Batch, StorageError, Tape, open_to_append
+from ingest.tape.table import Batch, StorageError, Tape, open_tape, open_to_append
 
 _LOG = logging.getLogger(__name__)
 ROLE = "tape"
@@ -27,6 +29,8 @@ APPEND_S = 10.0  # an entry waits so long at most
 APPEND_ENTRIES, APPEND_BYTES = 50_000, 32 << 20  # append earlier when so much is read
 MOST = 4000  # entries of one stream to read at once
 LOOK_S = 0.2  # between two reads when little comes
+UPKEEP_S = 600.0  # between two looks for closed days
+SETTLED_S = 60  # a day is closed so long after its end: what was read of it is appended then
 
 
 def run(client: redis.Redis, settings: Settings, stop: threading.Event) -> None:
@@ -47,8 +51,10 @@ def run(client: redis.Redis, settings: Settings, stop: threading.Event) -> None:
             name = settings.deployment or (named or b"").decode(errors="replace")
             tape = patiently(lambda name=name: open_to_append(settings, name), member.hold_seat)  # type: ignore[misc]
             follower = Follower(client, tape, settings.partitions, member.hold_seat)
+            upkeep = Upkeep(client, settings)
             while not stop.is_set() and member.hold_seat() is not None:
                 if not follower.step():
+                    upkeep.look()
                     stop.wait(LOOK_S)
                 well()
             if stop.is_set():
@@ -80,6 +86,42 @@ def patiently(call: Callable[[], Any], beat: Callable[[], object]) -> Any:
     if failed:
         raise failed[0]
     return found[0]
+
+
+class Upkeep:
+    """Rewrites closed days in a thread beside the following, with a table of its own: an append and a rewriting of other days both count.
+
+    It looks when the logs are read to their end, so a day that is over by the clock of Redis gets no more rows from them.
+    """
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        self._client = client
+        self._settings = settings
+        self._looked: float | None = None
+        self._thread: threading.Thread | None = None
+
+    def look(self) -> None:
+        """Begin to rewrite what is due, if the last look is ``UPKEEP_S`` ago and ended."""
+        is_early = self._looked is not None and time.monotonic() - self._looked < UPKEEP_S
+        if is_early or (self._thread is not None and self._thread.is_alive()):
+            return
+        self._looked = time.monotonic()
+        seconds: Any
+        seconds, _ = self._client.time()  # type: ignore[misc]
+        now = datetime.fromtimestamp(seconds - SETTLED_S, UTC)
+        self._thread = threading.Thread(target=self._work, args=(now,), daemon=True)
+        self._thread.start()
+
+    def _work(self, now: datetime) -> None:
+        try:
+            tape = open_tape(self._settings)
+            days = compact.open_days(tape, now)
+            for p, day in days:
+                compact.compact(tape, p, day)
+            if days:
+                compact.delete_replaced(tape)
+        except Exception as error:  # the next look tries again; following must not stop
+            _LOG.error("closed days of the tape are not rewritten now: %s: %.300s", type(error).__name__, error)
 
 
 class Follower:

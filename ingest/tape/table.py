@@ -6,6 +6,8 @@ An append is one commit of Delta Lake: its rows, and what is known after them, a
     The two numbers of the id of the last entry of the stream that is on the tape.
 ``count/<partition>/<day>``, ``check/<partition>/<day>``
     How many rows the day has, and the sum of their checks (``columns.check_of``).
+``days/<partition>``
+    How many days have rows.
 ``holes/<stream>``
     How often the stream had lost entries before the tape could read them.
 
@@ -150,6 +152,9 @@ class Tape:
             for (partition, day), part in parts(rows).items():
                 names = f"count/{partition}/{day}", f"check/{partition}/{day}"
                 added = part.num_rows, check_of(part)
+                if names[0] not in numbers and self.number(names[0]) is None:
+                    days = f"days/{partition}"
+                    numbers[days] = numbers.get(days, self.number(days) or 0) + 1
                 for name, number in zip(names, added, strict=True):
                     before = numbers[name] if name in numbers else self.number(name) or 0
                     numbers[name] = (before + number) % CHECK_BITS

@@ -25,6 +25,7 @@ ONE_OF_EACH = {
     "feed": ["jsonl", "none.jsonl"],
     "simulate": ["--seconds", "0"],
     "status": [],
+    "tape": ["status"],
     "symbols": [],
     "dead-letters": [],
     "metrics": ["--once"],

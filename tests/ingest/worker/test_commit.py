@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import redis
 
+from ingest.settings import Settings
 from ingest.streams import keys
 from ingest.streams.membership import FencedError
 from ingest.streams.read import join_group
@@ -17,17 +19,20 @@ from .log import CONF, T0, Log, book, tick, trade
 TOKEN = "1:me"
 
 
-def written(client: redis.Redis, log: Log, *, token: str = TOKEN, save: bool = True) -> None:
+def written(client: redis.Redis, log: Log, *, token: str = TOKEN, save: bool = True, conf: Settings = CONF) -> None:
     partition, pending = log.partition, log.partition.take_pending()
     pipe: Any = client.pipeline(transaction=False)
-    commit.add_commit(pipe, partition, token, pending, partition.save() if save else {}, CONF)
+    commit.add_commit(pipe, partition, token, pending, partition.save() if save else {}, conf)
     commit.check(pipe.execute(raise_on_error=False)[0], partition.number)
 
 
 @pytest.fixture
 def log(redis_client: redis.Redis) -> Log:
     """Entries in the server's log, and a partition that has processed them; one of them is refused."""
-    log = Log().append(book(500), trade(600, 1), trade(600, 1), tick(2000))
+    return stored(redis_client, Log().append(book(500), trade(600, 1), trade(600, 1), tick(2000)))
+
+
+def stored(redis_client: redis.Redis, log: Log) -> Log:
     for entry_id, fields in log.entries:
         redis_client.xadd(keys.events(0), dict(fields), id=entry_id)  # type: ignore[arg-type]
     join_group(redis_client, [keys.events(0)])
@@ -55,6 +60,23 @@ def test_every_step_is_done(redis_client: redis.Redis, log: Log) -> None:
     assert (letter[b"reason"], letter[b"id"]) == (b"duplicate", log.entries[2][0])
     [group] = redis_client.xinfo_groups(keys.events(0))
     assert (group["last-delivered-id"], group["lag"]) == (log.entries[-1][0], 0)
+
+
+@pytest.mark.parametrize(("tape", "taped", "first"), [("", 1, 3), ("/tape", 1, 1), ("/tape", 3, 3), ("/tape", None, 0)])
+def test_a_log_is_trimmed_up_to_the_saved_state_and_not_past_the_tape(
+    redis_client: redis.Redis, request: pytest.FixtureRequest, tape: str, taped: int | None, first: int
+) -> None:
+    redis_client.config_set("stream-node-max-entries", 1)  # so that it is trimmed to the entry
+    request.addfinalizer(lambda: redis_client.config_set("stream-node-max-entries", 100))
+    log = Log()
+    for message in (book(500), trade(600, 1), trade(700, 2), tick(2000)):
+        log.append(message)
+        log.arrived_ms += 1
+    stored(redis_client, log)
+    if taped is not None:
+        redis_client.set(keys.taped(0), log.entries[taped][0])
+    written(redis_client, log, conf=replace(CONF, tape=tape))
+    assert [at for at, _ in redis_client.xrange(keys.events(0))] == [at for at, _ in log.entries[first:]]
 
 
 def test_a_worker_that_has_lost_its_lease_changes_nothing(redis_client: redis.Redis, log: Log) -> None:

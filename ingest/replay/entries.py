@@ -1,0 +1,111 @@
+"""Publishing exports of a tape: each entry goes into its log again, with the same bytes.
+
+No tick is added at the end, because the ticks of the logs are in the export. The entries keep their ids, which say when they arrived, if
+the logs hold nothing newer; else they get new ones.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from feature_repo.stores.errors import UserError
+from ingest.publish.counts import Counts
+from ingest.publish.readers import Readers
+from ingest.publish.sink import PATIENCE_S
+from ingest.recordings.files import open_text
+from ingest.replay.run import REPORT_EVERY, Pace
+from ingest.streams import keys
+from ingest.streams.read import id_numbers, is_newer
+from ingest.tape.lines import entry_of, header_of
+
+BATCH = 500
+
+
+def are_exports(paths: Sequence[Path]) -> bool:
+    """Return whether files are exports of a tape. Raise `UserError` if some are and some are not."""
+    found = [path for path in paths if path.is_file() and header_of(path) is not None]
+    if found and len(found) < len(paths):
+        other = next(path for path in paths if path not in found)
+        raise UserError(
+            f"{found[0].name} is an export of a tape and {other.name} is not: replay them one after the other"
+        )
+    return bool(found)
+
+
+def replay_exports(
+    paths: Sequence[Path],
+    client: redis.Redis,
+    partitions: int,
+    *,
+    speed: float = 0.0,
+    limit: int | None = None,
+    progress: Callable[[Counts], None] | None = None,
+    patience_s: float = PATIENCE_S,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Counts:
+    """Append the entries of exports to their logs; parameters and errors are those of ``replay``.
+
+    Raise `UserError` if an export is of another number of partitions: a log has the entries of its symbols.
+    """
+    for path in paths:
+        header = header_of(path)
+        if header is None or header.partitions != partitions:
+            of = "" if header is None else f" of {header.partitions} partitions"
+            raise UserError(
+                f"{path.name} is an export{of}, and here are {partitions}: set TFS_PARTITIONS to that number"
+            )
+    counts = Counts()
+    readers = Readers(client, partitions, patience_s=patience_s)
+    pipe: Any = client.pipeline(transaction=False)
+    pace = Pace(speed, clock, sleep, pipe.execute)
+    first = next((entry_id for entry_id, *_ in _entries(paths, 1)), b"0-0")
+    keeps_ids = all(is_newer(first, _last_id(client, keys.events(p))) for p in range(partitions))
+    for entry_id, p, fields in _entries(paths, limit):
+        if p >= partitions:
+            raise UserError(f"entry {entry_id.decode()} is of partition {p}, and the export is of {partitions}")
+        pace.wait(id_numbers(entry_id)[0])
+        pipe.xadd(keys.events(p), {**fields, b"recorded": b"1"}, id=entry_id if keeps_ids else b"*")
+        counts.lines += 1
+        counts.published[fields.get(b"kind", b"").decode(errors="replace")[:40]] += 1
+        if len(pipe) >= BATCH:
+            pipe.execute()
+        if readers.is_check_due(1):
+            pipe.execute()
+            readers.wait_for_workers()
+        if progress is not None and counts.lines % REPORT_EVERY == 0:
+            progress(counts)
+    pipe.execute()
+    return counts
+
+
+def _entries(paths: Sequence[Path], limit: int | None) -> Iterator[tuple[bytes, int, dict[bytes, bytes]]]:
+    """Yield the entries of files, one file after the other in the order of their first entries."""
+    n = 0
+    for path in sorted(paths, key=_first_id):
+        with open_text(path) as stream:
+            stream.readline()
+            for line in stream:
+                if limit is not None and n >= limit:
+                    return
+                n += 1
+                yield entry_of(line)
+
+
+def _first_id(path: Path) -> tuple[int, int]:
+    with open_text(path) as stream:
+        stream.readline()
+        line = stream.readline()
+    return id_numbers(entry_of(line)[0]) if line else (0, 0)
+
+
+def _last_id(client: redis.Redis, stream: str) -> bytes:
+    if not client.exists(stream):
+        return b"0-0"
+    about: Any = client.xinfo_stream(stream)
+    return bytes(about["last-generated-id"])
