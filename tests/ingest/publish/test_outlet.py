@@ -123,6 +123,27 @@ def test_an_attempt_that_arrives_after_its_batch_was_written_changes_nothing(red
     assert redis_client.xlen("events:{0}") == 1
 
 
+def test_a_first_number_that_arrives_late_doubles_no_batch(redis_client) -> None:
+    sent: list[Any] = []
+
+    class Late(redis.Redis):
+        def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
+            pipe = super().pipeline(transaction, shard_hint)
+            execute = pipe.execute
+            pipe.execute = lambda *args: execute(*args) and sent.append(pipe.command_stack_sent)
+            pipe.command_stack_sent = pipe.command_stack
+            return pipe
+
+    with Late.from_pool(redis_client.connection_pool) as client:
+        producer, batches = Producer(client), [[Record([("events:{0}", ["data", x])])] for x in "ab"]
+        producer.write(batches[0])
+        producer._append(batches[1])  # its answer is lost
+        for words, _ in sent[0]:
+            redis_client.execute_command(*words)  # the same bytes once more, of an attempt that had timed out
+        producer.write(batches[1])
+    assert redis_client.xlen("events:{0}") == 2
+
+
 def test_a_redis_that_came_back_empty_takes_the_next_batch(redis_client) -> None:
     outlet = Outlet(redis_client, SETTINGS, first_pause_s=0.001)
     outlet.write([trade(1)])
