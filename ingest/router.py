@@ -1,9 +1,9 @@
 """The router: it moves entries of the plain streams into the partition logs, for producers that do not know the partitions.
 
-Entries of ``order_book`` and ``market_data`` are merged by id, also after a pause in which more of them gathered than one read gives.
-Only the symbol is decoded here; the worker checks the rest. The script in
-``streams.move`` moves each entry once, even with several routers. To keep the order of the entries too, only the holder of the router's
-seat moves; every other router stands by.
+Entries of ``order_book`` and ``market_data`` are merged by id, also after a pause in which more of them gathered than one read gives, and
+within a millisecond by event time. Only symbol and time are decoded here; the worker checks the rest. The script in ``streams.move`` moves
+each entry once, even with several routers. To keep the order of the entries too, only the holder of the router's seat moves; every other
+router stands by.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from collections.abc import Callable, Sequence
 
 import redis
 
-from ingest.messages.kinds import PLAIN_STREAM
+from ingest.messages.decode import decode_entry
+from ingest.messages.kinds import PLAIN_STREAM, Tick, time_us
+from ingest.messages.refusal import Refused
 from ingest.streams import outage, read
 from ingest.streams.membership import FencedError, Member
 from ingest.streams.move import Record, log_of, move_records, refused
@@ -33,7 +35,7 @@ def run(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
         for token in member.hold_until(stop):
             try:
                 found = read.entries_after(client, waiting, count, BLOCK_MS)
-                parts = read.split_by_size(read.in_order(found, count))
+                parts = read.split_by_size(read.in_order(found, count, BATCH, _time_us))
                 for part in parts:
                     move(client, partitions, part, token)
                 count = read.next_count(count, len(parts), BATCH)
@@ -60,6 +62,14 @@ def move(client: redis.Redis, partitions: int, batch: Sequence[read.Entry], toke
     if not batch:
         return 0
     return move_records(client, (_record(*entry, partitions) for entry in batch), seat=ROLE, token=token)
+
+
+def _time_us(fields: read.Fields) -> int:
+    """Return the event time of a message; 0 where it has none, because the worker refuses it wherever it stands."""
+    try:
+        return time_us(decode_entry(Tick, fields))
+    except Refused:
+        return 0
 
 
 def _record(name: str, entry_id: bytes, fields: read.Fields, partitions: int) -> Record:

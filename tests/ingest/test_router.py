@@ -70,6 +70,19 @@ def test_after_a_pause_of_the_router_no_trade_overtakes_a_book(redis_client: red
     assert times == sorted(times)
 
 
+def test_what_a_producer_appends_within_one_millisecond_goes_by_event_time() -> None:
+    """A producer that kept messages while Redis was away appends seconds of them in a millisecond, to two streams."""
+    books = [("order_book", b"7-%d" % n, {b"data": encode(Trade(T0 + 10 * n, "A", 1.0, 1.0))}) for n in range(200)]
+    trades = [("market_data", b"7-%d" % n, {b"data": encode(Trade(T0 + 200 * n, "A", 1.0, 1.0))}) for n in range(10)]
+    later = [("market_data", b"8-0", {b"data": encode(Trade(T0 + 1950, "A", 1.0, 1.0))})]
+    found = read.in_order(books + trades + later, 1000, 1000, router._time_us)
+    times = [decode_entry(Trade, fields).timestamp for _, _, fields in found]
+    assert len(times) == 211
+    assert times[:-1] == sorted(times[:-1])
+    assert read.in_order(books[:16] + trades, 16, 1000, router._time_us) == []  # more of that millisecond may be there
+    assert len(read.in_order(books[:16] + trades, 16, 16, router._time_us)) == 26
+
+
 def test_two_routers_run_and_when_one_goes_the_other_moves_on(redis_client: redis.Redis) -> None:
     stops = [threading.Event(), threading.Event()]
     threads = [threading.Thread(target=router.run, args=(redis_client, PARTITIONS, stop)) for stop in stops]
