@@ -101,7 +101,10 @@ def _read_and_move(
     counts: Counts,
     turn: Callable[[], None],
 ) -> None:
-    """Read and move until the seat is lost, partitions were added, or ``stop`` is set."""
+    """Read and move until the seat is lost, partitions were added, Redis has other offsets, or ``stop`` is set.
+
+    A move finds other offsets too. But after a Redis that came back older, no record may come for long.
+    """
     with _open_consumer(source) as consumer:
         known = _places(consumer, source)
         at, first = _begin(client, consumer, source, known)
@@ -121,8 +124,14 @@ def _read_and_move(
             turn()
             if now - looked >= LOOK_S:
                 looked = now
-                if _places(consumer, source) != known:
+                if _places(consumer, source) != known or not _are_kept(client, source, at):
                     return
+
+
+def _are_kept(client: redis.Redis, source: Source, at: dict[Place, int]) -> bool:
+    """Return whether the offsets in Redis are those that this process is at."""
+    kept: Any = client.hgetall(source.offsets)
+    return all(kept.get(place_name(place).encode()) == b"%d" % offset for place, offset in at.items())
 
 
 @contextlib.contextmanager

@@ -44,7 +44,9 @@ class Reader:
         Seconds that only grow.
     """
 
-    def __init__(self, consumer: Any, at: Mapping[Place, int], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, consumer: Any, at: Mapping[Place, int], clock: Callable[[], float] = lambda: time.monotonic()
+    ) -> None:
         self._consumer = consumer
         self._clock = clock
         self._held: dict[Place, deque[Any]] = {place: deque() for place in at}
