@@ -1,0 +1,306 @@
+"""The way between processes and the server: calls take time, and may be lost, cut, late, or find the server away.
+
+A call is one request: a command, a pipeline, or a transaction. The faults of a process wait here for the next call that they fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from redis.client import Pipeline
+from redis.exceptions import ConnectionError as Gone
+from redis.exceptions import RedisError, TimeoutError
+
+from tests.simulation.server import Server
+from tests.simulation.world import Process, World, running
+
+Words = list[bytes]
+ANSWER_US = 5_000_000  # how long a client waits for an answer: `outage.ANSWER_S`
+
+
+@dataclass(slots=True)
+class Trouble:
+    """What happens to one call of a process.
+
+    Attributes
+    ----------
+    kind : str
+        ``lose call``, ``lose answer``, ``late call``, ``cut pipeline``, ``freeze before``, ``freeze after``, ``crash before``,
+        ``crash after``.
+    script : str
+        The script that the call must run, by its name; empty for any call.
+    us : int
+        How long the process is frozen, or how late the bytes arrive.
+    wait_us : int
+        When the client gives up.
+    """
+
+    kind: str
+    script: str = ""
+    us: int = 0
+    wait_us: int = ANSWER_US
+
+
+class Request:
+    """A call on its way."""
+
+    __slots__ = ("atomic", "batch", "deadline", "epoch", "resume", "who")
+
+    def __init__(
+        self, who: Process, batch: list[Words], atomic: bool, epoch: int, resume: Callable[[Any], None]
+    ) -> None:
+        self.who, self.batch, self.atomic, self.epoch, self.resume = who, batch, atomic, epoch, resume
+        self.deadline = 0
+
+
+class Network:
+    """Connections of all processes to the one server."""
+
+    def __init__(self, world: World, server: Server, names: Callable[[bytes], str]) -> None:
+        self.world = world
+        self.server = server
+        self.troubles: dict[str, list[Trouble]] = {}
+        self.crash: Callable[[Process], None] = lambda _: None
+        self.is_quiet = False  # no faults any more
+        self.calls = 0
+        self._names = names
+        self._epoch = 0
+        self._is_down = self._is_hung = False
+        self._queued: list[Request] = []
+        self._blocked: dict[bytes, list[Request]] = {}
+        server.appended = self._wake
+
+    # What happens to the server
+
+    def take_down(self) -> None:
+        """Stop the server: connections end, calls find nobody."""
+        self._is_down, self._is_hung = True, False
+        self._epoch += 1
+        blocked = {id(r): r for waiting in self._blocked.values() for r in waiting}
+        for request in (*blocked.values(), *self._queued):
+            self._answer(request, Gone("Connection closed by server."))
+        self._blocked.clear()
+        self._queued.clear()
+
+    def hang(self) -> None:
+        """Let the server stand still: calls wait for it."""
+        self._is_hung = not self._is_down
+
+    def bring_up(self) -> None:
+        """Let the server answer."""
+        self._is_down = self._is_hung = False
+        queued, self._queued = self._queued, []
+        for request in queued:
+            self._arrive(request)
+
+    # A call
+
+    def call(self, batch: list[Words], atomic: bool) -> list[Any]:
+        """Send a call for the process that runs, and return the replies; raise where none comes."""
+        who = running()
+        self.calls += 1
+        found: list[Any] = who.wait(lambda resume: self._send(who, batch, atomic, resume))
+        return found
+
+    def _send(self, who: Process, batch: list[Words], atomic: bool, resume: Callable[[Any], None]) -> None:
+        world = self.world
+        request = Request(who, batch, atomic, self._epoch, resume)
+        trouble = self._trouble(who, batch)
+        if world.keeps_lines:
+            world.note(
+                who.name, " + ".join(self._named(words) for words in batch) + (f"  <{trouble.kind}>" if trouble else "")
+            )
+        delay = self._delay()
+        if trouble is None:
+            world.after(delay, lambda: self._arrive(request))
+            return
+        kind = trouble.kind
+        if kind == "freeze before":
+            who.frozen_until = world.now + trouble.us
+            world.after(trouble.us + delay, lambda: self._arrive(request))
+        elif kind == "freeze after":
+            who.frozen_until = world.now + trouble.us
+            world.after(delay, lambda: self._arrive(request))
+        elif kind == "crash before":
+            world.after(0, lambda: self.crash(who))
+        elif kind == "crash after":
+            world.after(delay, lambda: self._arrive(request))
+            world.after(0, lambda: self.crash(who))
+        elif kind == "lose call":
+            world.after(trouble.wait_us, lambda: resume(_given_up(trouble)))
+        else:
+            world.after(trouble.wait_us, lambda: resume(_given_up(trouble)))
+            request.resume = lambda _: None
+            if kind == "cut pipeline" and not atomic:
+                request.batch = batch[: world.rng.randrange(len(batch) + 1)]
+            world.after(trouble.us if kind == "late call" else delay, lambda: self._arrive(request))
+
+    def _trouble(self, who: Process, batch: list[Words]) -> Trouble | None:
+        waiting = self.troubles.get(who.name)
+        if not waiting or self.is_quiet:
+            return None
+        for i, trouble in enumerate(waiting):
+            if not trouble.script or any(self._script(words) == trouble.script for words in batch):
+                return waiting.pop(i)
+        return None
+
+    def _script(self, words: Words) -> str:
+        return self._names(words[1]) if words[0] == b"EVAL" else ""
+
+    def _named(self, words: Words) -> str:
+        return f"{self._script(words)}.lua" if words[0] == b"EVAL" else words[0].decode()
+
+    def _delay(self) -> int:
+        part = self.world.rng.random()
+        return 200 + int(part * part * part * part * 20_000)
+
+    def _answer(self, request: Request, value: Any) -> None:
+        self.world.after(self._delay(), lambda: request.resume(value))
+
+    def _arrive(self, request: Request) -> None:
+        if self._is_down or request.epoch != self._epoch:
+            self._answer(request, Gone("Error 111 connecting to the server. Connection refused."))
+        elif self._is_hung:
+            self._queued.append(request)
+            self.world.after(ANSWER_US, lambda: request.resume(TimeoutError("Timeout reading from socket")))
+        elif len(request.batch) > 1 and not request.atomic and self.world.rng.random() < 0.1:
+            self._run_in_parts(request, [])
+        else:
+            replies = [self._execute(words) for words in request.batch]
+            if replies == [None] and b"BLOCK" in request.batch[0]:
+                self._block(request)
+            else:
+                self._answer(request, replies)
+
+    def _run_in_parts(self, request: Request, replies: list[Any]) -> None:
+        """Run the commands of a pipeline one at a time; other processes come between."""
+        if self._is_down or request.epoch != self._epoch:
+            self._answer(request, Gone("Connection closed by server."))
+            return
+        replies.append(self._execute(request.batch[len(replies)]))
+        if len(replies) == len(request.batch):
+            self._answer(request, replies)
+        else:
+            self.world.after(self._delay(), lambda: self._run_in_parts(request, replies))
+
+    def _execute(self, words: Words) -> Any:
+        try:
+            return self.server.execute(words)
+        except RedisError as error:
+            return error
+
+    # Readers that wait
+
+    def _block(self, request: Request) -> None:
+        words = request.batch[0]
+        wait_us = int(words[words.index(b"BLOCK") + 1]) * 1000
+        request.deadline = self.world.now + max(wait_us, self.world.idle_us())
+        self._wait_for(request)
+        self.world.at(request.deadline, lambda: self._give_up(request))
+
+    def _wait_for(self, request: Request) -> None:
+        for key in _streams(request):
+            self._blocked.setdefault(key, []).append(request)
+
+    def _leave(self, request: Request) -> bool:
+        found = False
+        for key in _streams(request):
+            waiting = self._blocked.get(key, [])
+            if request in waiting:
+                waiting.remove(request)
+                found = True
+        return found
+
+    def _give_up(self, request: Request) -> None:
+        if self._leave(request):
+            self._answer(request, [None])
+
+    def _wake(self, key: bytes) -> None:
+        for request in self._blocked.get(key, ())[:]:
+            self._leave(request)
+            self.world.after(self._delay(), lambda request=request: self._serve(request))  # type: ignore[misc]
+
+    def _serve(self, request: Request) -> None:
+        if self._is_down or self._is_hung or request.epoch != self._epoch:
+            self._arrive(request)
+            return
+        reply = self._execute(request.batch[0])
+        if reply is not None or self.world.now >= request.deadline:
+            self._answer(request, [reply])
+        else:
+            self._wait_for(request)
+
+
+def _streams(request: Request) -> Sequence[bytes]:
+    words = request.batch[0]
+    at = words.index(b"STREAMS") + 1
+    return words[at : at + (len(words) - at) // 2]
+
+
+def _given_up(trouble: Trouble) -> RedisError:
+    if trouble.wait_us >= ANSWER_US:
+        return TimeoutError("Timeout reading from socket")
+    return Gone("Error while reading from the server: Connection reset by peer")
+
+
+class Client(redis.Redis):
+    """redis-py's client, whose commands go through the network of the simulation; it is made once a process."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self.connection_pool = _POOL
+        self.connection = None
+        self.auto_close_connection_pool = False
+        self.response_callbacks = _CALLBACKS
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        [reply] = self._network.call([_words(args)], False)
+        return _parsed(reply, args, options)
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
+        return Batch(self._network, transaction)
+
+
+class Batch(Pipeline):
+    """redis-py's pipeline through the network of the simulation."""
+
+    def __init__(self, network: Network, transaction: bool) -> None:
+        super().__init__(_POOL, _CALLBACKS, transaction, None)
+        self._network = network
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        stack, self.command_stack = self.command_stack, []
+        if not stack:
+            return []
+        replies = self._network.call([_words(args) for args, _ in stack], self.transaction)
+        found = []
+        for (args, options), reply in zip(stack, replies, strict=True):
+            try:
+                found.append(_parsed(reply, args, options))
+            except RedisError as error:
+                if raise_on_error:
+                    raise
+                found.append(error)
+        return found
+
+
+def _words(args: Sequence[Any]) -> Words:
+    words = [w if type(w) is bytes else w.encode() if isinstance(w, str) else b"%d" % w for w in args]
+    if b" " in words[0]:
+        words[:1] = words[0].split()
+    return words
+
+
+def _parsed(reply: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
+    if isinstance(reply, RedisError):
+        raise reply
+    callback = _CALLBACKS.get(args[0])
+    options.pop("keys", None)
+    return callback(reply, **options) if callback is not None else reply
+
+
+_REAL = redis.Redis()
+_POOL, _CALLBACKS = _REAL.connection_pool, _REAL.response_callbacks

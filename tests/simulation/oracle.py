@@ -1,0 +1,291 @@
+"""What must hold after a simulation is drained. Each check returns its violations as sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from feature_repo.project import project
+from feature_repo.stores.online.format import SymbolKeys, event_and_silence, time_field
+from feature_repo.stores.online.pack import RowEncoder
+from ingest.messages.decode import decode, encode
+from ingest.messages.kinds import ScoredPost, SocialPost, WithdrawnPost
+from ingest.streams import dead_letters, keys
+from ingest.worker import basis
+from ingest.worker.partition import Partition
+from tests.simulation import watch
+from tests.simulation.database import Bits, Key
+from tests.simulation.plan import PLAIN, Sent
+from tests.simulation.scripts import texts
+from tests.simulation.site import Site
+from transforms.catalog import VIEW, VIEWS
+
+_ENCODERS = {v.name: RowEncoder(v.name, v.names, [f.dtype for f in v.features]) for v in VIEWS}
+_VIEW_OF_FIELD = {time_field(v.name): v.name for v in VIEWS}
+_NOT_OF_THE_LOG = ("latency_ms.",)
+
+
+@dataclass
+class Undisturbed:
+    """What a partition gives in one run over its whole log, without any fault."""
+
+    rows: dict[Key, Bits] = field(default_factory=dict)
+    newest: dict[tuple[str, str], int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    letters: list[tuple[bytes, str]] = field(default_factory=list)
+
+    def take(self, partition: Partition) -> None:
+        """Add what a partition has given."""
+        self.counts.update(partition.pending.counts)
+        self.counts.update(partition.symbols.take_counts())
+        self.letters += [(entry_id, str(why.reason)) for (entry_id, _), why in partition.pending.dead]
+        for view, batch in partition.pending.batches.items():
+            if not len(batch):
+                continue
+            self.counts[f"rows.{view}"] += len(batch)
+            columns = batch.columns()
+            times = zip(columns.event_us.tolist(), columns.silent_us.tolist(), strict=True)
+            for symbol, (event, silent), values in zip(columns.symbols, times, columns.values, strict=True):
+                self.rows[view, symbol, event] = (values.tobytes(), silent // 1000)
+                self.newest[view, symbol] = event
+
+
+def undisturbed(site: Site, p: int) -> Undisturbed:
+    """Give a partition's whole log to fresh kernels; settings change where a worker's commit changed them."""
+    server, found = site.server, Undisturbed()
+    changes = watch.settings_changes(server, p)
+    settings = site.plan.settings
+    partition = Partition(p, basis.decode(changes.pop(b"0-0", None), settings))
+    log = server.get(keys.events(p).encode())
+    before = b"0-0"
+    for entry_id, words in log.history if log else ():
+        if before in changes:
+            found.take(partition)
+            partition = partition.with_settings(basis.decode(changes.pop(before), settings))
+        partition.process(entry_id, dict(zip(words[::2], words[1::2], strict=True)), 0)
+        before = entry_id
+    found.take(partition)
+    return found
+
+
+def violations(site: Site) -> list[str]:
+    """Return everything that is wrong after a simulation."""
+    found = [*site.problems, *site.watch.problems]
+    if not site.is_drained:
+        return [*found, "not drained: " + _what_waits(site)]
+    runs = [undisturbed(site, p) for p in range(site.plan.settings.partitions)]
+    has_other_kernels = any(fault.kind == "version" for fault in site.plan.faults)
+    changed = set(site.plan.symbols) if has_other_kernels else set()
+    for check in (_rows, _online, _counters, _letters):
+        found += check(site, runs, changed)
+    found += _messages(site)
+    found += _lateness(site)
+    return found
+
+
+def _what_waits(site: Site) -> str:
+    waiting = {name: len(queue) for name, queue in site.queues.items() if queue}
+    for key in list(site.server._keys):
+        value = site.server.get(key)
+        if hasattr(value, "ids") and value.ids and not key.startswith((b"events", b"features", b"dead")):
+            waiting[key.decode()] = len(value.ids)
+    for p in range(site.plan.settings.partitions):
+        log = site.server.get(keys.events(p).encode())
+        at = (site.server.get(keys.checkpoint(p).encode()) or {}).get(b"last_id")
+        waiting[keys.events(p)] = f"{at} of {log.last if log else None}"
+    return str(waiting)
+
+
+def _rows(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[str]:
+    """The database has each row of the undisturbed run once, with the same bits, and no other.
+
+    After a failover it may have more: rows that were written before, whose commit the server lost. Where workers had kernels of two
+    versions, only that each row is there once is known.
+    """
+    stored, lost = site.database.rows, site.watch.lost_rows
+    for run in runs:
+        for key, bits in run.rows.items():
+            if key[1] in changed:
+                continue
+            versions = stored.get(key, {})
+            ours = {created for created, one in versions.items() if lost.get(key, {}).get(created) != one}
+            if not versions or (not ours and bits not in versions.values()):
+                yield f"row {key} is not in the database"
+            elif len(ours) > 1:
+                yield f"row {key} is {len(ours)} times in the database, created {sorted(ours)}"
+            elif any(versions[created] != bits for created in ours):
+                yield f"row {key} has other values than the undisturbed run gives: {_difference(key, versions[min(ours)], bits)}"
+    every = {key for run in runs for key in run.rows}
+    for key, versions in stored.items():
+        if key[1] in changed and len(versions.keys() - lost.get(key, {}).keys()) > 1:
+            yield f"row {key} is in the database {len(versions)} times"
+        if key not in every and key[1] not in changed and versions.keys() - lost.get(key, {}).keys():
+            yield f"row {key} is in the database, and the undisturbed run does not give it"
+
+
+def _difference(key: Key, one: Bits, other: Bits) -> str:
+    a, b = np.frombuffer(one[0]), np.frombuffer(other[0])
+    differ = [
+        f"{name} {x} {y}" for name, x, y in zip(VIEW[key[0]].names, a, b, strict=True) if x.tobytes() != y.tobytes()
+    ]
+    return ", ".join(differ[:4]) or f"silence {one[1]} {other[1]}"
+
+
+def _online(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[str]:
+    """The online store has the newest row, and every value that was readable is that of the row of its time.
+
+    Where the settings change, an owner with other ones may have stored a row and died before it committed.
+    """
+    has_other_settings = any(fault.kind == "settings" for fault in site.plan.faults)
+    writer = SymbolKeys(project(), "symbol")
+    every = {key: bits for run in runs for key, bits in run.rows.items()}
+    newest = {key: event for run in runs for key, event in run.newest.items()}
+    names = {writer.keys([symbol])[0]: symbol for _, symbol in newest}
+    for (view, symbol), event in newest.items():
+        if symbol in changed:
+            continue
+        fields = site.server.get(writer.keys([symbol])[0]) or {}
+        raw = fields.get(time_field(view))
+        at = None if raw is None else watch.event_us(raw)
+        if at != event and not (has_other_settings and at is not None and at > event):
+            yield f"online {view} of {symbol} is of {at}, the newest row of {event}"
+    for (key, name, event), writes in site.watch.served.items():
+        symbol, view = names.get(key), _VIEW_OF_FIELD[name]
+        if symbol is None or symbol in changed:
+            continue
+        if has_other_settings:
+            writes = writes[-1:]
+        bits = every.get((view, symbol, event))
+        if bits is None:
+            if not site.watch.n_restored and not has_other_settings:
+                yield f"{view} of {symbol} of {event} was readable, and there is no such row"
+            continue
+        expected = _packed(view, event, bits)
+        for words in writes:
+            if list(words[4:]) != expected[2:] or event_and_silence(words[3])[1] != event_and_silence(expected[1])[1]:
+                yield f"{view} of {symbol} of {event} was readable with other values than its row has"
+                break
+
+
+def _packed(view: str, event: int, bits: Bits) -> list[bytes]:
+    values = np.frombuffer(bits[0]).reshape(1, -1)
+    silent = np.array([bits[1] * 1000], np.int64)
+    [row] = _ENCODERS[view].rows(np.array([event], np.int64), values, silent)
+    return texts(row)
+
+
+def _counters(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[str]:
+    """The counters hold what the log holds."""
+    for p, run in enumerate(runs):
+        counted = {k.decode(): int(v) for k, v in (site.server.get(keys.counters(p).encode()) or {}).items()}
+        counted = {k: n for k, n in counted.items() if n and not k.startswith(_NOT_OF_THE_LOG)}
+        expected = {k: n for k, n in run.counts.items() if n}
+        if changed:
+            counted = {k: n for k, n in counted.items() if k.startswith("accepted.")}
+            expected = {k: n for k, n in expected.items() if k.startswith("accepted.")}
+        if counted != expected:
+            differ = {k: (counted.get(k, 0), expected.get(k, 0)) for k in counted.keys() | expected.keys()}
+            yield f"counters of {p} are not those of its log: { {k: v for k, v in sorted(differ.items()) if v[0] != v[1]} }"
+
+
+def _letters(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[str]:
+    """Each refusal is kept once, and no other."""
+    found = site.server.get(keys.DEAD_LETTER.encode())
+    kept: Counter[tuple[bytes, bytes, str]] = Counter()
+    edge: Counter[str] = Counter()
+    for _, words in found.entries if found else ():
+        letter = dict(zip(words[::2], words[1::2], strict=True))
+        reason = letter[b"reason"].decode()
+        if letter[b"source"].startswith(b"events:"):
+            kept[letter[b"source"], letter[b"id"], reason] += 1
+        else:
+            edge[f"refused.{reason}"] += 1
+    expected = Counter(
+        (keys.events(p).encode(), entry_id, reason) for p, run in enumerate(runs) for entry_id, reason in run.letters
+    )
+    if kept != expected and not changed:
+        yield f"dead letters: too many {dict(kept - expected)}, missing {dict(expected - kept)}"
+    at_edge = site.server.get(keys.counters(keys.EDGE).encode()) or {}
+    counted = Counter({k.decode(): int(v) for k, v in at_edge.items() if k.startswith(b"refused.")})
+    if counted != edge:
+        yield f"counters of the edge {dict(counted)}, letters {dict(edge)}"
+
+
+def _messages(site: Site) -> Iterator[str]:
+    """Each message that was accepted is in exactly one log of each of its symbols, once; a failover loses at most its tail."""
+    seen: Counter[Any] = Counter()
+    back = _put_back(site)
+    for p in range(site.plan.settings.partitions):
+        log = site.server.get(keys.events(p).encode())
+        for entry_id, words in log.history if log else ():
+            if f"{keys.events(p)} {entry_id.decode()}" not in back:
+                seen[_identity(p, words)] += 1
+    edge = site.server.get(keys.DEAD_LETTER.encode())
+    refused = {words[words.index(b"field:data") + 1] for _, words in edge.entries} if edge else set()
+    lost = {data for words in site.watch.lost_entries for data in words}
+    acknowledged = {id(one) for one in site.acknowledged}
+    for one in site.plan.sent:
+        data = encode(one.message)
+        is_known = id(one) in acknowledged
+        for identity in _identities(site, one):
+            n = seen[identity]
+            if n > 1 and one not in site.unsure:
+                yield f"{one.source}'s {one.kind} {one.message} is {n} times in the log"
+            elif is_known and n == 0 and data not in lost and not (one.kind == "social" and (data in refused or lost)):
+                yield f"{one.source}'s {one.kind} {one.message} was accepted and is in no log"
+
+
+def _put_back(site: Site) -> set[str]:
+    """Return the entries that letters became, each as its stream and id."""
+    marks = site.server.get(dead_letters.RETRIED.encode()) or {}
+    return {mark.decode() for mark in marks.values()}
+
+
+def _identity(p: int, words: list[bytes]) -> Any:
+    fields = dict(zip(words[::2], words[1::2], strict=True))
+    if fields[b"kind"] == b"post":
+        post = decode(ScoredPost, fields[b"data"])
+        return p, post.symbol, post.id, post.likes
+    if fields[b"kind"] == b"withdrawal":
+        gone = decode(WithdrawnPost, fields[b"data"])
+        return p, "-", gone.id, gone.received
+    return p, fields[b"data"]
+
+
+def _identities(site: Site, one: Sent) -> list[Any]:
+    n, message = site.plan.settings.partitions, one.message
+    if not isinstance(message, SocialPost):
+        return [(keys.partition_of(message.symbol, n), encode(message))]
+    if message.deleted:
+        return [(p, "-", message.id, message.received) for p in range(n)]
+    return [(keys.partition_of(symbol, n), symbol, message.id, message.likes) for symbol in message.symbols or ()]
+
+
+def _lateness(site: Site) -> Iterator[str]:
+    """No sound message is refused as late, unless its own source was slow.
+
+    A message that was put back is late where rows of later times are written. A server whose clock was set back finds that messages are
+    from the future; and the ids of each plain stream then stand still where they were, so they do not tell the order between two.
+    """
+    reasons = (b"late",) if site.watch.clock_back_us else (b"late", b"future_time")
+    back = _put_back(site)
+    found = site.server.get(keys.DEAD_LETTER.encode())
+    late: dict[bytes, int] = {}
+    for name, words in found.entries if found else ():
+        letter = dict(zip(words[::2], words[1::2], strict=True))
+        if letter[b"reason"] in reasons and (letter[b"source"] + b" " + letter[b"id"]).decode() not in back:
+            late[letter[b"field:data"]] = int(name.partition(b"-")[0]) * 1000
+    for one in site.plan.sent:
+        if not one.is_sound or isinstance(one.message, SocialPost) or encode(one.message) not in late:
+            continue
+        if one.source == PLAIN and site.watch.clock_back_us:
+            continue
+        refused_us = late[encode(one.message)]
+        disturbed = site.disturbed.get(one.source, [])
+        if any(begin <= refused_us and end >= one.at_us for begin, end in disturbed):
+            continue
+        yield f"{one.source}'s {one.kind} {one.message} is sound and was refused as late"

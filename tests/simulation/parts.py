@@ -1,0 +1,113 @@
+"""What each process of a simulation runs: the real code of its part."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import redis
+
+from ingest import offline_writer, router
+from ingest.feeds.kafka import feed as kafka_feed
+from ingest.feeds.kafka.source import Source
+from ingest.messages.decode import encode
+from ingest.messages.kinds import PLAIN_STREAM, SocialPost
+from ingest.publish.outlet import Outlet
+from ingest.recordings.lines import Parsed
+from ingest.sentiment.history import History
+from ingest.sentiment.scorer import Scorer
+from ingest.streams import dead_letters, keys
+from ingest.streams.dead_letters import RetryError
+from ingest.worker import dead_letters_command
+from ingest.worker.worker import Worker
+from tests.simulation.network import Client
+from tests.simulation.plan import FEEDS, PLAIN, Sent
+from tests.simulation.stand_ins import Model
+from tests.simulation.world import Process, Stop
+
+if TYPE_CHECKING:
+    from tests.simulation.site import Site
+
+BATCH = 6  # messages that a feed writes at once
+KIND_STREAM = {kind: stream for stream, kind in PLAIN_STREAM.items()} | {"social": keys.SOCIAL}
+
+
+def body(site: Site, process: Process, stop: Stop) -> None:
+    """Run the part that the process's name tells, until it is stopped or killed."""
+    client = Client(site.network)
+    role = process.name.split()[0]
+    partitions = site.plan.settings.partitions
+    if role == "worker":
+        Worker(client, site.settings).run(stop)
+    elif role == "router":
+        router.run(client, partitions, stop)
+    elif role == "writer":
+        offline_writer.run(client, "", partitions, stop)
+    elif role == "scorer":
+        Scorer(client, Model(), site.settings, History(None)).run(stop)
+    elif role == "kafka":
+        kafka_feed.run(client, Source("simulated"), partitions, stop)
+    elif role == "operator":
+        _put_back(client, partitions)
+    elif process.name in FEEDS:
+        _feed(site, process, client, stop)
+    else:
+        _produce(site, client, stop)
+
+
+def _feed(site: Site, process: Process, client: redis.Redis, stop: Stop) -> None:
+    """Write what the venue gives; what is given while the process is down is not heard."""
+    outlet = Outlet(client, site.settings, stop=stop)
+    queue = site.queues[process.name]
+    queue.clear()
+    while not stop.is_set():
+        batch = queue[:BATCH]
+        if not batch:
+            process.wait(lambda resume: site.waiting.__setitem__(process.name, resume))
+            continue
+        del queue[: len(batch)]
+        site.is_busy.add(process.name)
+        # Copies of equal bytes: an outlet may rename what it is given.
+        outlet.write(
+            [Parsed("social" if isinstance(one.message, SocialPost) else one.kind, one.message) for one in batch]
+        )
+        site.is_busy.discard(process.name)
+        site.acknowledged += batch
+
+
+def _produce(site: Site, client: redis.Redis, stop: Stop) -> None:
+    """Append to the plain streams, as a producer that knows nothing of us; try again while the server is away."""
+    queue = site.queues[PLAIN]
+    while not stop.is_set():
+        if not queue:
+            site.running[PLAIN].wait(lambda resume: site.waiting.__setitem__(PLAIN, resume))
+            continue
+        one = queue[0]
+        try:
+            client.xadd(KIND_STREAM[one.kind], plain_fields(one))
+        except redis.ConnectionError:  # refused: it was not taken
+            stop.wait(0.5)
+        except redis.OutOfMemoryError:
+            stop.wait(0.5)
+        except redis.TimeoutError:  # it may have been taken; without an id nobody can tell
+            site.unsure.append(queue.pop(0))
+        else:
+            site.acknowledged.append(queue.pop(0))
+
+
+def plain_fields(one: Sent) -> Any:
+    """Return the entry of a message in a plain stream."""
+    return {b"data": encode(one.message), **({b"recorded": b"1"} if one.is_recorded else {})}
+
+
+def _put_back(client: redis.Redis, partitions: int) -> None:
+    """Put every dead letter back, as ``dead-letters retry --reason`` does."""
+    try:
+        for letter in list(dead_letters.oldest(client)):
+            try:
+                if not letter.retried:
+                    dead_letters_command._check_not_late(client, letter, partitions)
+                dead_letters.retry(client, letter, partitions)
+            except RetryError:
+                continue
+    except redis.RedisError:
+        return  # the operator sees the error and leaves it

@@ -1,0 +1,247 @@
+"""A schedule: the messages, the settings, and the faults of one simulation, all drawn from a seed before it begins."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ingest.messages.kinds import Gap, OrderBook, SocialPost, Trade
+from ingest.settings import Settings
+
+START_US = 1_700_000_000_000_000
+SECOND = 1_000_000
+SYMBOLS = ("A", "D", "B", "E")  # two in each partition
+FEEDS = ("feed 0", "feed 1")
+PLAIN, KAFKA = "producer", "kafka"
+BOUNDS_MS = 90  # how far a sound message lies behind its sending
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message and when its source sends it.
+
+    ``is_sound`` says that nothing may refuse it as late: it is not behind what its source sent before, by more than is allowed.
+    """
+
+    at_us: int
+    source: str
+    kind: str
+    message: Any
+    is_sound: bool = True
+    is_recorded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What goes wrong at a time, to whom, and how; ``about`` has the numbers of its kind."""
+
+    at_us: int
+    kind: str
+    target: str = ""
+    about: tuple[Any, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join(str(part) for part in (self.kind, self.target, *self.about) if part != "")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One schedule."""
+
+    seed: int
+    settings: Settings
+    lazy_us: int
+    uptime_us: int
+    processes: tuple[str, ...]
+    sent: tuple[Sent, ...]
+    faults: tuple[Fault, ...]
+    end_us: int
+    symbols: tuple[str, ...] = field(default=())
+
+    def without(self, faults: Sequence[Fault] = (), sent: Sequence[Sent] = ()) -> Plan:
+        """Return the plan without some of its faults and messages."""
+        return replace(
+            self,
+            faults=tuple(fault for fault in self.faults if fault not in faults),
+            sent=tuple(one for one in self.sent if one not in sent),
+        )
+
+
+def draw(seed: int) -> Plan:
+    """Return the schedule of a seed."""
+    rng = random.Random(seed)
+    has_posts, has_kafka, has_plain = rng.random() < 0.35, rng.random() < 0.25, rng.random() < 0.6
+    end_us = START_US + rng.randrange(4, 11) * SECOND
+    symbols = SYMBOLS[: rng.randrange(2, 5)]
+    settings = Settings(
+        partitions=2,
+        allowed_lateness_ms=rng.choice((100, 250, 250, 500)),
+        idle_after_ms=rng.choice((500, 800, 1000, 2000)),
+        flush_interval_ms=rng.choice((1, 50, 200)),
+        max_symbols=rng.choice((1, 2, 1000, 1000, 1000, 1000)),
+        forget_s=rng.choice((1, 3, 3600)),
+        log_history_s=rng.choice((0, 0, 3600)),
+        features_maxlen=rng.choice((3, 1000)),
+    )
+    sources = [FEEDS[0]] * 2 + [FEEDS[1]] + [PLAIN] * (2 * has_plain) + [KAFKA] * has_kafka
+    sent: list[Sent] = []
+    for symbol in symbols:
+        sent += _market(rng, symbol, rng.choice(sources), settings, end_us)
+    if has_posts:
+        sent += _posts(rng, symbols, rng.choice([*sources, PLAIN]), end_us)
+    sent.sort(key=lambda one: one.at_us)
+    used = {one.source for one in sent}
+    processes = [name for name in (*FEEDS, PLAIN) if name in used]
+    roles = ["worker", "writer"] + ["router"] * (PLAIN in used) + ["scorer"] * has_posts + ["kafka"] * (KAFKA in used)
+    processes += [f"{role} 0" for role in roles]
+    processes += [f"{role} 1" for role in roles if rng.random() < (0.7 if role == "worker" else 0.4)]
+    return Plan(
+        seed,
+        settings,
+        lazy_us=rng.choice((100_000, 250_000, 400_000)),
+        uptime_us=rng.choice((0, 100, 100)) * SECOND,
+        processes=tuple(processes),
+        sent=tuple(sent),
+        faults=tuple(sorted(_faults(rng, processes, symbols, end_us), key=lambda f: f.at_us)),
+        end_us=end_us,
+        symbols=symbols,
+    )
+
+
+def _times(rng: random.Random, n: int, end_us: int) -> list[int]:
+    """Return times of sending: some evenly, some in bursts, with silences between."""
+    first = START_US + SECOND // 2
+    found: list[int] = []
+    while len(found) < n:
+        at = rng.randrange(first, end_us)
+        burst = rng.choice((1, 1, 1, 3, 6))
+        step = rng.choice((0, 1000, 20_000, 120_000))
+        found += [min(at + i * step, end_us) for i in range(burst)]
+    return sorted(found)
+
+
+def _market(rng: random.Random, symbol: str, source: str, settings: Settings, end_us: int) -> list[Sent]:
+    newest = sequence = 0
+    has_sequence, is_recorded = rng.random() < 0.5, source == PLAIN and rng.random() < 0.15
+    found: list[Sent] = []
+    for n, at_us in enumerate(_times(rng, rng.randrange(4, 22), end_us), 1):
+        now_ms = at_us // 1000
+        t = now_ms - rng.randrange(BOUNDS_MS)
+        if newest and rng.random() < 0.2:
+            t = max(newest, now_ms - BOUNDS_MS)  # the same time again, where it is not long ago
+        if rng.random() < 0.06:
+            t -= settings.allowed_lateness_ms + rng.randrange(2000)
+        is_sound = t >= newest - min(settings.allowed_lateness_ms, 100) and t > now_ms - 2 * BOUNDS_MS
+        newest = max(newest, t)
+        price, size = 100.0 + rng.randrange(40) / 4, n / 64 + SYMBOLS.index(symbol)
+        what = rng.random()
+        if what < 0.5:
+            sequence += 1
+            bids = [(price - i / 4, size + i) for i in range(rng.choice((1, 3)))]
+            asks = [(price + (i + 1) / 4, size + i) for i in range(rng.choice((1, 3)))]
+            message: Any = OrderBook(t, symbol, bids, asks, sequence if has_sequence else None, now_ms)
+            kind = "book"
+        elif what < 0.97 or source not in FEEDS:
+            message, kind = Trade(t, symbol, price, size, rng.choice(("buy", "sell", None)), n, now_ms), "trade"
+            if rng.random() < 0.1:
+                message.trade_id = max(n - 1, 1)
+        else:
+            message, kind = Gap(t, symbol, now_ms + n), "gap"  # no two of equal bytes
+        found.append(Sent(at_us, source, kind, message, is_sound, is_recorded))
+    return found
+
+
+def _posts(rng: random.Random, symbols: Sequence[str], source: str, end_us: int) -> list[Sent]:
+    found = []
+    for n, at_us in enumerate(_times(rng, rng.randrange(2, 9), end_us), 1):
+        now_ms = at_us // 1000
+        named = rng.sample(symbols, rng.choice((1, 2)))
+        is_gone = n > 2 and rng.random() < 0.2
+        number = n - 1 if is_gone else n
+        text = rng.choice(("good", "bad", "", f"post {n}"))
+        post = SocialPost(
+            now_ms - 20, f"p{number}", text or "x", "sim", "me", n, 1, 0, 9, now_ms, named, now_ms, is_gone
+        )
+        found.append(Sent(at_us, source, "social", post))
+    return found
+
+
+_CALLS = (
+    "lose call",
+    "lose answer",
+    "lose answer",
+    "late call",
+    "late call",
+    "cut pipeline",
+    "freeze before",
+    "freeze after",
+    "crash before",
+    "crash after",
+)
+_SCRIPTS = {"worker": ("commit", "commit", "write", "beat", "renew_lease", "acquire_lease", ""), "scorer": ("move", "")}
+
+
+def _faults(rng: random.Random, processes: Sequence[str], symbols: Sequence[str], end_us: int) -> list[Fault]:
+    """Draw faults; each schedule has some kinds only, because many kinds at once hide each other."""
+    groups = [group for group in _GROUPS if rng.random() < 0.3]
+    found: list[Fault] = []
+    if not groups:
+        return found
+    targets = [name for name in processes if not name.startswith(PLAIN)]
+    for _ in range(rng.choice((1, 1, 2, 3, 5, 8))):
+        at_us = rng.randrange(START_US + SECOND // 5, end_us)
+        group = rng.choice(groups)
+        if group == "calls":
+            for _ in range(rng.choice((1, 1, 3))):
+                target = rng.choice(targets)
+                script = rng.choice(_SCRIPTS.get(target.split()[0], ("move", "")))
+                us = rng.choice((300_000, 1_000_000, 2_500_000, 7_000_000, 12_000_000))
+                wait_us = rng.choice((10_000, 300_000, 5_000_000))
+                found.append(Fault(at_us, "call", target, (rng.choice(_CALLS), script, us, wait_us)))
+                at_us += rng.choice((0, 200_000, 3_000_000))
+        elif group == "processes":
+            kind = rng.choice(("crash", "crash", "stop", "freeze"))
+            us = rng.choice((50_000, 500_000, 2_500_000, 6_000_000))
+            found.append(Fault(at_us, kind, rng.choice(targets), (us,)))
+        elif group == "server":
+            kind = rng.choice(("down", "down", "hang", "older", "failover", "full"))
+            us = rng.choice((20_000, 300_000, 900_000, 3_000_000, 10_000_000))
+            age = rng.choice((1_000, 20_000, 200_000, 1_500_000, 4_000_000))
+            found.append(Fault(at_us, kind, "server", (us, age) if kind in ("older", "failover") else (us,)))
+        elif group == "database":
+            kind = rng.choice(("away", "fails", "stored without an answer"))
+            found.append(Fault(at_us, kind, "database", (rng.choice((100_000, 2_000_000, 6_000_000)),)))
+        elif group == "clocks":
+            if rng.random() < 0.5:
+                us = rng.choice((-5_000_000, 3_000_000, 7_000_000, 3_600_000_000))
+                found.append(Fault(at_us, "clock", rng.choice([p for p in targets if "worker" in p]), (us,)))
+            else:
+                found.append(Fault(at_us, "clock", "server", (rng.choice((-700_000, -2_500_000, -3_600_000_000)),)))
+        elif group == "upgrades":
+            found.append(Fault(at_us, *_upgrade(rng, processes, symbols)))
+        else:
+            found.append(Fault(at_us, "retry", "operator"))
+    return found
+
+
+_GROUPS = ("calls", "calls", "processes", "server", "server", "database", "clocks", "upgrades", "letters")
+
+
+def _upgrade(rng: random.Random, processes: Sequence[str], symbols: Sequence[str]) -> tuple[str, str, tuple[Any, ...]]:
+    target, us = (
+        rng.choice([p for p in processes if p.startswith("worker")]),
+        rng.choice((50_000, 1_000_000, 3_000_000)),
+    )
+    how = rng.choice(("crash", "stop"))
+    if rng.random() < 0.2:
+        return "version", target, (how, us, rng.choice(("2", "1")))
+    change: Any = rng.choice(
+        (
+            ("allowed_lateness_ms", rng.choice((100, 250, 1000))),
+            ("symbols", frozenset(symbols[: rng.randrange(1, len(symbols) + 1)])),
+            ("max_symbols", rng.choice((1, 2, 1000))),
+        )
+    )
+    return "settings", target, (how, us, change)

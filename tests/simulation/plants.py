@@ -1,0 +1,128 @@
+"""Deliberate bugs. Each must be found by the simulation; most are as the code was before the fault was mended.
+
+A plant changes the text of a script as the server runs it, or replaces a function of a part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ingest.streams import membership, outage, read
+from ingest.streams.membership import Member
+from ingest.worker import opening, partition, quiet, symbols
+from ingest.worker import worker as worker_module
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A bug.
+
+    Attributes
+    ----------
+    about : str
+        What it does.
+    seed : int
+        A schedule that finds it, and that is sound without it.
+    texts : sequence of (str, str)
+        Replacements in the text of scripts.
+    members : sequence of (object, str, value)
+        What is put in place of members of modules and classes.
+    """
+
+    about: str
+    seed: int
+    texts: Sequence[tuple[str, str]] = ()
+    members: Sequence[tuple[Any, str, Any]] = field(default=())
+
+    def rewrite(self, script: str) -> str:
+        """Return the text of a script with the bug."""
+        for old, new in self.texts:
+            script = script.replace(old, new)
+        return script
+
+    @contextlib.contextmanager
+    def planted(self) -> Iterator[Callable[[str], str]]:
+        """Put the bug into the running code; give the function that changes scripts."""
+        before = [(owner, name, getattr(owner, name)) for owner, name, _ in self.members]
+        for owner, name, value in self.members:
+            setattr(owner, name, value)
+        try:
+            yield self.rewrite
+        finally:
+            for owner, name, value in before:
+                setattr(owner, name, value)
+
+
+def _unordered(entries: Sequence[read.Entry], count: int) -> list[read.Entry]:
+    return sorted(entries, key=read.by_id)
+
+
+def _replayed_with_todays(_: Any, settings: Any) -> Any:
+    return settings
+
+
+def _known_by_own_clock(self: Any) -> int:
+    return int(worker_module.time.time_ns() // 1_000_000 - self._idle_us // 1000)
+
+
+def _take_free_unless_held(self: Any) -> None:
+    """Acquire seats whose lease has ended, as before the lease of a clock that was set back counted as free."""
+    if len(self.held) >= self._goal:
+        return
+    for seat in self._seats:
+        if seat in self.held or len(self.held) >= self._goal:
+            continue
+        is_free = self._client.pttl(membership.keys.owner(seat)) == membership.NO_KEY
+        if is_free and (token := self._acquire(seat)):
+            self.held[seat] = token
+
+
+def _admit_and_open(self: Any, envelope: Any) -> Any:
+    symbol = _ADMIT(self, envelope)
+    self._add(symbol)
+    return symbol
+
+
+_ADMIT = symbols.Symbols._admit
+_SAVED = "if saved_id ~= after_id then return redis.error_reply('OTHER POSITION') end"
+_FENCE_COMMIT = "if redis.call('GET', owner) ~= token then return redis.error_reply('FENCED') end"
+_FENCE_WRITE = "if redis.call('GET', KEYS[rows]) ~= token then return 0 end"
+_OFFSETS = "if call('HGET', offsets, ARGV[i]) ~= ARGV[i + 1] then return redis.error_reply('OFFSETS CHANGED') end"
+_PRESENT = "call('XDEL', KEYS[tonumber(source)], id) == 1"
+_FREE = "if left ~= -2 and left <= tonumber(ARGV[2]) then return false end"
+
+PLANTS: dict[str, Plant] = {
+    "position": Plant("a commit does not look at the position that it began from (G2)", 0, [(_SAVED, "")]),
+    "commit fence": Plant("a commit does not look at the lease", 0, [(_FENCE_COMMIT, "")]),
+    "both checks of a commit": Plant("a commit looks at nothing", 0, [(_SAVED, ""), (_FENCE_COMMIT, "")]),
+    "write fence": Plant("online rows are written without the lease (G10)", 0, [(_FENCE_WRITE, "")]),
+    "cut": Plant(
+        "the router sorts what it read, and does not cut it (G1)", 0, members=[(read, "in_order", _unordered)]
+    ),
+    "offsets": Plant("a batch is appended without a look at its number (G8)", 0, [(_OFFSETS, "")]),
+    "presence": Plant("an entry is moved also where it is gone", 0, [(_PRESENT, f"({_PRESENT} or true)")]),
+    "own clock": Plant(
+        "ticks go by the clock of the worker (G5)", 0, members=[(quiet.Quiet, "_known_ms", _known_by_own_clock)]
+    ),
+    "at once": Plant("ticks come right after an outage (G3)", 0, members=[(outage, "WRITTEN_S", 0.0)]),
+    "replay": Plant(
+        "the replay has the settings of today (G4)", 0, members=[(opening.basis, "decode", _replayed_with_todays)]
+    ),
+    "seat": Plant(
+        "a lease of a clock that was set back closes its seat (G9)",
+        0,
+        [(_FREE, "if left ~= -2 then return false end")],
+        [(Member, "acquire_free", _take_free_unless_held)],
+    ),
+    "opens": Plant("a refused message opens a symbol (G7)", 0, members=[(symbols.Symbols, "_admit", _admit_and_open)]),
+    "sure": Plant(
+        "ticks are appended without a look at the lease", 0, members=[(Member, "has_sure_leases", lambda _: True)]
+    ),
+    "stale online": Plant(
+        "an online row is written whatever is stored", 0, [("local newer = not old", "local newer = true")]
+    ),
+}
+assert partition

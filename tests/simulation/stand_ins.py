@@ -1,0 +1,86 @@
+"""What of the outside world the parts are given: virtual clocks, a simulated database and Kafka, names from the seed, a trivial model."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import psycopg
+
+from feature_repo.stores.offline import append
+from ingest import offline_writer
+from ingest.feeds.kafka import feed as kafka_feed
+from ingest.streams import deployment
+from ingest.worker import kernels, worker
+from tests.simulation.world import Time, running
+
+_ROOMS = ("ingest.", "feature_repo.stores.")
+
+
+class Model:
+    """A model whose scores depend on the text alone."""
+
+    name, revision, window, tokens_read = "simulated", "1", 3, 0
+
+    def score(self, texts: Sequence[str]) -> list[tuple[float, float, float] | None]:
+        return [
+            None if text == "x" else (0.5, 0.25, 0.25) if "good" in text else (0.125, 0.75, 0.125) for text in texts
+        ]
+
+
+def _token_hex(n: int) -> str:
+    return running().world.rng.randbytes(n).hex()
+
+
+def _draw() -> float:
+    return running().world.rng.random()
+
+
+class _NoCollector:
+    """The collector of garbage, which a worker calls when it opens: it takes long and changes nothing."""
+
+    collect = freeze = staticmethod(lambda: None)
+
+
+@contextlib.contextmanager
+def installed(database: Any) -> Iterator[None]:
+    """Give the parts these stand-ins; ``database`` returns a connection to the simulated one."""
+    changes: list[tuple[ModuleType, str, Any]] = [
+        (worker, "gc", _NoCollector),
+        (worker, "release_memory", lambda: None),
+        (kernels, "warm_up", lambda: None),
+        (offline_writer, "append_rows", lambda connection, *rows: connection.append(*rows)),
+        (offline_writer, "psycopg", SimpleNamespace(connect=lambda *_, **__: database(), Error=psycopg.Error)),
+        (deployment, "check_database", lambda *_, **__: None),
+        (kafka_feed, "Consumer", lambda *_, **__: running().world.site.consumer()),
+    ]
+    for name, module in list(sys.modules.items()):
+        if name.startswith(_ROOMS) and isinstance(module, ModuleType):
+            for variable, value in list(vars(module).items()):
+                if value is time:
+                    changes.append((module, variable, Time))
+                elif value is secrets:
+                    changes.append((module, variable, SimpleNamespace(token_hex=_token_hex)))
+                elif value == random.random:
+                    changes.append((module, variable, _draw))
+    before = [(module, name, getattr(module, name)) for module, name, _ in changes]
+    for module, name, value in changes:
+        setattr(module, name, value)
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(level)
+        for module, name, value in before:
+            setattr(module, name, value)
+
+
+assert append  # the function that `offline_writer` imports from it is replaced
