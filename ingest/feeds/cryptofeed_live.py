@@ -1,8 +1,9 @@
 """Live feeds of cryptofeed's venues. cryptofeed handles the protocols and the books, this module the connections.
 
 cryptofeed does not report a lost connection, and its pauses double without end, so connections are opened again here. When one ends, its
-books are unknown until their next snapshot. If updates were missing, cryptofeed builds a book again and gives it without a change
-(``delta``) after books with one; a gap is published before such a book. Checksums are compared if a venue sends them.
+books are unknown until their next snapshot, and trades may be missing until the next one is there (``venue_trades``). If updates were
+missing, cryptofeed builds a book again and gives it without a change (``delta``) after books with one; a gap is published before such a
+book. Checksums are compared if a venue sends them. A channel that is silent while others speak counts as lost (``channels``).
 
 A symbol is called ``VENUE:BASE-QUOTE``. A book without a time of the venue counts at its receive time.
 Source: https://github.com/bmoscon/cryptofeed, 2.4.1
@@ -13,12 +14,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from feature_repo.stores.errors import UserError
+from ingest.feeds.channels import Channels
 from ingest.feeds.cryptofeed_book import VenueBook
 from ingest.feeds.pump import Pump
+from ingest.feeds.silent_channels import SilentChannels
+from ingest.feeds.venue_trades import VenueTrades
 from ingest.messages.kinds import Gap, OrderBook, Trade, time_fields
 from ingest.publish.outlet import Outlet, pauses
 from ingest.recordings.lines import Output, Parsed
@@ -29,6 +33,8 @@ CLOSE_S = 0.4  # how long a venue may take to answer that a connection is closed
 OURS = {"binance-futures": "binance-futures", "binance-delivery": "binance-coinm"}
 """cryptofeed's feeds of Binance's perpetuals, and ours. Since April 2026 the venue gives trades and mark prices at another path than books.
 cryptofeed (2.4.1) asks for all at one, which accepts that and gives no trades, and nothing says so; clients saw the same of COIN-M."""
+KINDS = {"l2_book": "book", "trades": "trade"}
+WATCH_S = 0.5  # between two looks for silent channels
 QUIET_S = 120.0  # a connection that is silent for this long counts as lost
 _LOG = logging.getLogger(__name__)
 
@@ -51,7 +57,8 @@ def venues() -> dict[str, type[Any]]:
 class Translator:
     """cryptofeed's callbacks. They give our messages to ``put``; ``clock_ms`` is the receive time of what has none.
 
-    ``instrument`` returns what is known of a symbol: its contract tells the depths.
+    ``instrument`` returns what is known of a symbol: its contract tells the depths. ``heard`` is called with each channel that speaks,
+    such as ``BTC-USD trade``.
     """
 
     def __init__(
@@ -68,6 +75,8 @@ class Translator:
         self._books: dict[str, VenueBook] = {}
         self._newest_us: dict[str, int] = {}
         self._came_as_change: dict[str, bool] = {}  # the last book of each symbol
+        self._trades = VenueTrades(venue)
+        self.heard: Callable[[str], None] = lambda _: None
 
     async def book(self, book: Any, receipt_s: float) -> None:
         """Put an order book, and a gap before it if cryptofeed built it again.
@@ -75,6 +84,7 @@ class Translator:
         Raise ``PassedError`` where the price has left what is known of the book: a new connection brings a new snapshot.
         """
         symbol = f"{self._venue}:{book.symbol}"
+        self.heard(f"{book.symbol} book")
         at_us, received = self._times(book.timestamp, receipt_s)
         if book.delta is None and self._came_as_change.get(symbol):
             await self._put(Parsed("gap", _gap(min(at_us, self._newest_us[symbol] + 1), symbol, received)))
@@ -98,14 +108,32 @@ class Translator:
         ms, us = time_fields(at_us)
         side = trade.side if trade.side in ("buy", "sell") else None
         message = Trade(ms, symbol, float(trade.price), float(trade.amount), side, trade.id or None, received, None, us)
+        gaps = self._trades.take(message)
+        if gaps is None:
+            return
+        self.heard(f"{trade.symbol} trade")
+        for gap in gaps:
+            await self._put(gap)
         await self._put(Parsed("trade", message))
 
     async def lose(self, symbols: Sequence[str]) -> None:
-        """Put a gap for each of these symbols (as cryptofeed names them): their connection was lost."""
+        """Put gaps for each of these symbols (as cryptofeed names them): their connection was lost."""
+        await self.miss(symbols)
         for name in symbols:
-            symbol = f"{self._venue}:{name}"
-            if self._came_as_change.pop(symbol, None) is not None:
-                await self._put(Parsed("gap", _gap(self._newest_us[symbol] + 1, symbol, self._clock_ms())))
+            await self.lose_book(name)
+
+    async def lose_book(self, name: str) -> None:
+        """Put a gap of a book, if it is known."""
+        symbol = f"{self._venue}:{name}"
+        if self._came_as_change.pop(symbol, None) is not None:
+            await self._put(Parsed("gap", _gap(self._newest_us[symbol] + 1, symbol, self._clock_ms())))
+
+    async def miss(self, symbols: Sequence[str]) -> None:
+        """Put a gap of the trades of each of these symbols up to now: nobody hears them. To be called again as long as that lasts."""
+        now_ms = self._clock_ms()
+        for name in symbols:
+            for gap in self._trades.missed(f"{self._venue}:{name}", now_ms * 1000, now_ms):
+                await self._put(gap)
 
     def _times(self, event_s: Any, receipt_s: float | None) -> tuple[int, int]:
         """Return the event time in microseconds, and the receive time in milliseconds.
@@ -158,9 +186,11 @@ class CryptofeedFeed:
         self._first_pause_s = first_pause_s
         self._pump: Pump[Output] = Pump(list, outlet)
         self._stop = asyncio.Event()
-        self._translator = Translator(
-            kind.id.replace("_", "-"), self._pump.put, lambda: time.time_ns() // 1_000_000, instrument
-        )
+        self._lost: set[str] = set()  # symbols whose connection was lost, and that no next one was heard of yet
+        name = kind.id.replace("_", "-")
+        self._translator = Translator(name, self._pump.put, lambda: time.time_ns() // 1_000_000, instrument)
+        self._silent = SilentChannels(outlet.client, f"{name}:")
+        self._channels: Channels
         feed_log = logging.getLogger("feedhandler")  # of cryptofeed: it also prints the trace of what it raises
         was, feed_log.disabled = feed_log.disabled, True
         try:
@@ -179,26 +209,53 @@ class CryptofeedFeed:
     async def run(self) -> None:
         """Listen until ``stop``."""
         pump = asyncio.create_task(self._pump.run())
-        listening = [asyncio.create_task(self._listen(*parts)) for parts in self._feed.connect()]
+        parts = [(*connection, self._streams(connection[0])) for connection in self._feed.connect()]
+        channels = self._channels = Channels({name: what for *_, streams in parts for name, what in streams.items()})
+        self._translator.heard = lambda name: channels.hear(name.encode())
+        listening = [asyncio.create_task(self._listen(*part)) for part in parts]
+        listening.append(asyncio.create_task(self._watch()))
         stopped = asyncio.create_task(self._stop.wait())
         await asyncio.wait({pump, stopped, *listening}, return_when=asyncio.FIRST_COMPLETED)
         for task in (stopped, *listening):
             task.cancel()
         ended = await _end_of(listening)
         await self._pump.close()
-        await pump
+        await asyncio.gather(pump, self._silent.end())
         await self._feed.http_conn.close()
         for error in ended:
             raise error
+
+    def _streams(self, connection: Any) -> dict[str, tuple[str, str]]:
+        """Return symbol and kind of the channels of a connection, by the name that the translator calls each."""
+        wanted = connection.subscription or self._feed.subscription
+        names = {
+            (self._feed.exchange_symbol_to_std_symbol(symbol), KINDS[self._feed.exchange_channel_to_std(channel)])
+            for channel, symbols in wanted.items()
+            for symbol in symbols
+        }
+        return {f"{symbol} {kind}": (symbol, kind) for symbol, kind in sorted(names)}
+
+    async def _watch(self) -> None:
+        """Look every `WATCH_S` for channels that are silent; as long as one is, its messages are missing."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            silent = self._channels.look()
+            for channel in silent:
+                if channel.kind == "book":
+                    await self._translator.lose_book(channel.symbol)
+                else:
+                    await self._translator.miss([channel.symbol])
+            self._silent.tell(silent)
 
     def stop(self) -> None:
         """End ``run``; call it from the loop of ``run``."""
         self._stop.set()
 
-    async def _listen(self, connection: Any, subscribe: Any, handle: Any, authenticate: Any) -> None:
+    async def _listen(
+        self, connection: Any, subscribe: Any, handle: Any, authenticate: Any, streams: Mapping[str, tuple[str, str]]
+    ) -> None:
         attempts = pauses(self._first_pause_s)
-        wanted = connection.subscription or self._feed.subscription
-        symbols = sorted({self._feed.exchange_symbol_to_std_symbol(s) for names in wanted.values() for s in names})
+        symbols = list(dict.fromkeys(symbol for symbol, _ in streams.values()))
         while True:
             heard = False
             try:
@@ -206,11 +263,14 @@ class CryptofeedFeed:
                     await authenticate(opened)
                     await subscribe(opened)
                     _LOG.info("listening to %s of %s", ", ".join(symbols), self._feed.id)
+                    self._channels.opened(streams)
                     frames = aiter(opened.read())
                     while True:
                         async with asyncio.timeout(QUIET_S):
                             frame = await anext(frames)
-                        heard = True
+                        if not heard:
+                            heard = True
+                            await self._end_loss(symbols)
                         await handle(frame, opened, connection.last_message)
             except StopAsyncIteration:
                 why = "it was closed"
@@ -218,9 +278,20 @@ class CryptofeedFeed:
             except Exception as error:
                 why = f"{type(error).__name__}: {error!s:.200}"
             finally:
+                self._channels.closed(streams)
                 await self._translator.lose(symbols)
+                self._lost.update(symbols)
             if heard:
                 attempts = pauses(self._first_pause_s)
             pause = next(attempts)
             _LOG.warning("the connection to %s is lost (%s): again in %.1f s", self._feed.id, why, pause)
-            await asyncio.sleep(pause)
+            while pause > 0:
+                await asyncio.sleep(min(pause, WATCH_S))
+                pause -= WATCH_S
+                await self._translator.miss(symbols)
+
+    async def _end_loss(self, symbols: Sequence[str]) -> None:
+        """Tell up to when trades of these symbols were missed, if their connection was lost: now the next one is there."""
+        if lost := [symbol for symbol in symbols if symbol in self._lost]:
+            self._lost.difference_update(lost)
+            await self._translator.miss(lost)

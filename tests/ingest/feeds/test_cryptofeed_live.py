@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.feeds.cryptofeed_live import CryptofeedFeed, FeedError, Translator, venues
-from ingest.messages.kinds import Gap, OrderBook, Trade, time_us
+from ingest.messages.kinds import Gap, OrderBook, Trade, since_us, time_us
 from ingest.publish.counts import Counts
 from ingest.recordings.lines import Parsed
 
@@ -131,6 +131,7 @@ class Outlet:
 
     def __init__(self) -> None:
         self.counts, self.stop, self.outputs = Counts(), threading.Event(), []
+        self.client: Any = None  # no channel is silent here
 
     def write(self, outputs: Any) -> None:
         self.outputs += outputs
@@ -202,6 +203,19 @@ def test_a_connection_that_breaks_is_made_anew_and_its_book_is_unknown_meanwhile
     assert [o.message.bids[0][0] for o in outlet.outputs if o.kind == "book"] == [99.0, 99.5, 99.0]
     assert len(connection.written) == 2, "it subscribes again"
     assert "the venue hung up" in caplog.text
+
+
+TRADES = '[337,[["100.0","1.0","1700000000.5","b","l",""]],"trade","XMR/USD"]'
+
+
+def test_trades_may_be_missing_from_the_last_one_until_the_next_connection_is_there(kraken) -> None:
+    outlet, _ = play(kraken, [[TRADES], [SNAPSHOT, TRADES.replace("0.5", "9.5")]])
+    gaps = [o.message for o in outlet.outputs if o.kind == "gap" and o.message.channel == "trade"]
+    assert {since_us(gap) + 1 for gap in gaps} == {(MS + 500) * 1000, (MS + 9500) * 1000}
+    kinds = [o.kind for o in outlet.outputs]
+    assert kinds[:2] == ["trade", "gap"]
+    assert "gap" in kinds[2 : kinds.index("book")], "told again when the connection is there"
+    assert all(time_us(gap) > since_us(gap) for gap in gaps)
 
 
 def test_a_feed_stops_in_time_though_its_venue_answers_no_close(kraken) -> None:
