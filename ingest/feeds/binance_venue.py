@@ -36,7 +36,8 @@ class RestrictedError(UserError, RuntimeError):
 
 class _Listed(msgspec.Struct):
     symbol: str
-    status: str = "TRADING"
+    status: str | None = None
+    contract_status: str = msgspec.field(name="contractStatus", default="TRADING")  # COIN-M calls it so
 
 
 class _ExchangeInfo(msgspec.Struct):
@@ -76,7 +77,7 @@ async def check_symbols(http: ClientSession, address: str, symbols: Sequence[str
     except (TimeoutError, OSError, ValueError, aiohttp.ClientError) as error:
         _LOG.warning("the symbols are not checked, as the list of the venue cannot be read: %.400s", _line(error))
         return
-    listed = {one.symbol: one.status for one in found.symbols}
+    listed = {one.symbol: one.status or one.contract_status for one in found.symbols}
     for symbol in symbols:
         if symbol not in listed:
             near = difflib.get_close_matches(symbol, listed, n=3)

@@ -29,6 +29,7 @@ LISTED = {
         {"symbol": "BTCUSDT", "status": "TRADING", "filters": []},
         {"symbol": "BTCUSDC", "status": "TRADING"},
         {"symbol": "LUNAUSDT", "status": "BREAK"},
+        {"symbol": "BTCUSD_261225", "contractStatus": "SETTLING"},
     ]
 }
 Handler = Callable[[web.Request], Any]
@@ -127,7 +128,8 @@ def test_a_mistyped_symbol_is_told_with_those_that_are_near(symbol: str, near: s
 
 
 def test_a_symbol_in_lower_case_is_found(caplog: pytest.LogCaptureFixture) -> None:
-    run(["btcusdt", "lunausdt"], listed=answering(200, json.dumps(LISTED)))
+    run(["btcusdt", "lunausdt", "btcusd_261225"], listed=answering(200, json.dumps(LISTED)))
+    assert "BTCUSD_261225 is listed, but not traded now: its status is SETTLING" in caplog.text
     assert "LUNAUSDT is listed, but not traded now: its status is BREAK" in caplog.text
     assert "BTCUSDT is" not in caplog.text
 
