@@ -180,7 +180,7 @@ class TimescaleOfflineStore(PostgreSQLOfflineStore):  # type: ignore[misc]
     def offline_write_batch(
         config: RepoConfig, feature_view: FeatureView, table: pa.Table, progress: Callable[[int], Any] | None
     ) -> None:
-        """Append rows to the table behind `feature_view`; rows that are there already are ignored.
+        """Append rows to the table behind `feature_view`; rows that are there already are ignored (``offline/facts.py``).
 
         Columns may come in any order, named as in the table or, where the source maps fields, as in the view. A row
         without ``created_timestamp`` counts as available from now on. `progress` gets the number of rows of each slice.

@@ -1,8 +1,8 @@
-"""Append rows to an offline table: binary COPY into a staging table, then an insert that skips rows that exist.
+"""Append rows to an offline table: binary COPY into a staging table, then an insert of what is new (``facts.py`` has the rule).
 
-Rows are facts and the insert never changes one: a repeat of ``(symbol, event_timestamp, created_timestamp)`` is ignored.
-It inserts in the order of the unique index, so that two writers of overlapping rows wait for each other and cannot
-deadlock. For the same reason a transaction that appends to several views should follow the order of ``catalog.VIEWS``.
+Rows are facts and the insert never changes one. It inserts in the order of the unique index, so that two writers of overlapping
+rows wait for each other and cannot deadlock. For the same reason a transaction that appends to several views should follow the
+order of ``catalog.VIEWS``.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from psycopg import sql
 
+from feature_repo.stores.offline import facts
 from feature_repo.stores.offline.binary import encode
-from feature_repo.stores.offline.tables.schema import Table, column_definitions, table_of_view
+from feature_repo.stores.offline.binary.format import EPOCH_US
+from feature_repo.stores.offline.tables.schema import Table, table_of_view
 from transforms import catalog
-from transforms.times import us_of_datetime
+from transforms.times import datetime_of_us, us_of_datetime
 
 # Rows of one transaction of `append_table`: a large backfill does not hold locks for long, and fails in part only.
 SLICE: Final = 50_000
-_STAGING: Final = sql.Identifier("pg_temp", "staged_rows")
+_UNSTAGE: Final = sql.SQL("DROP TABLE {}").format(facts.STAGING)
 _ENCODERS: Final = {"Float64": encode.doubles, "Int64": encode.whole_doubles}
 
 
@@ -76,21 +78,44 @@ def append_columns(connection: psycopg.Connection[Any], table: Table, columns: S
     """Append encoded columns, in the order of ``table.columns``; transaction and result as in `append_rows`."""
     if not len(columns[0]):
         return 0
-    names = sql.SQL(", ").join(map(sql.Identifier, table.columns))
+    try:
+        return _append(connection, table, columns, compare=False)
+    except psycopg.errors.UniqueViolation:  # another writer appended the same rows at the same time
+        return _append(connection, table, columns, compare=True)
+
+
+def _append(
+    connection: psycopg.Connection[Any], table: Table, columns: Sequence[encode.Column], *, compare: bool
+) -> int:
+    """Append columns; ``compare`` says that some of their rows are stored, else that is found out."""
     with connection.transaction(), connection.cursor() as cursor:
-        cursor.execute(
-            # Of our types: the insert converts them where a desk's own table has others, numeric for example.
-            sql.SQL("CREATE TEMP TABLE {} ({}) ON COMMIT DROP").format(_STAGING, column_definitions(table.columns))
-        )
-        encode.copy_in(cursor, _STAGING, columns)
-        cursor.execute(
-            sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {} ORDER BY {} ON CONFLICT DO NOTHING").format(
-                table.identifier, names, names, _STAGING, sql.SQL(", ").join(map(sql.Identifier, table.unique))
-            )
-        )
-        inserted = cursor.rowcount
-        cursor.execute(sql.SQL("DROP TABLE {}").format(_STAGING))  # a caller's longer transaction may append again
+        cursor.execute(facts.stage(table))
+        encode.copy_in(cursor, facts.STAGING, columns)
+        inserted = _insert(cursor, table, columns[len(table.keys)], compare)
+        cursor.execute(_UNSTAGE)  # a caller's longer transaction may append again
     return inserted
+
+
+def _insert(cursor: psycopg.Cursor[Any], table: Table, event: encode.Column, compare: bool) -> int:
+    if not table.managed:
+        return cursor.execute(facts.new_keys(table), ()).rowcount
+    assert isinstance(event, encode.Fixed)  # noqa: S101 - a column of times
+    between = {"first": _time(event.values.min(), "-infinity"), "last": _time(event.values.max(), "infinity")}
+
+    def run(statement: Callable[[Table], bytes]) -> psycopg.Cursor[Any]:
+        return cursor.execute(statement(table), between, prepare=False)  # a plan for these times, not for all
+
+    if compare or run(facts.are_met).fetchone() == (True,):
+        return run(facts.new_facts).rowcount if run(facts.have_other_keys).fetchone() == (True,) else 0
+    inserted = run(facts.new_moments).rowcount
+    return inserted + run(facts.new_facts).rowcount if inserted < len(event) else inserted
+
+
+def _time(encoded: np.int64, beyond: str) -> datetime | str:
+    try:
+        return datetime_of_us(int(encoded) + EPOCH_US)
+    except OverflowError:  # a year that PostgreSQL has and Python has not
+        return beyond
 
 
 def append_table(
@@ -106,7 +131,7 @@ def append_table(
     feature is null, and so is NaN; times without a zone are UTC. `progress` gets the number of rows of each slice.
 
     A row without ``created_timestamp`` gets `now`, or its event time where that is later, because a row is never
-    available before it happened. Such a row written twice is two rows.
+    available before it happened. Such a row written twice is one row in a managed table, and two in another.
 
     Raise ValueError where a column is unknown, a key or an event time is missing or null, or values do not fit the type.
     """

@@ -69,10 +69,18 @@ class Table:
     features: Mapping[str, str]  # as keys
     silence: str = ""  # name of the column of silences, or empty
 
+    def __hash__(self) -> int:  # a key of caches; mappings have no hash of their own
+        return hash((self.name, *self.columns))
+
     @property
     def identifier(self) -> sql.Identifier:
         """Name of the table, quoted."""
         return sql.Identifier(*self.name)
+
+    @property
+    def managed(self) -> bool:
+        """Whether the table is this project's own; only those have a column of silences."""
+        return bool(self.silence)
 
     @property
     def unique(self) -> tuple[str, ...]:

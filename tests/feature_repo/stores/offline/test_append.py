@@ -90,7 +90,7 @@ def test_a_callers_transaction_is_his_to_undo(postgres_url: str, tables: psycopg
     with psycopg.connect(postgres_url) as connection:
         connection.execute("SELECT 1")
         for delay in (0, 1):
-            assert append_rows(connection, VIEW, ["A"], event, event + delay, values(1)) == 1
+            assert append_rows(connection, VIEW, ["A"], event, event + delay, values(1, seed=delay)) == 1
         connection.rollback()
     assert read_back(tables).num_rows == 0
 

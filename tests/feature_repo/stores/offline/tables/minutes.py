@@ -22,8 +22,8 @@ N = 3 * 24 * 60
 """One row a minute for three days."""
 
 
-def fill(connection: psycopg.Connection[Any], delay_us: int = 0) -> int:
-    rng = np.random.default_rng(7)
+def fill(connection: psycopg.Connection[Any], delay_us: int = 0, seed: int = 7) -> int:
+    rng = np.random.default_rng(seed)
     values = np.floor(rng.normal(size=(2 * N, len(VIEW.features))) * 100)
     values[rng.random(values.shape) < 0.2] = np.nan
     event = T0 + np.repeat(np.arange(N, dtype=np.int64), 2) * 60_000_000
