@@ -12,11 +12,11 @@ import functools
 import json
 from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from ingest.messages.kinds import TIMED, UNITS, Trade
+from ingest.messages.kinds import NO_TIME, TIMED, TWO_TIMES, Trade
 from ingest.messages.refusal import Reason, Refused
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -27,39 +27,35 @@ MAPS = frozenset(bytes([b]) for b in (*range(0x80, 0x90), 0xDE, 0xDF))
 encode = msgspec.msgpack.Encoder().encode  # encodes a message as this project's own programs send it
 
 
-class _Reader(NamedTuple):
-    """How messages of a kind are decoded: to the struct ``form``, of which ``finish`` makes the message."""
-
-    form: type[msgspec.Struct]
-    json: Callable[[bytes], Any]
-    msgpack: Callable[[bytes], Any]
-    finish: Callable[[Any], Any] | None
+Form = type[msgspec.Struct]
+Decoder = Callable[[bytes], Any]
 
 
 @functools.cache
-def _reader(kind: type[T]) -> _Reader:
-    form: type[msgspec.Struct] = kind
+def _reader(kind: type[T]) -> tuple[Form, Decoder, Decoder, Callable[[Any], Any] | None]:
+    """Return the form that messages of a kind are decoded to, its decoders of JSON and MessagePack, and what makes the message of it.
+
+    In the form ``timestamp`` may be missing, because ``timestamp_us`` may take its place.
+    """
+    form: Form = kind
     finish: Callable[[Any], Any] | None = None
     if kind in TIMED:
-        either = [("timestamp", int | None, None)]
-        form = msgspec.defstruct(kind.__name__, either, bases=(kind,), kw_only=True, gc=False)
-        finish = _trade if kind is Trade else functools.partial(_timed, kind, attrgetter(*kind.__struct_fields__[1:]))
-    json_decoder, msgpack_decoder = (
-        msgspec.json.Decoder(form, strict=False),
-        msgspec.msgpack.Decoder(form, strict=False),
-    )
-    return _Reader(form, json_decoder.decode, msgpack_decoder.decode, finish)
-
-
-def _timed(kind: type[T], others: Callable[[Any], tuple[Any, ...]], told: Any) -> T:
-    """Return the message of which ``told`` has either of the times; ``timestamp`` is its first field."""
-    return kind(_timestamp(told), *others(told))
+        form = msgspec.defstruct(
+            kind.__name__, [("timestamp", int | None, None)], bases=(kind,), kw_only=True, gc=False
+        )
+        others = attrgetter(*kind.__struct_fields__[1:])
+        finish = _trade if kind is Trade else lambda told: kind(_timestamp(told), *others(told))
+    json_decoder, msgpack_decoder = (m.Decoder(form, strict=False) for m in (msgspec.json, msgspec.msgpack))
+    return form, json_decoder.decode, msgpack_decoder.decode, finish
 
 
 def _trade(told: Any) -> Trade:
-    """Do the same as ``_timed`` for a trade, in a third of the time."""
+    """Return the trade; naming its fields takes a third of the time of the general way."""
+    timestamp: int | None = told.timestamp
+    if timestamp is None or told.timestamp_us is not None:
+        timestamp = _timestamp(told)
     return Trade(
-        _timestamp(told),
+        timestamp,
         told.symbol,
         told.price,
         told.size,
@@ -77,23 +73,23 @@ def _timestamp(told: Any) -> int:
     timestamp: int | None = told.timestamp
     if told.timestamp_us is None:
         if timestamp is None:
-            raise Refused(Reason.MISSING_FIELD, f"neither timestamp nor timestamp_us: {UNITS}")
+            raise Refused(Reason.MISSING_FIELD, NO_TIME)
         return timestamp
     if timestamp:
-        raise Refused(Reason.WRONG_TYPE, f"both timestamp and timestamp_us: send one of them; {UNITS}")
+        raise Refused(Reason.WRONG_TYPE, TWO_TIMES)
     return 0
 
 
 def decode(kind: type[T], data: bytes) -> T:
     """Decode the message in ``data``."""
-    reader = _reader(kind)
+    form, from_json, from_msgpack, finish = _reader(kind)
     try:
-        told = reader.msgpack(data) if data[:1] in MAPS else reader.json(data)
+        told = from_msgpack(data) if data[:1] in MAPS else from_json(data)
     except msgspec.ValidationError as error:
         raise _refusal(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        told = _decode_loosely(reader.form, data)
-    return told if reader.finish is None else reader.finish(told)  # type: ignore[no-any-return]
+        told = _decode_loosely(form, data)
+    return told if finish is None else finish(told)  # type: ignore[no-any-return]
 
 
 def decode_entry(kind: type[T], fields: Mapping[bytes, bytes]) -> T:
@@ -101,15 +97,15 @@ def decode_entry(kind: type[T], fields: Mapping[bytes, bytes]) -> T:
     data = fields.get(b"data")
     if data is not None:
         return decode(kind, data)
-    reader = _reader(kind)
+    form, *_, finish = _reader(kind)
     try:
         flat = {k.decode(): json.loads(v) if k in _JSON_FIELDS else v.decode() for k, v in fields.items()}
-        told: Any = msgspec.convert({k: v for k, v in flat.items() if v != ""}, reader.form, strict=False)
+        told: Any = msgspec.convert({k: v for k, v in flat.items() if v != ""}, form, strict=False)
     except msgspec.ValidationError as error:
         raise _refusal(error) from None
     except (ValueError, OverflowError, RecursionError) as error:
         raise Refused(Reason.UNDECODABLE, f"flat form: {error}") from None
-    return told if reader.finish is None else reader.finish(told)  # type: ignore[no-any-return]
+    return told if finish is None else finish(told)  # type: ignore[no-any-return]
 
 
 def _decode_loosely(kind: type[T], data: bytes) -> T:

@@ -18,6 +18,7 @@ Origin = tuple[bytes, Mapping[bytes, Any]]
 A backfill has no entries: it puts the message itself in the field ``message``, to keep it where it is refused.
 """
 NO_ORIGIN: Origin = (b"", {})
+_KINDS = {name.encode(): (name, form) for name, form in KIND.items()}
 
 
 class Envelope(msgspec.Struct, gc=False):
@@ -41,10 +42,11 @@ class Envelope(msgspec.Struct, gc=False):
 
 def from_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Envelope:
     """Decode an entry of a partition log, or raise ``Refused``."""
-    kind = fields.get(b"kind", b"").decode(errors="replace")
-    form = KIND.get(kind)
-    if form is None:
+    known = _KINDS.get(fields.get(b"kind", b""))
+    if known is None:
+        kind = fields.get(b"kind", b"").decode(errors="replace")
         raise Refused(Reason.WRONG_TYPE, f"kind {kind!r:.40} is none of {', '.join(KIND)}")
+    kind, form = known
     message: Any = decode_book(fields) if form is OrderBook else decode_entry(form, fields)
     received_ms = getattr(message, "received", None) or 0
     return Envelope(kind, message, b"recorded" in fields, received_ms, (entry_id, fields))

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from ingest.messages.decode import decode_entry
-from ingest.messages.kinds import MAX_INTEGER, UNITS, SocialPost
+from ingest.messages.kinds import MAX_INTEGER, NO_TIME, TWO_TIMES, SocialPost
 from ingest.messages.refusal import Reason, Refused
 from transforms.times import us_of_iso
 
@@ -89,12 +89,12 @@ def _written(told: PostFields, other_ms: int | None = None) -> tuple[int, int | 
     us = None if told.timestamp_us in (None, "") else _whole("timestamp_us", told.timestamp_us)
     if us is not None:
         if ms:
-            raise Refused(Reason.WRONG_TYPE, f"both timestamp and timestamp_us: send one of them; {UNITS}")
+            raise Refused(Reason.WRONG_TYPE, TWO_TIMES)
         return 0, us
     if ms is None:
         ms = other_ms
     if ms is None:
-        raise Refused(Reason.MISSING_FIELD, f"neither timestamp nor timestamp_us: {UNITS}")
+        raise Refused(Reason.MISSING_FIELD, NO_TIME)
     return ms, None
 
 
