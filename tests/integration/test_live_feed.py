@@ -23,6 +23,7 @@ from ingest.messages.decode import decode
 from ingest.messages.kinds import Gap, OrderBook, Tick
 from ingest.publish.outlet import Outlet
 from ingest.publish.publisher import Publisher
+from ingest.recordings.venue_clock import Pace
 from ingest.replay import replay
 from ingest.settings import Settings, load
 from ingest.simulate import history
@@ -189,7 +190,10 @@ def live(client: redis.Redis, tape: Tape, symbols: Sequence[str], record: Path) 
         frames = sum(isinstance(step, bytes) for step in tape.script)
         async with Venue(tape.script, arrived) as venue:
             here = binance_addresses.Venue(f"ws://{venue.url}", f"http://{venue.url}/depth")
-            feed = BinanceFeed(here, symbols, outlet, SETTINGS.max_future_ms, record=file, first_pause_s=0.02)
+            pace = Pace.of(SETTINGS)
+            feed = BinanceFeed(
+                here, symbols, outlet, SETTINGS.max_future_ms, record=file, pace=pace, first_pause_s=0.02
+            )
             running = asyncio.create_task(feed.run())
             await asyncio.wait_for(venue.done.wait(), 120)
             deadline = time.monotonic() + 60
