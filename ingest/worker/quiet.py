@@ -94,21 +94,21 @@ class Quiet:
             quiet.clear()
         if not quiet and not leaving:
             return
-        now_ms, known_ms = self._times_ms()  # before the leases are looked at: a pause in between makes it no later
+        known_ms = self._known_ms()  # before the leases are looked at: a pause in between makes it no later
         if not has_sure_leases():
             return
         with Publisher(self._client, self._partitions) as publisher:
             for symbol in quiet:
-                if symbol.ticks_from_ms <= now_ms:
+                if symbol.ticks_from_ms <= known_ms + self._idle_us // 1000:
                     publisher.publish("tick", Tick(known_ms, symbol.name, lost=symbol.ticks_from_ms > 0))
                 self._heard[symbol.name] = steady_us - self._idle_us + self._emit_us
             for symbol in leaving:
                 publisher.publish("leave", Leave(known_ms, symbol.name, symbol.timeline.arrivals))
                 del self._heard[symbol.name]  # it waits as long again if a message came meanwhile
 
-    def _times_ms(self) -> tuple[int, int]:
-        """Return the time, and the time up to which messages are in the logs, if no feed is slower than ``TFS_IDLE_AFTER_MS``."""
+    def _known_ms(self) -> int:
+        """Return up to which time every message is in the logs, as far as its feed is not slower than ``TFS_IDLE_AFTER_MS``."""
         now_ms, moved_ms = read.moved_until(self._client, list(PLAIN_STREAM))
         if self._clock is not None:
             now_ms = self._clock() // 1000
-        return now_ms, (min(now_ms, moved_ms) * 1000 - self._idle_us) // 1000
+        return (min(now_ms, moved_ms) * 1000 - self._idle_us) // 1000
