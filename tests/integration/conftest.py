@@ -63,7 +63,7 @@ class Pipeline:
     def route(self) -> None:
         """Move what waits in the plain streams."""
         while batch := read.entries_after(self.client, dict.fromkeys(PLAIN_STREAM, read.START), 1000, 1):
-            router.move(self.client, self.settings.partitions, read.in_order(batch, 1000))
+            router.move(self.client, self.settings.partitions, read.in_order(batch, 1000, 1000, router._time_us))
 
     def work(self, worker: Worker) -> None:
         """Take everything that waits in the logs, and commit it."""

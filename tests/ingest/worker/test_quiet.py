@@ -124,7 +124,8 @@ def test_messages_that_wait_for_a_router_that_is_away_are_not_late(run: Run) -> 
     run.wait(6)
     assert run.ticks(), "time passes up to the oldest message that waits"
     waiting = dict.fromkeys(["order_book", "market_data"], read.START)
-    router.move(run.client, 1, read.in_order(read.entries_after(run.client, waiting, 1000, 1), 1000))
+    found = read.entries_after(run.client, waiting, 1000, 1)
+    router.move(run.client, 1, read.in_order(found, 1000, 1000, router._time_us))
     assert run.refused() == {}
 
 
