@@ -44,7 +44,19 @@ class Venue:
     has_micros: bool = False  # its streams give times in microseconds where they are asked for
     depths: tuple[tuple[int, int], ...] = ((5000, 250), (1000, 50))  # levels of ``/depth`` and the weight of a request
     weight_a_minute: int = 3000  # for our requests: half of what the venue allows an address
+    weight_of_trades: int = 25  # of a request for old trades
     prefix: str = ""  # put before its symbols in the logs; only Binance spot has none
+
+    @property
+    def old_trades(self) -> str:
+        """Where old trades of the form that its stream gives can be asked for; both take ``fromId``."""
+        path = "/aggTrades" if self.trades == "aggTrade" else "/historicalTrades"
+        return self.rest.rpartition("/")[0] + path
+
+    @property
+    def name(self) -> str:
+        """What tells the ids of its trades from all others: the venue, and the form of the trades."""
+        return f"{self.prefix or 'BINANCE:'}{self.trades}"
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -69,6 +81,7 @@ VENUES: dict[str, Venue] = {
         prefix="BINANCE-FUTURES:",
         depths=((1000, 20),),
         weight_a_minute=1200,
+        weight_of_trades=20,
     ),
     "binance-coinm": Venue(
         "wss://dstream.binance.com",
@@ -79,6 +92,7 @@ VENUES: dict[str, Venue] = {
         prefix="BINANCE-COINM:",
         depths=((1000, 20),),
         weight_a_minute=1200,
+        weight_of_trades=20,
     ),
 }
 
@@ -98,11 +112,14 @@ class Allowance:
         self._clock = clock
         self._back_at = clock()  # when all that was taken will be back
 
-    def take(self, weight: int) -> float:
-        """Take ``weight`` and return for how many seconds the request must wait."""
+    def wait_s(self, weight: int) -> float:
+        """Return for how many seconds a request of this weight must wait."""
         now = self._clock()
-        self._back_at = max(self._back_at, now) + 60.0 * weight / self._a_minute
-        return max(0.0, self._back_at - now - 60.0)
+        return max(0.0, max(self._back_at, now) + 60.0 * weight / self._a_minute - now - 60.0)
+
+    def take(self, weight: int) -> None:
+        """Take ``weight``."""
+        self._back_at = max(self._back_at, self._clock()) + 60.0 * weight / self._a_minute
 
 
 def depth_to_ask(venue: Venue, symbols: int) -> tuple[int, int]:

@@ -186,6 +186,7 @@ class Connections:
         self._first_pause_s = first_pause_s
         self._clock = clock
         self._open: set[Connection] = set()
+        self.open_since = 0.0  # when frames could come again, seconds of the clock
 
     @property
     def is_open(self) -> bool:
@@ -237,6 +238,7 @@ class Connections:
         new = Connection(socket, self.names, self._clock() + LIFE_S + LIFE_SPREAD_S * random())  # noqa: S311  # no secret
         if not self._open:
             self._channels.opened(self.names)
+            self.open_since = self._clock()
         self._open.add(new)
         new.reading = asyncio.create_task(self._read(new))
         _LOG.info("listening to %s", ", ".join(self._symbols))
@@ -247,7 +249,7 @@ class Connections:
         from aiohttp import WSMsgType
 
         try:
-            await self._tell()
+            await self.tell()
             async for frame in connection.socket:
                 if frame.type is WSMsgType.PING:
                     await connection.socket.pong(frame.data)
@@ -267,12 +269,12 @@ class Connections:
             self._open.discard(connection)
             if not self._open:
                 self._channels.closed(self.names)
-            await self._tell()
+            await self.tell()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_S):
                     await connection.socket.close()
 
-    async def _tell(self) -> None:
+    async def tell(self) -> None:
         """Put the line that says how many connections speak."""
         n = len(self._open)
         line = {"e": "connections", "s": self._symbols, "n": n} if n else {"e": "disconnect", "s": self._symbols}

@@ -32,7 +32,9 @@ import msgspec
 from feature_repo.stores.errors import UserError
 from ingest.feeds.binance_addresses import Allowance, Venue, depth_to_ask
 from ingest.feeds.binance_connection import Connections, kind_of
-from ingest.feeds.binance_venue import ANSWER_S, RestrictedError, body_of, check_symbols
+from ingest.feeds.binance_recovery import Recovery
+from ingest.feeds.binance_rest import Rest
+from ingest.feeds.binance_venue import ANSWER_S, RestrictedError, check_symbols
 from ingest.feeds.channels import MARKET, Channels
 from ingest.feeds.pump import Pump
 from ingest.feeds.silent_channels import SilentChannels
@@ -47,9 +49,9 @@ if TYPE_CHECKING:
 
 SYMBOLS_MAX = 100  # of one connection; each has two streams, and venues close connections with many more
 RENEW_S = 60.0  # between two snapshots of a symbol that make its book known further
-ANSWER_MAX_BYTES = 16 << 20
 WATCH_S = 0.5  # between two looks for silent channels
 MICROSECONDS = "&timeUnit=MICROSECOND"
+DEPTH, TRADES = "depth", "trades"  # what an answer among the lines is about
 _NAME = re.compile(r"\w{1,40}\Z").match
 _LOG = logging.getLogger(__name__)
 
@@ -73,6 +75,8 @@ class BinanceFeed:
         Wait before the first new attempt at a connection or a snapshot.
     connections : int
         How many connections are kept to each address: what one does not hear, another may.
+    hold_ms, lateness_ms : int
+        How long missing trades are asked for, and how far behind a message may come (``whole_trades``). With 0 nothing is asked for.
 
     Raises
     ------
@@ -93,6 +97,8 @@ class BinanceFeed:
         clock_ns: Callable[[], int] = time.time_ns,
         first_pause_s: float = 1.0,
         connections: int = 1,
+        hold_ms: int = 0,
+        lateness_ms: int = 0,
     ) -> None:
         symbols = list(dict.fromkeys(symbol.upper() for symbol in symbols))
         bad = [symbol for symbol in symbols if not _NAME(symbol)]
@@ -135,13 +141,15 @@ class BinanceFeed:
         ]
         self._silent = SilentChannels(outlet.client, outlet.prefix)
         self._depth, self._weight = depth_to_ask(venue, len(self._symbols))
-        self._allowance = Allowance(venue.weight_a_minute)
+        self._hold_ms, self._lateness_ms = hold_ms, lateness_ms
         self._renew_at: dict[str, float] = {}  # before which no symbol asks for another snapshot of a known book
         self._requests: dict[str, asyncio.Task[None]] = {}
         self._pauses: dict[str, Iterator[float]] = {}
-        self._pump: Pump[tuple[Line, str | None]]  # this and what follows belong to the loop of `run`
+        self._pump: Pump[tuple[Line, tuple[str, str] | None]]  # this and what follows belong to the loop of `run`
         self._stop: asyncio.Event
         self._http: ClientSession
+        self._rest: Rest
+        self._recovery: Recovery
 
     async def run(self) -> None:
         """Listen until ``stop``. A lost connection gives gaps in the logs, and is opened again.
@@ -152,15 +160,29 @@ class BinanceFeed:
 
         self._stop = asyncio.Event()
         self._pump = Pump(self._parse, self._outlet, self._request_missing)
-        pump = asyncio.create_task(self._pump.run())
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_S)
         async with aiohttp.ClientSession(timeout=timeout) as self._http:
+            self._rest = Rest(self._http, Allowance(self._venue.weight_a_minute))
+            self._recovery = Recovery(
+                self._venue,
+                self._symbols,
+                self._connections[-1],
+                self._rest,
+                lambda line, symbol: self._put(line, (TRADES, symbol) if symbol else None),
+                hold_ms=self._hold_ms,
+                lateness_ms=self._lateness_ms,
+                clock_ns=self._clock_ns,
+                first_pause_s=self._first_pause_s,
+            )
+            pump = asyncio.create_task(self._pump.run())
             listening = asyncio.create_task(self._check_and_listen())
             stopped = asyncio.create_task(self._stop.wait())
             await asyncio.wait({pump, listening, stopped}, return_when=asyncio.FIRST_COMPLETED)
             for task in (stopped, listening, *self._requests.values()):
                 task.cancel()
             ended, *_ = await asyncio.gather(listening, *self._requests.values(), return_exceptions=True)
+            await self._recovery.end()
+            await self._rest.close()
             if not pump.done():
                 await self._pump.close()
             await asyncio.gather(pump, self._silent.end())
@@ -173,8 +195,9 @@ class BinanceFeed:
 
     async def _check_and_listen(self) -> None:
         await check_symbols(self._http, self._venue.rest.rpartition("/")[0] + "/exchangeInfo", self._symbols)
+        await self._recovery.start(await asyncio.to_thread(self._outlet.last_trades, self._symbols))
         tasks = [asyncio.create_task(each.listen(self._http)) for each in self._connections]
-        tasks.append(asyncio.create_task(self._watch()))
+        tasks += [asyncio.create_task(self._watch()), asyncio.create_task(self._recovery.run())]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -199,13 +222,14 @@ class BinanceFeed:
         """Whether diffs can come now; the first route of a venue carries them."""
         return self._connections[0].is_open
 
-    async def _put(self, payload: bytes, symbol: str | None = None) -> None:
+    async def _put(self, payload: bytes, answers: tuple[str, str] | None = None) -> None:
+        """Queue a line; ``answers`` says what it is an answer about, and of which symbol."""
         now_ns = self._clock_ns()
         self._lines += 1
         data = b"%d " % now_ns + payload.replace(b"\n", b" ").replace(b"\r", b" ")
-        await self._pump.put((Line("live", self._lines, now_ns, data, True), symbol))
+        await self._pump.put((Line("live", self._lines, now_ns, data, True), answers))
 
-    def _parse(self, items: Sequence[tuple[Line, str | None]]) -> list[Output]:
+    def _parse(self, items: Sequence[tuple[Line, tuple[str, str] | None]]) -> list[Output]:
         if self._record is not None:
             self._record.writelines(line.data + b"\n" for line, _ in items)
         outputs = [output for line, _ in items for output in self._parser.parse(line)]
@@ -213,11 +237,13 @@ class BinanceFeed:
         self._outlet.counts.ignored = self._parser.ignored
         return outputs
 
-    async def _request_missing(self, items: Sequence[tuple[Line, str | None]]) -> None:
-        """Request the snapshots that are missing after a batch, one request a symbol at a time."""
-        for _, symbol in items:
-            if symbol is not None:
+    async def _request_missing(self, items: Sequence[tuple[Line, tuple[str, str] | None]]) -> None:
+        """Request what is missing after a batch: snapshots, one request a symbol at a time, and trades."""
+        answered = [answers for _, answers in items if answers is not None]
+        for about, symbol in answered:
+            if about == DEPTH:
                 self._requests.pop(symbol, None)
+        self._recovery.note(self._parser.wanted(), [symbol for about, symbol in answered if about == TRADES])
         missing = [s for s in self._parser.missing() if s in self._symbols] if self._gives_books else []
         for symbol in self._pauses.keys() - set(missing) - self._requests.keys():
             del self._pauses[symbol]
@@ -246,7 +272,7 @@ class BinanceFeed:
             except (TimeoutError, OSError, ValueError, _client_error()) as error:
                 _LOG.warning("no snapshot of %s: %s: %.200s", symbol, type(error).__name__, error)
                 continue
-            await self._put(b'{"symbol":"%s",' % symbol.encode() + answer[1:], symbol)
+            await self._put(b'{"symbol":"%s",' % symbol.encode() + answer[1:], (DEPTH, symbol))
             return
 
     async def _renew_snapshot(self, symbol: str) -> None:
@@ -257,13 +283,11 @@ class BinanceFeed:
             _LOG.warning("no new snapshot of %s: %s: %.200s", symbol, type(error).__name__, error)
             self._requests.pop(symbol, None)
             return
-        await self._put(b'{"symbol":"%s",' % symbol.encode() + answer[1:], symbol)
+        await self._put(b'{"symbol":"%s",' % symbol.encode() + answer[1:], (DEPTH, symbol))
 
     async def _fetch(self, symbol: str) -> bytes:
-        await asyncio.sleep(self._allowance.take(self._weight))
         query = {"symbol": symbol, "limit": str(self._depth)}
-        async with asyncio.timeout(ANSWER_S), self._http.get(self._venue.rest, params=query) as response:
-            data = (await body_of(response, ANSWER_MAX_BYTES)).strip()
+        data = await self._rest.get(self._venue.rest, query, self._weight)
         if not data.startswith(b"{") or data[1:2] == b"}":
             raise ValueError("an answer that is no JSON object")
         return data

@@ -97,7 +97,8 @@ def run(args: argparse.Namespace) -> None:
     with deployment.opened(settings) as client, report.live("feed", quiet=args.json) as progress:
         prefix = VENUES[args.source].prefix if args.source in VENUES else ""
         attempts = 2 if args.source == "posts" else None
-        outlet = Outlet(client, settings, prefix=prefix, progress=progress, attempts=attempts)
+        feed = VENUES[args.source].name if args.source in VENUES else ""
+        outlet = Outlet(client, settings, prefix=prefix, progress=progress, attempts=attempts, feed=feed)
         if args.source == "posts":
             _posts(args, settings, outlet)
         elif args.source == "jsonl":
@@ -128,6 +129,8 @@ def _market(args: argparse.Namespace, settings: Settings, outlet: Outlet, record
                 instrument=settings.instrument,
                 pace=Pace.of(settings),
                 connections=args.connections,
+                hold_ms=settings.recover_s * 1000,
+                lateness_ms=settings.allowed_lateness_ms,
             )
         if args.record or args.stream_url or args.rest_url or args.connections != 1:
             raise UserError("--record, --stream-url, --rest-url and --connections are for Binance venues")

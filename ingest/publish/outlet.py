@@ -17,9 +17,11 @@ import redis
 
 from ingest.messages.kinds import Clock, SocialPost
 from ingest.publish.counts import Counts
+from ingest.publish.last_trades import LastTrades
 from ingest.publish.producer import Producer
 from ingest.publish.publisher import SOURCE_MAX, entries_of
 from ingest.publish.readers import Readers
+from ingest.recordings.binance_wire import LastTrade
 from ingest.recordings.lines import Output, Rejected
 from ingest.settings import Settings
 from ingest.streams import keys, outage, read
@@ -59,6 +61,8 @@ class Outlet:
         Wait before the first new attempt.
     attempts : int, optional
         How often a batch is tried; without a number until ``stop``.
+    feed : str
+        Under this name the last trades that are written are stored (``last_trades``); empty stores none.
     """
 
     def __init__(
@@ -71,8 +75,10 @@ class Outlet:
         stop: threading.Event | None = None,
         first_pause_s: float = 1.0,
         attempts: int | None = None,
+        feed: str = "",
     ) -> None:
         self.counts = Counts()
+        self._last_trades = LastTrades(client, feed) if feed else None
         self.stop = stop or threading.Event()
         self.client = client
         self._partitions = settings.partitions
@@ -90,10 +96,13 @@ class Outlet:
         """
         if self.prefix:
             self._rename(outputs)
-        entries = [entry for output in outputs for entry in self._entries(output)]
+        entries = [(output, *entry) for output in outputs for entry in self._entries(output)]
         for first in range(0, len(entries), BATCH):
             for part in read.split_by_size(entries[first : first + BATCH]):
-                self._insist(partial(self._producer.write, [_record(*entry) for entry in part]))
+                notes = self._last_trades.notes(output for output, *_ in part) if self._last_trades else None
+                self._insist(
+                    partial(self._producer.write, [_record(stream, fields) for _, stream, fields in part], notes)
+                )
         for output in outputs:
             self.counts.add_output(output)
         if self._readers.is_check_due(len(outputs)):
@@ -105,6 +114,15 @@ class Outlet:
         """Write nothing that is not written now; a thread that waits for an answer of Redis gets an error at once."""
         self.stop.set()
         outage.end_waits(self.client)
+
+    def last_trades(self, symbols: Sequence[str]) -> dict[str, LastTrade]:
+        """Return the last trades of symbols, named without the prefix, that an earlier run of this feed wrote."""
+        last_trades = self._last_trades
+        if last_trades is None:
+            return {}
+        found: dict[str, LastTrade] = {}
+        self._insist(lambda: found.update(last_trades.read([self.prefix + symbol for symbol in symbols])))
+        return {name.removeprefix(self.prefix): last for name, last in found.items()}
 
     def _rename(self, outputs: Sequence[Output]) -> None:
         for output in outputs:

@@ -20,7 +20,7 @@ from typing import Any
 import redis
 
 from ingest.streams import keys
-from ingest.streams.move import Offsets, OffsetsChangedError, Record, move_records
+from ingest.streams.move import Notes, Offsets, OffsetsChangedError, Record, move_records
 
 KEPT_S = 86_400  # the number of a producer that writes no more leaves Redis after a day
 RENEW_S = 3600.0
@@ -38,8 +38,8 @@ class Producer:
         self._tried: Sequence[Record] | None = None  # the batch of an attempt without an answer
         self._renewed = 0.0
 
-    def write(self, batch: Sequence[Record]) -> None:
-        """Append a batch. After an error call it again with the same batch, which is then appended unless it was before."""
+    def write(self, batch: Sequence[Record], notes: Notes | None = None) -> None:
+        """Append a batch with notes. After an error call it again with the same batch, which is then appended unless it was before."""
         if not self._noted:
             self._begin()
         elif time.monotonic() - self._renewed >= RENEW_S:
@@ -49,11 +49,11 @@ class Producer:
             self._written += self._arrived()
         self._tried = batch
         try:
-            self._append(batch)
+            self._append(batch, notes)
         except OffsetsChangedError:
             if not self._arrived():
                 self._begin()
-                self._append(batch)
+                self._append(batch, notes)
         self._written += 1
         self._tried = None
 
@@ -62,9 +62,9 @@ class Producer:
         stored: Any = self._client.hget(self._key, FIELD)
         return bool(stored == b"%d" % (self._written + 1))
 
-    def _append(self, batch: Sequence[Record]) -> None:
+    def _append(self, batch: Sequence[Record], notes: Notes | None = None) -> None:
         step = (FIELD, self._written, self._written + 1)
-        move_records(self._client, batch, seat=keys.EDGE, offsets=Offsets(self._key, [step]))
+        move_records(self._client, batch, seat=keys.EDGE, offsets=Offsets(self._key, [step]), notes=notes)
 
     def _begin(self) -> None:
         """Take a new name, and make its number."""

@@ -73,6 +73,11 @@ def producer(name: str) -> str:
     return f"producer:{{{name}}}"
 
 
+def last_trades(feed: str) -> str:
+    """Return the hash of the last trade of each symbol that a live feed wrote, so that its next run knows what it missed."""
+    return f"last_trades:{feed}"
+
+
 EDGE = "edge"
 """The place whose counters hold refusals before any log: of the router, the scorer, the feeds and the replay."""
 

@@ -1,9 +1,9 @@
 -- Move the records of a batch into their streams: all of them or none. Return how many were moved now.
--- KEYS: the edge's counters, the dead letters, the lease and the offsets where there are some, then streams.
--- ARGV: token or '', group or '', number of offsets, number of facts, the offsets, the facts, the records.
+-- KEYS: the edge's counters, the dead letters, the lease, the offsets and the notes where there are some, then streams.
+-- ARGV: token or '', group or '', number of offsets, number of facts, number of notes, the offsets, the facts, the notes, the records.
 
 local KEYS, ARGV, call = KEYS, ARGV, redis.call  -- locals are faster than globals
-local token, group, places, facts, at = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), 5
+local token, group, places, facts, notes, at = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), 6
 local counters, lease, offsets = KEYS[1], KEYS[3], KEYS[4]
 
 -- 1. Fence: without the lease of the seat, change nothing.
@@ -11,13 +11,13 @@ if token ~= '' and call('GET', lease) ~= token then return redis.error_reply('FE
 
 -- 2. Offsets, each a name, the value that it must have, and the one after. Where the hash holds another value, change
 --    nothing. Else write the new ones.
-local records = at + 3 * places + 2 * facts
+local records = at + 3 * places + 2 * facts + 2 * notes
 for i = at, at + 3 * places - 1, 3 do
   if call('HGET', offsets, ARGV[i]) ~= ARGV[i + 1] then return redis.error_reply('OFFSETS CHANGED') end
 end
 for i = at, at + 3 * places - 1, 3 do call('HSET', offsets, ARGV[i], ARGV[i + 2]) end
 
-local first_fact, last, moved = at + 3 * places, #ARGV, 0
+local first_fact, first_note, last, moved = at + 3 * places, at + 3 * places + 2 * facts, #ARGV, 0
 at = records
 while at <= last do
   -- 3. Delete the entry of the record from its stream, and acknowledge it: the record's stream (0: none), its id there, and
@@ -40,8 +40,9 @@ while at <= last do
   end
 end
 
--- 6. Note facts about the work: add a number, store a text.
-for i = first_fact, records - 1, 2 do
+-- 6. Note facts about the work: add a number, store a text. Store the notes of the producer, each a field and its text.
+for i = first_note, records - 1, 2 do call('HSET', KEYS[5], ARGV[i], ARGV[i + 1]) end
+for i = first_fact, first_note - 1, 2 do
   call(tonumber(ARGV[i + 1]) and 'HINCRBY' or 'HSET', counters, ARGV[i], ARGV[i + 1])
 end
 return moved

@@ -67,6 +67,13 @@ class Offsets(NamedTuple):
     steps: Sequence[tuple[str, int, int]]
 
 
+class Notes(NamedTuple):
+    """What a producer must know after a restart, in the hash ``key``; stored with the batch that it is of."""
+
+    key: str
+    texts: Mapping[str, bytes]
+
+
 class Header(msgspec.Struct, gc=False):
     """All that is decoded of a message before it is in its log; the worker checks the rest."""
 
@@ -115,6 +122,7 @@ def move_records(
     offsets: Offsets | None = None,
     acknowledge: bool = False,
     facts: Mapping[str, int | str] | None = None,
+    notes: Notes | None = None,
 ) -> int:
     """Move records into their streams, in their order; return how many were moved now.
 
@@ -129,6 +137,8 @@ def move_records(
         Acknowledge each entry to the consumer group, also one that is gone.
     facts : mapping, optional
         Of the work, for the counters of the edge: a number is added, a text is stored.
+    notes : Notes, optional
+        What to store with the batch; needs offsets.
 
     Raises
     ------
@@ -139,13 +149,22 @@ def move_records(
     """
     numbers = _Numbers({keys.counters(keys.EDGE): b"1", keys.DEAD_LETTER: b"2"})
     group = keys.GROUP if acknowledge else ""
-    words: list[Any] = [token, group, len(offsets.steps) if offsets else 0, len(facts or ())]
+    words: list[Any] = [
+        token,
+        group,
+        len(offsets.steps) if offsets else 0,
+        len(facts or ()),
+        len(notes.texts) if notes else 0,
+    ]
     if seat:
         numbers[keys.owner(seat)] = b"3"
     if offsets:
         numbers[offsets.key] = b"4"
         words += (word for step in offsets.steps for word in step)
     words += (word for fact in (facts or {}).items() for word in fact)
+    if notes:
+        numbers[notes.key] = b"5"
+        words += (word for note in notes.texts.items() for word in note)
     for copies, source, entry_id in records:
         words += (numbers[source] if source else b"0", entry_id, len(copies))
         for target, entry in copies:

@@ -20,7 +20,7 @@ import redis
 from ingest.feeds import binance_addresses
 from ingest.feeds.binance_live import BinanceFeed
 from ingest.messages.decode import decode
-from ingest.messages.kinds import Gap, OrderBook, Tick
+from ingest.messages.kinds import Gap, OrderBook, Tick, time_us
 from ingest.publish.outlet import Outlet
 from ingest.publish.publisher import Publisher
 from ingest.recordings.venue_clock import Pace
@@ -123,6 +123,7 @@ def simulated(seconds: int) -> list[tuple[int, dict[str, Any]]]:
     lines: list[tuple[int, dict[str, Any]]] = []
     books: dict[str, tuple[dict[float, float], dict[float, float]]] = {}
     update = {A: 1000, B: 5_000_000}
+    trades = {A: 70, B: 900}  # ids are consecutive a symbol
     for _, m in history(T0, T0 + seconds * 1000, symbols=(A, B), seed=3, kinds=("book", "trade")):
         assert m.received is not None
         ns = m.received * 1_000_000
@@ -144,7 +145,15 @@ def simulated(seconds: int) -> list[tuple[int, dict[str, Any]]]:
             stream = f"{m.symbol.lower()}@depth@100ms"
             lines.append((ns, {"stream": stream, "data": {**data, "b": changes[0], "a": changes[1]}}))
         else:
-            data = {"e": "trade", "s": m.symbol, "T": m.timestamp, "p": str(m.price), "q": str(m.size), "t": m.trade_id}
+            data = {
+                "e": "trade",
+                "s": m.symbol,
+                "T": m.timestamp,
+                "p": str(m.price),
+                "q": str(m.size),
+                "t": trades[m.symbol],
+            }
+            trades[m.symbol] += 1
             lines.append((ns, {"stream": f"{m.symbol.lower()}@trade", "data": {**data, "m": m.side == "sell"}}))
     return lines
 
@@ -335,7 +344,9 @@ def test_the_command_listens_until_it_is_stopped_and_then_says_that_the_book_is_
     counts = json.loads(out)
     assert counts["published"]["book"] == len(books())
     assert counts["published"]["gap"] == 1
-    last = entries(redis_client)[keys.partition_of(A, PARTITIONS)][-1][1]
-    assert last[b"kind"] == b"gap" and decode(Gap, last[b"data"]).timestamp > books()[-1].timestamp
+    ends = [fields for _, fields in entries(redis_client)[keys.partition_of(A, PARTITIONS)][-2:]]
+    assert [fields[b"kind"] for fields in ends] == [b"gap", b"hold"], "time is held for a feed that comes back"
+    assert time_us(decode(Gap, ends[0][b"data"])) > time_us(books()[-1])
     with gzip.open(captured) as file:
-        assert b'"e":"disconnect"' in file.read().splitlines()[-1]
+        notes = [json.loads(line.partition(b" ")[2])["e"] for line in file.read().splitlines()[-2:]]
+        assert notes == ["disconnect", "stopped"]

@@ -1,0 +1,66 @@
+"""The last trade of each symbol that a live feed wrote, in Redis: its next run knows which trades it missed.
+
+It is stored by the script that appends the trade. A Redis that comes back older has lost both, so the feed asks for the trade again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+import redis
+
+from ingest.messages.kinds import OrderBook, Trade, time_us
+from ingest.recordings.binance_wire import LastTrade
+from ingest.recordings.lines import Output, Rejected
+from ingest.streams import keys
+from ingest.streams.move import Notes
+
+_NS_PER_MS = 1_000_000
+
+
+class LastTrades:
+    """Follows what one feed writes.
+
+    Parameters
+    ----------
+    client : redis.Redis
+    feed : str
+        Names the venue and its form of trades: ids of another form are other ids.
+    """
+
+    def __init__(self, client: redis.Redis, feed: str, clock_ns: Callable[[], int] = time.time_ns) -> None:
+        self._client = client
+        self._key = keys.last_trades(feed)
+        self._clock_ns = clock_ns
+        self._known: dict[str, LastTrade] = {}
+
+    def read(self, symbols: Sequence[str]) -> dict[str, LastTrade]:
+        """Return what an earlier run stored of these symbols."""
+        found: Any = self._client.hmget(self._key, list(symbols))
+        texts = zip(symbols, found, strict=True)
+        return {symbol: msgspec.json.decode(text, type=LastTrade) for symbol, text in texts if text is not None}
+
+    def notes(self, outputs: Iterable[Output]) -> Notes | None:
+        """Return what to store with a batch of outputs; None where it holds no book and no trade."""
+        changed = set()
+        for output in outputs:
+            message = None if isinstance(output, Rejected) else output.message
+            if isinstance(message, Trade) and isinstance(message.trade_id, int):
+                symbol, at_us = message.symbol, time_us(message)
+                known = self._known.get(symbol)
+                if known is None or message.trade_id > known.id or at_us > known.time_us:
+                    given_us = max(at_us, known.given_us) if known is not None else at_us
+                    self._known[symbol] = LastTrade(message.trade_id, at_us, message.price, message.size, given_us, 0)
+                    changed.add(symbol)
+            elif isinstance(message, OrderBook) and (known := self._known.get(message.symbol)) is not None:
+                known.given_us = max(known.given_us, time_us(message))
+                changed.add(message.symbol)
+        if not changed:
+            return None
+        now_ms = self._clock_ns() // _NS_PER_MS
+        for symbol in changed:
+            self._known[symbol].written_ms = now_ms
+        return Notes(self._key, {symbol: msgspec.json.encode(self._known[symbol]) for symbol in changed})

@@ -1,0 +1,61 @@
+"""The last trades that a live feed wrote, as its next run reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+
+from ingest.messages.kinds import OrderBook, Trade
+from ingest.publish.outlet import Outlet
+from ingest.recordings.binance_wire import LastTrade
+from ingest.recordings.lines import Parsed
+from ingest.settings import Settings
+
+T0 = 1_700_000_000_000
+
+
+def trade(number: int, at: int, symbol: str = "A", **more: Any) -> Parsed:
+    return Parsed("trade", Trade(T0 + at, symbol, 100.5, 2.0, "buy", number, T0 + at, **more))
+
+
+def book(at: int, symbol: str = "A") -> Parsed:
+    return Parsed("book", OrderBook(T0 + at, symbol, [(1.0, 1.0)], [(2.0, 1.0)]))
+
+
+def outlet(client: redis.Redis, **more: Any) -> Outlet:
+    return Outlet(client, Settings(), **{"feed": "X:trade", "first_pause_s": 0.001, **more})
+
+
+def test_the_next_run_reads_the_newest_trade_and_the_newest_time_that_were_written(redis_client) -> None:
+    outlet(redis_client).write([book(1), trade(7, 10), trade(8, 12), trade(8, 12), book(15), trade(3, 4, "B")])
+    found = outlet(redis_client).last_trades(["A", "B", "C"])
+    assert found.keys() == {"A", "B"}
+    assert (found["A"].id, found["A"].time_us, found["A"].price, found["A"].size) == (8, (T0 + 12) * 1000, 100.5, 2.0)
+    assert found["A"].given_us == (T0 + 15) * 1000
+    assert found["B"] == LastTrade(3, (T0 + 4) * 1000, 100.5, 2.0, (T0 + 4) * 1000, found["B"].written_ms)
+
+
+def test_symbols_are_stored_with_the_prefix_of_their_venue_and_forms_apart(redis_client) -> None:
+    outlet(redis_client, prefix="V:").write([trade(7, 10)])
+    assert outlet(redis_client, prefix="V:").last_trades(["A"])["A"].id == 7
+    assert outlet(redis_client).last_trades(["A"]) == {}
+    assert outlet(redis_client, prefix="V:", feed="X:aggTrade").last_trades(["A"]) == {}
+    assert outlet(redis_client, prefix="V:", feed="").last_trades(["A"]) == {}
+
+
+def test_a_venue_that_counts_from_a_lower_id_again_is_stored_so(redis_client) -> None:
+    feed = outlet(redis_client)
+    feed.write([trade(900, 10)])
+    feed.write([trade(1, 20)])
+    assert feed.last_trades(["A"])["A"].id == 1
+
+
+def test_a_batch_that_redis_did_not_take_stores_nothing(redis_client, monkeypatch) -> None:
+    feed = outlet(redis_client, attempts=1)
+    feed.write([trade(7, 10)])
+    monkeypatch.setattr(feed._producer, "_append", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        feed.write([trade(8, 11)])
+    assert outlet(redis_client).last_trades(["A"])["A"].id == 7
