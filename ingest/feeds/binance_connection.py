@@ -23,7 +23,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from random import random
@@ -32,106 +31,24 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ingest.feeds.binance_addresses import Route
+from ingest.feeds.binance_socket import Connection, kind_of, stream_of
 from ingest.feeds.binance_venue import RESTRICTED, RestrictedError
 from ingest.feeds.channels import Channels
 from ingest.publish.outlet import pauses
 
 if TYPE_CHECKING:
-    from aiohttp import ClientSession, ClientWebSocketResponse
+    from aiohttp import ClientSession
 
 FRAME_MAX_BYTES = 4 << 20
 HEARTBEAT_S = 20.0
-ASK_NS = 500_000_000  # a connection that gave nothing for so long is asked whether it lives
 WATCH_S = 1.0  # between two looks at a connection
 CLOSE_S = 0.5  # how long the venue may take to answer the close frame; it may go on sending and never answer
 LIFE_S = 23 * 3600.0  # after which a successor is opened
 LIFE_SPREAD_S = 1800.0  # up to so much later, so that not all connections are renewed at the same time
 OVERLAP_S = 600.0  # how long a connection waits for its successor to hear every stream; some streams are quiet for long
+SPACING_S = 5.0  # between two successors: venues bound the attempts (Binance: 300 in five minutes)
 SPEAK_S = 15.0  # a path that gave nothing for so long is changed, where there is another
-SHUTDOWN = b"!serverShutdown"
-_KIND = {"depth": "book", "trade": "trade", "aggTrade": "trade"}
-_STREAM = re.compile(rb'\{\s*"stream"\s*:\s*"([^"]*)"').match
 _LOG = logging.getLogger(__name__)
-
-
-def kind_of(channel: str) -> str:
-    """Return what a channel gives: ``book``, ``trade``, or its own name.
-
-    >>> kind_of("depth@100ms"), kind_of("aggTrade"), kind_of("markPrice")
-    ('book', 'trade', 'markPrice')
-    """
-    name = channel.partition("@")[0]
-    return _KIND.get(name, name)
-
-
-def stream_of(frame: bytes) -> bytes:
-    """Return the stream that a frame names, nothing if it has another form.
-
-    >>> stream_of(b'{"stream":"btcusdt@trade","data":{}}'), stream_of(b'{"e":"trade"}')
-    (b'btcusdt@trade', b'')
-    >>> stream_of(b'{ "stream": "btcusdt@trade", "data": {} }')
-    b'btcusdt@trade'
-    """
-    if frame.startswith(b'{"stream":"'):  # as the venue writes it
-        return frame[11 : frame.find(b'"', 11)]
-    return found[1] if (found := _STREAM(frame)) else b""
-
-
-class Connection:
-    """One open websocket.
-
-    Attributes
-    ----------
-    is_whole : bool
-        Whether every stream was heard on it.
-    is_due : asyncio.Event
-        Set once a successor should be opened.
-    """
-
-    def __init__(self, socket: ClientWebSocketResponse, names: Sequence[str], due_s: float) -> None:
-        self.socket = socket
-        self.due_s = due_s
-        self.is_due = asyncio.Event()
-        self.has_heard = False
-        self.reading: asyncio.Task[None]
-        self._unheard = {name.encode() for name in names}
-        self._heard_ns = (0, 0)  # when the last frame came, by the wall's clock and by one that is never set
-        self._ping = b""  # what the last ping carried
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every stream was heard."""
-        return not self._unheard
-
-    def note(self, name: bytes) -> None:
-        """Note the stream of a frame."""
-        self.has_heard = True
-        self._heard_ns = time.time_ns(), time.monotonic_ns()
-        if self._unheard:
-            self._unheard.discard(name)
-        if name == SHUTDOWN:
-            self.is_due.set()
-
-    async def ping(self) -> None:
-        """Ask whether the venue is there, if frames came and none since `ASK_NS`.
-
-        The ping carries when it is sent, by the wall's clock as it was at the last frame: a clock that is set meanwhile moves nothing.
-        """
-        heard_ns, steady_ns = self._heard_ns
-        quiet_ns = time.monotonic_ns() - steady_ns
-        if self.has_heard and quiet_ns >= ASK_NS:
-            self._ping = b"%d" % ((heard_ns + quiet_ns) // 1_000_000)
-            with contextlib.suppress(ConnectionError):
-                await self.socket.ping(self._ping)
-
-    def asked_at(self, answer: bytes) -> int | None:
-        """Return when the ping of an answer was sent, in milliseconds; None where it answers no ping of ours."""
-        return int(answer) if answer and answer == self._ping else None
-
-    @property
-    def why_ended(self) -> str:
-        """What is known of its end."""
-        return str(self.socket.exception() or f"code {self.socket.close_code}")
 
 
 class Connections:
@@ -246,7 +163,7 @@ class Connections:
 
     async def _read(self, connection: Connection) -> None:
         """Put the frames of a connection until it ends. However it ends, the venue has `CLOSE_S` to close it too."""
-        from aiohttp import WSMsgType
+        from aiohttp import ClientError, WSMsgType
 
         try:
             await self.tell()
@@ -265,6 +182,8 @@ class Connections:
                 connection.note(name)
                 self._channels.hear(name)
                 await self._put(data)
+        except (OSError, ClientError) as error:
+            connection.error = error
         finally:
             self._open.discard(connection)
             if not self._open:
@@ -296,11 +215,12 @@ class Connections:
             if not new.has_heard and now - opened_s >= SPEAK_S and self._change_address():
                 new.reading.cancel()
                 return f"nothing came for {SPEAK_S:.0f} s"
-            if old is None and (new.is_due.is_set() or now >= new.due_s):
+            is_due = new.is_due.is_set() or now >= new.due_s
+            if old is None and is_due and now - opened_s >= SPACING_S:
                 return None
             await new.ping()
             waits: set[asyncio.Task[Any]] = {new.reading}
-            if old is None:
+            if old is None and not is_due:
                 waits.add(asyncio.create_task(new.is_due.wait()))
             await asyncio.wait(waits, timeout=WATCH_S, return_when=asyncio.FIRST_COMPLETED)
             for due in waits - {new.reading}:

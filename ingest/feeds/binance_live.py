@@ -31,9 +31,10 @@ import msgspec
 
 from feature_repo.stores.errors import UserError
 from ingest.feeds.binance_addresses import Allowance, Venue, depth_to_ask
-from ingest.feeds.binance_connection import Connections, kind_of
+from ingest.feeds.binance_connection import Connections
 from ingest.feeds.binance_recovery import Recovery
 from ingest.feeds.binance_rest import Rest
+from ingest.feeds.binance_socket import kind_of
 from ingest.feeds.binance_venue import ANSWER_S, RestrictedError, check_symbols
 from ingest.feeds.channels import MARKET, Channels
 from ingest.feeds.pump import Pump

@@ -6,7 +6,8 @@ A channel is silent if its connection is open, others of the same symbol speak, 
 - `USUAL` times its usual interval: the mean of the last ones, where words that are less than `MOMENT_S` apart count as one,
 - `LONGEST` times its longest interval of the last half an hour to an hour.
 
-A market that is quiet as a whole is not an alarm: only books and trades count as others that speak, and they must go on speaking. A mark
+Seconds in which the whole feed is quiet do not count: the market is quiet, or the feed itself waits, for Redis for example. A market that
+is quiet as a whole is not an alarm: only books and trades count as others that speak, and they must go on speaking. A mark
 price comes at its own pace, whatever the market does. Where the ids of the first message after a silence show that nothing was missed, the
 silence counts as an interval like any other (``was_quiet``).
 """
@@ -26,6 +27,7 @@ MOMENT_S = 0.25
 KNOWN = 20  # intervals
 MEAN_OVER = 64  # intervals
 SLOT_S = 1800.0  # the longest interval is kept for this slot and the one before
+STALL_S = 3.0  # a feed that heard nothing for so long is quiet as a whole
 SPEAKS_S = 5.0  # another channel that was heard within so many seconds speaks
 AGAIN = 1.2  # an alarm makes the next one of its channel so much later, until the slots are over
 TELL_AGAIN_S = 600.0
@@ -43,7 +45,10 @@ class Channel:
     stream: str
     is_open: bool = False  # whether a connection carries it
     is_new: bool = True  # not heard since its connection was opened
-    moment: float = 0.0  # when it spoke last, or its connection was opened
+    opened: float = 0.0  # when its connection was opened
+    moment: float = (
+        0.0  # when it spoke last, or its connection was opened; later by the time in which the whole feed was quiet
+    )
     mean: float = 0.0
     intervals: int = 0  # at most MEAN_OVER
     longest: float = 0.0  # of this slot
@@ -105,6 +110,7 @@ class Channels:
 
     def __init__(self, streams: Mapping[str, tuple[str, str]], clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._heard = self._looked = clock()
         self._by_name = {name.encode(): Channel(*what, name) for name, what in streams.items()}
         self._of_symbol: dict[str, list[Channel]] = {}
         for channel in self._by_name.values():
@@ -115,7 +121,7 @@ class Channels:
         for name in names:
             channel = self._by_name[name.encode()]
             channel.is_open = channel.is_new = True
-            channel.moment = self._clock()
+            channel.moment = channel.opened = self._clock()
 
     def closed(self, names: Iterable[str]) -> None:
         """Note that no connection carries these streams: nobody expects a word of them."""
@@ -127,7 +133,7 @@ class Channels:
         """Note a word of a stream; one that nobody asked for is not counted."""
         channel = self._by_name.get(name)
         if channel is not None:
-            now = self._clock()
+            now = self._heard = self._clock()
             if now - channel.moment >= MOMENT_S or channel.is_new:
                 channel.note(now)
 
@@ -141,6 +147,10 @@ class Channels:
         """Return the channels that are silent now, and log what is new; to be called every second."""
         now = self._clock()
         open_ = [channel for channel in self._by_name.values() if channel.is_open]
+        if now - self._heard > STALL_S:
+            for channel in open_:
+                channel.moment = min(now, channel.moment + now - self._looked)
+        self._looked = now
         for channel in open_:
             quiet_s = now - channel.moment
             if channel.silent_since is None and quiet_s > channel.allowed_s and (by := self._speaking(channel, now)):
@@ -166,7 +176,7 @@ class Channels:
         unheard = [
             channel
             for channel in channels
-            if channel.is_new and now - channel.moment >= QUIET_S and now - channel.told_at >= TELL_AGAIN_S
+            if channel.is_new and now - channel.opened >= QUIET_S and now - channel.told_at >= TELL_AGAIN_S
         ]
         for channel in unheard:
             channel.told_at = now

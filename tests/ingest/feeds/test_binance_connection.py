@@ -14,9 +14,9 @@ pytest.importorskip("aiohttp", reason="the extra `feeds` is not installed")
 
 import aiohttp
 
-from ingest.feeds import binance_connection
+from ingest.feeds import binance_connection, binance_socket
 from ingest.feeds.binance_addresses import VENUES, Route
-from ingest.feeds.binance_connection import LIFE_S, LIFE_SPREAD_S, OVERLAP_S, SPEAK_S, Connections
+from ingest.feeds.binance_connection import LIFE_S, LIFE_SPREAD_S, OVERLAP_S, SPACING_S, SPEAK_S, Connections
 from ingest.feeds.channels import Channels
 from tests.ingest.feeds.streams import EVERYTHING, ROUTED, Streams, until
 
@@ -71,19 +71,20 @@ def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binance_connection, "WATCH_S", 0.002)
 
 
-async def opened(venue: Streams, number: int) -> None:
-    await until(lambda: len(venue.peers) == number)
+async def opened(venue: Streams, listening: Listening, number: int) -> None:
+    """Wait until the venue has seen so many connections, and the other end knows of the last one."""
+    await until(lambda: len(venue.peers) == number and len(listening.connections._open) >= len(venue.open))
 
 
 def test_before_a_day_is_over_a_second_connection_hears_every_stream_and_then_the_first_is_closed() -> None:
     async def scene(venue: Streams, listening: Listening) -> None:
-        await opened(venue, 1)
+        await opened(venue, listening, 1)
         listening.now = LIFE_S - 1
         await venue.send(DEPTH, {"i": 1})
         await until(lambda: listening.heard(1))
         assert len(venue.peers) == 1
         listening.now = LIFE_S + LIFE_SPREAD_S
-        await opened(venue, 2)
+        await opened(venue, listening, 2)
         await until(lambda: listening.notes == [1, 2])
         await venue.send(DEPTH, {"i": 2})
         await until(lambda: listening.heard(2) == 2)
@@ -100,9 +101,10 @@ def test_before_a_day_is_over_a_second_connection_hears_every_stream_and_then_th
 
 def test_the_announced_end_of_a_server_opens_another_connection_at_once() -> None:
     async def scene(venue: Streams, listening: Listening) -> None:
-        await opened(venue, 1)
+        await opened(venue, listening, 1)
+        listening.now = SPACING_S
         await venue.send("!serverShutdown", {"e": "serverShutdown", "E": 1_770_123_456_789})
-        await opened(venue, 2)
+        await opened(venue, listening, 2)
         await until(lambda: listening.notes == [1, 2])
         await venue.peers[0].socket.close()  # the server ends; the second has heard nothing yet
         await until(lambda: listening.notes == [1, 2, 1])
@@ -113,11 +115,26 @@ def test_the_announced_end_of_a_server_opens_another_connection_at_once() -> Non
     play(scene)
 
 
+def test_servers_that_all_announce_their_end_are_left_one_every_few_seconds() -> None:
+    async def scene(venue: Streams, listening: Listening) -> None:
+        for number in range(1, 4):
+            await opened(venue, listening, number)
+            await venue.send("!serverShutdown", {"e": "serverShutdown"}, only=venue.peers[-1])
+            await venue.send(DEPTH, {"i": number}, only=venue.peers[-1])
+            await venue.send(TRADE, {"i": number}, only=venue.peers[-1])
+            await until(lambda: listening.heard(number) == 2)  # noqa: B023
+            await until(lambda: len(venue.open) == 1)
+            assert len(venue.peers) == number
+            listening.now += SPACING_S
+
+    play(scene)
+
+
 def test_a_stream_that_stays_quiet_delays_the_end_of_the_first_connection_for_minutes_only() -> None:
     async def scene(venue: Streams, listening: Listening) -> None:
-        await opened(venue, 1)
+        await opened(venue, listening, 1)
         listening.now = LIFE_S + LIFE_SPREAD_S
-        await opened(venue, 2)
+        await opened(venue, listening, 2)
         await venue.send(DEPTH, {"i": 1})
         await until(lambda: listening.heard(1) == 2)
         listening.now += OVERLAP_S
@@ -128,13 +145,13 @@ def test_a_stream_that_stays_quiet_delays_the_end_of_the_first_connection_for_mi
 
 def test_the_first_connection_speaks_on_while_no_second_can_be_opened() -> None:
     async def scene(venue: Streams, listening: Listening) -> None:
-        await opened(venue, 1)
+        await opened(venue, listening, 1)
         venue.refuses = 503
         listening.now = LIFE_S + LIFE_SPREAD_S
         await venue.send(DEPTH, {"i": 1})
         await until(lambda: listening.heard(1))
         venue.refuses = None
-        await opened(venue, 2)
+        await opened(venue, listening, 2)
         assert len(venue.open) == 2
         assert 0 not in listening.notes
 
@@ -144,7 +161,7 @@ def test_the_first_connection_speaks_on_while_no_second_can_be_opened() -> None:
 @pytest.mark.parametrize("wanted", [2, 3])
 def test_of_several_connections_only_the_loss_of_the_last_is_a_lost_connection(wanted: int) -> None:
     async def scene(venue: Streams, listening: Listening) -> None:
-        await opened(venue, wanted)
+        await opened(venue, listening, wanted)
         await venue.send(TRADE, {"i": 1})
         await until(lambda: listening.heard(1) == wanted)
         venue.refuses = 503
@@ -165,16 +182,16 @@ def test_of_several_connections_only_the_loss_of_the_last_is_a_lost_connection(w
 @pytest.mark.parametrize("lost", ["old", "new"])
 def test_a_connection_that_breaks_while_another_takes_over_loses_nothing(lost: str) -> None:
     async def scene(venue: Streams, listening: Listening) -> None:
-        await opened(venue, 1)
+        await opened(venue, listening, 1)
         listening.now = LIFE_S + LIFE_SPREAD_S
-        await opened(venue, 2)
+        await opened(venue, listening, 2)
         await until(lambda: listening.notes == [1, 2])
         venue.peers[lost == "new"].cut()
         await until(lambda: listening.notes[:3] == [1, 2, 1])
         await venue.send(TRADE, {"i": 1})
         await until(lambda: listening.heard(1))
         if lost == "new":
-            await opened(venue, 3)
+            await opened(venue, listening, 3)
         assert 0 not in listening.notes
 
     play(scene)
@@ -183,10 +200,10 @@ def test_a_connection_that_breaks_while_another_takes_over_loses_nothing(lost: s
 def test_lines_about_the_connections_of_a_routed_venue_name_their_channels() -> None:
     public, market = VENUES["binance-futures"].routes
 
-    async def scene(venue: Streams, _: Listening) -> None:
-        await opened(venue, 1)
+    async def scene(venue: Streams, listening: Listening) -> None:
+        await opened(venue, listening, 1)
         venue.open[0].cut()
-        await opened(venue, 2)
+        await opened(venue, listening, 2)
 
     there = {"e": "connections", "s": ["BTCUSDT"], "n": 1}
     lost = {"e": "disconnect", "s": ["BTCUSDT"]}
@@ -205,7 +222,7 @@ def test_the_path_that_the_venue_has_is_found(carried: dict[str, tuple[str, ...]
     market = VENUES["binance-coinm"].routes[1]
 
     async def scene(venue: Streams, listening: Listening) -> None:
-        await opened(venue, 1)
+        await opened(venue, listening, 1)
         assert venue.peers[0].path == path
         await venue.send("btcusdt@aggTrade", {"i": 1})
         await until(lambda: listening.heard(1))
@@ -218,10 +235,10 @@ def test_a_path_that_accepts_the_streams_and_gives_nothing_is_left_for_the_other
     silent = {"/market/stream": (), **EVERYTHING}
 
     async def scene(venue: Streams, listening: Listening) -> None:
-        await opened(venue, 1)
+        await opened(venue, listening, 1)
         assert venue.peers[0].path == "/market/stream"
         listening.now += SPEAK_S
-        await opened(venue, 2)
+        await opened(venue, listening, 2)
         assert venue.peers[1].path == "/stream"
         await venue.send("btcusdt@markPrice", {"i": 1})
         await until(lambda: listening.heard(1))
@@ -234,8 +251,8 @@ def test_a_path_that_accepts_the_streams_and_gives_nothing_is_left_for_the_other
 
 
 def test_the_address_asks_for_microseconds_only_where_the_venue_has_them() -> None:
-    async def scene(venue: Streams, _: Listening) -> None:
-        await opened(venue, 1)
+    async def scene(venue: Streams, listening: Listening) -> None:
+        await opened(venue, listening, 1)
         assert venue.peers[0].query["timeUnit"] == "MICROSECOND"
         assert venue.peers[0].names == [DEPTH, TRADE]
 
@@ -246,13 +263,13 @@ def test_the_address_asks_for_microseconds_only_where_the_venue_has_them() -> No
 def test_a_connection_that_gives_nothing_notes_when_the_venue_answers_and_a_frozen_network_answers_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(binance_connection, "ASK_NS", 0)
+    monkeypatch.setattr(binance_socket, "ASK_NS", 0)
 
     def answers(listening: Listening) -> list[int]:
         return [line["at"] for line in listening.lines if line.get("e") == "alive"]
 
     async def scene(venue: Streams, listening: Listening) -> None:
-        await opened(venue, 1)
+        await opened(venue, listening, 1)
         await asyncio.sleep(0.01)
         assert not answers(listening), "nothing came, so nothing is known of the venue's clock"
         before_ms = time.time_ns() // 1_000_000

@@ -133,3 +133,16 @@ def test_a_silence_in_which_nothing_was_missed_counts_as_an_interval_like_any_ot
         market.run(10)
         market.channels.was_quiet("BTCUSDT", "trade")
     assert len(market.alarms) == 1, "the next silences are not longer than the first"
+
+
+def test_a_feed_that_waits_itself_is_no_silence_of_the_channel_that_speaks_last_afterwards() -> None:
+    market = Market(book=9.0, trade=2.0, markPrice=1.0).run(300)
+    market.muted = {"book", "trade", "markPrice"}  # nothing is read while Redis is away
+    market.run(120)
+    market.muted = {"trade"}
+    market.run(8)
+    market.muted = set()
+    assert market.run(60).alarms == []
+    market.muted = {"trade"}
+    market.run(60)
+    assert [kind for kind, _ in market.alarms] == ["trade"]
