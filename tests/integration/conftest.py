@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from ingest.messages.kinds import PLAIN_STREAM
 from ingest.settings import Settings
 from ingest.streams import keys, outage, read
 from ingest.worker.worker import Worker
+from tests.integration.mortal import MortalRedis
 
 DEFINITIONS = Path(feature_repo.__file__).parent
 
@@ -97,3 +99,15 @@ def pipeline(
     with psycopg.connect(postgres_url) as connection:
         connection.autocommit = True
         yield Pipeline(redis_client, connection, settings.load({"TFS_PARTITIONS": "2"}), lambda: 1_700_000_100_000_000)
+
+
+@pytest.fixture
+def mortal() -> Iterator[MortalRedis]:
+    folder = Path(tempfile.mkdtemp(prefix="tfs-"))
+    folder.chmod(0o711)  # the server may run as another user
+    server = MortalRedis(folder)
+    try:
+        yield server
+    finally:
+        server.close()
+        shutil.rmtree(folder)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,20 +26,18 @@ from feature_repo.stores.online.write import OnlineWriter
 from ingest import offline_writer, router, settings
 from ingest.messages.decode import encode
 from ingest.messages.kinds import OrderBook, Tick, Trade
-from ingest.servers.orders import orders
-from ingest.servers.supervisor import Server
 from ingest.streams import keys, outage, read
 from ingest.streams.backlog import backlog, counters
 from ingest.worker import commit, rows
 from ingest.worker.partition import Partition
 from ingest.worker.worker import Worker
 from tests.integration.market import owners
+from tests.integration.mortal import PATIENCE_S, MortalRedis, wait_until
 from transforms.catalog import VIEWS
 
 T0 = 1_700_000_000_000
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "BINANCE:SOL-USDT")
 PARTITIONS = 2
-PATIENCE_S = 40.0
 
 Entry = tuple[str, bytes, dict[bytes, bytes]]
 """Log, id, fields."""
@@ -129,55 +124,6 @@ def assert_every_entity_is_whole(
             writer.write([symbol], one.event_us, one.values, np.array([row[5]]), one.created_us)
         assert served == client.hgetall(wanted)
         client.delete(wanted)
-
-
-def wait_until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not done():
-        assert time.monotonic() < deadline, "it takes too long"
-        time.sleep(0.01)
-
-
-class MortalRedis:
-    """A server with an append-only file that can be killed and started again on the same port and data."""
-
-    def __init__(self, folder: Path) -> None:
-        self._lock = open(folder / "lock", "wb")  # noqa: SIM115 - held as long as the server
-        told = orders(folder, self._lock.fileno(), ["redis_url"], durable=False)
-        self.url: str = told["state"]["redis_url"]
-        self._server = Server(told["servers"][0], self._lock.fileno())
-        self.start()
-
-    def start(self) -> None:
-        self._server.start()
-        wait_until(self._server.answers)
-
-    @property
-    def process(self) -> subprocess.Popen[bytes]:
-        """The server itself."""
-        assert self._server.process is not None
-        return self._server.process
-
-    def kill(self, how: str = "SIGKILL") -> None:
-        self._server.signal(how)
-        self.process.wait(30)
-
-    def close(self) -> None:
-        if not self._server.ended():
-            self.kill()
-        self._lock.close()
-
-
-@pytest.fixture
-def mortal() -> Iterator[MortalRedis]:
-    folder = Path(tempfile.mkdtemp(prefix="tfs-"))
-    folder.chmod(0o711)  # the server may run as another user
-    server = MortalRedis(folder)
-    try:
-        yield server
-    finally:
-        server.close()
-        shutil.rmtree(folder)
 
 
 @contextlib.contextmanager
