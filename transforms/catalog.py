@@ -70,11 +70,12 @@ _DEPTH = "the known book does not reach that far, or no valid book"
 _FLOW = "of Q_b 1{P_b >= P_b'} - Q_b' 1{P_b <= P_b'} - Q_a 1{P_a <= P_a'} + Q_a' 1{P_a >= P_a'}"  # primes: the book before
 _SINCE = "the start, a gap or an invalid book"
 _BOOK = "no valid book"
-_COVER = "the window began before the first trade"
+_COVER = "the window began before the first trade, or holds a hole"
 _BARS = "fewer than 250 one-minute bars"
-_RANGES = "one of the last 15 minutes has no bar"
-_SESSION = "the session was not heard from its beginning (no trade in its first 5 minutes, nor in the day before it)"
+_RANGES = "one of the last 15 minutes has no bar (one with a hole has none)"
+_SESSION = "the session was not heard from its beginning (no trade in its first 5 minutes, nor in the day before it), or has a hole"
 _TRADES = f"fewer than 100 trades, or {_SESSION}"
+_HOLE = "a hole in the window"
 _POSTS = "no scored post in the window"
 
 MICROSTRUCTURE = View("microstructure", "book", 10, "State and recent flow of the limit order book.", (
@@ -104,40 +105,41 @@ ORDER_FLOW = View("order_flow", "trade", 60, "Signed trade flow, toxicity, price
         Feature("cvd", "base", -inf, inf, "sum s*q since the session began: 00:00 UTC, or the instrument's own opening", _SESSION),
         *(Feature(f"trade_flow_imbalance_{w}", "share", -1, 1, "sum s*q / sum q", f"no volume, or {_COVER}") for w in ("1m", "5m")),
         _count("trade_count_1m", "trades", 0, inf, "trades in one minute", _COVER),
-        Feature("trade_rate_10s", "1/s", 0, inf, "exponentially decayed rate: each trade adds 1/10 s, decay exp(-dt/10 s)"),
+        Feature("trade_rate_10s", "1/s", 0, inf, "exponentially decayed rate: each trade adds 1/10 s, decay exp(-dt/10 s)", "less than 10 min since a hole"),
         Feature("avg_trade_size_1m", "base", 0, inf, "sum q / trades", f"no trade, or {_COVER}"),
         Feature("side_inferred_share_1m", "share", 0, 1, "trades whose side was inferred / trades", f"no trade, or {_COVER}", "Lee and Ready 1991"),
-        Feature("vpin", "share", 0, 1, "sum |buy - sell| / sum V over the last 50 closed buckets, 50 V while V does not change; a trade is split at a bucket's edge; where V comes from the previous days, the open bucket is dropped when a session begins", "fewer than 50 closed buckets, or V unknown: neither configured nor a day before that was heard from its first 5 minutes on", "Easley, Lopez de Prado, O'Hara 2012"),
-        Feature("vpin_bvc", "share", 0, 1, "vpin with bulk classification: V*Phi(dP/sigma) counts as bought, sigma from earlier buckets only; a bucket with 1/50 of a day between two trades is passed over", "fewer than 70 closed buckets, or V unknown", "Easley, Lopez de Prado, O'Hara 2012; Andersen and Bondarenko 2013 dispute it"),
-        Feature("kyle_lambda_5m", "quote per base", -inf, inf, "sum(dm*x)/sum(x^2) over the last 300 whole seconds, x a second's signed volume, dm the change of the mid over it", "fewer than 30 seconds with trades and both mids known (of a valid book, at most 10 s old), or their signed volumes all 0", "Kyle 1985"),
-        Feature("amihud_60m", "1e-6 per quote", 0, inf, "1e6*mean of |r|/dollar volume over one-minute bars, r from the last price of the minute before", f"no bar with volume and a trade in the minute before, or {_COVER}", "Amihud 2002"),
-        Feature("roll_spread_5m", "quote", 0, inf, "2*sqrt(-cov(dp_t, dp_t-1)) of the trades seen in 5 min", "the covariance is not negative, fewer than three trades seen by then, or a change in it over more than 60 s without a trade", "Roll 1984"),
-        Feature("effective_spread_bps_1m", "bps", -2e4, 2e4, "volume-weighted 1e4*2 s (p - m_before)/m_before over the trades seen in 1 min, m_before the last mid strictly before the trade, under 1 s old", "no classified trade with such a mid in the minute", "Huang and Stoll 1996"),
-        Feature("realized_spread_bps_5s", "bps", -2e4, 2e4, "volume-weighted 1e4*2 s (p - m_{t+5s})/m_before over the trades whose 5 s ended in 1 min: known, and stamped, at t + 5 s", "no classified trade with both mids among them, or a trade was given up because more than 1,024 timestamps waited", "Huang and Stoll 1996"),
+        Feature("vpin", "share", 0, 1, "sum |buy - sell| / sum V over the last 50 closed buckets, 50 V while V does not change; a trade is split at a bucket's edge; where V comes from the previous days, the open bucket is dropped when a session begins", "fewer than 50 closed buckets (a hole empties them, and none closes until the next session begins, or with a configured V until one begins at least a day later), or V unknown: neither configured nor a day before that was heard from its first 5 minutes on without a hole", "Easley, Lopez de Prado, O'Hara 2012"),
+        Feature("vpin_bvc", "share", 0, 1, "vpin with bulk classification: V*Phi(dP/sigma) counts as bought, sigma from earlier buckets only; a bucket with 1/50 of a day between two trades is passed over", "fewer than 70 closed buckets, or V unknown, as for vpin", "Easley, Lopez de Prado, O'Hara 2012; Andersen and Bondarenko 2013 dispute it"),
+        Feature("kyle_lambda_5m", "quote per base", -inf, inf, "sum(dm*x)/sum(x^2) over the last 300 whole seconds, x a second's signed volume, dm the change of the mid over it", "fewer than 30 seconds with trades and both mids known (of a valid book, at most 10 s old), or their signed volumes all 0, or a hole in the window", "Kyle 1985"),
+        Feature("amihud_60m", "1e-6 per quote", 0, inf, "1e6*mean of |r|/dollar volume over one-minute bars, r from the last price of the minute before", f"no bar with volume and a trade in the minute before, or {_COVER}, or the minute before it does", "Amihud 2002"),
+        Feature("roll_spread_5m", "quote", 0, inf, "2*sqrt(-cov(dp_t, dp_t-1)) of the trades seen in 5 min", "the covariance is not negative, fewer than three trades seen by then, or a change in it over more than 60 s without a trade or over a hole, or a hole in the window", "Roll 1984"),
+        Feature("effective_spread_bps_1m", "bps", -2e4, 2e4, "volume-weighted 1e4*2 s (p - m_before)/m_before over the trades seen in 1 min, m_before the last mid strictly before the trade, under 1 s old", f"no classified trade with such a mid in the minute, or {_HOLE}", "Huang and Stoll 1996"),
+        Feature("realized_spread_bps_5s", "bps", -2e4, 2e4, "volume-weighted 1e4*2 s (p - m_{t+5s})/m_before over the trades whose 5 s ended in 1 min: known, and stamped, at t + 5 s", "no classified trade with both mids among them, or a trade was given up because more than 1,024 timestamps waited, or a hole in their minute", "Huang and Stoll 1996"),
         Feature("vwap_1m", "quote", 0, inf, "sum pq / sum q", f"no volume, or {_COVER}"),
         Feature("vwap_5m", "quote", 0, inf, "sum pq / sum q", f"no volume, or {_COVER}"),
         Feature("vwap_session", "quote", 0, inf, "sum pq / sum q since the session began", f"no volume, or {_SESSION}"),
         Feature("vwap_dev_bps", "bps", -1e4, inf, "1e4*(p - vwap_session)/vwap_session", f"no volume, or {_SESSION}"),
-        _count("session_complete", "flag", 0, 1, "1 if the session was heard from its beginning, or from its first 5 minutes on, else 0"),
+        _count("session_complete", "flag", 0, 1, "1 if the session was heard from its beginning, or from its first 5 minutes on, without a hole so far, else 0"),
+        _count("trade_valid", "flag", 0, 1, "1, or 0 while a window of this view holds a hole in the trades: 60 minutes, the session, 70 buckets of vpin_bvc (where V was known at the hole)"),
     ),
 )
 
 TECHNICAL = View("technical", "trade", 300, "Momentum, volatility, indicators of one-minute bars, volume profile and calendar.", (
-        *(Feature(f"price_momentum_{k}m", "log return", -inf, inf, f"ln of the price over that of {k} min before", f"no trade in the {6 * k} s up to {k} min before") for k in (1, 5, 15)),
-        *(Feature(f"volatility_{k}m", "log return", 0, inf, "sqrt(sum r^2) of one-second log returns", "less than 95 % of the window since the first trade, no trade in it, or a trade in it after a silence longer than the window", "Andersen and Bollerslev 1998") for k in (1, 5, 15)),
+        *(Feature(f"price_momentum_{k}m", "log return", -inf, inf, f"ln of the price over that of {k} min before", f"no trade in the {6 * k} s up to {k} min before, or a hole after the last trade of either moment") for k in (1, 5, 15)),
+        *(Feature(f"volatility_{k}m", "log return", 0, inf, "sqrt(sum r^2) of one-second log returns", "less than 95 % of the window since the first trade, no trade in it, or a trade in it after a silence longer than the window, or a hole, or its first trade after one", "Andersen and Bollerslev 1998") for k in (1, 5, 15)),
         Feature("parkinson_15m", "log return", 0, inf, "sqrt(sum ln(h/l)^2 / (4 n ln 2))", _RANGES, "Parkinson 1980"),
         Feature("garman_klass_15m", "log return", 0, inf, "sqrt(mean of ln(h/l)^2/2 - (2 ln 2 - 1) ln(c/o)^2)", _RANGES, "Garman and Klass 1980"),
         Feature("rogers_satchell_15m", "log return", 0, inf, "sqrt(mean of ln(h/c) ln(h/o) + ln(l/c) ln(l/o))", _RANGES, "Rogers and Satchell 1991"),
-        Feature("yang_zhang_15m", "log return", 0, inf, "sqrt(var overnight + k var open-close + (1 - k) rogers_satchell^2)", "one of the last 16 minutes has no bar", "Yang and Zhang 2000"),
+        Feature("yang_zhang_15m", "log return", 0, inf, "sqrt(var overnight + k var open-close + (1 - k) rogers_satchell^2)", "one of the last 16 minutes has no bar (one with a hole has none)", "Yang and Zhang 2000"),
         Feature("rsi_14", "index", 0, 100, "100 g/(g + l), Wilder's smoothing of one-minute closes", f"{_BARS}, or a flat market", "Wilder 1978; TA-Lib RSI"),
         Feature("ema_12", "quote", 0, inf, "seed SMA(12), then v += 2/13*(x - v)", _BARS, "TA-Lib EMA"),
         Feature("ema_26", "quote", 0, inf, "seed SMA(26), then v += 2/27*(x - v)", _BARS, "TA-Lib EMA"),
-        Feature("ema_dev_bps", "bps", -1e4, inf, "1e4*(p - ema_26)/ema_26", _BARS),
+        Feature("ema_dev_bps", "bps", -1e4, inf, "1e4*(p - ema_26)/ema_26", f"{_BARS}, or a hole after the last trade"),
         Feature("macd", "quote", -inf, inf, "EMA(12) - EMA(26)", _BARS, "TA-Lib MACD"),
         Feature("macd_signal", "quote", -inf, inf, "EMA(9) of macd", _BARS, "TA-Lib MACD"),
         Feature("macd_hist", "quote", -inf, inf, "macd - macd_signal", _BARS, "TA-Lib MACD"),
-        Feature("bollinger_pctb", "share", -inf, inf, "(c - lower)/(upper - lower), 20 bars, 2 population deviations", "fewer than 20 bars, or a flat market", "TA-Lib BBANDS"),
-        Feature("bollinger_width", "share", 0, inf, "(upper - lower)/middle", "fewer than 20 bars", "TA-Lib BBANDS"),
+        Feature("bollinger_pctb", "share", -inf, inf, "(c - lower)/(upper - lower), 20 bars, 2 population deviations", "fewer than 20 bars, or as many since a hole, or a flat market", "TA-Lib BBANDS"),
+        Feature("bollinger_width", "share", 0, inf, "(upper - lower)/middle", "fewer than 20 bars, or as many since a hole", "TA-Lib BBANDS"),
         Feature("atr_14", "quote", 0, inf, "Wilder's average true range", _BARS, "TA-Lib ATR"),
         Feature("natr_14", "%", 0, inf, "100*atr_14/close", _BARS, "TA-Lib NATR"),
         Feature("poc", "quote", 0, inf, "the price row with the session's most volume; prints more than 10 % from all others are in no row, unless ten confirm each other", _TRADES, "Steidlmayer"),
@@ -145,7 +147,7 @@ TECHNICAL = View("technical", "trade", 300, "Momentum, volatility, indicators of
         Feature("value_area_high", "quote", 0, inf, "upper edge of the same area", _TRADES, "Steidlmayer"),
         Feature("poc_dev_bps", "bps", -1e4, inf, "1e4*(p - poc)/poc", _TRADES),
         Feature("volume_profile", "share", 0, 1, "share of the session's volume traded at or below the last price", _TRADES),
-        Feature("relative_volume", "ratio", 0, inf, "volume of the newest whole 5-minute slot over the median of the same slot of up to 28 previous days", "fewer than 7 of these days have volume in the slot, or the slot itself has none"),
+        Feature("relative_volume", "ratio", 0, inf, "volume of the newest whole 5-minute slot over the median of the same slot of up to 28 previous days, a slot with a hole left out", "fewer than 7 of these days have volume in the slot, or the slot itself has none or a hole"),
         _count("market_hour", "hour", 0, 23, "UTC hour of event time"),
         _count("day_of_week", "day", 0, 6, "UTC weekday of event time, Monday 0"),
         Feature("hour_sin", "", -1, 1, "sin(2 pi (hour + minute/60)/24)"),
@@ -154,6 +156,7 @@ TECHNICAL = View("technical", "trade", 300, "Momentum, volatility, indicators of
         Feature("weekday_cos", "", -1, 1, "cos(2 pi day_of_week/7)"),
         Feature("is_weekend", "flag", 0, 1, "1 on Saturday and Sunday, UTC"),
         Feature("minutes_to_funding", "min", 0, 1440, "minutes to the next settlement of funding: the venue's own time where a trade carried one that lies ahead by a day at most, else the next of every `funding_hours` of the instrument from 00:00 UTC on (8 where its name tells a perpetual)", "the instrument has no funding that is known"),
+        _count("trade_valid_bars", "flag", 0, 1, "1, or 0 while a window of this view holds a hole in the trades (the session too) and until 250 bars after it: by then the indicators that go from bar to bar have forgotten the bars that are missing"),
     ),
 )
 

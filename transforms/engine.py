@@ -116,8 +116,19 @@ class Engine:
     def lose_trades(self, since_us: int, until_us: int) -> None:
         """Note that trades from ``since_us`` until ``until_us``, both included, may be missing; 0 is since the newest trade.
 
-        Call it before the trades of ``since_us`` and later, or at once where they came already.
+        Call it before the trades of ``since_us`` and later, or at once where they came already; the hole then lasts until the newest.
         """
+        newest_us = int(self._flow[order_flow.NEWEST_US])
+        if since_us <= 0:
+            since_us = min(newest_us or until_us, until_us)
+        if since_us == until_us:
+            until_us += 1  # also the trades of that very time do not tell the last price
+        until_us = max(until_us, newest_us)
+        if self._clock is not None and since_us >= self._session_end_us:
+            self._start_session(self._clock, since_us)
+        order_flow.lose_trades(self._flow, since_us, until_us)
+        technical.lose_trades(self._technical, since_us, until_us)
+        relative_volume.lose_trades(self._relative, since_us, until_us)
 
     def trade(self, t_us: int, price: float, size: float, side: int) -> None:
         """Fold in a trade; ``side`` is the aggressor's: 1 bought, -1 sold, 0 unknown."""
@@ -258,4 +269,5 @@ def warm_up() -> None:
         engine.trade(t_us, 100.0, 1.0, 0)
         engine.emit(SECOND_US)
     engine.lose_book(2 * SECOND_US)
+    engine.lose_trades(2 * SECOND_US, 2 * SECOND_US)
     engine.emit(2 * SECOND_US)

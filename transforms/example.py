@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from math import isnan
 from typing import Any
 
-from transforms.catalog import view_of
 from transforms.engine import Engine
 from transforms.instrument import Instrument
 from transforms.kernel import DAY_US, SECOND_US
@@ -40,6 +39,10 @@ class HandFeed:
         """Give a trade; ``side`` is 1 where a buyer was the aggressor, -1 a seller, 0 unknown."""
         self._engine.trade(_t_us(at), price, size, side)
 
+    def lose_trades(self, since: float, until: float) -> None:
+        """Say that trades of these times and between them may be missing."""
+        self._engine.lose_trades(_t_us(since), _t_us(until))
+
     def post(self, at: float, *, positive: float, negative: float, **fields: Any) -> None:
         """Give a scored post with a new id, or the ``id`` of ``fields``; what is not positive or negative is neutral."""
         fields.setdefault("id", f"{at}")
@@ -48,12 +51,13 @@ class HandFeed:
 
     def value(self, feature: str, at: int) -> float | None:
         """Return ``feature`` in the row of second ``at``, None where it is null or its view gives no row."""
-        mine = view_of(feature)
-        for view, row in self._engine.emit(_t_us(at)):
-            if view is mine:
-                x = float(row[view.index[feature]])
-                return None if isnan(x) else x
-        return None
+        x = self.rows(at).get(feature)
+        return None if x is None or isnan(x) else x
+
+    def rows(self, at: int) -> dict[str, float]:
+        """Return all features in the rows of second ``at``, NaN where null."""
+        rows = self._engine.emit(_t_us(at))
+        return {name: float(x) for view, row in rows for name, x in zip(view.names, row, strict=True)}
 
 
 def _t_us(at: float) -> int:

@@ -10,6 +10,7 @@ as if it had happened in a second. How old the earlier price may be follows from
 - of a mid: 1 s for a trade, 10 s for a second (``mids``, ``kyle``);
 - in volume time: no two trades of a bucket may be further apart than a bucket takes on average (``vpin_bvc``).
 
+Nor is a return known if trades may be missing before its earlier or its later price (``holes``).
 A window that contains an unknown return is null. A bar or a bucket with one is passed over. The indicators of bars (RSI, EMA, MACD, ATR,
 Bollinger) go from bar to bar however far these are apart, as TA-Lib and the charts of exchanges do.
 """

@@ -7,7 +7,8 @@ beginning if
 - a trade came within its first 5 minutes (the trades of these minutes before it may be missing), or
 - a trade came within the day before it, so that the symbol was listened to before it began.
 
-Books prove nothing here, because a venue may send them while its trades are silent.
+Books prove nothing here, because a venue may send them while its trades are silent. From a hole in the trades (``holes``) until the
+session ends its values are null too.
 
 Example: New York's stock exchange opens at 09:30, which is 14:30 UTC in winter and 13:30 UTC in summer. The session that holds Sunday,
 2024-03-10, on which the clocks change, is 23 hours long:

@@ -75,6 +75,7 @@ _STATED: dict[str, WarmUp] = {
     "vwap_session": _SESSION,
     "vwap_dev_bps": _SESSION,
     "session_complete": _SESSION,
+    "trade_valid": _SESSION,
     # without a configured bucket volume V: V comes from the 28 days before, and 70 buckets are more than a day of it
     "vpin": WarmUp(32 * DAY),
     "vpin_bvc": WarmUp(32 * DAY, recursive=True),
@@ -88,6 +89,7 @@ _STATED: dict[str, WarmUp] = {
     ),
     **dict.fromkeys(("bollinger_pctb", "bollinger_width"), WarmUp(bars=21)),
     **dict.fromkeys(("poc", "value_area_low", "value_area_high", "poc_dev_bps", "volume_profile"), _SESSION),
+    "trade_valid_bars": _SESSION,
     **_window(29 * DAY, "relative_volume"),
     **_window(5 * MINUTE, *SENTIMENT.names),
     **_window(2 * HOUR, "sentiment_compound_1h", "sentiment_engagement_1h", "bullishness_1h"),

@@ -2,14 +2,14 @@
 
 Where it is not configured, V is fixed when a session begins: the mean volume of the previous days over 50, rounded to whole lots, at
 least one. A day is a session, at 00:00 UTC unless the instrument says otherwise. Previous days are those of the last 28 that were heard
-from their beginning (``sessions``: from their first 5 minutes on) and had volume: a day without volume is a holiday or an outage. Until
-there is such a day, V is unknown.
+from their beginning (``sessions``: from their first 5 minutes on) without a hole in the trades, and had volume: a day without volume is a
+holiday or an outage. Until there is such a day, V is unknown.
 
 State, from offset ``o``::
 
-    o + V      V in lots, 0 while unknown
-    o + AUTO   1 where V comes from the previous days, 0 where it is configured
-    o + DAYS   ring of 28 days: lots, 0 where the day was not heard from its beginning
+    o + V            V in lots, 0 while unknown
+    o + CONFIGURED   configured V in lots, 0 where it comes from the previous days
+    o + DAYS         ring of 28 days: lots, 0 where the day was not heard whole
 
 Example: Days of 900 and 1100 lots have the mean 1000, a fiftieth of it is 20:
 
@@ -26,30 +26,29 @@ Example: Days of 900 and 1100 lots have the mean 1000, a fiftieth of it is 20:
 from __future__ import annotations
 
 from transforms import window
-from transforms.kernel import Vector, jit
+from transforms.kernel import DAY_US, Vector, jit
 from transforms.lots import whole
 
 BUCKETS_A_DAY = 50
 MAX_DAYS = 28
 
-V, AUTO, _DAYS = range(3)
+V, CONFIGURED, _DAYS = range(3)
 SIZE = _DAYS + window.size(MAX_DAYS, 1)
 
 
 def init(state: Vector, o: int, configured: float | None, scale: float) -> None:
     """Set V to ``configured`` base units; None lets it follow from the days. Raise ``ValueError`` if it is not at least one lot."""
     if configured is None:
-        state[o + AUTO] = 1.0
         return
     lots = whole(configured * scale)
     if lots < 1.0:
         raise ValueError(f"a VPIN bucket of {configured} is less than one lot of {1 / scale}")
-    state[o + V] = float(lots)
+    state[o + V] = state[o + CONFIGURED] = float(lots)
 
 
 @jit
 def close_day(state: Vector, o: int, day: int, lots: float) -> None:
-    """Keep the volume of ``day`` (days since the epoch), which was heard from its beginning."""
+    """Keep the volume of ``day`` (days since the epoch), which was heard whole."""
     window.advance(state, o + _DAYS, MAX_DAYS, 1, day)
     state[window.slot(o + _DAYS, MAX_DAYS, 1, day)] = lots
 
@@ -66,3 +65,13 @@ def open_day(state: Vector, o: int, day: int) -> None:
             lots += of_day
             days += 1
     state[o + V] = max(1.0, whole(lots / (days * BUCKETS_A_DAY))) if days else 0.0
+
+
+@jit
+def forget(state: Vector, o: int, day: int, age_us: float) -> None:
+    """Leave out the days before ``day`` that reach into the last ``age_us`` before it: trades of them are missing, as it turns out."""
+    if not state[o + _DAYS] > 0.0:
+        return
+    days = int(-(-age_us // DAY_US))
+    for i in range(max(day - days, int(state[o + _DAYS]) - MAX_DAYS + 1), min(day, int(state[o + _DAYS]) + 1)):
+        state[window.slot(o + _DAYS, MAX_DAYS, 1, i)] = 0.0

@@ -9,8 +9,8 @@ of sizes are exact up to 2**53 lots, and rounded beyond.
 
 State::
 
-    0..7           header, below
-    fixed size     MIDS TICK RATE SESSION VOLUME_V VPIN KYLE AMIHUD
+    0..8           header, below
+    fixed size     HOLES MIDS TICK RATE SESSION VOLUME_V VPIN KYLE AMIHUD
     by the grid    volume, roll, effective spread, realized spread; the header has their offsets
 
 At one bucket a second the state takes 62 kB, half of it for trades that wait for the mid of five seconds later. At ten buckets a
@@ -19,10 +19,12 @@ second it takes 247 kB, because the windows are exact at any width.
 
 from __future__ import annotations
 
-from transforms import sessions, window
+import math
+
+from transforms import holes, sessions, window
 from transforms.catalog import ORDER_FLOW
 from transforms.instrument import Instrument
-from transforms.kernel import NAN, SECOND_US, Vector, jit, zeros
+from transforms.kernel import DAY_US, MINUTE_US, NAN, SECOND_US, Vector, jit, zeros
 from transforms.lots import whole
 from transforms.order_flow import (
     amihud,
@@ -37,17 +39,20 @@ from transforms.order_flow import (
     trade_rate,
     volume,
     vpin,
+    vpin_bvc,
 )
 
-VERSION = 2
+VERSION = 3
 """Version of the state's layout and of every formula; a checkpoint of another version is refused."""
 
 FEATURES = len(ORDER_FLOW.features)
 
-NEWEST_US, FIRST_US, PER_SECOND, SCALE, PRICE, ROLL_AT, EFFECTIVE_AT, REALIZED_AT, MIDS = range(9)
+NEWEST_US, FIRST_US, PER_SECOND, SCALE, PRICE, ROLL_AT, EFFECTIVE_AT, REALIZED_AT, _REFILL, HOLES = range(10)
 """The header: times of the newest trade (0 before the first) and of the first trade seen, µs; buckets a second; lots in one unit of
-size, 10**size_digits; price of the newest trade, NaN before the first; offsets. Behind it the first part of fixed size.
+size, 10**size_digits; price of the newest trade, NaN before the first; offsets; 1 once a hole emptied the VPIN buckets. Behind it the
+first part of fixed size.
 """
+MIDS = HOLES + holes.SIZE
 TICK = MIDS + mids.SIZE
 RATE = TICK + lee_ready.SIZE
 SESSION = RATE + trade_rate.SIZE
@@ -61,12 +66,16 @@ _MID = MIDS + mids.MID
 _MID_US = MIDS + mids.MID_US
 SESSION_END = SESSION + sessions.END_US
 """End of the open session, µs, 0 before the first trade."""
+_SESSION_START = SESSION + sessions.START_US
 _SESSION_DAY = SESSION + sessions.DAY
 _SESSION_HEARD = SESSION + sessions.HEARD
 _SESSION_LOTS = SESSION + session.LOTS
 _SECOND_END = KYLE + kyle.END_US
 _V = VOLUME_V + bucket_volume.V
-_V_AUTO = VOLUME_V + bucket_volume.AUTO
+_CONFIGURED = VOLUME_V + bucket_volume.CONFIGURED
+_BVC_CLOSED = VPIN + vpin.BVC_CLOSED
+_HOLE_END = HOLES + holes.UNTIL
+_TRADE_VALID = ORDER_FLOW.index["trade_valid"]
 
 
 def init(instrument: Instrument, bucket_us: int) -> Vector:
@@ -89,6 +98,7 @@ def init(instrument: Instrument, bucket_us: int) -> Vector:
     state[ROLL_AT] = float(roll_at)
     state[EFFECTIVE_AT] = float(effective_at)
     state[REALIZED_AT] = float(realized_at)
+    holes.init(state, HOLES)
     mids.init(state, MIDS)
     bucket_volume.init(state, VOLUME_V, instrument.vpin_bucket, scale)
     kyle.init(state, KYLE)
@@ -103,12 +113,41 @@ def start_session(state: Vector, start_us: int, end_us: int, day: int) -> None:
 
     Call it before an event or a row of a new session, if sessions are not UTC days; those begin by themselves.
     """
-    if state[_V_AUTO] == 1.0:
-        if state[_SESSION_HEARD] == 1.0:
-            bucket_volume.close_day(state, VOLUME_V, int(state[_SESSION_DAY]), state[_SESSION_LOTS])
+    if _whole_session(state):
+        bucket_volume.close_day(state, VOLUME_V, int(state[_SESSION_DAY]), state[_SESSION_LOTS])
+    if state[_CONFIGURED] == 0.0:
         bucket_volume.open_day(state, VOLUME_V, day)
+        if state[_HOLE_END] >= start_us:
+            state[_V] = 0.0
         vpin.drop_open(state, VPIN)
+    elif state[_HOLE_END] <= start_us - DAY_US:
+        state[_V] = state[_CONFIGURED]
     session.start(state, SESSION, start_us, end_us, day, state[NEWEST_US])
+
+
+@jit
+def _whole_session(state: Vector) -> bool:
+    """Return whether the open session was heard from its beginning, without a hole so far."""
+    return bool(state[_SESSION_HEARD] == 1.0 and state[_HOLE_END] < state[_SESSION_START])
+
+
+@jit
+def lose_trades(state: Vector, since_us: int, until_us: int) -> None:
+    """Note that trades from ``since_us`` until ``until_us`` may be missing; the newest trade is not after ``until_us``.
+
+    How much volume is missing is not known, so VPIN has no buckets until their edges are known again (``vpin``).
+    """
+    if since_us >= state[SESSION_END]:
+        _start_utc_day(state, since_us)
+    holes.lose(state, HOLES, since_us, until_us)
+    if state[_V] > 0.0:
+        state[_REFILL] = 1.0
+        state[_V] = 0.0
+    vpin.empty(state, VPIN)
+    lee_ready.forget(state, TICK)
+    roll.forget(state, int(state[ROLL_AT]))
+    if since_us < state[_SESSION_START]:
+        bucket_volume.forget(state, VOLUME_V, int(state[_SESSION_DAY]), state[_SESSION_START] - since_us)
 
 
 @jit
@@ -139,12 +178,20 @@ def step_trade(state: Vector, t_us: int, price: float, size: float, side: int) -
     b = window.bucket(t_us, SECOND_US // per_second)
     _advance(state, per_second, roll_at, b)
 
+    newest_us = state[NEWEST_US]
     last_price = state[PRICE]
-    since_us = t_us - state[NEWEST_US] if state[NEWEST_US] > 0.0 else 0.0
+    since_us = t_us - newest_us if newest_us > 0.0 else 0.0
+    tick_price = last_price
+    if holes.before_trade(state, HOLES, t_us, newest_us):
+        since_us = math.inf
+        tick_price = NAN
     lots = whole(size * state[SCALE])
     mid = mids.before(state, MIDS, t_us)
-    lee_ready.tick(state, TICK, price, last_price)
+    lee_ready.tick(state, TICK, price, tick_price)
     s = float(side) if side != 0 else lee_ready.infer(state, TICK, price, mid)
+    if s != s:  # the last change of price is in a hole: so the side is missing, as if the trade were
+        lose_trades(state, t_us, t_us)
+        s = 0.0
 
     volume.add(state, VOLUME, per_second, b, price, lots, s, side == 0 and s != 0.0)
     trade_rate.add(state, RATE, since_us)
@@ -177,19 +224,35 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
     roll_at = int(state[ROLL_AT])
     scale = state[SCALE]
     first_us = int(state[FIRST_US])
+    whole_us = t_us - state[_HOLE_END]
     b = t_us // (SECOND_US // per_second)
     _advance(state, per_second, roll_at, b)
 
-    volume.emit(state, VOLUME, per_second, b, scale, t_us - first_us, out)
-    trade_rate.emit(state, RATE, t_us - state[NEWEST_US], out)
-    session.emit(state, SESSION, scale, state[PRICE], out)
+    volume.emit(state, VOLUME, per_second, b, scale, min(t_us - first_us, whole_us), out)
+    if whole_us >= trade_rate.FORGOTTEN_US:
+        trade_rate.emit(state, RATE, t_us - state[NEWEST_US], out)
+    session.emit(state, SESSION, scale, state[PRICE], _whole_session(state), out)
     if state[_V] > 0.0:
         vpin.emit(state, VPIN, out)
-    kyle.emit(state, KYLE, t_us // SECOND_US, scale, out)
-    amihud.emit(state, AMIHUD, t_us, scale, first_us, out)
-    roll.emit(state, roll_at, per_second, b, out)
-    effective_spread.emit(state, int(state[EFFECTIVE_AT]), per_second, b, out)
-    realized_spread.emit(state, int(state[REALIZED_AT]), per_second, t_us, b, out)
+    second = t_us // SECOND_US
+    if holes.until(state, HOLES, second * SECOND_US) <= (second - kyle.SECONDS) * SECOND_US:
+        kyle.emit(state, KYLE, second, scale, out)
+    minute = t_us // MINUTE_US
+    before_us = (
+        minute - amihud.BARS - 1
+    ) * MINUTE_US  # begin of the bar before the window, from which its first return is
+    if holes.until(state, HOLES, minute * MINUTE_US) <= before_us:
+        amihud.emit(state, AMIHUD, t_us, scale, first_us, out)
+    if whole_us >= roll.SECONDS * SECOND_US:
+        roll.emit(state, roll_at, per_second, b, out)
+    if whole_us >= effective_spread.SECONDS * SECOND_US:
+        effective_spread.emit(state, int(state[EFFECTIVE_AT]), per_second, b, out)
+    settled_us = t_us - realized_spread.HORIZON_US
+    if settled_us - holes.until(state, HOLES, settled_us) >= realized_spread.SECONDS * SECOND_US:
+        realized_spread.emit(state, int(state[REALIZED_AT]), per_second, t_us, b, out)
+    full = state[_REFILL] == 0.0 or state[_BVC_CLOSED] >= vpin_bvc.READY
+    valid = full and state[_HOLE_END] < state[_SESSION_START] and state[_HOLE_END] <= before_us
+    out[_TRADE_VALID] = 1.0 if valid else 0.0
 
 
 @jit

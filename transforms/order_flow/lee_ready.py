@@ -18,15 +18,15 @@ Example: The price rose to 100. Below a mid of 100.5 that was a sale; at a mid o
 
 from __future__ import annotations
 
-from transforms.kernel import Vector, jit
+from transforms.kernel import NAN, Vector, jit
 
 SIZE = 1
-"""One slot: direction of the last change of the trade price, +1 or -1; 0 before the first change."""
+"""One slot: direction of the last change of the trade price, +1 or -1; 0 before the first change, NaN where a hole may hide it."""
 
 
 @jit
 def tick(state: Vector, o: int, price: float, last_price: float) -> None:
-    """Keep the direction of the move from ``last_price`` (NaN before the first trade) to ``price``."""
+    """Keep the direction of the move from ``last_price`` (NaN before the first trade and after a hole) to ``price``."""
     if price > last_price:
         state[o] = 1.0
     elif price < last_price:
@@ -34,8 +34,17 @@ def tick(state: Vector, o: int, price: float, last_price: float) -> None:
 
 
 @jit
+def forget(state: Vector, o: int) -> None:
+    """Take the direction of the last change as unknown, because trades may be missing."""
+    state[o] = NAN
+
+
+@jit
 def infer(state: Vector, o: int, price: float, mid: float) -> float:
-    """Return 1 for bought, -1 for sold, 0 for unclassified; call ``tick`` for the trade first. ``mid`` may be NaN."""
+    """Return 1 for bought, -1 for sold, 0 for unclassified, NaN where a hole hides the side.
+
+    Call ``tick`` for the trade first. ``mid`` may be NaN.
+    """
     if price > mid:
         return 1.0
     if price < mid:

@@ -53,8 +53,17 @@ def advance(state: Vector, o: int, per_second: int, b: int) -> None:
 
 
 @jit
+def forget(state: Vector, o: int) -> None:
+    """Take the last change of price as unknown."""
+    state[o + _CHANGE] = _SILENT
+
+
+@jit
 def add(state: Vector, o: int, per_second: int, b: int, price: float, last_price: float, since_us: float) -> None:
-    """Fold a trade into bucket ``b``, the newest; ``last_price`` of ``since_us`` ago is that of the trade before, NaN for the first."""
+    """Fold a trade into bucket ``b``, the newest.
+
+    ``last_price`` of ``since_us`` ago is that of the trade before, NaN for the first; ``since_us`` is infinite after a hole.
+    """
     if last_price != last_price:
         return
     change = price - last_price if since_us <= SUCCESSIVE_US else _SILENT

@@ -1,4 +1,5 @@
-"""``cvd``, ``vwap_session``, ``vwap_dev_bps``: the trades of the session, null until one was heard from its beginning (``sessions``);
+"""``cvd``, ``vwap_session``, ``vwap_dev_bps``: the trades of the session, null until one was heard from its beginning (``sessions``)
+and from a hole in the trades until the session ends;
 ``session_complete`` says whether it was, also for the session values of the view ``technical``.
 
 A session includes its beginning and not its end: a trade at exactly 00:00 UTC is the first of its day. The row of exactly 00:00 belongs
@@ -44,10 +45,10 @@ def add(state: Vector, o: int, price: float, lots: float, side: float) -> None:
 
 
 @jit
-def emit(state: Vector, o: int, scale: float, price: float, out: Vector) -> None:
-    """Write the session so far; ``price`` is that of the newest trade."""
-    out[_COMPLETE] = state[o + sessions.HEARD]
-    if state[o + sessions.HEARD] == 0.0:
+def emit(state: Vector, o: int, scale: float, price: float, whole: bool, out: Vector) -> None:
+    """Write the session so far, null unless it is ``whole``; ``price`` is that of the newest trade."""
+    out[_COMPLETE] = 1.0 if whole else 0.0
+    if not whole:
         return
     out[_CVD] = state[o + DELTA] / scale
     if state[o + LOTS] > 0.0:

@@ -8,6 +8,10 @@ A bucket keeps the V that it opened with (``bucket_volume``). Where V comes from
 session begins, and the closed ones stay. So every bucket holds exactly the V of its day, and the edges do not depend on when the process
 started. With a configured V nothing is dropped.
 
+A hole in the trades hides the edges, because nobody knows how much was traded in it. The buckets before it are forgotten, and none is
+formed until the edges are known again: where V comes from the previous days, from the next session on. With a configured V they
+never are, so the edges count anew from the first session that begins a day after the hole or later, as they do after a start.
+
 Example: Each of 50 buckets of 2 holds 1.5 bought and 0.5 sold, so its imbalance is 1 of 2:
 
 >>> from transforms.example import HandFeed
@@ -34,6 +38,7 @@ _RING_LOTS = _RING_DELTA + BUCKETS
 """V of the last 50 closed buckets."""
 _BVC = _RING_LOTS + BUCKETS
 """State of ``vpin_bvc``."""
+BVC_CLOSED = _BVC + vpin_bvc.CLOSED
 SIZE = _BVC + vpin_bvc.SIZE
 
 _MANY, _ENOUGH = 100.0, 80.0
@@ -91,6 +96,14 @@ def drop_open(state: Vector, o: int) -> None:
     """Empty the open bucket."""
     state[o + _FILLED] = 0.0
     state[o + _DELTA] = 0.0
+
+
+@jit
+def empty(state: Vector, o: int) -> None:
+    """Forget every bucket."""
+    state[o + CLOSED] = 0.0
+    state[o + _BVC + vpin_bvc.CLOSED] = 0.0
+    drop_open(state, o)
 
 
 @jit

@@ -31,7 +31,10 @@ SIGMA_BUCKETS = 20
 LONGEST_US = DAY_US // 50
 """The longest silence over which a bucket's change of price is known."""
 
-_CLOSED, _CHANGES = range(2)
+READY = BUCKETS + SIGMA_BUCKETS
+"""Buckets that a value needs."""
+
+CLOSED, _CHANGES = range(2)
 """Number of buckets closed so far; dP of the last 20 buckets."""
 _FLOW = _CHANGES + SIGMA_BUCKETS
 """Imbalance of the last 50 buckets in lots, NaN where it had no sigma."""
@@ -46,14 +49,14 @@ _VPIN_BVC = ORDER_FLOW.index["vpin_bvc"]
 @jit
 def close(state: Vector, o: int, v: float, change: float) -> None:
     """Keep a bucket of ``v`` lots over which the price moved by ``change``."""
-    closed = int(state[o + _CLOSED])
+    closed = int(state[o + CLOSED])
     flow = NAN
     if closed >= SIGMA_BUCKETS:
         flow = v * _one_sided(change, _sigma(state, o, closed))
     state[o + _FLOW + closed % BUCKETS] = flow
     state[o + _LOTS + closed % BUCKETS] = v
     state[o + _CHANGES + closed % SIGMA_BUCKETS] = change
-    state[o + _CLOSED] = closed + 1.0
+    state[o + CLOSED] = closed + 1.0
 
 
 @jit
@@ -81,8 +84,8 @@ def _sigma(state: Vector, o: int, closed: int) -> float:
 @jit
 def emit(state: Vector, o: int, out: Vector) -> None:
     """Write ``vpin_bvc``."""
-    closed = int(state[o + _CLOSED])
-    if closed >= BUCKETS + SIGMA_BUCKETS:
+    closed = int(state[o + CLOSED])
+    if closed >= READY:
         flow = 0.0
         lots = 0.0
         for i in range(closed - BUCKETS, closed):

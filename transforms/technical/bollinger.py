@@ -36,6 +36,12 @@ def step(state: Vector, o: int, close: float) -> None:
 
 
 @jit
+def forget(state: Vector, o: int) -> None:
+    """Forget every close."""
+    state[o + _BARS] = 0.0
+
+
+@jit
 def middle(state: Vector, o: int) -> float:
     """Return the mean of the last 20 closes, NaN with fewer."""
     bars = int(state[o + _BARS])

@@ -9,7 +9,9 @@ Momentum is last because its size depends on the grid. At a grid of 1 s the stat
 
 from __future__ import annotations
 
-from transforms import sessions, window
+import math
+
+from transforms import holes, sessions, window
 from transforms.catalog import TECHNICAL
 from transforms.instrument import Instrument
 from transforms.kernel import HOUR_US, MINUTE_US, NAN, SECOND_US, Vector, jit, zeros
@@ -27,14 +29,16 @@ from transforms.technical import (
     volume_profile,
 )
 
-VERSION = 5
+VERSION = 6
 """Version of the state's layout and of every formula; a checkpoint of another version is refused."""
 FEATURES = len(TECHNICAL.features)
 
-NEWEST, _PRICE, _BUCKET, _SCALE, _FUNDING, _FUNDING_EVERY = range(6)
+NEWEST, _PRICE, _BUCKET, _SCALE, _FUNDING, _FUNDING_EVERY, _BROKEN, _NEEDED, _HOLES = range(9)
 """Header: time of the newest trade, µs, 0 before the first; its price; width of a grid bucket, µs; lots in one unit of size; time of
-the next settlement that the venue sent last, µs; time between two settlements, µs, 0 for none. Two slots are spare."""
-_BARS = 8
+the next settlement that the venue sent last, µs; time between two settlements, µs, 0 for none; first minute of a hole, infinite
+once it has ended; bars until the indicators have forgotten the last hole; the holes."""
+_HOLE_END = _HOLES + holes.UNTIL
+_BARS = _HOLES + holes.SIZE
 _VALUES = _BARS + bars.SIZE
 """Values of the last bar: the features from ``parkinson_15m`` to ``natr_14``, in the catalogue's order."""
 
@@ -43,6 +47,7 @@ _PARKINSON, _GARMAN_KLASS, _ROGERS_SATCHELL, _YANG_ZHANG = TECHNICAL.slots(
 )
 _RSI_14, _EMA_12, _EMA_26, _EMA_DEV = TECHNICAL.slots("rsi_14", "ema_12", "ema_26", "ema_dev_bps")
 _MACD_LINE, _MACD_SIGNAL, _MACD_HIST = TECHNICAL.slots("macd", "macd_signal", "macd_hist")
+_TRADE_VALID = TECHNICAL.index["trade_valid_bars"]
 _PCTB, _WIDTH, _ATR_14, _NATR_14 = TECHNICAL.slots("bollinger_pctb", "bollinger_width", "atr_14", "natr_14")
 
 _RSI = _VALUES + _NATR_14 - _PARKINSON + 1
@@ -55,6 +60,7 @@ _RANGES = _ATR + atr.SIZE
 _VOLATILITY = _RANGES + range_volatility.SIZE
 _PROFILE = _VOLATILITY + volatility.SIZE
 _MOMENTUM = _PROFILE + volume_profile.SIZE
+_SESSION_START = _PROFILE + sessions.START_US
 _SESSION_END = _PROFILE + sessions.END_US
 
 
@@ -69,6 +75,8 @@ def init(instrument: Instrument, bucket_us: int) -> Vector:
     state[_BUCKET] = float(bucket_us)
     state[_SCALE] = 10.0**instrument.size_digits
     state[_FUNDING_EVERY] = float(instrument.funding_hours * HOUR_US)
+    state[_BROKEN] = math.inf
+    holes.init(state, _HOLES)
     volume_profile.configure(state, _PROFILE, instrument.profile_row)
     for i in range(_VALUES, _RSI):
         state[i] = NAN
@@ -109,17 +117,46 @@ def step_bar(state: Vector, minute: int, open_: float, high: float, low: float, 
 
 @jit
 def _close_bar(state: Vector, minute: int) -> None:
-    """Close the open bar if ``minute`` has ended it."""
+    """Close the open bar if ``minute`` has ended it; one with a hole in its trades is dropped."""
     if bars.over(state, _BARS, minute):
-        step_bar(
-            state,
-            int(state[_BARS + bars.MINUTE]),
-            state[_BARS + bars.OPEN],
-            state[_BARS + bars.HIGH],
-            state[_BARS + bars.LOW],
-            state[_BARS + bars.CLOSE],
-        )
+        closed = int(state[_BARS + bars.MINUTE])
+        if state[_HOLE_END] <= (closed - 1) * MINUTE_US:
+            step_bar(
+                state,
+                closed,
+                state[_BARS + bars.OPEN],
+                state[_BARS + bars.HIGH],
+                state[_BARS + bars.LOW],
+                state[_BARS + bars.CLOSE],
+            )
+            if state[_NEEDED] > 0.0:
+                state[_NEEDED] -= 1.0
         state[_BARS + bars.MINUTE] = 0.0
+    if minute >= state[_BROKEN]:
+        bollinger.forget(state, _BOLLINGER)
+        state[_VALUES + _PCTB - _PARKINSON] = NAN
+        state[_VALUES + _WIDTH - _PARKINSON] = NAN
+        state[_BROKEN] = math.inf
+
+
+@jit
+def lose_trades(state: Vector, since_us: int, until_us: int) -> None:
+    """Note that trades from ``since_us`` until ``until_us`` may be missing; the newest trade is not after ``until_us``."""
+    minute = window.bucket(since_us, MINUTE_US)
+    _close_bar(state, minute - 1)
+    volatility.lose(state, _VOLATILITY, since_us, _heard(state))
+    bucket_us = int(state[_BUCKET])
+    momentum.lose(state, _MOMENTUM, momentum.buckets(bucket_us), bucket_us, since_us)
+    range_volatility.lose(state, _RANGES, minute)
+    state[_BROKEN] = min(state[_BROKEN], float(minute))
+    state[_NEEDED] = float(bars.READY)
+    holes.lose(state, _HOLES, since_us, until_us)
+
+
+@jit
+def _heard(state: Vector) -> float:
+    """Return the last price, NaN where a later one may be missing."""
+    return float(state[_PRICE] if state[NEWEST] >= state[_HOLE_END] else NAN)
 
 
 @jit
@@ -144,8 +181,9 @@ def step_trade(state: Vector, t_us: int, price: float, size: float) -> None:
     minute = window.bucket(t_us, MINUTE_US)
     _close_bar(state, minute - 1)
     bars.add(state, _BARS, minute, price)
-    volatility.step(state, _VOLATILITY, t_us, state[_PRICE])
-    momentum.step(state, _MOMENTUM, momentum.buckets(bucket_us), bucket_us, t_us, price)
+    volatility.step(state, _VOLATILITY, t_us, _heard(state))
+    known = price if t_us >= state[_HOLE_END] else NAN
+    momentum.step(state, _MOMENTUM, momentum.buckets(bucket_us), bucket_us, t_us, known)
     volume_profile.step(state, _PROFILE, t_us, price, lots(size, state[_SCALE]))
     state[NEWEST] = float(t_us)
     state[_PRICE] = price
@@ -167,7 +205,7 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
         return
     if t_us >= state[_SESSION_END]:
         _start_utc_day(state, t_us)
-    price = state[_PRICE]
+    price = _heard(state)
     bucket_us = int(state[_BUCKET])
     momentum.emit(state, _MOMENTUM, momentum.buckets(bucket_us), bucket_us, t_us, price, out)
     volatility.emit(state, _VOLATILITY, t_us, price, out)
@@ -179,4 +217,7 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
         out[i] = state[_VALUES + i - _PARKINSON]
     ema_26 = out[_EMA_26]
     out[_EMA_DEV] = 1e4 * (price - ema_26) / ema_26
-    volume_profile.emit(state, _PROFILE, price, out)
+    whole_session = state[_HOLE_END] < state[_SESSION_START]
+    if whole_session:
+        volume_profile.emit(state, _PROFILE, price, out)
+    out[_TRADE_VALID] = 1.0 if whole_session and state[_NEEDED] == 0.0 else 0.0

@@ -1,6 +1,7 @@
 """``price_momentum_1m``, ``_5m``, ``_15m``: the log return over k minutes; null also where the ratio is outside the range of a double.
 
-A ring keeps the last price of every grid bucket of the past 16.5 minutes, 0 where nothing was traded. Grid times, ``k`` and ``k/10`` are
+A ring keeps the last price of every grid bucket of the past 16.5 minutes, 0 where nothing was traded, NaN where a hole in the trades
+makes it unknown. Grid times, ``k`` and ``k/10`` are
 whole buckets, so "at or before t - k" means the bucket that ends there, or the nearest one before it with a trade. Only for the oldest
 bucket that may be used does the trade's own time matter: a trade at the very end of that bucket is exactly ``k/10`` old and counts, an
 earlier one does not. The sign holds that one bit: a price traded exactly at the end of its bucket is stored negative.
@@ -41,10 +42,22 @@ def size(bucket_us: int) -> int:
 
 @jit
 def step(state: Vector, o: int, n: int, bucket_us: int, t_us: int, price: float) -> None:
-    """Make ``price`` the last one of its bucket, in the ring of ``n`` buckets."""
+    """Make ``price`` the last one of its bucket, in the ring of ``n`` buckets; NaN where a later trade may be missing."""
     b = window.bucket(t_us, bucket_us)
     window.advance(state, o, n, 1, b)
     state[window.slot(o, n, 1, b)] = -price if t_us == b * bucket_us else price
+
+
+@jit
+def lose(state: Vector, o: int, n: int, bucket_us: int, since_us: int) -> None:
+    """Take the last prices from the bucket of ``since_us`` on as unknown: trades after them may be missing."""
+    first = window.bucket(since_us, bucket_us)
+    window.advance(state, o, n, 1, first)
+    newest = int(state[o])
+    for b in range(max(first, newest - n + 1), newest + 1):
+        at = window.slot(o, n, 1, b)
+        if b == first or state[at] != 0.0:
+            state[at] = NAN
 
 
 @jit
@@ -65,6 +78,8 @@ def _value(state: Vector, o: int, n: int, bucket_us: int, t_us: int, k_us: int, 
         past = state[window.slot(o, n, 1, b)]
         if past < 0.0:
             return log_ratio(price, -past)
+        if past != past:
+            return NAN
         if past > 0.0:
             return NAN if b == oldest else log_ratio(price, past)
     return NAN

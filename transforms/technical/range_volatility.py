@@ -50,6 +50,13 @@ def step(state: Vector, o: int, minute: int, open_: float, high: float, low: flo
 
 
 @jit
+def lose(state: Vector, o: int, minute: int) -> None:
+    """Begin anew if a bar of ``minute`` or later is known: trades of it are missing, as it turns out."""
+    if state[o + _MINUTE] >= minute:
+        state[o + _RUN] = 0.0
+
+
+@jit
 def _root(x: float) -> float:
     """Return the square root, 0 where rounding left ``x`` below 0; NaN stays NaN."""
     return 0.0 if x < 0.0 else math.sqrt(x)

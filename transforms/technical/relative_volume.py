@@ -2,7 +2,8 @@
 
 A slot includes its end and is stamped with it, as bars are: the rows of 12:05:00 to 12:09:59 have the volume of ``(12:00, 12:05]``, so
 a whole slot is compared with whole slots. A slot without a trade is not known to have been quiet, so it is left out of the median and
-has no value itself. The slot of the first trade seen has none either, because its beginning may be missing.
+has no value itself. The slot of the first trade seen has none either, because its beginning may be missing, and no
+slot with a hole in its trades.
 
 It is a kernel of its own, with the functions of the others: the slots of a month take 63 KB that change once in five minutes, and need
 not be saved with every trade. ``state[:HEAD]`` changes with trades, the rest only when ``state[CLOSED]`` does.
@@ -20,13 +21,15 @@ Example: The slot ``(0:10, 0:15]`` has the volume 1 to 7 on seven days, median 4
 
 from __future__ import annotations
 
+import math
+
 from transforms import window
 from transforms.catalog import TECHNICAL
 from transforms.instrument import Instrument
 from transforms.kernel import MINUTE_US, NAN, Vector, jit, zeros
 from transforms.lots import lots
 
-VERSION = 2
+VERSION = 3
 RELATIVE_VOLUME = TECHNICAL.index["relative_volume"]
 SLOT_US = 5 * MINUTE_US
 SLOTS = 288
@@ -35,9 +38,9 @@ DAYS = 28
 READY = 7
 """Days with volume in a slot that a value needs."""
 
-NEWEST, _SCALE, _OPEN, _LOTS, CLOSED, _RATIO, _PARTIAL = range(7)
+NEWEST, _SCALE, _OPEN, _LOTS, CLOSED, _RATIO, _PARTIAL, _HOLE_END = range(8)
 HEAD = 8
-"""Doubles that change with trades; one of them is spare."""
+"""Doubles that change with trades."""
 
 
 def init(instrument: Instrument, bucket_us: int) -> Vector:
@@ -45,6 +48,7 @@ def init(instrument: Instrument, bucket_us: int) -> Vector:
     state = zeros(HEAD + SLOTS * DAYS)
     state[_SCALE] = 10.0**instrument.size_digits
     state[_RATIO] = NAN
+    state[_HOLE_END] = -math.inf
     return state
 
 
@@ -99,7 +103,7 @@ def _close(state: Vector, slot: int) -> None:
     state[CLOSED] = float(slot)
     state[_OPEN] = float(slot + 1)
     state[_LOTS] = 0.0
-    state[_PARTIAL] = 0.0
+    state[_PARTIAL] = 1.0 if state[_HOLE_END] > slot * SLOT_US else 0.0
 
 
 @jit
@@ -113,6 +117,22 @@ def step_trade(state: Vector, t_us: int, price: float, size: float) -> None:
         _close(state, slot - 1)
     state[NEWEST] = float(t_us)
     state[_LOTS] += lots(size, state[_SCALE])
+
+
+@jit
+def lose_trades(state: Vector, since_us: int, until_us: int) -> None:
+    """Note that trades from ``since_us`` until ``until_us`` may be missing: the slots that hold them are not known."""
+    first = window.bucket(since_us, SLOT_US)
+    _close(state, first - 1)
+    state[_HOLE_END] = max(state[_HOLE_END], float(until_us))
+    current = int(state[_OPEN])
+    if current == 0:
+        return
+    for slot in range(max(first, current - SLOTS * DAYS), current):
+        state[_place(slot)] = 0.0
+        state[_RATIO] = NAN
+    if until_us > (current - 1) * SLOT_US:
+        state[_PARTIAL] = 1.0
 
 
 @jit

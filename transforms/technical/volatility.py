@@ -4,10 +4,11 @@
 trade has the return 0, and the second of the next trade has the whole move. The window is the ``k`` whole seconds that have ended by
 ``t``, so a finer grid changes nothing. It is null without a trade in the window, because a silent feed says nothing of volatility, and
 where it contains the first trade after a silence longer than the window, because that trade carries the move of the silence (``returns``).
+A second with a hole in its trades, or with the first trade after one, has the return NaN, which makes null every window with it.
 
 State, from offset ``o``::
 
-    | open second | price at its beginning, 0 unknown | first second traded | newest second traded | newest closed one traded
+    | open second | price at its beginning, 0 before the first trade | first second traded | newest second traded | newest closed one traded
     | newest second after more than 1, 5, 15 min without a trade | 900 r^2 ...
 
 Example: Two moves of 1 % in the last minute: sqrt(2)*ln 1.01 = 0.01407:
@@ -39,18 +40,18 @@ SIZE = _RING + SECONDS
 
 @jit
 def _close(state: Vector, o: int, second: int, last: float) -> None:
-    """Close every second up to ``second``, itself included; ``last`` is the last price traded in them."""
+    """Close every second up to ``second``, itself included; ``last`` is the last price traded in them, NaN where it may be missing."""
     current = int(state[o + _OPEN])
     if second < current:
         return
     edge = state[o + _EDGE]
-    r = log_ratio(last, edge) if edge > 0.0 else 0.0
+    r = log_ratio(last, edge) if edge != 0.0 else 0.0
     state[o + _RING + current % SECONDS] = r * r
     first = current + 1
     if second - first >= SECONDS:
         first = second - SECONDS + 1
     for i in range(first, second + 1):
-        state[o + _RING + i % SECONDS] = 0.0
+        state[o + _RING + i % SECONDS] = 0.0 if last == last else NAN
     if int(state[o + _TRADED]) == current:
         if state[o + _CLOSED] > 0.0:
             silence = current - state[o + _CLOSED]
@@ -72,6 +73,21 @@ def step(state: Vector, o: int, t_us: int, before: float) -> None:
     elif second > int(state[o + _OPEN]):
         _close(state, o, second - 1, before)
     state[o + _TRADED] = float(second)
+
+
+@jit
+def lose(state: Vector, o: int, since_us: int, last: float) -> None:
+    """Take the returns from ``since_us`` on as unknown; ``last`` is the last price before."""
+    if state[o + _FIRST] == 0.0:
+        state[o + _EDGE] = NAN
+        return
+    first = window.bucket(since_us, SECOND_US)
+    _close(state, o, first - 1, last)
+    current = int(state[o + _OPEN])
+    if first < current:
+        for i in range(max(first, current - SECONDS), current):
+            state[o + _RING + i % SECONDS] = NAN
+        state[o + _EDGE] = NAN
 
 
 @jit

@@ -18,6 +18,10 @@ START_US = 1_723_161_254_300_000 // DAY_US * DAY_US + 23 * 60 * MINUTE_US
 """23:00 UTC: the first day is seen in part, the next ones whole."""
 
 
+HOLES = {1500: 0, 1900: 3, 2100: 400}
+"""For each event at which the digest has a hole in the trades, how long it is, s."""
+
+
 class Quote(NamedTuple):
     """Best prices of a book; ``bid`` None where the book is not valid."""
 
@@ -91,7 +95,9 @@ def main() -> None:
         state = kernel.init(instrument, bucket_us)
         row = zeros(kernel.FEATURES)
         digest = hashlib.sha256()
-        for event, following in zip(tape, [*tape[1:], tape[-1]], strict=True):
+        for i, (event, following) in enumerate(zip(tape, [*tape[1:], tape[-1]], strict=True)):
+            if i in HOLES:
+                kernel.lose_trades(state, event.t_us, event.t_us + HOLES[i] * 1_000_000)
             step(state, event)
             for t in boundaries(event.t_us, following.t_us, bucket_us):
                 kernel.emit(state, t, row)

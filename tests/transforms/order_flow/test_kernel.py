@@ -183,11 +183,11 @@ def test_rows_do_not_depend_on_when_the_process_started(tape: ModuleType) -> Non
 def test_the_tape_reaches_every_feature_and_every_null(tape: ModuleType) -> None:
     """The tests above would be empty if the tape did not."""
     seen = [named(row) for row in rows(tape, tape.events(6000, seed=6)).values()]
-    never_null = {"trade_rate_10s", "session_complete"}
+    never_null = {"trade_rate_10s", "session_complete", "trade_valid"}
     begun = [row for row in seen if row["trade_rate_10s"] is not None]
     for name in ORDER_FLOW.names:
         values = {row[name] for row in begun}
-        assert len(values) > (1 if name == "session_complete" else 10), name
+        assert len(values) > {"session_complete": 1, "trade_valid": 0}.get(name, 10), name
         assert (None in values) == (name not in never_null), name
 
 
