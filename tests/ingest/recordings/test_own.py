@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.messages.kinds import OrderBook, SocialPost, Trade
+from ingest.messages.kinds import Gap, OrderBook, SocialPost, Trade
 from ingest.messages.refusal import Reason
 from ingest.recordings.lines import Line, Parsed, Rejected
 from ingest.recordings.own import parse
@@ -29,6 +29,18 @@ def test_the_fields_tell_the_kind_and_what_was_not_received_counts_as_received_w
     assert book == Parsed("book", OrderBook(T0 + 5, "A", [(1.5, 2.0)], [(2.0, 3.0)], 9, received=T0 + 5))
     assert trade == Parsed("trade", Trade(T0 + 5, "A", 1.5, 2.0, "buy", received=T0 + 8))
     assert post == Parsed("social", SocialPost(T0 + 5, "x", "up", "s", symbols=["A"], received=T0 + 5))
+
+
+def test_a_line_of_the_kind_gap_tells_missing_trades() -> None:
+    hole = b'{"kind":"gap","timestamp":1700000000005,"symbol":"A","channel":"trade","since":1700000000001,"missing":3}'
+    assert parse(line(hole), 0) == Parsed("gap", Gap(T0 + 5, "A", T0 + 5, channel="trade", since=T0 + 1, missing=3))
+    assert parse(line(b'{"kind":"gap","timestamp":1700000000005,"symbol":"A"}'), 0) == Parsed(
+        "gap", Gap(T0 + 5, "A", T0 + 5)
+    )
+    backwards = parse(line(hole.replace(b"00001,", b"00006,")), 0)
+    assert isinstance(backwards, Rejected) and backwards.reason == Reason.OUT_OF_RANGE
+    other = parse(line(b'{"kind":"spot","timestamp":1700000000005,"symbol":"A","price":1,"size":2}'), 0)
+    assert isinstance(other, Parsed) and other.kind == "trade", "a word of the producer's own"
 
 
 def test_the_stream_tells_the_kind_where_it_is_given() -> None:
