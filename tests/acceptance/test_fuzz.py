@@ -14,7 +14,7 @@ import redis
 
 from ingest import router, settings
 from ingest.messages.decode import encode
-from ingest.messages.kinds import Gap, MicropriceTable, ScoredPost, SocialPost, Tick
+from ingest.messages.kinds import Clock, Gap, Hold, MicropriceTable, ScoredPost, SocialPost, Tick
 from ingest.messages.refusal import Reason
 from ingest.sentiment.history import History
 from ingest.sentiment.scorer import Scorer
@@ -27,7 +27,7 @@ from transforms.microstructure.layout import G_SIZE
 ENTRIES = int(os.environ.get("TFS_FUZZ_ENTRIES", "12000"))
 T0 = 1_700_000_000_000
 Fields = dict[bytes, bytes]
-KINDS = (b"book", b"trade", b"post", b"tick", b"gap", b"microprice")
+KINDS = (b"book", b"trade", b"post", b"tick", b"clock", b"hold", b"gap", b"microprice")
 NUMBERS = (
     "0",
     "-1",
@@ -83,6 +83,7 @@ def good(start: int) -> list[Fields]:
             table = MicropriceTable(
                 at, "A", n + 1, at - 1, at, 0.5, [0.25, None] * (G_SIZE // 2) + [0.0] * (G_SIZE % 2)
             )
+            out += forms("clock", Clock(at, ["A", "B", "NEVER"])) + forms("hold", Hold(at, "A", at + 1000))
             out += forms("tick", Tick(at - 1000, "A")) + forms("gap", Gap(at, "B")) + forms("microprice", table)
     return out
 
