@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from ingest.messages.decode import decode
-from ingest.messages.kinds import OrderBook, SocialPost, Trade
+from ingest.messages.kinds import Clock, OrderBook, SocialPost, Trade
 from ingest.messages.refusal import Reason
 from ingest.publish.outlet import LONGEST_S, Outlet, pauses
 from ingest.publish.producer import Producer
@@ -51,6 +51,21 @@ def test_messages_posts_and_refusals_go_where_they_belong(redis_client) -> None:
     assert outlet.counts.refused == {"undecodable": 1}
     (entry,) = redis_client.xrange(keys.events(keys.partition_of("X:BTCUSDT", 2)))
     assert b"recorded" not in entry[1], "live: the worker's clock counts"
+
+
+def test_a_clock_goes_to_the_log_of_each_of_its_symbols_once_with_those_that_are_there(redis_client) -> None:
+    names = ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"]
+    Outlet(redis_client, SETTINGS, prefix="X:").write([Parsed("clock", Clock(T0, names, received=T0 + 5))])
+    found = [
+        [decode(Clock, fields[b"data"]) for _, fields in redis_client.xrange(keys.events(p))]
+        for p in range(SETTINGS.partitions)
+    ]
+    assert all(len(of_log) == 1 for of_log in found), "these names are in both logs"
+    for p, (clock,) in enumerate(found):
+        assert clock.symbols == [
+            f"X:{name}" for name in names if keys.partition_of(f"X:{name}", SETTINGS.partitions) == p
+        ]
+        assert (clock.timestamp, clock.received) == (T0, T0 + 5)
 
 
 class Away(redis.Redis):
