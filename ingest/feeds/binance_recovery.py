@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import msgspec
@@ -104,10 +103,11 @@ class Recovery:
 
     async def run(self) -> None:
         """Ask for what is wanted until cancelled."""
-        told_s = time.monotonic()
+        clock = asyncio.get_running_loop().time
+        told_s = clock()
         while True:
             await asyncio.sleep(LOOK_S)
-            now_s, now_ms = time.monotonic(), self._clock_ns() // _NS_PER_MS
+            now_s, now_ms = clock(), self._clock_ns() // _NS_PER_MS
             if self._hold_ms and not self._connections.is_open and now_s - told_s >= self._hold_ms / 4000:
                 told_s = now_s
                 await self._connections.tell()  # the time of its symbols is held again

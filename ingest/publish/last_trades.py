@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import redis
 
-from ingest.messages.kinds import OrderBook, Trade, time_us
+from ingest.messages.kinds import Clock, Hold, OrderBook, Trade, time_us
 from ingest.recordings.binance_wire import LastTrade
 from ingest.recordings.lines import Output, Rejected
 from ingest.streams import keys
@@ -44,8 +44,11 @@ class LastTrades:
         return {symbol: msgspec.json.decode(text, type=LastTrade) for symbol, text in texts if text is not None}
 
     def notes(self, outputs: Iterable[Output]) -> Notes | None:
-        """Return what to store with a batch of outputs; None where it holds no book and no trade."""
-        changed = set()
+        """Return what to store with a batch of outputs; None where it says nothing of a symbol with trades.
+
+        A hold and a clock count as written too: for so long the worker lets no time pass without the feed.
+        """
+        changed: set[str] = set()
         for output in outputs:
             message = None if isinstance(output, Rejected) else output.message
             if isinstance(message, Trade) and isinstance(message.trade_id, int):
@@ -58,6 +61,11 @@ class LastTrades:
             elif isinstance(message, OrderBook) and (known := self._known.get(message.symbol)) is not None:
                 known.given_us = max(known.given_us, time_us(message))
                 changed.add(message.symbol)
+            elif isinstance(message, Hold):
+                changed.add(message.symbol)
+            elif isinstance(message, Clock):
+                changed.update(message.symbols)
+        changed &= self._known.keys()
         if not changed:
             return None
         now_ms = self._clock_ns() // _NS_PER_MS

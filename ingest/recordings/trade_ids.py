@@ -29,6 +29,7 @@ class Hole:
     before: Trade
     after: Trade
     is_told: bool = False  # nobody waits for them
+    passed_over: int = 0  # in how many answers of the venue they were left out
 
     @property
     def missing(self) -> int:
@@ -78,6 +79,15 @@ class TradeIds:
     def unknown(self) -> list[Hole]:
         """Return the holes that are waited for."""
         return [hole for hole in self.holes if not hole.is_told]
+
+    def next_hole(self) -> Hole | None:
+        """Return the hole to ask for: the first of those that answers left out least often."""
+        return min(self.unknown(), key=lambda hole: hole.passed_over, default=None)
+
+    def pass_over(self, number: int) -> None:
+        """Note that an answer reached the trade ``number``: the venue does not have what is missing before, or not yet."""
+        for hole in self.holes:
+            hole.passed_over += hole.last < number
 
     def fill(self, number: int, trade: Trade) -> bool:
         """Note a trade that came late; return whether it was missing. Its time must fit between its neighbours."""

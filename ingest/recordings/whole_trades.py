@@ -168,19 +168,21 @@ class WholeTrades:
             assert isinstance(number, int)  # noqa: S101 - answers are checked
             if ids.fill(number, trade) or (held.is_open and number == ids.next and ids.note(number, trade)):
                 held.recovered.append(trade)
+        if trades and isinstance(trades[-1].trade_id, int):
+            ids.pass_over(trades[-1].trade_id)
         held.is_open = held.is_open and not is_end
         yield from self._settle(name, followed, held, line)
 
     def wanted(self) -> list[Wanted]:
-        """Return the trades to ask for, of each symbol whose connection is there the first ones that are missing."""
+        """Return the trades to ask for, of each symbol whose connection is there one hole."""
         found = []
         for name, held in self.held.items():
             followed = self._symbols[name]
             if not followed.rule.is_live or held.away_ms:
                 continue
-            holes = followed.ids.unknown()
-            if holes:
-                found.append(Wanted(name, holes[0].first, holes[0].last, held.until_ms))
+            hole = followed.ids.next_hole()
+            if hole is not None:
+                found.append(Wanted(name, hole.first, hole.last, held.until_ms))
             elif followed.ids.next is not None:
                 found.append(Wanted(name, followed.ids.next, None, held.until_ms))
         return found

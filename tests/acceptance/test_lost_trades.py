@@ -1,0 +1,102 @@
+"""Trades that were lost with a connection: what the rows are afterwards, against those of a feed that lost none.
+
+Compared are all columns of the views ``order_flow`` and ``technical``, bit for bit, but three of order flow that also come of quotes. Books
+that were lost with a connection stay lost (``book_valid`` says so), so what comes of books is not compared.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from ingest.messages.decode import encode
+from ingest.recordings.lines import Output, Parsed
+from ingest.recordings.recording import LIVE_ONLY, Recording
+from ingest.recordings.venue_clock import Pace
+from tests.acceptance.lossy_venue import SETTINGS, Answers, Cut, Feed, Market, Rows, cuts, play, rows, run
+from transforms.catalog import ORDER_FLOW, TECHNICAL
+
+OF_BOOKS = {"kyle_lambda_5m", "realized_spread_bps_5s", "effective_spread_bps_1m"}
+COMPARED = {
+    view.name: [i for i, feature in enumerate(view.features) if feature.name not in OF_BOOKS]
+    for view in (ORDER_FLOW, TECHNICAL)
+}
+SECONDS = 2700
+SEED = 17
+
+
+@pytest.fixture(scope="module")
+def market() -> Market:
+    return Market.simulated(SECONDS, SEED)
+
+
+@pytest.fixture(scope="module")
+def lost() -> list[Cut]:
+    return [cut for cut in cuts(Random(SEED), 100) if cut.at + cut.lasts < 1000 * (SECONDS - 60)]
+
+
+@pytest.fixture(scope="module")
+def uncut(market: Market) -> Rows:
+    feed = run(play(market, Answers(market, Random(SEED)), SECONDS))
+    assert sorted(feed.trades()) == list(market.trades)
+    return rows(feed.entries)
+
+
+@pytest.fixture(scope="module")
+def recovered(market: Market, lost: list[Cut]) -> Feed:
+    """A feed that loses its connection a hundred times."""
+    return run(play(market, Answers(market, Random(SEED)), SECONDS, lost))
+
+
+def of_trades(found: Rows) -> dict[tuple[str, int], bytes]:
+    return {key: values[COMPARED[key[0]]].tobytes() for key, values in found.items() if key[0] in COMPARED}
+
+
+def told(outputs: list[Output]) -> list[bytes]:
+    """The messages that a recording gives too, as they are written to a log."""
+    return [encode(o.message) for o in outputs if isinstance(o, Parsed) and o.kind not in LIVE_ONLY]
+
+
+def test_a_hundred_lost_connections_leave_the_rows_of_trades_as_they_are(
+    market: Market, lost: list[Cut], recovered: Feed, uncut: Rows
+) -> None:
+    assert len(lost) > 90
+    assert len(set(recovered.answers.given)) == 10, "every kind of wrong answer was given"
+    assert sorted(recovered.trades()) == list(market.trades), "each trade once"
+    assert of_trades(rows(recovered.entries)) == of_trades(uncut)
+    assert len(of_trades(uncut)) == 2 * SECONDS
+
+
+def test_a_recording_with_holes_gives_the_messages_that_the_feed_gave(recovered: Feed, tmp_path: Path) -> None:
+    path = tmp_path / "live.jsonl"
+    path.write_bytes(b"".join(line.data + b"\n" for line in recovered.lines))
+    recording = Recording([path], pace=Pace.of(SETTINGS))
+    assert told(list(recording.market())) == told(recovered.outputs)
+
+
+def test_restarts_of_feed_and_worker_in_the_middle_of_recoveries_change_nothing(
+    market: Market, lost: list[Cut], uncut: Rows
+) -> None:
+    restarts = {cut.at + cut.lasts + 150: n % 2 == 0 for n, cut in enumerate(lost[::9])}
+    feed = run(play(market, Answers(market, Random(SEED + 1)), SECONDS, lost, restarts=restarts))
+    assert sorted(feed.trades()) == list(market.trades)
+    assert of_trades(rows(feed.entries, saved_every=97)) == of_trades(uncut)
+
+
+def test_trades_that_the_venue_does_not_have_are_told_and_no_others(market: Market, lost: list[Cut]) -> None:
+    random = Random(SEED + 2)
+    never = frozenset(
+        number
+        for cut in lost
+        if random.random() < 0.3
+        for number, trade in market.trades.items()
+        if cut.at <= trade["at"] < cut.at + cut.lasts and random.random() < 0.5
+    )
+    feed = run(play(market, Answers(market, random, lost=never), SECONDS, lost, hold_s=20))
+    assert sorted(feed.trades()) == [number for number in market.trades if number not in never]
+    gaps = [
+        o.message for o in feed.outputs if isinstance(o, Parsed) and o.kind == "gap" and o.message.channel == "trade"
+    ]  # type: ignore[union-attr]
+    assert sum(gap.missing for gap in gaps) == len(never) > 20  # type: ignore[union-attr,misc]
