@@ -24,6 +24,8 @@ PAGE = 1000  # trades that a venue gives at most
 LOOK_S = 0.1  # between two looks at what is wanted
 SETTLE_S = 1.0  # after a connection is open: what a trade before it does not show now, the venue does not have
 LONGEST_PAUSE_S = 5.0  # between two questions for the same trades
+NAMES_SHOWN = 10
+REFUSALS = (400, 401, 404, 405)  # statuses that say that this venue gives no old trades to who has no key
 _MICROSECONDS = {"X-MBX-TIME-UNIT": "MICROSECOND"}
 _NS_PER_MS = 1_000_000
 _LOG = logging.getLogger(__name__)
@@ -156,6 +158,8 @@ class Recovery:
         except (RestrictedError, TimeoutError, OSError, ValueError, aiohttp.ClientError) as error:
             _LOG.warning("no missing trades of %s: %s: %.200s", symbol, type(error).__name__, error)
             self._asking.pop(symbol, None)
+            if isinstance(error, RestrictedError) or getattr(error, "status", None) in REFUSALS:
+                await self._give_up([symbol])
             return
         note = {
             "e": "recovered",

@@ -7,6 +7,7 @@ Source: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limit
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import logging
 import math
@@ -25,7 +26,6 @@ ANSWER_MAX_BYTES = 16 << 20
 TOO_FAST = {429: 10.0, 418: 120.0}
 """Statuses after which nothing may be asked for a time, and how long where the venue does not say. A ban lasts two minutes at least."""
 LONGEST_PAUSE_S = 259_200.0  # the longest ban that the venue gives, three days
-LOOK_S = 0.25  # between two looks while requests wait
 _LOG = logging.getLogger(__name__)
 
 
@@ -48,6 +48,7 @@ class Rest:
         self._paused_until = -math.inf
         self._waiting: list[tuple[float, int, int, asyncio.Future[None]]] = []
         self._numbers = count()
+        self._more = asyncio.Event()
         self._pacing: asyncio.Task[None] | None = None
 
     async def get(
@@ -85,6 +86,7 @@ class Rest:
     async def _turn(self, weight: int, due_s: float) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (due_s, next(self._numbers), weight, turn))
+        self._more.set()
         if self._pacing is None or self._pacing.done():
             self._pacing = asyncio.create_task(self._pace())
         await turn
@@ -97,7 +99,10 @@ class Rest:
             if turn.done():  # it was cancelled
                 heapq.heappop(self._waiting)
             elif wait_s > 0.0:
-                await asyncio.sleep(min(wait_s, LOOK_S))  # another one that is due earlier may come meanwhile
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await self._more.wait()  # it may be due earlier
+                self._more.clear()
             else:
                 heapq.heappop(self._waiting)
                 self._allowance.take(weight)

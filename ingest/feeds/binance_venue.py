@@ -34,6 +34,14 @@ class RestrictedError(UserError, RuntimeError):
         )
 
 
+class StatusError(ValueError):
+    """The venue answers with another status than 200."""
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(f"HTTP {status}: {words!r}")
+        self.status = status
+
+
 class _Listed(msgspec.Struct):
     symbol: str
     status: str | None = None
@@ -45,7 +53,7 @@ class _ExchangeInfo(msgspec.Struct):
 
 
 async def body_of(response: ClientResponse, most: int = ANSWER_MAX_BYTES) -> bytes:
-    """Return the body of an answer; raise `ValueError` for any status but 200, with the venue's own words, or for a body of more bytes.
+    """Return the body of an answer; raise `StatusError` for any status but 200, with the venue's own words, `ValueError` for more bytes.
 
     Raise `RestrictedError` where the venue does not serve this location.
     """
@@ -54,7 +62,7 @@ async def body_of(response: ClientResponse, most: int = ANSWER_MAX_BYTES) -> byt
         words = " ".join(words.split())[:WORDS_MAX]
         if response.status == RESTRICTED:
             raise RestrictedError(str(response.url.host), words)
-        raise ValueError(f"HTTP {response.status}: {words!r}")
+        raise StatusError(response.status, words)
     answer = bytearray()
     async for chunk in response.content.iter_chunked(CHUNK_BYTES):
         answer += chunk
