@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
 
 def demo(args: argparse.Namespace, console: Console, endpoints: Endpoints) -> None:
     """Feed the pipeline, read both stores and check what they hold. Raise `DemoError` if a value, a count or a process is wrong."""
-    environ = {"SENTIMENT_MODEL": "embedded", **conf.environment(**endpoints.environment())}
+    tape = str(default_data_dir() / "tape")
+    environ = {"SENTIMENT_MODEL": "embedded", "TFS_TAPE": tape, **conf.environment(**endpoints.environment())}
     settings = conf.load(environ)
     if not args.recordings:
         path = default_data_dir() / "demo" / "instruments.toml"
@@ -92,7 +93,9 @@ def demo(args: argparse.Namespace, console: Console, endpoints: Endpoints) -> No
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(open_redis(endpoints.redis_url))
         deployment.check(client, settings, endpoints.postgres_url)
-        processes = stack.enter_context(Processes(["scorer", "router", "writer"], environ))
+        processes = stack.enter_context(
+            Processes(["scorer", "router", "writer", *(["tape"] if settings.tape else [])], environ)
+        )
         apply(console, environ)
         before = counters(client, settings.partitions)
         feed = Feed(client, settings, processes, console)

@@ -18,7 +18,7 @@ from typing import Any
 import deltalake
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, Transaction, WriterProperties
+from deltalake import ColumnProperties, CommitProperties, Transaction, WriterProperties
 
 from ingest.tape.columns import DAY_MS, SCHEMA
 from ingest.tape.read import day_ms, windows
@@ -28,7 +28,18 @@ from ingest.tape.verify import day_of
 _LOG = logging.getLogger(__name__)
 KEPT_H = 168
 FILE_BYTES = 512 << 20
-WRITER = WriterProperties(compression="ZSTD", compression_level=6, max_row_group_size=65_536)
+_GROWING = ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED")
+WRITER = WriterProperties(
+    compression="ZSTD",
+    compression_level=9,
+    max_row_group_size=65_536,
+    data_page_size_limit=4 << 20,  # a page is packed as a whole, and a book is like those before it
+    column_properties={
+        "data": ColumnProperties(dictionary_enabled=False),
+        "id_ms": _GROWING,
+        "arrival": _GROWING,
+    },
+)
 _ORDER = [("symbol", "ascending"), ("id_ms", "ascending"), ("id_n", "ascending")]
 
 

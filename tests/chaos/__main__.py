@@ -8,6 +8,7 @@ the seed. Then every row offline, every value online, every vector, every dead l
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import sys
@@ -17,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 from ingest.worker import kernels
-from tests.chaos import faults, result
+from tests.chaos import faults, on_tape, result
 from tests.chaos.deployment import DRAIN_S, PARTITIONS, PUBLISH, Deployment, deployment
 from tests.chaos.tape import Entry, entries
 
@@ -29,6 +30,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="another seed, other faults (default 0)")
     parser.add_argument("--rate", type=int, default=300, help="entries a second (default 300)")
     parser.add_argument("--workers", type=int, default=2, help="worker processes (default 2)")
+    parser.add_argument("--tape", action="store_true", help="with a tape on S3, which is away for a minute")
     args = parser.parse_args()
     given = os.environ.get("RECORDINGS")
     folder = Path(given) if given else Path(__file__).parents[3] / "shared" / "recordings"
@@ -42,15 +44,30 @@ def main() -> int:
         codes = calm.close()
     assert not any(codes), f"an undisturbed process ended with {codes}"
     print(", ".join(f"{sum(_numbers(v))} {k}" for k, v in expected.items()), flush=True)
-    with deployment(args.workers) as disturbed:
-        happened = _disturb(disturbed, tape, args.minutes * 60, random.Random(args.seed))
+    with contextlib.ExitStack() as stack:
+        s3 = stack.enter_context(on_tape.s3()) if args.tape else None
+        disturbed = stack.enter_context(deployment(args.workers, on_tape.PLACE if args.tape else ""))
+        with on_tape.away_for_a_while(s3) if s3 else contextlib.nullcontext():
+            happened = _disturb(disturbed, tape, args.minutes * 60, random.Random(args.seed))
         disturbed.drain()
         found = result.read(disturbed)
+        not_on_tape = []
+        if s3:
+            on_tape.drain(disturbed)
+            not_on_tape = on_tape.wrong(tape)
         log = disturbed.log.read_text(errors="replace")
         codes = disturbed.close()
+        if s3:
+            again = stack.enter_context(deployment(args.workers))
+            print(f"{on_tape.replay(again)} entries of the tape are replayed", flush=True)
+            again.drain()
+            not_on_tape += [
+                f"replayed from the tape: {line}" for line in result.differences(result.read(again), expected)
+            ]
+            again.close()
     kills = sum(happened[name] for name in faults.KILLS)
     print(f"{kills} kills; " + ", ".join(f"{n} x {name}" for name, n in sorted(happened.items())))
-    wrong = result.differences(found, expected)
+    wrong = result.differences(found, expected) + not_on_tape
     if any(codes):
         wrong.append(f"a process ended with {codes} when told to stop")
     for line in wrong:

@@ -45,7 +45,8 @@ class Deployment:
         Entries appended so far.
     """
 
-    def __init__(self, folder: Path, workers: int) -> None:
+    def __init__(self, folder: Path, workers: int, tape: str = "") -> None:
+        self._tape = tape
         self._lock = open(folder / "lock", "wb")  # noqa: SIM115 - held as long as the servers
         told = orders(folder, self._lock.fileno(), ["redis_url", "postgres_url"], durable=False)
         self.redis_url: str = told["state"]["redis_url"]
@@ -60,7 +61,7 @@ class Deployment:
         self.log = folder / "pipeline.log"
         self.published = 0
         self._runs = [self._run("worker") for _ in range(workers)]
-        self._runs += [self._run("router"), self._run("writer")]
+        self._runs += [self._run(role) for role in ("router", "writer", *(("tape",) if tape else ()))]
 
     def _run(self, role: str) -> subprocess.Popen[bytes]:
         environ = {
@@ -68,6 +69,7 @@ class Deployment:
             "TFS_REDIS_URL": self.redis_url,
             "TFS_POSTGRES_URL": self.postgres_url,
             "TFS_PARTITIONS": str(PARTITIONS),
+            "TFS_TAPE": self._tape,
         }
         with self.log.open("ab") as out:
             return subprocess.Popen(
@@ -159,11 +161,11 @@ class Deployment:
 
 
 @contextlib.contextmanager
-def deployment(workers: int) -> Iterator[Deployment]:
+def deployment(workers: int, tape: str = "") -> Iterator[Deployment]:
     """A deployment that is gone afterwards, however the block ends."""
     folder = Path(tempfile.mkdtemp(prefix="tfs-chaos-"))
     folder.chmod(0o711)  # the servers may run as another user
-    one = Deployment(folder, workers)
+    one = Deployment(folder, workers, tape)
     try:
         yield one
     finally:

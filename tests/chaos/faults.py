@@ -78,9 +78,10 @@ FAULTS: dict[str, tuple[int, Fault]] = {
     "Redis stopped": (1, _restart("redis_server", "SIGTERM", 4.0)),
     "PostgreSQL killed": (1, _restart("postgres", "SIGQUIT", 2.0)),
     "PostgreSQL stopped": (1, _restart("postgres", "SIGINT", 8.0)),
+    "tape killed": (4, _kill("tape")),
 }
 """Each fault and its weight. SIGQUIT is PostgreSQL's own word for: end now, and recover at the next start."""
-KILLS = ("worker killed", "writer killed", "router killed", "Redis killed", "PostgreSQL killed")
+KILLS = ("worker killed", "writer killed", "router killed", "tape killed", "Redis killed", "PostgreSQL killed")
 
 
 def draw(random_: random.Random) -> tuple[str, Fault]:

@@ -1,0 +1,126 @@
+"""What a run with a tape adds: an S3 server that is away for a while, and what must be on the tape afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ingest.replay.entries import replay_exports
+from ingest.settings import Settings
+from ingest.streams import keys
+from ingest.streams.backlog import untaped_ms
+from ingest.tape import verify
+from ingest.tape.export import export
+from ingest.tape.read import entries
+from ingest.tape.table import open_tape
+from tests.chaos.deployment import DRAIN_S, PARTITIONS, Deployment
+from tests.chaos.tape import Entry
+
+PLACE = "s3://chaos/tape"
+AWAY_AFTER_S, AWAY_S = 5.0, 60.0
+_SERVER = (
+    "from moto.server import ThreadedMotoServer as Server; import sys; one = Server('127.0.0.1', 0, verbose=False); one.start(); "
+    "print(one.get_host_and_port()[1], flush=True); sys.stdin.read()"
+)
+
+
+@contextlib.contextmanager
+def s3() -> Iterator[subprocess.Popen[bytes]]:
+    """Run moto's S3 server with a bucket, and set the variables by which it is reached."""
+    import boto3
+
+    with subprocess.Popen(
+        [sys.executable, "-c", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as server:
+        assert server.stdout is not None
+        address = f"http://127.0.0.1:{int(server.stdout.readline())}"
+        os.environ |= {
+            "AWS_ENDPOINT_URL": address,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "anybody",
+            "AWS_SECRET_ACCESS_KEY": "anything",
+        }
+        boto3.client("s3").create_bucket(Bucket="chaos")
+        try:
+            yield server
+        finally:
+            server.send_signal(signal.SIGCONT)
+            server.terminate()
+
+
+@contextlib.contextmanager
+def away_for_a_while(server: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Stop the server for ``AWAY_S`` seconds while the block runs: it takes connections and answers nothing."""
+    ended = threading.Event()
+
+    def freeze() -> None:
+        if not ended.wait(AWAY_AFTER_S):
+            server.send_signal(signal.SIGSTOP)
+            ended.wait(AWAY_S)
+            server.send_signal(signal.SIGCONT)
+
+    thread = threading.Thread(target=freeze)
+    thread.start()
+    try:
+        yield
+        thread.join()
+    finally:
+        ended.set()
+        thread.join()
+
+
+def drain(deployment: Deployment) -> None:
+    """Return when every entry of the logs is on the tape."""
+    deadline = time.monotonic() + DRAIN_S
+    while any(at_ms is not None for at_ms in untaped_ms(deployment.client, PARTITIONS)):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not on the tape: {deployment.log.read_text(errors='replace')[-4000:]}")
+        time.sleep(0.1)
+
+
+def wrong(published: Sequence[Entry]) -> list[str]:
+    """Compare the tape with what was published: each entry once, in the order of its log; return a line for each thing that is wrong."""
+    tape = open_tape(Settings(partitions=PARTITIONS, tape=PLACE))
+    out = [
+        f"{day.day} of partition {day.partition} is not as it was appended"
+        for day in verify.days(tape)
+        if not day.is_right
+    ]
+    moved: Counter[bytes] = Counter()
+    for p in range(PARTITIONS):
+        found = list(entries(tape, p))
+        ids = {entry.id.encode() for entry in published if entry.stream == keys.events(p)}
+        expected = [(entry.id.encode(), entry.fields) for entry in published if entry.stream == keys.events(p)]
+        if (have := [entry for entry in found if entry[0] in ids]) != expected:
+            out.append(
+                f"partition {p} has {len(have)} of {len(expected)} entries, or in another order or with other bytes"
+            )
+        moved.update(
+            fields[b"data"] for entry_id, fields in found if entry_id not in ids and fields[b"kind"] == b"trade"
+        )
+    if moved != (plain := Counter(entry.fields[b"data"] for entry in published if entry.stream == "market_data")):
+        out.append(f"{moved.total()} trades came by the router, and {plain.total()} were published")
+    return out
+
+
+def replay(into: Deployment) -> int:
+    """Replay the whole tape into another deployment; return the number of entries."""
+    conf = Settings(partitions=PARTITIONS, tape=PLACE)
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "all.jsonl.gz")
+        n = export(
+            open_tape(conf), PARTITIONS, path, datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+        )
+        replay_exports([path], into.client, PARTITIONS)
+    return n
