@@ -84,7 +84,7 @@ class Collector:
             state = redis_state.look(self._client, self._settings.partitions, tape=bool(self._settings.tape))
             ages = online.ages(self._client, state.all_symbols, self._clock())
             add(samples.of_redis(state))
-            add(samples.of_online(ages, online.null_shares(self._client, ages)))
+            add(samples.of_online(ages, online.shares(self._client, ages)))
             forms["tfs_grid_to_online_seconds"] = samples.latency(state)
             forms["tfs_scorer_batch_size"] = samples.batch_size(state)
             reference = drift.load(self._client)

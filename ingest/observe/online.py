@@ -1,20 +1,21 @@
-"""The ages of the online rows and the features that are null in them, of the symbols that the checkpoints know."""
+"""The ages of the online rows and the features that are null or say invalid in them, of the symbols that the checkpoints know."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 
 from feature_repo.project import project
-from feature_repo.stores.online.format import SymbolKeys, decode_time, feature_field, time_field
+from feature_repo.stores.online.format import INT64_TAG, SymbolKeys, decode_time, feature_field, time_field
 from ingest.observe.redis_state import spread
 from transforms.catalog import VIEWS, View
 
 SYMBOLS_MAX = 1000  # symbols whose ages one look reads
 NULLS_MAX = 200  # symbols whose values one look reads
+_ZERO = INT64_TAG + b"\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,19 @@ def ages(client: redis.Redis, symbols: Sequence[str], now_us: int) -> list[Ages]
     ]
 
 
-def null_shares(client: redis.Redis, found: Sequence[Ages]) -> dict[tuple[str, str], float]:
-    """Return the share of fresh rows in which a feature is null, by view and feature, for views with a fresh row."""
-    shares: dict[tuple[str, str], float] = {}
+class Shares(NamedTuple):
+    """Shares of the fresh rows, by view and feature, for views with a fresh row.
+
+    ``null``: of those in which the feature is null. ``invalid``: of those in which a feature such as ``book_valid`` is 0.
+    """
+
+    null: dict[tuple[str, str], float]
+    invalid: dict[tuple[str, str], float]
+
+
+def shares(client: redis.Redis, found: Sequence[Ages]) -> Shares:
+    """Return how many of the fresh rows have a null, and how many say that they are invalid."""
+    shares = Shares({}, {})
     for about in found:
         view = about.view
         fresh = spread([s for s in about.by_symbol if about.is_fresh(s)], NULLS_MAX)
@@ -50,7 +61,9 @@ def null_shares(client: redis.Redis, found: Sequence[Ages]) -> dict[tuple[str, s
             continue
         rows = _fields(client, fresh, [feature_field(view.name, name) for name in view.names])
         for name, values in zip(view.names, zip(*rows, strict=True), strict=True):
-            shares[view.name, name] = sum(not value for value in values) / len(rows)
+            shares.null[view.name, name] = sum(not value for value in values) / len(rows)
+            if name.endswith("_valid"):
+                shares.invalid[view.name, name] = values.count(_ZERO) / len(rows)
     return shares
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import redis
 
 from ingest.streams import keys, membership
 from ingest.streams.backlog import Stream, add_up, counters_by_place, number, streams, untaped_ms
+from ingest.worker.missing import HELD_UNTIL
 
 CONSISTENCY = "tfs:consistency"  # a hash: values by outcome, and `time_ms`, of the last `check consistency`
 
@@ -51,6 +53,10 @@ class RedisState:
         Letters that are kept.
     untaped_ms : sequence of int
         By partition: how long its oldest entry that is not on the tape has waited; empty without a tape.
+    missing : mapping
+        By symbol (``missing.OTHERS`` stands for those past the bound): what is known of its missing trades, by the names of ``missing``.
+    silent : mapping
+        By symbol and channel, the longest first: for how many milliseconds a channel of a live feed has been silent.
     """
 
     now_ms: int
@@ -65,6 +71,18 @@ class RedisState:
     memory_used: int
     memory_limit: int
     untaped_ms: Sequence[int] = ()
+    missing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    silent: Mapping[str, int] = field(default_factory=dict)
+
+    def missed(self, what: str) -> int:
+        """Return a count of ``missing`` over all symbols."""
+        return sum(facts.get(what, 0) for facts in self.missing.values())
+
+    @property
+    def held(self) -> dict[str, int]:
+        """For how many milliseconds at most a symbol waits, by symbol, while its feed asks for missing trades."""
+        left = {name: facts.get(HELD_UNTIL, 0) - self.now_ms for name, facts in sorted(self.missing.items())}
+        return {name: ms for name, ms in left.items() if ms > 0}
 
     def total(self, name: str) -> int:
         """Return a count over all partitions and the edge."""
@@ -83,11 +101,13 @@ def look(client: redis.Redis, partitions: int, *, tape: bool = False) -> RedisSt
     pipe.info("memory")
     pipe.xlen(keys.DEAD_LETTER)
     pipe.hgetall(CONSISTENCY)
+    pipe.hgetall(keys.SILENT_CHANNELS)
     for p in range(partitions):
         pipe.get(keys.owner(p))
         pipe.pttl(keys.owner(p))
         pipe.get(keys.fence(p))
-    (seconds, micros), memory, dead_letters, checked, *about = pipe.execute()
+        pipe.hgetall(keys.holes(p))
+    (seconds, micros), memory, dead_letters, checked, silent, *about = pipe.execute()
     counters = counters_by_place(client, partitions)
     now_ms = seconds * 1000 + micros // 1000
     untaped = untaped_ms(client, partitions) if tape else []
@@ -97,13 +117,15 @@ def look(client: redis.Redis, partitions: int, *, tape: bool = False) -> RedisSt
         counters=counters,
         totals=add_up(counters.values()),
         streams=streams(client, partitions),
-        leases=[_lease(*about[3 * p : 3 * p + 3]) for p in range(partitions)],
+        leases=[_lease(*about[4 * p : 4 * p + 3]) for p in range(partitions)],
         silences=membership.silent_ms(client, roles),
         symbols=symbols_by_partition(client, partitions),
         consistency={name.decode(): number(value.decode()) for name, value in checked.items()},
         dead_letters=dead_letters,
         memory_used=memory["used_memory"],
         memory_limit=memory["maxmemory"],
+        missing=_missing(about[3::4]),
+        silent=_silent(silent, now_ms),
         untaped_ms=[0 if at_ms is None else max(0, now_ms - at_ms) for at_ms in untaped],
     )
 
@@ -112,6 +134,20 @@ def _lease(token: bytes | None, left_ms: int, given: bytes | None) -> Lease:
     held = token is not None and left_ms > 0
     text = (token or b"").decode(errors="replace")
     return Lease(text if held else None, left_ms if held else None, number((given or b"").decode()))
+
+
+def _missing(hashes: Iterable[Mapping[bytes, bytes]]) -> dict[str, dict[str, int]]:
+    found: defaultdict[str, dict[str, int]] = defaultdict(Counter)
+    for facts in hashes:
+        for name, value in facts.items():
+            symbol, _, what = name.decode(errors="replace").partition(" ")
+            found[symbol][what] = found[symbol].get(what, 0) + number(value.decode())
+    return dict(found)
+
+
+def _silent(since: Mapping[bytes, bytes], now_ms: int) -> dict[str, int]:
+    ages = {name.decode(errors="replace"): max(0, now_ms - number(at.decode())) for name, at in since.items()}
+    return dict(sorted(ages.items(), key=lambda one: (-one[1], one[0])))
 
 
 def symbols_by_partition(client: redis.Redis, partitions: int) -> list[list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import median
 
 from prometheus_client.utils import floatToGoString
@@ -11,11 +11,12 @@ from prometheus_client.utils import floatToGoString
 from feature_repo.stores.offline.tables.upkeep import TableState
 from ingest.messages.kinds import KIND
 from ingest.messages.refusal import Reason
-from ingest.observe.online import Ages
+from ingest.observe.online import Ages, Shares
 from ingest.observe.redis_state import RedisState
 from ingest.streams import keys
 from ingest.streams.backlog import SCORER_MODEL, add_up, sum_up
 from ingest.streams.membership import count_alive
+from ingest.worker import missing
 from ingest.worker.latency import BOUNDS_MS, BUCKETS, SUM
 from transforms.catalog import VIEW, VIEWS
 
@@ -44,6 +45,12 @@ def of_redis(state: RedisState) -> Iterator[Sample]:
         yield "tfs_processes", (role,), n
     for p, ms in enumerate(state.untaped_ms):
         yield "tfs_tape_behind_seconds", (str(p),), ms / 1000
+    yield "tfs_trade_holes_total", (), state.missed(missing.HOLES)
+    yield "tfs_trades_missing_total", (), state.missed(missing.MISSING)
+    yield "tfs_trades_recovered_total", (), state.missed(missing.RECOVERED)
+    yield "tfs_symbols_held", (), len(state.held)
+    yield "tfs_silent_channels", (), len(state.silent)
+    yield "tfs_silent_channel_seconds", (), max(state.silent.values(), default=0) / 1000
     yield "tfs_dead_letters", (), state.dead_letters
     yield "tfs_redis_memory_used_bytes", (), state.memory_used
     yield "tfs_redis_memory_limit_bytes", (), state.memory_limit
@@ -83,8 +90,8 @@ def batch_size(state: RedisState) -> tuple[int, int]:
     return state.total("scorer.batches"), state.total("scorer.texts")
 
 
-def of_online(found: Sequence[Ages], nulls: Mapping[tuple[str, str], float]) -> Iterator[Sample]:
-    """Yield the ages of the online rows, and the shares of null. A view without rows has no age."""
+def of_online(found: Sequence[Ages], shares: Shares) -> Iterator[Sample]:
+    """Yield the ages of the online rows, and the shares of null and of invalid. A view without rows has no age."""
     for about in found:
         name = about.view.name
         seconds = sorted(age / 1e6 for age in about.by_symbol.values())
@@ -94,8 +101,10 @@ def of_online(found: Sequence[Ages], nulls: Mapping[tuple[str, str], float]) -> 
         if seconds:
             for which, age in (("newest", seconds[0]), ("median", median(seconds)), ("oldest", seconds[-1])):
                 yield "tfs_feature_age_seconds", (name, which), age
-    for labels, share in nulls.items():
+    for labels, share in shares.null.items():
         yield "tfs_feature_null_share", labels, share
+    for labels, share in shares.invalid.items():
+        yield "tfs_online_invalid_share", labels, share
 
 
 def of_tables(tables: Sequence[TableState], n_failed_jobs: int) -> Iterator[Sample]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import psycopg
@@ -18,10 +19,12 @@ from ingest.streams import dead_letters, keys
 from ingest.streams.backlog import EVENTS, OUTBOX, Stream, sum_up
 from ingest.streams.dead_letters import shown
 from ingest.streams.membership import SCORER, count_alive
+from ingest.worker import missing
 from transforms.catalog import VIEWS
 
 LETTERS = 1000  # the newest letters, whose reasons are counted
 ERRORS = 5
+SILENT = 100  # silent channels that are named, the longest silent first
 DETAIL = 200
 
 
@@ -55,6 +58,17 @@ def snapshot(client: redis.Redis, settings: Settings, now_us: int) -> dict[str, 
             }
             for letter in letters[:ERRORS]
         ],
+        "trades": {
+            "holes": state.missed(missing.HOLES),
+            "missing": state.missed(missing.MISSING),
+            "recovered": state.missed(missing.RECOVERED),
+            "by_symbol": {
+                shown(name, 64): {what: n for what, n in facts.items() if what != missing.HELD_UNTIL}
+                for name, facts in sorted(state.missing.items())
+            },
+        },
+        "held_ms": {shown(name, 64): ms for name, ms in state.held.items()},
+        "silent_channels_ms": {shown(name, 80): ms for name, ms in islice(state.silent.items(), SILENT)},
         "consistency": dict(state.consistency) or None,
         "tape": {"place": settings.tape, "behind_ms": state.untaped_ms} if settings.tape else None,
         "redis": {"memory_used": state.memory_used, "memory_limit": state.memory_limit},

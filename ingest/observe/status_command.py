@@ -17,7 +17,7 @@ from ingest import settings
 from ingest.cli import ExitCode
 from ingest.cli.arguments import make_parser, pause_s
 from ingest.observe import snapshot
-from ingest.observe.watch_screen import age, age_ms, alive, errors, fitted
+from ingest.observe.watch_screen import age, age_ms, alive, errors, fitted, trouble
 from ingest.streams import deployment
 from ingest.streams.dead_letters import shown
 from transforms.catalog import VIEWS
@@ -85,6 +85,7 @@ def screen(seen: dict[str, Any]) -> Group:
     return Group(
         Text(line, style=style),
         *(Text(line, style="red") for line in errors(seen)),
+        *(Text(line, style="yellow") for line in trouble(seen)),
         _partitions(seen),
         _counts(seen),
         _freshness(seen["freshness"]),

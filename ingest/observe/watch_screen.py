@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from rich.console import Group
@@ -14,6 +15,7 @@ from transforms.catalog import VIEWS
 
 NAME_WIDTH = 22  # of a symbol or an owner: the numbers beside it stay whole on 80 columns
 KEPT = 5  # lines that the table of streams leaves to the symbols at least; on a high screen a third
+NAMED = 3  # symbols that a line names
 Cell = str | Text
 
 
@@ -61,6 +63,26 @@ def errors(seen: dict[str, Any]) -> Iterator[str]:
         yield f"refused: {error['letter']} {error['source']} {error['reason']} {error['detail']}"
 
 
+def trouble(seen: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for each of: channels that are silent, symbols that wait for missing trades, and trades that were missed."""
+    if silent := seen["silent_channels_ms"]:
+        yield f"silent: {listed({name: age_ms(ms) for name, ms in silent.items()})}; their features are null until they speak"
+    if held := seen["held_ms"]:
+        yield f"held: {listed({name: age_ms(ms) for name, ms in held.items()})} at most; their feed asks for missing trades"
+    told = seen["trades"]
+    if any(told[name] for name in ("holes", "missing", "recovered")):
+        worst = sorted(told["by_symbol"].items(), key=lambda one: -one[1].get("holes", 0))
+        by_symbol = listed({name: f"{facts['holes']:,}" for name, facts in worst if facts.get("holes")})
+        of = f" ({by_symbol})" if by_symbol else ""
+        yield f"trades: {told['recovered']:,} recovered, {told['missing']:,} missing, {told['holes']:,} holes{of}"
+
+
+def listed(texts: Mapping[str, str]) -> str:
+    """Return the first names with their texts, and how many more there are."""
+    some = ", ".join(f"{shown(name, NAME_WIDTH)} {text}" for name, text in islice(texts.items(), NAMED))
+    return some + (f" and {len(texts) - NAMED:,} more" if len(texts) > NAMED else "")
+
+
 def alive(seen: dict[str, Any]) -> tuple[str, str]:
     """Return the line of the processes that are alive, and its style."""
     text = ", ".join(f"{n} {role}" for role, n in seen["processes"].items())
@@ -70,6 +92,7 @@ def alive(seen: dict[str, Any]) -> tuple[str, str]:
 def _first(seen: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield alive(seen)
     yield from ((line, "red") for line in errors(seen))
+    yield from ((line, "yellow") for line in trouble(seen))
     counts, letters = seen["counts"], seen["dead_letters"]
     waits = ", ".join(f"{n:,} {name}" for name, n in seen["waiting"].items())
     yield f"waiting: {waits}", "" if not any(seen["waiting"].values()) else "yellow"

@@ -33,6 +33,11 @@ def checkpoint(p: int) -> str:
     return f"checkpoint:{{{p}}}"
 
 
+def holes(p: int) -> str:
+    """Return the hash of what was heard of missing trades, by ``<symbol> <what>`` (``worker.missing``), of a bounded number of symbols."""
+    return f"holes:{{{p}}}"
+
+
 def idle(p: int) -> str:
     """Return the hash of the states of symbols that were not heard for a time, one packed value a symbol."""
     return f"idle:{{{p}}}"

@@ -1,9 +1,9 @@
 -- Commit a batch of a partition: all steps happen, or none does. So a message is counted once, whichever process dies.
--- KEYS: the owner's lease, the checkpoint, the idle symbols, the outbox, the features, the log, the counters, the dead letters, and
--- where there is a tape, what it has of the log.
+-- KEYS: the owner's lease, the checkpoint, the idle symbols, the outbox, the features, the log, the counters, the missing trades, the
+-- dead letters, and where there is a tape, what it has of the log.
 -- ARGV: eight values, then the lists of steps 4 to 8, each behind its length; a letter of step 8 is a list of its own.
 
-local owner, state, idle, outbox, features, events, counters, dead, taped = unpack(KEYS)
+local owner, state, idle, outbox, features, events, counters, holes, dead, taped = unpack(KEYS)
 local token, lease_ms, group, after_id, last_id, kept_from, n_entries, maxlen = unpack(ARGV, 1, 8)
 local at = 9
 
@@ -42,9 +42,20 @@ for i = first, last, 4 do
   redis.call('XADD', features, 'MAXLEN', '~', maxlen, '*', 'symbol', ARGV[i], 'event_timestamp', ARGV[i + 1],
     'created', ARGV[i + 2], 'values', ARGV[i + 3])
 end
--- 7. Add to the counters.
+-- 7. Add to the counters, and to what is known of missing trades. Of these 100 symbols are named at most, four facts each; counts of
+--    further ones are those of *.
 first, last = next_list()
 for i = first, last, 2 do redis.call('HINCRBY', counters, ARGV[i], ARGV[i + 1]) end
+local function has_place(name) return redis.call('HEXISTS', holes, name) == 1 or redis.call('HLEN', holes) < 400 end
+first, last = next_list()
+for i = first, last, 2 do
+  local name = has_place(ARGV[i]) and ARGV[i] or '* ' .. string.match(ARGV[i], '%S+$')
+  redis.call('HINCRBY', holes, name, ARGV[i + 1])
+end
+first, last = next_list()
+for i = first, last, 2 do
+  if has_place(ARGV[i]) then redis.call('HSET', holes, ARGV[i], ARGV[i + 1]) end
+end
 -- 8. Append the dead letters.
 while at <= #ARGV do
   first, last = next_list()

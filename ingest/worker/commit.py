@@ -18,7 +18,16 @@ from transforms.catalog import NORMALIZED
 _COMMIT: Final = read_script(__file__, "commit.lua")
 SLOWEST_BYTES_PER_MS: Final = 10_000
 """What a busy server takes of a saved state at least. A thousand symbols are some 200 MB."""
-_KEYS: Final = (keys.owner, keys.checkpoint, keys.idle, keys.outbox, keys.features, keys.events, keys.counters)
+_KEYS: Final = (
+    keys.owner,
+    keys.checkpoint,
+    keys.idle,
+    keys.outbox,
+    keys.features,
+    keys.events,
+    keys.counters,
+    keys.holes,
+)
 
 
 def add_commit(
@@ -56,6 +65,8 @@ def add_commit(
         [rows.encode(batch.columns()) for batch in pending.batches.values() if len(batch)],
         rows.vectors(pending.batches[NORMALIZED.name].columns()),
         [x for pair in pending.counts.items() for x in pair],
+        [x for pair in pending.missing.counts.items() for x in pair],
+        [x for pair in pending.missing.times.items() for x in pair],
         *(dead_letter(log, entry_id, fields, why.reason, why.detail) for (entry_id, fields), why in pending.dead),
     ]
     behind_lengths = (x for part in lists for x in (len(part), *part))

@@ -23,6 +23,7 @@ from ingest.settings import Settings
 from ingest.streams.read import START
 from ingest.worker import basis, rows
 from ingest.worker.idle import FIELD, KEPT, Idle
+from ingest.worker.missing import Missing
 from ingest.worker.symbol import Symbol
 from ingest.worker.symbols import Symbols
 from transforms.catalog import VIEWS, View
@@ -34,17 +35,24 @@ HEARD = frozenset({"book", "trade", "gap", "tick"})  # kinds of messages that sa
 FROM_FEED = frozenset({"clock", "hold"})
 """Kinds with which a feed says how far its connection is; they open no symbol."""
 
+MISSED = frozenset({"trade", "gap"})
+"""Kinds that may say that trades were missed."""
+
 AGED = frozenset({"book", "trade", "gap"})
 """Kinds whose live messages may be too old: the age of a post was checked when it was scored, and a table is published again as it was."""
 
 
 @dataclass(slots=True)
 class Pending:
-    """What has happened since the last commit, which ended at ``after``; ``counts`` is what the commit adds to the counters."""
+    """What has happened since the last commit, which ended at ``after``; ``counts`` is what the commit adds to the counters.
+
+    ``missing`` is what it adds to the hash of missing trades.
+    """
 
     batches: dict[str, rows.Batch] = field(default_factory=lambda: {v.name: rows.Batch(v) for v in VIEWS})
     dead: list[tuple[Origin, Refused]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    missing: Missing = field(default_factory=Missing)
     entries: int = 0
     n_rows: int = 0
     after: bytes = START
@@ -110,6 +118,8 @@ class Partition:
             return None
         if envelope.kind in FROM_FEED:
             self._touched.update(self.symbols.hear_feed(envelope))
+            if envelope.kind == "hold" and envelope.message.symbol in self.symbols:
+                self.pending.missing.note(envelope)
             return None
         if envelope.kind == "leave":
             self._leave(envelope.message)
@@ -118,6 +128,8 @@ class Partition:
         if symbol is None:
             return None
         self._touched.add(symbol.name)
+        if envelope.kind in MISSED:
+            self.pending.missing.note(envelope)
         if symbol.ticks_from_ms and envelope.kind in ("book", "trade") and symbol.ticks_from_ms <= envelope.arrived_ms:
             symbol.ticks_from_ms = 0  # its feed was lost, and this message comes from another one or from its next run
         return symbol.name if envelope.kind in HEARD else None

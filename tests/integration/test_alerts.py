@@ -47,7 +47,7 @@ class Stand:
         schema.migrate(self.postgres, [schema.table_of_view(view) for view in VIEWS])
         self.collector = self.exporter()
         for view in VIEWS:
-            self.online(view.name, NOW_US - 1_000_000, np.zeros(len(view.features)))
+            self.online(view.name, NOW_US - 1_000_000, np.ones(len(view.features)))
         for p in range(2):
             client.set(keys.owner(p), "1:w", px=600_000)
             client.set(keys.fence(p), 1)
@@ -115,6 +115,19 @@ def the_tape_is_behind(stand: Stand) -> None:
     stand.client.set(keys.taped(1), f"{(seconds - 200) * 1000}-1")
     streams.join_group(stand.client, [keys.events(1)])
     stand.client.xgroup_setid(keys.events(1), keys.GROUP, "$")
+
+
+def a_channel_is_silent(stand: Stand) -> None:
+    stand.client.hset(keys.SILENT_CHANNELS, "BTCUSDT trade", 1_700_000_000_000)
+
+
+def trades_are_missing(stand: Stand) -> None:
+    stand.client.hset(keys.holes(1), mapping={"BTCUSDT holes": 1, "BTCUSDT trades_missing": 5})
+
+
+def the_book_is_unknown(stand: Stand) -> None:
+    known = {**dict.fromkeys(VIEW["microstructure"].names, 1.0), "book_valid": 0.0}
+    stand.online("microstructure", NOW_US - 500_000, row("microstructure", **known))
 
 
 def memory_is_short(stand: Stand) -> None:
@@ -191,6 +204,9 @@ PLANTED: dict[str, Callable[[Stand], None]] = {
     "StreamBehind": posts_wait,
     "OutboxBehind": rows_wait,
     "TapeBehind": the_tape_is_behind,
+    "ChannelSilent": a_channel_is_silent,
+    "TradesMissing": trades_are_missing,
+    "MarketInvalid": the_book_is_unknown,
     "RedisMemory": memory_is_short,
     "MessagesRefused": much_is_refused,
     "MessagesFailed": code_fails,

@@ -84,6 +84,38 @@ def test_owners_lags_and_ages_are_those_of_the_stores(client):
     assert "301.0" in text
 
 
+def told_of_missing_trades(client) -> None:
+    seconds, _ = client.time()
+    client.hset(keys.holes(0), mapping={"BTCUSDT holes": 2, "BTCUSDT trades_missing": 41, "* holes": 1})
+    client.hset(keys.holes(1), mapping={"ETHUSDT trades_recovered": 1200, "ETHUSDT holes": 0})
+    client.hset(keys.holes(1), mapping={"ETHUSDT held_until_ms": (seconds + 20) * 1000, "XRPUSDT held_until_ms": 5})
+    silent = {f"S{i} book": (seconds - 60 - i) * 1000 for i in range(4)}
+    client.hset(keys.SILENT_CHANNELS, mapping={**silent, "BTCUSDT trade": (seconds - 500) * 1000})
+
+
+def test_missing_trades_holds_and_silent_channels_are_told_by_symbol(client):
+    told_of_missing_trades(client)
+    seen = look(client)
+    assert seen["trades"] == {
+        "holes": 3,
+        "missing": 41,
+        "recovered": 1200,
+        "by_symbol": {
+            "*": {"holes": 1},
+            "BTCUSDT": {"holes": 2, "trades_missing": 41},
+            "ETHUSDT": {"holes": 0, "trades_recovered": 1200},
+            "XRPUSDT": {},
+        },
+    }
+    assert list(seen["held_ms"]) == ["ETHUSDT"] and 0 < seen["held_ms"]["ETHUSDT"] <= 20_000
+    assert list(seen["silent_channels_ms"])[:2] == ["BTCUSDT trade", "S3 book"]
+    assert 500_000 <= seen["silent_channels_ms"]["BTCUSDT trade"] < 520_000
+    text = " ".join(rendered(seen).split())
+    assert "silent: BTCUSDT trade 50" in text and "and 2 more; their features are null until they speak" in text
+    assert "at most; their feed asks for missing trades" in text
+    assert "trades: 1,200 recovered, 41 missing, 3 holes (BTCUSDT 2, * 1)" in text
+
+
 def test_letters_are_counted_by_reason_and_the_last_ones_are_shown_without_harm(client):
     for reason, n in (("late", 3), ("crossed_book", 2)):
         for _ in range(n):
@@ -121,6 +153,7 @@ def crowded(client) -> dict:
     for _ in range(7):
         refuse(client, "order_book", {b"data": b"x"}, "late", "y" * 300)
     client.hincrby(keys.counters(0), "accepted.book", 12_345)
+    told_of_missing_trades(client)
     seen = {**snapshot.snapshot(client, Settings(partitions=64), NOW_US), "failed_jobs": [], "offline_error": "away"}
     seen["offline"] = [{"name": view.name, "rows": 1, "bytes": 1, "chunks": 1, "compressed": 0} for view in VIEWS]
     seen["partitions"][63]["events"]["lag"] = 5
@@ -135,14 +168,15 @@ def test_the_watched_screen_fits_the_terminal_with_what_is_wrong_first_and_count
     assert lines[0].startswith("alive: 0 worker")
     assert lines[1].startswith("the offline store cannot be read: away")
     assert [line[:8] for line in lines[2:7]] == ["refused:"] * 5
-    assert lines[7].startswith("waiting: 0 plain, 0 posts")
+    assert [line[:7] for line in lines[7:10]] == ["silent:", "held: E", "trades:"]
+    assert height < 11 or lines[10].startswith("waiting: 0 plain, 0 posts")
     if height >= 24:
         text = "\n".join(lines)
         assert "refused: 7 (7 late); 7 dead letters" in text
         assert "accepted: 12,345 (12,345 book)" in text
         first = next(line for line in lines if line.startswith("events"))
         assert first.startswith("events 63 ") and "nobody" in first, "the stream where most waits comes first"
-        assert text.count(" more") == 2, "the partitions and the symbols that are left out are counted"
+        assert text.count("\nand ") == 2, "the partitions and the symbols that are left out are counted"
 
 
 def test_on_a_small_deployment_the_watched_screen_shows_everything(client):

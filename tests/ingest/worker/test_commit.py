@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis
 
+from ingest.messages.kinds import Gap, Hold, Trade
 from ingest.settings import Settings
 from ingest.streams import keys
 from ingest.streams.membership import FencedError
@@ -129,3 +130,32 @@ def test_any_other_error_of_the_server_is_raised() -> None:
     with pytest.raises(redis.ResponseError, match="OOM"):
         commit.check(redis.ResponseError("OOM"), 0)
     commit.check(1, 0)
+
+
+def test_missing_trades_are_counted_by_symbol_and_a_hold_is_known(redis_client: redis.Redis) -> None:
+    log = Log().append(trade(600, 1), trade(700, 2), tick(800), recorded=False)
+    log.append(("trade", Trade(T0 + 900, "A", 100.5, 1.0, "buy", 5, recovered=True)), recorded=False)
+    for missing in (3, None):
+        log.append(("gap", Gap(T0 + 1500, "A", channel="trade", since=T0 + 900, missing=missing)), recorded=False)
+    log.append(("gap", Gap(T0 + 1500, "A")), ("hold", Hold(T0, "A", T0 + 7000)), recorded=False)
+    written(redis_client, stored(redis_client, log))
+    assert redis_client.hgetall(keys.holes(0)) == {
+        b"A trades_recovered": b"1",
+        b"A holes": b"2",
+        b"A trades_missing": b"3",
+        b"A held_until_ms": b"%d" % (log.arrived_ms + 7000),
+    }
+
+
+def test_more_symbols_than_are_named_are_counted_together_and_no_sum_overflows(redis_client: redis.Redis) -> None:
+    log = Log()
+    redis_client.hset(keys.holes(0), mapping={f"S{i} holes": 1 for i in range(399)})
+    for name, missing in (("A", 2**62), ("B", 2**62), ("C", 1)):
+        log.append(("gap", Gap(T0 + 1500, name, channel="trade", since=T0, missing=missing)), recorded=False)
+    written(redis_client, stored(redis_client, log))
+    facts: Any = redis_client.hgetall(keys.holes(0))
+    assert {name: n for name, n in facts.items() if not name.startswith(b"S")} == {
+        b"A holes": b"1",
+        b"* trades_missing": b"2000000001",
+        b"* holes": b"2",
+    }
