@@ -62,7 +62,7 @@ class Notes:
             connections = decode(wire.Connections, body)
             if connections.n > 1:
                 for symbol in connections.symbols:
-                    self._open(line.prefix + symbol)
+                    self._open(_checked(line.prefix + symbol))
             for state, symbol in self._named(connections.symbols, line):
                 yield from self._connect(connections, symbol, state, line)
         elif name == "silence":
@@ -92,7 +92,7 @@ class Notes:
     def _start(self, start: wire.Start, line: Line) -> Iterator[Output]:
         """Let the symbols of a feed begin: it knows nothing of the books, and of the trades what one before it wrote."""
         for symbol in start.symbols:
-            name = line.prefix + symbol
+            name = _checked(line.prefix + symbol)
             if name in self._symbols and self._symbols[name].followed.source not in ("", line.source):
                 continue  # another recorder of the same market goes on
             self._whole.drop(name)
@@ -111,7 +111,7 @@ class Notes:
             yield from self._whole.start(name, followed, newest, is_late=is_late, line=line)
 
     def _connect(self, connections: wire.Connections, name: str, state: SymbolState, line: Line) -> Iterator[Output]:
-        n = connections.n
+        n = max(connections.n, 0)
         if not n:
             self._lost(name, line)
         if connections.carry(BOOK_CHANNEL):
@@ -146,6 +146,12 @@ class Notes:
             trades = read_answer(answer, state.followed.ids, state.next_funding, line, self._max_future_ms)
             is_end = answer.is_end and len(trades) == 1  # the known one alone
             yield from self._whole.answer(name, state.followed, trades[1:], is_end=is_end, line=line)
+
+
+def _checked(name: str) -> str:
+    if not is_symbol(name):
+        raise Refused(Reason.BAD_SYMBOL, repr(name[:64]))
+    return name
 
 
 def _book_gap(name: str, t_us: int, line: Line) -> Parsed:

@@ -79,7 +79,9 @@ class Market:
 Scene = Callable[[Market, Kept], Awaitable[None]]
 
 
-def play(scene: Scene, name: str, symbol: str, carried: Any, client: redis.Redis, record: Any = None) -> Kept:
+def play(
+    scene: Scene, name: str, symbol: str, carried: Any, client: redis.Redis, record: Any = None, connections: int = 1
+) -> Kept:
     async def run() -> Kept:
         async with Streams(carried).served() as venue:
             market = Market(venue, symbol)
@@ -87,10 +89,12 @@ def play(scene: Scene, name: str, symbol: str, carried: Any, client: redis.Redis
             venue.answers["/v1/exchangeInfo"] = lambda _: {"symbols": [{"symbol": symbol}]}
             here = replace(VENUES[name], stream=f"ws://{venue.at}", rest=f"http://{venue.at}/v1/depth")
             outlet = Kept(client, here.prefix)
-            feed = BinanceFeed(here, [symbol], outlet, 5000, record=record, first_pause_s=0.001)
+            feed = BinanceFeed(
+                here, [symbol], outlet, 5000, record=record, first_pause_s=0.001, connections=connections
+            )
             running = asyncio.create_task(feed.run())
             try:
-                await until(lambda: len(venue.peers) == len(here.routes))
+                await until(lambda: len(venue.peers) == connections * len(here.routes))
                 await asyncio.wait_for(scene(market, outlet), 20)
             finally:
                 feed.stop()
@@ -184,8 +188,40 @@ def test_a_muted_channel_is_unknown_and_told_in_redis_and_the_other_goes_on(
         assert outlet.outputs[-1].kind == "book", "nothing was missed, so the next diff makes it known"  # type: ignore[union-attr]
 
     outlet = play(scene, "binance-futures", "BTCUSDT", ROUTED, redis_client, record)
-    parser = Binance(5000)
-    replayed: list[Output] = []
+    assert replayed(record) == shown(outlet.outputs)
+
+
+def shown(outputs: list[Output]) -> str:
+    return json.dumps(outputs, default=repr)
+
+
+def replayed(record: io.BytesIO) -> str:
+    """What the parser makes of a recording."""
+    parser, outputs = Binance(5000), []
     for number, raw in enumerate(record.getvalue().splitlines(), 1):
-        replayed += parser.parse(Line("live", number, int(raw.partition(b" ")[0]), raw, True))
-    assert json.dumps(replayed, default=repr) == json.dumps(outlet.outputs, default=repr)
+        outputs += parser.parse(Line("live", number, int(raw.partition(b" ")[0]), raw, True))
+    return shown(outputs)
+
+
+def test_what_two_connections_say_counts_once_and_its_recording_gives_the_same(redis_client: redis.Redis) -> None:
+    record = io.BytesIO()
+
+    async def scene(market: Market, outlet: Kept) -> None:
+        await begin(market, outlet)
+        lost = next(peer for peer in market.venue.open if peer.path == "/public/stream")
+        for i in range(30):
+            await market.book()
+            await market.trade()
+            if i == 10:
+                lost.cut()
+        await until(lambda: len(outlet.of(Trade)) == 32)
+        await until(lambda: outlet.of(OrderBook)[-1].bids[-1] == (99.0, float(market.update)))
+
+    outlet = play(scene, "binance-futures", "BTCUSDT", ROUTED, redis_client, record, connections=2)
+    assert [trade.trade_id for trade in outlet.of(Trade)] == list(range(1, 33))
+    books = outlet.of(OrderBook)
+    assert [book.sequence for book in books] == list(range(books[0].sequence, books[0].sequence + len(books)))
+    assert [type(o.message) for o in outlet.outputs if not isinstance(o, Parsed)] == [], "no repeat is refused"
+    assert [gap.channel for gap in outlet.of(Gap)].count("book") == 1, "the end of the feed"
+    assert record.getvalue().count(b'"e":"aggTrade"') + record.getvalue().count(b'"e": "aggTrade"') == 64
+    assert replayed(record) == shown(outlet.outputs)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ingest.messages.kinds import OrderBook, since_us, time_us
+from ingest.messages.refusal import Reason
 from ingest.recordings.binance import Binance
 from ingest.recordings.binance_state import SLOWER_NS
 from ingest.recordings.lines import Line, Output, Parsed, Rejected
@@ -191,3 +192,12 @@ def test_trades_of_connections_that_lag_and_break_count_once_and_in_order(seed: 
     assert [trade.trade_id for trade in found] == list(range(100, 400))
     assert not [o for o in outputs if isinstance(o, Rejected) or o.kind == "gap"]
     assert feed.passed_over["repeated trade"] == len(heard) - len(sound)
+
+
+def test_a_note_that_names_no_symbol_opens_none() -> None:
+    feed = Binance(5000)
+    outputs = run(
+        [line({"e": "connections", "s": ["A" * 500], "n": 2}), line({"e": "connections", "s": [], "n": -1})], feed
+    )
+    assert [o.reason for o in outputs if isinstance(o, Rejected)] == [Reason.BAD_SYMBOL]
+    assert feed._symbols == {}
