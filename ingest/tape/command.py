@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -39,7 +40,13 @@ def add_parser(subparsers: Any) -> None:
     """Add the command and its actions."""
     about = "Every message that entered a log, for good, in a Delta Lake table at TFS_TAPE."
     actions = make_parser(subparsers, "tape", None, about, _EXAMPLE).add_subparsers(metavar="action", required=True)
-    parser = make_parser(actions, "status", status, "Print days, symbols, messages, bytes and holes.", _CODES)
+    parser = make_parser(
+        actions,
+        "status",
+        status,
+        "Print for each day messages, symbols, gaps that feeds told, others (letters, posts as written), bytes, files.",
+        _CODES,
+    )
     parser.add_argument("--days", type=count, default=14, metavar="N", help="the newest N days (default 14)")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     codes = "exit codes: 0 right, 1 an entry is lost, doubled or changed, 2 TFS_TAPE or the storage is wrong"
@@ -103,17 +110,17 @@ def status(args: argparse.Namespace) -> int:
         days = {str(day): {**vars(about), "symbols": sorted(about.symbols)} for day, about in found.items()}
         print(json.dumps({"place": tape.place, "days": days, "streams_with_lost_entries": lost}))
         return ExitCode.DONE
-    table = Table(title=f"{tape.place}, version {tape.table.version()}", title_justify="left")
+    table = Table(title=f"{tape.place}, version {tape.table.version()}", title_justify="left", box=SIMPLE)
     for name in (
         "day",
         "messages",
         "symbols",
-        "feed gaps",
-        "letters, posts",
+        "gaps",
+        "others",
         "MB",
-        "bytes a message",
+        "bytes each",
         "files",
-        "compacted",
+        "rewritten",
     ):
         table.add_column(name, justify="left" if name == "day" else "right", no_wrap=True)
     for day, about in found.items():

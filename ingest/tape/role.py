@@ -21,7 +21,7 @@ from ingest.streams import deployment, keys, outage, read
 from ingest.streams.membership import BEAT_S, STAND_BY_S, Member
 from ingest.tape import compact
 from ingest.tape.columns import EVENTS, NO_PARTITION, Entry, table_of
-from ingest.tape.table import Batch, StorageError, Tape, open_tape, open_to_append
+from ingest.tape.table import Batch, StorageError, Tape, TapeError, open_tape, open_to_append
 
 _LOG = logging.getLogger(__name__)
 ROLE = "tape"
@@ -117,7 +117,10 @@ class Upkeep:
             tape = open_tape(self._settings)
             days = compact.open_days(tape, now)
             for p, day in days:
-                compact.compact(tape, p, day)
+                try:
+                    compact.compact(tape, p, day)
+                except TapeError as error:  # the other days are rewritten all the same
+                    _LOG.error("%s", error)
             if days:
                 compact.delete_replaced(tape)
         except Exception as error:  # the next look tries again; following must not stop

@@ -375,3 +375,20 @@ def test_the_scorer_goes_on_without_its_database(redis_client: redis.Redis) -> N
     drain(scorer(redis_client, Words(), history=history), redis_client)
     assert len(logged(redis_client, "BTCUSDT")) == 1
     assert history.waiting == 1
+
+
+def test_with_a_tape_a_post_is_kept_as_it_was_written_in_the_step_that_moves_it(redis_client: redis.Redis) -> None:
+    add(redis_client, text="$BTC and Ethereum up", recorded=True)
+    add(redis_client, id="2", text="about nothing")
+    [(entry_id, written), (refused_id, _)] = redis_client.xrange(keys.SOCIAL)
+    drain(scorer(redis_client, Words(), Settings(partitions=3, tape="/tape")), redis_client)
+    [(_, kept)] = redis_client.xrange(keys.WRITTEN)  # once, though it is in two logs
+    assert kept == {b"social_data": entry_id, **written}
+    [(_, letter)] = redis_client.xrange(keys.DEAD_LETTER)  # the other one is whole among the letters
+    assert letter[b"id"] == refused_id
+
+
+def test_without_a_tape_no_post_is_kept(redis_client: redis.Redis) -> None:
+    add(redis_client)
+    drain(scorer(redis_client, Words()), redis_client)
+    assert not redis_client.exists(keys.WRITTEN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 import deltalake
@@ -11,11 +12,11 @@ import redis
 
 from ingest.settings import Settings
 from ingest.streams import keys, read
-from ingest.tape import role
-from ingest.tape.columns import NO_PARTITION
+from ingest.tape import compact, role
+from ingest.tape.columns import NO_PARTITION, table_of
 from ingest.tape.read import entries
 from ingest.tape.role import Follower
-from ingest.tape.table import ConflictError, StorageError, TapeError, open_tape, open_to_append
+from ingest.tape.table import Batch, ConflictError, StorageError, TapeError, open_tape, open_to_append
 
 Log = list[tuple[bytes, dict[bytes, bytes]]]
 
@@ -184,3 +185,50 @@ def test_a_storage_that_is_away_is_told_without_a_key(redis_client, bucket, monk
         open_to_append(Settings(partitions=2, tape=bucket), "")
     assert "not-to-be-shown" not in str(found.value)
     assert role._passes(found.value)
+
+
+def test_the_role_rewrites_days_that_are_over_and_looks_again_later(redis_client, in_folder, monkeypatch) -> None:
+    redis_client.xadd(keys.events(0), {"kind": "tick", "data": b"{}"}, id="1700006400000-0")
+    fill(redis_client, 1)
+    drain(follow(redis_client, in_folder))
+    upkeep = role.Upkeep(redis_client, in_folder)
+
+    def look() -> None:
+        upkeep.look()
+        assert upkeep._thread is not None
+        upkeep._thread.join()
+
+    look()
+    now = datetime.now(UTC)
+    assert compact.open_days(open_tape(in_folder), now) == []
+    redis_client.xadd(keys.events(1), {"kind": "tick", "data": b"{}"}, id="1700006400000-0")
+    drain(follow(redis_client, in_folder))
+    look()  # too early
+    assert len(compact.open_days(open_tape(in_folder), now)) == 1
+    monkeypatch.setattr(role, "UPKEEP_S", 0.0)
+    look()
+    assert compact.open_days(open_tape(in_folder), now) == []
+
+
+def test_a_day_that_cannot_be_rewritten_is_told_and_stops_nothing(redis_client, in_folder, caplog) -> None:
+    redis_client.xadd(keys.events(0), {"kind": "tick", "data": b"{}"}, id="1700006400000-0")
+    fill(redis_client, 1)
+    drain(follow(redis_client, in_folder))
+    open_tape(in_folder).table.delete("day = '2023-11-15'")
+    redis_client.xadd(keys.events(1), {"kind": "tick", "data": b"{}"}, id="1700006400000-0")
+    drain(follow(redis_client, in_folder))
+    tape = open_tape(in_folder)
+    tape.append(
+        [
+            Batch(
+                keys.events(0),
+                table_of([(b"1700006400001-0", {b"kind": b"tick", b"data": b"{}"})], "events", 0),
+                b"9-0",
+            )
+        ]
+    )
+    upkeep = role.Upkeep(redis_client, in_folder)
+    upkeep.look()
+    assert upkeep._thread is not None
+    upkeep._thread.join()
+    assert "2023-11-15 of partition 0 has 1 rows and is not what was appended (2 rows)" in caplog.text

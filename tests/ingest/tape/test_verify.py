@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import deltalake
+import polars as pl
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
@@ -162,6 +163,12 @@ def test_windows_of_few_rows_give_the_same_entries(tape: Tape, entries_of_days: 
     part = entries(tape, 0, since_ms=BEGIN + 7_200_000, before_ms=BEGIN + DAY_MS + 1, symbols=["ETH"])
     assert list(part) == [one for one in entries_of_days[2:26] if b"ETH" in one[1][b"data"]]
     assert sum(window.num_rows for window in rows(tape, 1)) == 0
+
+
+def test_polars_reads_the_tape_as_it_is(tape: Tape, entries_of_days: list[Entry]) -> None:
+    found = pl.scan_delta(tape.place).filter(pl.col("symbol") == "ETH").sort("id_ms").collect()
+    assert found["data"].to_list() == [fields[b"data"] for _, fields in entries_of_days[1::2]]
+    assert found["arrival"][0] == datetime(2023, 11, 15, tzinfo=UTC)
 
 
 def test_what_the_log_still_holds_is_compared_with_the_tape(redis_client, in_folder: Settings) -> None:
