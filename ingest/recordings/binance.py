@@ -87,7 +87,7 @@ class Binance:
         self._clocks: dict[int, VenueClock] = {}
         self._heard: tuple[str, int] | None = None  # the channel and the event time of the line, microseconds
         self._whole = WholeTrades(self._followed, self.passed_over)
-        self._notes = Notes(self._symbols, self._whole, self._symbol, self._forget, max_future_ms)
+        self._notes = Notes(self._symbols, self._whole, self._symbol, max_future_ms)
 
     @property
     def ignored(self) -> int:
@@ -127,8 +127,11 @@ class Binance:
         return clock
 
     def _is_whole(self, name: str) -> bool:
-        """Return whether no message of a symbol is held back."""
-        return name in self._symbols and not self._symbols[name].held and name not in self._whole.held
+        """Return whether no message of a symbol is held back, and no trades may be missing since its last message."""
+        state, whole = self._symbols.get(name), self._whole
+        if state is None or state.held or state.followed.is_told:
+            return False
+        return name not in whole.held and name not in whole.closing
 
     def finish(self) -> Iterator[Output]:
         """Give what is held back at the end of a recording, and refuse the diffs that still wait."""
@@ -241,11 +244,6 @@ class Binance:
         for name in told.symbols:
             self._followed[name].give(time_us(told))
         return Parsed("clock", told)
-
-    def _forget(self, name: str, line: Line) -> None:
-        """Let no clock name a symbol whose connection is lost."""
-        if (clock := self._clock(line)) is not None:
-            clock.forget(name)
 
     def _hear(self, state: SymbolState, channel: str, t_us: int) -> None:
         """Note the event time of a line for the clock. Futures have a connection a channel; a line of an unknown market tells nothing."""

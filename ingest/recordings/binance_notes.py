@@ -33,7 +33,7 @@ from ingest.recordings.whole_trades import WholeTrades
 class Notes:
     """Applies notes to the symbols of a parser.
 
-    ``open_symbol`` returns the state of a symbol, a new one if it has none. ``lost`` is told the symbols of a lost connection.
+    ``open_symbol`` returns the state of a symbol, a new one if it has none.
     """
 
     def __init__(
@@ -41,13 +41,11 @@ class Notes:
         symbols: MutableMapping[str, SymbolState],
         whole: WholeTrades,
         open_symbol: Callable[[str], SymbolState],
-        lost: Callable[[str, Line], None],
         max_future_ms: int,
     ) -> None:
         self._symbols = symbols
         self._whole = whole
         self._open = open_symbol
-        self._lost = lost
         self._max_future_ms = max_future_ms
 
     def take(self, name: str, body: bytes, line: Line) -> Iterator[Output]:
@@ -112,8 +110,6 @@ class Notes:
 
     def _connect(self, connections: wire.Connections, name: str, state: SymbolState, line: Line) -> Iterator[Output]:
         n = max(connections.n, 0)
-        if not n:
-            self._lost(name, line)
         if connections.carry(BOOK_CHANNEL):
             state.connections, state.is_merged = max(n, 1), state.is_merged or n > 1
             if not n:

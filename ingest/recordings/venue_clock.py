@@ -60,7 +60,7 @@ class VenueClock:
     ----------
     pace : Pace
     is_whole : callable
-        Returns whether no message of a symbol is held back, so that none of an earlier time is to come.
+        Returns whether no message of a symbol is held back, and none may be missing, so that none of an earlier time is to come.
     """
 
     def __init__(self, pace: Pace, is_whole: Callable[[str], bool]) -> None:
@@ -79,9 +79,12 @@ class VenueClock:
 
     def check(self, output: Output, line: Line) -> Output:
         """Return an output as it may be given: a book or trade that the clock has passed is refused, and a gap begins behind the clock."""
-        if isinstance(output, Rejected) or output.kind not in ("book", "trade", "gap"):
+        if isinstance(output, Rejected) or output.kind not in ("book", "trade", "gap", "hold"):
             return output
         message: Any = output.message
+        if output.kind == "hold":  # the feed follows the symbol, also where this run of it has not heard it yet
+            self._last.setdefault(message.symbol, 0)
+            return output
         name, t_us = message.symbol, time_us(message)
         passed_us = self._passed.get(name, 0)
         if isinstance(message, Gap):
@@ -92,10 +95,6 @@ class VenueClock:
         if t_us > self._last.get(name, 0):
             self._last[name] = t_us
         return output
-
-    def forget(self, name: str) -> None:
-        """Name a symbol no more until its next message: its connection is lost, and messages may be lost with it."""
-        self._last.pop(name, None)
 
     def hear(self, channel: str, t_us: int, line: Line) -> Clock | None:
         """Note an event of a channel; return a clock for the symbols that have rows due and no event that tells it."""

@@ -146,6 +146,32 @@ def test_after_a_lost_connection_a_symbol_is_named_again_once_it_has_spoken() ->
     assert clocks(*lost, trade(700, "QUIET"), trade(1300), trade(1301)) == [(1250.001, ["QUIET"])]
 
 
+def recovered(at: int) -> Line:
+    known = {"id": 500, "price": "100", "qty": "1", "time": T0 + 500, "isBuyerMaker": True, "isBestMatch": True}
+    note = {"e": "recovered", "s": "QUIET", "form": "trade", "first": 500, "is_end": True}
+    return line({**note, "trades": [known]}, at)
+
+
+def feed(**last: Any) -> Line:
+    return line({"e": "feed", "s": ["QUIET", "A"], "hold_ms": 20_000, "lateness_ms": LATENESS, "last": last}, 0)
+
+
+def test_a_symbol_is_named_again_once_the_venue_has_answered_that_no_trade_is_missing() -> None:
+    lost = feed(), trade(500, "QUIET"), line({"e": "disconnect", "s": ["QUIET"]}, 600), trade(1300), trade(1301)
+    back = line({"e": "connections", "s": ["QUIET"], "n": 1}, 1350), recovered(1400)
+    assert clocks(*lost, trade(2300), trade(2301)) == []
+    assert clocks(*lost, *back, trade(2300), trade(2301)) == [(2250.001, ["QUIET"])]
+
+
+def test_a_feed_that_starts_again_names_a_symbol_whose_trades_are_whole_before_it_speaks() -> None:
+    at_us = (T0 + 500) * 1000
+    known = {"id": 500, "time_us": at_us, "price": 100.0, "size": 1.0, "given_us": at_us, "written_ms": T0 + 510}
+    begun = feed(QUIET=known), trade(1300), trade(1301)
+    back = line({"e": "connections", "s": ["QUIET"], "n": 1}, 1350), recovered(1400)
+    assert clocks(*begun, trade(2300), trade(2301)) == []
+    assert clocks(*begun, *back, trade(2300), trade(2301)) == [(2250.001, ["QUIET"])]
+
+
 def test_a_parser_without_a_pace_gives_no_clock_and_refuses_nothing() -> None:
     parser = Binance(5000)
     lines = trade(500, "QUIET"), trade(1300), trade(1301), trade(1310, "QUIET", t=1000)
