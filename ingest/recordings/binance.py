@@ -167,6 +167,8 @@ class Binance:
             self._mark_price(decode(wire.MarkPrice, body), line)
         elif name in wire.NOTES:
             self.passed_over[wire.NOTES[name]] += 1
+            if name == "feed" and (clock := self._clock(line)) is not None:
+                clock.begin()
             yield from self._notes.take(name, body, line)
         elif name == "alive":
             yield from self._answer(decode(wire.Alive, body), line)

@@ -66,6 +66,10 @@ class VenueClock:
     def __init__(self, pace: Pace, is_whole: Callable[[str], bool]) -> None:
         self._pace = pace
         self._is_whole = is_whole
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin anew, as a feed does that is started again."""
         self._newest: dict[str, tuple[int, int]] = {}  # by channel the newest time, and the newest but one
         self._due_us = 1  # the time at which rows of another boundary are due
         self._last: dict[str, int] = {}  # by symbol the newest time of its messages

@@ -172,6 +172,11 @@ def test_a_feed_that_starts_again_names_a_symbol_whose_trades_are_whole_before_i
     assert clocks(*begun, *back, trade(2300), trade(2301)) == [(2250.001, ["QUIET"])]
 
 
+def test_a_recording_of_a_feed_that_was_started_again_begins_a_clock_of_its_own() -> None:
+    assert clocks(trade(500, "QUIET"), trade(1300), feed(), trade(1400), trade(1500)) == []
+    assert clocks(trade(500, "QUIET"), trade(1300), trade(1400), trade(1500)) == [(1250.001, ["QUIET"])]
+
+
 def test_a_parser_without_a_pace_gives_no_clock_and_refuses_nothing() -> None:
     parser = Binance(5000)
     lines = trade(500, "QUIET"), trade(1300), trade(1301), trade(1310, "QUIET", t=1000)
