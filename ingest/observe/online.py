@@ -15,6 +15,9 @@ from transforms.catalog import VIEWS, View
 
 SYMBOLS_MAX = 1000  # symbols whose ages one look reads
 NULLS_MAX = 200  # symbols whose values one look reads
+VALID = frozenset(
+    {"book_valid", "trade_valid", "trade_valid_bars"}
+)  # features that are 0 while the market is not known
 _ZERO = INT64_TAG + b"\0"
 
 
@@ -44,7 +47,7 @@ def ages(client: redis.Redis, symbols: Sequence[str], now_us: int) -> list[Ages]
 class Shares(NamedTuple):
     """Shares of the fresh rows, by view and feature, for views with a fresh row.
 
-    ``null``: of those in which the feature is null. ``invalid``: of those in which a feature such as ``book_valid`` is 0.
+    ``null``: of those in which the feature is null. ``invalid``: of those in which one of `VALID` is 0.
     """
 
     null: dict[tuple[str, str], float]
@@ -62,7 +65,7 @@ def shares(client: redis.Redis, found: Sequence[Ages]) -> Shares:
         rows = _fields(client, fresh, [feature_field(view.name, name) for name in view.names])
         for name, values in zip(view.names, zip(*rows, strict=True), strict=True):
             shares.null[view.name, name] = sum(not value for value in values) / len(rows)
-            if name.endswith("_valid"):
+            if name in VALID:
                 shares.invalid[view.name, name] = values.count(_ZERO) / len(rows)
     return shares
 

@@ -58,7 +58,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("tfs_feature_age_seconds", "gauge", ("view", "of"), "redis", "Age of the online rows of a view over its symbols: of the newest, the median and the oldest."),
     Metric("tfs_online_symbols", "gauge", ("view", "state"), "redis", "Symbols with an online row of the view: fresh, or stale past its ttl; at most 1,000 symbols are read."),
     Metric("tfs_feature_null_share", "gauge", ("view", "feature"), "redis", "Share of the fresh online rows in which the feature is null; at most 200 symbols are read."),
-    Metric("tfs_online_invalid_share", "gauge", ("view", "feature"), "redis", "Share of the fresh online rows in which book_valid or trade_valid is 0; at most 200 symbols are read."),
+    Metric("tfs_online_invalid_share", "gauge", ("view", "feature"), "redis", "Share of the fresh online rows in which book_valid, trade_valid or trade_valid_bars is 0; at most 200 symbols are read."),
     Metric("tfs_scorer_batch_size", "summary", (), "redis", "Texts given to the model: sum over batches, and their count."),
     Metric("tfs_scorer_tokens_total", "counter", (), "redis", "Tokens given to the model."),
     Metric("tfs_scorer_seconds_total", "counter", (), "redis", "Time that the model took."),

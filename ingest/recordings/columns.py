@@ -37,6 +37,7 @@ _DEPTH: Names = {"depth": ()}  # only where the user names the column: others ca
 MARKET_FILE: Names = {  # of Parquet and CSV files of trades or books
     "timestamp": (
         "timestamp", "time", "event_time", "event_timestamp", "ts", "ts_ms", "datetime", "date", *_TRADE_TIMES, "E",
+        "timestamp_us",
     ),
     **_EVENT,
     "venue": ("exchange", "venue"),  # tells two markets of one symbol apart
@@ -44,7 +45,7 @@ MARKET_FILE: Names = {  # of Parquet and CSV files of trades or books
     **BOOK,
 }  # fmt: skip
 RAW_TABLE: Names = {  # of database tables of trades or books
-    "time": ("time", "event_time", "timestamp", "event_timestamp", "ts", *_TRADE_TIMES),
+    "time": ("time", "event_time", "timestamp", "event_timestamp", "ts", *_TRADE_TIMES, "timestamp_us"),
     **_EVENT,
     "arrival": ("arrival",),
     **TRADE,
