@@ -46,8 +46,8 @@ example:
 
 sources: binance, binance-us, binance-futures, binance-coinm; any other venue of cryptofeed by its name; posts (by HTTP); jsonl; kafka
 a connection that is lost is made anew, and the books are unknown meanwhile; venues need the extra `feeds`
-symbols are compared with the venue's list at the start; a second Ctrl-C ends a feed that is still writing at once
-exit codes: 0 stopped or at the end of its input, 2 an option, a file, a library, a server or an address is wrong
+symbols are compared with the venue's list at the start; Ctrl-C ends a feed within two seconds, a second one at once
+exit codes: 0 stopped or at the end of its input, 2 an option, a file, a library, a server or an address is wrong, 130 ended at once
 """
 OTHER_SOURCES = ("posts", "jsonl", "kafka")
 NEAR = 0.7  # how like a known name a mistyped one is, by difflib

@@ -23,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.feeds.cryptofeed_live import CryptofeedFeed, FeedError, Translator, venues
+from ingest.feeds.ending import END_S, GIVE_UP_S
 from ingest.messages.kinds import Gap, OrderBook, Trade, since_us, time_us
 from ingest.publish.counts import Counts
 from ingest.recordings.lines import Parsed
@@ -223,6 +224,29 @@ def test_a_feed_stops_in_time_though_its_venue_answers_no_close(kraken) -> None:
     outlet, _ = play(kraken, [[SNAPSHOT]], DeafConnection)
     assert time.monotonic() - began < 5, "a second, and not the venue's minute"
     assert [o.kind for o in outlet.outputs] == ["book", "gap"], "the book is unknown from then on"
+
+
+def test_a_feed_stops_in_time_while_redis_takes_nothing_and_its_venue_answers_no_close(kraken) -> None:
+    class Stuck(Outlet):
+        def write(self, outputs: Any) -> None:
+            self.stop.wait(20)
+            raise ConnectionError("given up")
+
+    async def run() -> float:
+        finished, outlet = asyncio.Event(), Stuck()
+        feed = CryptofeedFeed("kraken", ["XMR-USD"], outlet, first_pause_s=0.001)
+        parts = (feed._feed.subscribe, feed._feed.message_handler, feed._feed.authenticate)
+        feed._feed.connect = lambda: [(DeafConnection([[SNAPSHOT] * 3], finished), *parts)]
+        running = asyncio.create_task(feed.run())
+        await asyncio.wait_for(finished.wait(), 20)
+        began = time.monotonic()
+        feed.stop()
+        asyncio.get_running_loop().call_later(GIVE_UP_S, outlet.stop.set)  # as the command does
+        with pytest.raises(ConnectionError, match="given up"):
+            await asyncio.wait_for(running, 20)
+        return time.monotonic() - began
+
+    assert asyncio.run(run()) < END_S
 
 
 WRONG_CHECKSUM = '[992,{"b":[["99.5","1.0","2"]],"c":"1"},"book-1000","XMR/USD"]'
