@@ -14,7 +14,7 @@ import redis
 
 from ingest import router, settings
 from ingest.messages.decode import encode
-from ingest.messages.kinds import Clock, Gap, Hold, MicropriceTable, ScoredPost, SocialPost, Tick
+from ingest.messages.kinds import Clock, Gap, Hold, MicropriceTable, ScoredPost, SocialPost, Tick, time_us
 from ingest.messages.refusal import Reason
 from ingest.sentiment.history import History
 from ingest.sentiment.scorer import Scorer
@@ -55,6 +55,7 @@ WORDS = (
     b"size",
     b"symbol",
     b"timestamp",
+    b"timestamp_us",
     b"sequence",
     b"trade_id",
     b"received",
@@ -77,9 +78,11 @@ def good(start: int) -> list[Fields]:
             }
             out += forms("post", ScoredPost(message.timestamp, "A", message.id, **score))
             continue
+        if n % 7 == 0:
+            message.timestamp, message.timestamp_us = 0, message.timestamp * 1000 + n % 1000
         out.append(forms(kind, message)[n % 3])
         if n % 50 == 0:
-            at = message.timestamp
+            at = time_us(message) // 1000
             table = MicropriceTable(
                 at, "A", n + 1, at - 1, at, 0.5, [0.25, None] * (G_SIZE // 2) + [0.0] * (G_SIZE % 2)
             )
