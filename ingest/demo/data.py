@@ -124,7 +124,7 @@ def watch(store: FeatureStore, symbols: Sequence[str], seconds: float, clock: An
     """Read online repeatedly for some seconds; return the milliseconds from each new row's boundary to the read that first gave it.
 
     A row that the first read gives is not counted, because its arrival was not seen. The figures include the time between two reads
-    (some milliseconds) and what a row waits for: the allowed lateness, and a message after it.
+    (some milliseconds) and what a row waits for: the allowed lateness.
     """
     features = [f"{view}:{name}" for view, name in PROBES.items()]
     entities = [{"symbol": s} for s in symbols]

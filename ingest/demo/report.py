@@ -87,8 +87,8 @@ def _latency(delays_ms: Sequence[float], wait: int, *, live: bool) -> dict[str, 
         return {
             "title": "From the boundary of the grid to readable",
             "text": f"{len(ms)} rows of three views, seen to arrive online while the market was live, by a reader that reads every "
-            f"few milliseconds. A row waits {wait} ms on purpose for late messages, and then for the next message of its symbol, which "
-            "the simulated market sends about twice a second. With a busy feed that wait is shorter.",
+            f"few milliseconds. A row waits {wait} ms on purpose for late messages. It does not wait for the next message of its symbol: "
+            "the simulated market tells its clock, as the live feeds of Binance do.",
             "ms": ms,
             "marks": [{"name": f"allowed lateness {wait} ms", "ms": wait}],
             "source": "get_online_features, called repeatedly in the live seconds of this demo",

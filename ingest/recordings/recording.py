@@ -28,9 +28,8 @@ from transforms.instrument import known as known_by_name
 MAX_FUTURE_MS = 5000
 
 
-LIVE_ONLY = frozenset(
-    {"clock", "hold"}
-)  # kinds that say when rows are due, which a recording shows by its next messages
+LIVE_ONLY = frozenset({"clock", "hold"})
+"""Kinds that say when rows are due, which a recording shows by its next messages."""
 
 
 @dataclass(frozen=True, slots=True)
