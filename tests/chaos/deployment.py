@@ -60,8 +60,8 @@ class Deployment:
             migrate(connection, [table_of_view(view) for view in VIEWS])
         self.log = folder / "pipeline.log"
         self.published = 0
-        self._runs = [self._run("worker") for _ in range(workers)]
-        self._runs += [self._run(role) for role in ("router", "writer", *(("tape",) if tape else ()))]
+        roles = [*["worker"] * workers, "router", "writer", *(["tape"] if tape else [])]
+        self._runs = [(role, self._run(role)) for role in roles]
 
     def _run(self, role: str) -> subprocess.Popen[bytes]:
         environ = {
@@ -79,11 +79,21 @@ class Deployment:
     def children(self, role: str) -> list[psutil.Process]:
         """The processes that do a role's work; ``ingest run`` starts another for one that dies."""
         found: list[psutil.Process] = []
-        for run in self._runs:
+        for _, run in self._runs:
             with contextlib.suppress(psutil.NoSuchProcess):
                 children = psutil.Process(run.pid).children()
                 found += (c for c in children if f"--roles {role} --inline" in " ".join(c.cmdline()))
         return found
+
+    def crash(self, role: str) -> None:
+        """Kill the processes of a role, and what would start them again."""
+        for run in [run for name, run in self._runs if name == role]:
+            _kill(run)
+        self._runs = [one for one in self._runs if one[0] != role]
+
+    def start(self, role: str) -> None:
+        """Start a process of a role."""
+        self._runs.append((role, self._run(role)))
 
     @staticmethod
     def wait_for(server: Server) -> None:
@@ -102,23 +112,9 @@ class Deployment:
             server.process.wait(60)
 
     def publish(self, batch: Sequence[Entry], give_up: float) -> None:
-        """Append entries, through any trouble, each once: what was appended before is refused by its id."""
-        while True:
-            # all or none: a server that is loading refuses the first of them and takes the rest
-            pipe = self.client.pipeline(transaction=True)
-            for entry in batch:
-                pipe.xadd(entry.stream, entry.fields, id=entry.id)  # type: ignore[arg-type]
-            try:
-                for reply in pipe.execute(raise_on_error=False):
-                    if isinstance(reply, Exception) and "equal or smaller" not in str(reply):
-                        raise reply
-            except redis.RedisError:
-                if time.monotonic() > give_up:
-                    raise
-                time.sleep(0.05)
-            else:
-                self.published += len(batch)
-                return
+        """Append entries as `append` does, and count them."""
+        append(self.client, batch, give_up)
+        self.published += len(batch)
 
     def drain(self) -> None:
         """Return when everything that was published is in both stores, however slow the machine is.
@@ -138,9 +134,9 @@ class Deployment:
 
     def close(self) -> list[int]:
         """Stop everything in order; the exit codes of the processes."""
-        for run in self._runs:
+        for _, run in self._runs:
             run.send_signal(signal.SIGTERM)
-        codes = [run.wait(60) for run in self._runs]
+        codes = [run.wait(60) for _, run in self._runs]
         self.client.close()
         self.stop_server(self.redis_server, "SIGTERM")
         self.stop_server(self.postgres, "SIGINT")
@@ -149,12 +145,8 @@ class Deployment:
 
     def kill(self) -> None:
         """Leave nothing behind, whatever state it is in."""
-        for run in self._runs:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                for child in psutil.Process(run.pid).children(recursive=True):
-                    child.kill()
-            run.kill()
-            run.wait()
+        for _, run in self._runs:
+            _kill(run)
         for server in (self.redis_server, self.postgres):
             if not server.ended():
                 self.stop_server(server, server.orders["quit_signal"])
@@ -171,6 +163,33 @@ def deployment(workers: int, tape: str = "") -> Iterator[Deployment]:
     finally:
         one.kill()
         shutil.rmtree(folder)
+
+
+def _kill(run: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(run.pid).children(recursive=True):
+            child.kill()
+    run.kill()
+    run.wait()
+
+
+def append(client: redis.Redis, batch: Sequence[Entry], give_up: float) -> None:
+    """Append entries, through any trouble, each once: what was appended before is refused by its id."""
+    while True:
+        # all or none: a server that is loading refuses the first of them and takes the rest
+        pipe = client.pipeline(transaction=True)
+        for entry in batch:
+            pipe.xadd(entry.stream, entry.fields, id=entry.id)  # type: ignore[arg-type]
+        try:
+            for reply in pipe.execute(raise_on_error=False):
+                if isinstance(reply, Exception) and "equal or smaller" not in str(reply):
+                    raise reply
+        except redis.RedisError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def pick(processes: list[psutil.Process], random_: random.Random) -> psutil.Process | None:
