@@ -3,6 +3,7 @@
 There are three kinds. A windowed feature is exact once its window has passed; a z-score is one, as it forgets what is older than 24
 whole hours. A recursive one forgets its start only gradually: after its warm-up at most 1e-6 of its size is left. A session feature
 counts from the beginning of a session, so two histories agree in the sessions that both heard from the beginning.
+A hole in the trades before the start of one history makes values of the other null for as long.
 """
 
 from __future__ import annotations
@@ -68,16 +69,16 @@ _STATED: dict[str, WarmUp] = {
     **_window(1 + _BUCKET, "delta_volume_1s"),
     **_window(5 * MINUTE + _BUCKET, *(n for n in ORDER_FLOW.names if n.endswith("_5m"))),
     **_window(5 * MINUTE + _BUCKET, "roll_spread_5m", events=2),
-    **_window(HOUR + MINUTE, "amihud_60m"),
+    **_window(HOUR + 2 * MINUTE, "amihud_60m"),
     **_window(MINUTE + 6, "realized_spread_bps_5s"),
-    "trade_rate_10s": WarmUp(200, recursive=True),
+    "trade_rate_10s": WarmUp(10 * MINUTE, recursive=True),
     "cvd": _SESSION,
     "vwap_session": _SESSION,
     "vwap_dev_bps": _SESSION,
     "session_complete": _SESSION,
-    "trade_valid": _SESSION,
     # without a configured bucket volume V: V comes from the 28 days before, and 70 buckets are more than a day of it
     "vpin": WarmUp(32 * DAY),
+    "trade_valid": WarmUp(32 * DAY),
     "vpin_bvc": WarmUp(32 * DAY, recursive=True),
     **_window(0, *TECHNICAL.names),
     **{f"price_momentum_{k}m": WarmUp(k * 66 + _BUCKET) for k in (1, 5, 15)},
@@ -89,7 +90,7 @@ _STATED: dict[str, WarmUp] = {
     ),
     **dict.fromkeys(("bollinger_pctb", "bollinger_width"), WarmUp(bars=21)),
     **dict.fromkeys(("poc", "value_area_low", "value_area_high", "poc_dev_bps", "volume_profile"), _SESSION),
-    "trade_valid_bars": _SESSION,
+    "trade_valid_bars": WarmUp(bars=251, session=True),
     **_window(29 * DAY, "relative_volume"),
     **_window(5 * MINUTE, *SENTIMENT.names),
     **_window(2 * HOUR, "sentiment_compound_1h", "sentiment_engagement_1h", "bullishness_1h"),

@@ -19,7 +19,7 @@ from ingest.cli import ExitCode
 from ingest.cli.arguments import make_parser
 from ingest.messages.check import is_symbol
 from ingest.messages.decode import decode_entry
-from ingest.messages.kinds import PLAIN_STREAM, TRADE_CHANNEL, Gap, time_us
+from ingest.messages.kinds import PLAIN_STREAM, Gap, time_us
 from ingest.messages.refusal import Refused
 from ingest.publish.report import utc
 from ingest.streams import dead_letters, deployment
@@ -37,7 +37,7 @@ examples:
   python -m ingest dead-letters retry --reason unknown_symbol
   python -m ingest dead-letters export --output letters.jsonl
 
-retry puts the message back into its stream as it came, once: a second retry of a letter does nothing. A book, trade or gap
+retry puts the message back into its stream as it came, once: a second retry of a letter does nothing. A book or trade
 that is behind its symbol's watermark stays where it is, because it would be refused again as late: rows of later times are
 written and are never changed.
 export writes one JSON object a line, oldest first; a field that is not text becomes {"base64": ...}
@@ -147,16 +147,14 @@ def _check_not_late(client: redis.Redis, letter: Letter, partitions: int) -> Non
     """Raise ``RetryError`` if the message is behind its symbol's watermark as it was saved last: the worker would refuse it again."""
     fields = dict(letter.fields)
     source = letter.source.decode(errors="replace")
-    if PLAIN_STREAM.get(source, fields.get(b"kind", b"").decode(errors="replace")) not in ("book", "trade", "gap"):
-        return
+    if PLAIN_STREAM.get(source, fields.get(b"kind", b"").decode(errors="replace")) not in ("book", "trade"):
+        return  # the others are never late
     try:
-        message = decode_entry(Gap, fields)  # symbol and time, which all three have
+        message = decode_entry(Gap, fields)  # symbol and time, which both have
     except Refused:
         return  # then the worker says what is wrong with it
     if time_us(message) < 0 or not is_symbol(message.symbol):
         return
-    if fields.get(b"kind") == b"gap" and message.channel == TRADE_CHANNEL:
-        return  # a hole in the trades is never late
     watermark_us = saved.watermark_us(client, partitions, message.symbol)
     if time_us(message) < watermark_us:
         raise RetryError(

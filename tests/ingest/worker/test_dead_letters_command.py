@@ -12,6 +12,7 @@ import redis
 from ingest import settings
 from ingest.cli import main
 from ingest.messages.decode import encode
+from ingest.messages.kinds import Gap
 from ingest.streams import dead_letters, keys
 from ingest.streams.dead_letters import refuse
 from ingest.worker.idle import pack
@@ -124,6 +125,9 @@ def test_a_message_whose_rows_are_written_stays_and_the_command_names_the_waterm
     assert told.err.count("of 2023-11-14 22:13:21 UTC and would be refused again as late") == 2
     assert "rows of A are written up to 2023-11-14 22:14:19 UTC" in told.err
     assert client.xlen(keys.events(p)) == 0
+    gap = {b"kind": b"gap", b"data": encode(Gap(late.timestamp, "A", channel="trade", since=late.timestamp))}
+    assert main(["dead-letters", "retry", letter(client, gap, source=keys.events(p))]) == 0, "a gap is never late"
+    assert [fields for _, fields in client.xrange(keys.events(p))] == [gap]
     for symbol, at in (("\ud800", 0), ("A", -(1 << 60))):  # what is wrong in another way is for the worker to tell
         odd = letter(client, {b"data": json.dumps({"symbol": symbol, "timestamp": at}).encode()}, source="order_book")
         assert main(["dead-letters", "retry", odd]) == 0
