@@ -228,7 +228,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 def test_while_redis_is_away_a_post_is_not_taken(call, outlet, monkeypatch) -> None:
-    def away(_: Any) -> None:
+    def away(*_: Any) -> None:
         raise redis.ConnectionError("away")
 
     monkeypatch.setattr(outlet._producer, "write", away)
