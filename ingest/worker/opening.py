@@ -5,8 +5,9 @@ The replay has the settings of the last owner, so that its rows are those that w
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import redis
@@ -15,6 +16,7 @@ from ingest.settings import Settings
 from ingest.streams import keys, read
 from ingest.worker import basis
 from ingest.worker.partition import Partition
+from ingest.worker.symbols import Symbols
 
 _LOG = logging.getLogger(__name__)
 REPLAY = 4000  # the most entries to read at once
@@ -41,15 +43,31 @@ def open_partition(client: redis.Redis, settings: Settings, p: int, keep_lease: 
     if anew:
         names = ", ".join(sorted(anew)[:10])
         _LOG.warning("partition %d: %d symbols of other kernels or another grid start anew: %s", p, len(anew), names)
-        state_id, partition = partition.state_id, Partition(p, before, load_idle)
-        _replay(client, partition, state_id, keep_lease)  # with the kernels of today, as far as the log reaches back
-        partition.restore(saved, keep_lease)  # the symbols whose state is good
-        partition.restart(anew)  # the others keep their watermark and what they held
+        for name, symbol in _from_the_log(client, partition, before, anew, keep_lease).items():
+            partition.symbols.open(name, symbol.save())
+        partition.restart(anew)  # they keep their watermark and what they held
     _replay(client, partition, partition.last_id, keep_lease)
     if before != settings:
         _LOG.warning("partition %d: other settings count from entry %s on", p, partition.position.decode())
         partition = partition.with_settings(settings, keep_lease)
     return partition
+
+
+def _from_the_log(
+    client: redis.Redis,
+    partition: Partition,
+    settings: Settings,
+    names: Collection[str],
+    keep_lease: Callable[[], None],
+) -> Symbols:
+    """Return symbols as the kernels of today make them of what the log still has, up to the saved state.
+
+    Only these are opened: another symbol of the log was refused, or has a state, and would take the place of one where places are few.
+    """
+    alone = dataclasses.replace(settings, symbols=frozenset(names), max_symbols=len(names))
+    past = Partition(partition.number, alone)
+    _replay(client, past, partition.state_id, keep_lease)
+    return past.symbols
 
 
 def _read_checkpoint(client: redis.Redis, p: int, keep_lease: Callable[[], None]) -> dict[bytes, bytes]:

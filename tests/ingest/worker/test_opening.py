@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from ingest import settings
+from ingest.messages.kinds import Trade
 from ingest.streams import keys
 from ingest.streams.backlog import backlog
 from ingest.worker.opening import open_partition
@@ -126,3 +127,20 @@ def test_a_setting_that_changes_between_two_owners_counts_from_there_on(redis_cl
     redis_client.hset(keys.checkpoint(0), mapping={**saved, "last_id": opened.last_id})  # type: ignore[arg-type]
     again = open_partition(redis_client, later, 0, lambda: None)
     assert not again.must_save() and again.symbols["A"].save() == opened.symbols["A"].save()
+
+
+def test_other_kernels_open_no_symbol_that_was_refused(redis_client: redis.Redis) -> None:
+    """There is one place, and B, whose messages the log still has from before A's, was refused."""
+    one = settings.load({"TFS_PARTITIONS": "1", "TFS_MAX_SYMBOLS": "1"})
+    log = Log(one)
+    log.append(trade(500, 1), book(600))
+    b = Log(one)
+    b.append(("trade", Trade(T0 + 300, "B", 100.0, 1.0, received=T0 + 303)))
+    redis_client.xadd(keys.events(0), dict(b.entries[0][1]), id="1-1")  # type: ignore[arg-type]
+    fill(redis_client, log)
+    log.partition.take_pending()
+    saved = {**log.partition.save(), b"A engine": b"of another version"}
+    redis_client.hset(keys.checkpoint(0), mapping={**saved, "last_id": log.partition.last_id})  # type: ignore[arg-type]
+    opened = open_partition(redis_client, one, 0, lambda: None)
+    assert set(opened.symbols) == {"A"}
+    assert opened.symbols["A"].save() == log.partition.symbols["A"].save(), "the log has all of A"
