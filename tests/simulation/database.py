@@ -1,4 +1,4 @@
-"""The simulated database: rows by the same unique rule, in transactions that may fail, or be stored without an answer."""
+"""The simulated database: rows by the rule of the tables, in transactions that may fail, or be stored without an answer."""
 
 from __future__ import annotations
 
@@ -45,13 +45,19 @@ class Database:
             raise psycopg.OperationalError("the database is away")
 
     def store(self, rows: Sequence[tuple[Key, int, Bits]]) -> int:
-        """Insert rows that are not there; return how many were new."""
+        """Insert rows that say something new, by the rule of ``feature_repo/stores/offline/facts.py``; return how many did.
+
+        Of the rows of one symbol and event time, in the order of their creation, each differs from the one before it.
+        """
         new = 0
-        for key, created, bits in rows:
+        for key, created, bits in sorted(rows, key=lambda row: row[1]):
             versions = self.rows.setdefault(key, {})
-            if created not in versions:
-                versions[created] = bits
-                new += 1
+            before = max((c for c in versions if c <= created), default=None)
+            after = min((c for c in versions if c > created), default=None)
+            if created in versions or bits in (versions.get(before), versions.get(after)):
+                continue
+            versions[created] = bits
+            new += 1
         return new
 
 

@@ -65,6 +65,7 @@ class Network:
         self.troubles: dict[str, list[Trouble]] = {}
         self.crash: Callable[[Process], None] = lambda _: None
         self.is_quiet = False  # no faults any more
+        self.executed: Callable[[Words, Any], None] = lambda *_: None  # is given each command and its reply
         self.calls = 0
         self._names = names
         self._epoch = 0
@@ -187,10 +188,13 @@ class Network:
             self.world.after(self._delay(), lambda: self._run_in_parts(request, replies))
 
     def _execute(self, words: Words) -> Any:
+        reply: Any
         try:
-            return self.server.execute(words)
+            reply = self.server.execute(words)
         except RedisError as error:
-            return error
+            reply = error
+        self.executed(words, reply)
+        return reply
 
     # Readers that wait
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from feature_repo.project import project
 from feature_repo.stores.online.format import SymbolKeys, event_and_silence, time_field
 from feature_repo.stores.online.pack import RowEncoder
 from ingest.messages.decode import decode, encode
-from ingest.messages.kinds import ScoredPost, SocialPost, WithdrawnPost
+from ingest.messages.kinds import Clock, ScoredPost, SocialPost, WithdrawnPost
 from ingest.streams import dead_letters, keys
 from ingest.worker import basis
 from ingest.worker.partition import Partition
@@ -26,6 +27,7 @@ from transforms.catalog import VIEW, VIEWS
 
 _ENCODERS = {v.name: RowEncoder(v.name, v.names, [f.dtype for f in v.features]) for v in VIEWS}
 _VIEW_OF_FIELD = {time_field(v.name): v.name for v in VIEWS}
+_KEYS = SymbolKeys(project(), "symbol")
 _NOT_OF_THE_LOG = ("latency_ms.",)
 
 
@@ -80,7 +82,7 @@ def violations(site: Site) -> list[str]:
     runs = [undisturbed(site, p) for p in range(site.plan.settings.partitions)]
     has_other_kernels = any(fault.kind == "version" for fault in site.plan.faults)
     changed = set(site.plan.symbols) if has_other_kernels else set()
-    for check in (_rows, _online, _counters, _letters):
+    for check in (_rows, _online, _both, _counters, _letters):
         found += check(site, runs, changed)
     found += _messages(site)
     found += _lateness(site)
@@ -121,6 +123,9 @@ def _rows(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[st
                 yield f"row {key} has other values than the undisturbed run gives: {_difference(key, versions[min(ours)], bits)}"
     every = {key for run in runs for key in run.rows}
     for key, versions in stored.items():
+        in_order = [bits for _, bits in sorted(versions.items())]
+        if any(one == other for one, other in pairwise(in_order)):
+            yield f"row {key} is in the database twice with the same values, created {sorted(versions)}"
         if key[1] in changed and len(versions.keys() - lost.get(key, {}).keys()) > 1:
             yield f"row {key} is in the database {len(versions)} times"
         if key not in every and key[1] not in changed and versions.keys() - lost.get(key, {}).keys():
@@ -141,14 +146,13 @@ def _online(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[
     Where the settings change, an owner with other ones may have stored a row and died before it committed.
     """
     has_other_settings = any(fault.kind == "settings" for fault in site.plan.faults)
-    writer = SymbolKeys(project(), "symbol")
     every = {key: bits for run in runs for key, bits in run.rows.items()}
     newest = {key: event for run in runs for key, event in run.newest.items()}
-    names = {writer.keys([symbol])[0]: symbol for _, symbol in newest}
+    names = {_KEYS.keys([symbol])[0]: symbol for _, symbol in newest}
     for (view, symbol), event in newest.items():
         if symbol in changed:
             continue
-        fields = site.server.get(writer.keys([symbol])[0]) or {}
+        fields = site.server.get(_KEYS.keys([symbol])[0]) or {}
         raw = fields.get(time_field(view))
         at = None if raw is None else watch.event_us(raw)
         if at != event and not (has_other_settings and at is not None and at > event):
@@ -169,6 +173,22 @@ def _online(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[
             if list(words[4:]) != expected[2:] or event_and_silence(words[3])[1] != event_and_silence(expected[1])[1]:
                 yield f"{view} of {symbol} of {event} was readable with other values than its row has"
                 break
+
+
+def _both(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[str]:
+    """What is online is what the database has of its time: the row that was created last, where all clocks were right."""
+    has_clocks = any(fault.kind == "clock" for fault in site.plan.faults) or site.watch.n_restored
+    for symbol in changed:
+        fields = site.server.get(_KEYS.keys([symbol])[0]) or {}
+        for name, view in _VIEW_OF_FIELD.items():
+            if name not in fields:
+                continue
+            event = watch.event_us(fields[name])
+            versions = site.database.rows.get((view, symbol, event), {})
+            newest = sorted(versions.items()) if has_clocks else sorted(versions.items())[-1:]
+            rows = [_packed(view, event, bits) for _, bits in newest]
+            if not any(all(fields[f] == v for f, v in zip(row[2::2], row[3::2], strict=True)) for row in rows):
+                yield f"online {view} of {symbol} of {event} has other values than the database"
 
 
 def _packed(view: str, event: int, bits: Bits) -> list[bytes]:
@@ -228,6 +248,7 @@ def _messages(site: Site) -> Iterator[str]:
     refused = {words[words.index(b"field:data") + 1] for _, words in edge.entries} if edge else set()
     lost = {data for words in site.watch.lost_entries for data in words}
     acknowledged = {id(one) for one in site.acknowledged}
+    has_other_symbols = any(fault.kind == "settings" and "symbols" in fault.about[2] for fault in site.plan.faults)
     for one in site.plan.sent:
         data = encode(one.message)
         is_known = id(one) in acknowledged
@@ -235,7 +256,12 @@ def _messages(site: Site) -> Iterator[str]:
             n = seen[identity]
             if n > 1 and one not in site.unsure:
                 yield f"{one.source}'s {one.kind} {one.message} is {n} times in the log"
-            elif is_known and n == 0 and data not in lost and not (one.kind == "social" and (data in refused or lost)):
+            elif (
+                is_known
+                and n == 0
+                and data not in lost
+                and not (one.kind == "social" and (data in refused or lost or has_other_symbols))
+            ):
                 yield f"{one.source}'s {one.kind} {one.message} was accepted and is in no log"
 
 
@@ -259,7 +285,8 @@ def _identity(p: int, words: list[bytes]) -> Any:
 def _identities(site: Site, one: Sent) -> list[Any]:
     n, message = site.plan.settings.partitions, one.message
     if not isinstance(message, SocialPost):
-        return [(keys.partition_of(message.symbol, n), encode(message))]
+        [symbol] = message.symbols if isinstance(message, Clock) else [message.symbol]
+        return [(keys.partition_of(symbol, n), encode(message))]
     if message.deleted:
         return [(p, "-", message.id, message.received) for p in range(n)]
     return [(keys.partition_of(symbol, n), symbol, message.id, message.likes) for symbol in message.symbols or ()]

@@ -66,12 +66,18 @@ def _feed(site: Site, process: Process, client: redis.Redis, stop: Stop) -> None
             continue
         del queue[: len(batch)]
         site.is_busy.add(process.name)
-        # Copies of equal bytes: an outlet may rename what it is given.
-        outlet.write(
-            [Parsed("social" if isinstance(one.message, SocialPost) else one.kind, one.message) for one in batch]
-        )
+        try:
+            outlet.write([_parsed(one) for one in batch])
+        except redis.RedisError:
+            if not stop.is_set():
+                raise
+            return  # a feed that is stopped gives up what it cannot write
         site.is_busy.discard(process.name)
         site.acknowledged += batch
+
+
+def _parsed(one: Sent) -> Parsed:
+    return Parsed("social" if isinstance(one.message, SocialPost) else one.kind, one.message)
 
 
 def _produce(site: Site, client: redis.Redis, stop: Stop) -> None:

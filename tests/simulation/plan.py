@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ingest.messages.kinds import Gap, OrderBook, SocialPost, Trade
+from ingest.messages.kinds import Clock, Gap, Hold, OrderBook, SocialPost, Trade
 from ingest.settings import Settings
 
 START_US = 1_700_000_000_000_000
@@ -82,6 +82,7 @@ def draw(seed: int) -> Plan:
         flush_interval_ms=rng.choice((1, 50, 200)),
         max_symbols=rng.choice((1, 2, 1000, 1000, 1000, 1000)),
         forget_s=rng.choice((1, 3, 3600)),
+        recover_s=rng.choice((0, 2, 20)),
         log_history_s=rng.choice((0, 0, 3600)),
         features_maxlen=rng.choice((3, 1000)),
     )
@@ -124,6 +125,7 @@ def _times(rng: random.Random, n: int, end_us: int) -> list[int]:
 
 def _market(rng: random.Random, symbol: str, source: str, settings: Settings, end_us: int) -> list[Sent]:
     newest = sequence = 0
+    has_clock = rng.random() < 0.5
     has_sequence, is_recorded = rng.random() < 0.5, source == PLAIN and rng.random() < 0.15
     found: list[Sent] = []
     for n, at_us in enumerate(_times(rng, rng.randrange(4, 22), end_us), 1):
@@ -143,14 +145,28 @@ def _market(rng: random.Random, symbol: str, source: str, settings: Settings, en
             asks = [(price + (i + 1) / 4, size + i) for i in range(rng.choice((1, 3)))]
             message: Any = OrderBook(t, symbol, bids, asks, sequence if has_sequence else None, now_ms)
             kind = "book"
-        elif what < 0.97 or source not in FEEDS:
+        elif what < 0.9 or source not in FEEDS:
             message, kind = Trade(t, symbol, price, size, rng.choice(("buy", "sell", None)), n, now_ms), "trade"
             if rng.random() < 0.1:
                 message.trade_id = max(n - 1, 1)
         else:
-            message, kind = Gap(t, symbol, now_ms + n), "gap"  # no two of equal bytes
+            kind, message = _of_a_feed(rng, symbol, n, t, now_ms, newest if has_clock else 0)
         found.append(Sent(at_us, source, kind, message, is_sound, is_recorded))
     return found
+
+
+def _of_a_feed(rng: random.Random, symbol: str, n: int, t: int, now_ms: int, newest: int) -> tuple[str, Any]:
+    """Return what only live feeds send: a clock or a hold, where the feed has a clock, or a gap. No two are of equal bytes."""
+    what = rng.choice(("clock", "clock", "hold", "gap")) if newest else "gap"
+    if what == "clock":
+        return what, Clock(newest, [symbol], received=now_ms + n)
+    if what == "hold":
+        return what, Hold(t, symbol, t + rng.choice((0, 700, 3000)), now_ms + n)
+    if rng.random() < 0.5:
+        return "gap", Gap(
+            t, symbol, now_ms + n, channel="trade", since=t - rng.randrange(600), missing=rng.choice((None, 3))
+        )
+    return "gap", Gap(t, symbol, now_ms + n)
 
 
 def _posts(rng: random.Random, symbols: Sequence[str], source: str, end_us: int) -> list[Sent]:
@@ -190,14 +206,15 @@ def _faults(rng: random.Random, processes: Sequence[str], symbols: Sequence[str]
     if not groups:
         return found
     targets = [name for name in processes if not name.startswith(PLAIN)]
-    for _ in range(rng.choice((1, 1, 2, 3, 5, 8))):
+    workers = [name for name in processes if name.startswith("worker")]
+    for _ in range(rng.choice((1, 2, 3, 5, 8))):
         at_us = rng.randrange(START_US + SECOND // 5, end_us)
         group = rng.choice(groups)
         if group == "calls":
-            for _ in range(rng.choice((1, 1, 3))):
-                target = rng.choice(targets)
+            for _ in range(rng.choice((1, 2, 4))):
+                target = rng.choice(targets if rng.random() < 0.5 else workers)
                 script = rng.choice(_SCRIPTS.get(target.split()[0], ("move", "")))
-                us = rng.choice((300_000, 1_000_000, 2_500_000, 7_000_000, 12_000_000))
+                us = rng.choice((100_000, 300_000, 1_000_000, 2_500_000, 7_000_000))
                 wait_us = rng.choice((10_000, 300_000, 5_000_000))
                 found.append(Fault(at_us, "call", target, (rng.choice(_CALLS), script, us, wait_us)))
                 at_us += rng.choice((0, 200_000, 3_000_000))
@@ -216,26 +233,38 @@ def _faults(rng: random.Random, processes: Sequence[str], symbols: Sequence[str]
         elif group == "clocks":
             if rng.random() < 0.5:
                 us = rng.choice((-5_000_000, 3_000_000, 7_000_000, 3_600_000_000))
-                found.append(Fault(at_us, "clock", rng.choice([p for p in targets if "worker" in p]), (us,)))
+                found.append(Fault(at_us, "clock", rng.choice(workers), (us,)))
             else:
                 found.append(Fault(at_us, "clock", "server", (rng.choice((-700_000, -2_500_000, -3_600_000_000)),)))
+        elif group == "takeover":
+            found += _takeover(rng, at_us, workers, symbols)
         elif group == "upgrades":
-            found.append(Fault(at_us, *_upgrade(rng, processes, symbols)))
+            found.append(Fault(at_us, *_upgrade(rng, workers, symbols)))
         else:
             found.append(Fault(at_us, "retry", "operator"))
     return found
 
 
-_GROUPS = ("calls", "calls", "processes", "server", "server", "database", "clocks", "upgrades", "letters")
+_GROUPS = ("calls", "calls", "processes", "server", "server", "database", "clocks", "takeover", "upgrades", "letters")
 
 
-def _upgrade(rng: random.Random, processes: Sequence[str], symbols: Sequence[str]) -> tuple[str, str, tuple[Any, ...]]:
-    target, us = (
-        rng.choice([p for p in processes if p.startswith("worker")]),
-        rng.choice((50_000, 1_000_000, 3_000_000)),
-    )
+def _takeover(rng: random.Random, at_us: int, workers: Sequence[str], symbols: Sequence[str]) -> list[Fault]:
+    """Let an owner sleep, or its bytes be late, beyond its lease; the next one may have other settings, and the first a wrong clock."""
+    old, new = rng.choice(workers), rng.choice(workers)
+    script, us = rng.choice(("write", "commit", "commit", "")), rng.choice((2_300_000, 4_000_000, 7_000_000))
+    call = rng.choice(("freeze before", "freeze before", "late call", "freeze after"))
+    found = [Fault(at_us, "call", old, (call, script, us, rng.choice((10_000, 300_000))))]
+    if rng.random() < 0.5:
+        found.append(Fault(at_us, "clock", old, (rng.choice((7_000_000, -5_000_000)),)))
+    if new != old and rng.random() < 0.7:
+        found.append(Fault(at_us, *_upgrade(rng, [new], symbols)))
+    return found
+
+
+def _upgrade(rng: random.Random, workers: Sequence[str], symbols: Sequence[str]) -> tuple[str, str, tuple[Any, ...]]:
+    target, us = rng.choice(workers), rng.choice((50_000, 1_000_000, 3_000_000))
     how = rng.choice(("crash", "stop"))
-    if rng.random() < 0.2:
+    if rng.random() < 0.3:
         return "version", target, (how, us, rng.choice(("2", "1")))
     change: Any = rng.choice(
         (

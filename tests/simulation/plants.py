@@ -56,7 +56,7 @@ class Plant:
                 setattr(owner, name, value)
 
 
-def _unordered(entries: Sequence[read.Entry], count: int) -> list[read.Entry]:
+def _unordered(entries: Sequence[read.Entry], *_: Any) -> list[read.Entry]:
     return sorted(entries, key=read.by_id)
 
 
@@ -96,7 +96,6 @@ _FREE = "if left ~= -2 and left <= tonumber(ARGV[2]) then return false end"
 
 PLANTS: dict[str, Plant] = {
     "position": Plant("a commit does not look at the position that it began from (G2)", 0, [(_SAVED, "")]),
-    "commit fence": Plant("a commit does not look at the lease", 0, [(_FENCE_COMMIT, "")]),
     "both checks of a commit": Plant("a commit looks at nothing", 0, [(_SAVED, ""), (_FENCE_COMMIT, "")]),
     "write fence": Plant("online rows are written without the lease (G10)", 0, [(_FENCE_WRITE, "")]),
     "cut": Plant(

@@ -36,6 +36,7 @@ class Server:
     def __init__(self, clock: Callable[[], int], rng: random.Random) -> None:
         self.clock = clock
         self.full = False
+        self.trims = True  # a real server drops whole nodes of its tree only, so nothing of a short stream
         self.started_us = clock()
         self.rewrite: Callable[[str], str] = lambda script: script
         self.watch: Callable[[bytes, dict[bytes, bytes], Sequence[bytes]], None] = lambda *_: None
@@ -43,6 +44,7 @@ class Server:
         self._rng = rng
         self._keys: dict[bytes, Value] = {}
         self._expires: dict[bytes, int] = {}
+        self._gone: list[bytes] = []
         self._dirty: bool | None = None  # whether the script that runs has written; None outside of one
 
     def snapshot(self) -> tuple[dict[bytes, Value], dict[bytes, int]]:
@@ -72,6 +74,7 @@ class Server:
         end = self._expires.get(key)
         if end is not None and self.clock() >= end:
             del self._keys[key], self._expires[key]
+            self._gone.append(key)
         return self._keys.get(key)
 
     def stream(self, key: bytes) -> Stream:
@@ -89,6 +92,13 @@ class Server:
         if found is None:
             found = self._keys[key] = {}
         return found  # type: ignore[no-any-return]
+
+    def expired(self) -> list[bytes]:
+        """Return the keys whose time has come since the last call."""
+        for key in list(self._expires):
+            self.get(key)
+        gone, self._gone = self._gone, []
+        return gone
 
     def now_ms(self) -> int:
         """Return the server's time in ms."""
@@ -204,7 +214,7 @@ class Server:
 
     def _trim(self, found: Stream, most: int) -> int:
         """Drop some of the first entries: ``~`` lets the server choose how many."""
-        return found.drop_first(self._rng.choice((0, most, most // 2))) if most > 0 else 0
+        return found.drop_first(self._rng.choice((0, most, most // 2))) if most > 0 and self.trims else 0
 
     def _xtrim(self, words: Sequence[bytes]) -> int:
         found = self.stream(words[1])
@@ -275,7 +285,7 @@ class Server:
         found = self.stream(key)
         if name in found.groups:
             raise ResponseError("BUSYGROUP Consumer Group name already exists")
-        found.groups[name] = Group(stream.parse(position), 0)
+        found.groups[name] = Group(stream.parse(position))
         return b"OK"
 
     def _xinfo(self, words: Sequence[bytes]) -> list[Any]:
@@ -292,7 +302,7 @@ class Server:
         _, group = self._group(words[1], words[2])
         ids = sorted(group.pending)
         ends = [b"%d-%d" % ids[0], b"%d-%d" % ids[-1]] if ids else [None, None]
-        return [len(ids), *ends, []]
+        return [len(ids), *ends, [] if ids else None]
 
     def _eval(self, words: Sequence[bytes]) -> Any:
         n = int(words[2])
@@ -338,7 +348,7 @@ _HANDLERS: dict[bytes, Callable[[Server, Sequence[bytes]], Any]] = {
     b"XADD": Server._xadd,
     b"XTRIM": Server._xtrim,
     b"XDEL": Server._xdel,
-    b"XLEN": lambda server, words: len(server.stream(words[1]).ids),
+    b"XLEN": lambda server, words: len(found.ids) if (found := server.get(words[1])) else 0,
     b"XRANGE": Server._xrange,
     b"XREVRANGE": Server._xrange,
     b"XREAD": Server._xread,

@@ -72,6 +72,7 @@ class Site:
         self.heard: dict[int, bool] = {}
         self.problems: list[str] = []
         self.is_drained = False
+        self.restored: Any = None  # what the server came back with the last time
 
     def consumer(self) -> Consumer:
         """Return a consumer of the simulated Kafka."""
@@ -143,6 +144,7 @@ class Site:
         """Stop a process as a supervisor does, and start it again when it has ended."""
         self.stops[name].set()
         self.world.note(name, "is asked to stop")
+        self.is_busy.discard(name)
         self._disturb(name, after_us + SECOND)
         if name in self.waiting:
             self.waiting.pop(name)(None)
@@ -226,13 +228,19 @@ class Site:
         us, age = fault.about
         at = max(fault.at_us - age, START_US)
         kept: list[Any] = []
-        self.world.at(at, lambda: kept.append(self.server.snapshot()))
+        self.world.at(at, lambda: kept.append((self.server.snapshot(), self.watch.n_restored)))
 
         def lose() -> None:
             self.world.note("server", f"FAULT {fault}")
             self.network.take_down()
-            self.watch.restored(kept[0])
-            self.server.restore(kept[0])
+            snapshot, n_restored = kept[0]
+            if (
+                n_restored != self.watch.n_restored
+            ):  # of a past that was lost meanwhile: nothing older is there than what came back
+                snapshot = self.restored
+            self.watch.restored(snapshot)
+            self.server.restore(snapshot)
+            self.restored = snapshot
             self.world.after(us, self.network.bring_up)
 
         self.world.at(fault.at_us, lose)

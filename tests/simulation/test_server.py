@@ -1,0 +1,125 @@
+"""The simulated server answers as the real one: whole schedules are given to both, command by command."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import redis
+
+pytest.importorskip("greenlet", reason="greenlet is not installed; it comes with the extra dev")
+pytest.importorskip("lupa", reason="lupa is not installed; it comes with the extra dev")
+
+from tests.simulation.plan import draw
+from tests.simulation.site import Site, script_name
+from tests.simulation.stand_ins import installed
+from tests.simulation.stream import Stream
+
+OF_THE_CLOCK = {b"TIME", b"PTTL", b"INFO", "beat", "moved_until"}
+"""Commands and scripts whose replies tell the time of the server, or who was heard lately."""
+ESTIMATES = {b"lag", b"entries-read"}  # the real server does not know them where entries were deleted
+UNORDERED = {b"HGETALL", b"HSCAN", b"XINFO"}  # replies of names and values
+EVERY_KIND = range(1, 400)
+"""Seeds among which schedules are looked for that have each kind of process."""
+
+
+class Pair:
+    """Gives each command of a simulation to the real server too, which is told the time of each entry and when a key ends."""
+
+    def __init__(self, client: redis.Redis, site: Site) -> None:
+        self._real = client.connection_pool.get_connection()
+        self._site = site
+        self.seen: set[Any] = set()
+
+    def __call__(self, words: list[bytes], reply: Any) -> None:
+        for key in self._site.server.expired():
+            self._ask([b"DEL", key])
+        found = self._ask(self._timed(words))
+        for key in self._site.server._expires if words[0] in (b"EVAL", b"EXPIRE") else ():
+            self._ask([b"PERSIST", key])  # a key ends when its time has come in the simulation
+        name = script_name(words[1]) if words[0] == b"EVAL" else words[0]
+        self.seen.add(name)
+        if name in OF_THE_CLOCK:
+            assert isinstance(found, type(reply)), (words[:3], reply, found)
+        elif isinstance(reply, Exception):
+            assert str(reply).split()[0] in str(found), (words[:3], reply, found)
+        else:
+            self._compare(name in UNORDERED, reply, found, words)
+
+    def _timed(self, words: list[bytes]) -> list[bytes]:
+        """Return a command that gives new entries ids of the simulated time."""
+        new_id = b"%d-*" % self._site.server.now_ms()
+        if words[0] == b"EVAL":
+            return [words[0], words[1].replace(b"'*'", b"'" + new_id + b"'"), *words[2:]]
+        return [new_id if word == b"*" else word for word in words] if words[0] == b"XADD" else words
+
+    def _ask(self, words: list[bytes]) -> Any:
+        self._real.send_command(*words)
+        try:
+            return self._real.read_response()
+        except redis.ResponseError as error:
+            return error
+
+    def _compare(self, is_unordered: bool, ours: Any, real: Any, words: list[bytes]) -> None:
+        if is_unordered and isinstance(ours, list) and ours and isinstance(ours[-1], list):
+            self._compare(True, ours[-1], real[-1], words)
+        elif is_unordered and isinstance(ours, list):
+            pairs = dict(zip(real[::2], real[1::2], strict=True))
+            for name, value in zip(ours[::2], ours[1::2], strict=True):
+                if name not in ESTIMATES:
+                    self._compare(False, value, pairs[name], words)
+        elif isinstance(ours, list):
+            assert isinstance(real, list), (words[:3], ours, real)
+            assert len(ours) == len(real), (words[:3], ours, real)
+            for one, other in zip(ours, real, strict=True):
+                self._compare(False, one, other, words)
+        else:
+            assert ours == real, (
+                words[:1],
+                script_name(words[1]) if len(words) > 1 else "",
+                ours,
+                str(real),
+                [w[:60] for w in words[3:]],
+            )
+
+    def compare_keys(self) -> int:
+        """Compare all that both hold; return how many keys that are."""
+        n = 0
+        for key in list(self._site.server._keys):
+            value = self._site.server.get(key)
+            if key.startswith((b"sim:", b"members:")) or value is None or value == {}:
+                continue
+            n += 1
+            if isinstance(value, Stream):
+                self._compare(
+                    False,
+                    [[name, fields] for name, fields in value.entries],
+                    self._ask([b"XRANGE", key, b"-", b"+"]),
+                    [key],
+                )
+            elif isinstance(value, dict):
+                found = self._ask([b"HGETALL", key])
+                real = dict(zip(found[::2], found[1::2], strict=True))
+                assert value == real, key
+            else:
+                assert self._ask([b"GET", key]) == value, key
+        return n
+
+
+def _seed_with(role: str) -> int:
+    return next(seed for seed in EVERY_KIND if any(name.startswith(role) for name in draw(seed).processes))
+
+
+@pytest.mark.parametrize("role", ["producer", "scorer", "kafka"])
+def test_the_real_server_gives_the_same_answers(redis_client: redis.Redis, role: str) -> None:
+    plan = draw(_seed_with(role))
+    plan = replace(plan, faults=tuple(fault for fault in plan.faults if fault.target != "server"))
+    site = Site(plan, lambda script: script)
+    site.server.trims = False
+    site.network.executed = pair = Pair(redis_client, site)
+    with installed(site.connect):
+        site.run()
+    assert site.is_drained
+    assert pair.compare_keys() > 10
+    assert {"commit", "write", "beat", "acquire_lease", b"XREAD"} <= pair.seen
