@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import redis
 
@@ -29,7 +30,9 @@ from ingest.settings import Settings, load
 from ingest.simulate import history
 from ingest.streams import keys
 from ingest.worker.partition import Partition
+from tests.acceptance.test_lost_trades import OF_BOOKS
 from tests.integration.venue import Disconnect, Snapshot, Step, Venue, snapshot_of
+from transforms.catalog import ORDER_FLOW, TECHNICAL
 
 pytest.importorskip("aiohttp", reason="the extra `feeds` is not installed")
 
@@ -49,6 +52,7 @@ class Tape:
 
     def __init__(self, lines: Iterable[tuple[int, dict[str, Any]]]) -> None:
         self.script: list[Step] = []
+        self.trades: dict[str, list[tuple[int, dict[str, Any]]]] = {}
         self.kept: list[bytes] = []
         self._sides: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
         self._last: dict[str, int] = {}
@@ -90,6 +94,16 @@ class Tape:
             self._sides[message["symbol"]] = (dict(message["bids"]), dict(message["asks"]))
             self._last[message["symbol"]] = message["lastUpdateId"]
             return None, None
+        if message.get("stream", "").endswith("@trade"):
+            data = message["data"]
+            trade = {
+                "id": data["t"],
+                "price": data["p"],
+                "qty": data["q"],
+                "time": data["T"],
+                "isBuyerMaker": data["m"],
+            }
+            self.trades.setdefault(data["s"], []).append((len(self.script), trade))
         if not message.get("stream", "").partition("@")[2].startswith("depth"):
             return None, None
         data = message["data"]
@@ -185,7 +199,7 @@ def replayed(client: redis.Redis, path: Path) -> Rows:
     return rows(client)
 
 
-def live(client: redis.Redis, tape: Tape, symbols: Sequence[str], record: Path) -> Rows:
+def live(client: redis.Redis, tape: Tape, symbols: Sequence[str], record: Path, hold_ms: int = 0) -> Rows:
     """Play the tape through a venue into the feed; the rows, after a tick that ends each symbol, as a replay ends."""
     client.flushall()
 
@@ -197,18 +211,19 @@ def live(client: redis.Redis, tape: Tape, symbols: Sequence[str], record: Path) 
     async def play(file: Any) -> Outlet:
         outlet = Outlet(client, SETTINGS)
         frames = sum(isinstance(step, bytes) for step in tape.script)
-        async with Venue(tape.script, arrived) as venue:
+        async with Venue(tape.script, arrived, tape.trades) as venue:
             here = binance_addresses.Venue(f"ws://{venue.url}", f"http://{venue.url}/depth")
             pace = Pace.of(SETTINGS)
             feed = BinanceFeed(
-                here, symbols, outlet, SETTINGS.max_future_ms, record=file, pace=pace, first_pause_s=0.02
-            )
+                here, symbols, outlet, SETTINGS.max_future_ms, record=file, pace=pace, first_pause_s=0.02, hold_ms=hold_ms, lateness_ms=250
+            )  # fmt: skip
             running = asyncio.create_task(feed.run())
             await asyncio.wait_for(venue.done.wait(), 120)
             deadline = time.monotonic() + 60
             while outlet.counts.lines < frames + len(tape.kept) - len(tape.script) and time.monotonic() < deadline:
                 await asyncio.sleep(0.01)
-            await asyncio.sleep(0)
+            while hold_ms and feed._parser.wanted():
+                await asyncio.sleep(0.01)
             feed.stop()
             await asyncio.wait_for(running, 30)
             assert venue.wrong == []
@@ -269,6 +284,29 @@ def test_a_capture_with_lost_connections_and_lost_frames_gives_the_rows_of_its_r
     for symbol in (A, B):
         unknown = unknown_seconds(got, symbol)
         assert set(range(11, 15)) <= set(unknown) <= set(range(10, 17)) | set(range(24, 26)) | {30, 31, 40}, unknown
+
+
+def test_trades_that_were_lost_with_a_connection_come_back_and_the_recording_replays_to_the_same(
+    redis_client, tmp_path
+):
+    lines = simulated(30)
+    tape = Tape(lines)
+    at = [index(lines, second) for second in (8, 14)]
+    tape.play(0, at[0], snapshots=(A, B))
+    tape.disconnect(A, B)
+    tape.lose(at[0], at[1])
+    tape.play(at[1], len(lines), snapshots=(A, B))
+    tape.end(A, B)
+    whole, recorded = tmp_path / "whole.jsonl", tmp_path / "recorded.jsonl"
+    whole.write_bytes(b"".join(b"%d %s\n" % (ns, json.dumps(m).encode()) for ns, m in lines))
+
+    got = live(redis_client, tape, (A, B), recorded, hold_ms=20_000)
+    assert got == replayed(redis_client, recorded)
+    expected = replayed(redis_client, whole)
+    views = {view.name: [feature.name not in OF_BOOKS for feature in view.features] for view in (ORDER_FLOW, TECHNICAL)}
+    for key in [key for key in expected if key[0] in views]:
+        columns = views[key[0]]
+        assert np.frombuffer(got[key])[columns].tobytes() == np.frombuffer(expected[key])[columns].tobytes(), key
 
 
 @pytest.mark.parametrize("name", ["btcusdt", "ethusdt"])

@@ -1,10 +1,10 @@
-"""A venue of Binance's protocol on the loopback: plays a capture over a websocket, answers /depth, and loses connections on order."""
+"""A venue of Binance's protocol on the loopback: plays a capture over a websocket, answers by REST, and loses connections on order."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,11 +29,16 @@ Step = bytes | Snapshot | Disconnect
 
 @dataclass
 class Venue:
-    """Plays its script once, over as many connections as it takes; ``arrived`` says whether the book of a snapshot is downstream."""
+    """Plays its script once, over as many connections as it takes; ``arrived`` says whether the book of a snapshot is downstream.
+
+    ``trades`` are, by symbol, trades as ``/historicalTrades`` gives them, each with the step of the script from which on the venue has it.
+    """
 
     script: Sequence[Step]
     arrived: Callable[[Snapshot], bool]
+    trades: Mapping[str, Sequence[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
     url: str = ""
+    asked: list[str] = field(default_factory=list)
     connections: int = 0
     wrong: list[str] = field(default_factory=list)
     done: asyncio.Event = field(default_factory=asyncio.Event)
@@ -44,6 +49,7 @@ class Venue:
         app = web.Application()
         app.router.add_get("/stream", self._play)
         app.router.add_get("/depth", self._depth)
+        app.router.add_get("/historicalTrades", self._old_trades)
         self._runner = web.AppRunner(app, shutdown_timeout=1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -58,6 +64,16 @@ class Venue:
         """The snapshot of where the script is; before there is one, an error, as a venue under load gives."""
         answer = self._answers.get(request.query["symbol"])
         return web.Response(body=answer, status=503 if answer is None else 200)
+
+    async def _old_trades(self, request: web.Request) -> web.Response:
+        """A page of trades; every third question is answered with 429 and a pause of nothing, or with an error."""
+        self.asked.append(request.query_string)
+        if len(self.asked) % 3 == 1:
+            status = 429 if len(self.asked) % 2 else 503
+            return web.Response(status=status, headers={"Retry-After": "0"}, text="too many")
+        first = int(request.query["fromId"])
+        known = [trade for at, trade in self.trades.get(request.query["symbol"], ()) if at <= self._at]
+        return web.json_response([trade for trade in known if trade["id"] >= first][: int(request.query["limit"])])
 
     async def _play(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(max_msg_size=0)
