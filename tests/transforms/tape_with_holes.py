@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
+from math import isnan
 from typing import NamedTuple
 
 from transforms.catalog import ORDER_FLOW, TECHNICAL
@@ -15,6 +17,13 @@ Hole = tuple[int, int]
 """Time of the last trade known before, 0 where there is none, and of the first one known after, µs."""
 Rows = dict[int, dict[str, dict[str, float]]]
 """Grid time, view, feature."""
+
+
+RECURSIVE = {
+    "rsi_14", "ema_12", "ema_26", "ema_dev_bps", "macd", "macd_signal", "macd_hist", "atr_14", "natr_14",
+}  # fmt: skip
+VALID = {"order_flow": "trade_valid", "technical": "trade_valid_bars"}
+FLAGS = {*VALID.values(), "session_complete"}
 
 
 class Trade(NamedTuple):
@@ -109,3 +118,21 @@ def rows(
         else:
             engine.book(t_us, [(event.mid - 0.5, 1.0)], [(event.mid + 0.5, 1.0)])
     return out
+
+
+def differences(whole: Rows, cut_rows: Rows) -> Counter[str]:
+    """Count by feature the values that are neither those of the whole run nor null; indicators may differ where they are marked."""
+    found: Counter[str] = Counter()
+    for t_us, views in cut_rows.items():
+        for view, row in views.items():
+            expected = whole[t_us].get(view)
+            assert expected is not None, "a row that the whole run does not have"
+            for name, value in row.items():
+                if isnan(value) or name in FLAGS or value == expected[name]:
+                    continue
+                if name in RECURSIVE:
+                    near = abs(value - expected[name]) <= 1e-5 * max(1.0, abs(expected[name]))
+                    if row[VALID[view]] == 0.0 or near:
+                        continue
+                found[name] += 1
+    return found

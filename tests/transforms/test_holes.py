@@ -5,43 +5,30 @@ from __future__ import annotations
 import gzip
 import json
 import random
-from collections import Counter
 from math import isnan
 from pathlib import Path
 
 import pytest
 
-from tests.transforms.tape_with_holes import Book, Event, Rows, Trade, cut, holes_of, market, rows
-from transforms.catalog import ORDER_FLOW, TECHNICAL
+from tests.transforms.tape_with_holes import (
+    RECURSIVE,
+    VALID,
+    Book,
+    Event,
+    Rows,
+    Trade,
+    cut,
+    differences,
+    holes_of,
+    market,
+    rows,
+)
 from transforms.engine import Engine
 from transforms.example import HandFeed
 from transforms.instrument import Instrument
 from transforms.kernel import DAY_US, SECOND_US
 
-RECURSIVE = {
-    "rsi_14", "ema_12", "ema_26", "ema_dev_bps", "macd", "macd_signal", "macd_hist", "atr_14", "natr_14",
-}  # fmt: skip
-VALID = {"order_flow": "trade_valid", "technical": "trade_valid_bars"}
-FLAGS = {*VALID.values(), "session_complete"}
 MIDNIGHT_US = 19_000 * DAY_US
-
-
-def differences(whole: Rows, cut_rows: Rows) -> Counter[str]:
-    """Count by feature the values that are neither those of the whole run nor null; indicators may differ where they are marked."""
-    found: Counter[str] = Counter()
-    for t_us, views in cut_rows.items():
-        for view, row in views.items():
-            expected = whole[t_us].get(view)
-            assert expected is not None, "a row that the whole run does not have"
-            for name, value in row.items():
-                if isnan(value) or name in FLAGS or value == expected[name]:
-                    continue
-                if name in RECURSIVE:
-                    near = abs(value - expected[name]) <= 1e-5 * max(1.0, abs(expected[name]))
-                    if row[VALID[view]] == 0.0 or near:
-                        continue
-                found[name] += 1
-    return found
 
 
 def values(found: Rows, view: str, name: str) -> dict[int, float]:
@@ -305,4 +292,3 @@ def test_without_a_hole_nothing_says_that_there_was_one() -> None:
     found = rows(market(random.Random(3), MIDNIGHT_US, 0.2, 1.0, 1.0), [], Instrument())
     for view, name in VALID.items():
         assert set(values(found, view, name).values()) == {1.0}
-    assert {*ORDER_FLOW.names} & {*VALID.values()} and {*TECHNICAL.names} & {*VALID.values()}
