@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ingest.messages.kinds import Gap
+from ingest.replay import messages
 
 from .log import T0, Log, book, tick, trade
 
@@ -101,3 +103,30 @@ def test_a_hole_that_waits_is_in_the_checkpoint() -> None:
     told = lost(other)
     other.append(tick(3000))
     assert told == [(500, 700)]
+
+
+def test_a_file_of_our_own_lines_tells_its_hole_to_the_rows(tmp_path: Path) -> None:
+    """A trade a second, 121 to 129 missing: the minute's count is null from the last one before until a minute after the next."""
+    lines = [
+        {
+            "timestamp": T0 + 1000 * s,
+            "symbol": "A",
+            "price": 100.0,
+            "size": 1.0,
+            "side": "buy",
+            "received": T0 + 1000 * s + 5,
+        }
+        for s in range(250)
+        if not 120 < s < 130
+    ]
+    gap = {"kind": "gap", "channel": "trade", "symbol": "A", "timestamp": T0 + 130_000, "since": T0 + 120_000}
+    lines.insert(121, {**gap, "missing": 9, "received": T0 + 130_004})
+    file = tmp_path / "own.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    log = Log()
+    log.arrived_ms = T0 + 300_000
+    log.append(*messages([file]), tick(249_000))
+    assert log.reasons() == []
+    counts = {t_ms // 1000: row["trade_count_1m"] for t_ms, _, row in log.rows("order_flow")}
+    assert {s for s, n in counts.items() if s >= 60 and n != n} == set(range(120, 190))
+    assert {n for s, n in counts.items() if s >= 60 and n == n} == {60.0}
