@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 FRAME_MAX_BYTES = 4 << 20
+HANDSHAKE_S = 15.0  # how long the venue may take to open a connection
 HEARTBEAT_S = 20.0
 WATCH_S = 1.0  # between two looks at a connection
 CLOSE_S = 0.5  # how long the venue may take to answer the close frame; it may go on sending and never answer
@@ -151,7 +152,8 @@ class Connections:
 
     async def _connect(self, http: ClientSession) -> Connection:
         address = self._addresses[self._at]
-        socket = await http.ws_connect(address, heartbeat=HEARTBEAT_S, max_msg_size=FRAME_MAX_BYTES, autoping=False)
+        async with asyncio.timeout(HANDSHAKE_S):
+            socket = await http.ws_connect(address, heartbeat=HEARTBEAT_S, max_msg_size=FRAME_MAX_BYTES, autoping=False)
         new = Connection(socket, self.names, self._clock() + LIFE_S + LIFE_SPREAD_S * random())  # noqa: S311  # no secret
         if not self._open:
             self._channels.opened(self.names)

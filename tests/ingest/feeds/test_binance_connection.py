@@ -250,6 +250,26 @@ def test_a_path_that_accepts_the_streams_and_gives_nothing_is_left_for_the_other
     play(scene, Streams(silent), route=market)
 
 
+def test_a_venue_that_accepts_and_never_answers_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binance_connection, "HANDSHAKE_S", 0.02)
+    accepted: list[asyncio.StreamWriter] = []
+
+    async def run() -> None:
+        async with (
+            await asyncio.start_server(lambda _, writer: accepted.append(writer), "127.0.0.1", 0) as deaf,
+            aiohttp.ClientSession() as http,
+        ):
+            listening = Listening(Streams(at=f"127.0.0.1:{deaf.sockets[0].getsockname()[1]}"))
+            task = asyncio.create_task(listening.connections.listen(http))
+            await until(lambda: len(accepted) > 1)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            for writer in accepted:
+                writer.transport.abort()
+
+    asyncio.run(run())
+
+
 def test_the_address_asks_for_microseconds_only_where_the_venue_has_them() -> None:
     async def scene(venue: Streams, listening: Listening) -> None:
         await opened(venue, listening, 1)
