@@ -8,6 +8,7 @@ from unicodedata import is_normalized
 
 from ingest.messages.kinds import (
     BOOK_CHANNEL,
+    EARLIEST_MS,
     EARLIEST_US,
     MAX_AHEAD_MS,
     MAX_HOLD_MS,
@@ -68,8 +69,8 @@ def check_trade(trade: Trade) -> None:
     check_number("size", trade.size)
     if trade.side not in ("buy", "sell", None):
         raise Refused(Reason.WRONG_TYPE, f"side {trade.side!r:.20} is not buy, sell or null")
-    if trade.next_funding is not None and not 0 < trade.next_funding <= MAX_TIME_MS:
-        raise Refused(Reason.OUT_OF_RANGE, f"next_funding {trade.next_funding!s:.40}")
+    if trade.next_funding is not None and not EARLIEST_MS <= trade.next_funding <= MAX_TIME_MS:
+        raise Refused(Reason.OUT_OF_RANGE, f"next_funding {trade.next_funding!s:.40}; it is in milliseconds since 1970")
 
 
 def check_depth(depth: Depth) -> None:

@@ -18,7 +18,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from ingest.messages.check import check_header, check_trade
 from ingest.messages.decode import decode
-from ingest.messages.kinds import BOOK_CHANNEL, MAX_TIME_MS, TRADE_CHANNEL, Clock, Trade, time_fields, time_us
+from ingest.messages.kinds import (
+    BOOK_CHANNEL,
+    EARLIEST_MS,
+    MAX_TIME_MS,
+    TRADE_CHANNEL,
+    Clock,
+    Trade,
+    time_fields,
+    time_us,
+)
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings import binance_wire as wire
 from ingest.recordings.binance_books import Books
@@ -217,7 +226,7 @@ class Binance:
         next_ms, time_us = wire.time_us(mark.next_funding) // 1000, wire.time_us(mark.time)
         if name in self._symbols and time_us <= (line.received_ms + self._max_future_ms) * 1000:
             self._hear(self._symbols[name], "trade", time_us)
-        if name in self._symbols and 0 < next_ms <= MAX_TIME_MS:
+        if name in self._symbols and EARLIEST_MS <= next_ms <= MAX_TIME_MS:
             self._symbols[name].next_funding = next_ms
 
     def _diff(self, diff: wire.Diff, line: Line) -> Iterator[Output]:

@@ -35,9 +35,6 @@ HEARD = frozenset({"book", "trade", "gap", "tick"})  # kinds of messages that sa
 FROM_FEED = frozenset({"clock", "hold"})
 """Kinds with which a feed says how far its connection is; they open no symbol."""
 
-MISSED = frozenset({"trade", "gap"})
-"""Kinds that may say that trades were missed."""
-
 AGED = frozenset({"book", "trade", "gap"})
 """Kinds whose live messages may be too old: the age of a post was checked when it was scored, and a table is published again as it was."""
 
@@ -128,7 +125,7 @@ class Partition:
         if symbol is None:
             return None
         self._touched.add(symbol.name)
-        if envelope.kind in MISSED:
+        if envelope.kind == "gap" or (envelope.kind == "trade" and envelope.message.recovered):
             self.pending.missing.note(envelope)
         if symbol.ticks_from_ms and envelope.kind in ("book", "trade") and symbol.ticks_from_ms <= envelope.arrived_ms:
             symbol.ticks_from_ms = 0  # its feed was lost, and this message comes from another one or from its next run

@@ -136,6 +136,7 @@ def test_fields_that_nobody_asked_for_are_ignored():
         (changed(price=1.1e15), Reason.OUT_OF_RANGE),
         (changed(next_funding=0), Reason.OUT_OF_RANGE),
         (changed(next_funding=MAX_TIME_MS + 1), Reason.OUT_OF_RANGE),
+        (changed(next_funding=1_700_000_000), Reason.OUT_OF_RANGE),  # seconds
         (changed(next_funding="soon"), Reason.WRONG_TYPE),
     ],
 )
