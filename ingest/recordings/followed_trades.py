@@ -56,6 +56,7 @@ class Held:
     until_ms: int
     is_open: bool = False  # trades behind the newest one may be missing
     away_ms: int = 0  # since when its connection is lost; 0 where it is not
+    end_ms: int = 0  # when the venue first answered that it has no later trade
     outputs: list[Parsed] = field(default_factory=list)  # in the order in which they came
     recovered: list[Trade] = field(default_factory=list)  # trades that fill holes
 

@@ -28,6 +28,7 @@ CHANNELS = ("book", "gap", "trade")  # kinds of messages whose order counts
 HELD_MAX = 100_000  # messages of a symbol that are held back
 AWAY_MAX_MS = 300_000  # without a connection; the trades of a longer time are not asked for
 MERGE_MS = 2000  # by how much two recorders of a market may differ
+CONFIRM_MS = 1000  # between two answers that a venue has no later trade: one that is behind answers so too
 OVERDUE_MS = 5000  # after which a hold ends that its feed did not end
 
 
@@ -158,7 +159,7 @@ class WholeTrades:
     def answer(
         self, name: str, followed: Followed, trades: Sequence[Trade], *, is_end: bool, line: Line
     ) -> Iterator[Output]:
-        """Take trades that were asked for, in the order of their ids; with ``is_end`` the venue has no later ones."""
+        """Take trades that were asked for, in the order of their ids; with ``is_end`` the venue says that it has no later ones."""
         held = self.held.get(name)
         if held is None:
             return
@@ -168,9 +169,13 @@ class WholeTrades:
             assert isinstance(number, int)  # noqa: S101 - answers are checked
             if ids.fill(number, trade) or (held.is_open and number == ids.next and ids.note(number, trade)):
                 held.recovered.append(trade)
+                held.end_ms = 0
         if trades and isinstance(trades[-1].trade_id, int):
             ids.pass_over(trades[-1].trade_id)
-        held.is_open = held.is_open and not is_end
+        if is_end and not held.end_ms:
+            held.end_ms = line.received_ms
+        elif is_end and line.received_ms - held.end_ms >= CONFIRM_MS:
+            held.is_open = False
         yield from self._settle(name, followed, held, line)
 
     def wanted(self) -> list[Wanted]:
@@ -204,7 +209,7 @@ class WholeTrades:
         for hole in followed.ids.unknown():
             hole.is_told = True
             gaps.append((hole.before, gap_of(name, hole.before, time_us(hole.after), hole.missing, line)))
-        if held.is_open and newest is not None:
+        if held.is_open and not held.end_ms and newest is not None:
             followed.is_told = True
             until_us = max((time_us(output.message) for output in held.outputs), default=0)
             gaps.append((newest, gap_of(name, newest, max(until_us, time_us(newest)), None, line)))

@@ -30,7 +30,7 @@ from ingest.settings import Settings, load
 from ingest.simulate import history
 from ingest.worker.partition import Partition
 
-T0 = 1_700_000_000_000
+T0 = 1_700_006_400_000  # midnight, so that sessions are whole
 SYMBOL = "BTCUSDT"
 SETTINGS: Settings = load({"TFS_PARTITIONS": "1", "TFS_MAX_AGE_MS": str(3650 * 86_400_000)})
 Rows = dict[tuple[str, int], np.ndarray[Any, Any]]

@@ -209,8 +209,16 @@ def test_an_answer_without_later_trades_ends_the_hold_of_a_quiet_symbol() -> Non
     assert told[4:] == [], "it was asked for too early to tell"
     told.answer(1200, 2, 3, is_end=True)
     assert [(w.first, w.last) for w in told.parser.wanted()] == [(4, None)]
-    told.answer(1300, 3, is_end=True)
+    told.answer(1300, 3, is_end=True).answer(2200, 3, is_end=True)
+    assert told[4:] == [], "a venue may be behind"
+    told.answer(2301, 3, is_end=True)
     assert told[4:] == ["3+", "book", "hold 0"]
+
+
+def test_where_the_venue_said_once_that_it_has_no_later_trade_the_end_of_the_time_is_no_hole() -> None:
+    told = Told().start().trade(1, 2).note("disconnect", 25).note("connections", 30, n=1)
+    told.answer(1300, 2, is_end=True).note("unrecovered", 20_030)
+    assert told[4:] == ["hold 0"]
 
 
 def test_trades_of_a_second_loss_during_a_recovery_are_filled_too() -> None:
