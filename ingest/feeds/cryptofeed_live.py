@@ -29,7 +29,7 @@ from ingest.recordings.lines import Output, Parsed
 from transforms.instrument import Instrument, known
 from transforms.limits import MAX_LEVELS
 
-CLOSE_S = 0.4  # how long a venue may take to answer that a connection is closed
+CLOSE_S = 0.3  # how long a venue may take to answer that a connection is closed
 OURS = {"binance-futures": "binance-futures", "binance-delivery": "binance-coinm"}
 """cryptofeed's feeds of Binance's perpetuals, and ours. Since April 2026 the venue gives trades and mark prices at another path than books.
 cryptofeed (2.4.1) asks for all at one, which accepts that and gives no trades, and nothing says so; clients saw the same of COIN-M."""

@@ -15,6 +15,7 @@ from random import random
 
 import redis
 
+from feature_repo.stores.errors import UserError
 from ingest.messages.kinds import Clock, SocialPost
 from ingest.publish.counts import Counts
 from ingest.publish.last_trades import LastTrades
@@ -42,6 +43,13 @@ def pauses(first_s: float = 1.0, longest_s: float = LONGEST_S) -> Iterator[float
     while True:
         yield step * (0.5 + random() / 2)  # noqa: S311  # spreads attempts, keeps no secret
         step = min(2 * step, longest_s)
+
+
+class NotWrittenError(UserError, redis.RedisError):
+    """The feed was stopped, and its last messages did not enter Redis in time."""
+
+    def __init__(self) -> None:
+        super().__init__("the feed was stopped before Redis had taken its last messages: they are lost")
 
 
 class Outlet:
@@ -80,6 +88,7 @@ class Outlet:
         self.counts = Counts()
         self._last_trades = LastTrades(client, feed) if feed else None
         self.stop = stop or threading.Event()
+        self._is_given_up = False
         self.client = client
         self._partitions = settings.partitions
         self._producer = Producer(client)
@@ -111,7 +120,8 @@ class Outlet:
             self._progress(self.counts)
 
     def give_up(self) -> None:
-        """Write nothing that is not written now; a thread that waits for an answer of Redis gets an error at once."""
+        """Let ``write`` raise `NotWrittenError` from now on, and at once where it waits for an answer of Redis."""
+        self._is_given_up = True
         self.stop.set()
         outage.end_waits(self.client)
 
@@ -142,10 +152,14 @@ class Outlet:
         return [(keys.DEAD_LETTER, dict(zip(letter[::2], letter[1::2], strict=True)))]
 
     def _insist(self, act: Callable[[], None]) -> None:
+        if self._is_given_up:
+            raise NotWrittenError
         for attempt, pause in enumerate(pauses(self._first_pause_s, outage.LONGEST_PAUSE_S), 1):
             try:
                 act()
             except redis.RedisError as error:
+                if self._is_given_up:
+                    raise NotWrittenError from error
                 if self.stop.is_set() or attempt == self._attempts:
                     raise
                 _LOG.warning("redis takes no messages (%s): again in %.1f s", type(error).__name__, pause)

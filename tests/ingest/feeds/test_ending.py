@@ -214,7 +214,7 @@ def test_a_venues_feed_ends_while_redis_is_away_and_says_so(
     with BadVenue("flood") as venue:
         code, took_s = run(venue.words, when, monkeypatch)
     assert (code, took_s < LIMIT_S) == (ExitCode.USER_ERROR, True)
-    assert "error: " in capsys.readouterr().err
+    assert "error: the feed was stopped before Redis had taken its last messages" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("trouble", ["none", "hang"])
