@@ -6,6 +6,7 @@ read stays in memory until it is appended, so a role that dies reads it again. T
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -148,12 +149,31 @@ class Follower:
         self._logs = [keys.events(p) for p in range(partitions)]
         streams = [*self._logs, keys.DEAD_LETTER, keys.WRITTEN]
         self.positions = {stream: tape.position(stream) or read.START for stream in streams}
+        for stream, position in self.positions.items():
+            self._go_on_behind(stream, position)
         self._holes = {stream for stream in streams if self._has_hole(stream)}
         self._read: defaultdict[str, list[Entry]] = defaultdict(list)
         self._entries = self._bytes = 0
         self._since = 0.0
         self._count = read.FIRST
         self._tell(dict(self.positions))
+
+    def _go_on_behind(self, stream: str, position: bytes) -> None:
+        """Let a stream whose last id is before the last on the tape give higher ones: Redis was emptied or is of a moment ago.
+
+        Else entries would get ids that count as read, where the clock of this Redis is behind that of the one before.
+        """
+        if position == read.START:
+            return
+        if stream in self._logs:
+            read.join_group(self._client, [stream])  # makes it, if it is not there
+        elif not self._client.exists(stream):
+            return
+        about: Any = self._client.xinfo_stream(stream)
+        if read.is_newer(position, about["last-generated-id"]):
+            _LOG.error("%s ends before entry %s, the last on the tape: it goes on behind that one", stream, position)
+            with contextlib.suppress(redis.ResponseError):  # a newer entry has come meanwhile
+                self._client.execute_command("XSETID", stream, position)  # type: ignore[no-untyped-call]
 
     def _has_hole(self, stream: str) -> bool:
         """Return whether the stream has lost entries that the tape lacks: the last one that the tape has is kept in it, or it is empty."""

@@ -225,6 +225,7 @@ def open_to_append(settings: Settings, deployment: str) -> Tape:
                 place,
                 SCHEMA,
                 partition_by=PARTITIONED_BY,
+                configuration={"delta.logRetentionDuration": "interval 7 days"},  # of the commits before a checkpoint
                 description=" ".join(f"{name}={value}" for name, value in about.items()),
                 storage_options=options(place),
             )

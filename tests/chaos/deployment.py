@@ -22,13 +22,14 @@ from feature_repo.stores.offline.tables.schema import migrate, table_of_view
 from ingest.servers.orders import orders
 from ingest.servers.supervisor import Server
 from ingest.streams.backlog import backlog
+from ingest.streams.membership import count_alive, silent_ms
 from tests.chaos.tape import Entry
 from transforms.catalog import VIEWS
 
 PARTITIONS = 4
 PUBLISH = 200
 """Entries of one pipeline."""
-START_S = 60.0
+START_S = 120.0
 DRAIN_S = 180.0
 """How long nothing may move before the rest counts as stuck."""
 DRAIN_LOOK_S = 0.1
@@ -62,6 +63,7 @@ class Deployment:
         self.published = 0
         roles = [*["worker"] * workers, "router", "writer", *(["tape"] if tape else [])]
         self._runs = [(role, self._run(role)) for role in roles]
+        self._wait_for_parts(list(dict.fromkeys(roles)))
 
     def _run(self, role: str) -> subprocess.Popen[bytes]:
         environ = {
@@ -94,6 +96,14 @@ class Deployment:
     def start(self, role: str) -> None:
         """Start a process of a role."""
         self._runs.append((role, self._run(role)))
+
+    def _wait_for_parts(self, roles: Sequence[str]) -> None:
+        """Return when a process of each role is alive: one whose server is away when it starts ends at once, as a user is told."""
+        deadline = time.monotonic() + START_S
+        while not all(count_alive(silent_ms(self.client, roles)).values()):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"a part does not start: {self.log.read_text(errors='replace')[-4000:]}")
+            time.sleep(0.1)
 
     @staticmethod
     def wait_for(server: Server) -> None:

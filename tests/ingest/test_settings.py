@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.settings import Settings, SettingsError, environment, instruments, load
+from ingest.settings import Settings, SettingsError, environment, instruments, load, passed_on, without_secrets
 from transforms.instrument import Instrument
 
 
@@ -111,3 +111,27 @@ def test_a_session_that_cannot_be_is_refused_in_one_sentence(tmp_path, line, wor
     path.write_text(f"[AAPL]\n{line}\n")
     with pytest.raises(SettingsError, match=words):
         instruments(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "tape"),
+    [("", ""), ("/data/tape", "/data/tape"), ("s3://bucket/a/b/", "s3://bucket/a/b"), ("s3://bucket", "s3://bucket")],
+)
+def test_the_tape_is_a_folder_or_a_bucket(place: str, tape: str) -> None:
+    assert load({"TFS_TAPE": place}).tape == tape
+
+
+@pytest.mark.parametrize(
+    "place", ["s3://", "s3://Bucket", "s3://key:secret@bucket/a", "gs://bucket/secret", "s3://b/a?secret=1"]
+)
+def test_another_place_for_the_tape_is_refused_and_not_repeated(place: str) -> None:
+    with pytest.raises(SettingsError, match="must be a folder or s3://bucket/prefix") as found:
+        load({"TFS_TAPE": place})
+    assert "secret" not in str(found.value)
+
+
+def test_the_keys_of_s3_leave_this_machine_only_for_a_tape_there_and_are_not_in_messages() -> None:
+    given = {"AWS_SECRET_ACCESS_KEY": "hidden", "TFS_TAPE": "s3://bucket/a", "HOME": "/root"}
+    assert passed_on(given) == {"AWS_SECRET_ACCESS_KEY": "hidden", "TFS_TAPE": "s3://bucket/a"}
+    assert passed_on({**given, "TFS_TAPE": "/tape"}) == {"TFS_TAPE": "/tape"}
+    assert without_secrets("403: hidden is wrong", given) == "403: *** is wrong"

@@ -148,6 +148,18 @@ def test_a_stream_that_lost_entries_before_the_tape_had_them_is_counted_as_a_hol
     assert "does not reach back" in caplog.text
 
 
+def test_a_redis_that_was_emptied_and_whose_clock_is_behind_loses_nothing(redis_client, in_folder, caplog) -> None:
+    redis_client.xadd(keys.events(0), {"kind": "tick", "data": b"{}"}, id="4102444800000-0")  # in the year 2100
+    drain(follow(redis_client, in_folder))
+    redis_client.flushall()
+    follower = follow(redis_client, in_folder)
+    fill(redis_client, 3)
+    drain(follower)
+    assert on_tape(in_folder)[1:] == log(redis_client)
+    assert "it goes on behind that one" in caplog.text
+    assert follow(redis_client, in_folder).positions[keys.events(0)] == log(redis_client)[-1][0]
+
+
 def test_the_tape_of_another_deployment_is_refused(redis_client, in_folder) -> None:
     open_to_append(in_folder, "desk-1")
     open_to_append(in_folder, "")
