@@ -19,7 +19,7 @@ from transforms.catalog import VIEWS
 
 MIDNIGHT = 1_700_006_400_000
 DELAY = timedelta(hours=1)
-"""Tells the rows of the backfill from the others: no live row is so late."""
+"""Tells the rows of the backfill: no live row is so late."""
 STREAM = {"book": "order_book", "trade": "market_data", "social": "social_data"}
 
 
@@ -31,16 +31,20 @@ def as_bits(values):
     return tuple(map(bits, values))
 
 
-def rows(postgres):
-    """The rows of all tables by view, symbol and time: those of the worker, and those of the backfill."""
-    live, filled = {}, {}
+def taken(postgres, delay=None):
+    """Take the rows out of all tables, by view, symbol and time: else a row that is made again with the same values would not be stored.
+
+    With ``delay`` each must have been created so long after its time.
+    """
+    found = {}
     for view in VIEWS:
         query = f"SELECT symbol, event_timestamp, created_timestamp, {', '.join(view.names)} FROM {view.name}"  # noqa: S608 - the catalogue's
         for symbol, event, created, *values in postgres.execute(query):
-            into = filled if created - event == DELAY else live
-            assert (view.name, symbol, event) not in into
-            into[view.name, symbol, event] = as_bits(values)
-    return live, filled
+            assert delay is None or created - event == delay
+            assert (view.name, symbol, event) not in found
+            found[view.name, symbol, event] = as_bits(values)
+        postgres.execute(f"TRUNCATE {view.name}")
+    return found
 
 
 def online(store, symbol):
@@ -92,8 +96,9 @@ def test_both_captures_give_the_same_bits_online_offline_and_backfilled(recordin
     replay(captures, pipeline.client, pipeline.settings)
     symbols = ("BTCUSDT", "ETHUSDT")
     served = three_ways(pipeline, store, symbols)
+    live = taken(pipeline.postgres)
     backfill(captures, postgres_url, pipeline.settings, delay_ms=DELAY // timedelta(milliseconds=1))
-    live, filled = rows(pipeline.postgres)
+    filled = taken(pipeline.postgres, DELAY)
     assert {view for view, _, _ in live} == {"microstructure", "order_flow", "technical", "normalized"}
     assert len(live) > 2 * 4 * 340
     check(served, live, filled, symbols, 3)
@@ -120,7 +125,8 @@ def test_a_simulated_market_with_posts_gives_the_same_bits_in_every_view(pipelin
             publisher.publish("tick", Tick(-(-last // 1000) * 1000, symbol), recorded=True)
     assert end > MIDNIGHT
     served = three_ways(pipeline, store, symbols)
+    live = taken(pipeline.postgres)
     backfill([path], postgres_url, pipeline.settings, delay_ms=DELAY // timedelta(milliseconds=1), load_model=StandIn)
-    live, filled = rows(pipeline.postgres)
+    filled = taken(pipeline.postgres, DELAY)
     assert {view for view, _, _ in live} == {view.name for view in VIEWS}
     check(served, live, filled, symbols, 1)
