@@ -39,14 +39,17 @@ def run(client: redis.Redis, postgres_url: str, partitions: int, stop: threading
     outboxes = {keys.outbox(p): read.START for p in range(partitions)}  # entries are deleted once written
 
     def work(well: Callable[[], None]) -> None:
-        for _ in member.hold_until(stop):
+        for _ in member.hold_until(stop):  # 1. Hold the seat, or stand by.
             with psycopg.connect(
                 postgres_url, application_name="tfs offline writer", connect_timeout=5, tcp_user_timeout=20_000
             ) as database:
+                # 2. Lock the database for this Redis.
                 deployment.check_database(client, database, name, claim=True)
                 database.commit()
                 while not stop.is_set() and member.hold_seat() is not None:
-                    write(client, database, read.entries_after(client, outboxes, BATCH, BLOCK_MS))
+                    # 3. Read the outboxes from their first entries.
+                    batch = read.entries_after(client, outboxes, BATCH, BLOCK_MS)
+                    write(client, database, batch)
                     well()
 
     outage.ride_out("the offline writer", work, stop, _passes)
@@ -78,13 +81,13 @@ def write(client: redis.Redis, connection: psycopg.Connection, batch: Sequence[r
         else:
             gathered[columns.view.name].append(columns)
     new = 0
-    with connection.transaction():
+    with connection.transaction():  # 4. Write what is new, in one transaction.
         for view in VIEWS:
             if parts := gathered[view.name]:
                 _, symbols, *arrays = zip(*parts, strict=True)
                 names = [name for part in symbols for name in part]
                 new += append_rows(connection, view, names, *(np.concatenate(part) for part in arrays))
-    with client.pipeline(transaction=True) as pipe:
+    with client.pipeline(transaction=True) as pipe:  # 5. Delete the entries; those without rows become dead letters.
         for (outbox, entry_id, fields), detail in broken:
             refuse(pipe, outbox, fields, Reason.FAILED, detail, entry_id)
         for outbox, entry_id, _ in batch:

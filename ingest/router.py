@@ -32,14 +32,16 @@ def run(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
 
     def work(well: Callable[[], None]) -> None:
         count = read.FIRST
-        for token in member.hold_until(stop):
+        for token in member.hold_until(stop):  # 1. Hold the seat, or stand by.
             try:
+                # 2. Read the plain streams from their first entries.
                 found = read.entries_after(client, waiting, count, BLOCK_MS)
+                # 3. Put them in order, as far as it is known.
                 parts = read.split_by_size(read.in_order(found, count, BATCH, _time_us))
                 for part in parts:
-                    move(client, partitions, part, token)
+                    move(client, partitions, part, token)  # 4. Move them, and delete them with that.
                 count = read.next_count(count, len(parts), BATCH)
-            except FencedError:
+            except FencedError:  # 5. Where another router has the seat, stand by.
                 member.lose(ROLE)
             well()
 

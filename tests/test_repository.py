@@ -111,6 +111,16 @@ def test_the_protocol_has_every_script_with_its_steps() -> None:
             assert re.findall(r"(?:^|\. )(\d+)\. ", section, re.M) == steps, path
 
 
+def test_the_protocol_has_the_steps_of_every_loop() -> None:
+    loops = (ROOT / "docs/protocol.md").read_text().partition("\n## The loops\n")[2].partition("\n## ")[0]
+    sections = re.findall(r"^\*\*.+?\*\* \(`(.+?)`\)\n(.*?)(?=^\*\*|\Z)", loops, re.M | re.S)
+    assert len(sections) == 5
+    for path, section in sections:
+        told = dict(re.findall(r"^(\d+)\. (.+?)[.,:;(]", section, re.M))
+        code = re.findall(r"# (\d+)\. (.+?)[.,:;(\n]", (ROOT / path).read_text())
+        assert dict(code) == told and len(code) == len(told) > 3, path
+
+
 def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 

@@ -106,15 +106,16 @@ class Outlet:
         if self.prefix:
             self._rename(outputs)
         entries = [(output, *entry) for output in outputs for entry in self._entries(output)]
-        for first in range(0, len(entries), BATCH):
+        for first in range(0, len(entries), BATCH):  # 1. Take the next batch.
             for part in read.split_by_size(entries[first : first + BATCH]):
                 notes = self._last_trades.notes(output for output, *_ in part) if self._last_trades else None
+                # 2. Write it, again and again until Redis has answered.
                 self._insist(
                     partial(self._producer.write, [_record(stream, fields) for _, stream, fields in part], notes)
                 )
-        for output in outputs:
+        for output in outputs:  # 3. Count what is written.
             self.counts.add_output(output)
-        if self._readers.is_check_due(len(outputs)):
+        if self._readers.is_check_due(len(outputs)):  # 4. Wait while the worker is far behind.
             self._insist(self._readers.wait_for_workers)
         if self._progress is not None:
             self._progress(self.counts)

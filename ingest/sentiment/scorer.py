@@ -66,6 +66,7 @@ class Scorer:
 
         def score_until_stopped(well: Callable[[], None]) -> None:
             read.join_group(self._client, [keys.SOCIAL])
+            # 1. Take what an earlier run left unfinished.
             for batch in read.unacknowledged_entries(self._client, keys.SOCIAL, self._window):
                 if stop.is_set():
                     return
@@ -73,9 +74,10 @@ class Scorer:
                 well()
             look_at = 0.0
             while not stop.is_set():
-                if time.monotonic() >= look_at:
+                if time.monotonic() >= look_at:  # 2. Now and then take over the posts of a scorer that died.
                     self.score_and_move(read.abandoned_entries(self._client, keys.SOCIAL, self._window, ABANDONED_MS))
                     look_at = time.monotonic() + LOOK_S
+                # 3. Read new posts.
                 self.score_and_move(read.new_entries(self._client, [keys.SOCIAL], self._window, BLOCK_MS))
                 well()
 
@@ -85,8 +87,10 @@ class Scorer:
         """Score a batch and move it to the logs."""
         for part in read.split_by_size(batch):
             if part:
-                records, facts = self.score(part)
-                move.move_records(self._client, records, acknowledge=True, facts=facts)
+                records, facts = self.score(part)  # 4. Score them, and keep the scores in the history.
+                move.move_records(
+                    self._client, records, acknowledge=True, facts=facts
+                )  # 5. Move them, and delete them with that.
 
     def score(self, batch: Sequence[read.Entry]) -> tuple[list[Record], dict[str, int | str]]:
         """Score a batch; return where each entry moves, and facts about the work. The scores are in the history then."""

@@ -73,7 +73,7 @@ def run(
             if progress is not None:
                 progress(counts)
 
-        for _ in member.hold_until(stop):
+        for _ in member.hold_until(stop):  # 1. Hold the seat, or stand by.
             try:
                 _read_and_move(client, source, partitions, stop, member, counts, turn)
             except FencedError:
@@ -107,7 +107,7 @@ def _read_and_move(
     """
     with _open_consumer(source) as consumer:
         known = _places(consumer, source)
-        at, first = _begin(client, consumer, source, known)
+        at, first = _begin(client, consumer, source, known)  # 2. Begin at the offsets in Redis.
         reader, readers = Reader(consumer, first), Readers(client, partitions)
         looked = waited = time.monotonic()
         crowded = False
@@ -115,15 +115,16 @@ def _read_and_move(
             now = time.monotonic()
             if now - waited >= CROWDED_S:
                 waited, crowded = now, readers.is_crowded()
-            if crowded:
+            if crowded:  # 3. Wait while the worker is far behind.
                 stop.wait(POLL_S)
                 continue
-            reader.poll(POLL_S)
+            reader.poll(POLL_S)  # 4. Read, and put the records of all partitions in order.
             if batch := reader.next_batch():
-                move(client, source, partitions, batch, at, token, counts)
+                move(client, source, partitions, batch, at, token, counts)  # 5. Move them together with the offsets.
             turn()
             if now - looked >= LOOK_S:
                 looked = now
+                # 6. Begin again where Kafka has other partitions, or Redis other offsets.
                 if _places(consumer, source) != known or not _are_kept(client, source, at):
                     return
 
