@@ -18,6 +18,7 @@ COMPUTE = (
     "tests/acceptance/test_full_book_depth.py",
     "tests/acceptance/test_fuzz.py",
     "tests/acceptance/test_reference_books.py",
+    "tests/simulation/test_plants.py",
     "tests/simulation/test_simulation.py",
 )
 """Tests that start no server and measure no time."""

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import redis
-from redis.client import Pipeline
 from redis.exceptions import ConnectionError as Gone
 from redis.exceptions import RedisError, TimeoutError
 
@@ -248,63 +246,3 @@ def _given_up(trouble: Trouble) -> RedisError:
     if trouble.wait_us >= ANSWER_US:
         return TimeoutError("Timeout reading from socket")
     return Gone("Error while reading from the server: Connection reset by peer")
-
-
-class Client(redis.Redis):
-    """redis-py's client, whose commands go through the network of the simulation; it is made once a process."""
-
-    def __init__(self, network: Network) -> None:
-        self._network = network
-        self.connection_pool = _POOL
-        self.connection = None
-        self.auto_close_connection_pool = False
-        self.response_callbacks = _CALLBACKS
-
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        [reply] = self._network.call([_words(args)], False)
-        return _parsed(reply, args, options)
-
-    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
-        return Batch(self._network, transaction)
-
-
-class Batch(Pipeline):
-    """redis-py's pipeline through the network of the simulation."""
-
-    def __init__(self, network: Network, transaction: bool) -> None:
-        super().__init__(_POOL, _CALLBACKS, transaction, None)
-        self._network = network
-
-    def execute(self, raise_on_error: bool = True) -> list[Any]:
-        stack, self.command_stack = self.command_stack, []
-        if not stack:
-            return []
-        replies = self._network.call([_words(args) for args, _ in stack], self.transaction)
-        found = []
-        for (args, options), reply in zip(stack, replies, strict=True):
-            try:
-                found.append(_parsed(reply, args, options))
-            except RedisError as error:
-                if raise_on_error:
-                    raise
-                found.append(error)
-        return found
-
-
-def _words(args: Sequence[Any]) -> Words:
-    words = [w if type(w) is bytes else w.encode() if isinstance(w, str) else b"%d" % w for w in args]
-    if b" " in words[0]:
-        words[:1] = words[0].split()
-    return words
-
-
-def _parsed(reply: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
-    if isinstance(reply, RedisError):
-        raise reply
-    callback = _CALLBACKS.get(args[0])
-    options.pop("keys", None)
-    return callback(reply, **options) if callback is not None else reply
-
-
-_REAL = redis.Redis()
-_POOL, _CALLBACKS = _REAL.connection_pool, _REAL.response_callbacks

@@ -6,21 +6,17 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from feature_repo.project import project
 from feature_repo.stores.online.format import SymbolKeys, event_and_silence, time_field
 from feature_repo.stores.online.pack import RowEncoder
-from ingest.messages.decode import decode, encode
-from ingest.messages.kinds import Clock, ScoredPost, SocialPost, WithdrawnPost
-from ingest.streams import dead_letters, keys
-from ingest.worker import basis
+from ingest.streams import keys
+from ingest.worker.basis import decode as settings_of
 from ingest.worker.partition import Partition
-from tests.simulation import watch
+from tests.simulation import accepted, watch
 from tests.simulation.database import Bits, Key
-from tests.simulation.plan import PLAIN, Sent
 from tests.simulation.scripts import texts
 from tests.simulation.site import Site
 from transforms.catalog import VIEW, VIEWS
@@ -61,13 +57,13 @@ def undisturbed(site: Site, p: int) -> Undisturbed:
     server, found = site.server, Undisturbed()
     changes = watch.settings_changes(server, p)
     settings = site.plan.settings
-    partition = Partition(p, basis.decode(changes.pop(b"0-0", None), settings))
+    partition = Partition(p, settings_of(changes.pop(b"0-0", None), settings))
     log = server.get(keys.events(p).encode())
     before = b"0-0"
     for entry_id, words in log.history if log else ():
         if before in changes:
             found.take(partition)
-            partition = partition.with_settings(basis.decode(changes.pop(before), settings))
+            partition = partition.with_settings(settings_of(changes.pop(before), settings))
         partition.process(entry_id, dict(zip(words[::2], words[1::2], strict=True)), 0)
         before = entry_id
     found.take(partition)
@@ -84,9 +80,7 @@ def violations(site: Site) -> list[str]:
     changed = set(site.plan.symbols) if has_other_kernels else set()
     for check in (_rows, _online, _both, _counters, _letters):
         found += check(site, runs, changed)
-    found += _messages(site)
-    found += _lateness(site)
-    return found
+    return [*found, *accepted.messages(site), *accepted.lateness(site)]
 
 
 def _what_waits(site: Site) -> str:
@@ -233,86 +227,3 @@ def _letters(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator
     counted = Counter({k.decode(): int(v) for k, v in at_edge.items() if k.startswith(b"refused.")})
     if counted != edge:
         yield f"counters of the edge {dict(counted)}, letters {dict(edge)}"
-
-
-def _messages(site: Site) -> Iterator[str]:
-    """Each message that was accepted is in exactly one log of each of its symbols, once; a failover loses at most its tail."""
-    seen: Counter[Any] = Counter()
-    back = _put_back(site)
-    for p in range(site.plan.settings.partitions):
-        log = site.server.get(keys.events(p).encode())
-        for entry_id, words in log.history if log else ():
-            if f"{keys.events(p)} {entry_id.decode()}" not in back:
-                seen[_identity(p, words)] += 1
-    edge = site.server.get(keys.DEAD_LETTER.encode())
-    refused = {words[words.index(b"field:data") + 1] for _, words in edge.entries} if edge else set()
-    lost = {data for words in site.watch.lost_entries for data in words}
-    acknowledged = {id(one) for one in site.acknowledged}
-    has_other_symbols = any(fault.kind == "settings" and "symbols" in fault.about[2] for fault in site.plan.faults)
-    for one in site.plan.sent:
-        data = encode(one.message)
-        is_known = id(one) in acknowledged
-        for identity in _identities(site, one):
-            n = seen[identity]
-            if n > 1 and one not in site.unsure:
-                yield f"{one.source}'s {one.kind} {one.message} is {n} times in the log"
-            elif (
-                is_known
-                and n == 0
-                and data not in lost
-                and not (one.kind == "social" and (data in refused or lost or has_other_symbols))
-            ):
-                yield f"{one.source}'s {one.kind} {one.message} was accepted and is in no log"
-
-
-def _put_back(site: Site) -> set[str]:
-    """Return the entries that letters became, each as its stream and id."""
-    marks = site.server.get(dead_letters.RETRIED.encode()) or {}
-    return {mark.decode() for mark in marks.values()}
-
-
-def _identity(p: int, words: list[bytes]) -> Any:
-    fields = dict(zip(words[::2], words[1::2], strict=True))
-    if fields[b"kind"] == b"post":
-        post = decode(ScoredPost, fields[b"data"])
-        return p, post.symbol, post.id, post.likes
-    if fields[b"kind"] == b"withdrawal":
-        gone = decode(WithdrawnPost, fields[b"data"])
-        return p, "-", gone.id, gone.received
-    return p, fields[b"data"]
-
-
-def _identities(site: Site, one: Sent) -> list[Any]:
-    n, message = site.plan.settings.partitions, one.message
-    if not isinstance(message, SocialPost):
-        [symbol] = message.symbols if isinstance(message, Clock) else [message.symbol]
-        return [(keys.partition_of(symbol, n), encode(message))]
-    if message.deleted:
-        return [(p, "-", message.id, message.received) for p in range(n)]
-    return [(keys.partition_of(symbol, n), symbol, message.id, message.likes) for symbol in message.symbols or ()]
-
-
-def _lateness(site: Site) -> Iterator[str]:
-    """No sound message is refused as late, unless its own source was slow.
-
-    A message that was put back is late where rows of later times are written. A server whose clock was set back finds that messages are
-    from the future; and the ids of each plain stream then stand still where they were, so they do not tell the order between two.
-    """
-    reasons = (b"late",) if site.watch.clock_back_us else (b"late", b"future_time")
-    back = _put_back(site)
-    found = site.server.get(keys.DEAD_LETTER.encode())
-    late: dict[bytes, int] = {}
-    for name, words in found.entries if found else ():
-        letter = dict(zip(words[::2], words[1::2], strict=True))
-        if letter[b"reason"] in reasons and (letter[b"source"] + b" " + letter[b"id"]).decode() not in back:
-            late[letter[b"field:data"]] = int(name.partition(b"-")[0]) * 1000
-    for one in site.plan.sent:
-        if not one.is_sound or isinstance(one.message, SocialPost) or encode(one.message) not in late:
-            continue
-        if one.source == PLAIN and site.watch.clock_back_us:
-            continue
-        refused_us = late[encode(one.message)]
-        disturbed = site.disturbed.get(one.source, [])
-        if any(begin <= refused_us and end >= one.at_us for begin, end in disturbed):
-            continue
-        yield f"{one.source}'s {one.kind} {one.message} is sound and was refused as late"

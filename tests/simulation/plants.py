@@ -6,14 +6,21 @@ A plant changes the text of a script as the server runs it, or replaces a functi
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ingest.feeds.kafka import feed as kafka_feed
+from ingest.publish import producer
+from ingest.publish.producer import Producer
 from ingest.streams import membership, outage, read
 from ingest.streams.membership import Member
-from ingest.worker import opening, partition, quiet, symbols
+from ingest.worker import opening, quiet, symbols
 from ingest.worker import worker as worker_module
+from ingest.worker.partition import Partition
+from ingest.worker.symbol import Symbol
+from tests.simulation.database import Database
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,35 @@ def _admit_and_open(self: Any, envelope: Any) -> Any:
     return symbol
 
 
+def _number_again(self: Any) -> None:
+    """Write the number of the last batch by a plain command, which may arrive late."""
+    self._key = self._key or producer.keys.producer(producer.secrets.token_hex(8))
+    pipe = self._client.pipeline()
+    pipe.hset(self._key, producer.FIELD, self._written)
+    pipe.expire(self._key, producer.KEPT_S)
+    pipe.execute()
+    self._noted = True
+
+
+def _by_id_alone(entries: Sequence[read.Entry], count: int, *_: Any) -> list[read.Entry]:
+    last = {entry[0]: read.by_id(entry) for entry in entries}
+    full = Counter(name for name, *_ in entries)
+    ends = [last[name] for name, n in full.items() if n >= count]
+    return sorted((entry for entry in entries if not ends or read.by_id(entry) <= min(ends)), key=read.by_id)
+
+
+def _all_of_the_log(client: Any, of: Partition, settings: Any, _: Any, keep_lease: Any) -> Any:
+    past = Partition(of.number, settings)
+    opening._replay(client, past, of.state_id, keep_lease)
+    return past.symbols
+
+
+def _store_every_stamp(self: Database, rows: Any) -> int:
+    for key, created, bits in rows:
+        self.rows.setdefault(key, {}).setdefault(created, bits)
+    return len(rows)
+
+
 _ADMIT = symbols.Symbols._admit
 _SAVED = "if saved_id ~= after_id then return redis.error_reply('OTHER POSITION') end"
 _FENCE_COMMIT = "if redis.call('GET', owner) ~= token then return redis.error_reply('FENCED') end"
@@ -95,33 +131,44 @@ _PRESENT = "call('XDEL', KEYS[tonumber(source)], id) == 1"
 _FREE = "if left ~= -2 and left <= tonumber(ARGV[2]) then return false end"
 
 PLANTS: dict[str, Plant] = {
-    "position": Plant("a commit does not look at the position that it began from (G2)", 0, [(_SAVED, "")]),
-    "both checks of a commit": Plant("a commit looks at nothing", 0, [(_SAVED, ""), (_FENCE_COMMIT, "")]),
-    "write fence": Plant("online rows are written without the lease (G10)", 0, [(_FENCE_WRITE, "")]),
-    "cut": Plant(
-        "the router sorts what it read, and does not cut it (G1)", 0, members=[(read, "in_order", _unordered)]
-    ),
-    "offsets": Plant("a batch is appended without a look at its number (G8)", 0, [(_OFFSETS, "")]),
+    "position": Plant("a commit does not look at the position that it began from", 157, [(_SAVED, "")]),
+    "both checks of a commit": Plant("a commit looks at nothing", 48, [(_SAVED, ""), (_FENCE_COMMIT, "")]),
+    "write fence": Plant("online rows are written without the lease", 0, [(_FENCE_WRITE, "")]),
+    "cut": Plant("the router sorts what it read, and does not cut it", 0, members=[(read, "in_order", _unordered)]),
+    "offsets": Plant("a batch is appended without a look at its number", 0, [(_OFFSETS, "")]),
     "presence": Plant("an entry is moved also where it is gone", 0, [(_PRESENT, f"({_PRESENT} or true)")]),
     "own clock": Plant(
-        "ticks go by the clock of the worker (G5)", 0, members=[(quiet.Quiet, "_known_ms", _known_by_own_clock)]
+        "ticks go by the clock of the worker", 0, members=[(quiet.Quiet, "_known_ms", _known_by_own_clock)]
     ),
-    "at once": Plant("ticks come right after an outage (G3)", 0, members=[(outage, "WRITTEN_S", 0.0)]),
+    "at once": Plant("ticks come right after an outage", 0, members=[(outage, "WRITTEN_S", 0.0)]),
     "replay": Plant(
-        "the replay has the settings of today (G4)", 0, members=[(opening.basis, "decode", _replayed_with_todays)]
+        "the replay has the settings of today", 0, members=[(opening.basis, "decode", _replayed_with_todays)]
     ),
     "seat": Plant(
-        "a lease of a clock that was set back closes its seat (G9)",
-        0,
+        "a lease of a clock that was set back closes its seat",
+        223,
         [(_FREE, "if left ~= -2 then return false end")],
         [(Member, "acquire_free", _take_free_unless_held)],
     ),
-    "opens": Plant("a refused message opens a symbol (G7)", 0, members=[(symbols.Symbols, "_admit", _admit_and_open)]),
+    "opens": Plant("a refused message opens a symbol", 0, members=[(symbols.Symbols, "_admit", _admit_and_open)]),
     "sure": Plant(
         "ticks are appended without a look at the lease", 0, members=[(Member, "has_sure_leases", lambda _: True)]
     ),
     "stale online": Plant(
         "an online row is written whatever is stored", 0, [("local newer = not old", "local newer = true")]
     ),
+    "watermark": Plant(
+        "a symbol that starts anew forgets its watermark", 0, members=[(Symbol, "restart", lambda *_: None)]
+    ),
+    "facts": Plant("a row that is made again is stored again", 41, members=[(Database, "store", _store_every_stamp)]),
+    "number": Plant("a feed's number is written by a plain command", 0, members=[(Producer, "_begin", _number_again)]),
+    "kept": Plant(
+        "a Kafka reader does not look at its offsets", 0, members=[(kafka_feed, "_are_kept", lambda *_: True)]
+    ),
+    "millisecond": Plant("the router orders by id alone", 0, members=[(read, "in_order", _by_id_alone)]),
+    "refused": Plant(
+        "symbols that were refused are opened by a change of kernels",
+        0,
+        members=[(opening, "_from_the_log", _all_of_the_log)],
+    ),
 }
-assert partition

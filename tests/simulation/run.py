@@ -22,7 +22,7 @@ class Result(NamedTuple):
 def run(plan: Plan, rewrite: Callable[[str], str] = lambda script: script, *, keeps_lines: bool = False) -> Result:
     """Run a schedule; ``rewrite`` may change the text of scripts."""
     site = Site(plan, rewrite, keeps_lines=keeps_lines)
-    with installed(site.connect):
+    with installed():
         site.run()
         found = oracle.violations(site)
     return Result(found, list(itertools.starmap(_line, site.world.lines)))

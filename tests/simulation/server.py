@@ -11,8 +11,8 @@ from typing import Any
 
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from tests.simulation import scripts, stream
-from tests.simulation.stream import Group, Stream
+from tests.simulation import scripts, stream, stream_commands
+from tests.simulation.stream import Stream
 
 Value = bytes | dict[bytes, bytes] | dict[bytes, float] | Stream
 _NEEDS_MEMORY = frozenset({b"SET", b"INCR", b"HSET", b"HSETNX", b"HINCRBY", b"ZADD", b"XADD", b"XGROUP"})
@@ -41,7 +41,7 @@ class Server:
         self.rewrite: Callable[[str], str] = lambda script: script
         self.watch: Callable[[bytes, dict[bytes, bytes], Sequence[bytes]], None] = lambda *_: None
         self.appended: Callable[[bytes], None] = lambda _: None
-        self._rng = rng
+        self.rng = rng
         self._keys: dict[bytes, Value] = {}
         self._expires: dict[bytes, int] = {}
         self._gone: list[bytes] = []
@@ -202,108 +202,6 @@ class Server:
         }
         return "\r\n".join(f"{name}:{value}" for name, value in about.items()).encode()
 
-    def _xadd(self, words: Sequence[bytes]) -> bytes:
-        key = words[1]
-        found = self.stream(key)
-        first = words.index(b"*", 2)
-        name = found.append(self.now_ms(), list(words[first + 1 :]))
-        if words[2] == b"MAXLEN":
-            self._trim(found, len(found.ids) - int(words[first - 1]))
-        self.appended(key)
-        return name
-
-    def _trim(self, found: Stream, most: int) -> int:
-        """Drop some of the first entries: ``~`` lets the server choose how many."""
-        return found.drop_first(self._rng.choice((0, most, most // 2))) if most > 0 and self.trims else 0
-
-    def _xtrim(self, words: Sequence[bytes]) -> int:
-        found = self.stream(words[1])
-        return self._trim(found, found.between(b"-", b"(" + words[-1])[1])
-
-    def _xdel(self, words: Sequence[bytes]) -> int:
-        found = self.get(words[1])
-        return sum(found.delete(name) for name in words[2:]) if found else 0
-
-    def _xrange(self, words: Sequence[bytes]) -> list[Any]:
-        found = self.get(words[1])
-        if found is None:
-            return []
-        back = words[0].upper() == b"XREVRANGE"
-        first, end = found.between(*(words[3:1:-1] if back else words[2:4]))
-        entries = found.entries[first:end]
-        if back:
-            entries.reverse()
-        if len(words) > 4:
-            entries = entries[: int(words[5])]
-        return [stream.shown(entry) for entry in entries]
-
-    def _xread(self, words: Sequence[bytes]) -> list[Any] | None:
-        at = words.index(b"STREAMS") + 1
-        n = (len(words) - at) // 2
-        count = stream.words_after(words, b"COUNT")
-        replies = []
-        for key, position in zip(words[at : at + n], words[at + n :], strict=True):
-            found = self.get(key)
-            if found and (entries := found.behind(stream.parse(position), count)):
-                replies.append([key, [stream.shown(entry) for entry in entries]])
-        return replies or None
-
-    def _group(self, key: bytes, name: bytes) -> tuple[Stream, Group]:
-        found = self.get(key)
-        if found is None or name not in found.groups:
-            raise ResponseError(f"NOGROUP No such key '{key.decode()}' or consumer group '{name.decode()}'")
-        return found, found.groups[name]
-
-    def _xreadgroup(self, words: Sequence[bytes]) -> list[Any] | None:
-        _, _, name, who = words[:4]
-        at = words.index(b"STREAMS") + 1
-        n = (len(words) - at) // 2
-        count = stream.words_after(words, b"COUNT")
-        replies = []
-        for key, after in zip(words[at : at + n], words[at + n :], strict=True):
-            entries = stream.read_group(*self._group(key, name), who, after, count, self.now_ms())
-            if entries or after != b">":
-                replies.append([key, entries])
-        return replies or None
-
-    def _xack(self, words: Sequence[bytes]) -> int:
-        found = self.get(words[1])
-        group = found.groups.get(words[2]) if found else None
-        return sum(group.pending.pop(stream.parse(i), None) is not None for i in words[3:]) if group else 0
-
-    def _xautoclaim(self, words: Sequence[bytes]) -> list[Any]:
-        _, key, name, who, idle_ms = words[:5]
-        count = stream.words_after(words, b"COUNT")
-        return stream.auto_claim(*self._group(key, name), who, int(idle_ms), count, self.now_ms())
-
-    def _xgroup(self, words: Sequence[bytes]) -> bytes:
-        _, what, key, name, position, *options = words
-        if what.upper() == b"SETID":
-            found, group = self._group(key, name)
-            group.last, group.read = stream.parse(position), stream.words_after(options, b"ENTRIESREAD")
-            return b"OK"
-        found = self.stream(key)
-        if name in found.groups:
-            raise ResponseError("BUSYGROUP Consumer Group name already exists")
-        found.groups[name] = Group(stream.parse(position))
-        return b"OK"
-
-    def _xinfo(self, words: Sequence[bytes]) -> list[Any]:
-        found = self.get(words[2])
-        if found is None:
-            raise ResponseError("no such key")
-        if words[1].upper() == b"GROUPS":
-            return [stream.about_group(found, name, group) for name, group in found.groups.items()]
-        ends = [stream.shown(found.entries[i]) if found.entries else None for i in (0, -1)]
-        about = [b"length", len(found.ids), b"entries-added", found.added, b"last-generated-id", b"%d-%d" % found.last]
-        return [*about, b"first-entry", ends[0], b"last-entry", ends[1]]
-
-    def _xpending(self, words: Sequence[bytes]) -> list[Any]:
-        _, group = self._group(words[1], words[2])
-        ids = sorted(group.pending)
-        ends = [b"%d-%d" % ids[0], b"%d-%d" % ids[-1]] if ids else [None, None]
-        return [len(ids), *ends, [] if ids else None]
-
     def _eval(self, words: Sequence[bytes]) -> Any:
         n = int(words[2])
         script = self.rewrite(words[1].decode())
@@ -321,6 +219,7 @@ def _copy(value: Value) -> Any:
 
 
 _HANDLERS: dict[bytes, Callable[[Server, Sequence[bytes]], Any]] = {
+    **stream_commands.HANDLERS,
     b"SET": Server._set,
     b"DEL": Server._del,
     b"EXPIRE": Server._expire,
@@ -334,6 +233,7 @@ _HANDLERS: dict[bytes, Callable[[Server, Sequence[bytes]], Any]] = {
     b"HDEL": Server._hdel,
     b"HINCRBY": Server._hincrby,
     b"HGET": lambda server, words: (server.get(words[1]) or {}).get(words[2]),
+    b"HEXISTS": lambda server, words: int(words[2] in (server.get(words[1]) or {})),
     b"HMGET": lambda server, words: [(server.get(words[1]) or {}).get(name) for name in words[2:]],
     b"HGETALL": lambda server, words: [x for pair in (server.get(words[1]) or {}).items() for x in pair],
     b"HSCAN": lambda server, words: [b"0", [x for pair in (server.get(words[1]) or {}).items() for x in pair]],
@@ -345,18 +245,5 @@ _HANDLERS: dict[bytes, Callable[[Server, Sequence[bytes]], Any]] = {
     b"ZREMRANGEBYSCORE": Server._zremrangebyscore,
     b"TIME": Server._time,
     b"INFO": Server._info,
-    b"XADD": Server._xadd,
-    b"XTRIM": Server._xtrim,
-    b"XDEL": Server._xdel,
-    b"XLEN": lambda server, words: len(found.ids) if (found := server.get(words[1])) else 0,
-    b"XRANGE": Server._xrange,
-    b"XREVRANGE": Server._xrange,
-    b"XREAD": Server._xread,
-    b"XREADGROUP": Server._xreadgroup,
-    b"XACK": Server._xack,
-    b"XAUTOCLAIM": Server._xautoclaim,
-    b"XGROUP": Server._xgroup,
-    b"XINFO": Server._xinfo,
-    b"XPENDING": Server._xpending,
     b"EVAL": Server._eval,
 }

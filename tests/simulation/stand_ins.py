@@ -9,12 +9,12 @@ import secrets
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import cache
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import psycopg
 
-from feature_repo.stores.offline import append
 from ingest import offline_writer
 from ingest.feeds.kafka import feed as kafka_feed
 from ingest.streams import deployment
@@ -49,29 +49,39 @@ class _NoCollector:
     collect = freeze = staticmethod(lambda: None)
 
 
-@contextlib.contextmanager
-def installed(database: Any) -> Iterator[None]:
-    """Give the parts these stand-ins; ``database`` returns a connection to the simulated one."""
-    changes: list[tuple[ModuleType, str, Any]] = [
+@cache
+def _changes() -> list[tuple[ModuleType, str, Any]]:
+    """Return the members of modules to replace, each with what stands in for it."""
+    found: list[tuple[ModuleType, str, Any]] = [
         (worker, "gc", _NoCollector),
         (worker, "release_memory", lambda: None),
         (kernels, "warm_up", lambda: None),
         (offline_writer, "append_rows", lambda connection, *rows: connection.append(*rows)),
-        (offline_writer, "psycopg", SimpleNamespace(connect=lambda *_, **__: database(), Error=psycopg.Error)),
+        (offline_writer, "psycopg", SimpleNamespace(connect=lambda *_, **__: _site().connect(), Error=psycopg.Error)),
         (deployment, "check_database", lambda *_, **__: None),
-        (kafka_feed, "Consumer", lambda *_, **__: running().world.site.consumer()),
+        (kafka_feed, "Consumer", lambda *_, **__: _site().consumer()),
     ]
     for name, module in list(sys.modules.items()):
         if name.startswith(_ROOMS) and isinstance(module, ModuleType):
             for variable, value in list(vars(module).items()):
                 if value is time:
-                    changes.append((module, variable, Time))
+                    found.append((module, variable, Time))
                 elif value is secrets:
-                    changes.append((module, variable, SimpleNamespace(token_hex=_token_hex)))
+                    found.append((module, variable, SimpleNamespace(token_hex=_token_hex)))
                 elif value == random.random:
-                    changes.append((module, variable, _draw))
-    before = [(module, name, getattr(module, name)) for module, name, _ in changes]
-    for module, name, value in changes:
+                    found.append((module, variable, _draw))
+    return found
+
+
+def _site() -> Any:
+    return running().world.site  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def installed() -> Iterator[None]:
+    """Give the parts their stand-ins."""
+    before = [(module, name, getattr(module, name)) for module, name, _ in _changes()]
+    for module, name, value in _changes():
         setattr(module, name, value)
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -81,6 +91,3 @@ def installed(database: Any) -> Iterator[None]:
         logging.disable(level)
         for module, name, value in before:
             setattr(module, name, value)
-
-
-assert append  # the function that `offline_writer` imports from it is replaced

@@ -118,7 +118,7 @@ def test_the_real_server_gives_the_same_answers(redis_client: redis.Redis, role:
     site = Site(plan, lambda script: script)
     site.server.trims = False
     site.network.executed = pair = Pair(redis_client, site)
-    with installed(site.connect):
+    with installed():
         site.run()
     assert site.is_drained
     assert pair.compare_keys() > 10
