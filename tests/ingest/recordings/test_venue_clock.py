@@ -79,7 +79,7 @@ def test_one_event_with_a_wrong_time_makes_time_pass_for_nobody() -> None:
 
 
 def test_a_symbol_that_never_spoke_on_this_connection_is_not_named() -> None:
-    assert clocks(trade(1300), trade(1301), trade(2300), trade(2301)) == []
+    assert clocks(trade(1300), trade(1301), trade(2500), trade(2501)) == []
 
 
 def test_a_symbol_with_a_diff_that_waits_for_its_snapshot_is_not_passed() -> None:
@@ -158,18 +158,18 @@ def feed(**last: Any) -> Line:
 
 def test_a_symbol_is_named_again_once_the_venue_has_answered_that_no_trade_is_missing() -> None:
     lost = feed(), trade(500, "QUIET"), line({"e": "disconnect", "s": ["QUIET"]}, 600), trade(1300), trade(1301)
-    back = line({"e": "connections", "s": ["QUIET"], "n": 1}, 1350), recovered(1400)
-    assert clocks(*lost, trade(2300), trade(2301)) == []
-    assert clocks(*lost, *back, trade(2300), trade(2301)) == [(2250.001, ["QUIET"])]
+    back = line({"e": "connections", "s": ["QUIET"], "n": 1}, 1350), recovered(1400), recovered(2400)
+    assert clocks(*lost, trade(2500), trade(2501)) == []
+    assert clocks(*lost, *back, trade(2500), trade(2501)) == [(2250.001, ["QUIET"])]
 
 
 def test_a_feed_that_starts_again_names_a_symbol_whose_trades_are_whole_before_it_speaks() -> None:
     at_us = (T0 + 500) * 1000
     known = {"id": 500, "time_us": at_us, "price": 100.0, "size": 1.0, "given_us": at_us, "written_ms": T0 + 510}
     begun = feed(QUIET=known), trade(1300), trade(1301)
-    back = line({"e": "connections", "s": ["QUIET"], "n": 1}, 1350), recovered(1400)
-    assert clocks(*begun, trade(2300), trade(2301)) == []
-    assert clocks(*begun, *back, trade(2300), trade(2301)) == [(2250.001, ["QUIET"])]
+    back = line({"e": "connections", "s": ["QUIET"], "n": 1}, 1350), recovered(1400), recovered(2400)
+    assert clocks(*begun, trade(2500), trade(2501)) == []
+    assert clocks(*begun, *back, trade(2500), trade(2501)) == [(2250.001, ["QUIET"])]
 
 
 def test_a_recording_of_a_feed_that_was_started_again_begins_a_clock_of_its_own() -> None:
