@@ -16,20 +16,17 @@ import redis
 
 from ingest.streams import keys
 from ingest.streams.backlog import backlog, counters
+from tests.integration.mortal import MortalRedis, wait_until
 from tests.integration.test_recovery import (
     PARTITIONS,
     SYMBOLS,
-    MortalRedis,
     entries,
     in_outboxes,
-    mortal,
     part,
     publish,
     undisturbed,
-    wait_until,
 )
 
-__all__ = ["mortal"]
 WITHIN_S = 5.0
 
 
