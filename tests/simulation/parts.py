@@ -87,17 +87,22 @@ def _produce(site: Site, client: redis.Redis, stop: Stop) -> None:
         if not queue:
             site.running[PLAIN].wait(lambda resume: site.waiting.__setitem__(PLAIN, resume))
             continue
-        one = queue[0]
+        some = queue[: BATCH if site.plan.is_busy else 1]
         try:
-            client.xadd(KIND_STREAM[one.kind], plain_fields(one))
+            with client.pipeline(transaction=True) as pipe:
+                for one in some:
+                    pipe.xadd(KIND_STREAM[one.kind], plain_fields(one))
+                pipe.execute()
         except redis.ConnectionError:  # refused: it was not taken
             stop.wait(0.5)
         except redis.OutOfMemoryError:
             stop.wait(0.5)
         except redis.TimeoutError:  # it may have been taken; without an id nobody can tell
-            site.unsure.append(queue.pop(0))
+            site.unsure += some
+            del queue[: len(some)]
         else:
-            site.acknowledged.append(queue.pop(0))
+            site.acknowledged += some
+            del queue[: len(some)]
 
 
 def plain_fields(one: Sent) -> Any:

@@ -15,6 +15,7 @@ SECOND = 1_000_000
 SYMBOLS = ("A", "D", "B", "E")  # two in each partition
 FEEDS = ("feed 0", "feed 1")
 PLAIN, KAFKA = "producer", "kafka"
+BUSY = 9  # schedules of seeds that end so have a busy producer
 BOUNDS_MS = 90  # how far a sound message lies behind its sending
 
 
@@ -59,6 +60,7 @@ class Plan:
     faults: tuple[Fault, ...]
     end_us: int
     symbols: tuple[str, ...] = field(default=())
+    is_busy: bool = False  # a producer sends many books, and appends what it kept in one pipeline
 
     def without(self, faults: Sequence[Fault] = (), sent: Sequence[Sent] = ()) -> Plan:
         """Return the plan without some of its faults and messages."""
@@ -89,9 +91,13 @@ def draw(seed: int) -> Plan:
     sources = [FEEDS[0]] * 2 + [FEEDS[1]] + [PLAIN] * (2 * has_plain) + [KAFKA] * has_kafka
     sent: list[Sent] = []
     for symbol in symbols:
-        sent += _market(rng, symbol, rng.choice(sources), settings, end_us)
+        if seed % 10 != BUSY or symbol != symbols[0]:
+            sent += _market(rng, symbol, rng.choice(sources), settings, end_us)
     if has_posts:
         sent += _posts(rng, symbols, rng.choice([*sources, PLAIN]), end_us)
+    is_busy = seed % 10 == BUSY
+    if is_busy:
+        sent += _busy(rng, symbols[0], end_us)
     sent.sort(key=lambda one: one.at_us)
     used = {one.source for one in sent}
     processes = [name for name in (*FEEDS, PLAIN) if name in used]
@@ -105,9 +111,10 @@ def draw(seed: int) -> Plan:
         uptime_us=rng.choice((0, 100, 100)) * SECOND,
         processes=tuple(processes),
         sent=tuple(sent),
-        faults=tuple(sorted(_faults(rng, processes, symbols, end_us), key=lambda f: f.at_us)),
+        faults=tuple(sorted(_faults(rng, processes, symbols, end_us) + _pauses(rng, is_busy), key=lambda f: f.at_us)),
         end_us=end_us,
         symbols=symbols,
+        is_busy=is_busy,
     )
 
 
@@ -153,6 +160,29 @@ def _market(rng: random.Random, symbol: str, source: str, settings: Settings, en
             kind, message = _of_a_feed(rng, symbol, n, t, now_ms, newest if has_clock else 0)
         found.append(Sent(at_us, source, kind, message, is_sound, is_recorded))
     return found
+
+
+def _busy(rng: random.Random, symbol: str, end_us: int) -> list[Sent]:
+    """Return many books and few trades of a symbol, in order, for the plain streams."""
+    found = []
+    for n in range(rng.randrange(30, 60)):
+        at_us = START_US + SECOND + n * rng.choice((25_000, 35_000))
+        t, size = at_us // 1000 - 5, n / 64
+        if n % 8:
+            message: Any = OrderBook(t, symbol, [(100.0, 1 + size)], [(101.0, 1 + size)], received=t + 5)
+        else:
+            message = Trade(t, symbol, 100.5, 1 + size, "buy", n + 1, t + 5)
+        found.append(Sent(min(at_us, end_us), PLAIN, "book" if n % 8 else "trade", message))
+    return sorted(found, key=lambda one: one.at_us)
+
+
+def _pauses(rng: random.Random, is_busy: bool) -> list[Fault]:
+    """Let the router or the server be away while a busy producer sends."""
+    if not is_busy:
+        return []
+    us, at_us = rng.choice((900_000, 1_500_000, 2_500_000)), START_US + SECOND + rng.randrange(SECOND)
+    kind, target = rng.choice((("freeze", "router 0"), ("crash", "router 0"), ("down", "server"), ("full", "server")))
+    return [Fault(at_us, kind, target, (us,))]
 
 
 def _of_a_feed(rng: random.Random, symbol: str, n: int, t: int, now_ms: int, newest: int) -> tuple[str, Any]:

@@ -134,8 +134,8 @@ PLANTS: dict[str, Plant] = {
     "position": Plant("a commit does not look at the position that it began from", 157, [(_SAVED, "")]),
     "both checks of a commit": Plant("a commit looks at nothing", 48, [(_SAVED, ""), (_FENCE_COMMIT, "")]),
     "write fence": Plant("online rows are written without the lease", 0, [(_FENCE_WRITE, "")]),
-    "cut": Plant("the router sorts what it read, and does not cut it", 0, members=[(read, "in_order", _unordered)]),
-    "offsets": Plant("a batch is appended without a look at its number", 0, [(_OFFSETS, "")]),
+    "cut": Plant("the router sorts what it read, and does not cut it", 39, members=[(read, "in_order", _unordered)]),
+    "offsets": Plant("a batch is appended without a look at its number", 14, [(_OFFSETS, "")]),
     "presence": Plant("an entry is moved also where it is gone", 0, [(_PRESENT, f"({_PRESENT} or true)")]),
     "own clock": Plant(
         "ticks go by the clock of the worker", 0, members=[(quiet.Quiet, "_known_ms", _known_by_own_clock)]
@@ -158,14 +158,14 @@ PLANTS: dict[str, Plant] = {
         "an online row is written whatever is stored", 0, [("local newer = not old", "local newer = true")]
     ),
     "watermark": Plant(
-        "a symbol that starts anew forgets its watermark", 0, members=[(Symbol, "restart", lambda *_: None)]
+        "a symbol that starts anew forgets its watermark", 144, members=[(Symbol, "restart", lambda *_: None)]
     ),
     "facts": Plant("a row that is made again is stored again", 41, members=[(Database, "store", _store_every_stamp)]),
     "number": Plant("a feed's number is written by a plain command", 0, members=[(Producer, "_begin", _number_again)]),
     "kept": Plant(
         "a Kafka reader does not look at its offsets", 0, members=[(kafka_feed, "_are_kept", lambda *_: True)]
     ),
-    "millisecond": Plant("the router orders by id alone", 0, members=[(read, "in_order", _by_id_alone)]),
+    "millisecond": Plant("the router orders by id alone", 49, members=[(read, "in_order", _by_id_alone)]),
     "refused": Plant(
         "symbols that were refused are opened by a change of kernels",
         0,

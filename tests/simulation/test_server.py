@@ -16,9 +16,11 @@ from tests.simulation.site import Site, script_name
 from tests.simulation.stand_ins import installed
 from tests.simulation.stream import Stream
 
-OF_THE_CLOCK = {b"TIME", b"PTTL", b"INFO", "beat", "moved_until"}
-"""Commands and scripts whose replies tell the time of the server, or who was heard lately."""
-ESTIMATES = {b"lag", b"entries-read"}  # the real server does not know them where entries were deleted
+OF_THE_CLOCK = {b"TIME", b"PTTL", b"INFO", b"XLEN", "beat", "moved_until"}
+"""Commands and scripts whose replies tell the time of the server, who was heard lately, or how much was trimmed."""
+ESTIMATES = {b"lag", b"entries-read", b"length", b"first-entry"}
+"""The real server does not know the first two where entries were deleted; the others tell how much it has trimmed."""
+TRIMMED = (b"events:", b"features:")  # streams of which the real server may have less at their beginning
 UNORDERED = {b"HGETALL", b"HSCAN", b"XINFO"}  # replies of names and values
 EVERY_KIND = range(1, 400)
 """Seeds among which schedules are looked for that have each kind of process."""
@@ -92,12 +94,9 @@ class Pair:
                 continue
             n += 1
             if isinstance(value, Stream):
-                self._compare(
-                    False,
-                    [[name, fields] for name, fields in value.entries],
-                    self._ask([b"XRANGE", key, b"-", b"+"]),
-                    [key],
-                )
+                real = self._ask([b"XRANGE", key, b"-", b"+"])
+                ours = [[name, fields] for name, fields in value.entries]
+                self._compare(False, ours[-len(real) :] if real and key.startswith(TRIMMED) else ours, real, [key])
             elif isinstance(value, dict):
                 found = self._ask([b"HGETALL", key])
                 real = dict(zip(found[::2], found[1::2], strict=True))
