@@ -31,6 +31,8 @@ from transforms.microstructure.layout import G_SIZE, Depth
 
 # \w: letters and digits of any script, and _. A symbol may hold dots and slashes, so it is never a part of a path or of SQL's text.
 _SYMBOL = re.compile(r"[\w:./\-]{1,64}\Z").match
+TEXT_ID_MAX = 128  # characters of a trade id
+INTEGER_DIGITS = 18  # a text id of at most so many digits is a whole number below MAX_INTEGER
 
 
 def is_symbol(text: str) -> bool:
@@ -161,3 +163,24 @@ def check_number(name: str, value: float) -> None:
         raise Refused(Reason.NOT_POSITIVE, f"{name} {value}{why}")
     if value > MAX_NUMBER:
         raise Refused(Reason.OUT_OF_RANGE, f"{name} {value}")
+
+
+def known_trade_id(trade_id: int | str | None) -> int | str | None:
+    """Return a trade's id, a whole number where it is one written as text, or None where the producer gives no id.
+
+    Producers write 0 for trades that have no id, so 0 and an empty text are none: two such trades are two.
+
+    >>> [known_trade_id(x) for x in (7, "7", "x7", "0", "")]
+    [7, 7, 'x7', None, None]
+    """
+    if not trade_id:
+        return None
+    if isinstance(trade_id, int):
+        if not -MAX_INTEGER <= trade_id < MAX_INTEGER:
+            raise Refused(Reason.OUT_OF_RANGE, f"trade_id {trade_id!s:.40}")
+        return trade_id
+    if len(trade_id) > TEXT_ID_MAX:
+        raise Refused(Reason.OUT_OF_RANGE, f"trade_id longer than {TEXT_ID_MAX} characters")
+    if trade_id.isdecimal() and trade_id.isascii() and len(trade_id) <= INTEGER_DIGITS:
+        return int(trade_id) or None
+    return trade_id

@@ -118,12 +118,11 @@ def _end_after_grace() -> None:
 def run_role(role: str, stop: threading.Event) -> None:
     """Run one role until ``stop`` is set. Only what the role needs is imported."""
     from feature_repo.stores.endpoints import postgres_url, redis_url
-    from feature_repo.stores.online.client import address_of_url, connect
     from ingest import settings
     from ingest.streams import deployment, outage
 
     conf = settings.load()
-    with connect(address_of_url(redis_url()), "redis") as client:
+    with outage.open_redis(redis_url()) as client:
         outage.ride_out(
             f"the {role}", lambda _: deployment.fix_in_redis(client, conf.partitions, conf.deployment), stop
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ingest.messages.check import check_depth, check_gap, check_microprice, check_score, check_trade
+from ingest.messages.check import check_depth, check_gap, check_microprice, check_score, check_trade, known_trade_id
 from ingest.messages.envelope import Envelope
 from ingest.messages.flat_book import FlatBook
 from ingest.messages.kinds import (
@@ -33,9 +33,8 @@ from transforms.kernel import Vector
 from transforms.sentiment.state import Post
 
 SIDE = {"buy": 1, "sell": -1, None: 0}
-TEXT_ID_MAX = 128  # characters of a trade id
-INTEGER_DIGITS = 18  # a text id of at most so many digits is a whole number below MAX_INTEGER
 FORMAT = 3  # of the saved part "order"; another one is refused like a state of other kernels
+OLDER_FORMATS = (2,)  # without `ticks_from_ms` at the end; a restart takes the order over from them
 TABLES_HELD = 512  # the most microprice tables that may wait for their time: their producer cannot fill the memory
 
 Emit = Callable[["Symbol", View, int, Vector], None]
@@ -175,7 +174,7 @@ class Symbol:
         The ids of the trades that are held are all that need be remembered: a trade that was given to the kernels lies behind the
         watermark, and so would its repeat, which is refused as late. So no burst is too long, and no id is kept longer than its trade.
         """
-        number = _number(trade_id)
+        number = known_trade_id(trade_id)
         if number is None:
             return 0
         if number in self._held_ids:
@@ -189,7 +188,7 @@ class Symbol:
             message = envelope.message
             kind = type(message)
             if kind is Trade:
-                self._held_ids.discard(_number(message.trade_id))
+                self._held_ids.discard(known_trade_id(message.trade_id))
                 self.engine.trade(t_us, message.price, message.size, SIDE[message.side])
                 if message.next_funding is not None:
                     self.engine.next_funding(message.next_funding * 1000)
@@ -273,7 +272,7 @@ class Symbol:
         Rows that are written stay written, so what is behind the saved watermark stays late; and what was held is not lost.
         """
         number, *saved = msgspec.msgpack.decode(parts["order"])
-        if number != FORMAT:
+        if number not in (FORMAT, *OLDER_FORMATS):
             return
         watermark, _, *rest = saved[0]
         self.timeline.tick(watermark - 1)  # the kernels may have been given entries again that are held: up to there
@@ -281,32 +280,12 @@ class Symbol:
         self._restore_order([watermark, self.timeline.boundary, *rest], saved[1])
 
     def _restore_order(self, order: Sequence[Any], memory: Sequence[Any]) -> None:
-        self._sequence, self.recorded, self.received_us, self.ticks_from_ms = memory
+        self._sequence, self.recorded, self.received_us, *rest = memory
+        self.ticks_from_ms = rest[0] if rest else 0
         self.timeline.restore(order)
         held = (envelope.message for *_, envelope in self.timeline.held)
-        ids = (_number(message.trade_id) for message in held if isinstance(message, Trade))
+        ids = (known_trade_id(message.trade_id) for message in held if isinstance(message, Trade))
         self._held_ids = {number for number in ids if number is not None}
-
-
-def _number(trade_id: int | str | None) -> int | str | None:
-    """Return a trade's id, a whole number where it is one written as text, or None where the producer gives no id.
-
-    Producers write 0 for trades that have no id, so 0 and an empty text are none: two such trades are two.
-
-    >>> _number(7), _number("7"), _number("x7"), _number("0"), _number("")
-    (7, 7, 'x7', None, None)
-    """
-    if not trade_id:
-        return None
-    if isinstance(trade_id, int):
-        if not -MAX_INTEGER <= trade_id < MAX_INTEGER:
-            raise Refused(Reason.OUT_OF_RANGE, f"trade_id {trade_id!s:.40}")
-        return trade_id
-    if len(trade_id) > TEXT_ID_MAX:
-        raise Refused(Reason.OUT_OF_RANGE, f"trade_id longer than {TEXT_ID_MAX} characters")
-    if trade_id.isdecimal() and trade_id.isascii() and len(trade_id) <= INTEGER_DIGITS:
-        return int(trade_id) or None
-    return trade_id
 
 
 def _facts(p: ScoredPost) -> Post:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from feature_repo.stores.endpoints import redis_url
 from feature_repo.stores.errors import UserError
-from feature_repo.stores.online.client import address_of_url, connect
 from ingest.cli import needs_extra
 from ingest.feeds.ending import Ending, result_of
 from ingest.feeds.kafka.source import STREAMS, Source
@@ -47,7 +46,7 @@ def run(args: argparse.Namespace, settings: Settings) -> None:
     topics = topics_of(args.names) or {name: name for name in STREAMS}
     source = Source(args.brokers, topics, args.name, args.from_end, options)
     try:
-        client = connect(address_of_url(redis_url()), "redis")
+        client = outage.open_redis(redis_url())
         with (
             client,
             report.live("feed", quiet=args.json) as progress,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 
+import msgspec
 import pytest
 
 from ingest.messages.envelope import Envelope
@@ -12,6 +13,7 @@ from ingest.messages.kinds import ScoredPost, Tick, Trade, WithdrawnPost
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.worker.symbol import Symbol
+from transforms.engine import VersionError
 from transforms.instrument import Instrument
 
 from .log import ASKS, BIDS, T0, Log, book, tick, trade
@@ -287,3 +289,17 @@ def test_time_is_waited_for_only_where_rows_or_messages_are_to_come() -> None:
     assert not taker.waits_for_time()
     taker.accept(Envelope("trade", Trade(T0 + 86_400_001, "A", 1.0, 1.0), recorded=True))
     assert not taker.waits_for_time()  # a recording's time passes with its messages alone
+
+
+def test_an_upgrade_keeps_what_an_older_format_held_and_its_watermark() -> None:
+    before = Log().append(trade(500, 1), trade(1500, 2), trade(1400, 3))
+    saved = before.partition.symbols["A"].save()
+    number, order, memory = msgspec.msgpack.decode(saved["order"])
+    older = {**saved, "order": msgspec.msgpack.encode([2, order, memory[:-1]])}
+    after = Log()
+    with pytest.raises(VersionError):
+        after.partition.symbols.open("A", older)
+    after.partition.restart({"A": older})
+    after.append(trade(1000, 4), trade(1500, 2), tick(2000))
+    assert number == 3
+    assert after.reasons() == ["late", "duplicate"]
