@@ -13,9 +13,10 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from itertools import count
 
-from tests.simulation.plan import Plan, draw
+from tests.simulation.plan import draw
 from tests.simulation.plants import PLANTS, Plant
 from tests.simulation.run import run
+from tests.simulation.schedule import Plan
 from tests.simulation.shrink import shrink
 
 CHUNK = 50

@@ -9,7 +9,7 @@ from typing import Any
 from ingest.messages.decode import decode, encode
 from ingest.messages.kinds import Clock, ScoredPost, SocialPost, WithdrawnPost
 from ingest.streams import dead_letters, keys
-from tests.simulation.plan import PLAIN, Sent
+from tests.simulation.schedule import PLAIN, Sent
 from tests.simulation.site import Site
 
 

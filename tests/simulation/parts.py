@@ -20,7 +20,7 @@ from ingest.streams.dead_letters import RetryError
 from ingest.worker import dead_letters_command
 from ingest.worker.worker import Worker
 from tests.simulation.client import Client
-from tests.simulation.plan import FEEDS, PLAIN, Sent
+from tests.simulation.schedule import FEEDS, PLAIN, Sent
 from tests.simulation.stand_ins import Model
 from tests.simulation.world import Process, Stop
 

@@ -138,11 +138,11 @@ PLANTS: dict[str, Plant] = {
     "offsets": Plant("a batch is appended without a look at its number", 14, [(_OFFSETS, "")]),
     "presence": Plant("an entry is moved also where it is gone", 0, [(_PRESENT, f"({_PRESENT} or true)")]),
     "own clock": Plant(
-        "ticks go by the clock of the worker", 0, members=[(quiet.Quiet, "_known_ms", _known_by_own_clock)]
+        "ticks go by the clock of the worker", 170, members=[(quiet.Quiet, "_known_ms", _known_by_own_clock)]
     ),
-    "at once": Plant("ticks come right after an outage", 0, members=[(outage, "WRITTEN_S", 0.0)]),
+    "at once": Plant("ticks come right after an outage", 49, members=[(outage, "WRITTEN_S", 0.0)]),
     "replay": Plant(
-        "the replay has the settings of today", 0, members=[(opening.basis, "decode", _replayed_with_todays)]
+        "the replay has the settings of today", 41, members=[(opening.basis, "decode", _replayed_with_todays)]
     ),
     "seat": Plant(
         "a lease of a clock that was set back closes its seat",
@@ -150,7 +150,7 @@ PLANTS: dict[str, Plant] = {
         [(_FREE, "if left ~= -2 then return false end")],
         [(Member, "acquire_free", _take_free_unless_held)],
     ),
-    "opens": Plant("a refused message opens a symbol", 0, members=[(symbols.Symbols, "_admit", _admit_and_open)]),
+    "opens": Plant("a refused message opens a symbol", 356, members=[(symbols.Symbols, "_admit", _admit_and_open)]),
     "sure": Plant(
         "ticks are appended without a look at the lease", 0, members=[(Member, "has_sure_leases", lambda _: True)]
     ),

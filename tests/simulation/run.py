@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tests.simulation import oracle
-from tests.simulation.plan import Plan
+from tests.simulation.schedule import Plan
 from tests.simulation.site import Site
 from tests.simulation.stand_ins import installed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tests.simulation.plan import Plan
+from tests.simulation.schedule import Plan
 
 Fails = Callable[[Plan], bool]
 

@@ -18,7 +18,7 @@ from tests.simulation import parts
 from tests.simulation.database import Connection, Database
 from tests.simulation.kafka import Broker, Consumer
 from tests.simulation.network import Network, Trouble
-from tests.simulation.plan import FEEDS, KAFKA, PLAIN, SECOND, START_US, Fault, Plan, Sent
+from tests.simulation.schedule import FEEDS, KAFKA, PLAIN, SECOND, START_US, Fault, Plan, Sent
 from tests.simulation.server import Server
 from tests.simulation.watch import Watch
 from tests.simulation.world import Process, Stop, World

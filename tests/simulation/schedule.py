@@ -1,0 +1,70 @@
+"""What a schedule consists of: settings, processes, messages and faults."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ingest.settings import Settings
+
+START_US = 1_700_000_000_000_000
+SECOND = 1_000_000
+SYMBOLS = ("A", "D", "B", "E")  # two in each partition
+FEEDS = ("feed 0", "feed 1")
+PLAIN, KAFKA = "producer", "kafka"
+BUSY = 9  # schedules of seeds that end so have a busy producer
+FALSE = 6  # schedules of seeds that end so have one place for symbols, and impossible messages
+BOUNDS_MS = 90  # how far a sound message lies behind its sending
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message and when its source sends it.
+
+    ``is_sound`` says that nothing may refuse it as late: it is not behind what its source sent before, by more than is allowed.
+    """
+
+    at_us: int
+    source: str
+    kind: str
+    message: Any
+    is_sound: bool = True
+    is_recorded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What goes wrong at a time, to whom, and how; ``about`` has the numbers of its kind."""
+
+    at_us: int
+    kind: str
+    target: str = ""
+    about: tuple[Any, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join(str(part) for part in (self.kind, self.target, *self.about) if part != "")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One schedule."""
+
+    seed: int
+    settings: Settings
+    lazy_us: int
+    uptime_us: int
+    processes: tuple[str, ...]
+    sent: tuple[Sent, ...]
+    faults: tuple[Fault, ...]
+    end_us: int
+    symbols: tuple[str, ...] = field(default=())
+    is_busy: bool = False  # a producer sends many books, and appends what it kept in one pipeline
+
+    def without(self, faults: Sequence[Fault] = (), sent: Sequence[Sent] = ()) -> Plan:
+        """Return the plan without some of its faults and messages."""
+        return replace(
+            self,
+            faults=tuple(fault for fault in self.faults if fault not in faults),
+            sent=tuple(one for one in self.sent if one not in sent),
+        )
