@@ -36,17 +36,20 @@ class LastTrades:
         self._key = keys.last_trades(feed)
         self._clock_ns = clock_ns
         self._known: dict[str, LastTrade] = {}
+        self._read: dict[str, LastTrade] = {}  # of the run before
 
     def read(self, symbols: Sequence[str]) -> dict[str, LastTrade]:
         """Return what an earlier run stored of these symbols."""
         found: Any = self._client.hmget(self._key, list(symbols))
         texts = zip(symbols, found, strict=True)
-        return {symbol: msgspec.json.decode(text, type=LastTrade) for symbol, text in texts if text is not None}
+        self._read = {symbol: msgspec.json.decode(text, type=LastTrade) for symbol, text in texts if text is not None}
+        return dict(self._read)
 
     def notes(self, outputs: Iterable[Output]) -> Notes | None:
         """Return what to store with a batch of outputs; None where it says nothing of a symbol with trades.
 
-        A hold and a clock count as written too: for so long the worker lets no time pass without the feed.
+        A hold and a clock count as written too: for so long the worker lets no time pass without the feed. A hold before the first trade
+        says that this run asks for what the one before missed: if it ends before it knows, the next one asks from the same trade on.
         """
         changed: set[str] = set()
         for output in outputs:
@@ -62,6 +65,8 @@ class LastTrades:
                 known.given_us = max(known.given_us, time_us(message))
                 changed.add(message.symbol)
             elif isinstance(message, Hold):
+                if (last := self._read.get(message.symbol)) is not None:
+                    self._known.setdefault(message.symbol, last)
                 changed.add(message.symbol)
             elif isinstance(message, Clock):
                 changed.update(message.symbols)

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, TypeVar
 
-import msgspec
 import numpy as np
 
 from ingest.feeds.binance_addresses import VENUES
@@ -23,7 +22,6 @@ from ingest.messages.kinds import OrderBook, Tick
 from ingest.publish.last_trades import LastTrades
 from ingest.publish.publisher import entries_of
 from ingest.recordings.binance import Binance
-from ingest.recordings.binance_wire import LastTrade
 from ingest.recordings.lines import Line, Output, Parsed, Rejected
 from ingest.recordings.venue_clock import Pace
 from ingest.settings import Settings, load
@@ -175,15 +173,18 @@ class Feed:
         loop = asyncio.get_running_loop()
         self._clock_ns = lambda: T0 * 1_000_000 + round(loop.time() * 1e9)
         self._parser = Binance(5000, pace=Pace.of(SETTINGS))
-        self._last_trades = LastTrades(None, "test", self._clock_ns)  # type: ignore[arg-type]  # it is not read
+        self._last_trades = LastTrades(self, "test", self._clock_ns)  # type: ignore[arg-type]  # of a client it needs `hmget`
         self._recovery = Recovery(
             VENUES["binance"], [SYMBOL], self, self.answers, self._put,  # type: ignore[arg-type]  # the same, without sockets
             hold_ms=self.hold_s * 1000, lateness_ms=SETTINGS.allowed_lateness_ms, clock_ns=self._clock_ns, first_pause_s=0.2,
         )  # fmt: skip
 
+    def hmget(self, key: str, names: Sequence[str]) -> list[bytes | None]:
+        """Return what is stored, as Redis does."""
+        return [self._stored.get(name) for name in names]
+
     async def start(self) -> None:
-        last = {name: msgspec.json.decode(text, type=LastTrade) for name, text in self._stored.items()}
-        await self._recovery.start(last)
+        await self._recovery.start(self._last_trades.read([SYMBOL]))
         self._asking = asyncio.create_task(self._recovery.run())
 
     async def restart(self, *, killed: bool) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 
-from ingest.messages.kinds import OrderBook, Trade
+from ingest.messages.kinds import Hold, OrderBook, Trade
+from ingest.publish.last_trades import LastTrades
 from ingest.publish.outlet import Outlet
 from ingest.recordings.binance_wire import LastTrade
 from ingest.recordings.lines import Parsed
@@ -59,3 +61,23 @@ def test_a_batch_that_redis_did_not_take_stores_nothing(redis_client, monkeypatc
     with pytest.raises(ZeroDivisionError):
         feed.write([trade(8, 11)])
     assert outlet(redis_client).last_trades(["A"])["A"].id == 7
+
+
+def next_run(client: redis.Redis) -> LastTrades:
+    """A run that starts five seconds after `T0`, and has read what is stored."""
+    run = LastTrades(client, "X:trade", lambda: (T0 + 5000) * 1_000_000)
+    run.read(["A"])
+    return run
+
+
+def test_a_run_that_ends_before_it_knows_what_it_missed_leaves_the_trade_from_which_on_it_asked(redis_client) -> None:
+    outlet(redis_client).write([trade(7, 10), book(15)])
+    notes = next_run(redis_client).notes([Parsed("hold", Hold(T0, "A", T0 + 20_000))])
+    assert notes is not None
+    stored = msgspec.json.decode(notes.texts["A"], type=LastTrade)
+    assert stored == LastTrade(7, (T0 + 10) * 1000, 100.5, 2.0, (T0 + 15) * 1000, T0 + 5000)
+
+
+def test_a_run_that_does_not_ask_leaves_the_last_trade_as_it_was(redis_client) -> None:
+    outlet(redis_client).write([trade(7, 10)])
+    assert next_run(redis_client).notes([book(50)]) is None
