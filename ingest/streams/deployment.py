@@ -136,6 +136,8 @@ def check_database(
     theirs = _id_of(connection)
     stored: Any = client.get(DEPLOYMENT)
     ours = None if stored is None else _shown(stored)
+    if theirs is None and ours is not None:
+        theirs = _id_behind_others(connection)
     if name and theirs not in (None, name):
         raise DeploymentError(
             f"TFS_DEPLOYMENT={name}, but this database belongs to the deployment {theirs}; correct TFS_DEPLOYMENT or TFS_POSTGRES_URL"
@@ -176,11 +178,19 @@ def _store(client: redis.Redis, connection: psycopg.Connection, wanted: str) -> 
         _LOG.info("this Redis and this database belong to the deployment %s", theirs)
 
 
+def _id_behind_others(connection: psycopg.Connection) -> str | None:
+    """Return the id once no part is storing one: a part that starts for the first time writes to Redis and then commits here."""
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        return _id_of(connection)
+
+
 def _id_of(connection: psycopg.Connection) -> str | None:
-    found = connection.execute("SELECT to_regclass('tfs_deployment')").fetchone()
-    if found in (None, (None,)):
+    try:
+        with connection.transaction():  # to_regclass would not see a table that was made since this transaction began
+            row = connection.execute("SELECT id FROM tfs_deployment").fetchone()
+    except psycopg.errors.UndefinedTable:
         return None
-    row = connection.execute("SELECT id FROM tfs_deployment").fetchone()
     return None if row is None else str(row[0])
 
 

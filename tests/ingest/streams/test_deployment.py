@@ -20,6 +20,7 @@ from tests.conftest import new_database
 
 CONF = Settings(partitions=4)
 NAMED = Settings(partitions=4, deployment="desk")
+WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 
 
 @pytest.fixture
@@ -86,6 +87,41 @@ def test_a_deployment_of_an_earlier_version_adopts_one_id_in_both_servers(
     assert ours == theirs and len(ours) == 8
     check(redis_client, CONF, postgres_url)
     assert ids(redis_client, postgres_url) == (ours, ours)
+
+
+def test_a_part_that_starts_while_another_stores_the_first_id_waits_for_it(
+    redis_client: redis.Redis, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first part has written its id to Redis and has not committed it in the database."""
+    is_between, may_commit = threading.Event(), threading.Event()
+    info = deployment._LOG.info
+
+    def hold(*words: Any) -> None:
+        info(*words)
+        is_between.set()
+        may_commit.wait(10)
+
+    monkeypatch.setattr(deployment._LOG, "info", hold)
+    errors: list[Exception] = []
+
+    def start() -> None:
+        try:
+            check(redis_client, CONF, postgres_url)
+        except Exception as error:
+            errors.append(error)
+
+    first, second = threading.Thread(target=start), threading.Thread(target=start)
+    first.start()
+    assert is_between.wait(10)
+    second.start()
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        while second.is_alive() and connection.execute(WAITING).fetchone() == (0,):
+            pass
+    may_commit.set()
+    first.join(10)
+    second.join(10)
+    assert errors == []
+    assert len(set(ids(redis_client, postgres_url))) == 1
 
 
 def test_a_second_database_on_one_redis_is_refused_and_left_as_it_was(
