@@ -96,7 +96,7 @@ class Binance:
         self._clocks: dict[int, VenueClock] = {}
         self._heard: tuple[str, int] | None = None  # the channel and the event time of the line, microseconds
         self._whole = WholeTrades(self._followed, self.passed_over)
-        self._notes = Notes(self._symbols, self._whole, self._symbol, max_future_ms)
+        self._notes = Notes(self._symbols, self._books, self._whole, self._symbol, max_future_ms)
 
     @property
     def ignored(self) -> int:

@@ -92,6 +92,11 @@ class Books:
         if fits:
             snapshot.symbol = next(iter(fits))
 
+    def forget(self, name: str) -> None:
+        """Forget the snapshots that wait for a diff of a symbol: a feed that starts again does not know them."""
+        for snapshot in [snapshot for snapshot in self._snapshots if snapshot.symbol == name]:
+            self._snapshots.remove(snapshot)
+
     def diff(self, state: SymbolState, diff: wire.Diff, line: Line) -> Iterator[Output]:
         """Apply a diff that was checked, or let it wait; yield the books and gaps that it gives."""
         state.hear(line.source)

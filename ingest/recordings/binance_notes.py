@@ -24,6 +24,7 @@ from ingest.messages.kinds import BOOK_CHANNEL, TRADE_CHANNEL, Gap, Trade, time_
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings import binance_wire as wire
 from ingest.recordings.binance_answers import read_answer
+from ingest.recordings.binance_books import Books
 from ingest.recordings.binance_state import SymbolState
 from ingest.recordings.followed_trades import Rule
 from ingest.recordings.lines import Line, Output, Parsed
@@ -39,11 +40,13 @@ class Notes:
     def __init__(
         self,
         symbols: MutableMapping[str, SymbolState],
+        books: Books,
         whole: WholeTrades,
         open_symbol: Callable[[str], SymbolState],
         max_future_ms: int,
     ) -> None:
         self._symbols = symbols
+        self._books = books
         self._whole = whole
         self._open = open_symbol
         self._max_future_ms = max_future_ms
@@ -94,6 +97,7 @@ class Notes:
             if name in self._symbols and self._symbols[name].followed.source not in ("", line.source):
                 continue  # another recorder of the same market goes on
             self._whole.drop(name)
+            self._books.forget(name)
             self._symbols.pop(name, None)
             followed = self._open(name).followed
             followed.rule, followed.source = Rule(start.hold_ms, start.lateness_ms, is_live=True), line.source

@@ -304,6 +304,13 @@ def test_a_feed_that_starts_again_asks_for_what_it_missed() -> None:
     assert told[3:] == ["3+", "4+", "5", "hold 0"]
 
 
+def test_a_feed_that_starts_again_knows_no_snapshot_of_the_one_before() -> None:
+    snapshot = {"symbol": "BTCUSDT", "lastUpdateId": 1060, "bids": [["99", "1"]], "asks": [["101", "1"]]}
+    diff = {"e": "depthUpdate", "E": T0 + 60, "s": "BTCUSDT", "U": 1060, "u": 1061, "b": [], "a": [["101", "2"]]}
+    assert Told().start().hear(50, snapshot).hear(60, diff) == ["book"]
+    assert Told().start().hear(50, snapshot).start(55).hear(60, diff) == []
+
+
 def test_a_feed_that_was_away_for_longer_than_time_was_held_tells_the_hole() -> None:
     told = Told().start(HOLD_MS + 31, **LAST, written_ms=T0 + 30).trade(5, at=HOLD_MS + 40)
     assert told == ["gap 2 to 50", "5"]
