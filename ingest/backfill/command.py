@@ -37,7 +37,8 @@ FIELD= says that there is no such column. An index on (symbol, time) makes readi
 .parquet and .csv hold trades (columns price, size, side, ...), books (bids and asks, or bid_px_0, bid_qty_0, ask_px_0, ...) or posts.
 Text and .csv may be packed: .gz, .zst, .bz2, .xz, or the only file of a .zip.
 A row's created_timestamp is its event_timestamp plus --available-after. Give the delay of your live pipeline, so that training sees
-history as late as it was available live. Give all days of a symbol in one call, because kernels remember days.
+history as late as it was available live. A row whose values are there already is not written again, so the first delay stays.
+Give all days of a symbol in one call, because kernels remember days.
 Run the command again after it was stopped: finished symbol-days are skipped, and no row is written twice.
 
 exit codes: 0 all was read (what is refused is counted and kept), 1 nothing could be read of a file that has rows,
