@@ -58,6 +58,7 @@ def add_commit(
         settings.features_maxlen,
     )
     lists: list[list[Any]] = [
+        pending.ends,
         dropped,
         [x for pair in {**state, b"state_id": partition.state_id}.items() for x in pair],
         awake,
@@ -95,8 +96,8 @@ def _kept_from(partition: Partition, history_s: int) -> bytes:
 def check(reply: Any, partition: int) -> None:
     """Raise the error that a commit's reply is: ``FencedError`` where nothing has changed and the partition must be opened anew.
 
-    That is so where another worker holds the lease, and where the saved position is not the one that the batch begins at: a commit whose
-    reply was lost arrived late, or Redis came back with an older file.
+    That is so where another worker holds the lease, and where the saved position is not the one that the batch begins at, or the log lacks
+    entries of the batch: a commit whose reply was lost arrived late, or Redis came back with an older file.
     """
     if isinstance(reply, redis.ResponseError) and "FENCED" in str(reply):
         raise FencedError(f"another worker has taken over partition {partition}")

@@ -119,6 +119,26 @@ def test_a_redis_that_came_back_older_loses_no_rows(redis_client: redis.Redis, l
     assert not redis_client.exists(keys.checkpoint(0), keys.outbox(0))
 
 
+def test_messages_that_a_redis_lost_after_they_were_read_are_in_no_batch(redis_client: redis.Redis, log: Log) -> None:
+    """Nothing was due when they were read, so no commit had noted them. Their producer sends them again, as other entries."""
+    written(redis_client, log)
+    log.append(book(2500))
+    log.partition.end_read()  # this one is lost with the end of the log
+    log.append(book(2500))
+    log.partition.end_read()
+    redis_client.xadd(keys.events(0), dict(log.entries[-1][1]), id=log.entries[-1][0])  # type: ignore[arg-type]
+    before = redis_client.hgetall(keys.checkpoint(0))
+    with pytest.raises(FencedError, match="position"):
+        written(redis_client, log)
+    assert redis_client.hgetall(keys.checkpoint(0)) == before
+    log.append(trade(2600, 9))
+    log.partition.end_read()
+    redis_client.xadd(keys.events(0), dict(log.entries[-1][1]), id=log.entries[-1][0])  # type: ignore[arg-type]
+    log.partition.last_id = log.entries[-2][0]
+    redis_client.hset(keys.checkpoint(0), "last_id", log.partition.last_id)
+    written(redis_client, log)  # a batch whose entries are there
+
+
 def test_without_a_state_the_log_keeps_what_the_saved_state_lacks(redis_client: redis.Redis, log: Log) -> None:
     written(redis_client, log, save=False)
     saved = redis_client.hgetall(keys.checkpoint(0))
