@@ -18,6 +18,14 @@ def pauses(rng: random.Random, is_busy: bool) -> list[Fault]:
     return [Fault(at_us, kind, target, (us,))]
 
 
+def losses(rng: random.Random, is_of_kafka: bool, end_us: int) -> list[Fault]:
+    """Let a failover lose offsets of Kafka when few records come any more."""
+    if not is_of_kafka:
+        return []
+    age = rng.choice((200_000, 1_500_000, 4_000_000))
+    return [Fault(end_us - rng.randrange(SECOND), "failover", "server", (rng.choice((1000, 20_000)), age))]
+
+
 _CALLS = (
     "lose call",
     "lose answer",

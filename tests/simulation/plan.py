@@ -9,13 +9,14 @@ from typing import Any
 
 from ingest.messages.kinds import Clock, Gap, Hold, OrderBook, SocialPost, Trade
 from ingest.settings import Settings
-from tests.simulation.faults import draw_faults, pauses
+from tests.simulation.faults import draw_faults, losses, pauses
 from tests.simulation.schedule import (
     BOUNDS_MS,
     BUSY,
     FALSE,
     FEEDS,
     KAFKA,
+    OF_KAFKA,
     PLAIN,
     SECOND,
     START_US,
@@ -42,7 +43,8 @@ def draw(seed: int) -> Plan:
         log_history_s=rng.choice((0, 0, 3600)),
         features_maxlen=rng.choice((3, 1000)),
     )
-    sources = [FEEDS[0]] * 2 + [FEEDS[1]] + [PLAIN] * (2 * has_plain) + [KAFKA] * has_kafka
+    is_of_kafka = seed % 10 == OF_KAFKA
+    sources = [KAFKA] if is_of_kafka else [FEEDS[0]] * 2 + [FEEDS[1]] + [PLAIN] * (2 * has_plain) + [KAFKA] * has_kafka
     sent: list[Sent] = []
     for symbol in symbols:
         if seed % 10 != BUSY or symbol != symbols[0]:
@@ -69,7 +71,10 @@ def draw(seed: int) -> Plan:
         processes=tuple(processes),
         sent=tuple(sent),
         faults=tuple(
-            sorted(draw_faults(rng, processes, symbols, end_us) + pauses(rng, is_busy), key=lambda f: f.at_us)
+            sorted(
+                draw_faults(rng, processes, symbols, end_us) + pauses(rng, is_busy) + losses(rng, is_of_kafka, end_us),
+                key=lambda f: f.at_us,
+            )
         ),
         end_us=end_us,
         symbols=symbols,

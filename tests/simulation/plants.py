@@ -12,13 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ingest.feeds.kafka import feed as kafka_feed
-from ingest.publish import producer
-from ingest.publish.producer import Producer
 from ingest.streams import membership, outage, read
 from ingest.streams.membership import Member
 from ingest.worker import opening, quiet, symbols
 from ingest.worker import worker as worker_module
-from ingest.worker.partition import Partition
 from ingest.worker.symbol import Symbol
 from tests.simulation.database import Database
 
@@ -93,27 +90,11 @@ def _admit_and_open(self: Any, envelope: Any) -> Any:
     return symbol
 
 
-def _number_again(self: Any) -> None:
-    """Write the number of the last batch by a plain command, which may arrive late."""
-    self._key = self._key or producer.keys.producer(producer.secrets.token_hex(8))
-    pipe = self._client.pipeline()
-    pipe.hset(self._key, producer.FIELD, self._written)
-    pipe.expire(self._key, producer.KEPT_S)
-    pipe.execute()
-    self._noted = True
-
-
 def _by_id_alone(entries: Sequence[read.Entry], count: int, *_: Any) -> list[read.Entry]:
     last = {entry[0]: read.by_id(entry) for entry in entries}
     full = Counter(name for name, *_ in entries)
     ends = [last[name] for name, n in full.items() if n >= count]
     return sorted((entry for entry in entries if not ends or read.by_id(entry) <= min(ends)), key=read.by_id)
-
-
-def _all_of_the_log(client: Any, of: Partition, settings: Any, _: Any, keep_lease: Any) -> Any:
-    past = Partition(of.number, settings)
-    opening._replay(client, past, of.state_id, keep_lease)
-    return past.symbols
 
 
 def _store_every_stamp(self: Database, rows: Any) -> int:
@@ -124,6 +105,7 @@ def _store_every_stamp(self: Database, rows: Any) -> int:
 
 _ADMIT = symbols.Symbols._admit
 _SAVED = "if saved_id ~= after_id then return redis.error_reply('OTHER POSITION') end"
+_IN_LOG = "if not redis.call('XRANGE', events, ARGV[i], ARGV[i])[1] then return redis.error_reply('OTHER POSITION') end"
 _FENCE_COMMIT = "if redis.call('GET', owner) ~= token then return redis.error_reply('FENCED') end"
 _FENCE_WRITE = "if redis.call('GET', KEYS[rows]) ~= token then return 0 end"
 _OFFSETS = "if call('HGET', offsets, ARGV[i]) ~= ARGV[i + 1] then return redis.error_reply('OFFSETS CHANGED') end"
@@ -132,11 +114,16 @@ _FREE = "if left ~= -2 and left <= tonumber(ARGV[2]) then return false end"
 
 PLANTS: dict[str, Plant] = {
     "position": Plant("a commit does not look at the position that it began from", 157, [(_SAVED, "")]),
-    "both checks of a commit": Plant("a commit looks at nothing", 48, [(_SAVED, ""), (_FENCE_COMMIT, "")]),
-    "write fence": Plant("online rows are written without the lease", 0, [(_FENCE_WRITE, "")]),
+    "log": Plant("a commit does not look whether the log has its entries", 182, [(_IN_LOG, "")]),
+    "both checks of a commit": Plant(
+        "a commit looks neither at the lease nor at the position",
+        48,
+        [(_SAVED, ""), (_IN_LOG, ""), (_FENCE_COMMIT, "")],
+    ),
+    "write fence": Plant("online rows are written without the lease", 420, [(_FENCE_WRITE, "")]),
     "cut": Plant("the router sorts what it read, and does not cut it", 39, members=[(read, "in_order", _unordered)]),
     "offsets": Plant("a batch is appended without a look at its number", 14, [(_OFFSETS, "")]),
-    "presence": Plant("an entry is moved also where it is gone", 0, [(_PRESENT, f"({_PRESENT} or true)")]),
+    "presence": Plant("an entry is moved also where it is gone", 465, [(_PRESENT, f"({_PRESENT} or true)")]),
     "own clock": Plant(
         "ticks go by the clock of the worker", 170, members=[(quiet.Quiet, "_known_ms", _known_by_own_clock)]
     ),
@@ -151,24 +138,12 @@ PLANTS: dict[str, Plant] = {
         [(Member, "acquire_free", _take_free_unless_held)],
     ),
     "opens": Plant("a refused message opens a symbol", 356, members=[(symbols.Symbols, "_admit", _admit_and_open)]),
-    "sure": Plant(
-        "ticks are appended without a look at the lease", 0, members=[(Member, "has_sure_leases", lambda _: True)]
-    ),
-    "stale online": Plant(
-        "an online row is written whatever is stored", 0, [("local newer = not old", "local newer = true")]
-    ),
     "watermark": Plant(
         "a symbol that starts anew forgets its watermark", 144, members=[(Symbol, "restart", lambda *_: None)]
     ),
     "facts": Plant("a row that is made again is stored again", 41, members=[(Database, "store", _store_every_stamp)]),
-    "number": Plant("a feed's number is written by a plain command", 0, members=[(Producer, "_begin", _number_again)]),
     "kept": Plant(
-        "a Kafka reader does not look at its offsets", 0, members=[(kafka_feed, "_are_kept", lambda *_: True)]
+        "a Kafka reader does not look at its offsets", 22, members=[(kafka_feed, "_are_kept", lambda *_: True)]
     ),
     "millisecond": Plant("the router orders by id alone", 49, members=[(read, "in_order", _by_id_alone)]),
-    "refused": Plant(
-        "symbols that were refused are opened by a change of kernels",
-        0,
-        members=[(opening, "_from_the_log", _all_of_the_log)],
-    ),
 }

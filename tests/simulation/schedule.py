@@ -14,6 +14,7 @@ SYMBOLS = ("A", "D", "B", "E")  # two in each partition
 FEEDS = ("feed 0", "feed 1")
 PLAIN, KAFKA = "producer", "kafka"
 BUSY = 9  # schedules of seeds that end so have a busy producer
+OF_KAFKA = 2  # schedules of seeds that end so read Kafka alone, and lose a tail near the end
 FALSE = 6  # schedules of seeds that end so have one place for symbols, and impossible messages
 BOUNDS_MS = 90  # how far a sound message lies behind its sending
 
