@@ -69,7 +69,11 @@ class LastTrades:
                     self._known.setdefault(message.symbol, last)
                 changed.add(message.symbol)
             elif isinstance(message, Clock):
-                changed.update(message.symbols)
+                passed_us = time_us(message)
+                for symbol in message.symbols:
+                    if (known := self._known.get(symbol)) is not None:
+                        known.given_us = max(known.given_us, passed_us)
+                        changed.add(symbol)
         changed &= self._known.keys()
         if not changed:
             return None

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import redis
 
-from ingest.messages.kinds import Hold, OrderBook, Trade
+from ingest.messages.kinds import Clock, Hold, OrderBook, Trade
 from ingest.publish.last_trades import LastTrades
 from ingest.publish.outlet import Outlet
 from ingest.recordings.binance_wire import LastTrade
@@ -37,6 +37,13 @@ def test_the_next_run_reads_the_newest_trade_and_the_newest_time_that_were_writt
     assert (found["A"].id, found["A"].time_us, found["A"].price, found["A"].size) == (8, (T0 + 12) * 1000, 100.5, 2.0)
     assert found["A"].given_us == (T0 + 15) * 1000
     assert found["B"] == LastTrade(3, (T0 + 4) * 1000, 100.5, 2.0, (T0 + 4) * 1000, found["B"].written_ms)
+
+
+def test_time_that_the_clock_passed_counts_as_written(redis_client) -> None:
+    outlet(redis_client).write([trade(7, 10), book(15), Parsed("clock", Clock(T0 + 3250, ["A", "B"]))])
+    found = outlet(redis_client).last_trades(["A", "B"])
+    assert (found["A"].id, found["A"].given_us) == (7, (T0 + 3250) * 1000)
+    assert "B" not in found
 
 
 def test_symbols_are_stored_with_the_prefix_of_their_venue_and_forms_apart(redis_client) -> None:
