@@ -57,11 +57,11 @@ class LastTrades:
             if isinstance(message, Trade) and isinstance(message.trade_id, int):
                 symbol, at_us = message.symbol, time_us(message)
                 known = self._known.get(symbol)
-                if known is None or message.trade_id > known.id or at_us > known.time_us:
+                if known is None or known.id is None or message.trade_id > known.id or at_us > known.time_us:
                     given_us = max(at_us, known.given_us) if known is not None else at_us
                     self._known[symbol] = LastTrade(message.trade_id, at_us, message.price, message.size, given_us, 0)
                     changed.add(symbol)
-            elif isinstance(message, OrderBook) and (known := self._known.get(message.symbol)) is not None:
+            elif isinstance(message, OrderBook) and (known := self._of_book(message.symbol)) is not None:
                 known.given_us = max(known.given_us, time_us(message))
                 changed.add(message.symbol)
             elif isinstance(message, Hold):
@@ -81,3 +81,12 @@ class LastTrades:
         for symbol in changed:
             self._known[symbol].written_ms = now_ms
         return Notes(self._key, {symbol: msgspec.json.encode(self._known[symbol]) for symbol in changed})
+
+    def _of_book(self, symbol: str) -> LastTrade | None:
+        """Return what is known of a symbol with a book; None where the trade of the run before must stay, because this one does not ask."""
+        known = self._known.get(symbol)
+        if known is None:
+            last = self._read.get(symbol)
+            if last is None or last.id is None:
+                known = self._known[symbol] = LastTrade(None, 0, 0.0, 0.0, 0, 0)
+        return known

@@ -108,6 +108,8 @@ class Notes:
             is_late = line.received_ms - last.written_ms > start.hold_ms
             if not is_late:  # else the worker has noted that the feed was lost
                 yield _book_gap(name, followed.given_us + 1, line)
+            if last.id is None:
+                continue
             ms, us = time_fields(last.time_us)
             newest = Trade(ms, name, last.price, last.size, trade_id=last.id, timestamp_us=us)
             yield from self._whole.start(name, followed, newest, is_late=is_late, line=line)

@@ -144,9 +144,9 @@ class Symbols(msgspec.Struct):
 
 
 class LastTrade(msgspec.Struct):
-    """The last trade of a symbol that a feed wrote, the newest time that it wrote, and when it did."""
+    """The last trade of a symbol that a feed wrote, the newest time that it wrote, and when it did; ``id`` is None before the first."""
 
-    id: int
+    id: int | None
     time_us: int
     price: float
     size: float

@@ -85,6 +85,17 @@ def test_a_run_that_ends_before_it_knows_what_it_missed_leaves_the_trade_from_wh
     assert stored == LastTrade(7, (T0 + 10) * 1000, 100.5, 2.0, (T0 + 15) * 1000, T0 + 5000)
 
 
+def test_books_of_a_symbol_without_trades_are_stored_until_the_first_trade(redis_client) -> None:
+    feed = outlet(redis_client)
+    feed.write([book(15)])
+    last = outlet(redis_client).last_trades(["A"])["A"]
+    assert (last.id, last.given_us) == (None, (T0 + 15) * 1000)
+    assert next_run(redis_client).notes([book(50)]) is not None
+    feed.write([trade(7, 10)])
+    last = outlet(redis_client).last_trades(["A"])["A"]
+    assert (last.id, last.time_us, last.given_us) == (7, (T0 + 10) * 1000, (T0 + 15) * 1000)
+
+
 def test_a_run_that_does_not_ask_leaves_the_last_trade_as_it_was(redis_client) -> None:
     outlet(redis_client).write([trade(7, 10)])
     assert next_run(redis_client).notes([book(50)]) is None

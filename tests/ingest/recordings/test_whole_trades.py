@@ -311,6 +311,14 @@ def test_a_feed_that_starts_again_knows_no_snapshot_of_the_one_before() -> None:
     assert Told().start().hear(50, snapshot).start(55).hear(60, diff) == []
 
 
+def test_a_feed_that_starts_again_knows_no_book_of_a_symbol_without_trades() -> None:
+    last = {"id": None, "time_us": 0, "price": 0.0, "size": 0.0, "given_us": (T0 + 28) * 1000, "written_ms": T0 + 30}
+    told = Told().start(5000, **last)
+    assert told == ["gap"]
+    assert time_us(told.outputs[0].message) == (T0 + 28) * 1000 + 1  # type: ignore[union-attr]
+    assert told.trade(501) == ["gap", "501"]
+
+
 def test_a_feed_that_was_away_for_longer_than_time_was_held_tells_the_hole() -> None:
     told = Told().start(HOLD_MS + 31, **LAST, written_ms=T0 + 30).trade(5, at=HOLD_MS + 40)
     assert told == ["gap 2 to 50", "5"]
