@@ -77,7 +77,11 @@ def add_parser(subparsers: Any) -> None:
     record = "append what a Binance venue sends, as a capture; .gz packs it"
     add("--record", type=Path, metavar="FILE", help=record)
     add("--stream-url", metavar="URL", help="of a Binance venue: another address of its streams")
-    add("--rest-url", metavar="URL", help="of a Binance venue: another address of its /depth")
+    add(
+        "--rest-url",
+        metavar="URL",
+        help="of a Binance venue: another address of its /depth; its old trades lie beside that",
+    )
     connections = (
         "of a Binance venue: connections to keep to each of its addresses (default 1); the messages of all are merged"
     )

@@ -42,8 +42,9 @@ class VenueTrades:
         heard = ids.note(number, trade)
         if heard is Heard.REPEATS:
             return None
-        if heard is Heard.JUMPS and last is not None:
-            return [gap_of(last.symbol, last, time_us(trade), ids.holes[-1].missing, _line(trade.received or 0))]
+        if heard in (Heard.JUMPS, Heard.ANEW) and last is not None:
+            missing = ids.holes[-1].missing if heard is Heard.JUMPS else None  # ids of another series tell no number
+            return [gap_of(last.symbol, last, time_us(trade), missing, _line(trade.received or 0))]
         return []
 
     def missed(self, symbol: str, until_us: int, received_ms: int) -> list[Parsed]:
