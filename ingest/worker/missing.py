@@ -10,14 +10,28 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from ingest.messages.envelope import Envelope
-from ingest.messages.kinds import TRADE_CHANNEL, time_us
+from ingest.messages.kinds import TRADE_CHANNEL, Gap, since_us, time_us
 
-HOLES = "holes"  # gaps of the channel trade
+HOLES = "holes"  # that gaps of the channel trade tell; one that is told again, as long as it lasts, counts once
 MISSING = "trades_missing"  # trades that such gaps say are missing
 RECOVERED = "trades_recovered"  # trades that a feed had missed and got later
 HELD_UNTIL = "held_until_ms"  # until when at the latest a feed asks for missing trades, by the clock of Redis
 OTHERS = "*"
 MOST = 10**9  # that one gap may count, so that no producer can make the sum overflow
+
+
+class LastHoles(dict[str, tuple[int, int]]):
+    """Begin and end of the last hole of each symbol, in microseconds."""
+
+    def is_other(self, gap: Gap) -> bool:
+        """Return whether a gap tells another hole than the last one of its symbol, and keep it."""
+        begin, end = since_us(gap), time_us(gap)
+        last_begin, last_end = self.get(gap.symbol, (-1, -1))
+        if begin > 0 and (begin == last_begin or last_begin < begin < last_end):
+            self[gap.symbol] = last_begin, max(end, last_end)
+            return False
+        self[gap.symbol] = begin, end
+        return True
 
 
 @dataclass(slots=True)
@@ -27,7 +41,7 @@ class Missing:
     counts: Counter[str] = field(default_factory=Counter)
     times: dict[str, int] = field(default_factory=dict)
 
-    def note(self, envelope: Envelope) -> None:
+    def note(self, envelope: Envelope, last: LastHoles) -> None:
         """Note what a message that was accepted says of missing trades: a recovered trade, a gap, or a hold."""
         message, kind = envelope.message, envelope.kind
         if kind == "trade":
@@ -37,5 +51,5 @@ class Missing:
             end_ms = envelope.arrived_ms + max(message.until - time_us(message) // 1000, 0)
             self.times[f"{message.symbol} {HELD_UNTIL}"] = end_ms
         elif kind == "gap" and message.channel == TRADE_CHANNEL:
-            self.counts[f"{message.symbol} {HOLES}"] += 1
+            self.counts[f"{message.symbol} {HOLES}"] += last.is_other(message)
             self.counts[f"{message.symbol} {MISSING}"] += min(message.missing or 0, MOST)

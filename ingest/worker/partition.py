@@ -23,7 +23,7 @@ from ingest.settings import Settings
 from ingest.streams.read import START
 from ingest.worker import basis, rows
 from ingest.worker.idle import FIELD, KEPT, Idle
-from ingest.worker.missing import Missing
+from ingest.worker.missing import LastHoles, Missing
 from ingest.worker.symbol import Symbol
 from ingest.worker.symbols import Symbols
 from transforms.catalog import VIEWS, View
@@ -95,6 +95,7 @@ class Partition:
         self._dropped: set[bytes] = set()
         self._saved_idle = self.idle.save()
         self._touched: set[str] = set()
+        self._last_holes = LastHoles()
         self._now_us = 0
 
     def process(self, entry_id: bytes, fields: Mapping[bytes, bytes], now_us: int) -> str | None:
@@ -117,7 +118,7 @@ class Partition:
         if envelope.kind in FROM_FEED:
             self._touched.update(self.symbols.hear_feed(envelope))
             if envelope.kind == "hold" and envelope.message.symbol in self.symbols:
-                self.pending.missing.note(envelope)
+                self.pending.missing.note(envelope, self._last_holes)
             return None
         if envelope.kind == "leave":
             self._leave(envelope.message)
@@ -127,7 +128,7 @@ class Partition:
             return None
         self._touched.add(symbol.name)
         if envelope.kind == "gap" or (envelope.kind == "trade" and envelope.message.recovered):
-            self.pending.missing.note(envelope)
+            self.pending.missing.note(envelope, self._last_holes)
         if symbol.ticks_from_ms and envelope.kind in ("book", "trade") and symbol.ticks_from_ms <= envelope.arrived_ms:
             symbol.ticks_from_ms = 0  # its feed was lost, and this message comes from another one or from its next run
         return symbol.name if envelope.kind in HEARD else None
@@ -159,6 +160,7 @@ class Partition:
             self.pending.counts["forgotten.symbols"] += 1
         self.left += self.symbols.pop(name, None) is not None
         self._touched.discard(name)
+        self._last_holes.pop(name, None)
         self._dropped.update(f"{name} {part}".encode() for part in self._saved.pop(name, ()))
 
     def is_live(self, name: str) -> bool:

@@ -155,8 +155,8 @@ def test_any_other_error_of_the_server_is_raised() -> None:
 def test_missing_trades_are_counted_by_symbol_and_a_hold_is_known(redis_client: redis.Redis) -> None:
     log = Log().append(trade(600, 1), trade(700, 2), tick(800), recorded=False)
     log.append(("trade", Trade(T0 + 900, "A", 100.5, 1.0, "buy", 5, recovered=True)), recorded=False)
-    for missing in (3, None):
-        log.append(("gap", Gap(T0 + 1500, "A", channel="trade", since=T0 + 900, missing=missing)), recorded=False)
+    for since, until, missing in ((900, 1500, 3), (900, 1900, None), (1900, 2100, None)):  # the first is told again
+        log.append(("gap", Gap(T0 + until, "A", channel="trade", since=T0 + since, missing=missing)), recorded=False)
     log.append(("gap", Gap(T0 + 1500, "A")), ("hold", Hold(T0, "A", T0 + 7000)), recorded=False)
     written(redis_client, stored(redis_client, log))
     assert redis_client.hgetall(keys.holes(0)) == {
