@@ -179,6 +179,10 @@ class Binance:
             if name == "feed" and (clock := self._clock(line)) is not None:
                 clock.begin()
             yield from self._notes.take(name, body, line)
+            if name == "feed" and clock is not None:
+                for symbol, state in self._symbols.items():
+                    if state.followed.source == line.source and state.followed.given_us:
+                        clock.go_on(symbol, state.followed.given_us)
         elif name == "alive":
             yield from self._answer(decode(wire.Alive, body), line)
         elif (

@@ -30,6 +30,10 @@ from ingest.recordings.followed_trades import Rule
 from ingest.recordings.lines import Line, Output, Parsed
 from ingest.recordings.whole_trades import WholeTrades
 
+TOLD_MS = 3_600_000
+"""For so long a feed that is away tells afterwards that the books are unknown since then, for a replay; the worker has noted it. A live gap
+that is a day old would be refused."""
+
 
 class Notes:
     """Applies notes to the symbols of a parser.
@@ -106,7 +110,7 @@ class Notes:
                 continue
             followed.given_us = max(last.given_us, last.time_us)
             is_late = line.received_ms - last.written_ms > start.hold_ms
-            if not is_late:  # else the worker has noted that the feed was lost
+            if not is_late or line.received_ms - followed.given_us // 1000 < TOLD_MS:
                 yield _book_gap(name, followed.given_us + 1, line)
             if last.id is None:
                 continue

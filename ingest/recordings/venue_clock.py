@@ -77,6 +77,10 @@ class VenueClock:
         self._lag_us = self._lag_before_us = 0  # the largest delay since ``_lag_since_ns``, and before
         self._lag_since_ns = 0
 
+    def go_on(self, name: str, given_us: int) -> None:
+        """Note the newest time that the run before gave of a symbol: what lies behind that is passed."""
+        self._passed[name] = given_us - self._pace.lateness_us - 1
+
     def passed_us(self, name: str) -> int:
         """Return the last boundary that was told for a symbol: an event of this time or before is late."""
         return self._passed.get(name, 0)

@@ -10,6 +10,7 @@ import pytest
 from ingest.messages.kinds import Gap, since_us, time_us
 from ingest.recordings.binance import Binance
 from ingest.recordings.lines import Line, Output, Rejected
+from ingest.recordings.venue_clock import Pace
 from ingest.recordings.whole_trades import AWAY_MAX_MS, MERGE_MS, OVERDUE_MS
 
 T0 = 1_723_161_255_000
@@ -321,7 +322,21 @@ def test_a_feed_that_starts_again_knows_no_book_of_a_symbol_without_trades() -> 
 
 def test_a_feed_that_was_away_for_longer_than_time_was_held_tells_the_hole() -> None:
     told = Told().start(HOLD_MS + 31, **LAST, written_ms=T0 + 30).trade(5, at=HOLD_MS + 40)
-    assert told == ["gap 2 to 50", "5"]
+    assert told == ["gap", "gap 2 to 50", "5"], "the book too: a recording has no worker that notes it"
+
+
+def test_a_feed_that_was_away_for_days_tells_no_gap_that_would_be_refused_as_too_old() -> None:
+    away_ms = 3 * 86_400_000
+    told = Told().start(away_ms, **LAST, written_ms=T0 + 30)
+    assert told.hear(away_ms + 10, stream_trade(5, T=T0 + away_ms)) == [f"gap 2 to {away_ms}", "5"]
+
+
+def test_a_hole_begins_behind_the_time_that_the_feed_before_let_pass_as_a_replay_has_no_clock_that_did() -> None:
+    told = Told(Binance(5000, pace=Pace(1_000_000, 250_000, 2_000_000)))
+    told.start(40_000, **{**LAST, "given_us": (T0 + 3000) * 1000}, written_ms=T0 + 3000)
+    told.hear(41_000, stream_trade(5, T=T0 + 41_000))
+    assert told == ["gap", "gap 2 to 41000", "5"]
+    assert since_us(told.gaps()[0]) == (T0 + 2750) * 1000, "less the allowed lateness"
 
 
 def test_what_a_feed_held_back_when_it_ended_is_asked_for_by_the_next_one() -> None:
