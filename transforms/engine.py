@@ -105,13 +105,17 @@ class Engine:
             microstructure.step_book(self._micro, t_us, book, n_bid, n_ask)
             order_flow.step_quote(self._flow, t_us, book[layout.FLAT_BID_PRICE], book[layout.FLAT_ASK_PRICE])
         else:
-            self.lose_book(t_us)
+            microstructure.step_invalid(self._micro, t_us)
+            order_flow.step_quote_invalid(self._flow, t_us)
         return int(code)
 
     def lose_book(self, t_us: int) -> None:
-        """Mark the book as unknown from ``t_us`` until the next good one."""
+        """Mark the book as unknown from ``t_us`` until the next good one, because messages are missing.
+
+        Unlike after an impossible book, mids that nobody heard are missing too, and windows that contain that time are not whole.
+        """
         microstructure.step_invalid(self._micro, t_us)
-        order_flow.step_quote_invalid(self._flow, t_us)
+        order_flow.lose_book(self._flow, t_us)
 
     def lose_trades(self, since_us: int, until_us: int) -> None:
         """Note that trades from ``since_us`` until ``until_us``, both included, may be missing; 0 is since the newest trade.

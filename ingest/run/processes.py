@@ -26,6 +26,8 @@ STOP_S = 20.0
 GRACE_S = 4.0
 """How long a role may take to stop. Kernels that compile or a slow server may hold it up longer; then the process ends at once. This
 loses nothing: what was not committed is processed again."""
+REPLY_S = 3.0
+"""How long a role that stops may wait for a reply of Redis."""
 
 
 class Child(NamedTuple):
@@ -121,8 +123,14 @@ def run_role(role: str, stop: threading.Event) -> None:
     from ingest import settings
     from ingest.streams import deployment, outage
 
+    def end_waits() -> None:
+        stop.wait()
+        time.sleep(REPLY_S)
+        outage.end_waits(client)
+
     conf = settings.load()
     with outage.open_redis(redis_url()) as client:
+        threading.Thread(target=end_waits, daemon=True).start()
         outage.ride_out(
             f"the {role}", lambda _: deployment.fix_in_redis(client, conf.partitions, conf.deployment), stop
         )

@@ -23,6 +23,7 @@ from tests.transforms.tape_with_holes import (
     market,
     rows,
 )
+from transforms.catalog import ORDER_FLOW
 from transforms.engine import Engine
 from transforms.example import HandFeed
 from transforms.instrument import Instrument
@@ -292,3 +293,34 @@ def test_without_a_hole_nothing_says_that_there_was_one() -> None:
     found = rows(market(random.Random(3), MIDNIGHT_US, 0.2, 1.0, 1.0), [], Instrument())
     for view, name in VALID.items():
         assert set(values(found, view, name).values()) == {1.0}
+
+
+def test_values_against_mids_are_null_exactly_while_their_window_lacks_books() -> None:
+    """Ten seconds of books are lost, and told by the feed in the middle of them; every trade came."""
+    rng = random.Random(5)
+    whole, part = Engine(Instrument(), SECOND_US), Engine(Instrument(), SECOND_US)
+    lost, told, back = range(701 * SECOND_US, 711 * SECOND_US), 705 * SECOND_US, 711 * SECOND_US + 300_000
+    nulls: dict[str, set[int]] = {
+        name: set() for name in ("kyle_lambda_5m", "effective_spread_bps_1m", "realized_spread_bps_5s")
+    }
+    for second in range(1, 1100):
+        t_us = second * SECOND_US
+        mid = 100.0 + rng.random()
+        if t_us == told:
+            part.lose_book(t_us)
+        for engine in (whole, part):
+            if engine is whole or t_us + 300_000 not in lost:
+                engine.book(t_us + 300_000, [(mid - 0.5, 1.0)], [(mid + 0.5, 1.0)])
+        price, side = mid + rng.random() - 0.5, rng.choice((1, -1))
+        found = []
+        for engine in (whole, part):
+            engine.trade(t_us + 400_000, price, 1.0, side)
+            found.append(next(list(row) for view, row in engine.emit(t_us + SECOND_US) if view is ORDER_FLOW))
+        for name, times in nulls.items():
+            all_books, some_books = (row[ORDER_FLOW.index[name]] for row in found)
+            if t_us >= told and isnan(some_books) and not isnan(all_books):
+                times.add(second + 1)
+            elif t_us >= told:
+                assert all_books == some_books, (name, second)
+    for name, seconds in (("effective_spread_bps_1m", 60), ("realized_spread_bps_5s", 65), ("kyle_lambda_5m", 300)):
+        assert nulls[name] == {s for s in range(1100) if told < s * SECOND_US < back + seconds * SECOND_US}, name

@@ -163,13 +163,16 @@ CASES: dict[str, Case] = {
     "a deep size is NaN": (
         lambda e: e.book((T + 1) * S, [*side(-0.04, 15), (1.0, nan)], side(0.04)), 1, {"microstructure": BOOKLESS},
     ),
-    "the feed has a gap": (lambda e: e.lose_book((T + 1) * S), 1, {"microstructure": BOOKLESS}),
+    "the feed has a gap": (
+        lambda e: e.lose_book((T + 1) * S), 1, {"microstructure": BOOKLESS, "order_flow": MIDLESS | {"kyle_lambda_5m"}},
+    ),
     "a good book follows a gap": (
         lambda e: books_after_a_gap(e, T + 1, T + 1), 1,
-        {"microstructure": FLOW | {"quote_rate_10s"}},
+        {"microstructure": FLOW | {"quote_rate_10s"}, "order_flow": MIDLESS | {"kyle_lambda_5m"}},
     ),
     "eleven seconds of books follow a gap": (
-        lambda e: books_after_a_gap(e, T, T + 11), 11, {"microstructure": {"ofi_60s"}},
+        lambda e: books_after_a_gap(e, T, T + 11), 11,
+        {"microstructure": {"ofi_60s"}, "order_flow": MIDLESS | {"kyle_lambda_5m"}},
     ),
     "the trades are silent for their ttl": (
         lambda e: keep_books(e, T + 60), 60,

@@ -1,6 +1,7 @@
 """``effective_spread_bps_1m``: what trades paid against the mid before them, sum q * 2 s (p - m_before)/m_before * 1e4 / sum q.
 
-m_before is that of ``mids.before``. Trades without such a mid, and unclassified trades, are left out.
+m_before is that of ``mids.before``. Trades without such a mid, and unclassified trades, are left out; a minute in which
+books were lost has no value.
 
 Example: Around a mid of 100, 1 is bought at 100.5 (twice 50 bps) and 3 are sold at 99.9 (twice 10 bps): (1*100 + 3*20)/4 bps:
 

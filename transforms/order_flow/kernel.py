@@ -10,7 +10,7 @@ of sizes are exact up to 2**53 lots, and rounded beyond.
 State::
 
     0..8           header, below
-    fixed size     HOLES MIDS TICK RATE SESSION VOLUME_V VPIN KYLE AMIHUD
+    fixed size     HOLES LOST_BOOKS MIDS TICK RATE SESSION VOLUME_V VPIN KYLE AMIHUD
     by the grid    volume, roll, effective spread, realized spread; the header has their offsets
 
 At one bucket a second the state takes 62 kB, half of it for trades that wait for the mid of five seconds later. At ten buckets a
@@ -52,7 +52,8 @@ NEWEST_US, FIRST_US, PER_SECOND, SCALE, PRICE, ROLL_AT, EFFECTIVE_AT, REALIZED_A
 size, 10**size_digits; price of the newest trade, NaN before the first; offsets; 1 once a hole emptied the VPIN buckets. Behind it the
 first part of fixed size.
 """
-MIDS = HOLES + holes.SIZE
+LOST_BOOKS = HOLES + holes.SIZE
+MIDS = LOST_BOOKS + holes.SIZE
 TICK = MIDS + mids.SIZE
 RATE = TICK + lee_ready.SIZE
 SESSION = RATE + trade_rate.SIZE
@@ -75,6 +76,8 @@ _V = VOLUME_V + bucket_volume.V
 _CONFIGURED = VOLUME_V + bucket_volume.CONFIGURED
 _BVC_CLOSED = VPIN + vpin.BVC_CLOSED
 _HOLE_END = HOLES + holes.UNTIL
+_BOOK_BACK = LOST_BOOKS + holes.UNTIL
+"""When the last lost book was known again, µs, infinite while it is not."""
 _TRADE_VALID = ORDER_FLOW.index["trade_valid"]
 
 
@@ -99,6 +102,7 @@ def init(instrument: Instrument, bucket_us: int) -> Vector:
     state[EFFECTIVE_AT] = float(effective_at)
     state[REALIZED_AT] = float(realized_at)
     holes.init(state, HOLES)
+    holes.init(state, LOST_BOOKS)
     mids.init(state, MIDS)
     bucket_volume.init(state, VOLUME_V, instrument.vpin_bucket, scale)
     kyle.init(state, KYLE)
@@ -154,6 +158,8 @@ def lose_trades(state: Vector, since_us: int, until_us: int) -> None:
 def step_quote(state: Vector, t_us: int, bid: float, ask: float) -> None:
     """Fold in the best bid and the best ask of a valid book of time ``t_us``."""
     _pass_time(state, t_us)
+    if state[_BOOK_BACK] == math.inf:
+        state[_BOOK_BACK] = float(t_us)
     mids.set_mid(state, MIDS, t_us, (bid + ask) / 2.0)
 
 
@@ -162,6 +168,17 @@ def step_quote_invalid(state: Vector, t_us: int) -> None:
     """Mark the book, and so the mid, as unknown from ``t_us`` until the next valid book."""
     _pass_time(state, t_us)
     mids.set_mid(state, MIDS, t_us, NAN)
+
+
+@jit
+def lose_book(state: Vector, t_us: int) -> None:
+    """Note that books may be missing from the newest one until the next valid one; the feed tells it at ``t_us``.
+
+    The mids of that time were not heard, so no window of trades that were held against mids may contain it.
+    """
+    step_quote_invalid(state, t_us)
+    heard_us = int(state[MIDS + mids.EARLIER_US])
+    holes.lose(state, LOST_BOOKS, heard_us if heard_us > 0 else t_us, math.inf)
 
 
 @jit
@@ -235,7 +252,9 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
     if state[_V] > 0.0:
         vpin.emit(state, VPIN, out)
     second = t_us // SECOND_US
-    if holes.until(state, HOLES, second * SECOND_US) <= (second - kyle.SECONDS) * SECOND_US:
+    end_us = second * SECOND_US
+    lost_us = max(holes.until(state, HOLES, end_us), holes.until(state, LOST_BOOKS, end_us))
+    if lost_us <= end_us - kyle.SECONDS * SECOND_US:
         kyle.emit(state, KYLE, second, scale, out)
     minute = t_us // MINUTE_US
     before_us = (
@@ -245,10 +264,12 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
         amihud.emit(state, AMIHUD, t_us, scale, first_us, out)
     if whole_us >= roll.SECONDS * SECOND_US:
         roll.emit(state, roll_at, per_second, b, out)
-    if whole_us >= effective_spread.SECONDS * SECOND_US:
+    with_books_us = t_us - state[_BOOK_BACK]
+    if min(whole_us, with_books_us) >= effective_spread.SECONDS * SECOND_US:
         effective_spread.emit(state, int(state[EFFECTIVE_AT]), per_second, b, out)
     settled_us = t_us - realized_spread.HORIZON_US
-    if settled_us - holes.until(state, HOLES, settled_us) >= realized_spread.SECONDS * SECOND_US:
+    settled_whole_us = min(settled_us - holes.until(state, HOLES, settled_us), settled_us - state[_BOOK_BACK])
+    if settled_whole_us >= realized_spread.SECONDS * SECOND_US:
         realized_spread.emit(state, int(state[REALIZED_AT]), per_second, t_us, b, out)
     full = state[_REFILL] == 0.0 or state[_BVC_CLOSED] >= vpin_bvc.READY
     valid = full and state[_HOLE_END] < state[_SESSION_START] and state[_HOLE_END] <= before_us

@@ -2,8 +2,8 @@
 
 x is the signed volume of a second (k - 1 s, k], dm the mid at its end less the mid at its beginning. A second takes part where it had
 a trade and both mids are known. A mid is unknown after an invalid book, and when the last book is more than 10 s old: a silent book
-feed must not look like a price that does not move. Seconds stay the unit also where rows are emitted more often; the window then ends
-with the last whole second.
+feed must not look like a price that does not move. A window in which books were lost has no value. Seconds stay the unit also where
+rows are emitted more often; the window then ends with the last whole second.
 
 Example: In every second 2 are bought and the mid rises by 0.1, which is 0.05 for each unit:
 

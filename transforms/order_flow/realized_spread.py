@@ -3,8 +3,8 @@
     sum q * 2 s (p - m_{t+5s})/m_before * 1e4 / sum q
 
 It is known, and therefore stamped, at t + 5 s: a row at T is the mean, weighted by volume, over the trades whose five seconds ended in
-(T - 1 min, T]. m_{t+5s} is the mid of the last book at or before t + 5 s; where that book was not valid, the trade is left out. Trades,
-sides and m_before are those of ``effective_spread``.
+(T - 1 min, T]. m_{t+5s} is the mid of the last book at or before t + 5 s; where that book was not valid, the trade is left out. Where
+books were lost in these 65 s there is no value. Trades, sides and m_before are those of ``effective_spread``.
 
 A trade waits for its mid. Its share is linear in that mid, and all trades of one timestamp wait for the same mid, so they wait as one
 entry, without loss. 1,024 timestamps may wait, which is 205 a second for five seconds; the busiest five seconds of a BTCUSDT capture
