@@ -38,7 +38,7 @@ def init(state: Vector, o: int) -> None:
 
 
 @jit
-def lose(state: Vector, o: int, since_us: int, until_us: int) -> None:
+def lose(state: Vector, o: int, since_us: int, until_us: float) -> None:
     """Keep a hole."""
     if since_us > state[o + UNTIL]:
         state[o + BEFORE] = state[o + UNTIL]

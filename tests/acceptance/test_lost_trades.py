@@ -83,7 +83,7 @@ def test_a_hundred_lost_connections_leave_the_rows_of_trades_as_they_are(
             ]  # its books pause sometimes, which counts as a loss
             assert all(math.isnan(row[i]) or row[i] == values[i] for i in known), t_us
             kept += sum(not math.isnan(row[i]) for i in known)
-    assert kept > 1000
+    assert kept > 20, "windows of a minute between cuts"
 
 
 def test_a_recording_with_holes_gives_the_messages_that_the_feed_gave(recovered: Feed, tmp_path: Path) -> None:
