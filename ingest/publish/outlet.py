@@ -66,7 +66,8 @@ class Outlet:
     stop : threading.Event, optional
         Once set, a batch that cannot be written is given up.
     first_pause_s : float
-        Wait before the first new attempt.
+        Wait before the first new attempt. A worker that had nothing to write during a short outage does not know of it and goes on with
+        its ticks, so what was kept must be written soon.
     attempts : int, optional
         How often a batch is tried; without a number until ``stop``.
     feed : str
@@ -81,7 +82,7 @@ class Outlet:
         prefix: str = "",
         progress: Callable[[Counts], None] | None = None,
         stop: threading.Event | None = None,
-        first_pause_s: float = 1.0,
+        first_pause_s: float = outage.FIRST_PAUSE_S,
         attempts: int | None = None,
         feed: str = "",
     ) -> None:

@@ -15,7 +15,9 @@ local records = at + 3 * places + 2 * facts + 2 * notes
 for i = at, at + 3 * places - 1, 3 do
   if call('HGET', offsets, ARGV[i]) ~= ARGV[i + 1] then return redis.error_reply('OFFSETS CHANGED') end
 end
-for i = at, at + 3 * places - 1, 3 do call('HSET', offsets, ARGV[i], ARGV[i + 2]) end
+for i = at, at + 3 * places - 1, 3 do
+  if ARGV[i + 2] ~= ARGV[i + 1] then call('HSET', offsets, ARGV[i], ARGV[i + 2]) end
+end
 
 local first_fact, first_note, last, moved = at + 3 * places, at + 3 * places + 2 * facts, #ARGV, 0
 at = records

@@ -142,15 +142,16 @@ class Network:
         if not waiting or self.is_quiet:
             return None
         for i, trouble in enumerate(waiting):
-            if not trouble.script or any(self._script(words) == trouble.script for words in batch):
+            if not trouble.script or any(self.script(words) == trouble.script for words in batch):
                 return waiting.pop(i)
         return None
 
-    def _script(self, words: Words) -> str:
+    def script(self, words: Words) -> str:
+        """Return the name of the script that a command runs, empty where it runs none."""
         return self._names(words[1]) if words[0] == b"EVAL" else ""
 
     def _named(self, words: Words) -> str:
-        return f"{self._script(words)}.lua" if words[0] == b"EVAL" else words[0].decode()
+        return f"{self.script(words)}.lua" if words[0] == b"EVAL" else words[0].decode()
 
     def _delay(self) -> int:
         part = self.world.rng.random()

@@ -170,8 +170,12 @@ def _online(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[
 
 
 def _both(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[str]:
-    """What is online is what the database has of its time: the row that was created last, where all clocks were right."""
-    has_clocks = any(fault.kind == "clock" for fault in site.plan.faults) or site.watch.n_restored
+    """What is online is what the database has of its time: the row that was created last, where all clocks were right.
+
+    An owner may store a row and die before it commits. With other settings the next owner may make no row of that time. With a clock that
+    is behind it makes one that says it was created earlier, which does not replace the one that is there.
+    """
+    kinds = {fault.kind for fault in site.plan.faults}
     for symbol in changed:
         fields = site.server.get(_KEYS.keys([symbol])[0]) or {}
         for name, view in _VIEW_OF_FIELD.items():
@@ -179,7 +183,13 @@ def _both(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[st
                 continue
             event = watch.event_us(fields[name])
             versions = site.database.rows.get((view, symbol, event), {})
-            newest = sorted(versions.items()) if has_clocks else sorted(versions.items())[-1:]
+            if not versions and "settings" in kinds:
+                continue
+            if versions and "clock" in kinds and watch.created_us(fields[name]) > max(versions):
+                continue
+            newest = sorted(versions.items())
+            if "clock" not in kinds and not site.watch.n_restored:
+                newest = newest[-1:]
             rows = [_packed(view, event, bits) for _, bits in newest]
             if not any(all(fields[f] == v for f, v in zip(row[2::2], row[3::2], strict=True)) for row in rows):
                 yield f"online {view} of {symbol} of {event} has other values than the database"

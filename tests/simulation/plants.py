@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ingest.feeds.kafka import feed as kafka_feed
+from ingest.feeds.kafka import move as kafka_move
+from ingest.feeds.kafka.reader import Reader
+from ingest.publish.outlet import Outlet
 from ingest.streams import membership, outage, read
 from ingest.streams.membership import Member
 from ingest.worker import opening, quiet, symbols
@@ -103,6 +106,21 @@ def _store_every_stamp(self: Database, rows: Any) -> int:
     return len(rows)
 
 
+def _batch_by_the_clock(self: Any) -> list[Any]:
+    self._polled_s = self._clock() - self.__dict__.setdefault("since", self._clock())
+    batch = _NEXT_BATCH(self)
+    if batch or not self._heads:
+        self.since = self._clock()
+    return batch
+
+
+def _move_from_own_offsets(*args: Any, offsets: Any, **more: Any) -> int:
+    return _MOVE_RECORDS(
+        *args, offsets=offsets._replace(steps=[one for one in offsets.steps if one[1] != one[2]]), **more
+    )
+
+
+_NEXT_BATCH, _MOVE_RECORDS = Reader.next_batch, kafka_move.move_records
 _ADMIT = symbols.Symbols._admit
 _SAVED = "if saved_id ~= after_id then return redis.error_reply('OTHER POSITION') end"
 _IN_LOG = "if not redis.call('XRANGE', events, ARGV[i], ARGV[i])[1] then return redis.error_reply('OTHER POSITION') end"
@@ -123,7 +141,7 @@ PLANTS: dict[str, Plant] = {
     "write fence": Plant("online rows are written without the lease", 420, [(_FENCE_WRITE, "")]),
     "cut": Plant("the router sorts what it read, and does not cut it", 39, members=[(read, "in_order", _unordered)]),
     "offsets": Plant("a batch is appended without a look at its number", 14, [(_OFFSETS, "")]),
-    "presence": Plant("an entry is moved also where it is gone", 465, [(_PRESENT, f"({_PRESENT} or true)")]),
+    "presence": Plant("an entry is moved also where it is gone", 508, [(_PRESENT, f"({_PRESENT} or true)")]),
     "own clock": Plant(
         "ticks go by the clock of the worker", 170, members=[(quiet.Quiet, "_known_ms", _known_by_own_clock)]
     ),
@@ -144,6 +162,21 @@ PLANTS: dict[str, Plant] = {
     "facts": Plant("a row that is made again is stored again", 41, members=[(Database, "store", _store_every_stamp)]),
     "kept": Plant(
         "a Kafka reader does not look at its offsets", 22, members=[(kafka_feed, "_are_kept", lambda *_: True)]
+    ),
+    "hold": Plant(
+        "a Kafka reader counts time in which it did not poll",
+        30597,
+        members=[(Reader, "next_batch", _batch_by_the_clock)],
+    ),
+    "places": Plant(
+        "a Kafka reader compares the offsets of its records alone",
+        30272,
+        members=[(kafka_move, "move_records", _move_from_own_offsets)],
+    ),
+    "patience": Plant(
+        "a feed waits up to a second after its first failure",
+        30686,
+        members=[(Outlet.__init__, "__kwdefaults__", {**(Outlet.__init__.__kwdefaults__ or {}), "first_pause_s": 1.0})],
     ),
     "millisecond": Plant("the router orders by id alone", 49, members=[(read, "in_order", _by_id_alone)]),
 }

@@ -56,6 +56,7 @@ class Site:
         self.server.rewrite = rewrite
         self.watch = Watch(self.world, self.server)
         self.network = Network(self.world, self.server, script_name)
+        self.network.executed = lambda words, reply: self.watch.executed(self.network.script(words), words, reply)
         self.network.crash = lambda process: self._crash(process, RESTART_US)
         self.database = Database(self.world)
         self.broker = Broker(self.world, kafka_source.STREAMS)
@@ -234,9 +235,8 @@ class Site:
             self.world.note("server", f"FAULT {fault}")
             self.network.take_down()
             snapshot, n_restored = kept[0]
-            if (
-                n_restored != self.watch.n_restored
-            ):  # of a past that was lost meanwhile: nothing older is there than what came back
+            # A past that was lost meanwhile: nothing older is there than what came back.
+            if n_restored != self.watch.n_restored:
                 snapshot = self.restored
             self.watch.restored(snapshot)
             self.server.restore(snapshot)

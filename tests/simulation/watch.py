@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from feature_repo.stores.online.format import decode_time, event_and_silence
+from feature_repo.stores.online.format import CREATED_TAG, decode_time, event_and_silence
 from ingest.streams import keys
 from ingest.worker import rows
 from tests.simulation.server import Server
@@ -57,6 +57,16 @@ class Watch:
             if name == b"settings":
                 self._server.hash(b"sim:settings:" + key)[self._after[key]] = value
 
+    def executed(self, script: str, words: Sequence[bytes], reply: Any) -> None:
+        """Look whether the owner of the partition stored these rows online: a script's name, its command, and the reply."""
+        if script != "write" or not isinstance(reply, int) or not reply:
+            return
+        lease, token = words[2 + int(words[2])], words[4 + int(words[2])]
+        if token and self._server.get(lease) != token:
+            self.problems.append(
+                f"online rows were stored with {token!r}, and {lease!r} is {self._server.get(lease)!r}"
+            )
+
     def clock_back(self, us: int) -> None:
         """Note that the server's clock was set back."""
         self.clock_back_us -= us
@@ -88,6 +98,12 @@ class Watch:
 def event_us(raw: bytes) -> int:
     """Return the event time of a row's time field."""
     return decode_time(event_and_silence(raw)[0])
+
+
+def created_us(raw: bytes) -> int:
+    """Return when the row of a time field was created; 0 where it does not say so."""
+    before = raw[: -len(event_and_silence(raw)[0])]
+    return int.from_bytes(before[-8:], "little") if before[-9:-8] == CREATED_TAG else 0
 
 
 def settings_changes(server: Server, p: int) -> dict[bytes, bytes]:

@@ -103,7 +103,7 @@ def _read_and_move(
 ) -> None:
     """Read and move until the seat is lost, partitions were added, Redis has other offsets, or ``stop`` is set.
 
-    A move finds other offsets too. But after a Redis that came back older, no record may come for long.
+    A move finds other offsets of any place too. But after a Redis that came back older, no record may come for long.
     """
     with _open_consumer(source) as consumer:
         known = _places(consumer, source)

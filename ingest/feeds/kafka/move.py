@@ -27,11 +27,14 @@ def move(
 ) -> None:
     """Append the records of Kafka to their streams, and move the offsets ``at`` with them.
 
+    The offsets of all places are compared, also of those that none of the records is of: where a failover has lost the last trades, which
+    will be read again, no later book may go first.
+
     Parameters
     ----------
     batch : sequence of confluent_kafka.Message
     at : dict of Place to int
-        The offset that each place is at; moved on.
+        The offset that each place of the source is at; moved on.
     token : str
         The fencing token of the source's seat.
     counts : Counts
@@ -46,7 +49,7 @@ def move(
     """
     records = [_record(source, message, partitions) for message in batch]
     after = {(message.topic(), message.partition()): message.offset() + 1 for message in batch}
-    steps = [(place_name(place), at[place], offset) for place, offset in after.items()]
+    steps = [(place_name(place), offset, after.get(place, offset)) for place, offset in at.items()]
     move_records(client, records, seat=source.seat, token=token, offsets=Offsets(source.offsets, steps))
     at.update(after)
     for message, record in zip(batch, records, strict=True):

@@ -3,7 +3,8 @@
 Every partition of every topic is read at its own speed: while a backlog is read, one may be an hour ahead of another, and trades that come
 an hour after the books of their time are late. So records are returned in the order of their Kafka times. A record is held until every
 other partition has shown a later one or has reached its end, but at most ``HOLD_S``, because a broker that is away must not stop the
-others. Within a partition the order is that of its offsets.
+others. A turn counts for no longer than its poll may take: while a write to Redis hangs, nobody looks for records, and those of every
+partition may have come. Within a partition the order is that of its offsets.
 """
 
 from __future__ import annotations
@@ -54,12 +55,16 @@ class Reader:
         self._paused: set[Place] = set()
         self._unknown = set(at)  # places whose next record is not known, though there may be one
         self._heads: list[tuple[int, Place]] = []  # the time of the first record of each place that holds one
-        self._since = clock()
+        self._polled = clock()
+        self._polled_s = 0.0  # how long was polled since a batch was given
         consumer.assign([TopicPartition(*place, offset) for place, offset in at.items()])
 
     def poll(self, timeout_s: float) -> None:
         """Hold the records that have come; wait up to ``timeout_s`` for the first. Raise ``KafkaException`` if waiting does not help."""
-        for record in self._consumer.consume(CONSUME, timeout_s):
+        come = self._consumer.consume(CONSUME, timeout_s)
+        before, self._polled = self._polled, self._clock()
+        self._polled_s += min(self._polled - before, timeout_s)  # the rest was a write, or this process was stopped
+        for record in come:
             place = (record.topic(), record.partition())
             error = record.error()
             if error is None:
@@ -89,11 +94,11 @@ class Reader:
             weight += _size(record)
             batch.append(record)
         if batch or not self._heads:
-            self._since = self._clock()
+            self._polled_s = 0.0
         return batch
 
     def _is_known(self) -> bool:
-        if self._unknown and self._clock() - self._since >= HOLD_S:
+        if self._unknown and self._polled_s >= HOLD_S:
             names = ", ".join(map(place_name, sorted(self._unknown)[:5]))
             _LOG.warning("nothing is heard of %s for %.0f s: the other partitions go on", names, HOLD_S)
             self._unknown.clear()

@@ -185,6 +185,22 @@ def test_a_batch_is_written_once_redis_is_back_and_counted_once(away, caplog) ->
     assert len([r for r in caplog.records if "redis takes no messages" in r.message]) == 3
 
 
+def test_the_first_new_attempts_come_soon(away) -> None:
+    """A worker that had nothing to write does not notice an outage of 0.2 s, and its ticks go on."""
+    paused: list[float] = []
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            paused.append(timeout or 0.0)
+            return False
+
+    away.failures = 7
+    Outlet(away, SETTINGS, stop=Stop()).write([trade(1)])
+    assert len(paused) == 7
+    assert sum(paused[:3]) <= 0.35
+    assert 0.5 <= paused[-1] <= 1.0
+
+
 def test_a_stopped_feed_gives_up(away) -> None:
     away.failures = 99
     stop = threading.Event()

@@ -38,6 +38,21 @@ def test_a_move_without_the_seat_or_from_other_offsets_changes_nothing(redis_cli
     assert trades(redis_client) == [0, 1, 2]
 
 
+def test_a_move_finds_that_the_offset_of_another_place_went_back(redis_client: redis.Redis) -> None:
+    """The records that were lost with it are older, and must be read again first."""
+    token = Member(redis_client, "kafka", ["kafka"]).hold_seat()
+    assert token is not None
+    redis_client.hset(OFFSETS, mapping={"market_data/0": 0, "market_data/1": 7})
+    batch = [Record("market_data", 0, 0, 0, trade(0))]
+    at = {("market_data", 0): 0, ("market_data", 1): 9}
+    with pytest.raises(OffsetsChangedError):
+        move(redis_client, only_trades("unused:1"), PARTITIONS, batch, at, token, Counts())
+    assert waiting(redis_client) == 0
+    move(redis_client, only_trades("unused:1"), PARTITIONS, batch, at | {("market_data", 1): 7}, token, Counts())
+    assert redis_client.hgetall(OFFSETS) == {b"market_data/0": b"1", b"market_data/1": b"7"}
+    assert trades(redis_client) == [0]
+
+
 def test_a_full_redis_refuses_a_move_whole(redis_client: redis.Redis) -> None:
     token = Member(redis_client, "kafka", ["kafka"]).hold_seat()
     assert token is not None
