@@ -68,7 +68,7 @@ def _changes() -> list[tuple[ModuleType, str, Any]]:
                     found.append((module, variable, Time))
                 elif value is secrets:
                     found.append((module, variable, SimpleNamespace(token_hex=_token_hex)))
-                elif value == random.random:
+                elif value is random.random:
                     found.append((module, variable, _draw))
     return found
 
