@@ -120,9 +120,8 @@ class Recovery:
                 self._ask(one, now_s, now_ms)
 
     async def _give_up(self, symbols: Sequence[str]) -> None:
-        _LOG.warning(
-            "trades of %s did not come in %.0f s and are missing", ", ".join(symbols[:10]), self._hold_ms / 1000
-        )
+        names = ", ".join(symbols[:NAMES_SHOWN])
+        _LOG.warning("trades of %s did not come in %.0f s and are missing", names, self._hold_ms / 1000)
         for symbol in symbols:
             del self._wanted[symbol]
             if (task := self._asking.pop(symbol, None)) is not None:

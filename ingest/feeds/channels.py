@@ -46,9 +46,8 @@ class Channel:
     is_open: bool = False  # whether a connection carries it
     is_new: bool = True  # not heard since its connection was opened
     opened: float = 0.0  # when its connection was opened
-    moment: float = (
-        0.0  # when it spoke last, or its connection was opened; later by the time in which the whole feed was quiet
-    )
+    # when it spoke last, or its connection was opened; later by the time in which the whole feed was quiet
+    moment: float = 0.0
     mean: float = 0.0
     intervals: int = 0  # at most MEAN_OVER
     longest: float = 0.0  # of this slot

@@ -6,7 +6,11 @@ the last trade before a lost connection and the moment at which the next one is 
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from ingest.messages.check import known_trade_id
 from ingest.messages.kinds import Trade, time_us
+from ingest.messages.refusal import Refused
 from ingest.recordings.lines import NS_PER_MS, Line, Parsed
 from ingest.recordings.trade_gaps import gap_of
 from ingest.recordings.trade_ids import Heard, TradeIds
@@ -50,11 +54,9 @@ class VenueTrades:
     def missed(self, symbol: str, until_us: int, received_ms: int) -> list[Parsed]:
         """Return the gap from the last trade of a symbol up to a time, none where no trade was heard."""
         last = self._last.get(symbol)
-        return (
-            []
-            if last is None or until_us <= time_us(last)
-            else [gap_of(symbol, last, until_us, None, _line(received_ms))]
-        )
+        if last is None or until_us <= time_us(last):
+            return []
+        return [gap_of(symbol, last, until_us, None, _line(received_ms))]
 
 
 def _line(received_ms: int) -> Line:
@@ -62,6 +64,7 @@ def _line(received_ms: int) -> Line:
 
 
 def _number(trade_id: int | str | None) -> int | None:
-    if isinstance(trade_id, str):
-        return int(trade_id) if trade_id.isascii() and trade_id.isdigit() and len(trade_id) < 19 else None
-    return trade_id
+    with suppress(Refused):  # the worker refuses the trade
+        number = known_trade_id(trade_id)
+        return number if isinstance(number, int) else None
+    return None

@@ -15,9 +15,8 @@ from transforms.catalog import VIEWS, View
 
 SYMBOLS_MAX = 1000  # symbols whose ages one look reads
 NULLS_MAX = 200  # symbols whose values one look reads
-VALID = frozenset(
-    {"book_valid", "trade_valid", "trade_valid_bars"}
-)  # features that are 0 while the market is not known
+VALID = frozenset({"book_valid", "trade_valid", "trade_valid_bars"})
+"""Features that are 0 while the market is not known."""
 _ZERO = INT64_TAG + b"\0"
 
 

@@ -185,9 +185,8 @@ class Binance:
                         clock.go_on(symbol, state.followed.given_us)
         elif name == "alive":
             yield from self._answer(decode(wire.Alive, body), line)
-        elif (
-            name or envelope.ask_size or envelope.id
-        ):  # another stream, a quote (it has no type), or the answer to a subscription
+        elif name or envelope.ask_size or envelope.id:
+            # another stream, a quote (it has no type), or the answer to a subscription
             self.passed_over[wire.name_of_other(name)] += 1
         else:
             raise Refused(Reason.MISSING_FIELD, "neither stream nor event type")
@@ -220,9 +219,8 @@ class Binance:
         state.form = stream
         followed, whole = state.followed, self._whole
         ids = followed.ids
-        if (
-            trade.id == ids.next and not whole.held and not whole.closing and not followed.is_told
-        ):  # the usual case, in half the time
+        # the usual case first, in half the time
+        if trade.id == ids.next and not whole.held and not whole.closing and not followed.is_told:
             ids.next, ids.newest = trade.id + 1, message
             followed.give(t_us)
             yield Parsed("trade", message)

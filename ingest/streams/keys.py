@@ -8,9 +8,8 @@ from __future__ import annotations
 import zlib
 
 SOCIAL = "social_data"  # posts as written; the scorer reads them
-WRITTEN = (
-    "posts_written"  # copies of the posts that the scorer has moved, on their way to the tape; only where there is one
-)
+WRITTEN = "posts_written"
+"""Copies of the posts that the scorer has moved, on their way to the tape; only where there is one."""
 DEAD_LETTER = "dead_letter"  # refused messages, byte for byte, with the reason
 SILENT_CHANNELS = "silent_channels"
 """A hash: since when, in milliseconds, a channel of a live feed is silent, by ``<symbol> <channel>``; only while it is."""

@@ -53,7 +53,9 @@ def rows(
     """
     with storage(tape.place):
         dataset = tape.table.to_pyarrow_dataset()
-        for day, _ in _days(tape, partition, since_ms, before_ms):
+        for p, day in tape.days():
+            if p != partition or day_ms(day) + DAY_MS <= since_ms or day_ms(day) >= before_ms:
+                continue
             begin = max(since_ms, day_ms(day))
             end = min(before_ms, day_ms(day) + DAY_MS)
             of_day = (pc.field("day") == pa.scalar(day)) & (pc.field("partition") == partition)
@@ -89,12 +91,6 @@ def windows(dataset: ds.Dataset, which: pc.Expression, begin_ms: int, end_ms: in
         n += counts[second]
     if n:
         yield at, end_ms
-
-
-def _days(tape: Tape, partition: int, since_ms: int, before_ms: int) -> Iterator[tuple[date, int]]:
-    for (p, day), files in tape.days().items():
-        if p == partition and day_ms(day) + DAY_MS > since_ms and day_ms(day) < before_ms:
-            yield day, sum(file.rows for file in files)
 
 
 def day_ms(day: date) -> int:

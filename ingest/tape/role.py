@@ -227,7 +227,6 @@ class Follower:
             if stream in self._logs:
                 pipe.set(keys.taped(self._logs.index(stream)), position)
             elif stream == keys.WRITTEN:
-                pipe.xtrim(
-                    stream, minid=position, approximate=False
-                )  # keeps the last one, which shows that none is lost
+                # keeps the last one, which shows that none is lost
+                pipe.xtrim(stream, minid=position, approximate=False)
         pipe.execute()

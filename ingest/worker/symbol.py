@@ -108,9 +108,8 @@ class Symbol:
             check_gap(message)
             if message.channel == TRADE_CHANNEL:
                 t_us = since_us(message)
-            t_us = max(
-                t_us, timeline.watermark
-            )  # never late: the rows before are written, and those from now on have the gap
+            # never late: the rows before are written, and those from now on have the gap
+            t_us = max(t_us, timeline.watermark)
         elif timeline.is_late(t_us):
             raise Refused(Reason.LATE, f"{(timeline.watermark - t_us) / 1000} ms behind the watermark")
         elif kind == "trade":

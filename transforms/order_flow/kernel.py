@@ -257,9 +257,7 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
     if lost_us <= end_us - kyle.SECONDS * SECOND_US:
         kyle.emit(state, KYLE, second, scale, out)
     minute = t_us // MINUTE_US
-    before_us = (
-        minute - amihud.BARS - 1
-    ) * MINUTE_US  # begin of the bar before the window, from which its first return is
+    before_us = (minute - amihud.BARS - 1) * MINUTE_US  # the first return is from the bar before the window
     if holes.until(state, HOLES, minute * MINUTE_US) <= before_us:
         amihud.emit(state, AMIHUD, t_us, scale, first_us, out)
     if whole_us >= roll.SECONDS * SECOND_US:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import numpy as np
 import psycopg
@@ -98,17 +98,18 @@ def _append(
 
 def _insert(cursor: psycopg.Cursor[Any], table: Table, event: encode.Column, compare: bool) -> int:
     if not table.managed:
-        return cursor.execute(facts.new_keys(table), ()).rowcount
+        return cursor.execute(facts.statement(facts.NEW_KEYS, table), ()).rowcount
     assert isinstance(event, encode.Fixed)  # noqa: S101 - a column of times
     between = {"first": _time(event.values.min(), "-infinity"), "last": _time(event.values.max(), "infinity")}
 
-    def run(statement: Callable[[Table], bytes]) -> psycopg.Cursor[Any]:
-        return cursor.execute(statement(table), between, prepare=False)  # a plan for these times, not for all
+    def run(form: LiteralString) -> psycopg.Cursor[Any]:
+        statement = facts.statement(form, table)
+        return cursor.execute(statement, between, prepare=False)  # a plan for these times, not for all
 
-    if compare or run(facts.are_met).fetchone() == (True,):
-        return run(facts.new_facts).rowcount if run(facts.have_other_keys).fetchone() == (True,) else 0
-    inserted = run(facts.new_moments).rowcount
-    return inserted + run(facts.new_facts).rowcount if inserted < len(event) else inserted
+    if compare or run(facts.MET).fetchone() == (True,):
+        return run(facts.NEW_FACTS).rowcount if run(facts.OTHER_KEYS).fetchone() == (True,) else 0
+    inserted = run(facts.NEW_MOMENTS).rowcount
+    return inserted + run(facts.NEW_FACTS).rowcount if inserted < len(event) else inserted
 
 
 def _time(encoded: np.int64, beyond: str) -> datetime | str:

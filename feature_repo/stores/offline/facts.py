@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Final
+from typing import Final, LiteralString
 
 from psycopg import sql
 
@@ -33,24 +33,29 @@ STAGING: Final = sql.Identifier("pg_temp", "staged_rows")
 
 # The stored rows near the staged ones, for a FROM. OFFSET 0 keeps one look-up by the index for each five minutes of an entity, whatever the
 # planner believes of a table that grows, and a compressed chunk is not unpacked for each row.
-_STORED: Final = sql.SQL("""(
+_STORED: Final = """(
     SELECT {keys}, min({event}) AS lo, max({event}) AS hi FROM {staging} GROUP BY {keys}, date_bin('5 minutes', {event}, 'epoch')
 ) AS s CROSS JOIN LATERAL (
     SELECT {columns} FROM {table} AS t
     WHERE {same_keys} AND t.{event} BETWEEN s.lo AND s.hi AND t.{event} BETWEEN %(first)s AND %(last)s OFFSET 0
-) AS found""")
+) AS found"""
 
-_MET: Final = sql.SQL("SELECT EXISTS (SELECT FROM {stored_keys})")
+MET: Final = "SELECT EXISTS (SELECT FROM {stored_keys})"
+"""Whether there are stored rows at the times of the staged ones; of live rows there are none.
 
-_OTHER_KEYS: Final = sql.SQL("SELECT EXISTS (SELECT {unique} FROM {staging} EXCEPT SELECT found.* FROM {stored_keys})")
+The parameters ``first`` and ``last`` are the first and the last event time that is staged, so that TimescaleDB looks into chunks of that
+time only. `OTHER_KEYS` and `NEW_FACTS` have them too. The table must be managed, but for `NEW_KEYS`.
+"""
 
-_NEW_MOMENTS: Final = sql.SQL(
+OTHER_KEYS: Final = "SELECT EXISTS (SELECT {unique} FROM {staging} EXCEPT SELECT found.* FROM {stored_keys})"
+"""Whether a staged row is not stored with the same key."""
+
+NEW_MOMENTS: Final = (
     "INSERT INTO {table} ({columns}) SELECT DISTINCT ON ({keys}, {event}) {columns} FROM {staging} ORDER BY {unique}"
 )
+"""Insert the first row of each moment, where none of the moments has a stored row."""
 
-# A run is rows of one moment that follow each other and say the same. Everything is sorted and nothing joined, because a join may take the
-# product of both sides where the planner expects few rows.
-_NEW_FACTS: Final = sql.SQL("""
+NEW_FACTS: Final = """
 WITH met AS (
     SELECT {columns}, false AS _stored FROM {staging} UNION ALL SELECT found.*, true FROM {stored}
 ), single AS (
@@ -64,11 +69,16 @@ WITH met AS (
 ), kept AS (
     SELECT DISTINCT ON ({keys}, {event}, _run) * FROM runs ORDER BY {keys}, {event}, _run, _stored DESC, {created}
 )
-INSERT INTO {table} ({columns}) SELECT {columns} FROM kept WHERE NOT _stored ORDER BY {unique} ON CONFLICT DO NOTHING""")
+INSERT INTO {table} ({columns}) SELECT {columns} FROM kept WHERE NOT _stored ORDER BY {unique} ON CONFLICT DO NOTHING"""
+"""Insert what is new by the rule. A run is rows of one moment that follow each other and say the same.
 
-_NEW_KEYS: Final = sql.SQL(
+Everything is sorted and nothing joined, because a join may take the product of both sides where the planner expects few rows.
+"""
+
+NEW_KEYS: Final = (
     "INSERT INTO {table} ({columns}) SELECT {columns} FROM {staging} ORDER BY {unique} ON CONFLICT DO NOTHING"
 )
+"""Insert the rows that no unique index of the table refuses."""
 
 
 @lru_cache
@@ -82,40 +92,8 @@ def stage(table: Table) -> bytes:
 
 
 @lru_cache
-def are_met(table: Table) -> bytes:
-    """Return the query for whether there are stored rows at the times of the staged ones; of live rows there are none.
-
-    `table` has a column of silences. The parameters ``first`` and ``last`` are the first and the last event time that is staged, so that
-    TimescaleDB looks into chunks of that time only.
-    """
-    return _filled(_MET, table)
-
-
-@lru_cache
-def have_other_keys(table: Table) -> bytes:
-    """Return the query for whether a staged row is not stored with the same key; `table` and parameters as of `are_met`."""
-    return _filled(_OTHER_KEYS, table)
-
-
-@lru_cache
-def new_moments(table: Table) -> bytes:
-    """Return the insert of the first row of each moment, where none of the moments has a stored row."""
-    return _filled(_NEW_MOMENTS, table)
-
-
-@lru_cache
-def new_facts(table: Table) -> bytes:
-    """Return the insert of what is new by the rule; `table` and parameters as of `are_met`."""
-    return _filled(_NEW_FACTS, table)
-
-
-@lru_cache
-def new_keys(table: Table) -> bytes:
-    """Return the insert of the rows that no unique index of the table refuses."""
-    return _filled(_NEW_KEYS, table)
-
-
-def _filled(statement: sql.SQL, table: Table) -> bytes:
+def statement(form: LiteralString, table: Table) -> bytes:
+    """Return one of the statements above for a table."""
     names = {
         "table": _name(*table.name),
         "staging": STAGING,
@@ -124,15 +102,16 @@ def _filled(statement: sql.SQL, table: Table) -> bytes:
         "same_keys": sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(_name(key)) for key in table.keys),
     }
     columns, unique = _listed(table.columns), _listed(table.unique)
-    return statement.format(
+    filled = sql.SQL(form).format(
         **names,
         columns=columns,
         unique=unique,
         created=_name(table.created or table.event),
         values=_listed((*table.features, table.silence)),
-        stored=_STORED.format(**names, columns=columns),
-        stored_keys=_STORED.format(**names, columns=unique),
-    ).as_bytes(None)
+        stored=sql.SQL(_STORED).format(**names, columns=columns),
+        stored_keys=sql.SQL(_STORED).format(**names, columns=unique),
+    )
+    return filled.as_bytes(None)
 
 
 def _listed(names: Iterable[str]) -> sql.Composed:
