@@ -72,6 +72,10 @@ def members(role: str) -> str:
     return f"members:{role}"
 
 
+SIGNS_OF_LIFE = "signs_of_life"
+"""A hash: when any process gave a sign of life last, and since when there was no pause between two, both in milliseconds."""
+
+
 def producer(name: str) -> str:
     """Return the hash with the number of the last batch that a producer appended."""
     return f"producer:{{{name}}}"

@@ -32,6 +32,7 @@ LEASE_MS = 2000
 LONGEST_LEASE_MS = 120_000
 """The longest lease that is ever given. In this time a server takes 1.2 GB of a state, more than it takes in one command."""
 BEAT_S = 0.2  # between two signs of life, and between two looks for free seats
+PAUSE_MS = 500  # without a sign of life of any process: Redis was away, or is one of a moment ago
 STAND_BY_S = 0.1
 ROLES = ("worker", "router", "writer")  # roles whose processes give signs of life
 TAPE = "tape"  # does so too, in a deployment that has a tape
@@ -66,10 +67,13 @@ class Member:
     ----------
     held : dict of Seat to str
         The seats that this process holds, with their tokens.
+    well_s : float
+        For how long Redis has had signs of life of any process without a pause, as of the last one of this process.
     """
 
     def __init__(self, client: redis.Redis, role: str, seats: Sequence[Seat]) -> None:
         self.held: dict[Seat, str] = {}
+        self.well_s = 0.0
         self._client = client
         self._key = keys.members(role)
         self._seats = seats
@@ -90,10 +94,11 @@ class Member:
         """Give a sign of life and renew the leases; return the seats that were lost."""
         at = time.monotonic()
         pipe: Any = self._client.pipeline(transaction=False)
-        pipe.eval(_BEAT, 1, self._key, self._name, LEASE_MS)
+        pipe.eval(_BEAT, 2, self._key, keys.SIGNS_OF_LIFE, self._name, LEASE_MS, PAUSE_MS)
         for seat, token in self.held.items():
             pipe.eval(_RENEW, 1, keys.owner(seat), token, LEASE_MS)
-        living, *renewed = pipe.execute()
+        (well_ms, living), *renewed = pipe.execute()
+        self.well_s = well_ms / 1000
         lost = [seat for seat, kept in zip(list(self.held), renewed, strict=True) if not kept]
         for seat in lost:
             self.lose(seat)

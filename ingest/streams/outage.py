@@ -14,7 +14,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import redis
 from redis import exceptions
@@ -68,12 +67,6 @@ def end_waits(client: redis.Redis) -> None:
     for connection in list(client.connection_pool._in_use_connections):
         with contextlib.suppress(OSError, AttributeError):  # it is closed already
             connection._sock.shutdown(socket.SHUT_RDWR)
-
-
-def uptime_s(client: redis.Redis) -> float:
-    """Return for how many seconds the server has been running."""
-    about: Any = client.info("server")
-    return float(about["uptime_in_seconds"])
 
 
 def ride_out(

@@ -2,8 +2,8 @@
 
 A tick stands in the log, so a replay sees time pass as the first reader did. No message that is on its way may be late because of one:
 
-1. No tick is appended for ``outage.WRITTEN_S`` after an outage: feeds write then what they kept. After a turn that took long Redis may have
-   stood still for everybody, which counts as an outage.
+1. No tick is appended for ``outage.WRITTEN_S`` after an outage: feeds write then what they kept. Redis knows an outage from a pause in the
+   signs of life (``streams/beat.lua``). After a turn that took long, Redis may have stood still for everybody, which counts as an outage.
 2. Time passes by the clock of Redis, which stamps the arrivals too, so no clock of a worker can refuse a message. It passes up to
    ``TFS_IDLE_AFTER_MS`` before the arrival of the oldest entry that waits for the router.
 3. No tick is appended for a symbol until ``TFS_RECOVER_S`` after the last clock or hold of its feed (``kinds.Clock``): its feed makes time
@@ -52,14 +52,15 @@ class Quiet:
         self._heard: dict[str, int] = {}
         self._now_us = self._searched_us = self._ticks_from_us = 0
 
-    def reset(self, well_s: float) -> None:
-        """Forget when symbols were heard. Redis is well since ``well_s``, so what was kept before is not all written yet."""
+    def reset(self) -> None:
+        """Forget when symbols were heard."""
         self._heard.clear()
-        self._wait(well_s)
-
-    def _wait(self, well_s: float = 0.0) -> None:
         self._searched_us = self._steady()
-        self._ticks_from_us = self._searched_us + round((outage.WRITTEN_S - well_s) * 1_000_000)
+
+    def wait(self, well_s: float = 0.0) -> None:
+        """Append no tick until Redis, which is well for ``well_s``, is so for ``outage.WRITTEN_S``: not all that was kept is written."""
+        from_us = self._steady() + round((outage.WRITTEN_S - well_s) * 1_000_000)
+        self._ticks_from_us = max(self._ticks_from_us, from_us)
 
     def look(self) -> None:
         """Look at the clock, for the symbols that are heard from now on."""
@@ -80,7 +81,7 @@ class Quiet:
         if steady_us - self._searched_us < LOOK_US:
             return
         if steady_us - self._searched_us > self._idle_us // 2:
-            self._wait()
+            self.wait()
         self._searched_us = steady_us
         quiet, leaving = [], []
         for partition in partitions:
@@ -95,6 +96,9 @@ class Quiet:
         if not quiet and not leaving:
             return
         known_ms = self._known_ms()  # before the leases are looked at: a pause in between makes it no later
+        if self._steady() - steady_us > self._idle_us // 2:  # Redis stood still before it answered
+            self.wait()
+            return
         if not has_sure_leases():
             return
         with Publisher(self._client, self._partitions) as publisher:

@@ -94,7 +94,9 @@ class Worker:
         if not self._opened:
             gc.freeze()  # the collector need not look again at what lives as long as the process
         self._count = read.FIRST
-        self._quiet.reset(0.0 if self._opened else outage.uptime_s(self._client))
+        self._quiet.reset()
+        if self._opened:
+            self._quiet.wait()
         self._opened = True
         self._settle()
 
@@ -274,6 +276,7 @@ class Worker:
     def _beat(self) -> None:
         for seat in self._member.beat():
             self._drop(int(seat))
+        self._quiet.wait(self._member.well_s)
 
     def _drop(self, p: int) -> None:
         """Forget a partition, with everything that was not committed."""

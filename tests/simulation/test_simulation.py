@@ -11,7 +11,13 @@ from tests.simulation.plan import draw
 from tests.simulation.run import run
 
 LEFT_ONLINE = (30701, 31396)  # an owner stores rows and does not commit, and the next one makes no such row, or another
-SEEDS = (*range(1, 201), *LEFT_ONLINE)
+NOT_YET_WRITTEN = (
+    50180,
+    52172,
+    52202,
+)  # time must not pass for quiet symbols before what an outage kept back is written
+OUTAGES = (51780, 52731, 52894)  # a worker that starts during an outage, or at its end, must know of it
+SEEDS = (*range(1, 201), *LEFT_ONLINE, *NOT_YET_WRITTEN, *OUTAGES)
 
 
 def test_two_hundred_schedules_hold_every_promise() -> None:

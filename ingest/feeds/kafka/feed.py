@@ -31,6 +31,7 @@ _LOG = logging.getLogger(__name__)
 POLL_S = 0.02
 ASK_S = 5.0  # how long Kafka may take to answer a question
 LOOK_S = 10.0  # between two looks for partitions that were added
+KEPT_S = 0.2  # between two looks whether Redis has lost offsets: their records must come before time passes for quiet symbols
 CROWDED_S = 0.5  # between two looks at how many entries wait in the logs
 LOG_S = 60.0  # between two lines of the log about the same trouble
 CLUSTER = "cluster"  # the field of the offsets that holds the id of their cluster
@@ -109,7 +110,7 @@ def _read_and_move(
         known = _places(consumer, source)
         at, first = _begin(client, consumer, source, known)  # 2. Begin at the offsets in Redis.
         reader, readers = Reader(consumer, first), Readers(client, partitions)
-        looked = waited = time.monotonic()
+        looked = compared = waited = time.monotonic()
         crowded = False
         while not stop.is_set() and (token := member.hold_seat()) is not None:
             now = time.monotonic()
@@ -122,10 +123,14 @@ def _read_and_move(
             if batch := reader.next_batch():
                 move(client, source, partitions, batch, at, token, counts)  # 5. Move them together with the offsets.
             turn()
+            # 6. Begin again where Kafka has other partitions, or Redis other offsets.
             if now - looked >= LOOK_S:
                 looked = now
-                # 6. Begin again where Kafka has other partitions, or Redis other offsets.
-                if _places(consumer, source) != known or not _are_kept(client, source, at):
+                if _places(consumer, source) != known:
+                    return
+            if now - compared >= KEPT_S:
+                compared = now
+                if not _are_kept(client, source, at):
                     return
 
 

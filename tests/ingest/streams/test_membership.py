@@ -101,3 +101,23 @@ def test_processes_of_every_role_are_counted_until_they_are_silent_for_a_lease(r
     silent = silent_ms(redis_client, ["worker"])
     assert silent["worker"][name.decode()] > LEASE_MS
     assert count_alive(silent) == {"worker": 1}
+
+
+def test_a_pause_in_the_signs_of_life_of_every_role_begins_a_new_time_in_which_redis_is_well(
+    redis_client: redis.Redis,
+) -> None:
+    first, second = Member(redis_client, "worker", [0]), Member(redis_client, "router", ["router"])
+    first.beat()
+    assert first.well_s == pytest.approx(redis_client.info("server")["uptime_in_seconds"], abs=2), (
+        "what is known at the first sign"
+    )
+    last_ms = int(redis_client.hget(keys.SIGNS_OF_LIFE, "last"))
+    redis_client.hset(keys.SIGNS_OF_LIFE, "since", last_ms - 60_000)
+    second.beat()
+    assert second.well_s == pytest.approx(60, abs=1), "no pause, whichever role gives the signs"
+    redis_client.hset(keys.SIGNS_OF_LIFE, "last", last_ms - membership.PAUSE_MS - 1)
+    first.beat()
+    assert first.well_s == 0.0
+    redis_client.hset(keys.SIGNS_OF_LIFE, "last", last_ms + 3_600_000)
+    second.beat()
+    assert second.well_s == 0.0, "the clock of Redis was set back"

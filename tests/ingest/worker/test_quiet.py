@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -14,7 +15,7 @@ from ingest.messages.kinds import Clock, Hold, OrderBook, Tick, Trade
 from ingest.publish.outlet import Outlet, pauses
 from ingest.publish.publisher import Publisher
 from ingest.recordings.lines import Parsed
-from ingest.streams import keys, outage, read
+from ingest.streams import keys, membership, outage, read
 from ingest.streams.backlog import counters
 from ingest.worker.worker import Worker
 
@@ -68,10 +69,15 @@ class Run:
         return {name: n for name, n in counters(self.client, 1).items() if name.startswith("refused")}
 
 
+def let_be_well(client: redis.Redis, seconds: float) -> None:
+    """Note that signs of life began so long ago, the last one now."""
+    client.hset(keys.SIGNS_OF_LIFE, mapping={"last": wall_ms(), "since": wall_ms() - round(seconds * 1000)})
+
+
 @pytest.fixture
-def run(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+def run(redis_client: redis.Redis) -> Iterator[Run]:
     """A worker of a Redis that has been well for long."""
-    monkeypatch.setattr(outage, "uptime_s", lambda _: 3600.0)
+    let_be_well(redis_client, 3600)
     run = Run(redis_client)
     yield run
     run.worker.close()
@@ -151,10 +157,13 @@ def test_no_tick_passes_a_symbol_whose_feed_makes_time_pass_until_that_feed_is_l
     assert not run.lost("LOST")[-1], "then its silence is that of the market"
 
 
-def test_right_after_a_start_of_redis_no_time_passes(
+def test_right_after_an_outage_of_redis_no_time_passes(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outage, "uptime_s", lambda _: 1.0)
+    monkeypatch.setattr(
+        membership, "BEAT_S", 60.0
+    )  # the first sign of life is the only one: the clocks of both sides differ here
+    let_be_well(redis_client, 1)
     run = Run(redis_client)
     run.publish(book(wall_ms() - 20_000))
     run.wait(outage.WRITTEN_S - 1.5)
@@ -162,3 +171,16 @@ def test_right_after_a_start_of_redis_no_time_passes(
     run.wait(1)
     assert run.ticks()
     run.worker.close()
+
+
+def test_where_redis_stands_still_before_it_answers_no_time_passes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.publish(book(wall_ms() - 20_000))
+    asked = read.moved_until
+
+    def late(*args: Any) -> tuple[int, int]:
+        run.s += CONF.idle_after_ms / 1000  # messages that were sent meanwhile arrive behind the answer
+        return asked(*args)
+
+    monkeypatch.setattr(read, "moved_until", late)
+    run.wait(5)
+    assert not run.ticks()

@@ -18,7 +18,7 @@ from ingest import settings
 from ingest.messages.decode import encode
 from ingest.messages.kinds import OrderBook, Tick, Trade
 from ingest.publish.publisher import Publisher
-from ingest.streams import keys, membership, outage, read
+from ingest.streams import keys, membership, read
 from ingest.streams.backlog import counters
 from ingest.streams.dead_letters import newest
 from ingest.worker import commit, rows
@@ -33,10 +33,9 @@ PARTITIONS = 2
 CONF = settings.load({"TFS_PARTITIONS": str(PARTITIONS)})
 
 
-def test_a_clock_that_is_set_forward_makes_no_symbol_quiet(
-    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outage, "uptime_s", lambda _: 3600.0)
+def test_a_clock_that_is_set_forward_makes_no_symbol_quiet(redis_client: redis.Redis) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    redis_client.hset(keys.SIGNS_OF_LIFE, mapping={"last": now_ms, "since": now_ms - 3_600_000})
     now_us, steady_us = [T0 * 1000 + 400_000], [0]
     worker = Worker(redis_client, CONF, lambda: now_us[0], lambda: steady_us[0])
     worker.open()
