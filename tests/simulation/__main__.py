@@ -7,6 +7,7 @@ is found.
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 import time
 from collections.abc import Callable
@@ -47,7 +48,7 @@ def main() -> int:
 def _many(first: int, n: int, jobs: int, plant: Plant) -> int:
     began, failed = time.perf_counter(), []
     chunks = [(seed, min(CHUNK, first + n - seed), plant.about) for seed in range(first, first + n, CHUNK)]
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, initializer=gc.freeze) as pool:
         for done, seeds in enumerate(pool.map(_failing, chunks), 1):
             failed += seeds
             if sys.stderr.isatty() or done * CHUNK % 5000 == 0:

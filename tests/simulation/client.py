@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,10 +11,14 @@ from redis.client import Pipeline
 from redis.exceptions import RedisError
 
 from tests.simulation.network import Network, Words
+from tests.simulation.scripts import script_bytes
 
 
 class Client(redis.Redis):
     """redis-py's client, whose commands go through the network of the simulation; it is made once a process."""
+
+    # without redis-py's look for deprecated arguments at each call
+    xread, xreadgroup = inspect.unwrap(redis.Redis.xread), inspect.unwrap(redis.Redis.xreadgroup)
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -21,6 +26,9 @@ class Client(redis.Redis):
         self.connection = None
         self.auto_close_connection_pool = False
         self.response_callbacks = _CALLBACKS
+
+    def __del__(self) -> None:
+        """Close nothing."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         [reply] = self._network.call([_words(args)], False)
@@ -36,6 +44,9 @@ class Batch(Pipeline):
     def __init__(self, network: Network, transaction: bool) -> None:
         super().__init__(_POOL, _CALLBACKS, transaction, None)
         self._network = network
+
+    def __del__(self) -> None:
+        """Close nothing."""
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         stack, self.command_stack = self.command_stack, []
@@ -55,7 +66,9 @@ class Batch(Pipeline):
 
 def _words(args: Sequence[Any]) -> Words:
     words = [w if type(w) is bytes else w.encode() if isinstance(w, str) else b"%d" % w for w in args]
-    if b" " in words[0]:
+    if words[0] == b"EVAL":
+        words[1] = script_bytes(args[1])
+    elif b" " in words[0]:
         words[:1] = words[0].split()
     return words
 
@@ -69,4 +82,4 @@ def _parsed(reply: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
 
 
 _REAL = redis.Redis()
-_POOL, _CALLBACKS = _REAL.connection_pool, _REAL.response_callbacks
+_POOL, _CALLBACKS = _REAL.connection_pool, dict(_REAL.response_callbacks)

@@ -12,11 +12,13 @@ from typing import Any
 from redis.exceptions import ConnectionError as Gone
 from redis.exceptions import RedisError, TimeoutError
 
+from tests.simulation.scripts import script_name
 from tests.simulation.server import Server
 from tests.simulation.world import Process, World, running
 
 Words = list[bytes]
 ANSWER_US = 5_000_000  # how long a client waits for an answer: `outage.ANSWER_S`
+LOST = -1  # the number of the wait of a call whose answer is lost: nobody has it
 
 
 @dataclass(slots=True)
@@ -45,19 +47,21 @@ class Trouble:
 class Request:
     """A call on its way."""
 
-    __slots__ = ("atomic", "batch", "deadline", "epoch", "resume", "who")
+    __slots__ = ("atomic", "batch", "deadline", "epoch", "number", "who")
 
-    def __init__(
-        self, who: Process, batch: list[Words], atomic: bool, epoch: int, resume: Callable[[Any], None]
-    ) -> None:
-        self.who, self.batch, self.atomic, self.epoch, self.resume = who, batch, atomic, epoch, resume
+    def __init__(self, who: Process, batch: list[Words], atomic: bool, epoch: int, number: int) -> None:
+        self.who, self.batch, self.atomic, self.epoch, self.number = who, batch, atomic, epoch, number
         self.deadline = 0
+
+    def answer(self, value: Any) -> None:
+        """Let the process go on with the replies or an error, unless it has given up."""
+        self.who.resume(self.number, value)
 
 
 class Network:
     """Connections of all processes to the one server."""
 
-    def __init__(self, world: World, server: Server, names: Callable[[bytes], str]) -> None:
+    def __init__(self, world: World, server: Server) -> None:
         self.world = world
         self.server = server
         self.troubles: dict[str, list[Trouble]] = {}
@@ -65,7 +69,6 @@ class Network:
         self.is_quiet = False  # no faults any more
         self.executed: Callable[[Words, Any], None] = lambda *_: None  # is given each command and its reply
         self.calls = 0
-        self._names = names
         self._epoch = 0
         self._is_down = self._is_hung = False
         self._queued: list[Request] = []
@@ -101,71 +104,64 @@ class Network:
         """Send a call for the process that runs, and return the replies; raise where none comes."""
         who = running()
         self.calls += 1
-        found: list[Any] = who.wait(lambda resume: self._send(who, batch, atomic, resume))
+        self._send(who, Request(who, batch, atomic, self._epoch, who.begin_wait()))
+        found: list[Any] = who.wait()
         return found
 
-    def _send(self, who: Process, batch: list[Words], atomic: bool, resume: Callable[[Any], None]) -> None:
-        world = self.world
-        request = Request(who, batch, atomic, self._epoch, resume)
+    def _send(self, who: Process, request: Request) -> None:
+        world, batch = self.world, request.batch
         trouble = self._trouble(who, batch)
         if world.keeps_lines:
             world.note(
-                who.name, " + ".join(self._named(words) for words in batch) + (f"  <{trouble.kind}>" if trouble else "")
+                who.name, " + ".join(_named(words) for words in batch) + (f"  <{trouble.kind}>" if trouble else "")
             )
         delay = self._delay()
         if trouble is None:
-            world.after(delay, lambda: self._arrive(request))
+            world.after(delay, self._arrive, request)
             return
         kind = trouble.kind
         if kind == "freeze before":
             who.frozen_until = world.now + trouble.us
-            world.after(trouble.us + delay, lambda: self._arrive(request))
+            world.after(trouble.us + delay, self._arrive, request)
         elif kind == "freeze after":
             who.frozen_until = world.now + trouble.us
-            world.after(delay, lambda: self._arrive(request))
+            world.after(delay, self._arrive, request)
         elif kind == "crash before":
-            world.after(0, lambda: self.crash(who))
+            world.after(0, self.crash, who)
         elif kind == "crash after":
-            world.after(delay, lambda: self._arrive(request))
-            world.after(0, lambda: self.crash(who))
+            world.after(delay, self._arrive, request)
+            world.after(0, self.crash, who)
         elif kind == "lose call":
-            world.after(trouble.wait_us, lambda: resume(_given_up(trouble)))
+            world.after(trouble.wait_us, request.answer, _given_up(trouble))
         else:
-            world.after(trouble.wait_us, lambda: resume(_given_up(trouble)))
-            request.resume = lambda _: None
-            if kind == "cut pipeline" and not atomic:
+            world.after(trouble.wait_us, who.resume, request.number, _given_up(trouble))
+            request.number = LOST
+            if kind == "cut pipeline" and not request.atomic:
                 request.batch = batch[: world.rng.randrange(len(batch) + 1)]
-            world.after(trouble.us if kind == "late call" else delay, lambda: self._arrive(request))
+            world.after(trouble.us if kind == "late call" else delay, self._arrive, request)
 
     def _trouble(self, who: Process, batch: list[Words]) -> Trouble | None:
         waiting = self.troubles.get(who.name)
         if not waiting or self.is_quiet:
             return None
         for i, trouble in enumerate(waiting):
-            if not trouble.script or any(self.script(words) == trouble.script for words in batch):
+            if not trouble.script or any(_script(words) == trouble.script for words in batch):
                 return waiting.pop(i)
         return None
-
-    def script(self, words: Words) -> str:
-        """Return the name of the script that a command runs, empty where it runs none."""
-        return self._names(words[1]) if words[0] == b"EVAL" else ""
-
-    def _named(self, words: Words) -> str:
-        return f"{self.script(words)}.lua" if words[0] == b"EVAL" else words[0].decode()
 
     def _delay(self) -> int:
         part = self.world.rng.random()
         return 200 + int(part * part * part * part * 20_000)
 
     def _answer(self, request: Request, value: Any) -> None:
-        self.world.after(self._delay(), lambda: request.resume(value))
+        self.world.after(self._delay(), request.answer, value)
 
     def _arrive(self, request: Request) -> None:
         if self._is_down or request.epoch != self._epoch:
             self._answer(request, Gone("Error 111 connecting to the server. Connection refused."))
         elif self._is_hung:
             self._queued.append(request)
-            self.world.after(ANSWER_US, lambda: request.resume(TimeoutError("Timeout reading from socket")))
+            self.world.after(ANSWER_US, request.answer, TimeoutError("Timeout reading from socket"))
         elif len(request.batch) > 1 and not request.atomic and self.world.rng.random() < 0.1:
             self._run_in_parts(request, [])
         else:
@@ -184,7 +180,7 @@ class Network:
         if len(replies) == len(request.batch):
             self._answer(request, replies)
         else:
-            self.world.after(self._delay(), lambda: self._run_in_parts(request, replies))
+            self.world.after(self._delay(), self._run_in_parts, request, replies)
 
     def _execute(self, words: Words) -> Any:
         reply: Any
@@ -202,7 +198,7 @@ class Network:
         wait_us = int(words[words.index(b"BLOCK") + 1]) * 1000
         request.deadline = self.world.now + max(wait_us, self.world.idle_us())
         self._wait_for(request)
-        self.world.at(request.deadline, lambda: self._give_up(request))
+        self.world.at(request.deadline, self._give_up, request)
 
     def _wait_for(self, request: Request) -> None:
         for key in _streams(request):
@@ -224,7 +220,7 @@ class Network:
     def _wake(self, key: bytes) -> None:
         for request in self._blocked.get(key, ())[:]:
             self._leave(request)
-            self.world.after(self._delay(), lambda request=request: self._serve(request))  # type: ignore[misc]
+            self.world.after(self._delay(), self._serve, request)
 
     def _serve(self, request: Request) -> None:
         if self._is_down or self._is_hung or request.epoch != self._epoch:
@@ -235,6 +231,15 @@ class Network:
             self._answer(request, [reply])
         else:
             self._wait_for(request)
+
+
+def _script(words: Words) -> str:
+    """Return the name of the script that a command runs, empty where it runs none."""
+    return script_name(words[1]) if words[0] == b"EVAL" else ""
+
+
+def _named(words: Words) -> str:
+    return f"{_script(words)}.lua" if words[0] == b"EVAL" else words[0].decode()
 
 
 def _streams(request: Request) -> Sequence[bytes]:

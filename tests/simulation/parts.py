@@ -62,7 +62,7 @@ def _feed(site: Site, process: Process, client: redis.Redis, stop: Stop) -> None
     while not stop.is_set():
         batch = queue[:BATCH]
         if not batch:
-            process.wait(lambda resume: site.waiting.__setitem__(process.name, resume))
+            site.wait_for_messages(process)
             continue
         del queue[: len(batch)]
         site.is_busy.add(process.name)
@@ -85,7 +85,7 @@ def _produce(site: Site, client: redis.Redis, stop: Stop) -> None:
     queue = site.queues[PLAIN]
     while not stop.is_set():
         if not queue:
-            site.running[PLAIN].wait(lambda resume: site.waiting.__setitem__(PLAIN, resume))
+            site.wait_for_messages(site.running[PLAIN])
             continue
         some = queue[: BATCH if site.plan.is_busy else 1]
         try:

@@ -59,14 +59,15 @@ class Server:
 
     def execute(self, words: Sequence[bytes]) -> Any:
         """Run one command and return its reply, or raise the error that it is."""
-        name = words[0].upper()
-        if self.full and name in _NEEDS_MEMORY and not self._dirty:
-            raise OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
-        if self._dirty is False and name in _WRITES:
-            self._dirty = True
+        name = words[0]
         handler = _HANDLERS.get(name)
         if handler is None:
-            raise ResponseError(f"unknown command {name!r}")
+            raise ResponseError(f"unknown command {name!r}; it is not simulated, or not in capitals")
+        if self._dirty is not True:
+            if self.full and name in _NEEDS_MEMORY:
+                raise OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
+            if self._dirty is False and name in _WRITES:
+                self._dirty = True
         return handler(self, words)
 
     def get(self, key: bytes) -> Any:
@@ -204,10 +205,9 @@ class Server:
 
     def _eval(self, words: Sequence[bytes]) -> Any:
         n = int(words[2])
-        script = self.rewrite(words[1].decode())
         self._dirty = False
         try:
-            return scripts.run(script, words[3 : 3 + n], words[3 + n :], self.execute)
+            return scripts.run(words[1], self.rewrite, words[3 : 3 + n], words[3 + n :], self.execute)
         finally:
             self._dirty = None
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import feature_repo
-import ingest
-from feature_repo.stores.scripts import read_script
 from ingest.feeds.kafka import source as kafka_source
 from ingest.messages.decode import encode
 from ingest.streams import keys
@@ -55,8 +51,8 @@ class Site:
         self.server.started_us -= plan.uptime_us
         self.server.rewrite = rewrite
         self.watch = Watch(self.world, self.server)
-        self.network = Network(self.world, self.server, script_name)
-        self.network.executed = lambda words, reply: self.watch.executed(self.network.script(words), words, reply)
+        self.network = Network(self.world, self.server)
+        self.network.executed = self.watch.executed
         self.network.crash = lambda process: self._crash(process, RESTART_US)
         self.database = Database(self.world)
         self.broker = Broker(self.world, kafka_source.STREAMS)
@@ -65,7 +61,7 @@ class Site:
         self.running: dict[str, Process] = {}
         self.stops: dict[str, Stop] = {}
         self.queues: dict[str, list[Sent]] = {name: [] for name in (*FEEDS, PLAIN)}
-        self.waiting: dict[str, Callable[[Any], None]] = {}
+        self.waiting: dict[str, int] = {}  # of each source that has no message, the number of its wait
         self.is_busy: set[str] = set()
         self.acknowledged: list[Sent] = []
         self.unsure: list[Sent] = []
@@ -87,15 +83,15 @@ class Site:
         """Run the schedule and the drain."""
         world, plan = self.world, self.plan
         for n, name in enumerate(plan.processes):
-            world.after(1000 * n + int(world.rng.random() * 100_000), lambda name=name: self._start(name))  # type: ignore[misc]
+            world.after(1000 * n + int(world.rng.random() * 100_000), self._start, name)
         for one in plan.sent:
-            world.at(one.at_us, lambda one=one: self._send(one))  # type: ignore[misc]
+            world.at(one.at_us, self._send, one)
         for fault in plan.faults:
             if fault.kind in ("older", "failover"):
                 self._plan_snapshot(fault)
             else:
-                world.at(fault.at_us, lambda fault=fault: self._happen(fault))  # type: ignore[misc]
-        world.run(lambda: False, plan.end_us + SECOND // 2)
+                world.at(fault.at_us, self._happen, fault)
+        world.run(plan.end_us + SECOND // 2)
         self._calm()
         looked = [0]
 
@@ -105,7 +101,7 @@ class Site:
             looked[0] = world.now
             return self._is_drained()
 
-        self.is_drained = world.run(is_done, world.now + DRAIN_US)
+        self.is_drained = world.run(world.now + DRAIN_US, is_done)
         self._end()
 
     # Processes
@@ -139,7 +135,7 @@ class Site:
         self.waiting.pop(process.name, None)
         self.is_busy.discard(process.name)
         self._disturb(process.name, after_us)
-        self.world.after(after_us, lambda: self._start(process.name))
+        self.world.after(after_us, self._start, process.name)
 
     def _stop(self, name: str, after_us: int) -> None:
         """Stop a process as a supervisor does, and start it again when it has ended."""
@@ -147,8 +143,7 @@ class Site:
         self.world.note(name, "is asked to stop")
         self.is_busy.discard(name)
         self._disturb(name, after_us + SECOND)
-        if name in self.waiting:
-            self.waiting.pop(name)(None)
+        self._wake(name)
 
         def again() -> None:
             if self.running[name].has_ended:
@@ -173,8 +168,16 @@ class Site:
         if one.source in FEEDS and (process is None or process.has_ended):
             return  # nobody hears the venue
         self.queues[one.source].append(one)
-        if (resume := self.waiting.pop(one.source, None)) is not None:
-            resume(None)
+        self._wake(one.source)
+
+    def wait_for_messages(self, process: Process) -> None:
+        """Let a source wait until it is given a message, or is asked to stop."""
+        self.waiting[process.name] = process.begin_wait()
+        process.wait()
+
+    def _wake(self, name: str) -> None:
+        if (number := self.waiting.pop(name, None)) is not None:
+            self.running[name].resume(number)
 
     # Faults
 
@@ -201,7 +204,7 @@ class Site:
             world.after(about[0], self.network.bring_up)
         elif kind == "full":
             self.server.full = True
-            world.after(about[0], lambda: setattr(self.server, "full", False))
+            world.after(about[0], setattr, self.server, "full", False)
         elif kind == "away":
             self.database.away_until = world.now + about[0]
         elif name == "database":
@@ -258,7 +261,7 @@ class Site:
         for process in self.running.values():
             process.frozen_until = min(process.frozen_until, self.world.now)
         for name in self.plan.processes:
-            self.world.after(SECOND, lambda name=name: self._start(name))  # type: ignore[misc]
+            self.world.after(SECOND, self._start, name)
 
     def _is_drained(self) -> bool:
         if any(self.queues.values()) or self.is_busy:
@@ -286,15 +289,3 @@ class Site:
             if process.error is not None and not isinstance(process.error, Exception):
                 self.problems.append(f"{name} ended with {process.error!r}")
         engine.VERSION = VERSION
-
-
-_NAMES = {
-    read_script(path, path.name).encode(): path.stem
-    for package in (ingest, feature_repo)
-    for path in Path(next(iter(package.__path__))).rglob("*.lua")
-}
-
-
-def script_name(script: bytes) -> str:
-    """Return the name of one of the project's scripts."""
-    return _NAMES.get(script, "script")

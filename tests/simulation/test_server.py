@@ -12,7 +12,8 @@ pytest.importorskip("greenlet", reason="greenlet is not installed; it comes with
 pytest.importorskip("lupa", reason="lupa is not installed; it comes with the extra dev")
 
 from tests.simulation.plan import draw
-from tests.simulation.site import Site, script_name
+from tests.simulation.scripts import script_name
+from tests.simulation.site import Site
 from tests.simulation.stand_ins import installed
 from tests.simulation.stream import Stream
 

@@ -8,6 +8,7 @@ from typing import Any
 from feature_repo.stores.online.format import CREATED_TAG, decode_time, event_and_silence
 from ingest.streams import keys
 from ingest.worker import rows
+from tests.simulation.scripts import script_name
 from tests.simulation.server import Server
 from tests.simulation.world import World
 
@@ -57,9 +58,9 @@ class Watch:
             if name == b"settings":
                 self._server.hash(b"sim:settings:" + key)[self._after[key]] = value
 
-    def executed(self, script: str, words: Sequence[bytes], reply: Any) -> None:
-        """Look whether the owner of the partition stored these rows online: a script's name, its command, and the reply."""
-        if script != "write" or not isinstance(reply, int) or not reply:
+    def executed(self, words: Sequence[bytes], reply: Any) -> None:
+        """Look whether the owner of the partition stored rows online, if a command and its reply say that rows were stored."""
+        if words[0] != b"EVAL" or script_name(words[1]) != "write" or not isinstance(reply, int) or not reply:
             return
         lease, token = words[2 + int(words[2])], words[4 + int(words[2])]
         if token and self._server.get(lease) != token:

@@ -14,7 +14,7 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
-Action = Callable[[], None]
+Action = Callable[..., object]
 SHORT_US = 100_000  # a pause up to this is one of an idle process
 
 
@@ -32,28 +32,30 @@ class World:
         self.lines: list[tuple[int, str, str]] = []  # what happened: time, who, what
         self.keeps_lines = False
         self.lazy_us = 0  # how long an idle process lets pass between two turns, about
-        self._events: list[tuple[int, int, Action]] = []
+        self._events: list[tuple[int, int, Action, tuple[Any, ...]]] = []
         self._n = 0
         self._hub = getcurrent()
 
-    def at(self, us: int, action: Action) -> None:
-        """Do something at a time."""
+    def at(self, us: int, action: Action, *args: Any) -> None:
+        """Call ``action`` with ``args`` at a time, or now where that has passed."""
         self._n += 1
-        heapq.heappush(self._events, (max(us, self.now), self._n, action))
+        heapq.heappush(self._events, (us if us > self.now else self.now, self._n, action, args))
 
-    def after(self, us: int, action: Action) -> None:
-        """Do something after a time."""
-        self.at(self.now + us, action)
+    def after(self, us: int, action: Action, *args: Any) -> None:
+        """Call ``action`` with ``args`` after a time."""
+        self._n += 1
+        heapq.heappush(self._events, (self.now + us, self._n, action, args))
 
-    def run(self, until: Callable[[], bool], end_us: int) -> bool:
+    def run(self, end_us: int, until: Callable[[], bool] | None = None) -> bool:
         """Let time pass until ``until`` holds after an event, and return True; return False where ``end_us`` comes first."""
         self._hub = getcurrent()
-        while self._events and self._events[0][0] <= end_us:
-            self.now, _, action = heapq.heappop(self._events)
-            action()
-            if until():
+        events, pop = self._events, heapq.heappop
+        while events and events[0][0] <= end_us:
+            self.now, _, action, args = pop(events)
+            action(*args)
+            if until is not None and until():
                 return True
-        return until()
+        return until is not None and until()
 
     def idle_us(self) -> int:
         """Return how long an idle process waits until its next turn."""
@@ -90,7 +92,7 @@ class Process:
         self.is_dead = False
         self.has_ended = False
         self.error: BaseException | None = None
-        self.before: Callable[[], None] = lambda: None  # called whenever it goes on
+        self.before: Callable[[], None] | None = None  # called whenever it goes on
         self._body = body
         self._greenlet = greenlet(self._run)
         self._waits = 0  # tells a resumption that came too late from the one that is waited for
@@ -114,33 +116,37 @@ class Process:
             return
         self.is_dead = True
         if self._greenlet:
-            self._enter(lambda: self._greenlet.throw(Crash))
+            self._enter(self._greenlet.throw, Crash)
         self.has_ended = True
 
-    def wait(self, begin: Callable[[Callable[[Any], None]], None]) -> Any:
-        """Stop until somebody calls the function that ``begin`` is given; return what it was given, raise it if it is an exception."""
+    def begin_wait(self) -> int:
+        """Return the number of the wait that begins now: whoever ends it names it."""
         if self.is_dead:
             raise Crash
         self._waits += 1
-        number = self._waits
+        return self._waits
 
-        def resume(value: Any) -> None:
-            if number == self._waits and not self.is_dead and not self.has_ended:
-                if self.world.now < self.frozen_until:
-                    self.world.at(self.frozen_until, lambda: resume(value))
-                else:
-                    self._waits += 1
-                    self._go(value)
-
-        begin(resume)
+    def wait(self) -> Any:
+        """Stop until the wait is ended; return what it is ended with, raise it if it is an exception."""
         value = self.world.switch()
         if isinstance(value, Exception):
             raise value
         return value
 
+    def resume(self, number: int, value: Any = None) -> None:
+        """End a wait, unless the process has gone on already; a frozen process goes on later."""
+        if number != self._waits or self.is_dead or self.has_ended:
+            return
+        if self.world.now < self.frozen_until:
+            self.world.at(self.frozen_until, self.resume, number, value)
+        else:
+            self._waits += 1
+            self._go(value)
+
     def sleep(self, us: int) -> None:
         """Let time pass."""
-        self.wait(lambda resume: self.world.after(us, lambda: resume(None)))
+        self.world.after(us, self.resume, self.begin_wait())
+        self.wait()
 
     def pause(self, seconds: float) -> None:
         """Let time pass as the part asks; a short pause of an idle process is longer here, so that a schedule has fewer turns."""
@@ -148,13 +154,14 @@ class Process:
         self.sleep(max(us, self.world.idle_us()) if us <= SHORT_US else us)
 
     def _go(self, value: Any) -> None:
-        self.before()
-        self._enter(lambda: self._greenlet.switch(value))
+        if self.before is not None:
+            self.before()
+        self._enter(self._greenlet.switch, value)
 
-    def _enter(self, act: Action) -> None:
+    def _enter(self, act: Action, value: Any) -> None:
         outer, Process.current = Process.current, self
         try:
-            act()
+            act(value)
         finally:
             Process.current = outer
 
@@ -188,21 +195,25 @@ class Time:
 
     @staticmethod
     def monotonic() -> float:
-        return (running().world.now - running().world.start_us) / 1_000_000 + 1000.0
+        world = running().world
+        return (world.now - world.start_us) / 1_000_000 + 1000.0
 
     perf_counter = monotonic
 
     @staticmethod
     def monotonic_ns() -> int:
-        return (running().world.now - running().world.start_us) * 1000 + 10**12
+        world = running().world
+        return (world.now - world.start_us) * 1000 + 10**12
 
     @staticmethod
     def time_ns() -> int:
-        return (running().world.now + running().wall_us) * 1000
+        process = running()
+        return (process.world.now + process.wall_us) * 1000
 
     @staticmethod
     def time() -> float:
-        return (running().world.now + running().wall_us) / 1_000_000
+        process = running()
+        return (process.world.now + process.wall_us) / 1_000_000
 
     @staticmethod
     def sleep(seconds: float) -> None:
