@@ -11,6 +11,7 @@ import redis
 pytest.importorskip("greenlet", reason="greenlet is not installed; it comes with the extra dev")
 pytest.importorskip("lupa", reason="lupa is not installed; it comes with the extra dev")
 
+from ingest.streams import keys
 from tests.simulation.plan import draw
 from tests.simulation.scripts import script_name
 from tests.simulation.site import Site
@@ -22,6 +23,7 @@ OF_THE_CLOCK = {b"TIME", b"PTTL", b"INFO", b"XLEN", "beat", "moved_until"}
 ESTIMATES = {b"lag", b"entries-read", b"length", b"first-entry"}
 """The real server does not know the first two where entries were deleted; the others tell how much it has trimmed."""
 TRIMMED = (b"events:", b"features:")  # streams of which the real server may have less at their beginning
+SIGNS = (b"sim:", b"members:", keys.SIGNS_OF_LIFE.encode())  # keys that hold the time of the server
 UNORDERED = {b"HGETALL", b"HSCAN", b"XINFO"}  # replies of names and values
 EVERY_KIND = range(1, 400)
 """Seeds among which schedules are looked for that have each kind of process."""
@@ -94,7 +96,7 @@ class Pair:
         n = 0
         for key in list(self._site.server._keys):
             value = self._site.server.get(key)
-            if key.startswith((b"sim:", b"members:")) or value is None or value == {}:
+            if key.startswith(SIGNS) or value is None or value == {}:
                 continue
             n += 1
             if isinstance(value, Stream):
