@@ -131,14 +131,14 @@ _PRESENT = "call('XDEL', KEYS[tonumber(source)], id) == 1"
 _FREE = "if left ~= -2 and left <= tonumber(ARGV[2]) then return false end"
 
 PLANTS: dict[str, Plant] = {
-    "position": Plant("a commit does not look at the position that it began from", 157, [(_SAVED, "")]),
-    "log": Plant("a commit does not look whether the log has its entries", 182, [(_IN_LOG, "")]),
+    "position": Plant("a commit does not look at the position that it began from", 102, [(_SAVED, "")]),
+    "log": Plant("a commit does not look whether the log has its entries", 722, [(_IN_LOG, "")]),
     "both checks of a commit": Plant(
         "a commit looks neither at the lease nor at the position",
-        48,
+        36,
         [(_SAVED, ""), (_IN_LOG, ""), (_FENCE_COMMIT, "")],
     ),
-    "write fence": Plant("online rows are written without the lease", 420, [(_FENCE_WRITE, "")]),
+    "write fence": Plant("online rows are written without the lease", 73, [(_FENCE_WRITE, "")]),
     "cut": Plant("the router sorts what it read, and does not cut it", 39, members=[(read, "in_order", _unordered)]),
     "offsets": Plant("a batch is appended without a look at its number", 14, [(_OFFSETS, "")]),
     "presence": Plant("an entry is moved also where it is gone", 508, [(_PRESENT, f"({_PRESENT} or true)")]),
@@ -151,15 +151,15 @@ PLANTS: dict[str, Plant] = {
     ),
     "seat": Plant(
         "a lease of a clock that was set back closes its seat",
-        223,
+        126,
         [(_FREE, "if left ~= -2 then return false end")],
         [(Member, "acquire_free", _take_free_unless_held)],
     ),
-    "opens": Plant("a refused message opens a symbol", 356, members=[(symbols.Symbols, "_admit", _admit_and_open)]),
+    "opens": Plant("a refused message opens a symbol", 576, members=[(symbols.Symbols, "_admit", _admit_and_open)]),
     "watermark": Plant(
-        "a symbol that starts anew forgets its watermark", 144, members=[(Symbol, "restart", lambda *_: None)]
+        "a symbol that starts anew forgets its watermark", 130, members=[(Symbol, "restart", lambda *_: None)]
     ),
-    "facts": Plant("a row that is made again is stored again", 41, members=[(Database, "store", _store_every_stamp)]),
+    "facts": Plant("a row that is made again is stored again", 22, members=[(Database, "store", _store_every_stamp)]),
     "kept": Plant(
         "a Kafka reader does not look at its offsets", 22, members=[(kafka_feed, "_are_kept", lambda *_: True)]
     ),
