@@ -68,8 +68,10 @@ class Batch:
 
     def newest(self) -> Columns:
         """Return what the online store keeps: the last row of each symbol."""
-        rows = list({symbol: i for i, symbol in enumerate(self._symbols)}.values())
         every = self.columns()
+        rows = list({symbol: i for i, symbol in enumerate(self._symbols)}.values())
+        if len(rows) == len(self):
+            return every
         return Columns(
             self.view,
             [self._symbols[i] for i in rows],

@@ -30,7 +30,7 @@ def messages(site: Site) -> Iterator[str]:
     for one in site.plan.sent:
         data = encode(one.message)
         is_known = id(one) in acknowledged
-        for identity in _identities(site, one):
+        for identity in _identities(site, one, data):
             n = seen[identity]
             if n > 1 and one not in site.unsure:
                 yield f"{one.source}'s {one.kind} {one.message} is {n} times in the log"
@@ -60,11 +60,11 @@ def _identity(p: int, words: list[bytes]) -> Any:
     return p, fields[b"data"]
 
 
-def _identities(site: Site, one: Sent) -> list[Any]:
+def _identities(site: Site, one: Sent, data: bytes) -> list[Any]:
     n, message = site.plan.settings.partitions, one.message
     if not isinstance(message, SocialPost):
         [symbol] = message.symbols if isinstance(message, Clock) else [message.symbol]
-        return [(keys.partition_of(symbol, n), encode(message))]
+        return [(keys.partition_of(symbol, n), data)]
     if message.deleted:
         return [(p, "-", message.id, message.received) for p in range(n)]
     return [(keys.partition_of(symbol, n), symbol, message.id, message.likes) for symbol in message.symbols or ()]
@@ -84,12 +84,12 @@ def lateness(site: Site) -> Iterator[str]:
         letter = dict(zip(words[::2], words[1::2], strict=True))
         if letter[b"reason"] in reasons and (letter[b"source"] + b" " + letter[b"id"]).decode() not in back:
             late[letter[b"field:data"]] = int(name.partition(b"-")[0]) * 1000
-    for one in site.plan.sent:
-        if not one.is_sound or isinstance(one.message, SocialPost) or encode(one.message) not in late:
+    for one in site.plan.sent if late else ():
+        if not one.is_sound or isinstance(one.message, SocialPost):
             continue
-        if one.source == PLAIN and site.watch.clock_back_us:
+        refused_us = late.get(encode(one.message))
+        if refused_us is None or (one.source == PLAIN and site.watch.clock_back_us):
             continue
-        refused_us = late[encode(one.message)]
         disturbed = site.disturbed.get(one.source, [])
         if any(begin <= refused_us and end >= one.at_us for begin, end in disturbed):
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,9 +15,6 @@ from tests.simulation.scripts import script_bytes
 
 class Client(redis.Redis):
     """redis-py's client, whose commands go through the network of the simulation; it is made once a process."""
-
-    # without redis-py's look for deprecated arguments at each call
-    xread, xreadgroup = inspect.unwrap(redis.Redis.xread), inspect.unwrap(redis.Redis.xreadgroup)
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -48,6 +44,10 @@ class Batch(Pipeline):
     def __del__(self) -> None:
         """Close nothing."""
 
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        self.command_stack.append((args, options))
+        return self
+
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         stack, self.command_stack = self.command_stack, []
         if not stack:
@@ -65,7 +65,7 @@ class Batch(Pipeline):
 
 
 def _words(args: Sequence[Any]) -> Words:
-    words = [w if type(w) is bytes else w.encode() if isinstance(w, str) else b"%d" % w for w in args]
+    words = [w if (kind := type(w)) is bytes else w.encode() if kind is str else _other_word(w) for w in args]
     if words[0] == b"EVAL":
         words[1] = script_bytes(args[1])
     elif b" " in words[0]:
@@ -73,12 +73,18 @@ def _words(args: Sequence[Any]) -> Words:
     return words
 
 
+def _other_word(word: Any) -> bytes:
+    return word.encode() if isinstance(word, str) else b"%d" % word
+
+
 def _parsed(reply: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
     if isinstance(reply, RedisError):
         raise reply
     callback = _CALLBACKS.get(args[0])
+    if callback is None:
+        return reply
     options.pop("keys", None)
-    return callback(reply, **options) if callback is not None else reply
+    return callback(reply, **options)
 
 
 _REAL = redis.Redis()

@@ -47,15 +47,12 @@ class Trouble:
 class Request:
     """A call on its way."""
 
-    __slots__ = ("atomic", "batch", "deadline", "epoch", "number", "who")
+    __slots__ = ("atomic", "batch", "deadline", "epoch", "number", "streams", "who")
 
     def __init__(self, who: Process, batch: list[Words], atomic: bool, epoch: int, number: int) -> None:
         self.who, self.batch, self.atomic, self.epoch, self.number = who, batch, atomic, epoch, number
         self.deadline = 0
-
-    def answer(self, value: Any) -> None:
-        """Let the process go on with the replies or an error, unless it has given up."""
-        self.who.resume(self.number, value)
+        self.streams: Sequence[bytes] = ()  # those that it waits for
 
 
 class Network:
@@ -110,7 +107,7 @@ class Network:
 
     def _send(self, who: Process, request: Request) -> None:
         world, batch = self.world, request.batch
-        trouble = self._trouble(who, batch)
+        trouble = self._trouble(who, batch) if who.name in self.troubles else None
         if world.keeps_lines:
             world.note(
                 who.name, " + ".join(_named(words) for words in batch) + (f"  <{trouble.kind}>" if trouble else "")
@@ -132,7 +129,7 @@ class Network:
             world.after(delay, self._arrive, request)
             world.after(0, self.crash, who)
         elif kind == "lose call":
-            world.after(trouble.wait_us, request.answer, _given_up(trouble))
+            world.after(trouble.wait_us, who.resume, request.number, _given_up(trouble))
         else:
             world.after(trouble.wait_us, who.resume, request.number, _given_up(trouble))
             request.number = LOST
@@ -141,9 +138,7 @@ class Network:
             world.after(trouble.us if kind == "late call" else delay, self._arrive, request)
 
     def _trouble(self, who: Process, batch: list[Words]) -> Trouble | None:
-        waiting = self.troubles.get(who.name)
-        if not waiting or self.is_quiet:
-            return None
+        waiting = [] if self.is_quiet else self.troubles[who.name]
         for i, trouble in enumerate(waiting):
             if not trouble.script or any(_script(words) == trouble.script for words in batch):
                 return waiting.pop(i)
@@ -154,14 +149,15 @@ class Network:
         return 200 + int(part * part * part * part * 20_000)
 
     def _answer(self, request: Request, value: Any) -> None:
-        self.world.after(self._delay(), request.answer, value)
+        self.world.after(self._delay(), request.who.resume, request.number, value)
 
     def _arrive(self, request: Request) -> None:
         if self._is_down or request.epoch != self._epoch:
             self._answer(request, Gone("Error 111 connecting to the server. Connection refused."))
         elif self._is_hung:
             self._queued.append(request)
-            self.world.after(ANSWER_US, request.answer, TimeoutError("Timeout reading from socket"))
+            late = TimeoutError("Timeout reading from socket")
+            self.world.after(ANSWER_US, request.who.resume, request.number, late)
         elif len(request.batch) > 1 and not request.atomic and self.world.rng.random() < 0.1:
             self._run_in_parts(request, [])
         else:
@@ -197,16 +193,18 @@ class Network:
         words = request.batch[0]
         wait_us = int(words[words.index(b"BLOCK") + 1]) * 1000
         request.deadline = self.world.now + max(wait_us, self.world.idle_us())
+        at = words.index(b"STREAMS") + 1
+        request.streams = words[at : at + (len(words) - at) // 2]
         self._wait_for(request)
         self.world.at(request.deadline, self._give_up, request)
 
     def _wait_for(self, request: Request) -> None:
-        for key in _streams(request):
+        for key in request.streams:
             self._blocked.setdefault(key, []).append(request)
 
     def _leave(self, request: Request) -> bool:
         found = False
-        for key in _streams(request):
+        for key in request.streams:
             waiting = self._blocked.get(key, [])
             if request in waiting:
                 waiting.remove(request)
@@ -240,12 +238,6 @@ def _script(words: Words) -> str:
 
 def _named(words: Words) -> str:
     return f"{_script(words)}.lua" if words[0] == b"EVAL" else words[0].decode()
-
-
-def _streams(request: Request) -> Sequence[bytes]:
-    words = request.batch[0]
-    at = words.index(b"STREAMS") + 1
-    return words[at : at + (len(words) - at) // 2]
 
 
 def _given_up(trouble: Trouble) -> RedisError:

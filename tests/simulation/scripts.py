@@ -92,11 +92,18 @@ def _reply(value: Any) -> Any:
 
 
 def _from_lua(*words: Any) -> Any:
-    return _to_lua(_call([w if type(w) is bytes else _text(w) for w in words]))
+    given = list(words)
+    for i, word in enumerate(words):
+        if type(word) is not bytes:
+            given[i] = _text(word)
+    reply = _call(given)
+    return reply if type(reply) is bytes or type(reply) is int else _to_lua(reply)
 
 
 def _text(word: Any) -> bytes:
-    if isinstance(word, int | float) and not isinstance(word, bool):
+    if type(word) is int:
+        return b"%d" % word
+    if type(word) is float:
         return b"%d" % word if word == int(word) else b"%.17g" % word
     raise ResponseError("Lua redis lib command arguments must be strings or integers")
 

@@ -60,20 +60,18 @@ class Server:
     def execute(self, words: Sequence[bytes]) -> Any:
         """Run one command and return its reply, or raise the error that it is."""
         name = words[0]
-        handler = _HANDLERS.get(name)
-        if handler is None:
-            raise ResponseError(f"unknown command {name!r}; it is not simulated, or not in capitals")
+        if name not in _HANDLERS:
+            raise ResponseError(f"unknown command {name!r}: it is not simulated, or not in capitals")
         if self._dirty is not True:
             if self.full and name in _NEEDS_MEMORY:
                 raise OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
             if self._dirty is False and name in _WRITES:
                 self._dirty = True
-        return handler(self, words)
+        return _HANDLERS[name](self, words)
 
     def get(self, key: bytes) -> Any:
         """Return the value of a key, None where it is absent or has expired."""
-        end = self._expires.get(key)
-        if end is not None and self.clock() >= end:
+        if key in self._expires and self.clock() >= self._expires[key]:
             del self._keys[key], self._expires[key]
             self._gone.append(key)
         return self._keys.get(key)

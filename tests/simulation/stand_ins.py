@@ -14,6 +14,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import psycopg
+from redis.commands import core
 
 from ingest import offline_writer
 from ingest.feeds.kafka import feed as kafka_feed
@@ -60,6 +61,11 @@ def _changes() -> list[tuple[ModuleType, str, Any]]:
         (offline_writer, "psycopg", SimpleNamespace(connect=lambda *_, **__: _site().connect(), Error=psycopg.Error)),
         (deployment, "check_database", lambda *_, **__: None),
         (kafka_feed, "Consumer", lambda *_, **__: _site().consumer()),
+        (
+            core,
+            "record_streaming_lag_from_response",
+            lambda **_: None,
+        ),  # redis-py's own metrics: slow, and nobody reads them
     ]
     for name, module in list(sys.modules.items()):
         if name.startswith(_ROOMS) and isinstance(module, ModuleType):

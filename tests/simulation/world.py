@@ -10,7 +10,7 @@ import heapq
 import random
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from greenlet import getcurrent, greenlet
 
@@ -34,7 +34,7 @@ class World:
         self.lazy_us = 0  # how long an idle process lets pass between two turns, about
         self._events: list[tuple[int, int, Action, tuple[Any, ...]]] = []
         self._n = 0
-        self._hub = getcurrent()
+        self.hub = getcurrent()  # the greenlet that a process switches to when it waits
 
     def at(self, us: int, action: Action, *args: Any) -> None:
         """Call ``action`` with ``args`` at a time, or now where that has passed."""
@@ -48,7 +48,7 @@ class World:
 
     def run(self, end_us: int, until: Callable[[], bool] | None = None) -> bool:
         """Let time pass until ``until`` holds after an event, and return True; return False where ``end_us`` comes first."""
-        self._hub = getcurrent()
+        self.hub = getcurrent()
         events, pop = self._events, heapq.heappop
         while events and events[0][0] <= end_us:
             self.now, _, action, args = pop(events)
@@ -66,10 +66,6 @@ class World:
         if self.keeps_lines:
             self.lines.append((self.now, who, what))
 
-    def switch(self) -> Any:
-        """Leave the process that runs, until it is resumed."""
-        return self._hub.switch()
-
 
 class Process:
     """One process of a part: a greenlet, its clocks, and what may happen to it.
@@ -82,7 +78,7 @@ class Process:
         It does nothing before.
     """
 
-    current: Process | None = None
+    current: ClassVar[Any] = None  # the process that runs
 
     def __init__(self, world: World, name: str, body: Callable[[Process], None]) -> None:
         self.world = world
@@ -108,7 +104,7 @@ class Process:
 
     def start(self) -> None:
         """Begin to run."""
-        self._go(None)
+        self._enter(self._greenlet.switch, None)
 
     def kill(self) -> None:
         """End the process where it waits."""
@@ -128,7 +124,7 @@ class Process:
 
     def wait(self) -> Any:
         """Stop until the wait is ended; return what it is ended with, raise it if it is an exception."""
-        value = self.world.switch()
+        value = self.world.hub.switch()
         if isinstance(value, Exception):
             raise value
         return value
@@ -141,7 +137,7 @@ class Process:
             self.world.at(self.frozen_until, self.resume, number, value)
         else:
             self._waits += 1
-            self._go(value)
+            self._enter(self._greenlet.switch, value)
 
     def sleep(self, us: int) -> None:
         """Let time pass."""
@@ -153,12 +149,9 @@ class Process:
         us = round(seconds * 1_000_000)
         self.sleep(max(us, self.world.idle_us()) if us <= SHORT_US else us)
 
-    def _go(self, value: Any) -> None:
+    def _enter(self, act: Action, value: Any) -> None:
         if self.before is not None:
             self.before()
-        self._enter(self._greenlet.switch, value)
-
-    def _enter(self, act: Action, value: Any) -> None:
         outer, Process.current = Process.current, self
         try:
             act(value)
@@ -168,8 +161,8 @@ class Process:
 
 def running() -> Process:
     """Return the process that runs."""
-    assert Process.current is not None
-    return Process.current
+    process: Process = Process.current
+    return process
 
 
 class Stop(threading.Event):
@@ -195,24 +188,24 @@ class Time:
 
     @staticmethod
     def monotonic() -> float:
-        world = running().world
+        world = Process.current.world
         return (world.now - world.start_us) / 1_000_000 + 1000.0
 
     perf_counter = monotonic
 
     @staticmethod
     def monotonic_ns() -> int:
-        world = running().world
+        world = Process.current.world
         return (world.now - world.start_us) * 1000 + 10**12
 
     @staticmethod
     def time_ns() -> int:
-        process = running()
+        process = Process.current
         return (process.world.now + process.wall_us) * 1000
 
     @staticmethod
     def time() -> float:
-        process = running()
+        process = Process.current
         return (process.world.now + process.wall_us) / 1_000_000
 
     @staticmethod
