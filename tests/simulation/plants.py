@@ -126,6 +126,7 @@ _SAVED = "if saved_id ~= after_id then return redis.error_reply('OTHER POSITION'
 _IN_LOG = "if not redis.call('XRANGE', events, ARGV[i], ARGV[i])[1] then return redis.error_reply('OTHER POSITION') end"
 _FENCE_COMMIT = "if redis.call('GET', owner) ~= token then return redis.error_reply('FENCED') end"
 _FENCE_WRITE = "if redis.call('GET', KEYS[rows]) ~= token then return 0 end"
+_COMPARE = "newer = not old\n  if old then"
 _OFFSETS = "if call('HGET', offsets, ARGV[i]) ~= ARGV[i + 1] then return redis.error_reply('OFFSETS CHANGED') end"
 _PRESENT = "call('XDEL', KEYS[tonumber(source)], id) == 1"
 _FREE = "if left ~= -2 and left <= tonumber(ARGV[2]) then return false end"
@@ -137,6 +138,10 @@ PLANTS: dict[str, Plant] = {
         "a commit looks neither at the lease nor at the position",
         36,
         [(_SAVED, ""), (_IN_LOG, ""), (_FENCE_COMMIT, "")],
+    ),
+    "fence": Plant("a commit does not look at the lease", 49, [(_FENCE_COMMIT, "")]),
+    "compare": Plant(
+        "an older row replaces the one that is online", 454, [(_COMPARE, "newer = true\n  if false then")]
     ),
     "write fence": Plant("online rows are written without the lease", 73, [(_FENCE_WRITE, "")]),
     "cut": Plant("the router sorts what it read, and does not cut it", 39, members=[(read, "in_order", _unordered)]),
@@ -165,7 +170,7 @@ PLANTS: dict[str, Plant] = {
     ),
     "hold": Plant(
         "a Kafka reader counts time in which it did not poll",
-        30597,
+        31392,
         members=[(Reader, "next_batch", _batch_by_the_clock)],
     ),
     "places": Plant(
@@ -175,7 +180,7 @@ PLANTS: dict[str, Plant] = {
     ),
     "patience": Plant(
         "a feed waits up to a second after its first failure",
-        30686,
+        68385,
         members=[(Outlet.__init__, "__kwdefaults__", {**(Outlet.__init__.__kwdefaults__ or {}), "first_pause_s": 1.0})],
     ),
     "millisecond": Plant("the router orders by id alone", 49, members=[(read, "in_order", _by_id_alone)]),

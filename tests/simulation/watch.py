@@ -59,14 +59,21 @@ class Watch:
                 self._server.hash(b"sim:settings:" + key)[self._after[key]] = value
 
     def executed(self, words: Sequence[bytes], reply: Any) -> None:
-        """Look whether the owner of the partition stored rows online, if a command and its reply say that rows were stored."""
-        if words[0] != b"EVAL" or script_name(words[1]) != "write" or not isinstance(reply, int) or not reply:
+        """Look whether it was the owner of a partition that stored rows online or committed.
+
+        The reply is 0 where nothing was stored, and an error where nothing was committed.
+        """
+        if words[0] != b"EVAL" or not isinstance(reply, int) or not reply:
             return
-        lease, token = words[2 + int(words[2])], words[4 + int(words[2])]
+        name, n = script_name(words[1]), int(words[2])
+        if name == "write":
+            lease, token = words[2 + n], words[4 + n]
+        elif name == "commit":
+            lease, token = words[3], words[3 + n]
+        else:
+            return
         if token and self._server.get(lease) != token:
-            self.problems.append(
-                f"online rows were stored with {token!r}, and {lease!r} is {self._server.get(lease)!r}"
-            )
+            self.problems.append(f"a {name} was done with {token!r}, and {lease!r} is {self._server.get(lease)!r}")
 
     def clock_back(self, us: int) -> None:
         """Note that the server's clock was set back."""
