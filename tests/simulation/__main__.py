@@ -107,11 +107,13 @@ def _find_plants(first: int) -> int:
     code = 0
     for name, plant in PLANTS.items():
         found = next(n for n in count(1) if n > 1000 or _finds(plant, first + n - 1))
-        if found > 1000:
+        if found <= 1000:
+            print(f"{found:4} schedules (seed {first + found - 1})  {name}: {plant.about}")
+        elif _finds(plant, plant.seed):
+            print(f"not in 1000, but by seed {plant.seed}  {name}: {plant.about}")
+        else:
             code = 1
             print(f"NOT FOUND  {name}: {plant.about}")
-        else:
-            print(f"{found:4} schedules (seed {first + found - 1})  {name}: {plant.about}")
     return code
 
 

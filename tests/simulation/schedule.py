@@ -44,7 +44,14 @@ class Fault:
     about: tuple[Any, ...] = ()
 
     def __str__(self) -> str:
-        return " ".join(str(part) for part in (self.kind, self.target, *self.about) if part != "")
+        return " ".join(_shown(part) for part in (self.kind, self.target, *self.about) if part != "")
+
+
+def _shown(part: Any) -> str:
+    """Return a text that is the same in each run, also of a set."""
+    if isinstance(part, tuple):
+        return " ".join(map(_shown, part))
+    return "{" + ", ".join(sorted(part)) + "}" if isinstance(part, frozenset) else str(part)
 
 
 @dataclass(frozen=True)
