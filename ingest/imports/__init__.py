@@ -1,0 +1,1 @@
+"""History as venues and vendors publish it, brought onto the tape."""
