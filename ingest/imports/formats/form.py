@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +14,11 @@ from ingest.messages.kinds import Message, time_us
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.files import FileFormError
 from ingest.recordings.lines import Line, Output, Parsed, Rejected
+from ingest.recordings.rows import time_us as time_of_cell
 from transforms.instrument import Instrument, known
 
 MAX_FUTURE_MS = 5000  # a file's event time may lie so far ahead of its receive time, as clocks of recorders are slow
+_BITMEX_TIME = re.compile(r"(\d{4}-\d\d-\d\d)D(\d\d:)")
 SHOWN = 200  # bytes of a refused row that are kept
 
 
@@ -127,3 +130,13 @@ def number(name: str, value: Any) -> float:
         raise Refused(Reason.WRONG_TYPE, f"{name} {value!s:.40} is no number") from None
     except OverflowError:
         raise Refused(Reason.OUT_OF_RANGE, f"{name} {value!s:.40}") from None
+
+
+def event_us(name: str, value: Any) -> int:
+    """Return an event time in microseconds; BitMEX writes a D between date and time."""
+    if isinstance(value, str):
+        value = _BITMEX_TIME.sub(r"\1T\2", value.strip())
+    us = time_of_cell(name, value)
+    if us is None:
+        raise Refused(Reason.MISSING_FIELD, name)
+    return us

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ingest.imports.formats.changes import Changes
-from ingest.imports.formats.form import Context, Format, Head, checked, number, rejected
+from ingest.imports.formats.form import Context, Format, Head, checked, event_us, number, rejected
 from ingest.imports.formats.json_items import items_of
-from ingest.imports.formats.trades import CCXT, ORDER, TAKER, event_us, trade_of
+from ingest.imports.formats.trades import CCXT, ORDER, TAKER, trade_of
 from ingest.messages.kinds import OrderBook, time_fields
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.book import Level

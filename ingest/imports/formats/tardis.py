@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 from ingest.imports.formats.changes import Changes
-from ingest.imports.formats.form import Context, Format, Head, checked, column_names, number, refusing, rejected
+from ingest.imports.formats.form import (
+    Context,
+    Format,
+    Head,
+    checked,
+    column_names,
+    event_us,
+    number,
+    refusing,
+    rejected,
+)
 from ingest.imports.formats.table import rows_of
-from ingest.imports.formats.trades import event_us, tardis_kind
+from ingest.imports.formats.trades import tardis_kind
 from ingest.messages.kinds import OrderBook, time_fields
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.book import Level
@@ -21,6 +31,7 @@ from ingest.recordings.own import check_numbers
 
 _COMMON = ("exchange", "symbol", "timestamp", "local_timestamp")
 _LEVEL = re.compile(r"(asks|bids)\[(\d{1,4})\]\.(price|amount)")
+_ROWS_MAX = 1_000_000  # of one message or snapshot, so that no file can fill the memory
 _TRUTH = {"true": True, "false": False, "1": True, "0": False}
 _QUOTE = {"bids": [("bid_price", "bid_amount")], "asks": [("ask_price", "ask_amount")]}
 
@@ -108,8 +119,14 @@ def _read_changes(path: Path, context: Context) -> Iterator[Output]:
         except Refused as refused:
             yield rejected(path, line, "a snapshot", refused)
 
+    def pending_levels(told: Told | Refused) -> list[dict[float, float]]:
+        symbol = None if isinstance(told, Refused) else f"{context.prefix}{told['symbol']}"
+        return list(pending[symbol][0].values()) if symbol in pending else []
+
     for key, group in groupby(_rows(path), _message_of):
-        rows = list(group)
+        rows = list(islice(group, _ROWS_MAX + 1))
+        if len(rows) > _ROWS_MAX or sum(map(len, pending_levels(rows[0][1]))) > _ROWS_MAX:
+            raise FileFormError(f"{path.name} is not read: a message has more than {_ROWS_MAX} levels")
         line, told, row = rows[-1]
         if isinstance(told, Refused):
             for number_, why, bad in rows:
@@ -129,6 +146,12 @@ def _read_changes(path: Path, context: Context) -> Iterator[Output]:
                 raise Refused(Reason.WRONG_TYPE, f"is_snapshot {key[2]!s:.20}")
             sides = _sides([fields for _, fields, _ in rows if isinstance(fields, dict)])
             if is_snapshot:
+                if symbol in pending and any(
+                    p in pending[symbol][0][s] for s, found in sides.items() for p, _ in found
+                ):
+                    yield from end_snapshot(
+                        symbol
+                    )  # a level told again is of the next snapshot, not of its second part
                 levels = pending[symbol][0] if symbol in pending else {"bid": {}, "ask": {}}
                 for side, found in sides.items():
                     levels[side].update((p, a) for p, a in found if a)

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ingest.imports.formats.form import Context, Format, Head, checked, column_names, number, rejected
+from ingest.imports.formats.form import Context, Format, Head, checked, column_names, event_us, number, rejected
 from ingest.imports.formats.table import Row, rows_of
-from ingest.messages.check import check_trade
+from ingest.messages.check import check_trade, known_trade_id
 from ingest.messages.kinds import Trade, time_fields
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.files import FileFormError
@@ -21,7 +21,6 @@ from ingest.recordings.rows import time_us
 
 TAKER, MAKER, UNKNOWN = "taker", "maker", "unknown"
 _OTHER = {"buy": "sell", "sell": "buy", None: None}
-_BITMEX_TIME = re.compile(r"(\d{4}-\d\d-\d\d)D(\d\d:)")
 _CONTRACTS = (
     "Sizes of derivatives are as the venue writes them, in contracts where it trades contracts: give such a symbol its "
     "contract_size (and inverse) in the file of TFS_INSTRUMENTS."
@@ -103,16 +102,6 @@ def trade_of(told: Mapping[str, Any], symbol: str, whose: str, context: Context)
     return checked("trade", message, received)
 
 
-def event_us(name: str, value: Any) -> int:
-    """Return an event time in microseconds; BitMEX writes a D between date and time."""
-    if isinstance(value, str):
-        value = _BITMEX_TIME.sub(r"\1T\2", value.strip())
-    us = time_us(name, value)
-    if us is None:
-        raise Refused(Reason.MISSING_FIELD, name)
-    return us
-
-
 def side_of(value: Any, whose: str) -> str | None:
     """Return the aggressor's side; None where nobody tells it."""
     if value is None or whose == UNKNOWN:
@@ -137,7 +126,10 @@ def symbol_of(pattern: re.Pattern[str] | None, path: Path) -> str:
 
 
 def _id(value: Any) -> int | str | None:
-    return None if value is None or value == "" else value if isinstance(value, int) else str(value)
+    """Return an id; a column of whole numbers with holes is one of floats in pandas."""
+    if isinstance(value, float):
+        value = int(value) if value.is_integer() else None if value != value else str(value)
+    return known_trade_id(value if value is None or isinstance(value, int) else str(value))
 
 
 def _first(path: Path, rows: Iterator[Row]) -> list[Any]:

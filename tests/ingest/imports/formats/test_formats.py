@@ -51,8 +51,8 @@ def test_trades_of_tardis_keep_both_times_and_an_unknown_side(tmp_path):
     name, good, bad, _ = read(tmp_path, "bybit_trades_2023-11-14_BTCUSDT.csv.gz", text)
     assert name == "Tardis trades"
     assert trades(good) == [
-        (1700000000000250, "BTCUSDT", 150.0, 0.25, "buy", "7"),
-        (1700000000000300, "BTCUSDT", 150.0, 1.0, None, "8"),
+        (1700000000000250, "BTCUSDT", 150.0, 0.25, "buy", 7),
+        (1700000000000300, "BTCUSDT", 150.0, 1.0, None, 8),
     ]
     assert [one.received for one in good] == [1700000000002, 1700000000002]
     assert bad == ["wrong_type"]
@@ -149,15 +149,15 @@ def test_the_ids_of_bybits_spot_count_rows_and_are_left_out(tmp_path):
 def test_trades_of_okx_are_read_in_all_three_forms(tmp_path):
     text = "instrument_name,trade_id,side,price,size,created_time,source\nBTC-USDT-SWAP,28,SELL,64927.5,1.772e-05,1784822400188,0\n"
     _, good, _, _ = read(tmp_path, "x.zip", text)
-    assert trades(good) == [(1784822400188000, "BTC-USDT-SWAP", 64927.5, 1.772e-05, "sell", "28")]
+    assert trades(good) == [(1784822400188000, "BTC-USDT-SWAP", 64927.5, 1.772e-05, "sell", 28)]
     old = "trade_id/撮合id,side/交易方向,size/数量,price/价格,created_time/成交时间\n9,buy,3,100.5,1641000000000\n".encode(
         "gbk"
     )
     _, good, bad, _ = read(tmp_path, "BTC-USDT-SWAP-aggtrades-2022-01-01.csv", old)
-    assert (trades(good), bad) == ([(1641000000000000, "BTC-USDT-SWAP", 100.5, 3.0, "buy", "9")], [])
+    assert (trades(good), bad) == ([(1641000000000000, "BTC-USDT-SWAP", 100.5, 3.0, "buy", 9)], [])
     name, good, _, _ = read(tmp_path, "ETH-USDT-trades-2021-09-01.csv", "9,buy,3,100.5,1641000000000\n")
     assert name == "OKX trades without names"
-    assert trades(good) == [(1641000000000000, "ETH-USDT", 100.5, 3.0, "buy", "9")]
+    assert trades(good) == [(1641000000000000, "ETH-USDT", 100.5, 3.0, "buy", 9)]
 
 
 def test_trades_of_kraken_have_no_side_and_bars_are_refused(tmp_path):
@@ -175,7 +175,7 @@ def test_trades_of_kraken_have_no_side_and_bars_are_refused(tmp_path):
 def test_the_side_of_coinbase_is_the_makers_and_null_where_nobody_says_coinbase(tmp_path):
     text = 'side,"size",price,trade_id,time\nbuy,0.5,100,74,2024-01-01T00:00:01.000250Z\n'
     _, good, _, _ = read(tmp_path, "coinbase_BTC-USD_2024.csv", text)
-    assert trades(good) == [(1704067201000250, "BTC-USD", 100.0, 0.5, "sell", "74")]
+    assert trades(good) == [(1704067201000250, "BTC-USD", 100.0, 0.5, "sell", 74)]
     _, good, _, context = read(tmp_path, "t.csv", text, symbol="BTC-USD")
     assert good[0].side is None
     assert any("--venue coinbase" in note for note in context.notes)
@@ -197,7 +197,7 @@ def test_exports_of_ccxt_are_read_as_an_array_lines_and_a_table(tmp_path):
         "cost": 201.0,
         "info": {"a": [1]},
     }
-    expected = (1700000000123000, "BTC/USDT:USDT", 100.5, 2.0, "sell", "5")
+    expected = (1700000000123000, "BTC/USDT:USDT", 100.5, 2.0, "sell", 5)
     for text in (json.dumps([one, one]), json.dumps([one, one], indent=2), f"{json.dumps(one)}\n{json.dumps(one)}"):
         assert trades(read(tmp_path, "t.json", text)[1]) == [expected, expected]
     table = ",id,timestamp,datetime,symbol,side,price,amount,cost\n"
@@ -269,3 +269,32 @@ def test_a_damaged_row_among_changes_makes_the_book_unknown(tmp_path):
     _, good, bad, _ = read(tmp_path, "i.csv", L2 + "\n".join(rows))
     assert [type(one).__name__ for one in good] == ["OrderBook", "OrderBook", "Gap"]
     assert bad == ["undecodable"]
+
+
+def test_snapshots_one_after_another_are_each_a_book_and_one_in_two_messages_is_one(tmp_path):
+    at = "1700000000000000"
+    rows = [
+        f"x,A,{at},1700000000000100,true,bid,100,1",
+        f"x,A,{at},1700000000000200,true,ask,101,3",  # the second part
+        f"x,A,{at},1700000000000300,true,bid,100,2",  # the next snapshot
+        f"x,A,{at},1700000000000300,true,ask,102,4",
+    ]
+    _, good, bad, _ = read(tmp_path, "i.csv", L2 + "\n".join(rows))
+    assert [(b.bids, b.asks) for b in good] == [
+        ([(100.0, 1.0)], [(101.0, 3.0)]),
+        ([(100.0, 2.0)], [(102.0, 4.0)]),
+    ]
+    assert bad == []
+
+
+def test_an_id_that_fits_no_column_is_refused(tmp_path):
+    one = {
+        "id": 2**70,
+        "timestamp": 1700000000123,
+        "datetime": "x",
+        "symbol": "A",
+        "side": "buy",
+        "price": 1,
+        "amount": 1,
+    }
+    assert read(tmp_path, "t.json", json.dumps([one]))[2] == ["out_of_range"]
