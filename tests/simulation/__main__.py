@@ -48,7 +48,7 @@ def main() -> int:
 def _many(first: int, n: int, jobs: int, plant: Plant) -> int:
     began, failed = time.perf_counter(), []
     chunks = [(seed, min(CHUNK, first + n - seed), plant.about) for seed in range(first, first + n, CHUNK)]
-    with ProcessPoolExecutor(jobs, initializer=_collect_rarely) as pool:
+    with ProcessPoolExecutor(jobs, initializer=gc.freeze) as pool:
         for done, seeds in enumerate(pool.map(_failing, chunks), 1):
             failed += seeds
             if sys.stderr.isatty() or done * CHUNK % 5000 == 0:
@@ -61,12 +61,6 @@ def _many(first: int, n: int, jobs: int, plant: Plant) -> int:
         + (f": {failed}" if failed else "")
     )
     return 1 if failed else 0
-
-
-def _collect_rarely() -> None:
-    """Let the collector of garbage leave out what lives as long as the process, and look at the rest less often."""
-    gc.freeze()
-    gc.set_threshold(20_000)
 
 
 def _failing(chunk: tuple[int, int, str]) -> list[int]:
