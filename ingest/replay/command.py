@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from feature_repo.stores.errors import UserError
 from ingest.cli.arguments import count, make_parser, non_negative
 from ingest.publish import report
 from ingest.recordings.columns import add_column_options, given_columns
-from ingest.replay.entries import are_exports, replay_exports
+from ingest.replay.entries import are_exports, of_exports, replay_entries
 from ingest.replay.run import replay
 from ingest.settings import load
 from ingest.streams import deployment
+from ingest.tape.period import add_tape_options, check_tape_options, in_order
+from ingest.tape.table import compare, open_tape
 
 _EXAMPLE = """\
 example:
@@ -23,11 +26,13 @@ example:
   python -m ingest replay tweets.parquet --time-column posted --symbol-column ticker
   python -m ingest replay trades.parquet books.csv --symbol OKCOIN:BTC-CNY
   python -m ingest replay spot.jsonl.gz perp.jsonl.gz --prefix perp.jsonl.gz=BINANCE-FUTURES:
+  python -m ingest replay --from-tape --since 2026-11-20T10:00 --before 2026-11-20T11:00
 
 a line of a text file is a receive time in nanoseconds followed by a raw Binance message, or one JSON message of
 order_book, market_data or social_data; .parquet and .csv hold trades (columns price, size, side, ...), books (bids and
 asks, or bid_px_0, bid_qty_0, ask_px_0, ...) or posts; text and .csv may be packed: .gz, .zst, .bz2, .xz, or the
-only file of a .zip; a file that `tape export` wrote goes into the logs with the bytes that it had there
+only file of a .zip; a file that `tape export` wrote, or --from-tape, goes into the logs with the bytes that it had there;
+a replay into the deployment that writes this tape puts the entries on it once more
 exit codes: 0 all was read (refused lines are in the dead letters), 1 nothing could be read of a file that has rows,
             2 a file, an option or a server is wrong
 """
@@ -38,9 +43,10 @@ def add_parser(subparsers: Any) -> None:
     about = "Publish recordings: raw Binance captures, JSON lines of our messages, or trades, books and posts as Parquet or CSV."
     parser = make_parser(subparsers, "replay", run, about, _EXAMPLE)
     add = parser.add_argument
-    add("paths", nargs="+", type=Path, metavar="PATH", help="files")
+    add("paths", nargs="*", type=Path, metavar="PATH", help="files")
     speed = "times real time; 0, the default, as fast as it goes"
     add("--speed", type=non_negative, default=0.0, metavar="X", help=speed)
+    add_tape_options(parser)
     add("--rebase", choices=["now"], help="move all times so that the recording ends now")
     add("--limit", type=count, metavar="N", help="read the first N lines or rows of each file")
     add_column_options(parser)
@@ -50,13 +56,20 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Replay the recordings."""
     settings = load()
-    of_tape = are_exports(args.paths)
+    check_tape_options(args)
+    of_tape = args.from_tape or are_exports(args.paths)
     if of_tape and args.rebase:
-        raise UserError("--rebase is not for an export of a tape: its entries keep their times")
+        raise UserError("--rebase is not for a tape or its exports: their entries keep their times")
     with deployment.opened(settings) as client, report.live("replay", quiet=args.json) as progress:
         if of_tape:
-            options = {"speed": args.speed, "limit": args.limit, "progress": progress}
-            counts = replay_exports(args.paths, client, settings.partitions, **options)
+            n = settings.partitions
+            if args.from_tape:
+                tape = open_tape(settings)
+                compare(tape, {"partitions": str(n)})
+                entries = in_order(tape, n, args.since, args.before, args.symbols)
+            else:
+                entries = of_exports(args.paths, n)
+            counts = replay_entries(islice(entries, args.limit), client, n, speed=args.speed, progress=progress)
         else:
             counts = replay(
                 args.paths,

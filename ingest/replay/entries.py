@@ -1,6 +1,6 @@
-"""Publishing exports of a tape: each entry goes into its log again, with the same bytes.
+"""Publishing entries of a tape, or of its exports: each entry goes into its log again, with the same bytes.
 
-No tick is added at the end, because the ticks of the logs are in the export. The entries keep their ids, which say when they arrived, if
+No tick is added at the end, because the ticks of the logs are among them. The entries keep their ids, which say when they arrived, if
 the logs hold nothing newer; else they get new ones.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ingest.replay.run import REPORT_EVERY, Pace
 from ingest.streams import keys
 from ingest.streams.read import id_numbers, is_newer
 from ingest.tape.lines import entry_of, header_of
+from ingest.tape.period import LogEntry
 
 BATCH = 500
 
@@ -37,19 +39,8 @@ def are_exports(paths: Sequence[Path]) -> bool:
     return bool(found)
 
 
-def replay_exports(
-    paths: Sequence[Path],
-    client: redis.Redis,
-    partitions: int,
-    *,
-    speed: float = 0.0,
-    limit: int | None = None,
-    progress: Callable[[Counts], None] | None = None,
-    patience_s: float = PATIENCE_S,
-    clock: Callable[[], float] = time.time,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Counts:
-    """Append the entries of exports to their logs; parameters and errors are those of ``replay``.
+def of_exports(paths: Sequence[Path], partitions: int) -> Iterator[LogEntry]:
+    """Return the entries of exports, one file after the other in the order of their first entries.
 
     Raise `UserError` if an export is of another number of partitions: a log has the entries of its symbols.
     """
@@ -60,15 +51,31 @@ def replay_exports(
             raise UserError(
                 f"{path.name} is an export{of}, and here are {partitions}: set TFS_PARTITIONS to that number"
             )
+    return _entries(paths)
+
+
+def replay_entries(
+    entries: Iterator[LogEntry],
+    client: redis.Redis,
+    partitions: int,
+    *,
+    speed: float = 0.0,
+    progress: Callable[[Counts], None] | None = None,
+    patience_s: float = PATIENCE_S,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Counts:
+    """Append entries to their logs; parameters and errors are those of ``replay``."""
     counts = Counts()
     readers = Readers(client, partitions, patience_s=patience_s)
     pipe: Any = client.pipeline(transaction=False)
     pace = Pace(speed, clock, sleep, pipe.execute)
-    first = next((entry_id for entry_id, *_ in _entries(paths, 1)), b"0-0")
-    keeps_ids = all(is_newer(first, _last_id(client, keys.events(p))) for p in range(partitions))
-    for entry_id, p, fields in _entries(paths, limit):
+    first = list(islice(entries, 1))
+    first_id = first[0][0] if first else b"0-0"
+    keeps_ids = all(is_newer(first_id, _last_id(client, keys.events(p))) for p in range(partitions))
+    for entry_id, p, fields in chain(first, entries):
         if p >= partitions:
-            raise UserError(f"entry {entry_id.decode()} is of partition {p}, and the export is of {partitions}")
+            raise UserError(f"entry {entry_id.decode()} is of partition {p}, and here are {partitions}")
         pace.wait(id_numbers(entry_id)[0])
         pipe.xadd(keys.events(p), {**fields, b"recorded": b"1"}, id=entry_id if keeps_ids else b"*")
         counts.lines += 1
@@ -84,17 +91,11 @@ def replay_exports(
     return counts
 
 
-def _entries(paths: Sequence[Path], limit: int | None) -> Iterator[tuple[bytes, int, dict[bytes, bytes]]]:
-    """Yield the entries of files, one file after the other in the order of their first entries."""
-    n = 0
+def _entries(paths: Sequence[Path]) -> Iterator[LogEntry]:
     for path in sorted(paths, key=_first_id):
         with open_text(path) as stream:
             stream.readline()
-            for line in stream:
-                if limit is not None and n >= limit:
-                    return
-                n += 1
-                yield entry_of(line)
+            yield from map(entry_of, stream)
 
 
 def _first_id(path: Path) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ingest.replay.entries import replay_exports
+from ingest.replay.entries import of_exports, replay_entries
 from ingest.settings import Settings
 from ingest.streams import keys
 from ingest.streams.backlog import untaped_ms
@@ -122,5 +122,5 @@ def replay(into: Deployment) -> int:
         n = export(
             open_tape(conf), PARTITIONS, path, datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
         )
-        replay_exports([path], into.client, PARTITIONS)
+        replay_entries(of_exports([path], PARTITIONS), into.client, PARTITIONS)
     return n

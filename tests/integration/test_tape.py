@@ -92,11 +92,26 @@ def test_an_exported_period_replays_to_the_live_rows(
     assert main(["replay", str(hour)]) == 0
     replayed = [redis_client.xrange(keys.events(p)) for p in range(conf.partitions)]
     assert replayed == [[(at, {**fields, b"recorded": b"1"}) for at, fields in log] for log in logs]
+    redis_client.flushall()
+    assert main(["replay", "--from-tape", *period]) == 0
+    assert [redis_client.xrange(keys.events(p)) for p in range(conf.partitions)] == replayed
     worker = pipeline.worker()
     pipeline.work(worker)
     worker.close()
     pipeline.store_rows()
     assert rows(pipeline.postgres) == live
+    entries = sum(map(len, logs))
+    for given, expected in (
+        (["--symbols", SYMBOLS[0]], sum(SYMBOLS[0].encode() in fields[b"data"] for log in logs for _, fields in log)),
+        (["--limit", "7"], 7),
+        (["--before", period[1]], 0),
+        (["--since", period[1]], entries),
+    ):
+        redis_client.flushall()
+        assert main(["replay", "--from-tape", *given]) == 0
+        assert sum(redis_client.xlen(keys.events(p)) for p in range(conf.partitions)) == expected
+    redis_client.flushall()
+    assert main(["replay", str(hour)]) == 0
     assert main(["replay", str(hour)]) == 0  # the logs hold newer entries now: it gets new ids
     assert redis_client.xlen(keys.events(0)) > len(logs[0])
     capsys.readouterr()
@@ -105,3 +120,5 @@ def test_an_exported_period_replays_to_the_live_rows(
     redis_client.flushall()
     assert main(["replay", str(hour)]) == 2
     assert "set TFS_PARTITIONS" in capsys.readouterr().err
+    assert main(["replay", "--from-tape"]) == 2
+    assert "is of partitions" in capsys.readouterr().err

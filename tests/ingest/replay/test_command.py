@@ -65,3 +65,20 @@ def test_the_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["replay", "--help"])
     assert "python -m ingest replay btcusdt.jsonl.gz" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "give files, or --from-tape"),
+        (["a.jsonl", "--from-tape"], "not both"),
+        (["a.jsonl", "--since", "2026-11-20"], "go with --from-tape"),
+        (["--from-tape", "--since", "2026-11-20", "--before", "2026-11-20"], "--since must be before --before"),
+        (["--from-tape"], "TFS_TAPE is empty"),
+        (["--from-tape", "--rebase", "now"], "keep their times"),
+    ],
+)
+def test_files_and_the_tape_are_not_mixed(words: list[str], said: str, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("TFS_TAPE", "")
+    assert main(["replay", *words]) == 2
+    assert said in capsys.readouterr().err
