@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from ingest.simulate import history
 from ingest.streams import keys
 from ingest.worker.partition import Partition
 from tests.acceptance.test_lost_trades import OF_BOOKS
+from tests.integration.mortal import MortalRedis
 from tests.integration.venue import Disconnect, Snapshot, Step, Venue, snapshot_of
 from transforms.catalog import ORDER_FLOW, TECHNICAL
 
@@ -199,19 +200,32 @@ def replayed(client: redis.Redis, path: Path) -> Rows:
     return rows(client)
 
 
-def live(client: redis.Redis, tape: Tape, symbols: Sequence[str], record: Path, hold_ms: int = 0) -> Rows:
-    """Play the tape through a venue into the feed; the rows, after a tick that ends each symbol, as a replay ends."""
+def live(
+    client: redis.Redis,
+    tape: Tape,
+    symbols: Sequence[str],
+    record: Path,
+    hold_ms: int = 0,
+    meanwhile: Callable[[], None] | None = None,
+) -> Rows:
+    """Play the tape through a venue into the feed; the rows, after a tick that ends each symbol, as a replay ends.
+
+    ``meanwhile`` is done before the venue gives the first trade that was missed.
+    """
     client.flushall()
 
     def arrived(step: Snapshot) -> bool:
-        found: Any = client.xrevrange(keys.events(keys.partition_of(step.symbol, PARTITIONS)), count=20)
+        try:
+            found: Any = client.xrevrange(keys.events(keys.partition_of(step.symbol, PARTITIONS)), count=20)
+        except redis.ConnectionError:
+            return False  # it is being killed
         books = (decode(OrderBook, f[b"data"]) for _, f in found if f[b"kind"] == b"book")
         return any(b.symbol == step.symbol and b.timestamp == step.event_ms for b in books)
 
     async def play(file: Any) -> Outlet:
         outlet = Outlet(client, SETTINGS)
         frames = sum(isinstance(step, bytes) for step in tape.script)
-        async with Venue(tape.script, arrived, tape.trades) as venue:
+        async with Venue(tape.script, arrived, tape.trades, meanwhile) as venue:
             here = binance_addresses.Venue(f"ws://{venue.url}", f"http://{venue.url}/depth")
             pace = Pace.of(SETTINGS)
             feed = BinanceFeed(
@@ -286,10 +300,7 @@ def test_a_capture_with_lost_connections_and_lost_frames_gives_the_rows_of_its_r
         assert set(range(11, 15)) <= set(unknown) <= set(range(10, 17)) | set(range(24, 26)) | {30, 31, 40}, unknown
 
 
-def test_trades_that_were_lost_with_a_connection_come_back_and_the_recording_replays_to_the_same(
-    redis_client, tmp_path
-):
-    lines = simulated(30)
+def cut_of_six_seconds(lines: Sequence[tuple[int, dict[str, Any]]]) -> Tape:
     tape = Tape(lines)
     at = [index(lines, second) for second in (8, 14)]
     tape.play(0, at[0], snapshots=(A, B))
@@ -297,16 +308,38 @@ def test_trades_that_were_lost_with_a_connection_come_back_and_the_recording_rep
     tape.lose(at[0], at[1])
     tape.play(at[1], len(lines), snapshots=(A, B))
     tape.end(A, B)
+    return tape
+
+
+def test_trades_that_were_lost_with_a_connection_come_back_and_the_recording_replays_to_the_same(
+    redis_client, tmp_path
+):
+    lines = simulated(30)
     whole, recorded = tmp_path / "whole.jsonl", tmp_path / "recorded.jsonl"
     whole.write_bytes(b"".join(b"%d %s\n" % (ns, json.dumps(m).encode()) for ns, m in lines))
 
-    got = live(redis_client, tape, (A, B), recorded, hold_ms=20_000)
+    got = live(redis_client, cut_of_six_seconds(lines), (A, B), recorded, hold_ms=20_000)
     assert got == replayed(redis_client, recorded)
     expected = replayed(redis_client, whole)
     views = {view.name: [feature.name not in OF_BOOKS for feature in view.features] for view in (ORDER_FLOW, TECHNICAL)}
     for key in [key for key in expected if key[0] in views]:
         columns = views[key[0]]
         assert np.frombuffer(got[key])[columns].tobytes() == np.frombuffer(expected[key])[columns].tobytes(), key
+
+
+def test_a_redis_that_is_killed_while_lost_trades_are_asked_for_changes_nothing(mortal: MortalRedis, tmp_path):
+    def kill() -> None:
+        mortal.kill()
+        mortal.start()
+
+    lines = simulated(30)
+    with redis.Redis.from_url(mortal.url) as client:
+        expected = live(client, cut_of_six_seconds(lines), (A, B), tmp_path / "calm.jsonl", hold_ms=20_000)
+        first = mortal.process.pid
+        got = live(client, cut_of_six_seconds(lines), (A, B), tmp_path / "live.jsonl", hold_ms=20_000, meanwhile=kill)
+        assert mortal.process.pid != first
+        assert got == expected
+        assert got == replayed(client, tmp_path / "live.jsonl")
 
 
 @pytest.mark.parametrize("name", ["btcusdt", "ethusdt"])

@@ -32,11 +32,13 @@ class Venue:
     """Plays its script once, over as many connections as it takes; ``arrived`` says whether the book of a snapshot is downstream.
 
     ``trades`` are, by symbol, trades as ``/historicalTrades`` gives them, each with the step of the script from which on the venue has it.
+    ``meanwhile`` is done once, before the venue gives the first of them.
     """
 
     script: Sequence[Step]
     arrived: Callable[[Snapshot], bool]
     trades: Mapping[str, Sequence[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
+    meanwhile: Callable[[], None] | None = None
     url: str = ""
     asked: list[str] = field(default_factory=list)
     connections: int = 0
@@ -71,6 +73,9 @@ class Venue:
         if len(self.asked) % 3 == 1:
             status = 429 if len(self.asked) % 2 else 503
             return web.Response(status=status, headers={"Retry-After": "0"}, text="too many")
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
         first = int(request.query["fromId"])
         known = [trade for at, trade in self.trades.get(request.query["symbol"], ()) if at <= self._at]
         return web.json_response([trade for trade in known if trade["id"] >= first][: int(request.query["limit"])])
