@@ -14,8 +14,8 @@ from ingest.recordings.columns import add_column_options, given_columns
 from transforms.times import ms_of_datetime
 
 if TYPE_CHECKING:
+    from ingest.backfill.done import Done
     from ingest.backfill.raw import Source
-    from ingest.backfill.work import Done
 
 _EXAMPLE = """\
 examples:

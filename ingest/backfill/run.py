@@ -12,11 +12,14 @@ import msgspec
 import psycopg
 
 from ingest.backfill import raw_read, table
+from ingest.backfill.done import Done, Progress
+from ingest.backfill.feed import Tables
 from ingest.backfill.plan import Task, plan, plan_days
 from ingest.backfill.posts import score_posts
 from ingest.backfill.raw import RawTableError, Source
 from ingest.backfill.refused import RefusedFile
-from ingest.backfill.work import Done, Progress, Shared, Tables, process_task, process_together
+from ingest.backfill.together import process_together
+from ingest.backfill.work import Shared, process_task
 from ingest.messages.kinds import ScoredPost, SocialPost, WithdrawnPost
 from ingest.microprice import tables as microprice
 from ingest.recordings.columns import COMMON, GivenColumns
@@ -94,7 +97,7 @@ def backfill(
         for i, task in enumerate(tasks)
     ]
     if jobs > 1 and len(tasks) > 1:
-        return process_together(parts, shared, jobs, total, progress)
+        return process_together(process_task, [(*part, shared) for part in parts], jobs, total, progress)
 
     def report(part: Done) -> None:
         progress(total + part)

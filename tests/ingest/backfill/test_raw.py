@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 
 from ingest import settings
-from ingest.backfill import raw, raw_read, table, work
+from ingest.backfill import feed, raw, raw_read, table
 from ingest.backfill.run import backfill
 from ingest.cli import main
 from ingest.messages.kinds import Gap, OrderBook, time_us
@@ -157,7 +157,7 @@ def test_several_processes_give_the_same_rows_and_say_how_far_they_are(market, e
 
 def test_a_run_that_was_stopped_is_carried_on(market, expected, postgres_url, monkeypatch):
     load(postgres_url, market)
-    monkeypatch.setattr(work, "CHECK_EVERY", 100)
+    monkeypatch.setattr(feed, "CHECK_EVERY", 100)
     monkeypatch.setattr(table, "ROWS", 200)
 
     def stop(done):

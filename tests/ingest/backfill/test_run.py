@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from ingest import settings
+from ingest.backfill import feed, table
 from ingest.backfill import run as backfill_run
-from ingest.backfill import table, work
 from ingest.backfill.posts import score_posts
 from ingest.backfill.run import backfill
 from ingest.check.recording import StandIn
@@ -150,7 +150,7 @@ def test_a_second_run_writes_nothing(paths, replayed, postgres_url):
 
 
 def test_a_run_that_was_stopped_is_carried_on(paths, replayed, postgres_url, monkeypatch):
-    monkeypatch.setattr(work, "CHECK_EVERY", 100)
+    monkeypatch.setattr(feed, "CHECK_EVERY", 100)
     monkeypatch.setattr(table, "ROWS", 200)
 
     class Stopped(Exception):
