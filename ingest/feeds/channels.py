@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 QUIET_S = 10.0
 NEW_S = 25.0
-USUAL = 20.0
+USUAL = 14.0
 LONGEST = 2.0
 MOMENT_S = 0.25
 KNOWN = 20  # intervals

@@ -71,6 +71,17 @@ def test_a_thin_market_gives_no_false_alarm_in_hours_once_its_channels_are_known
     assert market.run(3 * 3600).alarms == []
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_channel_that_speaks_every_two_seconds_is_found_within_30_s(seed: int) -> None:
+    market = Market(seed, book=9.0)
+    for _ in range(1800):
+        market.run(2)
+        market.channels.hear(b"btcusdt@trade")
+    market.alarms.clear()
+    market.run(30)
+    assert [kind for kind, _ in market.alarms] == ["trade"]
+
+
 def test_a_market_that_is_quiet_as_a_whole_is_no_alarm() -> None:
     market = Market(book=9.0, trade=2.0, markPrice=1.0).run(300)
     market.muted = {"book", "trade"}  # as while a market is halted: the mark price goes on
