@@ -8,10 +8,10 @@ from typing import Any
 
 from ingest.backfill import table
 from ingest.backfill.done import Done, Progress
-from ingest.backfill.refused import RefusedFile
 from ingest.messages.envelope import Envelope
 from ingest.messages.kinds import MicropriceTable, ScoredPost, Tick, WithdrawnPost, time_us
 from ingest.recordings.lines import Rejected
+from ingest.recordings.refused import RefusedFile
 from ingest.settings import Settings
 from ingest.worker.symbol import Symbol
 from ingest.worker.symbols import Symbols

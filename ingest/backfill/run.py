@@ -17,7 +17,6 @@ from ingest.backfill.feed import Tables
 from ingest.backfill.plan import Task, plan, plan_days
 from ingest.backfill.posts import score_posts
 from ingest.backfill.raw import RawTableError, Source
-from ingest.backfill.refused import RefusedFile
 from ingest.backfill.together import process_together
 from ingest.backfill.work import Shared, process_task
 from ingest.messages.kinds import ScoredPost, SocialPost, WithdrawnPost
@@ -25,6 +24,7 @@ from ingest.microprice import tables as microprice
 from ingest.recordings.columns import COMMON, GivenColumns
 from ingest.recordings.lines import Parsed
 from ingest.recordings.recording import Recording, find_out
+from ingest.recordings.refused import RefusedFile
 from ingest.sentiment.history import History
 from ingest.sentiment.scoring import Model
 from ingest.settings import Settings

@@ -14,10 +14,10 @@ from ingest.backfill.done import Done, Progress
 from ingest.backfill.feed import Feed, Tables
 from ingest.backfill.plan import Task
 from ingest.backfill.raw import Source
-from ingest.backfill.refused import RefusedFile
 from ingest.messages.kinds import ScoredPost, WithdrawnPost
 from ingest.recordings.lines import Parsed
 from ingest.recordings.recording import Known, Recording
+from ingest.recordings.refused import RefusedFile
 from ingest.recordings.venue_clock import Pace
 from ingest.settings import Settings
 from transforms.engine import warm_up

@@ -119,6 +119,7 @@ class GivenColumns:
     prefixes: tuple[
         tuple[str, str], ...
     ] = ()  # no columns: for files whose name matches, what stands before their symbols
+    fields: tuple[tuple[str, str], ...] = ()  # for fields of trades and books, by their names in `MARKET_FILE`
 
 
 COMMON = GivenColumns()

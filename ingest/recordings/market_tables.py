@@ -40,7 +40,7 @@ Levels = dict[str, list[tuple[str, str]]]  # the columns of price and size of ea
 
 def is_market(path: Path) -> bool:
     """Return whether a file holds trades or books in columns."""
-    return is_table(path) and _kind(read_rows(path)[0]) is not None
+    return is_table(path) and kind_of(read_rows(path)[0]) is not None
 
 
 def symbols(path: Path, columns: GivenColumns = COMMON) -> frozenset[str]:
@@ -105,7 +105,13 @@ def _aggressor(maker_bought: Any) -> str:
     return _AGGRESSOR.get(str(maker_bought).strip().lower(), str(maker_bought))
 
 
-def _kind(names: Sequence[str]) -> str | None:
+def kind_of(names: Sequence[str], columns: GivenColumns = COMMON) -> str | None:
+    """Return what a file with these columns holds, ``trade`` or ``book``; None where it is neither."""
+    given = dict(columns.fields)
+    if all(given.get(field) in names for field in ("bids", "asks")):
+        return "book"
+    if given and all(given.get(field) in names or _common(names, field) for field in ("price", "size")):
+        return "trade"
     if "text" in names or "is_snapshot" in names:
         return None  # a post may have a price, and changes of a book have price, amount and side
     if _common(names, "bids") and _common(names, "asks"):
@@ -122,7 +128,11 @@ def _common(names: Sequence[str], field: str) -> str | None:
 def _find_columns(file: str, names: Sequence[str], columns: GivenColumns) -> dict[str, str]:
     """Return the column of each field that the file has."""
     given = {"timestamp": columns.timestamp, "symbol": columns.symbols}
-    of_kind = TRADE if _kind(names) == "trade" else BOOK
+    for field, column in columns.fields:
+        if column not in names:
+            raise TableFileError(f"{file} has no column {column!r}; it has {', '.join(map(repr, names))}")
+        given[field] = column
+    of_kind = TRADE if kind_of(names, columns) == "trade" else BOOK
     found: dict[str, str] = {}
     for field in ("timestamp", "symbol", "received", "venue", *of_kind):
         name = given[field] if given.get(field) in names else _common(names, field)

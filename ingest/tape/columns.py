@@ -23,6 +23,7 @@ from ingest.streams import keys
 from ingest.streams.move import Header
 
 EVENTS = "events"  # the column `source` of entries of the logs; other streams have their own name there
+IMPORT = "import"  # and of rows that came from a file, which have ``recorded``
 NO_PARTITION = -1  # the partition of entries of streams that are not logs
 DAY_MS = 86_400_000
 CHECK_BITS = 2**63

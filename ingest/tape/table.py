@@ -11,6 +11,8 @@ An append is one commit of Delta Lake: its rows, and what is known after them, a
 ``holes/<stream>``
     How often the stream had lost entries before the tape could read them.
 
+An import has numbers of its own (``ingest/imports/writing.py``).
+
 The position is read in the same snapshot that the rows are appended to. A commit that another writer made behind this snapshot has one of
 the same names, so the append is refused whole, and the writer reads the position again. So each entry is on the tape once, whoever writes
 and wherever one dies.
@@ -73,7 +75,7 @@ def storage(place: str) -> Iterator[None]:
         yield
     except TableNotFoundError as error:
         raise NoTapeError(
-            f"there is no tape at {place} yet; the role `tape` makes it (`python -m ingest run`)"
+            f"there is no tape at {place} yet; the role `tape` (`python -m ingest run`) or `python -m ingest import` makes it"
         ) from error
     except CommitFailedError as error:
         raise ConflictError(f"another writer has appended to the tape at {place}") from error
@@ -131,9 +133,18 @@ class Tape:
 
     def append(self, batches: Sequence[Batch]) -> None:
         """Append all batches in one commit. Raise `ConflictError` if another writer was first, `StorageError` if it cannot be written."""
-        numbers = self._numbers(batches)
-        transactions = [Transaction(name, number) for name, number in numbers.items()]
-        rows = pa.concat_tables([batch.rows for batch in batches])
+        positions: dict[str, int] = {}
+        for stream, last_id, hole in ((batch.stream, batch.last_id, batch.hole) for batch in batches):
+            positions[f"position/{stream}/ms"], positions[f"position/{stream}/n"] = id_numbers(last_id)
+            if hole:
+                positions[f"holes/{stream}"] = (self.number(f"holes/{stream}") or 0) + 1
+        self.commit([batch.rows for batch in batches], positions)
+
+    def commit(self, tables: Sequence[pa.Table], numbers: Mapping[str, int]) -> None:
+        """Append rows with ``numbers``, by name, as application transactions, and count the rows. Raise as ``append``."""
+        every = {**numbers, **self._counts(tables)}
+        transactions = [Transaction(name, number) for name, number in every.items()]
+        rows = pa.concat_tables(tables)
         with storage(self.place):
             deltalake.write_deltalake(
                 self.table,
@@ -143,12 +154,9 @@ class Tape:
                 commit_properties=CommitProperties(app_transactions=transactions),
             )
 
-    def _numbers(self, batches: Sequence[Batch]) -> dict[str, int]:
+    def _counts(self, tables: Sequence[pa.Table]) -> dict[str, int]:
         numbers: dict[str, int] = {}
-        for stream, rows, last_id, hole in ((b.stream, b.rows, b.last_id, b.hole) for b in batches):
-            numbers[f"position/{stream}/ms"], numbers[f"position/{stream}/n"] = id_numbers(last_id)
-            if hole:
-                numbers[f"holes/{stream}"] = (self.number(f"holes/{stream}") or 0) + 1
+        for rows in tables:
             for (partition, day), part in parts(rows).items():
                 names = f"count/{partition}/{day}", f"check/{partition}/{day}"
                 added = part.num_rows, check_of(part)

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ingest.messages.check import check_header
 from ingest.messages.kinds import Message, time_us
 from ingest.messages.refusal import Reason, Refused
+from ingest.recordings.columns import COMMON, GivenColumns
 from ingest.recordings.files import FileFormError
 from ingest.recordings.lines import Line, Output, Parsed, Rejected
 from ingest.recordings.rows import time_us as time_of_cell
@@ -19,6 +20,7 @@ from transforms.instrument import Instrument, known
 
 MAX_FUTURE_MS = 5000  # a file's event time may lie so far ahead of its receive time, as clocks of recorders are slow
 _BITMEX_TIME = re.compile(r"(\d{4}-\d\d-\d\d)D(\d\d:)")
+UNNAMED = "unnamed"  # the market of a file that names none
 SHOWN = 200  # bytes of a refused row that are kept
 
 
@@ -57,11 +59,17 @@ class Context:
         Sentences about the file that the user must know, each once.
     instrument : callable
         Returns what is known of a symbol: its contract tells the depths of its books.
+    columns : GivenColumns
+        What the user says of the columns of a file.
+    others : sequence of Path
+        Files that are read together with the first one, by a format that ``reads_together``.
     """
 
     symbol: str = ""
     prefix: str = ""
     venue: str = ""
+    columns: GivenColumns = COMMON
+    others: Sequence[Path] = ()
     passed_over: Counter[str] = field(default_factory=Counter)
     notes: dict[str, None] = field(default_factory=dict)
     instrument: Callable[[str], Instrument] = known
@@ -71,14 +79,60 @@ class Context:
         self.notes.setdefault(sentence)
 
 
+class Arrived(NamedTuple):
+    """A message of a file that says when it arrived in a log, in milliseconds."""
+
+    kind: str
+    message: Message
+    arrived_ms: int
+
+
+class Market(NamedTuple):
+    """A market: its name, and the prefix that its symbols have where the user gives none, which is that of the live feed."""
+
+    name: str = UNNAMED
+    prefix: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A form of file. ``lacks`` is a sentence of what it cannot give."""
+    """A form of file: data, two functions, and what the writer of its rows must know.
+
+    Rows are put on the tape in the order of the times at which they were received, or of their event times where the file does not say
+    that. So a reader yields them as they stand in the file, whatever their order is.
+
+    Attributes
+    ----------
+    name, lacks : str
+        Its name, and a sentence of what it cannot give.
+    recognise : callable
+        Returns whether a file is of this format, by its begin.
+    read : callable
+        Yields messages and refusals of a file.
+    why_not : str
+        Why it is recognised and not read, and what to do; empty for a format that is read.
+    market : callable
+        Returns the market of a file; `UNNAMED` where nothing tells it.
+    form : str
+        What one trade is, where a venue publishes the same trades in two forms: of one symbol and day only one form counts.
+    keeps_order : bool
+        Whether messages are written in the order in which they are yielded, whatever their times say.
+    needs_order : bool
+        Whether the rows must be in the order of time, because each changes what those before it made.
+    reads_together : bool
+        Whether all files of this format that are named at once are read as one recording.
+    """
 
     name: str
     lacks: str
     recognise: Callable[[Head], bool]
-    read: Callable[[Path, Context], Iterator[Output]]
+    read: Callable[[Path, Context], Iterator[Output | Arrived]]
+    why_not: str = ""
+    market: Callable[[Head], Market] = lambda head: Market()
+    form: str = ""
+    keeps_order: bool = False
+    needs_order: bool = False
+    reads_together: bool = False
 
 
 def refusing(name: str, why: str, recognise: Callable[[Head], bool]) -> Format:
@@ -88,7 +142,7 @@ def refusing(name: str, why: str, recognise: Callable[[Head], bool]) -> Format:
         raise FileFormError(f"{path.name} is not read: it holds {why}")
         yield  # makes this a generator, as every reader is
 
-    return Format(name, why, recognise, read)
+    return Format(name, why, recognise, read, why)
 
 
 def column_names(row: Sequence[Any]) -> list[str]:

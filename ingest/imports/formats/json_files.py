@@ -101,6 +101,7 @@ FORMATS = (
         "A book is known as far as the levels that the venue keeps; trades are in files of their own.",
         lambda head: '"topic"' in _text(head) and '"orderbook.' in _text(head),
         _read_bybit,
+        needs_order=True,
     ),
     Format(
         "ccxt JSON",

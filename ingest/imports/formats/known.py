@@ -1,18 +1,65 @@
-"""All formats of this package; the first that recognises a file reads it."""
+"""All formats of this package, and which of them a file has."""
 
 from __future__ import annotations
 
-from ingest.imports.formats import json_files, tardis, trades
+from ingest.imports.formats import binance, captures, columns, json_files, tardis, trades
 from ingest.imports.formats.form import Format, Head, refusing
+from ingest.recordings.columns import COMMON, GivenColumns, what_else
+from ingest.recordings.files import FileFormError, open_text, seems_to_be
 
 KRAKEN_BARS = refusing(
     "Kraken bars (OHLCVT)",
     "bars: features are computed from trades, so import the file of trades (time and sales)",
     trades.is_kraken_bars,
 )
-FORMATS: tuple[Format, ...] = (*tardis.FORMATS, *trades.FORMATS, *json_files.FORMATS, KRAKEN_BARS)
+FORMATS: tuple[Format, ...] = (
+    *binance.FORMATS,
+    *tardis.FORMATS,
+    *trades.FORMATS,
+    *json_files.FORMATS,
+    *captures.FORMATS,
+    KRAKEN_BARS,
+)
+EVERY = (*FORMATS, columns.COLUMNS)
 
 
-def format_of(head: Head) -> Format | None:
-    """Return the format of a file; None where none is known."""
-    return next((one for one in FORMATS if one.recognise(head)), None)
+def format_of(head: Head, given: GivenColumns = COMMON, name: str = "") -> Format:
+    """Return the format of a file: the only one that recognises it, else that of any table whose columns are known.
+
+    Raise ``FileFormError`` if there is none or there are two. ``name`` is the one that the user names; it must recognise the file too,
+    except where nothing but the words of the user tell the columns.
+    """
+    found = [] if given.fields else [one for one in FORMATS if one.recognise(head)]
+    if not found and columns.recognises(head, given):
+        found = [columns.COLUMNS]
+    if name:
+        found = [one for one in EVERY if one.name == name and (one in found or one.recognise(head))]
+        if not found:
+            raise FileFormError(
+                f"{head.path.name} is not of the format {name!r:.60}: leave --format out to see what it is"
+            )
+    if not found:
+        raise FileFormError(f"{head.path.name} is of no format that is read{_seems(head)}")
+    if len(found) > 1:
+        names = " or ".join(f"--format {one.name!r}" for one in found)
+        raise FileFormError(f"{head.path.name} is of more than one format: say which with {names}")
+    if found[0].why_not:
+        raise FileFormError(f"{head.path.name} is not read: it holds {found[0].why_not}")
+    return found[0]
+
+
+def _seems(head: Head) -> str:
+    names = [str(name) for name in head.rows[0]] if head.rows else []
+    if columns.OF_ORDERS & {name.lower() for name in names}:
+        return ": it seems to hold events of orders or changes of a book; make a row of each trade, or of each book"
+    if what := what_else(names):
+        return f": it seems to hold {what}"
+    if head.lines:
+        with open_text(head.path) as stream:
+            seems = seems_to_be(stream)
+        if seems and not seems.endswith("the ending .csv"):
+            return f": it seems to be {seems}"
+    if len(names) > 1:
+        shown = ", ".join(names)
+        return f": its first row is {shown:.120}; name the columns, such as --column price=NAME --column size=NAME --time-column NAME"
+    return ": write it as CSV or Parquet with a row of names, such as timestamp, symbol, price, size, side, trade_id"

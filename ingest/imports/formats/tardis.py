@@ -194,6 +194,7 @@ FORMATS = (
         "Changes before the first snapshot are passed over.",
         lambda head: _is(head, "is_snapshot", "side", "price", "amount"),
         _read_changes,
+        needs_order=True,
     ),
     Format(
         "Tardis books (book_snapshot_5, book_snapshot_25)",

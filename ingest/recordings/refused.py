@@ -1,4 +1,4 @@
-"""The refused rows and messages of a backfill, kept in a file of JSON lines, as a replay keeps them as dead letters."""
+"""The refused rows and messages of a backfill or an import, kept in a file of JSON lines, as a replay keeps them as dead letters."""
 
 from __future__ import annotations
 
