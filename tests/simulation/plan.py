@@ -106,7 +106,7 @@ def _market(rng: random.Random, symbol: str, source: str, settings: Settings, en
             t = max(newest, now_ms - BOUNDS_MS)  # the same time again, where it is not long ago
         if rng.random() < 0.06:
             t -= settings.allowed_lateness_ms + rng.randrange(2000)
-        is_sound = t >= newest - min(settings.allowed_lateness_ms, 100) and t > now_ms - 2 * BOUNDS_MS
+        is_sound = t >= max(newest - min(settings.allowed_lateness_ms, 100), now_ms - BOUNDS_MS)
         newest = max(newest, t)
         price, size = 100.0 + rng.randrange(40) / 4, n / 64 + SYMBOLS.index(symbol)
         what = rng.random()
