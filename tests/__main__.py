@@ -1,7 +1,8 @@
-"""``python -m tests``, which is ``make test``: every test, those that only compute beside those that wait for servers.
+"""``python -m tests``, which is ``make test``: every test, in two processes that share the machine's cores.
 
-Two processes share the machine's cores. The one beside compiles the kernels first, so that both find them in the cache. Its report comes
-last. ``python -m pytest`` runs the same tests in one process.
+Tests of the whole system wait for processes and servers most of the time, so those that compute, or ask a server of their own, run beside
+them. The process beside compiles the kernels first, so that both find them in the cache. Its report comes last. ``python -m pytest`` runs
+the same tests in one process.
 """
 
 from __future__ import annotations
@@ -12,8 +13,16 @@ import tempfile
 
 from tests.conftest import COMPILE
 
-COMPUTE = (
+BESIDE = (
     "tests/transforms",
+    "tests/feature_repo",
+    "tests/ingest/backfill",
+    "tests/ingest/check",
+    "tests/ingest/messages",
+    "tests/ingest/microprice",
+    "tests/ingest/recordings",
+    "tests/ingest/replay",
+    "tests/ingest/tape",
     "tests/acceptance/test_equality.py",
     "tests/acceptance/test_full_book_depth.py",
     "tests/acceptance/test_fuzz.py",
@@ -21,22 +30,24 @@ COMPUTE = (
     "tests/simulation/test_plants.py",
     "tests/simulation/test_simulation.py",
 )
-"""Tests that start no server and measure no time."""
-_BESIDE = f"import sys, pytest; {COMPILE}; sys.exit(pytest.main(['-q', *sys.argv[1:]]))"
+"""About half of the time: tests that start no part of the system as a process."""
+_COMPILED_FIRST = f"import sys, pytest; {COMPILE}; sys.exit(pytest.main(['-q', *sys.argv[1:]]))"
 
 
 def main() -> int:
     """Run both parts, and return a code other than 0 where one of them failed."""
     with tempfile.TemporaryFile("w+") as report:
-        beside = subprocess.Popen([sys.executable, "-c", _BESIDE, *COMPUTE], stdout=report, stderr=subprocess.STDOUT)
+        beside = subprocess.Popen(
+            [sys.executable, "-c", _COMPILED_FIRST, *BESIDE], stdout=report, stderr=subprocess.STDOUT
+        )
         try:
-            code = subprocess.call([sys.executable, "-m", "pytest", *(f"--ignore={path}" for path in COMPUTE)])
+            code = subprocess.call([sys.executable, "-m", "pytest", *(f"--ignore={path}" for path in BESIDE)])
             code = beside.wait() or code
         finally:
             beside.terminate()  # after Ctrl-C; one that has ended is left alone
             beside.wait()
         report.seek(0)
-        print("\nThe tests that only compute:", report.read(), sep="\n")
+        print("\nThe tests beside:", report.read(), sep="\n")
     return code
 
 

@@ -159,6 +159,14 @@ def link(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Link]:
     found.close()
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_raises() -> Iterator[None]:
+    """A shell starts what runs in the background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def run(words: list[str], when: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> tuple[int, float]:
     """Run a command, send it a Ctrl-C after ``when`` returned in a thread, and return its code and how long it went on."""
     sent: list[float] = []
