@@ -74,7 +74,8 @@ def lateness(site: Site) -> Iterator[str]:
     """No sound message is refused as late, unless its own source was slow.
 
     A message that was put back is late where rows of later times are written. A server whose clock was set back finds that messages are
-    from the future; and the ids of each plain stream then stand still where they were, so they do not tell the order between two.
+    from the future; and the ids of each plain stream then stand still where they were, so they do not tell the order between two. Its
+    letters do not tell when they were written, so each counts as written after the source was slow.
     """
     reasons = (b"late",) if site.watch.clock_back_us else (b"late", b"future_time")
     back = _put_back(site)
@@ -91,6 +92,6 @@ def lateness(site: Site) -> Iterator[str]:
         if refused_us is None or (one.source == PLAIN and site.watch.clock_back_us):
             continue
         disturbed = site.disturbed.get(one.source, [])
-        if any(begin <= refused_us and end >= one.at_us for begin, end in disturbed):
+        if any((begin <= refused_us or site.watch.clock_back_us) and end >= one.at_us for begin, end in disturbed):
             continue
         yield f"{one.source}'s {one.kind} {one.message} is sound and was refused as late"

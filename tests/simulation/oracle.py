@@ -141,9 +141,11 @@ def _difference(key: Key, one: Bits, other: Bits) -> str:
 def _online(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[str]:
     """The online store has the newest row, and every value that was readable is that of the row of its time.
 
-    Where the settings change, an owner with other ones may have stored a row and died before it committed.
+    Where the settings change, an owner with other ones may have stored a row and died before it committed. After a failover a worker may
+    store a row of entries that were lost; its commit finds that they are, and the row stays until the symbol's next moment.
     """
     has_other_settings = any(fault.kind == "settings" for fault in site.plan.faults)
+    may_be_ahead = has_other_settings or site.watch.n_restored > 0
     every = {key: bits for run in runs for key, bits in run.rows.items()}
     newest = {key: event for run in runs for key, event in run.newest.items()}
     names = {_KEYS.keys([symbol])[0]: symbol for _, symbol in newest}
@@ -153,7 +155,7 @@ def _online(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[
         fields = site.server.get(_KEYS.keys([symbol])[0]) or {}
         raw = fields.get(time_field(view))
         at = None if raw is None else watch.event_us(raw)
-        if at != event and not (has_other_settings and at is not None and at > event):
+        if at != event and not (may_be_ahead and at is not None and at > event):
             yield f"online {view} of {symbol} is of {at}, the newest row of {event}"
     for (key, name, event), writes in site.watch.served.items():
         symbol, view = names.get(key), _VIEW_OF_FIELD[name]

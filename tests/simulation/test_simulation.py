@@ -27,7 +27,18 @@ CREATED_AT_ONCE = (
     1472,
     2398,
 )  # a clock that is behind gives a row, and the other one after a failover, the same time of creation
-SEEDS = (*range(1, 201), *LEFT_ONLINE, *NOT_YET_WRITTEN, *OUTAGES, *CREATED_AT_ONCE, *AT_ONCE)
+LOST_IN_A_FAILOVER = (100632, 100902)  # entries of a row that was served, and the scorer's group
+CLOCK_SET_BACK = (104322,)
+SEEDS = (
+    *range(1, 201),
+    *LEFT_ONLINE,
+    *NOT_YET_WRITTEN,
+    *OUTAGES,
+    *LOST_IN_A_FAILOVER,
+    *CLOCK_SET_BACK,
+    *CREATED_AT_ONCE,
+    *AT_ONCE,
+)
 
 
 def test_two_hundred_schedules_hold_every_promise() -> None:

@@ -72,6 +72,9 @@ def test_a_stop_ends_the_waiting() -> None:
         exceptions.OutOfMemoryError("command not allowed"),
         exceptions.MaxConnectionsError("Too many connections"),
         redis.ResponseError("MISCONF Errors writing to the AOF file: No space left on device"),
+        redis.ResponseError(
+            "NOGROUP No such key 'social_data' or consumer group 'tfs' in XREADGROUP with GROUP option"
+        ),
         redis.ResponseError("Command # 2 (EVAL ...) of pipeline caused error: NOREPLICAS Not enough good replicas"),
     ],
 )
