@@ -44,6 +44,7 @@ _OTHER_FORMS = (
     (b"GIF8", "a picture"),
     (b"DBN", "a file of Databento: write it as Parquet or CSV"),
 )
+TABLE_WITH_NAMES = "text in columns: give it the ending .csv"
 # the first line of text that is none of our forms, and what such a file seems to be
 _OTHER_TEXTS = (
     (re.compile(rb"\s*<"), "a web page or XML"),
@@ -54,7 +55,7 @@ _OTHER_TEXTS = (
         re.compile(rb"[-+.\d]+[,;\t][-+.\d]+[,;\t]"),
         "text in columns without a line of names: add one, and the ending .csv",
     ),
-    (re.compile(rb"\w+[,;\t]\w+[,;\t]"), "text in columns: give it the ending .csv"),
+    (re.compile(rb"\w+[,;\t]\w+[,;\t]"), TABLE_WITH_NAMES),
 )
 
 

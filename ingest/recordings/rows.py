@@ -31,6 +31,8 @@ _US_OF_NS = Decimal("1e-3")
 _NS_PER_US = 1000
 _NS_OF_UNIT = {"s": 10**9, "ms": 10**6, "us": 1000, "ns": 1}
 _BATCH = 1024
+DELIMITERS = ",;\t"
+_FIRST_CHARS = 65_536  # of the first line
 
 Row = Mapping[str, Any]
 
@@ -73,7 +75,7 @@ def _batch_rows(batch: Any) -> Iterator[Row]:
 def _csv_names(path: Path) -> Sequence[str]:
     with _open_csv(path, errors="replace") as file:
         try:
-            names = next(csv.reader(file), [])
+            names = next(csv.reader(file, delimiter=_delimiter(path)), [])
         except (csv.Error, *DAMAGE) as error:
             raise TableFileError(f"{path.name}: its first row cannot be read: {error}") from None
     if len(names) > 1 and all(map(_is_number, names)):
@@ -85,7 +87,7 @@ def _csv_names(path: Path) -> Sequence[str]:
 
 def _csv_rows(path: Path) -> Iterator[Row]:
     with _open_csv(path, errors="surrogateescape") as file:
-        rows = csv.DictReader(file, restkey="")
+        rows = csv.DictReader(file, restkey="", delimiter=_delimiter(path))
         while True:
             try:
                 yield next(rows)
@@ -98,6 +100,20 @@ def _csv_rows(path: Path) -> Iterator[Row]:
                     raise
                 yield {"": f"the file is damaged here: {error}"}
                 return
+
+
+def delimiter_of(text: str) -> str:
+    """Return the sign between the cells of a table, by its first line: comma, semicolon or tab."""
+    first = text.partition("\n")[0]
+    return next((sign for sign in DELIMITERS if sign in first), ",")
+
+
+def _delimiter(path: Path) -> str:
+    with _open_csv(path, errors="replace") as file:
+        try:
+            return delimiter_of(file.readline(_FIRST_CHARS))
+        except DAMAGE:
+            return ","  # reading tells the damage
 
 
 def _open_csv(path: Path, errors: str) -> TextIOWrapper:

@@ -26,7 +26,6 @@ from ingest.imports.formats.form import (
     Head,
     Market,
     checked,
-    event_us,
     number,
     refusing,
     rejected,
@@ -47,6 +46,7 @@ _OF_COIN_M = re.compile(r"USD_(?:PERP|\d{6})$")
 _MAKER = {"true": "sell", "1": "sell", "false": "buy", "0": "buy"}
 """The aggressor's side by whether the buyer was the maker."""
 _TIMES = 1_230_768_000_000, 4_102_444_800_000_000  # 2009 in milliseconds, 2100 in microseconds
+_MICROSECONDS = 100_000_000_000_000  # a smaller time is in milliseconds; this is 1973 or the year 5138
 _NAMES = {
     ("id", "tradeid"): "id", ("price",): "price", ("qty", "quantity"): "qty", ("quoteqty", "baseqty"): "worth",
     ("time", "timestamp", "transacttime"): "time", ("isbuyermaker",): "maker", ("isbestmatch",): "best",
@@ -138,7 +138,7 @@ def _trade(row: Sequence[Any], at: dict[str, int], symbol: str) -> Output:
     side = _MAKER.get(str(row[at["maker"]]).strip().lower())
     if side is None:
         raise Refused(Reason.WRONG_TYPE, f"isBuyerMaker {row[at['maker']]!s:.20} is neither true nor false")
-    timestamp, timestamp_us = time_fields(event_us("time", row[at["time"]]))
+    timestamp, timestamp_us = time_fields(_time_us(row[at["time"]]))
     cell = row[at["id"]]
     message = Trade(
         timestamp,
@@ -151,6 +151,15 @@ def _trade(row: Sequence[Any], at: dict[str, int], symbol: str) -> Output:
     )
     check_trade(message)
     return checked("trade", message)
+
+
+def _time_us(cell: Any) -> int:
+    """Return a time in microseconds: the size of the number tells its unit."""
+    try:
+        at = int(cell)
+    except (TypeError, ValueError):
+        raise Refused(Reason.WRONG_TYPE, f"time {cell!s:.40} is no whole number") from None
+    return at if at >= _MICROSECONDS else at * 1000
 
 
 def _format(table: Table) -> Format:

@@ -16,6 +16,7 @@ from ingest.recordings.lines import Output, Parsed, Rejected
 
 OF_ORDERS = frozenset({
     "action", "rtype", "publisher_id", "order_id", "orderid", "order_type", "event_type", "update_type", "is_snapshot",
+    "status", "orderstatus", "order_status", "filled", "remaining",
 })  # fmt: skip
 """Columns of events of orders, or of changes of a book: such a file is no table of trades, though it has prices and sizes."""
 NAME = "columns"

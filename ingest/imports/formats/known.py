@@ -5,7 +5,7 @@ from __future__ import annotations
 from ingest.imports.formats import binance, captures, columns, json_files, tardis, trades
 from ingest.imports.formats.form import Format, Head, refusing
 from ingest.recordings.columns import COMMON, GivenColumns, what_else
-from ingest.recordings.files import FileFormError, open_text, seems_to_be
+from ingest.recordings.files import TABLE_WITH_NAMES, FileFormError, open_text, seems_to_be
 
 KRAKEN_BARS = refusing(
     "Kraken bars (OHLCVT)",
@@ -57,9 +57,12 @@ def _seems(head: Head) -> str:
     if head.lines:
         with open_text(head.path) as stream:
             seems = seems_to_be(stream)
-        if seems and not seems.endswith("the ending .csv"):
+        if seems and seems != TABLE_WITH_NAMES:
             return f": it seems to be {seems}"
     if len(names) > 1:
         shown = ", ".join(names)
-        return f": its first row is {shown:.120}; name the columns, such as --column price=NAME --column size=NAME --time-column NAME"
+        return (
+            f": its first row is {shown:.120}; if it holds trades or whole books, name their columns, such as --column price=NAME "
+            "--column size=NAME --time-column NAME"
+        )
     return ": write it as CSV or Parquet with a row of names, such as timestamp, symbol, price, size, side, trade_id"

@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 from ingest.imports.formats.form import Head
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.files import DAMAGE, FileFormError, is_damage, is_parquet, open_text
+from ingest.recordings.rows import delimiter_of
 
 _BATCH = 1024
 _HEAD_ROWS = 6
 _HEAD_CHARS = 65_536
-_DELIMITERS = ",;\t"
 
 Row = list[Any] | Refused
 
@@ -31,7 +31,7 @@ def head_of(path: Path) -> Head:
     text = _begin(path)
     lines = text.splitlines()[:_HEAD_ROWS]
     try:
-        rows = list(csv.reader(lines, delimiter=_delimiter(text)))
+        rows = list(csv.reader(lines, delimiter=delimiter_of(text)))
     except csv.Error:
         rows = []
     return Head(path, rows, lines)
@@ -52,13 +52,8 @@ def _begin(path: Path) -> str:
             raise FileFormError(f"{path.name} is not read: it is damaged at its begin: {error}") from None
 
 
-def _delimiter(text: str) -> str:
-    first = text.partition("\n")[0]
-    return next((sign for sign in _DELIMITERS if sign in first), ",")
-
-
 def _csv_rows(path: Path) -> Iterator[Row]:
-    delimiter = _delimiter(_begin(path))
+    delimiter = delimiter_of(_begin(path))
     # names in another encoding (OKX writes Chinese ones in GBK) are cut at the slash, so their letters do not matter
     with TextIOWrapper(open_text(path), encoding="utf-8-sig", errors="replace", newline="") as file:
         rows = csv.reader(file, delimiter=delimiter)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ingest.imports.formats.form import Context, Format, Head, checked, column_names, event_us, number, rejected
+from ingest.imports.formats.form import Context, Format, Head, Market, checked, column_names, event_us, number, rejected
 from ingest.imports.formats.table import Row, rows_of
 from ingest.messages.check import check_trade, known_trade_id
 from ingest.messages.kinds import Trade, time_fields
@@ -226,8 +226,22 @@ CCXT = {
 }  # fmt: skip
 
 
-def _format(name: str, lacks: str, recognise: Callable[[Head], bool], table: TradeTable) -> Format:
-    return Format(name, lacks, recognise, partial(read, table))
+def _bybit_or_bitmex(head: Head) -> Market:
+    """Return the market: BitMEX publishes the same columns, and writes its times as text."""
+    try:
+        return Market("bybit" if is_seconds(head.rows[1][head.columns.index("timestamp")]) else "bitmex")
+    except IndexError:
+        return Market()
+
+
+def _format(
+    name: str,
+    lacks: str,
+    recognise: Callable[[Head], bool],
+    table: TradeTable,
+    market: Callable[[Head], Market] = lambda head: Market(),
+) -> Format:
+    return Format(name, lacks, recognise, partial(read, table), market=market)
 
 
 FORMATS = (
@@ -238,10 +252,11 @@ FORMATS = (
         TradeTable(_TARDIS, note=_CONTRACTS),
     ),
     _format(
-        "Bybit trades",
+        "Bybit or BitMEX trades",
         "Books are in files of their own.",
         _has("timestamp", "symbol", "side", "size", "price", "trdmatchid"),
         TradeTable(_BYBIT, note=_CONTRACTS),
+        _bybit_or_bitmex,
     ),
     _format(
         "Bybit spot trades",

@@ -304,3 +304,19 @@ def test_the_exit_code_and_the_kept_rows_tell_what_was_refused(tmp_path, conf, m
     assert main(["import", str(path), "--json"]) == 0
     told = json.load(io.StringIO(capsys.readouterr().out.splitlines()[-1]))
     assert told["files"][0]["new"] == 1 and told["files"][0]["format"] == "columns"
+
+
+def test_a_table_with_semicolons_is_read_and_a_list_of_orders_is_not(tmp_path, conf) -> None:
+    path = tmp_path / "semi.csv"
+    path.write_text("timestamp;symbol;price;size;side\n1735689600000;A;1,5;2;buy\n1735689600001;A;1.5;2;sell\n")
+    [done] = bring(conf, path)
+    assert on_tape(conf)["price"].tolist() == [1.5] and done.refused == {"wrong_type": 1}
+    path.write_text("timestamp,symbol,price,amount,side,status\n1735689600000,A,1,2,buy,open\n")
+    with pytest.raises(FileFormError, match="events of orders"):
+        bring(conf, path)
+
+
+def test_a_file_of_bitmex_is_not_taken_for_one_of_bybit(tmp_path, conf) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("timestamp,symbol,side,size,price,tickDirection,trdMatchID\n2024-01-01D00:00:01.5,X,Sell,1,2,x,a\n")
+    assert [job.market.name for job in imports.plan([path], COMMON)] == ["bitmex"]

@@ -126,7 +126,7 @@ def test_trades_of_bybit_have_seconds_with_fractions_and_come_newest_first(tmp_p
     text = BYBIT + "1585180700.0647,BTCUSD,Buy,1,6698.5,ZeroMinusTick,late,14928.0,1,0.000149\n"
     text += "1585132572.9822,BTCUSD,Sell,2,6500.0,PlusTick,early,1e3,2,0.0003\n"
     name, good, bad, context = read(tmp_path, "BTCUSD2020-03-25.csv.gz", text)
-    assert (name, bad) == ("Bybit trades", [])
+    assert (name, bad) == ("Bybit or BitMEX trades", [])
     assert trades(good) == [
         (1585180700064700, "BTCUSD", 6698.5, 1.0, "buy", "late"),
         (1585132572982200, "BTCUSD", 6500.0, 2.0, "sell", "early"),
