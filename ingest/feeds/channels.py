@@ -104,7 +104,7 @@ class Channels:
     ...     if silent := channels.look():
     ...         break
     >>> second, [(c.symbol, c.kind, c.silent_since) for c in silent]
-    (59, [('BTC', 'trade', 39.0)])
+    (53, [('BTC', 'trade', 39.0)])
     """
 
     def __init__(self, streams: Mapping[str, tuple[str, str]], clock: Callable[[], float] = time.monotonic) -> None:
