@@ -3,7 +3,8 @@
 A tick stands in the log, so a replay sees time pass as the first reader did. No message that is on its way may be late because of one:
 
 1. No tick is appended for ``outage.WRITTEN_S`` after an outage: feeds write then what they kept. Redis knows an outage from a pause in the
-   signs of life (``streams/beat.lua``). After a turn that took long, Redis may have stood still for everybody, which counts as an outage.
+   signs of life (``streams/beat.lua``), and looks again when a tick is appended (``pass_time.lua``). After a turn that took long, Redis may
+   have stood still for everybody, which counts as an outage.
 2. Time passes by the clock of Redis, which stamps the arrivals too, so no clock of a worker can refuse a message. It passes up to
    ``TFS_IDLE_AFTER_MS`` before the arrival of the oldest entry that waits for the router.
 3. No tick is appended for a symbol until ``TFS_RECOVER_S`` after the last clock or hold of its feed (``kinds.Clock``): its feed makes time
@@ -13,17 +14,20 @@ A tick stands in the log, so a replay sees time pass as the first reader did. No
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import redis
 
+from feature_repo.stores.scripts import read_script
+from ingest.messages.decode import encode
 from ingest.messages.kinds import PLAIN_STREAM, Leave, Tick
-from ingest.publish.publisher import Publisher
 from ingest.settings import Settings
-from ingest.streams import outage, read
+from ingest.streams import keys, membership, outage, read
 from ingest.worker.partition import Partition
 
 LOOK_US = 50_000  # time between two searches for quiet symbols
+AT_ONCE = 500  # entries that one script appends
+_PASS_TIME = read_script(__file__, "pass_time.lua")
 
 
 class Quiet:
@@ -101,14 +105,27 @@ class Quiet:
             return
         if not has_sure_leases():
             return
-        with Publisher(self._client, self._partitions) as publisher:
-            for symbol in quiet:
-                if symbol.ticks_from_ms <= known_ms + self._idle_us // 1000:
-                    publisher.publish("tick", Tick(known_ms, symbol.name, lost=symbol.ticks_from_ms > 0))
-                self._heard[symbol.name] = steady_us - self._idle_us + self._emit_us
-            for symbol in leaving:
-                publisher.publish("leave", Leave(known_ms, symbol.name, symbol.timeline.arrivals))
-                del self._heard[symbol.name]  # it waits as long again if a message came meanwhile
+        found: list[tuple[str, Tick | Leave]] = []
+        for symbol in quiet:
+            if symbol.ticks_from_ms <= known_ms + self._idle_us // 1000:
+                found.append(("tick", Tick(known_ms, symbol.name, lost=symbol.ticks_from_ms > 0)))
+            self._heard[symbol.name] = steady_us - self._idle_us + self._emit_us
+        for symbol in leaving:
+            found.append(("leave", Leave(known_ms, symbol.name, symbol.timeline.arrivals)))
+            del self._heard[symbol.name]  # it waits as long again if a message came meanwhile
+        for first in range(0, len(found), AT_ONCE):
+            if not self._append(found[first : first + AT_ONCE], well_s=outage.WRITTEN_S if quiet else 0.0):
+                self.wait()
+                return
+
+    def _append(self, messages: Sequence[tuple[str, Tick | Leave]], well_s: float) -> bool:
+        """Append messages to their logs; where Redis is not well for ``well_s``, or lost its tail, append nothing and return False."""
+        logs: dict[str, int] = {}
+        words: list[str | int | bytes] = [membership.PAUSE_MS, round(well_s * 1000)]
+        for kind, message in messages:
+            log = keys.events(keys.partition_of(message.symbol, self._partitions))
+            words += (logs.setdefault(log, len(logs) + 1), kind, encode(message))
+        return bool(self._client.eval(_PASS_TIME, 1 + len(logs), keys.SIGNS_OF_LIFE, *logs, *words))
 
     def _known_ms(self) -> int:
         """Return up to which time every message is in the logs, as far as its feed is not slower than ``TFS_IDLE_AFTER_MS``."""

@@ -22,6 +22,7 @@ NOT_YET_WRITTEN = (
     52202,
 )  # time must not pass for quiet symbols before what an outage kept back is written
 OUTAGES = (52731, 52894)  # a worker that starts during an outage, or at its end, must know of it
+DECIDED_BEFORE = (65922,)  # a tick on its way must not enter a Redis that came back older
 AT_ONCE = (61242,)  # a book and a newer trade of one millisecond, in two topics, whose order is not known
 CREATED_AT_ONCE = (
     1472,
@@ -38,6 +39,7 @@ SEEDS = (
     *CLOCK_SET_BACK,
     *CREATED_AT_ONCE,
     *AT_ONCE,
+    *DECIDED_BEFORE,
 )
 
 

@@ -75,8 +75,9 @@ def let_be_well(client: redis.Redis, seconds: float) -> None:
 
 
 @pytest.fixture
-def run(redis_client: redis.Redis) -> Iterator[Run]:
+def run(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """A worker of a Redis that has been well for long."""
+    monkeypatch.setattr(membership, "PAUSE_MS", 60_000)  # kernels are compiled at the first message
     let_be_well(redis_client, 3600)
     run = Run(redis_client)
     yield run
@@ -163,11 +164,13 @@ def test_right_after_an_outage_of_redis_no_time_passes(
     monkeypatch.setattr(
         membership, "BEAT_S", 60.0
     )  # the first sign of life is the only one: the clocks of both sides differ here
+    monkeypatch.setattr(membership, "PAUSE_MS", 60_000)
     let_be_well(redis_client, 1)
     run = Run(redis_client)
     run.publish(book(wall_ms() - 20_000))
     run.wait(outage.WRITTEN_S - 1.5)
     assert not run.ticks()
+    let_be_well(redis_client, outage.WRITTEN_S)
     run.wait(1)
     assert run.ticks()
     run.worker.close()
@@ -182,5 +185,21 @@ def test_where_redis_stands_still_before_it_answers_no_time_passes(run: Run, mon
         return asked(*args)
 
     monkeypatch.setattr(read, "moved_until", late)
+    run.wait(5)
+    assert not run.ticks()
+
+
+def test_no_tick_that_was_decided_before_a_failover_enters_the_redis_of_a_moment_ago(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.publish(book(wall_ms() - 3000))
+    asked = read.moved_until
+
+    def loses_its_tail(*args: Any) -> tuple[int, int]:
+        found = asked(*args)
+        run.client.hset(keys.SIGNS_OF_LIFE, "last", wall_ms() - membership.PAUSE_MS - 100)
+        return found
+
+    monkeypatch.setattr(read, "moved_until", loses_its_tail)
     run.wait(5)
     assert not run.ticks()
