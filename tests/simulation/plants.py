@@ -132,7 +132,7 @@ _PRESENT = "call('XDEL', KEYS[tonumber(source)], id) == 1"
 _FREE = "if left ~= -2 and left <= tonumber(ARGV[2]) then return false end"
 
 PLANTS: dict[str, Plant] = {
-    "position": Plant("a commit does not look at the position that it began from", 102, [(_SAVED, "")]),
+    "position": Plant("a commit does not look at the position that it began from", 126, [(_SAVED, "")]),
     "log": Plant("a commit does not look whether the log has its entries", 722, [(_IN_LOG, "")]),
     "both checks of a commit": Plant(
         "a commit looks neither at the lease nor at the position",
