@@ -24,6 +24,7 @@ ESTIMATES = {b"lag", b"entries-read", b"length", b"first-entry"}
 """The real server does not know the first two where entries were deleted; the others tell how much it has trimmed."""
 TRIMMED = (b"events:", b"features:")  # streams of which the real server may have less at their beginning
 SIGNS = (b"sim:", b"members:", keys.SIGNS_OF_LIFE.encode())  # keys that hold the time of the server
+ENDLESS_MS = b"86400000"
 UNORDERED = {b"HGETALL", b"HSCAN", b"XINFO"}  # replies of names and values
 EVERY_KIND = range(1, 400)
 """Seeds among which schedules are looked for that have each kind of process."""
@@ -40,7 +41,7 @@ class Pair:
     def __call__(self, words: list[bytes], reply: Any) -> None:
         for key in self._site.server.expired():
             self._ask([b"DEL", key])
-        found = self._ask(self._timed(words))
+        found = self._ask(self._timed(words, reply))
         for key in self._site.server._expires if words[0] in (b"EVAL", b"EXPIRE") else ():
             self._ask([b"PERSIST", key])  # a key ends when its time has come in the simulation
         name = script_name(words[1]) if words[0] == b"EVAL" else words[0]
@@ -52,13 +53,16 @@ class Pair:
         else:
             self._compare(name in UNORDERED, reply, found, words)
 
-    def _timed(self, words: list[bytes]) -> list[bytes]:
-        """Return a command that gives new entries ids of the simulated time, and waits for none."""
+    def _timed(self, words: list[bytes], reply: Any) -> list[bytes]:
+        """Return a command that gives new entries ids of the simulated time, waits for none, and finds the server well as it was there."""
         if words[0] in (b"XREAD", b"XREADGROUP") and b"BLOCK" in words:
             at = words.index(b"BLOCK")
             return words[:at] + words[at + 2 :]
         new_id = b"%d-*" % self._site.server.now_ms()
         if words[0] == b"EVAL":
+            if script_name(words[1]) == "pass_time":
+                at = 3 + int(words[2])  # the longest pause, and for how long it must have been well
+                words = [*words[:at], ENDLESS_MS, b"0" if reply else ENDLESS_MS, *words[at + 2 :]]
             return [words[0], words[1].replace(b"'*'", b"'" + new_id + b"'"), *words[2:]]
         return [new_id if word == b"*" else word for word in words] if words[0] == b"XADD" else words
 
