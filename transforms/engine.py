@@ -6,11 +6,12 @@ I/O. Events come in the order of event time; ``emit(t)`` comes after every event
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from transforms import holes, normalization
 from transforms import kernel as k
-from transforms import normalization
 from transforms.catalog import RAW_VIEWS, VIEWS, View
 from transforms.instrument import Instrument
 from transforms.kernel import SECOND_US, Vector
@@ -116,6 +117,15 @@ class Engine:
         """
         microstructure.step_invalid(self._micro, t_us)
         order_flow.lose_book(self._flow, t_us)
+
+    def last_hole_us(self) -> tuple[int, int]:
+        """Return since and until when trades may be missing, of the last hole that ``lose_trades`` told; 0 and 0 where it told none."""
+        since_us, until_us = self._flow[order_flow.HOLES + holes.SINCE], self._flow[order_flow.HOLES + holes.UNTIL]
+        return (0, 0) if until_us == -math.inf else (int(since_us), int(until_us))
+
+    def has_lost_book(self) -> bool:
+        """Return whether ``lose_book`` was called and no good book came since."""
+        return bool(self._flow[order_flow.BOOK_BACK] == math.inf)
 
     def lose_trades(self, since_us: int, until_us: int) -> None:
         """Note that trades from ``since_us`` until ``until_us``, both included, may be missing; 0 is since the newest trade.

@@ -30,7 +30,7 @@ from ingest.recordings.followed_trades import Rule
 from ingest.recordings.lines import Line, Output, Parsed
 from ingest.recordings.whole_trades import WholeTrades
 
-TOLD_MS = 3_600_000
+TOLD_MS = 23 * 3_600_000
 """For so long a feed that is away tells afterwards that the books are unknown since then, for a replay; the worker has noted it. A live gap
 that is a day old would be refused."""
 

@@ -7,31 +7,48 @@ number of names; counts of further symbols are added to those of ``*``, which is
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from ingest.messages.envelope import Envelope
-from ingest.messages.kinds import TRADE_CHANNEL, Gap, since_us, time_us
+from ingest.messages.kinds import TRADE_CHANNEL, since_us, time_us
+from transforms.engine import Engine
 
 HOLES = "holes"  # that gaps of the channel trade tell; one that is told again, as long as it lasts, counts once
 MISSING = "trades_missing"  # trades that such gaps say are missing
 RECOVERED = "trades_recovered"  # trades that a feed had missed and got later
 HELD_UNTIL = "held_until_ms"  # until when at the latest a feed asks for missing trades, by the clock of Redis
 OTHERS = "*"
+FIELD = b"last_holes"  # of the checkpoint
 MOST = 10**9  # that one gap may count, so that no producer can make the sum overflow
 
 
 class LastHoles(dict[str, tuple[int, int]]):
     """Begin and end of the last hole of each symbol, in microseconds."""
 
-    def is_other(self, gap: Gap) -> bool:
-        """Return whether a gap tells another hole than the last one of its symbol, and keep it."""
-        begin, end = since_us(gap), time_us(gap)
-        last_begin, last_end = self.get(gap.symbol, (-1, -1))
+    _saved = msgspec.msgpack.encode({})
+
+    def is_other(self, name: str, begin: int, end: int) -> bool:
+        """Return whether a hole is another one than the last of its symbol, and keep it."""
+        last_begin, last_end = self.get(name, (-1, -1))
         if begin > 0 and (begin == last_begin or last_begin < begin < last_end):
-            self[gap.symbol] = last_begin, max(end, last_end)
+            self[name] = last_begin, max(end, last_end)
             return False
-        self[gap.symbol] = begin, end
+        self[name] = begin, end
         return True
+
+    def changed(self) -> dict[bytes, bytes]:
+        """Return the field of the checkpoint, if it changed since the last call."""
+        before, self._saved = self._saved, msgspec.msgpack.encode(self)
+        return {FIELD: self._saved} if self._saved != before else {}
+
+    def restore(self, checkpoint: Mapping[bytes, bytes]) -> None:
+        """Take over the holes of a checkpoint, if it has the field."""
+        if saved := checkpoint.get(FIELD):
+            self.update(msgspec.msgpack.decode(saved, type=dict[str, tuple[int, int]]))
+            self._saved = saved
 
 
 @dataclass(slots=True)
@@ -41,8 +58,11 @@ class Missing:
     counts: Counter[str] = field(default_factory=Counter)
     times: dict[str, int] = field(default_factory=dict)
 
-    def note(self, envelope: Envelope, last: LastHoles) -> None:
-        """Note what a message that was accepted says of missing trades: a recovered trade, a gap, or a hold."""
+    def note(self, envelope: Envelope, last: LastHoles, engine: Engine) -> None:
+        """Note what a message that was accepted says of missing trades: a recovered trade, a gap, a hold, or a tick of a lost feed.
+
+        The engine of the symbol knows the hole of a tick already. A feed that comes back tells the same one.
+        """
         message, kind = envelope.message, envelope.kind
         if kind == "trade":
             if message.recovered:
@@ -50,6 +70,10 @@ class Missing:
         elif kind == "hold":
             end_ms = envelope.arrived_ms + max(message.until - time_us(message) // 1000, 0)
             self.times[f"{message.symbol} {HELD_UNTIL}"] = end_ms
+        elif kind == "tick" and message.lost:
+            self.counts[f"{message.symbol} {HOLES}"] += last.is_other(message.symbol, *engine.last_hole_us())
         elif kind == "gap" and message.channel == TRADE_CHANNEL:
-            self.counts[f"{message.symbol} {HOLES}"] += last.is_other(message)
+            self.counts[f"{message.symbol} {HOLES}"] += last.is_other(
+                message.symbol, since_us(message), time_us(message)
+            )
             self.counts[f"{message.symbol} {MISSING}"] += min(message.missing or 0, MOST)

@@ -115,23 +115,23 @@ class Partition:
             with_posts = [name for name, has_posts in self.idle.names.items() if has_posts]
             self._touched.update(self.symbols.withdraw(envelope, with_posts))
             return None
-        if envelope.kind in FROM_FEED:
+        kind, message = envelope.kind, envelope.message
+        if kind in FROM_FEED:
             self._touched.update(self.symbols.hear_feed(envelope))
-            if envelope.kind == "hold" and envelope.message.symbol in self.symbols:
-                self.pending.missing.note(envelope, self._last_holes)
+            if kind == "hold" and (symbol := self.symbols.get(message.symbol)):
+                self.pending.missing.note(envelope, self._last_holes, symbol.engine)
             return None
-        if envelope.kind == "leave":
-            self._leave(envelope.message)
+        if kind == "leave":
+            self._leave(message)
             return None
-        symbol = self.symbols.accept(envelope)
-        if symbol is None:
+        if (symbol := self.symbols.accept(envelope)) is None:
             return None
         self._touched.add(symbol.name)
-        if envelope.kind == "gap" or (envelope.kind == "trade" and envelope.message.recovered):
-            self.pending.missing.note(envelope, self._last_holes)
-        if symbol.ticks_from_ms and envelope.kind in ("book", "trade") and symbol.ticks_from_ms <= envelope.arrived_ms:
+        if kind == "gap" or (kind == "trade" and message.recovered) or (kind == "tick" and message.lost):
+            self.pending.missing.note(envelope, self._last_holes, symbol.engine)
+        if symbol.ticks_from_ms and kind in ("book", "trade") and symbol.ticks_from_ms <= envelope.arrived_ms:
             symbol.ticks_from_ms = 0  # its feed was lost, and this message comes from another one or from its next run
-        return symbol.name if envelope.kind in HEARD else None
+        return symbol.name if kind in HEARD else None
 
     def _decode_and_check(self, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Envelope:
         envelope = from_entry(entry_id, fields)
@@ -226,6 +226,7 @@ class Partition:
             state.update({f"{name} {part}".encode(): data for part, data in symbol.save().items()})
         after.restart(after.restore(state, between))
         after.idle.take_over(self.idle)
+        after._last_holes = self._last_holes
         after.position, after.last_id, after.state_id = self.position, self.last_id, self.state_id
         after.unsaved, after.left = self.unsaved, self.left
         after._saved, after._saved_idle, after._saved_basis = self._saved, self._saved_idle, self._saved_basis
@@ -248,6 +249,7 @@ class Partition:
         names = self.idle.save()
         if names != self._saved_idle:
             changed[FIELD] = self._saved_idle = names
+        changed |= self._last_holes.changed()
         if self.must_save():
             changed[basis.FIELD] = self._saved_basis = self._basis
         self.unsaved = 0
@@ -270,6 +272,7 @@ class Partition:
         self.last_id = checkpoint.get(b"last_id", checkpoint.get(b"state_id", START))
         self.position = self.state_id = checkpoint.get(b"state_id", self.last_id)
         self._saved_basis = checkpoint.get(basis.FIELD)
+        self._last_holes.restore(checkpoint)
         self.idle.restore(checkpoint.get(FIELD))
         self._saved_idle = self.idle.save()
         parts: dict[str, dict[str, bytes]] = {}

@@ -25,6 +25,7 @@ from ingest.messages.kinds import (
 )
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
+from ingest.worker.book_faults import book_refusal
 from ingest.worker.timeline import Timeline
 from transforms import validation
 from transforms.catalog import View
@@ -41,15 +42,6 @@ Emit = Callable[["Symbol", View, int, Vector], None]
 """Is given each row: its symbol, its view, its time in microseconds and its values, which the next row overwrites."""
 Refuse = Callable[[Envelope, Exception], None]
 """Is given a message that was accepted when it arrived, and the error that came up at its turn."""
-
-_BOOK_FAULT = {
-    validation.NOT_FINITE: Reason.NOT_FINITE,
-    validation.NOT_POSITIVE: Reason.NOT_POSITIVE,
-    validation.OUT_OF_RANGE: Reason.OUT_OF_RANGE,
-    validation.UNSORTED: Reason.UNSORTED_SIDE,
-    validation.EMPTY_SIDE: Reason.EMPTY_BOOK,
-    validation.CROSSED: Reason.CROSSED_BOOK,
-}
 
 
 class Symbol:
@@ -147,16 +139,29 @@ class Symbol:
         return True
 
     def _lose_feed(self, until_us: int) -> None:
-        """Let the book be unknown from the newest message on, and the trades until ``until_us``."""
-        timeline = self.timeline
-        newest_us = timeline.newest_us()
+        """Let the book be unknown behind what was heard, and the trades until ``until_us``, as a feed that comes back tells it."""
+        timeline, engine = self.timeline, self.engine
+        _, lost_us = engine.last_hole_us()
+        if lost_us >= timeline.watermark - 1 and not timeline.holds_market():  # a tick before said so
+            engine.lose_trades(lost_us, until_us)
+            return
+        newest_us = timeline.heard_us()
         if newest_us >= until_us:
             return
-        self.engine.lose_trades(timeline.watermark, until_us)
+        since_us = max(timeline.watermark, timeline.newest_trade_us())
+        timeline.pass_to(newest_us + 1)
+        timeline.tick(since_us - 1)
+        timeline.advance(self._apply, self._emit_rows, engine.last_row_us)
+        engine.lose_trades(since_us, until_us)
         timeline.tick(newest_us)
-        timeline.advance(self._apply, self._emit_rows, self.engine.last_row_us)
-        self.engine.lose_book(newest_us + 1)
+        timeline.advance(self._apply, self._emit_rows, engine.last_row_us)
+        self._lose_book(newest_us + 1)
+
+    def _lose_book(self, t_us: int) -> None:
+        """Let the book be unknown, if it is not yet: a hole that is told again is no word of the feed, and gives no rows for longer."""
         self._sequence = None
+        if not self.engine.has_lost_book():
+            self.engine.lose_book(t_us)
 
     def _accept_table(self, envelope: Envelope) -> None:
         """Hold a table until its rows begin. Like a score it is never late, and it says nothing of how far the feeds are."""
@@ -196,8 +201,7 @@ class Symbol:
             elif kind is Gap and message.channel == TRADE_CHANNEL:
                 self.engine.lose_trades(since_us(message), time_us(message))
             elif kind is Gap:
-                self._sequence = None
-                self.engine.lose_book(t_us)
+                self._lose_book(t_us)
             elif kind is MicropriceTable:
                 self.engine.install_microprice(t_us, message.tick, message.g)
             elif kind is WithdrawnPost:
@@ -214,7 +218,7 @@ class Symbol:
         if isinstance(book, FlatBook):
             fault = validation.check_book(book.levels, book.n_bid, book.n_ask)
             if fault != validation.OK:
-                raise _refusal(fault)
+                raise book_refusal(fault)
 
     def _apply_book(self, t_us: int, book: FlatBook | OrderBook) -> None:
         last, self._sequence = self._sequence, book.sequence
@@ -230,7 +234,7 @@ class Symbol:
             fault = self.engine.book(t_us, book.bids, book.asks, book.depth)
         if fault != validation.OK:
             self._sequence = None  # so that the next good book is accepted whatever its number
-            raise _refusal(fault)
+            raise book_refusal(fault)
 
     def _emit_rows(self, t_us: int) -> None:
         for view, values in self.engine.emit(t_us):
@@ -290,9 +294,3 @@ class Symbol:
 def _facts(p: ScoredPost) -> Post:
     probabilities, engagement = (p.positive, p.negative, p.neutral), (p.likes, p.reposts, p.replies, p.followers)
     return Post(post_identity(p.source, p.id), p.author, p.simhash, *probabilities, *engagement, written_us=time_us(p))
-
-
-def _refusal(fault: int) -> Refused:
-    """Return why a book with this fault is refused."""
-    why = "a price or size of 0 or below; negative prices are not supported" if fault == validation.NOT_POSITIVE else ""
-    return Refused(_BOOK_FAULT[fault], why)

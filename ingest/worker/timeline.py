@@ -20,7 +20,7 @@ from ingest.messages.envelope import Envelope, from_entry
 
 RANK = {"book": 0, "gap": 0, "trade": 1, "post": 2, "withdrawal": 3, "microprice": 4}
 """Books come before trades of the same time: the trade met that book."""
-_POST, _TABLE = RANK["post"], RANK["microprice"]
+_TRADE, _POST, _TABLE = RANK["trade"], RANK["post"], RANK["microprice"]
 
 Held = tuple[int, int, int, int, Envelope]
 """Event time in microseconds, rank, sequence, arrival, message; no two messages share an arrival."""
@@ -49,9 +49,17 @@ class Timeline:
         if rank < _POST and t_us - self.lateness_us > self.watermark:
             self.watermark = t_us - self.lateness_us
 
-    def newest_us(self) -> int:
-        """Return the time of the newest book or trade that is held; where none is, the newest time of which every event is known."""
-        return max((t_us for t_us, rank, *_ in self.held if rank < _POST), default=self.watermark - 1)
+    def heard_us(self) -> int:
+        """Return the newest time that a book, a trade or a clock told; a tick since then makes it later."""
+        return self.watermark + self.lateness_us
+
+    def newest_trade_us(self) -> int:
+        """Return the time of the newest trade that is held, 0 where none is."""
+        return max((t_us for t_us, rank, *_ in self.held if rank == _TRADE), default=0)
+
+    def holds_market(self) -> bool:
+        """Return whether a book, a gap or a trade is held."""
+        return any(rank < _POST for _, rank, *_ in self.held)
 
     def waits(self) -> bool:
         """Return whether a held message needs time to pass. A table does not: it waits for rows, and no row waits for it."""

@@ -187,8 +187,13 @@ class Feed:
         await self._recovery.start(self._last_trades.read([SYMBOL]))
         self._asking = asyncio.create_task(self._recovery.run())
 
-    async def restart(self, *, killed: bool) -> None:
-        """End, and start again with what is stored; a feed that is killed says nothing."""
+    async def restart(self) -> None:
+        """Start again with what is stored."""
+        self._begin()
+        await self.start()
+
+    async def leave(self, *, killed: bool) -> None:
+        """End; a feed that is killed says nothing."""
         self._asking.cancel()
         if killed:
             for task in self._recovery._asking.values():
@@ -199,8 +204,11 @@ class Feed:
                 await self.tell()
             await self._recovery.end()
         self.is_open = False
-        self._begin()
-        await self.start()
+
+    def miss(self, now_ms: int) -> None:
+        """What the worker appends while it misses the feed: time passes, and the feed is lost."""
+        for _, fields in entries_of("tick", Tick(T0 + now_ms - SETTINGS.idle_after_ms, SYMBOL, lost=True), 1):
+            self.entries.append((b"%d-%d" % (T0 + now_ms, len(self.entries)), fields))
 
     async def tell(self) -> None:
         note = {"e": "connections", "n": 1} if self.is_open else {"e": "disconnect"}
@@ -280,8 +288,12 @@ async def play(
     *,
     hold_s: int = 60,
     restarts: Mapping[int, bool] | None = None,
+    away_ms: int = 0,
 ) -> Feed:
-    """Play the market until its end into a feed; ``restarts`` says when the feed is ended (True: killed) and started again."""
+    """Play the market until its end into a feed; ``restarts`` says when the feed is ended (True: killed) and started again.
+
+    It is started again ``away_ms`` later. The worker waits ``TFS_RECOVER_S`` for it.
+    """
     feed = Feed(market, answers, hold_s=hold_s)
     loop = asyncio.get_running_loop()
     await feed.start()
@@ -289,13 +301,20 @@ async def play(
     acts: list[tuple[float, int, str, Any]] = [(at, i, "frame", frame) for i, (at, frame) in enumerate(market.frames)]
     for i, cut in enumerate(lost):
         acts += [(cut.at, -1 - i, "cut", None), (cut.at + cut.lasts, -1 - i, "open", None)]
-    acts += [(at, 0, "restart", killed) for at, killed in (restarts or {}).items()]
+    for at, killed in (restarts or {}).items():
+        waits_ms = SETTINGS.recover_s * 1000 + SETTINGS.idle_after_ms
+        acts += [(at, 0, "leave", killed), (at + away_ms, 1, "restart", None)]
+        acts += [(missed, 0, "miss", missed) for missed in range(at + waits_ms, at + away_ms, 1000)]
     for at, _, act, what in sorted(acts, key=lambda one: one[:2]):
         await asyncio.sleep(max(0.0, at / 1000 - loop.time()))
         if act == "frame":
             await feed.hear(what)
+        elif act == "leave":
+            await feed.leave(killed=what)
+        elif act == "miss":
+            feed.miss(what)
         elif act == "restart":
-            await feed.restart(killed=what)
+            await feed.restart()
             await asyncio.sleep(1)
             await feed.turn(on=True)
         elif feed.is_open != (act == "open"):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from ingest.messages.decode import encode
+from ingest.publish.publisher import entries_of
 from ingest.recordings.lines import Output, Parsed
 from ingest.recordings.recording import LIVE_ONLY, Recording
 from ingest.recordings.venue_clock import Pace
@@ -91,6 +92,29 @@ def test_a_recording_with_holes_gives_the_messages_that_the_feed_gave(recovered:
     path.write_bytes(b"".join(line.data + b"\n" for line in recovered.lines))
     recording = Recording([path], pace=Pace.of(SETTINGS))
     assert told(list(recording.market())) == told(recovered.outputs)
+
+
+def recorded(feed: Feed, tmp_path: Path) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """The log of a replay of what a feed recorded, with the tick that ended the feed's."""
+    path = tmp_path / "live.jsonl"
+    path.write_bytes(b"".join(line.data + b"\n" for line in feed.lines))
+    outputs = [o for o in Recording([path], pace=Pace.of(SETTINGS)).market() if isinstance(o, Parsed)]
+    entries = [entry for o in outputs for _, entry in entries_of(o.kind, o.message, 1)]
+    end_id, end = feed.entries[-1]
+    return [(end_id.partition(b"-")[0] + b"-%d" % n, fields) for n, fields in enumerate([*entries, end])]
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_feed_that_was_away_for_longer_than_it_is_waited_for_gives_the_rows_of_its_recording(
+    tmp_path: Path, killed: bool
+) -> None:
+    market = Market.simulated(300, SEED)
+    away = {60_300: killed, 200_700: killed}
+    feed = run(play(market, Answers(market, Random(SEED), bad=0), 300, hold_s=20, restarts=away, away_ms=50_000))
+    live, replayed = rows(feed.entries), rows(recorded(feed, tmp_path))
+    assert {key: values.tobytes() for key, values in live.items()} == {
+        key: values.tobytes() for key, values in replayed.items()
+    }
 
 
 def test_restarts_of_feed_and_worker_in_the_middle_of_recoveries_change_nothing(

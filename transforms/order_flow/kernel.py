@@ -76,7 +76,7 @@ _V = VOLUME_V + bucket_volume.V
 _CONFIGURED = VOLUME_V + bucket_volume.CONFIGURED
 _BVC_CLOSED = VPIN + vpin.BVC_CLOSED
 _HOLE_END = HOLES + holes.UNTIL
-_BOOK_BACK = LOST_BOOKS + holes.UNTIL
+BOOK_BACK = LOST_BOOKS + holes.UNTIL
 """When the last lost book was known again, µs, infinite while it is not."""
 _TRADE_VALID = ORDER_FLOW.index["trade_valid"]
 
@@ -158,8 +158,8 @@ def lose_trades(state: Vector, since_us: int, until_us: int) -> None:
 def step_quote(state: Vector, t_us: int, bid: float, ask: float) -> None:
     """Fold in the best bid and the best ask of a valid book of time ``t_us``."""
     _pass_time(state, t_us)
-    if state[_BOOK_BACK] == math.inf:
-        state[_BOOK_BACK] = float(t_us)
+    if state[BOOK_BACK] == math.inf:
+        state[BOOK_BACK] = float(t_us)
     mids.set_mid(state, MIDS, t_us, (bid + ask) / 2.0)
 
 
@@ -262,11 +262,11 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
         amihud.emit(state, AMIHUD, t_us, scale, first_us, out)
     if whole_us >= roll.SECONDS * SECOND_US:
         roll.emit(state, roll_at, per_second, b, out)
-    with_books_us = t_us - state[_BOOK_BACK]
+    with_books_us = t_us - state[BOOK_BACK]
     if min(whole_us, with_books_us) >= effective_spread.SECONDS * SECOND_US:
         effective_spread.emit(state, int(state[EFFECTIVE_AT]), per_second, b, out)
     settled_us = t_us - realized_spread.HORIZON_US
-    settled_whole_us = min(settled_us - holes.until(state, HOLES, settled_us), settled_us - state[_BOOK_BACK])
+    settled_whole_us = min(settled_us - holes.until(state, HOLES, settled_us), settled_us - state[BOOK_BACK])
     if settled_whole_us >= realized_spread.SECONDS * SECOND_US:
         realized_spread.emit(state, int(state[REALIZED_AT]), per_second, t_us, b, out)
     full = state[_REFILL] == 0.0 or state[_BVC_CLOSED] >= vpin_bvc.READY

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from ingest.messages.kinds import Gap
+from ingest.messages.kinds import Gap, Tick
 from ingest.replay import messages
+from ingest.worker.partition import Partition
 
-from .log import T0, Log, book, tick, trade
+from .log import CONF, T0, Log, book, tick, trade
 
 
 def hole(since: int, until: int, **fields: Any) -> tuple[str, Gap]:
@@ -130,3 +131,50 @@ def test_a_file_of_our_own_lines_tells_its_hole_to_the_rows(tmp_path: Path) -> N
     counts = {t_ms // 1000: row["trade_count_1m"] for t_ms, _, row in log.rows("order_flow")}
     assert {s for s, n in counts.items() if s >= 60 and n != n} == set(range(120, 190))
     assert {n for s, n in counts.items() if s >= 60 and n == n} == {60.0}
+
+
+def gone(ms: int) -> tuple[str, Tick]:
+    return "tick", Tick(T0 + ms, "A", lost=True)
+
+
+def holes_of(partition: Partition) -> int:
+    return partition.pending.missing.counts["A holes"]
+
+
+def test_a_lost_feed_is_one_hole_and_the_feed_that_comes_back_tells_the_same_one() -> None:
+    log = Log().append(book(400), trade(500, 1))
+    assert holes_of(log.partition) == 0
+    log.append(gone(22_000), gone(23_000), gone(24_000))
+    log.append(hole(500, 25_000), trade(25_000, 9), hole(500, 25_000, missing=7))
+    assert holes_of(log.partition) == 1
+    assert log.partition.pending.missing.counts["A trades_missing"] == 7
+    log.append(trade(60_000, 10), gone(90_000))
+    assert holes_of(log.partition) == 2
+
+
+@pytest.mark.parametrize("told", [hole(500, 9000), gone(9000)])
+def test_a_hole_that_is_told_again_after_a_restart_of_the_worker_counts_once(told: tuple[str, Any]) -> None:
+    log = Log().append(trade(500, 1), told)
+    assert holes_of(log.partition) == 1
+    taker = Partition(0, CONF)
+    taker.restore(log.partition.save())
+    log.partition = taker
+    log.append(hole(500, 9500), gone(12_000))
+    assert holes_of(taker) == 0
+    log.append(trade(30_000, 7), hole(30_000, 31_000))
+    assert holes_of(taker) == 1
+
+
+def test_the_rows_of_a_lost_feed_end_as_those_of_a_feed_that_is_silent() -> None:
+    log = Log().append(book(400), trade(500, 1), *(gone(1000 * second) for second in range(22, 90)))
+    assert [at for at, _, row in log.rows("microstructure") if row["book_valid"] == 0] == [
+        1000.0 * i for i in range(1, 11)
+    ]
+    assert [at for at, _, _ in log.rows("order_flow")][-1] == 60_000
+    assert {row["trade_valid"] for _, _, row in log.rows("order_flow")} == {0}
+    assert not log.partition.symbols["A"].waits_for_time()
+    n = len(log.rows("microstructure"))
+    log.append(("gap", Gap(T0 + 401, "A")), gone(95_000))
+    assert len(log.rows("microstructure")) == n, "the same hole told again is no word of the feed"
+    log.append(book(96_000), book(97_300))
+    assert [row["book_valid"] for *_, row in log.rows("microstructure")[n:]] == [1, 1]
