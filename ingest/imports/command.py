@@ -124,7 +124,7 @@ def _text(job: Any, folder: Path, *, dry: bool) -> str:
         "lacking": job.format.lacks,
     }
     if passed := +context.passed_over:
-        rows["passed over"] = listed(passed)
+        rows["not used"] = listed(passed)
     if done.other_form:
         rows["other form"] = (
             f"{done.other_form:,} passed over: the tape has the trades of their days one by one, or as aggregates"

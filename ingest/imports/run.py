@@ -146,6 +146,7 @@ def run(
 def unread(job: Job) -> str:
     """Return why nothing of a job's rows could be read; empty where something was."""
     done = job.done
-    if done.was_done or done.read or not done.refused:
+    if done.was_done or done.read:
         return ""
-    return f"nothing of {job.name} could be read ({'; '.join(done.reasons)})"
+    why = done.reasons or [f"{n:,} {what} passed over" for what, n in (+job.context.passed_over).items()]
+    return f"nothing of {job.name} could be read ({'; '.join(why)})" if why else ""

@@ -28,7 +28,10 @@ _HEAD_BYTES = 4096
 _OTHER_FORMS = (
     (b"ARROW1", "an Arrow (Feather) file: write it as Parquet"),
     (b"\x89HDF", "an HDF5 file: write its table as Parquet"),
-    (b"\x93NUMPY", "a NumPy array: write it as Parquet, with a name for each column"),
+    (
+        b"\x93NUMPY",
+        "a NumPy array: bring events of hftbacktest onto the tape with `python -m ingest import`, and write others as Parquet",
+    ),
     (b"SQLite format 3", "an SQLite database: write its table as CSV"),
     (b"Obj\x01", "an Avro file: write it as Parquet"),
     (b"ORC", "an ORC file: write it as Parquet"),
@@ -42,7 +45,8 @@ _OTHER_FORMS = (
     (b"\x89PNG", "a picture"),
     (b"\xff\xd8\xff", "a picture"),
     (b"GIF8", "a picture"),
-    (b"DBN", "a file of Databento: write it as Parquet or CSV"),
+    (b"DBN", "a file of Databento: bring it onto the tape with `python -m ingest import`"),
+    (b"P*M\x18", "a DBZ file, the old form of Databento: write it as DBN with Databento's program `dbn`"),
 )
 TABLE_WITH_NAMES = "text in columns: give it the ending .csv"
 # the first line of text that is none of our forms, and what such a file seems to be
@@ -67,12 +71,19 @@ def open_text(path: Path) -> BinaryIO:
     """Open a file, unpacked, or raise ``FileFormError`` if its first bytes show that it holds no text."""
     with path.open("rb") as raw:
         head = raw.read(16)
-    for first, open_packed in _PACKINGS:
-        if head.startswith(first):
-            return open_packed(path)
     for first, form in _OTHER_FORMS:
         if head.startswith(first):
             raise FileFormError(f"{path.name} is not read: it seems to be {form}")
+    return open_bytes(path)
+
+
+def open_bytes(path: Path) -> BinaryIO:
+    """Open a file, unpacked, whatever it holds."""
+    with path.open("rb") as raw:
+        head = raw.read(16)
+    for first, open_packed in _PACKINGS:
+        if head.startswith(first):
+            return open_packed(path)
     return path.open("rb")
 
 

@@ -28,12 +28,13 @@ SHOWN = 200  # bytes of a refused row that are kept
 class Head:
     """The begin of a file: ``rows`` are its first rows, the names of the columns first where the file has names.
 
-    ``lines`` is the begin of its text; of a Parquet file it is empty.
+    ``lines`` is the begin of its text; of a Parquet file it is empty. ``first`` is the begin of a file of records.
     """
 
     path: Path
     rows: Sequence[Sequence[Any]]
     lines: Sequence[str] = ()
+    first: bytes = b""
 
     @property
     def columns(self) -> list[str]:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from ingest.imports.formats import binance, captures, columns, json_files, tardis, trades
+from ingest.imports.formats import (
+    binance,
+    captures,
+    columns,
+    databento_csv,
+    databento_dbn,
+    hftbacktest,
+    json_files,
+    lobster,
+    tardis,
+    trades,
+)
 from ingest.imports.formats.form import Format, Head, refusing
 from ingest.recordings.columns import COMMON, GivenColumns, what_else
 from ingest.recordings.files import TABLE_WITH_NAMES, FileFormError, open_text, seems_to_be
@@ -18,6 +29,10 @@ FORMATS: tuple[Format, ...] = (
     *trades.FORMATS,
     *json_files.FORMATS,
     *captures.FORMATS,
+    *lobster.FORMATS,
+    *databento_dbn.FORMATS,
+    *databento_csv.FORMATS,
+    *hftbacktest.FORMATS,
     KRAKEN_BARS,
 )
 EVERY = (*FORMATS, columns.COLUMNS)

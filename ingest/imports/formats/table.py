@@ -14,12 +14,17 @@ import pyarrow.parquet as pq
 
 from ingest.imports.formats.form import Head
 from ingest.messages.refusal import Reason, Refused
-from ingest.recordings.files import DAMAGE, FileFormError, is_damage, is_parquet, open_text
+from ingest.recordings.files import DAMAGE, FileFormError, is_damage, is_parquet, open_bytes, open_text
 from ingest.recordings.rows import delimiter_of
 
 _BATCH = 1024
 _HEAD_ROWS = 6
 _HEAD_CHARS = 65_536
+_FIRST_BYTES = 16
+_BINARY = (
+    *(b"DBN" + bytes([version]) for version in range(1, 10)),
+    b"\x93NUMPY",
+)  # the first bytes of files of records, which formats read by themselves
 
 Row = list[Any] | Refused
 
@@ -28,6 +33,9 @@ def head_of(path: Path) -> Head:
     """Return the begin of a file. Raise ``FileFormError`` if it is packed text that cannot be unpacked, or no text."""
     if is_parquet(path):
         return Head(path, [row for row in islice(rows_of(path), _HEAD_ROWS) if isinstance(row, list)])
+    first = _first_bytes(path)
+    if first.startswith(_BINARY):
+        return Head(path, (), first=first)
     text = _begin(path)
     lines = text.splitlines()[:_HEAD_ROWS]
     try:
@@ -40,6 +48,16 @@ def head_of(path: Path) -> Head:
 def rows_of(path: Path) -> Iterator[Row]:
     """Yield the rows of a file, the first row (the names, if it has any) too. A damaged row is a ``Refused``."""
     return _parquet_rows(path) if is_parquet(path) else _csv_rows(path)
+
+
+def _first_bytes(path: Path) -> bytes:
+    with open_bytes(path) as file:
+        try:
+            return file.read(_FIRST_BYTES)
+        except DAMAGE as error:
+            if not is_damage(error):
+                raise
+            return b""  # what is damaged at its begin is told where it is read
 
 
 def _begin(path: Path) -> str:
