@@ -7,18 +7,21 @@ Compared are all columns of the views ``order_flow`` and ``technical``, bit for 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import pytest
 
+from ingest.backfill.run import backfill
 from ingest.messages.decode import encode
 from ingest.publish.publisher import entries_of
-from ingest.recordings.lines import Output, Parsed
+from ingest.recordings.lines import Output, Parsed, Rejected
 from ingest.recordings.recording import LIVE_ONLY, Recording
 from ingest.recordings.venue_clock import Pace
-from tests.acceptance.lossy_venue import SETTINGS, Answers, Cut, Feed, Market, Rows, cuts, play, rows, run
+from tests.acceptance.lossy_venue import SETTINGS, T0, Answers, Cut, Feed, Market, Rows, cuts, play, rows, run
+from tests.ingest.backfill.test_run import stored
 from transforms.catalog import ORDER_FLOW, TECHNICAL
 
 OF_BOOKS = {"kyle_lambda_5m", "realized_spread_bps_5s", "effective_spread_bps_1m"}
@@ -114,6 +117,30 @@ def test_a_feed_that_was_away_for_longer_than_it_is_waited_for_gives_the_rows_of
     live, replayed = rows(feed.entries), rows(recorded(feed, tmp_path))
     assert {key: values.tobytes() for key, values in live.items()} == {
         key: values.tobytes() for key, values in replayed.items()
+    }
+
+
+def test_replay_and_backfill_of_a_recording_with_holes_give_the_rows_of_the_feed(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    market, random = Market.simulated(300, SEED), Random(SEED)
+    lost = [Cut(20_000, 9_000), Cut(40_000, 30_000), Cut(90_000, 3_000), Cut(230_000, 12_000)]
+    never = frozenset(n for n, trade in market.trades.items() if 45_000 <= trade["at"] < 60_000)
+    answers = Answers(market, random, bad=1, lost=never)
+    feed = run(play(market, answers, 300, lost, hold_s=20, restarts={130_300: True}, away_ms=50_000))
+    live, replayed = rows(feed.entries), rows(recorded(feed, tmp_path))
+    assert {key: values.tobytes() for key, values in live.items()} == {
+        key: values.tobytes() for key, values in replayed.items()
+    }
+    done = backfill([tmp_path / "live.jsonl"], postgres_url, SETTINGS)
+    assert done.refused == Counter(o.reason for o in feed.outputs if isinstance(o, Rejected)), "wrong answers"
+    filled = {(view, t_us): values[8:] for (view, _, t_us), values in stored(postgres_url)[0].items()}
+    end_us = max(t_us for _, t_us in filled)  # a backfill ends behind the last message, the feed at its last tick
+    assert filled == {key: values.tobytes() for key, values in live.items() if key[1] <= end_us}
+    assert end_us > (T0 + 290_000) * 1000
+    assert {values[ORDER_FLOW.index["trade_valid"]] for (view, _), values in live.items() if view == "order_flow"} == {
+        0.0,
+        1.0,
     }
 
 
