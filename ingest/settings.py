@@ -156,6 +156,16 @@ def passed_on(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name.startswith(names)}
 
 
+def s3_address(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return where S3 is, as Arrow names it, from the variables that deltalake reads; Arrow reads the keys itself."""
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+    endpoint = next((environ[name] for name in names if environ.get(name)), "")
+    region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
+    scheme, _, address = endpoint.rpartition("://")
+    found = {"endpoint_override": address.rstrip("/"), "scheme": scheme or "https"} if endpoint else {}
+    return {**found, "region": region} if region else found
+
+
 def without_secrets(text: str, environ: Mapping[str, str] = os.environ) -> str:
     """Return a message of a storage without the keys of this process: an S3 server may repeat what it was sent."""
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"):

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feature_repo.stores.errors import UserError
-from ingest.cli.arguments import count, duration_ms, make_parser, moment_ms
-from ingest.publish.report import lines_text, listed, report_unread, text_rows
+from ingest.cli.arguments import count, duration_ms, make_parser, moment_ms, names
+from ingest.publish.report import report_unread
 from ingest.recordings.columns import add_column_options, given_columns
 from transforms.times import ms_of_datetime
 
 if TYPE_CHECKING:
+    from ingest.backfill.days.run import Backfilled
     from ingest.backfill.done import Done
     from ingest.backfill.raw import Source
+    from ingest.settings import Settings
 
 _EXAMPLE = """\
 examples:
@@ -25,6 +29,7 @@ examples:
   python -m ingest backfill trades.parquet books.csv --symbol OKCOIN:BTC-CNY
   python -m ingest backfill --table market.trades --table market.books --jobs 8 --since 2026-01-01
   python -m ingest backfill --table fills --column size=lots --column fills:received=
+  python -m ingest backfill --from-tape --symbols BTCUSDT --since 2026-01-01 --jobs 8
 
 --table reads raw tables (or views) of the offline database, the days of each symbol in order:
   trades  time, symbol, price, size, side (buy, sell or NULL) or is_buyer_maker, trade_id, next_funding, received, arrival
@@ -38,8 +43,12 @@ FIELD= says that there is no such column. An index on (symbol, time) makes readi
 Text and .csv may be packed: .gz, .zst, .bz2, .xz, or the only file of a .zip.
 A row's created_timestamp is its event_timestamp plus --available-after. Give the delay of your live pipeline, so that training sees
 history as late as it was available live. A row whose values are there already is not written again, so the first delay stays.
-Give all days of a symbol in one call, because kernels remember days.
+Of files, give all days of a symbol in one call, because kernels remember days.
 Run the command again after it was stopped: finished symbol-days are skipped, and no row is written twice.
+
+--from-tape reads the tape at TFS_TAPE. What a symbol was at the end of each day is kept there, so another day begins at that: days that are
+done and unchanged are passed over. A day to which messages came is computed again with all later ones, and its rows are replaced.
+--since and --before then choose whole days (UTC) of arrival.
 
 exit codes: 0 all was read (what is refused is counted and kept), 1 nothing could be read of a file that has rows,
             2 an option, a file, a table or the database is wrong
@@ -55,11 +64,25 @@ def add_parser(subparsers: Any) -> None:
     add("--table", action="append", default=[], metavar="NAME", help="a raw table of trades or books (several times)")
     given = "the table's column for a field"
     add("--column", type=_given_column, action="append", default=[], metavar="[TABLE:]FIELD=NAME", help=given)
-    add("--since", type=moment_ms, metavar="DATE", help="of raw tables: events from here on")
-    add("--before", type=moment_ms, metavar="DATE", help="of raw tables: events before here")
+    add("--from-tape", action="store_true", help="read the tape at TFS_TAPE instead of files, a day at a time")
+    add("--symbols", type=names, default=[], metavar="A,B", help="of the tape only these symbols")
+    add(
+        "--since",
+        type=moment_ms,
+        metavar="DATE",
+        help="of raw tables: events from here on; of the tape: new days from here on",
+    )
+    add(
+        "--before",
+        type=moment_ms,
+        metavar="DATE",
+        help="of raw tables: events before here; of the tape: new days before here",
+    )
     available = "how long after its event time a row was available: 250ms, 1s, 5m (default 1s)"
     add("--available-after", type=duration_ms, default=1000, metavar="TIME", help=available)
-    add("--jobs", type=count, default=1, metavar="N", help="processes; symbols are shared out (default 1)")
+    add("--jobs", type=count, metavar="N", help="processes; symbols are shared out (default 1, on Ray the processors)")
+    engines = "of the tape: processes here, or tasks on a Ray cluster (default processes)"
+    add("--engine", choices=("processes", "ray"), default="processes", help=engines)
     kept = "folder for files of what is refused, with reasons (default: refused in the data folder)"
     add("--refused", type=Path, metavar="PATH", help=kept)
     add_column_options(parser)
@@ -73,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
 
     from feature_repo.stores.endpoints import default_data_dir, postgres_url
     from ingest import settings
+    from ingest.backfill.report import as_json, days_as_json, days_text, text
     from ingest.backfill.run import backfill
 
     conf = settings.load()
@@ -82,8 +106,7 @@ def run(args: argparse.Namespace) -> int:
 
         return load(conf.sentiment_model, revision=conf.sentiment_revision)
 
-    if not args.paths and not args.table:
-        raise UserError("give files, or --table")
+    _check_options(args)
     url = postgres_url()
     refused_folder = args.refused or default_data_dir() / "refused"
     source = _source(args, url)
@@ -95,20 +118,58 @@ def run(args: argparse.Namespace) -> int:
             about = f"backfill: {done.lines:,} lines, {done.taken.total():,} messages"
             bar.update(task, total=done.of or None, completed=done.lines, description=about)
 
+        if args.from_tape:
+            found = _backfill_tape(args, url, conf, refused_folder, show)
+            bar.stop()
+            print(json.dumps(days_as_json(found)) if args.json else days_text(found, refused_folder))
+            return 0
         done = backfill(
             args.paths,
             url,
             conf,
             source=source,
             delay_ms=args.available_after,
-            jobs=args.jobs,
+            jobs=args.jobs or 1,
             columns=given_columns(args),
             load_model=load_model,
             refused_folder=refused_folder,
             progress=show,
         )
-    print(json.dumps(_as_json(done)) if args.json else _text(done, refused_folder))
+    print(json.dumps(as_json(done)) if args.json else text(done, refused_folder))
     return report_unread(done.unread)
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    if args.from_tape:
+        if args.paths or args.table or args.column:
+            raise UserError("give files, --table or --from-tape, not several of them")
+        if args.since and args.before and args.since >= args.before:
+            raise UserError("--since must be before --before")
+        return
+    if not args.paths and not args.table:
+        raise UserError("give files, --table, or --from-tape")
+    if args.symbols or args.engine != "processes":
+        raise UserError("--symbols and --engine go with --from-tape")
+
+
+def _backfill_tape(
+    args: argparse.Namespace, url: str, conf: Settings, refused_folder: Path, show: Callable[[Done], None]
+) -> Backfilled:
+    from ingest.backfill.days.run import backfill_from_tape
+
+    before = date.max if args.before is None else (args.before + timedelta(days=1, microseconds=-1)).date()
+    return backfill_from_tape(
+        url,
+        conf,
+        symbols=args.symbols,
+        since=date.min if args.since is None else args.since.date(),
+        before=before,
+        delay_ms=args.available_after,
+        jobs=args.jobs,
+        engine=args.engine,
+        refused_folder=refused_folder,
+        progress=show,
+    )
 
 
 def _source(args: argparse.Namespace, url: str) -> Source | None:
@@ -128,34 +189,6 @@ def _source(args: argparse.Namespace, url: str) -> Source | None:
             tables.append(raw.describe(connection, name, given))
     since_ms, until_ms = (None if at is None else ms_of_datetime(at) for at in (args.since, args.before))
     return raw.Source(tuple(tables), since_ms, until_ms)
-
-
-def _as_json(done: Done) -> dict[str, Any]:
-    return {
-        "lines": done.lines,
-        "ignored": done.passed_over.total(),
-        "passed_over": dict(sorted(done.passed_over.items())),
-        "taken": dict(sorted(done.taken.items())),
-        "refused": dict(sorted(done.refused.items())),
-        "rows": done.made,
-        "rows_new": done.new,
-        "rows_skipped": done.skipped,
-        "symbols": sorted(done.symbols),
-        "unread": done.unread,
-    }
-
-
-def _text(done: Done, refused_folder: Path) -> str:
-    names = sorted(done.symbols)
-    there = done.made - done.new - done.skipped
-    rows = {
-        "symbols": ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "") or "none",
-        "messages": listed(done.taken),
-        "refused": listed(done.refused) + (f", kept in {refused_folder}" if done.refused else ""),
-        "lines": lines_text(done.lines, done.passed_over),
-        "rows": f"{done.made:,} made, {done.new:,} new, {there:,} were there, {done.skipped:,} of finished days",
-    }
-    return text_rows(rows)
 
 
 def _given_column(text: str) -> tuple[str, str, str]:

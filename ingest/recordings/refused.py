@@ -37,6 +37,10 @@ class RefusedFile:
         """Keep a message that a symbol or the scoring refused."""
         self._write({"reason": refused.reason, "detail": refused.detail, "message": message})
 
+    def keep_entry(self, line: bytes, refused: Refused) -> None:
+        """Keep an entry of the tape, given as a line of an export of it."""
+        self._write({"reason": refused.reason, "detail": refused.detail, "entry": msgspec.Raw(line)})
+
     def _write(self, record: dict[str, Any]) -> None:
         if self._path is None:
             return

@@ -24,6 +24,7 @@ from ingest.streams.move import Header
 
 EVENTS = "events"  # the column `source` of entries of the logs; other streams have their own name there
 IMPORT = "import"  # and of rows that came from a file, which have ``recorded``
+FOR_ALL = "-"  # stands for the rows that name no symbol, where rows are chosen by symbols
 NO_PARTITION = -1  # the partition of entries of streams that are not logs
 DAY_MS = 86_400_000
 CHECK_BITS = 2**63
@@ -116,15 +117,17 @@ def check_of(rows: pa.Table) -> int:
 
     The sum of a day is different where an entry was lost, doubled or changed, and the same after the rows were sorted into other files.
     """
+    return sum(sum(checks_of(batch)) for batch in rows.to_batches()) % CHECK_BITS
+
+
+def checks_of(batch: pa.RecordBatch) -> Iterator[int]:
+    """Yield the check of each row."""
     names = ("id_ms", "id_n", "kind", "source", "recorded", "data", "fields")
-    total = 0
-    for batch in rows.to_batches():
-        for ms, n, kind, source, recorded, data, rest in zip(
-            *(batch.column(name).to_pylist() for name in names), strict=True
-        ):
-            head = b"%d-%d\0%d\0%b\0%b\0" % (ms, n, recorded, source.encode(), (kind or "").encode())
-            total += crc32(rest if data is None else data, crc32(head))
-    return total % CHECK_BITS
+    for ms, n, kind, source, recorded, data, rest in zip(
+        *(batch.column(name).to_pylist() for name in names), strict=True
+    ):
+        head = b"%d-%d\0%d\0%b\0%b\0" % (ms, n, recorded, source.encode(), (kind or "").encode())
+        yield crc32(rest if data is None else data, crc32(head))
 
 
 def _symbol(body: bytes) -> str | None:

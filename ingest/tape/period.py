@@ -10,6 +10,7 @@ from heapq import merge
 from feature_repo.stores.errors import UserError
 from ingest.cli.arguments import moment, names
 from ingest.streams.read import id_numbers
+from ingest.tape.columns import FOR_ALL
 from ingest.tape.read import FOREVER_MS, entries
 from ingest.tape.table import Tape
 
@@ -30,7 +31,7 @@ def in_order(
     """
     since_ms = 0 if since is None else round(since.timestamp() * 1000)
     before_ms = FOREVER_MS if before is None else round(before.timestamp() * 1000)
-    wanted = [*symbols, "-"] if symbols else None
+    wanted = [*symbols, FOR_ALL] if symbols else None
 
     def of(p: int) -> Iterator[tuple[tuple[int, int], LogEntry]]:
         for entry_id, fields in entries(tape, p, since_ms=since_ms, before_ms=before_ms, symbols=wanted):

@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from ingest.tape.columns import DAY_MS, EVENTS, entries_of
+from ingest.tape.columns import DAY_MS, EVENTS, FOR_ALL, entries_of
 from ingest.tape.table import Tape, storage
 
 WINDOW_ROWS = 200_000
 _ORDER = [("id_ms", "ascending"), ("id_n", "ascending")]
+_ORDER_OF_SOURCES = [*_ORDER, ("source", "ascending")]
 FOREVER_MS = 2**62
 
 
@@ -28,7 +29,7 @@ def rows(
     tape: Tape,
     partition: int,
     *,
-    source: str = EVENTS,
+    source: str | Sequence[str] = EVENTS,
     since_ms: int = 0,
     before_ms: int = FOREVER_MS,
     symbols: Sequence[str] | None = None,
@@ -42,31 +43,32 @@ def rows(
         At the version that is read, whatever is appended meanwhile.
     partition : int
         Of the log; ``columns.NO_PARTITION`` for other streams.
-    source : str
-        ``events``, or the name of another stream.
+    source : str or sequence of str
+        ``events``, or the name of another stream; several are merged, and the column of sources must be among ``columns``.
     since_ms, before_ms : int
         Entries that arrived at or after the one and before the other, in ms.
     symbols : sequence of str, optional
-        Only rows of these.
+        Only rows of these. ``columns.FOR_ALL`` among them stands for rows that name none, such as clocks and withdrawn posts.
     columns : sequence of str, optional
         Only these columns; the two of the entry id must be among them.
     """
     with storage(tape.place):
-        dataset = tape.table.to_pyarrow_dataset()
         for p, day in tape.days():
             if p != partition or day_ms(day) + DAY_MS <= since_ms or day_ms(day) >= before_ms:
                 continue
+            dataset = tape.of_day(partition, day)
             begin = max(since_ms, day_ms(day))
             end = min(before_ms, day_ms(day) + DAY_MS)
             of_day = (pc.field("day") == pa.scalar(day)) & (pc.field("partition") == partition)
-            of_day &= pc.field("source") == source
+            of_day &= pc.field("source").isin([source] if isinstance(source, str) else list(source))
             if symbols is not None:
-                of_day &= pc.field("symbol").isin(list(symbols))
+                of_symbols = pc.field("symbol").isin(list(symbols))
+                of_day &= of_symbols | pc.field("symbol").is_null() if FOR_ALL in symbols else of_symbols
             for first, last in windows(dataset, of_day, begin, end):
                 window = (pc.field("id_ms") >= first) & (pc.field("id_ms") < last)
                 found = dataset.to_table(columns=list(columns) if columns else None, filter=of_day & window)
                 if found.num_rows:
-                    yield found.sort_by(_ORDER)
+                    yield found.sort_by(_ORDER if isinstance(source, str) else _ORDER_OF_SOURCES)
 
 
 def entries(tape: Tape, partition: int, **which: Any) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:

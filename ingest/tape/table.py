@@ -168,6 +168,11 @@ class Tape:
                     numbers[name] = (before + number) % CHECK_BITS
         return numbers
 
+    def of_day(self, partition: int, day: date) -> Any:
+        """Return the files of a day of a partition as a dataset of Arrow; all files of years take long to list."""
+        which = [("day", "=", day.isoformat()), ("partition", "=", str(partition))]
+        return self.table.to_pyarrow_dataset(file_pruning_predicate=which)
+
     def days(self) -> dict[tuple[int, date], list[File]]:
         """Return the files of each partition and day, in the order of their first entries."""
         with storage(self.place):
@@ -211,12 +216,15 @@ def options(place: str) -> dict[str, str]:
     return dict(S3_OPTIONS) if place.startswith("s3://") else {}
 
 
-def open_tape(settings: Settings) -> Tape:
-    """Open the tape to read it. Raise `NoTapeError` if there is none, `StorageError` if it cannot be read."""
+def open_tape(settings: Settings, version: int | None = None) -> Tape:
+    """Open the tape to read it, at the newest version or at another one.
+
+    Raise `NoTapeError` if there is none, `StorageError` if it cannot be read.
+    """
     if not settings.tape:
         raise SettingsError("TFS_TAPE is empty, so there is no tape; set it to a folder or to s3://bucket/prefix")
     with storage(settings.tape):
-        return Tape(DeltaTable(settings.tape, storage_options=options(settings.tape)), settings.tape)
+        return Tape(DeltaTable(settings.tape, version, storage_options=options(settings.tape)), settings.tape)
 
 
 def open_to_append(settings: Settings, deployment: str) -> Tape:

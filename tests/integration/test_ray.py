@@ -8,12 +8,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Set
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
 from feature_repo.stores.errors import UserError
+from ingest.backfill.days import contents
+from ingest.backfill.days.cluster import process_on_ray
+from ingest.backfill.days.run import backfill_from_tape
+from ingest.backfill.done import Done
 from ingest.cli import main
 from ingest.run import ray_engine
 from ingest.run.ray_engine import Part, parts
@@ -22,6 +28,8 @@ from ingest.streams import keys
 from ingest.streams.backlog import backlog
 from ingest.worker import rows
 from ingest.worker.worker import Worker
+from tests.conftest import new_database
+from tests.ingest.backfill.days import tapes
 from tests.integration.market import CONF, PARTITIONS, owners, publish
 
 SMALL = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_log_monitor": False}
@@ -145,6 +153,28 @@ def test_two_nodes_give_the_rows_of_one_process_bit_for_bit_though_one_of_them_i
         driver.wait()
     assert (made(redis_client), online(redis_client)) == expected
     assert redis_client.keys("own:*") + redis_client.keys("members:*") == []  # they left in order
+
+
+def test_a_backfill_from_the_tape_on_two_nodes_gives_the_table_of_one_process(
+    cluster: Any, servers: Any, tmp_path: Path
+) -> None:
+    import ray
+
+    conf = tapes.settings(str(tmp_path / "tape"))
+    with new_database(servers.postgres_url) as alone, new_database(servers.postgres_url) as together:
+        for day in range(2):
+            tapes.put(conf, tapes.market(day))
+            backfill_from_tape(alone, conf)
+        ray.init(address=cluster.address, log_to_driver=False)
+        try:
+            found = backfill_from_tape(together, conf, engine="ray")
+            bad = replace(conf, tape=str(tmp_path / "none"))
+            with pytest.raises(UserError, match="there is no tape at"):
+                process_on_ray(contents.keep, [(bad, 0, 0, {})], 1, Done(), lambda done: None)
+        finally:
+            ray.shutdown()
+        assert tapes.stored(together) == tapes.stored(alone)
+        assert found.computed == 4 and found.done.new == found.done.made > 0
 
 
 def test_the_parts_of_a_pipeline_are_those_that_were_asked_for() -> None:

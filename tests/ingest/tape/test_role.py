@@ -10,10 +10,12 @@ import deltalake
 import pytest
 import redis
 
+from ingest.messages.decode import encode
+from ingest.messages.kinds import Clock, WithdrawnPost
 from ingest.settings import Settings
 from ingest.streams import keys, read
 from ingest.tape import compact, role
-from ingest.tape.columns import NO_PARTITION, table_of
+from ingest.tape.columns import FOR_ALL, NO_PARTITION, table_of
 from ingest.tape.read import entries
 from ingest.tape.role import Follower
 from ingest.tape.table import Batch, ConflictError, StorageError, TapeError, open_tape, open_to_append
@@ -244,3 +246,14 @@ def test_a_day_that_cannot_be_rewritten_is_told_and_stops_nothing(redis_client, 
     assert upkeep._thread is not None
     upkeep._thread.join()
     assert "2023-11-15 of partition 0 has 1 rows and is not what was appended (2 rows)" in caplog.text
+
+
+def test_what_names_no_symbol_is_read_with_some_symbols_where_that_is_asked_for(redis_client, in_folder) -> None:
+    for symbol in ("BTC", "ETH"):
+        redis_client.xadd(keys.events(0), {"kind": "tick", "data": b'{"timestamp":1,"symbol":"%b"}' % symbol.encode()})
+    for kind, message in (("clock", Clock(1, ["BTC"])), ("withdrawal", WithdrawnPost(1, "a", "chat"))):
+        redis_client.xadd(keys.events(0), {"kind": kind, "data": encode(message)})
+    drain(follow(redis_client, in_folder))
+    btc, _, *for_all = log(redis_client)
+    assert on_tape(in_folder, symbols=["BTC"]) == [btc]
+    assert on_tape(in_folder, symbols=["BTC", FOR_ALL]) == [btc, *for_all]

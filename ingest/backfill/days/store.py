@@ -1,0 +1,105 @@
+"""Objects of a backfill beside the table of the tape, in a folder or on S3; each is written whole or not at all.
+
+They are in the folder ``_backfill`` of the table. Readers of Delta Lake, and the deletion of replaced files, pass over names that begin
+with ``_``.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import msgspec
+import pyarrow as pa
+from pyarrow import fs
+
+from ingest.settings import s3_address
+from ingest.tape.table import storage
+
+FOLDER = "_backfill"
+FORMAT = 1  # of a packed object; another one counts as not there
+_CODEC = pa.Codec("zstd", compression_level=3)
+_S3_TIMEOUTS = {"connect_timeout": 5, "request_timeout": 30}
+
+
+class Store:
+    """What a backfill keeps at a tape. Raise `StorageError` where the storage refuses or does not answer.
+
+    Parameters
+    ----------
+    place : str
+        Of the tape: a folder or ``s3://bucket/prefix``.
+    """
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._s3: Any = None
+        self._root = f"{place}/{FOLDER}"
+        if place.startswith("s3://"):
+            with storage(place):
+                self._s3 = fs.S3FileSystem(**s3_address(), **_S3_TIMEOUTS)
+            self._root = self._root.removeprefix("s3://")
+
+    def has(self, name: str) -> bool:
+        """Return whether an object is there."""
+        path = f"{self._root}/{name}"
+        with storage(self._place):
+            if self._s3 is None:
+                return Path(path).is_file()
+            return bool(self._s3.get_file_info(path).type == fs.FileType.File)
+
+    def read(self, name: str) -> Any:
+        """Return an object; None where it is not there, is damaged or has another format."""
+        path = f"{self._root}/{name}"
+        with storage(self._place):
+            try:
+                if self._s3 is None:
+                    packed = Path(path).read_bytes()
+                else:
+                    with self._s3.open_input_stream(path) as stream:
+                        packed = stream.read()
+            except FileNotFoundError:
+                return None
+        return _unpack(packed)
+
+    def write(self, name: str, value: Any) -> None:
+        """Write an object of what MessagePack knows; one of the same name is replaced."""
+        path, packed = f"{self._root}/{name}", _pack(value)
+        with storage(self._place):
+            if self._s3 is None:
+                _write_file(Path(path), packed)
+            else:
+                with self._s3.open_output_stream(path) as stream:
+                    stream.write(packed)
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _pack(value: Any) -> bytes:
+    data = msgspec.msgpack.encode(value)
+    packed = _CODEC.compress(data, asbytes=True)
+    return msgspec.msgpack.encode([FORMAT, len(data), crc32(packed), packed])
+
+
+def _unpack(data: bytes) -> Any:
+    try:
+        number, size, check, packed = msgspec.msgpack.decode(data)
+        if number != FORMAT or crc32(packed) != check:
+            return None
+        return msgspec.msgpack.decode(_CODEC.decompress(packed, size, asbytes=True))
+    except (msgspec.MsgspecError, TypeError, ValueError, OSError):
+        return None

@@ -1,0 +1,194 @@
+"""A task of a backfill from the tape: some symbols, from day to day.
+
+A day of a partition is read once for all symbols of the task. At its end the state of each symbol is kept, then its last rows and the word
+that the day is done are written in one transaction. A task that dies has lost the day at hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import psycopg
+import pyarrow.compute as pc
+
+from ingest.backfill import table
+from ingest.backfill.days.contents import KINDS_FOR_ALL
+from ingest.backfill.days.follow import Followed, state_name
+from ingest.backfill.days.plan import Plan, Unit
+from ingest.backfill.days.records import Writer
+from ingest.backfill.days.store import Store
+from ingest.backfill.done import Done, Progress
+from ingest.messages.envelope import from_entry
+from ingest.messages.refusal import Refused
+from ingest.recordings.refused import RefusedFile
+from ingest.settings import Settings
+from ingest.tape.columns import DAY_MS, EVENTS, FOR_ALL, IMPORT, entries_of
+from ingest.tape.lines import line_of
+from ingest.tape.read import day_ms, rows
+from ingest.tape.table import TapeError, open_tape
+from transforms.engine import warm_up
+
+CHECK_EVERY = 2000
+"""Messages between two checks whether enough rows are collected to write them."""
+_COLUMNS = ("id_ms", "id_n", "kind", "symbol", "source", "recorded", "data", "fields")
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all tasks of a run have in common.
+
+    Attributes
+    ----------
+    version : int
+        Of the table of the tape.
+    run : int
+        The number of the run (``records``).
+    refused : Path or None
+        The folder for files of what is refused.
+    """
+
+    settings: Settings
+    url: str
+    version: int
+    run: int
+    delay_us: int
+    refused: Path | None = None
+
+
+def process(plans: Sequence[Plan], shared: Shared, report: Progress) -> Done:
+    """Compute the symbols of a task, one partition after the other."""
+    warm_up()
+    done = Done()
+    units = sorted(unit.fingerprint for plan in plans for unit in plan.units)
+    name = f"backfill-tape-{hashlib.blake2b(b''.join(units), digest_size=6).hexdigest()}.jsonl"
+    by_partition: defaultdict[int, list[Plan]] = defaultdict(list)
+    for plan in plans:
+        by_partition[plan.partition].append(plan)
+    with (
+        psycopg.connect(shared.url, autocommit=True, application_name="tfs backfill") as connection,
+        RefusedFile(shared.refused and shared.refused / name) as refused,
+    ):
+        task = _Task(shared, Writer(connection, shared.run, shared.delay_us), done, refused, report)
+        for partition, of_partition in sorted(by_partition.items()):
+            task.process(partition, of_partition)
+    return done
+
+
+class _Task:
+    def __init__(self, shared: Shared, writer: Writer, done: Done, refused: RefusedFile, report: Progress) -> None:
+        self._settings = shared.settings
+        self._tape = open_tape(shared.settings, shared.version)
+        self._store = Store(shared.settings.tape)
+        self._writer = writer
+        self._done = done
+        self._refused = refused
+        self._report = report
+
+    def process(self, partition: int, plans: Sequence[Plan]) -> None:
+        """Compute the symbols of one partition."""
+        days: defaultdict[date, list[tuple[Plan, Unit]]] = defaultdict(list)
+        for plan in plans:
+            self._writer.delete_parts(plan)
+            for unit in plan.units:
+                if not unit.is_tail:
+                    days[unit.day].append((plan, unit))
+        at: dict[str, Followed] = {}
+        for day, units in sorted(days.items()):
+            at = {plan.symbol: self._at_begin(plan, unit, at.get(plan.symbol)) for plan, unit in units}
+            self._read(partition, day, at)
+            for one in at.values():
+                self._store.write(state_name(one.unit), one.save())
+            self._write(at.values(), complete=True)
+            for plan in [plan for plan, unit in units if plan.units[-1].is_tail and plan.units[-2] is unit]:
+                self._close(plan, at[plan.symbol])
+        for plan in plans:
+            if plan.units and plan.units[-1].is_tail and len(plan.units) == 1:
+                self._close(plan, self._at_begin(plan, plan.units[-1], None))
+            self._writer.delete_rest(plan)
+            self._done.symbols.add(plan.symbol)
+
+    def _at_begin(self, plan: Plan, unit: Unit, before: Followed | None) -> Followed:
+        """Return the symbol as it was at the end of the day before."""
+        if before is None or before.unit.fingerprint != unit.before:
+            saved = None
+            if unit.before:
+                previous = next(one for one in plan.chain if one.fingerprint == unit.before)
+                saved = self._store.read(state_name(previous))
+                if saved is None:
+                    raise TapeError(
+                        f"the state of {plan.symbol} at the end of {previous.day} is damaged; delete {state_name(previous)} in the folder "
+                        f"_backfill of the tape and run this again"
+                    )
+            before = Followed(plan, self._settings, saved)
+        before.unit = unit
+        return before
+
+    def _close(self, plan: Plan, one: Followed) -> None:
+        one.unit = plan.units[-1]
+        one.close()
+        self._write([one], complete=True)
+
+    def _read(self, partition: int, day: date, at: Mapping[str, Followed]) -> None:
+        begin_ms = day_ms(day)
+        n = 0
+        for window in rows(
+            self._tape,
+            partition,
+            source=(EVENTS, IMPORT),
+            since_ms=begin_ms,
+            before_ms=begin_ms + DAY_MS,
+            symbols=[*at, FOR_ALL],
+            columns=_COLUMNS,
+        ):
+            names = window["symbol"].to_pylist()
+            imported = pc.equal(window["source"], IMPORT).to_pylist()
+            for (entry_id, fields), name, is_imported in zip(entries_of(window), names, imported, strict=True):
+                if name is None or name == FOR_ALL:
+                    for one in _concerned(entry_id, fields, at):
+                        one.process(entry_id, fields)
+                else:
+                    at[name].process(entry_id, fields, imported=is_imported)
+                n += 1
+                if n % CHECK_EVERY == 0:
+                    self._done.lines += CHECK_EVERY
+                    if sum(one.has_rows() for one in at.values()) >= table.ROWS:
+                        self._write(at.values())
+                    self._report(self._done)
+        self._done.lines += n % CHECK_EVERY
+
+    def _write(self, followed: Iterable[Followed], *, complete: bool = False) -> None:
+        """Write what waits; count it, and keep what was refused."""
+        parts = []
+        for one in followed:
+            pending = one.take()
+            for name, n in pending.counts.items():
+                what, _, kind = name.partition(".")
+                if what in ("accepted", "refused"):
+                    (self._done.taken if what == "accepted" else self._done.refused)[kind] += n
+            for (entry_id, fields), why in pending.dead:
+                self._refused.keep_entry(line_of(entry_id, one.plan.partition, fields), why)
+            columns = {name: batch.columns() for name, batch in pending.batches.items() if len(batch)}
+            if one.unit.is_written and (columns or complete):
+                parts.append((one.plan, one.unit, columns))
+        if parts:
+            self._writer.write(parts, [unit.fingerprint for _, unit, _ in parts] if complete else ())
+        self._done.made, self._done.new = self._writer.made, self._writer.new
+
+
+def _concerned(entry_id: bytes, fields: Mapping[bytes, bytes], at: Mapping[str, Followed]) -> Iterable[Followed]:
+    """Return the symbols to which a message is given that names none itself: those that a clock is for, or all for another."""
+    kind = fields.get(b"kind", b"").decode(errors="replace")
+    if kind not in KINDS_FOR_ALL:
+        return ()
+    if kind != "clock":
+        return at.values()
+    try:
+        names = from_entry(entry_id, fields).message.symbols
+    except Refused:
+        return ()
+    return [at[name] for name in names if name in at]

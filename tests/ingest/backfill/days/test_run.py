@@ -1,0 +1,289 @@
+"""A backfill from the tape: the rows of the worker, a day costs a day, and what changed is mended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from ingest.backfill.days import records, store, work
+from ingest.backfill.days.run import backfill_from_tape
+from ingest.cli import main
+from ingest.messages.kinds import Trade
+from ingest.settings import Settings
+from ingest.tape.table import TapeError, open_tape
+from tests.conftest import new_database
+from tests.ingest.backfill.days.tapes import (
+    DAY,
+    DELAY,
+    MIDNIGHT,
+    SYMBOLS,
+    market,
+    nth,
+    put,
+    settings,
+    stored,
+    worker_rows,
+)
+
+BTC, ETH = SYMBOLS
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Settings:
+    return settings(str(tmp_path / "tape"))
+
+
+@pytest.fixture
+def other_url(servers: Any) -> Iterator[str]:
+    """A second database, for what one run over everything makes."""
+    with new_database(servers.postgres_url) as url:
+        yield url
+
+
+def test_the_rows_are_those_of_a_worker_that_is_given_the_tape(conf, postgres_url) -> None:
+    n = sum(put(conf, market(day)) for day in range(3))
+    found = backfill_from_tape(postgres_url, conf)
+    rows = stored(postgres_url)
+    assert rows == worker_rows(conf)
+    assert all(rows[view] for view in ("microstructure", "order_flow", "technical", "normalized"))
+    made = sum(map(len, rows.values()))
+    assert (found.done.made, found.done.new, found.done.lines) == (made, made, n)
+    assert (found.computed, found.passed, found.again) == (6, 0, {})
+    assert found.done.taken.total() + found.done.refused.total() == n and found.done.symbols == set(SYMBOLS)
+
+
+def test_another_day_reads_and_computes_that_day_alone_and_gives_the_rows_of_one_run(
+    conf, postgres_url, other_url
+) -> None:
+    for day in range(3):
+        put(conf, market(day))
+    backfill_from_tape(postgres_url, conf)
+    n = put(conf, market(3))
+    found = backfill_from_tape(postgres_url, conf)
+    assert (found.computed, found.passed, found.done.lines, found.again) == (2, 6, n, {})
+    backfill_from_tape(other_url, conf)
+    assert stored(postgres_url) == stored(other_url) == worker_rows(conf)
+    found = backfill_from_tape(postgres_url, conf)
+    assert (found.computed, found.passed, found.done.lines, found.done.new) == (0, 8, 0, 0)
+
+
+def test_a_late_import_is_mended_with_all_days_that_depend_on_it_and_says_so(conf, postgres_url, other_url) -> None:
+    for day in (0, 1, 2, 3):
+        put(conf, market(day, seconds=(0, 6)) if day == 1 else market(day))
+    backfill_from_tape(postgres_url, conf)
+    late = market(1, (BTC,), (6, 12))
+    put(conf, late, tag=1)
+    found = backfill_from_tape(postgres_url, conf)
+    assert found.again == {BTC: [nth(1), nth(2), nth(3)]} and not found.other_settings
+    assert (found.computed, found.passed) == (3, 5)
+    backfill_from_tape(other_url, conf)
+    assert stored(postgres_url) == stored(other_url) == worker_rows(conf)
+
+
+def test_a_day_imported_into_the_middle_is_mended(conf, postgres_url, other_url) -> None:
+    for day in (0, 2):
+        put(conf, market(day))
+    backfill_from_tape(postgres_url, conf)
+    put(conf, market(1))
+    found = backfill_from_tape(postgres_url, conf)
+    assert (found.computed, found.passed) == (4, 2)
+    assert found.again == {BTC: [nth(2)], ETH: [nth(2)]}
+    backfill_from_tape(other_url, conf)
+    assert stored(postgres_url) == stored(other_url)
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("calls", (1, 4, 6, 8, 11))
+def test_a_run_that_is_killed_anywhere_is_carried_on_by_the_next(
+    conf, postgres_url, other_url, monkeypatch, calls
+) -> None:
+    for day in range(2):
+        put(conf, market(day))
+    backfill_from_tape(postgres_url, conf)
+    put(conf, market(0, seconds=(3, 4)), tag=1)  # repeated books and trades
+    left = calls
+    monkeypatch.setattr(work, "CHECK_EVERY", 100)
+    monkeypatch.setattr("ingest.backfill.table.ROWS", 20)
+
+    def mortal(method: Any, *, after: bool) -> Any:
+        def call(*args: Any, **given: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0 and not after:
+                raise KilledError
+            found = method(*args, **given)
+            if left == 0:
+                raise KilledError
+            return found
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.Store, "write", mortal(store.Store.write, after=calls % 2 == 1))
+        patch.setattr(records.Writer, "write", mortal(records.Writer.write, after=calls % 2 == 0))
+        with pytest.raises(KilledError):
+            backfill_from_tape(postgres_url, conf)
+    backfill_from_tape(postgres_url, conf)
+    backfill_from_tape(other_url, conf)
+    assert stored(postgres_url) == stored(other_url)
+    assert kept(postgres_url) == kept(other_url)
+
+
+def kept(url: str) -> list[Any]:
+    with psycopg.connect(url) as connection:
+        about = "symbol, fingerprint, day, begin_us, end_us, rows, complete"
+        return connection.execute(f"SELECT {about} FROM backfill_days ORDER BY 1, 2").fetchall()  # noqa: S608
+
+
+def test_rows_of_others_are_never_changed_though_their_key_is_that_of_one_of_ours(
+    conf, postgres_url, other_url
+) -> None:
+    put(conf, market(0))
+    put(conf, market(1))
+    expected = worker_rows(conf)["order_flow"]
+    served = [row for row in expected if row[0] == BTC][5]
+    query = (
+        "INSERT INTO order_flow (symbol, event_timestamp, created_timestamp, delta_volume_1m) VALUES (%s, %s, %s, 99)"
+    )
+    for url in (postgres_url, other_url):
+        with psycopg.connect(url, autocommit=True) as connection:
+            records.prepare(connection)
+            connection.execute(query, served[:3])
+    backfill_from_tape(postgres_url, conf)
+    put(conf, market(0, seconds=(0, 1)), tag=1)
+    put(conf, [("trade", Trade(MIDNIGHT + DAY - 11_500, BTC, 50_000.0, 3.0, "buy"))], tag=2)
+    backfill_from_tape(postgres_url, conf)
+    backfill_from_tape(other_url, conf)
+    rows = stored(postgres_url)
+    assert rows == stored(other_url)
+    at = [row for row in rows["order_flow"] if row[:2] == served[:2]]
+    assert [row[2] - row[1] for row in at] == [DELAY, DELAY + timedelta(microseconds=1)]
+    ours = [(*row[:2], row[1] + DELAY, *row[3:]) for row in rows["order_flow"] if row is not at[0]]
+    assert ours == worker_rows(conf)["order_flow"]
+
+
+def test_other_settings_compute_everything_again_and_replace_the_rows(conf, postgres_url, other_url) -> None:
+    put(conf, market(0))
+    put(conf, market(1))
+    backfill_from_tape(postgres_url, conf)
+    slow = replace(conf, emit_interval_ms=2000)
+    found = backfill_from_tape(postgres_url, slow)
+    assert (found.computed, found.passed) == (4, 0)
+    assert found.other_settings == set(SYMBOLS)
+    backfill_from_tape(other_url, slow)
+    assert stored(postgres_url) == stored(other_url)
+
+
+def test_since_and_before_choose_new_days_and_what_is_wrong_is_mended_all_the_same(
+    conf, postgres_url, other_url
+) -> None:
+    for day in range(4):
+        put(conf, market(day))
+    found = backfill_from_tape(postgres_url, conf, symbols=[BTC], since=nth(1), before=nth(3))
+    assert found.computed == 2
+    every = worker_rows(conf)["technical"]
+    # the row of 00:00 comes with the messages of the day that it begins
+    spans = [row for row in every if row[0] == BTC and nth(1) <= row[1].date() < nth(3)]
+    assert stored(postgres_url)["technical"] == spans
+    put(conf, market(0, (BTC,), (0, 1)), tag=1)
+    put(conf, [("trade", Trade(MIDNIGHT + DAY - 11_500, BTC, 50_000.0, 3.0, "buy"))], tag=2)
+    found = backfill_from_tape(postgres_url, conf, symbols=[BTC], since=nth(3))
+    assert found.again == {BTC: [nth(1), nth(2)]}
+    assert found.computed == 3
+    backfill_from_tape(postgres_url, conf)
+    backfill_from_tape(other_url, conf)
+    assert stored(postgres_url) == stored(other_url)
+
+
+def test_processes_give_the_same_table(conf, postgres_url, other_url) -> None:
+    for day in range(2):
+        put(conf, market(day))
+    backfill_from_tape(postgres_url, conf)
+    found = backfill_from_tape(other_url, conf, jobs=2)
+    assert stored(postgres_url) == stored(other_url)
+    assert found.done.new == found.done.made > 0
+
+
+def test_a_state_that_is_gone_is_made_again(conf, postgres_url, other_url) -> None:
+    for day in range(2):
+        put(conf, market(day))
+    backfill_from_tape(postgres_url, conf)
+    for path in Path(conf.tape, "_backfill", "states").glob("*/*"):
+        path.unlink()
+    n = put(conf, market(2))
+    found = backfill_from_tape(postgres_url, conf)
+    assert found.computed == 2 and found.done.lines > n
+    backfill_from_tape(other_url, conf)
+    assert stored(postgres_url) == stored(other_url)
+
+
+def test_a_run_that_another_one_replaced_writes_nothing_more(conf, postgres_url) -> None:
+    put(conf, market(0))
+
+    def begin_another(_: Any) -> None:
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            records.begin(connection)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(work, "CHECK_EVERY", 20)
+        with pytest.raises(records.OtherRunError, match="another backfill from the tape was begun"):
+            backfill_from_tape(postgres_url, conf, progress=begin_another)
+    assert not any(stored(postgres_url).values())
+
+
+def test_a_tape_on_s3_gives_the_same_and_keeps_its_states_there(bucket, conf, postgres_url, other_url) -> None:
+    there = replace(conf, tape=bucket)
+    for at in (there, conf):
+        put(at, market(0))
+    backfill_from_tape(postgres_url, there)
+    for at in (there, conf):
+        put(at, market(1))
+    found = backfill_from_tape(postgres_url, there)
+    assert (found.computed, found.passed) == (2, 2)
+    backfill_from_tape(other_url, conf)
+    assert stored(postgres_url) == stored(other_url)
+
+
+def test_the_command_counts_and_keeps_what_is_refused(conf, postgres_url, tmp_path, monkeypatch, capsys) -> None:
+    for name, value in (("TFS_POSTGRES_URL", postgres_url), ("TFS_TAPE", conf.tape), ("TFS_PARTITIONS", "2")):
+        monkeypatch.setenv(name, value)
+    bad = Trade(MIDNIGHT + DAY - 11_000, BTC, -1.0, 3.0, "buy")
+    put(conf, market(0))
+    put(conf, [("trade", bad)], tag=1)
+    call = ["backfill", "--from-tape", "--refused", str(tmp_path / "refused")]
+    assert main([*call, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["days"] == {"computed": 2, "passed_over": 0, "again": {}}
+    assert told["refused"] == {"not_positive": 1} and told["rows_new"] == told["rows"] > 0
+    (path,) = (tmp_path / "refused").iterdir()
+    (line,) = map(json.loads, path.read_text().splitlines())
+    assert line["reason"] == "not_positive" and line["entry"]["data"]["price"] == -1.0
+    put(conf, market(0, (ETH,), (0, 1)), tag=2)
+    assert main(call) == 0
+    said = capsys.readouterr().out
+    assert f"{ETH} from 2023-11-15 on, as messages came to that day" in said
+    assert "1 of a symbol each computed, 1 done before and unchanged; 1 of those computed had been done before" in said
+    assert main([*call, "--symbols", "NOPE"]) == 2
+    assert "the tape has no message of NOPE" in capsys.readouterr().err
+    assert main([*call, "file.jsonl"]) == 2
+    assert main(["backfill", "--symbols", "A", "file.jsonl"]) == 2
+
+
+def test_a_day_that_is_not_as_it_was_appended_is_refused(conf, postgres_url) -> None:
+    put(conf, market(0))
+    open_tape(conf).table.delete("kind = 'trade'")
+    with pytest.raises(TapeError, match="is not what was appended; run `python -m ingest tape verify`"):
+        backfill_from_tape(postgres_url, conf)
+    open_tape(conf).table.delete()
+    with pytest.raises(TapeError, match="2 days of partitions have no rows any more"):
+        backfill_from_tape(postgres_url, conf)
