@@ -64,6 +64,13 @@ def contents(tape: Tape, store: Store, partition: int, files: Files) -> list[tup
     ]
 
 
+def unread_rows(store: Store, partition: int, files: Files) -> int:
+    """Return how many rows the days have whose files are not those that are known."""
+    kept: Any = store.read(_name(partition)) or {}
+    known = {day: paths for day, (paths, *_) in kept.items()}
+    return sum(file.rows for day, of_day in files.items() if known.get(str(day)) != _hash(of_day) for file in of_day)
+
+
 def keep(settings: Settings, version: int, partition: int, files: Files, report: Progress) -> Done:
     """Do the same in a task of its own, for what is kept."""
     contents(open_tape(settings, version), Store(settings.tape), partition, files)

@@ -26,6 +26,8 @@ from ingest.tape import verify
 from ingest.tape.columns import FOR_ALL
 from ingest.tape.table import File, Tape, TapeError, open_tape
 
+APART_ROWS = 500_000
+"""From so many unread rows on, partitions are read in tasks of their own."""
 Days = dict[int, list[tuple[date, Contents]]]
 """What each partition has on each of its days, in order."""
 
@@ -106,8 +108,9 @@ def backfill_from_tape(
         before_this = records.load(connection, symbols)
     version = tape.table.version()
     files = _files(tape)
-    if (jobs > 1 or on_ray) and len(files) > 1:
-        together(contents.keep, [(settings, version, *one) for one in files.items()], jobs, Done(), progress)
+    unread = {p: rows for p, of_days in files.items() if (rows := contents.unread_rows(store, p, of_days))}
+    if (jobs > 1 or on_ray) and len(unread) > 1 and sum(unread.values()) > APART_ROWS:
+        together(contents.keep, [(settings, version, p, files[p]) for p in unread], jobs, Done(), progress)
     days = {partition: contents.contents(tape, store, partition, of_days) for partition, of_days in files.items()}
     plans = []
     for symbol, partition in sorted(_symbols(days, settings, symbols).items()):

@@ -31,7 +31,7 @@ Stored = dict[str, list[tuple[Any, ...]]]
 
 
 def settings(place: str, **changed: Any) -> Settings:
-    return Settings(partitions=2, tape=place, **changed)
+    return Settings(**{"partitions": 2, "tape": place, "emit_interval_ms": 4000, **changed})
 
 
 def nth(day: int) -> date:
