@@ -77,8 +77,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _LOG.debug("where it happened", exc_info=True)
         said = str(error).partition("\nLINE ")[0]  # PostgreSQL adds the line of the query, which the user did not write
-        print("; ".join([f"error: {said}", *getattr(error, "__notes__", ())]), file=sys.stderr)
+        print(printable("; ".join([f"error: {said}", *getattr(error, "__notes__", ())])), file=sys.stderr)
         return ExitCode.USER_ERROR
+
+
+def printable(text: str) -> str:
+    """Return text in which characters that command a terminal are written as their codes: it may quote a file or its name.
+
+    >>> printable(f"a{chr(27)}[31m é")
+    'a\\\\x1b[31m é'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def add_command(name: str, subparsers: Any) -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ingest.cli import ExitCode
+from ingest.cli import ExitCode, printable
 from ingest.cli.arguments import make_parser
 from ingest.recordings.columns import BOOK, TRADE, add_column_options, given_columns
 
@@ -79,12 +79,12 @@ def run(args: argparse.Namespace) -> int:
 
             imports.run(job, conf, folder, show, dry=args.dry_run)
             if not args.json:
-                print(_text(job, folder, dry=args.dry_run))
+                print(printable(_text(job, folder, dry=args.dry_run)))
     if args.json:
         print(json.dumps({"files": [_as_json(job) for job in jobs]}))
     wrong = [sentence for sentence in map(imports.unread, jobs) if sentence]
     for sentence in wrong:
-        sys.stderr.write(f"error: {sentence}\n")
+        sys.stderr.write(printable(f"error: {sentence}\n"))
     return ExitCode.NO if wrong else ExitCode.DONE
 
 

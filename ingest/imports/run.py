@@ -68,6 +68,8 @@ def plan(paths: Sequence[Path], columns: GivenColumns, *, venue: str = "", forma
     for path in dict.fromkeys(paths):
         if path.is_dir():
             raise FileFormError(f"{path} is a folder: name the files in it, such as {path}/*")
+        if path.exists() and not path.is_file():
+            raise FileFormError(f"{path} is a pipe or a device, and a file is read twice: write it to a file first")
         head = head_of(path)
         form = format_of(head, columns, format_name)
         market = _market(form, head, venue)

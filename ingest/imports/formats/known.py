@@ -44,6 +44,8 @@ def format_of(head: Head, given: GivenColumns = COMMON, name: str = "") -> Forma
     Raise ``FileFormError`` if there is none or there are two. ``name`` is the one that the user names; it must recognise the file too,
     except where nothing but the words of the user tell the columns.
     """
+    if not (head.rows or head.first or "".join(head.lines).strip()):
+        raise FileFormError(f"{head.path.name} is empty")
     found = [] if given.fields else [one for one in FORMATS if one.recognise(head)]
     if not found and columns.recognises(head, given):
         found = [columns.COLUMNS]

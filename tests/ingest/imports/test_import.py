@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import zipfile
 from collections.abc import Callable
@@ -320,3 +321,22 @@ def test_a_file_of_bitmex_is_not_taken_for_one_of_bybit(tmp_path, conf) -> None:
     path = tmp_path / "x.csv"
     path.write_text("timestamp,symbol,side,size,price,tickDirection,trdMatchID\n2024-01-01D00:00:01.5,X,Sell,1,2,x,a\n")
     assert [job.market.name for job in imports.plan([path], COMMON)] == ["bitmex"]
+
+
+def test_a_pipe_and_an_empty_file_are_refused_and_a_name_commands_no_terminal(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TFS_TAPE", str(tmp_path / "tape"))
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a\x1b[31m.csv").touch()
+    for name, told in (("pipe", "is a pipe or a device"), ("a\x1b[31m.csv", "a\\x1b[31m.csv is empty")):
+        assert main(["import", str(tmp_path / name)]) == 2
+        said = capsys.readouterr().err
+        assert told in said
+        assert "\x1b" not in said
+
+
+def test_a_file_of_which_every_row_is_passed_over_is_no_success(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TFS_TAPE", str(tmp_path / "tape"))
+    path = tmp_path / "AAPL_2012-06-21_34200000_57600000_message_10.csv"
+    path.write_text("34200.5,1,7,100,1180000,1\n")
+    assert main(["import", str(path)]) == 1
+    assert "1 event of an order, which is in the books passed over" in capsys.readouterr().err
