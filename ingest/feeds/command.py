@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from io import BufferedReader
 from pathlib import Path
@@ -26,6 +26,8 @@ from ingest.feeds.binance_addresses import VENUES
 from ingest.feeds.binance_live import BinanceFeed
 from ingest.feeds.ending import Ending
 from ingest.feeds.kafka import command
+from ingest.feeds.sole_feed import SoleFeed
+from ingest.messages.check import is_symbol
 from ingest.publish import report
 from ingest.publish.outlet import Outlet
 from ingest.recordings.venue_clock import Pace
@@ -109,7 +111,7 @@ def run(args: argparse.Namespace) -> None:
             _jsonl(args, settings, outlet)
         else:
             with _recorder(args.record, args.source, prefix) as record:
-                _run_until_stopped(lambda: _market(args, settings, outlet, record), outlet, record)
+                _run_until_stopped(lambda: _market(args, settings, outlet, record), _stored_names(args), outlet, record)
     report.finish(outlet.counts, as_json=args.json)
 
 
@@ -159,17 +161,31 @@ def _check_venue(name: str) -> None:
         raise UserError(f"unknown venue {name!r:.60}: {advice}")
 
 
-def _run_until_stopped(make: Callable[[], Feed], outlet: Outlet, record: IO[bytes] | None) -> None:
-    """Run a feed of an event loop until SIGTERM or Ctrl-C."""
+def _stored_names(args: argparse.Namespace) -> list[str]:
+    """Return the symbols of a feed as they are in the store, without those that the feed will refuse."""
+    venue = VENUES.get(args.source)
+    prefix = venue.prefix if venue is not None else args.source.upper() + ":"
+    return [name for name in (prefix + one.upper() for one in args.names) if is_symbol(name)]
 
-    async def run_feed(ending: Ending) -> None:
+
+def _run_until_stopped(
+    make: Callable[[], Feed], names: Sequence[str], outlet: Outlet, record: IO[bytes] | None
+) -> None:
+    """Run a feed of an event loop until SIGTERM or Ctrl-C, or until another feed has taken a symbol."""
+    stop = threading.Event()
+
+    async def run_feed(ending: Ending, sole: SoleFeed) -> None:
         loop = asyncio.get_running_loop()
         feed = make()
         ending.on_signal(lambda: loop.call_soon_threadsafe(feed.stop))
+        sole.on_lost(lambda: loop.call_soon_threadsafe(feed.stop))
         await feed.run()
 
     with Ending(outlet.give_up, record) as ending:
-        asyncio.run(run_feed(ending))
+        ending.on_signal(stop.set)
+        with SoleFeed(outlet.client, names, stop) as sole:
+            if not stop.is_set():
+                asyncio.run(run_feed(ending, sole))
 
 
 @contextlib.contextmanager
