@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +53,12 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Import the files."""
-    from dataclasses import replace
-
     from rich.console import Console
     from rich.progress import Progress
 
     from ingest import settings
     from ingest.imports import run as imports
-    from ingest.imports.writing import Done
+    from ingest.imports.rows import Done
 
     conf = settings.load()
     if not conf.tape and not args.dry_run:

@@ -13,14 +13,14 @@ from ingest.feeds.binance_addresses import VENUES
 from ingest.imports.formats.form import UNNAMED, Context, Format, Head, Market
 from ingest.imports.formats.known import format_of
 from ingest.imports.formats.table import head_of
-from ingest.imports.writing import Done, Row, Writer, rows_of
+from ingest.imports.rows import Done, Row, rows_of
+from ingest.imports.writing import Writer
 from ingest.recordings.columns import MARKET_FILE, GivenColumns, check_prefixes, given_prefix
 from ingest.recordings.files import FileFormError
 from ingest.recordings.refused import RefusedFile
 from ingest.settings import Settings
 from ingest.tape.table import Tape, open_to_append
 
-_PUBLISHERS = frozenset({"bybit", "okx", "kraken", "coinbase"})  # formats that one venue publishes
 _OTHER_NAMES = {"binance-delivery": "binance-coinm", "binance-usdm": "binance-futures"}  # as Tardis and ccxt name them
 FORM_OF_ROWS = 1
 """Another number makes every import another one. It is raised when a format gives other messages for the same file."""
@@ -44,7 +44,8 @@ class Job:
     def key(self) -> str:
         """Return what tells this import from every other: a hash of the files' content and of what is said of them."""
         context, digest = self.context, hashlib.sha256()
-        named = "" if context.symbol else sorted(path.name for path in self.paths)  # a name may tell the symbol
+        is_told_by_name = self.format.name_has_day or not context.symbol
+        named = sorted(path.name for path in self.paths) if is_told_by_name else ""
         said = [
             FORM_OF_ROWS,
             self.format.name,
@@ -55,7 +56,7 @@ class Job:
             named,
         ]
         digest.update(msgspec.msgpack.encode(said))
-        for path in self.paths:
+        for path in (*self.paths, *self.format.beside(self.paths[0])):
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()
@@ -84,22 +85,18 @@ def plan(paths: Sequence[Path], columns: GivenColumns, *, venue: str = "", forma
         before = market.prefix if prefix is None and not form.reads_together else prefix or ""
         context = Context(columns.symbol or "", before, venue, columns=columns)
         jobs.append(Job([path], form, context, market))
-    return sorted(
-        jobs, key=lambda job: job.format.form == "aggTrade"
-    )  # single trades first: then they are those that count
+    # single trades first: then they are those that count
+    return sorted(jobs, key=lambda job: job.format.form == "aggTrade")
 
 
 def _market(form: Format, head: Head, venue: str) -> Market:
-    """Return the market of a file: the one that the user names, that of the format, that of the first row, or the venue of the format."""
+    """Return the market of a file: the one that the user names, that of the format, or that of the first row."""
     told = form.market(head)
     if told.name == UNNAMED:
         names = head.columns
         column = next((name for name in MARKET_FILE["venue"] if name in names), None)
-        word = form.name.partition(" ")[0].lower()
         if column and len(head.rows) > 1:
             told = _known(str(head.rows[1][names.index(column)]).strip().lower() or UNNAMED)
-        elif word in _PUBLISHERS:
-            told = Market(word)
     if venue and venue != told.name:
         return _known(venue)
     return told

@@ -13,40 +13,28 @@ has these numbers (application transactions):
     In which form the trades of a day are (Binance's single trades, or aggregates of them), so that none counts twice.
 
 All are read in the snapshot that is appended to. Another writer that sets one of them at the same time makes the commit fail as a whole;
-then they are read again. The order of the rows is that of ``id_ms`` and ``id_n``, so rows need not be sorted before they are written:
-``id_n`` is made of the microseconds within the millisecond, the place in the file, and some bits of the key, which keep the order of two
-imports the same for ever.
+then they are read again.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from itertools import chain, islice
-from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_repo.stores.errors import UserError
 from ingest.feeds.binance_addresses import VENUES
-from ingest.imports.formats.form import UNNAMED, Arrived, Format, Market
-from ingest.messages.decode import encode
-from ingest.messages.kinds import time_us
-from ingest.recordings.lines import Rejected
+from ingest.imports.formats.form import UNNAMED, Market
+from ingest.imports.rows import Done, Row
 from ingest.streams.keys import partition_of
-from ingest.tape.columns import DAY_MS, EVENTS, IMPORT, SCHEMA
+from ingest.tape.columns import DAY_MS, EVENTS, IMPORT, as_table
 from ingest.tape.table import ConflictError, Tape, storage
 
 ROWS, BYTES = 100_000, 32 << 20  # a commit is made at one of them
-LOOKED_AT = 10_000  # the first messages, which tell whether a file begins with the newest
 TRIES = 20  # commits that other writers may overtake
-_US_AT, _PLACE_AT = 52, 16  # the bits of id_n where the microseconds and the place begin
-_PLACES = 1 << (_US_AT - _PLACE_AT)
 _MARKETS = (
     "binance",
     "binance-us",
@@ -67,109 +55,9 @@ class OtherMarketError(UserError, ValueError):
     """A symbol of the tape is of another market than that of a file."""
 
 
-class OrderError(UserError, ValueError):
-    """The rows of a file are not in the order of time, and their format needs it."""
-
-
-class Row(NamedTuple):
-    """A message on its way to the tape. ``place`` is its number in the file, from 1."""
-
-    place: int
-    id_ms: int
-    id_n: int
-    kind: str
-    symbol: str
-    data: bytes
-
-
-@dataclass(slots=True)
-class Done:
-    """What an import did.
-
-    Attributes
-    ----------
-    read : Counter of str
-        Messages of the file by kind.
-    new : int
-        Rows that were added to the tape by this call.
-    refused : Counter of str
-    other_form : int
-        Trades that were passed over because the tape has the trades of their day in another form.
-    symbols : set of str
-    first_ms, last_ms : int
-        The first and the last time of arrival.
-    was_done : bool
-        Whether the same import was complete before.
-    """
-
-    read: Counter[str] = field(default_factory=Counter)
-    new: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    reasons: list[str] = field(default_factory=list)
-    other_form: int = 0
-    symbols: set[str] = field(default_factory=set)
-    first_ms: int = 0
-    last_ms: int = 0
-    was_done: bool = False
-
-
 def market_number(name: str) -> int:
     """Return a market as the number of an application transaction."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest())
-
-
-def rows_of(
-    outputs: Iterable[Any], form: Format, name: str, key: str, done: Done, keep: Callable[[Rejected], None]
-) -> Iterator[Row]:
-    """Yield the rows of what a format read, and count them; give refusals to ``keep``."""
-    tag = int(key[:4], 16)
-    arrivals = _arrivals(outputs, form, name, done, keep)
-    first = list(islice(arrivals, LOOKED_AT))
-    times = [at_us for at_us, _, _ in first]
-    newest_first = (
-        not form.keeps_order and len(times) > 1 and times[0] > times[-1] and times == sorted(times, reverse=True)
-    )
-    for place, (at_us, kind, message) in enumerate(chain(first, arrivals), 1):
-        ms, us = divmod(at_us, 1000)
-        at = _PLACES - place if newest_first else place
-        symbol = message.symbol
-        if message.received is None:
-            message.received = time_us(message) // 1000
-        done.read[kind] += 1
-        done.symbols.add(symbol)
-        done.first_ms = min(done.first_ms or ms, ms)
-        done.last_ms = max(done.last_ms, ms)
-        yield Row(place, ms, us << _US_AT | at << _PLACE_AT | tag, kind, symbol, encode(message))
-
-
-def _arrivals(
-    outputs: Iterable[Any], form: Format, name: str, done: Done, keep: Callable[[Rejected], None]
-) -> Iterator[tuple[int, str, Any]]:
-    """Yield the time of arrival in microseconds, the kind and the message of each; else the event time."""
-    newest = 0
-    for output in outputs:
-        if isinstance(output, Rejected):
-            done.refused[str(output.reason)] += 1
-            told = f"{output.reason}: {output.detail}"
-            if len(done.reasons) < 3 and told not in done.reasons:
-                done.reasons.append(told)
-            keep(output)
-            continue
-        kind, message = output[0], output[1]
-        if isinstance(output, Arrived):
-            at_us = output.arrived_ms * 1000
-        else:
-            received = message.received
-            at_us = time_us(message) if received is None else received * 1000
-        if form.keeps_order:
-            at_us = newest = max(newest, at_us)
-        elif form.needs_order and at_us < newest:
-            raise OrderError(
-                f"{name} is not in the order of time (message {done.read.total() + 1:,}), and each row changes what those before it made: "
-                "sort it by its time of receipt, then import it"
-            )
-        newest = max(newest, at_us)
-        yield at_us, kind, message
 
 
 class Writer:
@@ -298,19 +186,7 @@ def table_of(rows: Sequence[Row], partitions: int) -> pa.Table:
     """Return rows of an import as a table of the tape."""
     _, ms, n, kinds, symbols, data = zip(*rows, strict=True) if rows else ((),) * 6
     of: Mapping[str, int] = {symbol: partition_of(symbol, partitions) for symbol in set(symbols)}
-    id_ms = np.array(ms, dtype=np.int64)
     size = len(rows)
-    columns = [
-        pa.array(id_ms),
-        pa.array(n, pa.int64()),
-        pa.array(id_ms * 1000).cast(SCHEMA.field("arrival").type),
-        pa.array(kinds, pa.string()),
-        pa.array(symbols, pa.string()),
-        pa.array([IMPORT] * size, pa.string()),
-        pa.array(np.ones(size, dtype=bool)),
-        pa.array(data, pa.binary()),
-        pa.nulls(size, pa.binary()),
-        pa.array((id_ms // DAY_MS).astype(np.int32)).cast(pa.date32()),
-        pa.array([of[symbol] for symbol in symbols], pa.int32()),
-    ]
-    return pa.Table.from_arrays(columns, schema=SCHEMA)
+    return as_table(
+        ms, n, kinds, symbols, IMPORT, [True] * size, data, [None] * size, [of[symbol] for symbol in symbols]
+    )

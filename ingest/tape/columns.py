@@ -79,8 +79,22 @@ def table_of(entries: Sequence[Entry], source: str, partition: int) -> pa.Table:
             symbols.append(_symbol_of_fields(fields))
             data.append(None)
             rest.append(msgpack.encode([word for pair in fields.items() for word in pair]))
+    return as_table(ms, n, kinds, symbols, source, recorded, data, rest, partition)
+
+
+def as_table(
+    ms: Sequence[int],
+    n: Sequence[int],
+    kinds: Sequence[str | None],
+    symbols: Sequence[str | None],
+    source: str,
+    recorded: Sequence[bool],
+    data: Sequence[bytes | None],
+    fields: Sequence[bytes | None],
+    partition: int | Sequence[int],
+) -> pa.Table:
+    """Return rows of one source, given as their columns."""
     id_ms = np.array(ms, dtype=np.int64)
-    days = (id_ms // DAY_MS).astype(np.int32)
     size = len(ms)
     columns = [
         pa.array(id_ms),
@@ -91,8 +105,8 @@ def table_of(entries: Sequence[Entry], source: str, partition: int) -> pa.Table:
         pa.array([source] * size, pa.string()),
         pa.array(recorded, pa.bool_()),
         pa.array(data, pa.binary()),
-        pa.array(rest, pa.binary()),
-        pa.array(days).cast(pa.date32()),
+        pa.array(fields, pa.binary()),
+        pa.array((id_ms // DAY_MS).astype(np.int32)).cast(pa.date32()),
         pa.array(np.full(size, partition, dtype=np.int32)),
     ]
     return pa.Table.from_arrays(columns, schema=SCHEMA)

@@ -122,6 +122,10 @@ class Format:
         Whether the rows must be in the order of time, because each changes what those before it made.
     reads_together : bool
         Whether all files of this format that are named at once are read as one recording.
+    name_has_day : bool
+        Whether the day of a file stands in its name alone, so that the same rows under another name are another day.
+    beside : callable
+        Returns the files that are read with a file though the user does not name them.
     """
 
     name: str
@@ -134,6 +138,8 @@ class Format:
     keeps_order: bool = False
     needs_order: bool = False
     reads_together: bool = False
+    name_has_day: bool = False
+    beside: Callable[[Path], Sequence[Path]] = lambda path: ()
 
 
 def refusing(name: str, why: str, recognise: Callable[[Head], bool]) -> Format:

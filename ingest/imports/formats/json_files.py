@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ingest.imports.formats.changes import Changes
-from ingest.imports.formats.form import Context, Format, Head, checked, event_us, number, rejected
+from ingest.imports.formats.form import Context, Format, Head, Market, checked, event_us, number, rejected
 from ingest.imports.formats.json_items import items_of
-from ingest.imports.formats.trades import CCXT, ORDER, TAKER, trade_of
+from ingest.imports.formats.trade_tables import CCXT, ORDER
+from ingest.imports.formats.trades import TAKER, trade_of
 from ingest.messages.kinds import OrderBook, time_fields
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.book import Level
@@ -101,6 +102,7 @@ FORMATS = (
         "A book is known as far as the levels that the venue keeps; trades are in files of their own.",
         lambda head: '"topic"' in _text(head) and '"orderbook.' in _text(head),
         _read_bybit,
+        market=lambda head: Market("bybit"),
         needs_order=True,
     ),
     Format(

@@ -12,7 +12,7 @@ from ingest.imports.formats import (
     json_files,
     lobster,
     tardis,
-    trades,
+    trade_tables,
 )
 from ingest.imports.formats.form import Format, Head, refusing
 from ingest.recordings.columns import COMMON, GivenColumns, what_else
@@ -21,12 +21,12 @@ from ingest.recordings.files import TABLE_WITH_NAMES, FileFormError, open_text, 
 KRAKEN_BARS = refusing(
     "Kraken bars (OHLCVT)",
     "bars: features are computed from trades, so import the file of trades (time and sales)",
-    trades.is_kraken_bars,
+    trade_tables.is_kraken_bars,
 )
 FORMATS: tuple[Format, ...] = (
     *binance.FORMATS,
     *tardis.FORMATS,
-    *trades.FORMATS,
+    *trade_tables.FORMATS,
     *json_files.FORMATS,
     *captures.FORMATS,
     *lobster.FORMATS,

@@ -128,11 +128,17 @@ def _read_trades(path: Path, context: Context) -> Iterator[Output]:
             yield rejected(path, line, row if isinstance(row, list) else "", refused)
 
 
-def _read_books(path: Path, context: Context) -> Iterator[Output]:
-    name, _, midnight_us = _day(path)
+def _messages_of(path: Path) -> tuple[Path]:
+    """Return the file of messages of a file of books."""
     messages = path.with_name(path.name.replace("_orderbook_", "_message_"))
     if not messages.exists():
         raise FileFormError(f"{path.name} is not read: its times are in {messages.name}, which must lie beside it")
+    return (messages,)
+
+
+def _read_books(path: Path, context: Context) -> Iterator[Output]:
+    name, _, midnight_us = _day(path)
+    (messages,) = _messages_of(path)
     sizes = [_rows(one) for one in (path, messages)]
     if sizes[0] != sizes[1]:
         raise FileFormError(
@@ -197,6 +203,7 @@ FORMATS = (
         lambda head: _is_named(head, "message"),
         _read_trades,
         market=lambda head: NASDAQ,
+        name_has_day=True,
     ),
     Format(
         "LOBSTER books (orderbook)",
@@ -205,6 +212,8 @@ FORMATS = (
         lambda head: _is_named(head, "orderbook"),
         _read_books,
         market=lambda head: NASDAQ,
+        name_has_day=True,
+        beside=_messages_of,
     ),
     refusing(
         "LOBSTER without its name",

@@ -21,10 +21,8 @@ _BATCH = 1024
 _HEAD_ROWS = 6
 _HEAD_CHARS = 65_536
 _FIRST_BYTES = 16
-_BINARY = (
-    *(b"DBN" + bytes([version]) for version in range(1, 10)),
-    b"\x93NUMPY",
-)  # the first bytes of files of records, which formats read by themselves
+# the first bytes of files of records, which formats read by themselves
+_BINARY = (*(b"DBN" + bytes([version]) for version in range(1, 10)), b"\x93NUMPY")
 
 Row = list[Any] | Refused
 

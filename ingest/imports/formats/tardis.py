@@ -21,7 +21,7 @@ from ingest.imports.formats.form import (
     rejected,
 )
 from ingest.imports.formats.table import rows_of
-from ingest.imports.formats.trades import tardis_kind
+from ingest.imports.formats.trade_tables import tardis_kind
 from ingest.messages.kinds import OrderBook, time_fields
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.book import Level

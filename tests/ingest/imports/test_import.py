@@ -19,7 +19,8 @@ from deltalake import DeltaTable
 from ingest.cli import main
 from ingest.imports import run as imports
 from ingest.imports import writing
-from ingest.imports.writing import Done, OrderError, OtherMarketError
+from ingest.imports.rows import Done, OrderError
+from ingest.imports.writing import OtherMarketError
 from ingest.messages.decode import encode
 from ingest.messages.kinds import Trade
 from ingest.recordings.columns import COMMON, GivenColumns
@@ -340,3 +341,42 @@ def test_a_file_of_which_every_row_is_passed_over_is_no_success(tmp_path, monkey
     path.write_text("34200.5,1,7,100,1180000,1\n")
     assert main(["import", str(path)]) == 1
     assert "1 event of an order, which is in the books passed over" in capsys.readouterr().err
+
+
+def test_a_lobster_file_of_another_day_is_another_import_and_so_are_books_with_other_messages(tmp_path, conf) -> None:
+    messages = tmp_path / "ABC_2012-06-21_34200000_57600000_message_1.csv"
+    messages.write_text("34200.5,4,1,100,1000000,-1\n34201.5,1,2,50,990000,1\n")
+    books = tmp_path / "ABC_2012-06-21_34200000_57600000_orderbook_1.csv"
+    books.write_text("1000000,5,980000,7\n1000000,5,990000,50\n")
+    given = GivenColumns(symbol="ABC")
+    assert bring(conf, messages, books, columns=given)[0].new == 1
+    assert all(done.was_done for done in bring(conf, messages, books, columns=given))
+    renamed = messages.rename(tmp_path / "ABC_2012-06-22_34200000_57600000_message_1.csv")
+    assert bring(conf, renamed, columns=given)[0].new == 1
+    messages.write_text("34200.5,4,1,100,1000000,-1\n34202.5,1,2,50,990000,1\n")
+    [done] = bring(conf, books, columns=given)
+    assert not done.was_done and done.new == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "market"),
+    [
+        ("BTCUSDT-2024-01-01.csv", "id,timestamp,price,volume,side\n1,1704067200123,42000.5,0.01,buy\n", "bybit"),
+        (
+            "BTC-USDT-trades-2024-01-01.csv",
+            "trade_id,side,size,price,created_time\n7,buy,0.5,42000.5,1704067200123\n",
+            "okx",
+        ),
+        ("XBTUSD.csv", "1704067200,42000.5,0.01\n", "kraken"),
+        (
+            "coinbase_BTC-USD.csv",
+            "time,trade_id,price,size,side\n2024-01-01T00:00:00Z,1,42000.5,0.01,buy\n",
+            "coinbase",
+        ),
+        ("BTC-USD.csv", "time,trade_id,price,size,side\n2024-01-01T00:00:00Z,1,42000.5,0.01,buy\n", "unnamed"),
+    ],
+)
+def test_a_file_that_one_venue_publishes_is_of_its_market(tmp_path, name: str, text: str, market: str) -> None:
+    (tmp_path / name).write_text(text)
+    [job] = imports.plan([tmp_path / name], COMMON)
+    assert job.market.name == market

@@ -9,7 +9,8 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from ingest.imports.writing import Row, table_of
+from ingest.imports.rows import Row
+from ingest.imports.writing import table_of
 from ingest.messages.decode import encode
 from ingest.messages.kinds import Tick
 from ingest.settings import Settings
