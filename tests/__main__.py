@@ -18,6 +18,7 @@ BESIDE = (
     "tests/feature_repo",
     "tests/ingest/backfill",
     "tests/ingest/check",
+    "tests/ingest/imports",
     "tests/ingest/messages",
     "tests/ingest/microprice",
     "tests/ingest/recordings",

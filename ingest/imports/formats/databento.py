@@ -62,7 +62,14 @@ class _Instrument:
         self.waits: tuple[Record, int, int | None] | None = None  # a record whose event may go on, and its times
         self.changed = False
         self.last_trade_us: int | None = None
+        self.last: tuple[int, int | None] = 0, None  # the times of the newest record
         self.is_bad = False
+
+    def lose_orders(self) -> Iterator[Parsed]:
+        """Forget the orders, and say that the book that they made is unknown from the newest record on."""
+        if self.orders.book is not None:
+            self.orders.lose()
+            yield from self.books.lose(*self.last)
 
 
 def market_of(publisher: int) -> Market:
@@ -97,7 +104,12 @@ class Messages:
         if record.type not in READ_TYPES:
             raise Refused(Reason.WRONG_TYPE, f"a record of type {record.type}; {ONLY}")
         known = self._known(record)
-        at_us, received = self._times(record)
+        try:
+            at_us, received = known.last = self._times(record)
+        except Refused:
+            if record.type == ORDERS:
+                yield from known.lose_orders()
+            raise
         if known.waits is not None and known.waits[1] != at_us:
             yield from self._give_waiting(known)
         yield from self._judge(known, record, at_us, received)
@@ -116,6 +128,11 @@ class Messages:
         for known in self._instruments.values():
             if known.waits is not None:
                 yield from self._give_waiting(known)
+
+    def lose_orders(self) -> Iterator[Parsed]:
+        """Say that every book that is made of orders is unknown: a row was lost, and nobody knows whose it was."""
+        for known in self._instruments.values():
+            yield from known.lose_orders()
 
     def _known(self, record: Record) -> _Instrument:
         if self._publisher is None:
@@ -187,19 +204,16 @@ class Messages:
             if not known.is_bad:
                 orders.clear()
                 known.changed = True
-        elif record.action in ("A", "M", "C"):
+        elif record.action not in ("T", "F", "N"):
             if orders.book is None:
                 self._context.passed_over[BEFORE_SNAPSHOT] += 1
                 return
             try:
                 _apply(orders, record)
             except Refused:
-                orders.lose()
-                yield from known.books.lose(at_us, received)
+                yield from known.lose_orders()
                 raise
             known.changed = True
-        elif record.action not in ("T", "F", "N"):
-            raise Refused(Reason.WRONG_TYPE, f"action {record.action!r:.20}")
         book = orders.book
         if record.flags & LAST and known.changed and book is not None:
             known.changed = False
@@ -209,6 +223,8 @@ class Messages:
 
 
 def _apply(orders: Orders, record: Record) -> None:
+    if record.action not in ("A", "M", "C"):
+        raise Refused(Reason.WRONG_TYPE, f"action {record.action!r:.20}")
     if record.side not in (BID, ASK):
         raise Refused(Reason.WRONG_TYPE, f"an order of side {record.side!r:.20}")
     if record.flags & TOP_OF_BOOK:

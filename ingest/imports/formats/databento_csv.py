@@ -91,9 +91,15 @@ def _read(path: Path, context: Context) -> Iterator[Output]:
             if len(row) != len(names):
                 raise Refused(Reason.UNDECODABLE, f"{len(row)} fields, and the file has {len(names)} columns")
             told = dict(zip(names, row, strict=True))
-            yield from messages.take(_record(told, columns))
+            record = _record(told, columns)
         except Refused as refused:
+            yield from messages.lose_orders()
             yield rejected(path, line, row if isinstance(row, list) else "", refused)
+            continue
+        try:
+            yield from messages.take(record)
+        except Refused as refused:
+            yield rejected(path, line, row, refused)
     yield from messages.finish()
 
 

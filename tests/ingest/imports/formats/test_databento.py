@@ -269,6 +269,27 @@ def test_a_book_is_made_of_its_orders(tmp_path):
     assert context.passed_over["change of a book before its snapshot"] == 2
 
 
+@pytest.mark.parametrize("cell", ["1.5e", ""])
+def test_a_row_of_orders_that_cannot_be_read_makes_the_book_unknown(tmp_path, cell):
+    records = [
+        order(0, CLEAR, N, 0, None, 0),
+        order(1_000_000, ADD, B, 1, 99.5, 4),
+        order(2_000_000, ADD, A, 2, 100.5, 5),
+        order(3_000_000, ADD, B, 3, 99.75, 77),
+        order(4_000_000, ADD, B, 4, 99.25, 6),
+    ]
+    path = csv_of(file(tmp_path, "mbo", records))
+    text = path.read_text()
+    assert text.count(",77,") == 1
+    path.write_text(text.replace(",77,", f",{cell},"))
+    _, good, bad, _ = read(path)
+    assert told(good) == [
+        ("book", AT + 2_000, "ESH4", [(99.5, 4.0)], [(100.5, 5.0)]),
+        ("gap", AT + 2_000, "ESH4", "book"),
+    ]
+    assert bad == ["wrong_type"]
+
+
 def test_a_damaged_channel_makes_the_book_and_the_trades_before_it_unknown(tmp_path):
     path = file(
         tmp_path,
