@@ -10,25 +10,20 @@ pytest.importorskip("lupa", reason="lupa is not installed; it comes with the ext
 from tests.simulation.plan import draw
 from tests.simulation.run import run
 
-LEFT_ONLINE = (
-    2866,
-    30701,
-    31396,
-    51780,
-)  # an owner stores rows and does not commit, and the next one makes no such row, or another
-NOT_YET_WRITTEN = (
-    50180,
-    52172,
-    52202,
-)  # time must not pass for quiet symbols before what an outage kept back is written
-OUTAGES = (52731, 52894)  # a worker that starts during an outage, or at its end, must know of it
-DECIDED_BEFORE = (65922,)  # a tick on its way must not enter a Redis that came back older
-AT_ONCE = (61242,)  # a book and a newer trade of one millisecond, in two topics, whose order is not known
-CREATED_AT_ONCE = (
-    1472,
-    2398,
-)  # a clock that is behind gives a row, and the other one after a failover, the same time of creation
-LOST_IN_A_FAILOVER = (100632, 100902)  # entries of a row that was served, and the scorer's group
+# an owner stores rows and does not commit, and the next one makes no such row, or another
+LEFT_ONLINE = (2866, 30701, 31396, 51780)
+# time must not pass for quiet symbols before what an outage kept back is written
+NOT_YET_WRITTEN = (50180, 52172, 52202)
+# a worker that starts during an outage, or at its end, must know of it
+OUTAGES = (52731, 52894)
+# a tick on its way must not enter a Redis that came back older
+DECIDED_BEFORE = (65922,)
+# a book and a newer trade of one millisecond, in two topics, whose order is not known
+AT_ONCE = (61242,)
+# a clock that is behind gives a row, and the other one after a failover, the same time of creation
+CREATED_AT_ONCE = (1472, 2398)
+# entries of a row that was served, and the scorer's group
+LOST_IN_A_FAILOVER = (100632, 100902)
 CLOCK_SET_BACK = (104322,)
 SEEDS = (
     *range(1, 201),
