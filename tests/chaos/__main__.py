@@ -70,10 +70,10 @@ def main() -> int:
     wrong = result.differences(found, expected) + not_on_tape
     if any(codes):
         wrong.append(f"a process ended with {codes} when told to stop")
-    for line in wrong:
-        print(line)
     if wrong:
         print(log[-4000:], file=sys.stderr)
+    for line in wrong:
+        print(line)
     print("different" if wrong else "equal, bit for bit")
     return int(bool(wrong))
 

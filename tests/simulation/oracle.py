@@ -180,7 +180,8 @@ def _both(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[st
 
     An owner may store a row and die before it commits. The next owner may make no row of that time: its settings are others, or its
     kernels are, and begin anew with what the log still has. With a clock that is behind it makes one that says it was created earlier,
-    which does not replace the one that is there.
+    which does not replace the one that is there. Where a failover lost the commit of a row, both may say that they were created at the
+    event time: the database keeps the first, and online is the second.
     """
     kinds, committed = {fault.kind for fault in site.plan.faults}, _committed(site)
     for symbol in changed:
@@ -189,10 +190,12 @@ def _both(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[st
             if name not in fields:
                 continue
             event = watch.event_us(fields[name])
-            versions = site.database.rows.get((view, symbol, event), {})
-            if not versions and (view, symbol, event) not in committed:
+            key = (view, symbol, event)
+            versions, lost = site.database.rows.get(key, {}), site.watch.lost_rows.get(key, {})
+            if not versions and key not in committed:
                 continue
-            if versions and "clock" in kinds and watch.created_us(fields[name]) > max(versions):
+            created_us = watch.created_us(fields[name])
+            if versions and "clock" in kinds and (created_us > max(versions) or created_us in lost):
                 continue
             newest = sorted(versions.items())
             if "clock" not in kinds and not site.watch.n_restored:
