@@ -75,6 +75,7 @@ def test_a_stop_ends_the_waiting() -> None:
         redis.ResponseError(
             "NOGROUP No such key 'social_data' or consumer group 'tfs' in XREADGROUP with GROUP option"
         ),
+        redis.ResponseError("no such key"),
         redis.ResponseError("Command # 2 (EVAL ...) of pipeline caused error: NOREPLICAS Not enough good replicas"),
     ],
 )
