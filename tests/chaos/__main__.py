@@ -31,11 +31,23 @@ def main() -> int:
     parser.add_argument("--rate", type=int, default=300, help="entries a second (default 300)")
     parser.add_argument("--workers", type=int, default=2, help="worker processes (default 2)")
     parser.add_argument("--tape", action="store_true", help="with a tape on S3, which is away for a minute")
+    parser.add_argument(
+        "--feed",
+        action="store_true",
+        help="live: a venue plays a capture, and each part is killed (tests/chaos/live.py)",
+    )
+    parser.add_argument("--kills", type=int, default=3, help="with --feed: SIGKILLs of each part (default 3)")
     args = parser.parse_args()
     given = os.environ.get("RECORDINGS")
-    folder = Path(given) if given else Path(__file__).parents[3] / "shared" / "recordings"
-    tape = list(entries(int(args.minutes * 60 * args.rate), args.seed, PARTITIONS, folder if folder.is_dir() else None))
-    print(f"{len(tape)} entries, recordings: {'yes' if folder.is_dir() else 'none'}", flush=True)
+    folder: Path | None = Path(given) if given else Path(__file__).parents[3] / "shared" / "recordings"
+    folder = folder if folder and folder.is_dir() else None
+    if args.feed:
+        from tests.chaos import live  # needs the extra `feeds`
+
+        kernels.warm_up()
+        return live.run(args.minutes * 60, args.kills, args.seed, args.workers, folder)
+    tape = list(entries(int(args.minutes * 60 * args.rate), args.seed, PARTITIONS, folder))
+    print(f"{len(tape)} entries, recordings: {'yes' if folder else 'none'}", flush=True)
     kernels.warm_up()  # into the cache: the workers of both runs load them, and no fault hits a compiler
     with deployment(args.workers) as calm:
         _publish(calm, tape, 0.0)

@@ -24,7 +24,7 @@ from psycopg import sql
 
 from ingest import settings
 from ingest.messages.decode import encode
-from ingest.messages.kinds import OrderBook, Tick, Trade
+from ingest.messages.kinds import OrderBook, SocialPost, Tick, Trade
 from ingest.publish.outlet import Outlet
 from ingest.recordings.lines import Parsed
 from ingest.streams import keys, outage
@@ -36,14 +36,14 @@ from tests.chaos.tape import Entry
 from transforms.catalog import VIEWS
 from transforms.times import us_of_datetime
 
-Said = tuple[str, OrderBook | Trade]
+Said = tuple[str, OrderBook | Trade | SocialPost]
 Bits = dict[tuple[str, str, int], list[list[str | None]]]
 """By view, symbol and event time: the values of each row there."""
 BEFORE_S, AFTER_S = 4.0, 12.0
 """How long the feeds go on before and after."""
 START_S = 3.0
 """How long the feeds have to start."""
-STREAM = {"book": "order_book", "trade": "market_data"}
+STREAM = {"book": "order_book", "trade": "market_data", "social": keys.SOCIAL}
 EVERY_MS = {"busy": {"book": 10, "trade": 200}, "quiet": {"book": 7_000, "trade": 11_000}}
 
 

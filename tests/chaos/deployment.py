@@ -42,11 +42,13 @@ class Deployment:
     ----------
     redis_server, postgres:
         The server processes.
+    log:
+        The file of what all processes say.
     published:
         Entries appended so far.
     """
 
-    def __init__(self, folder: Path, workers: int, tape: str = "") -> None:
+    def __init__(self, folder: Path, workers: int, tape: str = "", others: Sequence[str] = ()) -> None:
         self._tape = tape
         self._lock = open(folder / "lock", "wb")  # noqa: SIM115 - held as long as the servers
         told = orders(folder, self._lock.fileno(), ["redis_url", "postgres_url"], durable=False)
@@ -61,22 +63,26 @@ class Deployment:
             migrate(connection, [table_of_view(view) for view in VIEWS])
         self.log = folder / "pipeline.log"
         self.published = 0
-        roles = [*["worker"] * workers, "router", "writer", *(["tape"] if tape else [])]
+        roles = [*["worker"] * workers, "router", "writer", *(["tape"] if tape else []), *others]
         self._runs = [(role, self._run(role)) for role in roles]
         self._wait_for_parts(list(dict.fromkeys(roles)))
 
-    def _run(self, role: str) -> subprocess.Popen[bytes]:
+    def command(self, *words: str, **variables: str) -> subprocess.Popen[bytes]:
+        """Start a command of this deployment, with other variables where some are given."""
         environ = {
             **os.environ,
             "TFS_REDIS_URL": self.redis_url,
             "TFS_POSTGRES_URL": self.postgres_url,
             "TFS_PARTITIONS": str(PARTITIONS),
             "TFS_TAPE": self._tape,
+            "SENTIMENT_MODEL": "embedded",
+            **variables,
         }
         with self.log.open("ab") as out:
-            return subprocess.Popen(
-                [sys.executable, "-m", "ingest", "run", "--roles", role], env=environ, stdout=out, stderr=out
-            )
+            return subprocess.Popen([sys.executable, "-m", "ingest", *words], env=environ, stdout=out, stderr=out)
+
+    def _run(self, role: str) -> subprocess.Popen[bytes]:
+        return self.command("run", "--roles", role)
 
     def children(self, role: str) -> list[psutil.Process]:
         """The processes that do a role's work; ``ingest run`` starts another for one that dies."""
@@ -92,6 +98,14 @@ class Deployment:
         for run in [run for name, run in self._runs if name == role]:
             _kill(run)
         self._runs = [one for one in self._runs if one[0] != role]
+
+    def stop(self, role: str) -> list[int]:
+        """Stop the processes of a role as a user does; return their exit codes."""
+        found = [run for name, run in self._runs if name == role]
+        for run in found:
+            run.send_signal(signal.SIGTERM)
+        self._runs = [one for one in self._runs if one[0] != role]
+        return [run.wait(60) for run in found]
 
     def start(self, role: str) -> None:
         """Start a process of a role."""
@@ -163,11 +177,11 @@ class Deployment:
 
 
 @contextlib.contextmanager
-def deployment(workers: int, tape: str = "") -> Iterator[Deployment]:
+def deployment(workers: int, tape: str = "", others: Sequence[str] = ()) -> Iterator[Deployment]:
     """A deployment that is gone afterwards, however the block ends."""
     folder = Path(tempfile.mkdtemp(prefix="tfs-chaos-"))
     folder.chmod(0o711)  # the servers may run as another user
-    one = Deployment(folder, workers, tape)
+    one = Deployment(folder, workers, tape, others)
     try:
         yield one
     finally:

@@ -20,15 +20,17 @@ Fault = Callable[[Deployment, random.Random], bool]
 """Does it, and says whether there was anything to do it to."""
 
 
-def _kill(role: str) -> Fault:
-    def kill(deployment: Deployment, random_: random.Random) -> bool:
+def kill(role: str) -> Fault:
+    """Return the fault that kills a process of a role."""
+
+    def kill_one(deployment: Deployment, random_: random.Random) -> bool:
         process = pick(deployment.children(role), random_)
         if process is None:
             return False
         process.kill()
         return True
 
-    return kill
+    return kill_one
 
 
 def freeze_worker(deployment: Deployment, random_: random.Random) -> bool:
@@ -69,16 +71,16 @@ def _restart(server: str, how: str, longest_s: float) -> Fault:
 
 
 FAULTS: dict[str, tuple[int, Fault]] = {
-    "worker killed": (8, _kill("worker")),
-    "writer killed": (2, _kill("writer")),
-    "router killed": (2, _kill("router")),
+    "worker killed": (8, kill("worker")),
+    "writer killed": (2, kill("writer")),
+    "router killed": (2, kill("router")),
     "worker frozen": (2, freeze_worker),
     "lease stolen": (3, steal_lease),
     "Redis killed": (1, _restart("redis_server", "SIGKILL", 2.0)),
     "Redis stopped": (1, _restart("redis_server", "SIGTERM", 4.0)),
     "PostgreSQL killed": (1, _restart("postgres", "SIGQUIT", 2.0)),
     "PostgreSQL stopped": (1, _restart("postgres", "SIGINT", 8.0)),
-    "tape killed": (4, _kill("tape")),
+    "tape killed": (4, kill("tape")),
 }
 """Each fault and its weight. SIGQUIT is PostgreSQL's own word for: end now, and recover at the next start."""
 KILLS = ("worker killed", "writer killed", "router killed", "tape killed", "Redis killed", "PostgreSQL killed")

@@ -60,14 +60,16 @@ def s3() -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextlib.contextmanager
-def away_for_a_while(server: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Stop the server for ``AWAY_S`` seconds while the block runs: it takes connections and answers nothing."""
+def away_for_a_while(
+    server: subprocess.Popen[bytes], after_s: float = AWAY_AFTER_S, away_s: float = AWAY_S
+) -> Iterator[None]:
+    """Stop the server for ``away_s`` while the block runs: it takes connections and answers nothing."""
     ended = threading.Event()
 
     def freeze() -> None:
-        if not ended.wait(AWAY_AFTER_S):
+        if not ended.wait(after_s):
             server.send_signal(signal.SIGSTOP)
-            ended.wait(AWAY_S)
+            ended.wait(away_s)
             server.send_signal(signal.SIGCONT)
 
     thread = threading.Thread(target=freeze)

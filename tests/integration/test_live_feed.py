@@ -27,20 +27,17 @@ from ingest.publish.publisher import Publisher
 from ingest.recordings.venue_clock import Pace
 from ingest.replay import replay
 from ingest.settings import Settings, load
-from ingest.simulate import history
 from ingest.streams import keys
 from ingest.worker.partition import Partition
 from tests.acceptance.test_lost_trades import OF_BOOKS
 from tests.integration.mortal import MortalRedis
-from tests.integration.venue import Disconnect, Snapshot, Step, Venue, snapshot_of
+from tests.integration.venue import T0, A, B, Disconnect, Snapshot, Step, Venue, simulated, snapshot_of
 from transforms.catalog import ORDER_FLOW, TECHNICAL
 
 pytest.importorskip("aiohttp", reason="the extra `feeds` is not installed")
 
-T0 = 1_700_000_000_000
 PARTITIONS = 2
 SETTINGS: Settings = load({"TFS_PARTITIONS": str(PARTITIONS), "TFS_MAX_AGE_MS": str(3650 * 86_400_000)})
-A, B = "BTCUSDT", "ETHUSDT"
 Rows = dict[tuple[str, str, int], bytes]
 """The values of each row by view, symbol and event time, as bytes."""
 
@@ -131,46 +128,6 @@ class Tape:
 
     def _keep(self, message: dict[str, Any]) -> None:
         self.kept.append(b"%d " % self._ns + json.dumps(message).encode() + b"\n")
-
-
-def simulated(seconds: int) -> list[tuple[int, dict[str, Any]]]:
-    """The simulated market in Binance's protocol: a snapshot a symbol first, then diffs between its books, and trades."""
-    lines: list[tuple[int, dict[str, Any]]] = []
-    books: dict[str, tuple[dict[float, float], dict[float, float]]] = {}
-    update = {A: 1000, B: 5_000_000}
-    trades = {A: 70, B: 900}  # ids are consecutive a symbol
-    for _, m in history(T0, T0 + seconds * 1000, symbols=(A, B), seed=3, kinds=("book", "trade")):
-        assert m.received is not None
-        ns = m.received * 1_000_000
-        if isinstance(m, OrderBook):
-            new = (dict(m.bids), dict(m.asks))
-            old = books.get(m.symbol)
-            books[m.symbol] = new
-            if old is None:
-                levels = [[[str(p), str(q)] for p, q in side.items()] for side in new]
-                answer = {"symbol": m.symbol, "lastUpdateId": update[m.symbol], "bids": levels[0], "asks": levels[1]}
-                lines.append((ns, answer))
-                continue
-            changes = [
-                [[str(p), str(now.get(p, 0))] for p in {**was, **now} if was.get(p) != now.get(p)]
-                for was, now in zip(old, new, strict=True)
-            ]
-            first, update[m.symbol] = update[m.symbol] + 1, update[m.symbol] + 1 + sum(map(len, changes))
-            data = {"e": "depthUpdate", "E": m.timestamp, "s": m.symbol, "U": first, "u": update[m.symbol]}
-            stream = f"{m.symbol.lower()}@depth@100ms"
-            lines.append((ns, {"stream": stream, "data": {**data, "b": changes[0], "a": changes[1]}}))
-        else:
-            data = {
-                "e": "trade",
-                "s": m.symbol,
-                "T": m.timestamp,
-                "p": str(m.price),
-                "q": str(m.size),
-                "t": trades[m.symbol],
-            }
-            trades[m.symbol] += 1
-            lines.append((ns, {"stream": f"{m.symbol.lower()}@trade", "data": {**data, "m": m.side == "sell"}}))
-    return lines
 
 
 def entries(client: redis.Redis) -> list[list[tuple[bytes, dict[bytes, bytes]]]]:

@@ -10,6 +10,12 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from ingest.messages.kinds import OrderBook
+from ingest.simulate import history
+
+T0 = 1_700_000_000_000
+A, B = "BTCUSDT", "ETHUSDT"
+
 
 @dataclass
 class Snapshot:
@@ -118,3 +124,43 @@ def snapshot_of(bids: dict[str, str], asks: dict[str, str], last: int) -> bytes:
     for name, side, down in (("bids", bids, True), ("asks", asks, False)):
         answer[name] = [[p, side[p]] for p in sorted(side, key=float, reverse=down)]
     return json.dumps(answer).encode()
+
+
+def simulated(seconds: int) -> list[tuple[int, dict[str, Any]]]:
+    """The simulated market in Binance's protocol: a snapshot a symbol first, then diffs between its books, and trades."""
+    lines: list[tuple[int, dict[str, Any]]] = []
+    books: dict[str, tuple[dict[float, float], dict[float, float]]] = {}
+    update = {A: 1000, B: 5_000_000}
+    trades = {A: 70, B: 900}  # ids are consecutive a symbol
+    for _, m in history(T0, T0 + seconds * 1000, symbols=(A, B), seed=3, kinds=("book", "trade")):
+        assert m.received is not None
+        ns = m.received * 1_000_000
+        if isinstance(m, OrderBook):
+            new = (dict(m.bids), dict(m.asks))
+            old = books.get(m.symbol)
+            books[m.symbol] = new
+            if old is None:
+                levels = [[[str(p), str(q)] for p, q in side.items()] for side in new]
+                answer = {"symbol": m.symbol, "lastUpdateId": update[m.symbol], "bids": levels[0], "asks": levels[1]}
+                lines.append((ns, answer))
+                continue
+            changes = [
+                [[str(p), str(now.get(p, 0))] for p in {**was, **now} if was.get(p) != now.get(p)]
+                for was, now in zip(old, new, strict=True)
+            ]
+            first, update[m.symbol] = update[m.symbol] + 1, update[m.symbol] + 1 + sum(map(len, changes))
+            data = {"e": "depthUpdate", "E": m.timestamp, "s": m.symbol, "U": first, "u": update[m.symbol]}
+            stream = f"{m.symbol.lower()}@depth@100ms"
+            lines.append((ns, {"stream": stream, "data": {**data, "b": changes[0], "a": changes[1]}}))
+        else:
+            data = {
+                "e": "trade",
+                "s": m.symbol,
+                "T": m.timestamp,
+                "p": str(m.price),
+                "q": str(m.size),
+                "t": trades[m.symbol],
+            }
+            trades[m.symbol] += 1
+            lines.append((ns, {"stream": f"{m.symbol.lower()}@trade", "data": {**data, "m": m.side == "sell"}}))
+    return lines
