@@ -19,7 +19,7 @@ from collections.abc import Iterable
 
 from ingest.check.recording import Arrival
 from ingest.check.result import Result, pairs, results
-from ingest.check.runs import Run, run_whole
+from ingest.check.runs import Accepted, Run, run_whole
 from ingest.settings import Settings
 from ingest.worker.symbol import Symbol
 from ingest.worker.symbols import Make
@@ -67,7 +67,7 @@ class _Truncated:
         released = deque(whole.released())
         for t_us, row in whole.take_rows().items():
             while released and released[0].t_us <= t_us:
-                self._accept(*released.popleft()[1:])
+                self._accept(released.popleft())
             place = self._place()
             if place is not None:
                 branch = copy.deepcopy(self._run)
@@ -75,10 +75,10 @@ class _Truncated:
                 self.sampled[place : place + 1] = [(t_us, row, branch.take_rows().get(t_us, {}))]
                 del branch.symbol.engine  # the copy refers to itself and waits for the collector, its arrays need not
         for one in released:
-            self._accept(one.kind, one.message)
+            self._accept(one)
 
-    def _accept(self, kind: str, message: object) -> None:
-        self._run.accept(kind, message)
+    def _accept(self, one: Accepted) -> None:
+        self._run.accept_again(one)
         self._run.take_rows()
         self._run.released()
 

@@ -10,7 +10,7 @@ import msgspec
 
 from ingest.check.recording import Arrival
 from ingest.messages.envelope import Envelope, Origin
-from ingest.messages.kinds import Tick, time_us
+from ingest.messages.kinds import TRADE_CHANNEL, Tick, since_us, time_fields, time_us
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.worker.symbol import Symbol
@@ -55,9 +55,11 @@ class Run:
 
     def accept(self, kind: str, message: Any) -> None:
         """Give the symbol a message; one that is refused (late, repeated) is not among those that ``released`` returns."""
-        t_us = time_us(message)
+        t_us, watermark = time_us(message), self.symbol.timeline.watermark
         if kind in POSTS:
-            t_us = max(message.available * 1000 if kind == "post" else t_us, self.symbol.timeline.watermark)
+            t_us = max(message.available * 1000 if kind == "post" else t_us, watermark)
+        elif kind == "gap":
+            t_us = max(since_us(message) if message.channel == TRADE_CHANNEL else t_us, watermark)
         envelope = Envelope(kind, message, received_ms=getattr(message, "received", None) or 0)
         if self._symbols.accept(envelope) is not None:
             heappush(self._waiting, (t_us, self._accepted, kind, message))
@@ -65,9 +67,19 @@ class Run:
             of_posts = kind in POSTS
             self._newest_us[of_posts] = max(t_us, self._newest_us.get(of_posts, 0))
 
+    def accept_again(self, one: Accepted) -> None:
+        """Give the symbol a message that another run accepted and has released, so that it counts from the same time.
+
+        A hole would count from where it begins. So time passes first to where it counted: all messages before have come.
+        """
+        if one.kind == "gap":
+            self.tick(one.t_us - 1)
+        self.accept(one.kind, one.message)
+
     def tick(self, t_us: int) -> None:
         """Let time pass to ``t_us``."""
-        self.symbol.accept(Envelope("tick", Tick(t_us // 1000, self.symbol.name)))
+        ms, us = time_fields(t_us)
+        self.symbol.accept(Envelope("tick", Tick(ms, self.symbol.name, us)))
 
     def last_ticks(self) -> Iterator[int]:
         """Yield times to let pass at the end: to the boundary after the newest book or trade (or post, if there are only posts)."""

@@ -17,6 +17,7 @@ from ingest.check.result import Key, Result, pairs, results
 from ingest.check.runs import Accepted, Rows, Run, run_whole
 from ingest.check.stated import CONFIGURED_VPIN, FADED, table
 from ingest.check.warm import NEVER, Warm, WarmUps
+from ingest.messages.kinds import time_us
 from ingest.settings import Settings
 from ingest.worker.symbol import Symbol
 from ingest.worker.symbols import Make
@@ -86,8 +87,9 @@ class _Span:
 
     def widen(self, run: Run, warm_ups: WarmUps) -> None:
         for one in run.released():
-            self.first_us = min(self.first_us, one.t_us)
-            self.last_us = max(self.last_us, one.t_us)
+            if one.kind != "gap":  # it may count from before the first message
+                self.first_us = min(self.first_us, one.t_us)
+                self.last_us = max(self.last_us, one.t_us)
         for row in run.take_rows().values():
             for key, value, _ in pairs(row, {}):
                 if warm_ups[key].recursive:
@@ -109,11 +111,12 @@ class _Late:
     def follow(self, whole: Run, released: Sequence[Accepted]) -> None:
         """Take the messages that the run from the start has released, and let as much time pass as it did."""
         for one in released:
-            if one.t_us < self._start_us:
+            # a history that begins in a hole is told of it
+            if max(one.t_us, time_us(one.message) if one.kind == "gap" else 0) < self._start_us:
                 self._warm.miss(one)
                 continue
             self._warm.add(one)
-            self._run.accept(one.kind, one.message)
+            self._run.accept_again(one)
         self._run.released()
         watermark_us = whole.symbol.timeline.watermark
         if watermark_us > self._start_us:

@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
+from ingest.messages.check import check_header, check_hold
 from ingest.messages.decode import decode_entry
 from ingest.messages.flat_book import decode_book
-from ingest.messages.kinds import KIND, OrderBook
+from ingest.messages.kinds import KIND, OrderBook, time_us
 from ingest.messages.refusal import Reason, Refused
 
 Origin = tuple[bytes, Mapping[bytes, Any]]
@@ -18,6 +19,8 @@ Origin = tuple[bytes, Mapping[bytes, Any]]
 A backfill has no entries: it puts the message itself in the field ``message``, to keep it where it is refused.
 """
 NO_ORIGIN: Origin = (b"", {})
+AGED = frozenset({"book", "trade", "gap"})
+"""Kinds whose live messages may be too old: the age of a post was checked when it was scored, and a table is published again as it was."""
 _KINDS = {name.encode(): (name, form) for name, form in KIND.items()}
 
 
@@ -50,3 +53,19 @@ def from_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Envelope:
     message: Any = decode_book(fields) if form is OrderBook else decode_entry(form, fields)
     received_ms = getattr(message, "received", None) or 0
     return Envelope(kind, message, b"recorded" in fields, received_ms, (entry_id, fields))
+
+
+def checked_entry(entry_id: bytes, fields: Mapping[bytes, bytes], max_future_ms: int, max_age_ms: int) -> Envelope:
+    """Decode an entry of a partition log and check its times by its arrival, or raise ``Refused``."""
+    envelope = from_entry(entry_id, fields)
+    message, received_ms = envelope.message, envelope.received_ms
+    arrived_ms = int(entry_id.partition(b"-")[0])
+    if received_ms > arrived_ms + max_future_ms:
+        raise Refused(Reason.FUTURE_TIME, "its receive time is ahead of its arrival here")
+    age_ms = max_age_ms if envelope.kind in AGED and not envelope.recorded else None
+    check_header(message.symbol, time_us(message), received_ms or arrived_ms, max_future_ms, age_ms)
+    if envelope.kind == "hold":
+        check_hold(message)
+    if envelope.kind == "post":  # a score stamped far ahead would be held until then
+        check_header(message.symbol, message.available * 1000, arrived_ms, max_future_ms)
+    return envelope

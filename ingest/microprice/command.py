@@ -1,4 +1,4 @@
-"""``python -m ingest fit-microprice``: fit the tables of ``microprice`` to stored history."""
+"""``python -m ingest fit-microprice``: fit the tables of ``microprice`` to stored history, or to what is on the tape."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,17 +25,21 @@ examples:
   python -m ingest fit-microprice                                        on the history before today, used from midnight on
   python -m ingest fit-microprice --symbols BTCUSDT --since 2026-10-20 --before 2026-11-20
   python -m ingest fit-microprice --before 2026-11-20 --from 2026-11-20 --no-publish    for a backfill: walk forward
+  python -m ingest fit-microprice --from-tape --symbols BTCUSDT           on the tape: no backfill is needed before
   python -m ingest fit-microprice --republish                            into the logs of a new Redis
 
 A table is used for rows at or after its usable_from. That is never before --before, so no row is made with a table that knows the
 row's future. usable_from is --from, or the next 00:00 UTC, so live and backfilled rows change over at the same time. If --from is in
 the past, a backfill uses the table from then on, and live rows use it from when it arrives.
 
+--from-tape makes the rows of what is on the tape at TFS_TAPE, of the logs and of imported files, as a backfill does, in a temporary
+folder (32 bytes a row). --since and --before bound the times of the rows and of the arrival of what makes them.
+
 The tables are rows of microprice_tables in the offline database and entries of the logs. A worker holds a table until its time comes;
 a backfill reads the tables from the database. Rows that are stored already stay as they are: to get microprice in history that is
 backfilled again, give that backfill another --available-after.
 
-exit codes: 0 all symbols fitted and published, 1 some were not (each with its reason), 2 an option or a server is wrong
+exit codes: 0 all symbols fitted and published, 1 some were not (each with its reason), 2 an option, the tape or a server is wrong
 """
 
 
@@ -42,6 +47,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the command."""
     about = "Fit the table of microprice of each symbol, store it with a version, and publish it to the live workers."
     add = make_parser(subparsers, "fit-microprice", run, about, _EXAMPLE).add_argument
+    add("--from-tape", action="store_true", help="fit to the tape at TFS_TAPE, and not to rows of the offline database")
     add("--symbols", type=names, default=[], help="comma-separated (default: all that have rows)")
     add("--since", type=moment_ms, metavar="DATE", help="begin of the history (default: all)")
     add("--before", type=moment_ms, metavar="DATE", help="its end, not included (default: 00:00 UTC today)")
@@ -104,22 +110,32 @@ def _fit_all(
     from rich.progress import Progress
 
     from ingest.microprice import fit, tables
+    from ingest.microprice.taped import TapedRows
+    from ingest.tape.table import open_tape
 
     stored: list[Fitted] = []
     failed: dict[str, str] = {}
-    symbols = args.symbols or sorted(conf.symbols) or fit.symbols(connection)
-    if not symbols:
-        failed["*"] = "the offline store has no rows of microstructure; backfill history first"
     limits = {"min_rows": args.min_rows, "min_count": args.min_count}
     console = Console(stderr=True)
-    with Progress(console=console, disable=args.json or not console.is_terminal) as bar:
+    with ExitStack() as stack:
+        bar = stack.enter_context(Progress(console=console, disable=args.json or not console.is_terminal))
+        taped = stack.enter_context(TapedRows()) if args.from_tape else None
+        if taped is not None:
+            taped.read(open_tape(conf), conf, args.symbols, span, _reporter(bar, "tape", span))
+        symbols = args.symbols or sorted(conf.symbols) or (taped.symbols if taped else fit.symbols(connection))
+        if not symbols:
+            of_tape = "the tape has no book of that time; `import` history, or let the role `tape` run"
+            failed["*"] = (
+                of_tape if taped else "the offline store has no rows of microstructure; backfill history first"
+            )
         for symbol in symbols:
             report = _reporter(bar, symbol, span)
-            tick = dict(args.tick).get(symbol)
+            given = {"tick": dict(args.tick).get(symbol), "progress": report, **limits}
             try:
-                table, rows = fit.fit_symbol(
-                    connection, symbol, span.since, span.before, conf.emit_us, tick=tick, progress=report, **limits
-                )
+                if taped is None:
+                    table, rows = fit.fit_symbol(connection, symbol, span.since, span.before, conf.emit_us, **given)
+                else:
+                    table, rows = taped.fit(symbol, span, conf.emit_us, **given)
             except fit.FitError as error:
                 failed[symbol] = str(error)
             else:

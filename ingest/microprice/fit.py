@@ -1,4 +1,4 @@
-"""Fit the table of one symbol to the rows of the offline store before a given time, in bounded memory.
+"""Fit the table of one symbol to rows before a given time, those of the offline store or of the tape, in bounded memory.
 
 The rows are on the grid, so a step of the fit is one grid interval, and g is the expected move of the mid from row to row. Rows that
 are farther apart have a gap between them, and no transition is counted. Of several rows of one time the one created last counts.
@@ -6,7 +6,7 @@ are farther apart have a gap between them, and no transition is counted. Of seve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,8 @@ from feature_repo.stores.errors import UserError
 from transforms.microstructure.microprice_fit import Fit, Floats
 from transforms.times import us_of_datetime
 
+Piece = tuple[Any, Floats, Floats, Floats]
+"""Event times (µs), mids, imbalances and spreads of rows."""
 PIECE = 50_000
 """Rows in memory at a time."""
 _OFF_TICK = 0.01
@@ -89,17 +91,35 @@ def fit_symbol(
     of = {"symbol": symbol, "since": since, "before": before}
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        step = tick or _smallest_spread(connection, of)
-        counted = Fit(step, us_of_datetime(before), grid_us)
-        off = 0
-        for times_us, mid, imbalance, spread in _pieces(connection, of):
-            counted.add(times_us, mid, imbalance, spread)
-            off += int(np.count_nonzero(_is_off(mid * 2.0 / step) | _is_off(spread / step)))
-            progress(int(times_us[-1]))
+        step = tick or smallest_step(symbol, before, _smallest_spread(connection, of), "backfill its history first")
+        pieces = _pieces(connection, of)
+        return fit_rows(
+            symbol, pieces, before, grid_us, step, min_rows=min_rows, min_count=min_count, progress=progress
+        )
+
+
+def fit_rows(
+    symbol: str,
+    pieces: Iterable[Piece],
+    before: datetime,
+    grid_us: int,
+    step: float,
+    *,
+    min_rows: int,
+    min_count: int,
+    progress: Callable[[int], None],
+) -> tuple[Floats, int]:
+    """Fit the table to rows in order of time, given as pieces, with the tick ``step``; else as ``fit_symbol``."""
+    counted = Fit(step, us_of_datetime(before), grid_us)
+    off = 0
+    for times_us, mid, imbalance, spread in pieces:
+        counted.add(times_us, mid, imbalance, spread)
+        off += int(np.count_nonzero(_is_off(mid * 2.0 / step) | _is_off(spread / step)))
+        progress(int(times_us[-1]))
     if counted.books < min_rows:
         raise FitError(
             f"{symbol}: {counted.books:,} rows with a book before {before:%Y-%m-%d %H:%M}, {min_rows:,} are needed: "
-            "take a later --before, backfill more history, or lower --min-rows"
+            "take a later --before, give more history, or lower --min-rows"
         )
     if off > _OFF_SHARE * counted.books:
         raise FitError(
@@ -114,16 +134,19 @@ def fit_symbol(
     return table, counted.books
 
 
-def _smallest_spread(connection: psycopg.Connection[Any], of: dict[str, Any]) -> float:
+def smallest_step(symbol: str, before: datetime, smallest_spread: float | None, advice: str) -> float:
+    """Return the tick that the smallest spread tells; raise `FitError` with ``advice`` where there is none."""
+    if smallest_spread is None:
+        raise FitError(f"{symbol}: no row with a spread before {before:%Y-%m-%d %H:%M}; {advice}")
+    return float(f"{smallest_spread:.6g}")  # the difference of two prices has a rounding error
+
+
+def _smallest_spread(connection: psycopg.Connection[Any], of: dict[str, Any]) -> float | None:
     row = connection.execute(_SMALLEST, of).fetchone()
-    if row is None or row[0] is None:
-        raise FitError(
-            f"{of['symbol']}: no row with a spread before {of['before']:%Y-%m-%d %H:%M}; backfill its history first"
-        )
-    return float(f"{row[0]:.6g}")  # the difference of two prices has a rounding error
+    return row[0] if row else None
 
 
-def _pieces(connection: psycopg.Connection[Any], of: dict[str, Any]) -> Iterator[tuple[Any, Floats, Floats, Floats]]:
+def _pieces(connection: psycopg.Connection[Any], of: dict[str, Any]) -> Iterator[Piece]:
     with connection.cursor("microprice_history", binary=True) as cursor:
         cursor.execute(_ROWS, of)
         while rows := cursor.fetchmany(PIECE):

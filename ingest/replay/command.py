@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from ingest.replay.entries import are_exports, of_exports, replay_entries
 from ingest.replay.run import replay
 from ingest.settings import load
 from ingest.streams import deployment
-from ingest.tape.period import add_tape_options, check_tape_options, in_order
-from ingest.tape.table import compare, open_tape
+from ingest.tape.options import add_tape_options, check_tape_options
+from ingest.tape.period import in_order
+from ingest.tape.table import open_tape
 
 _EXAMPLE = """\
 example:
@@ -27,6 +29,7 @@ example:
   python -m ingest replay trades.parquet books.csv --symbol OKCOIN:BTC-CNY
   python -m ingest replay spot.jsonl.gz perp.jsonl.gz --prefix perp.jsonl.gz=BINANCE-FUTURES:
   python -m ingest replay --from-tape --since 2026-11-20T10:00 --before 2026-11-20T11:00
+  python -m ingest replay --from-tape --imported --symbols BTCUSDT    what the logs had, and what came from files
 
 a line of a text file is a receive time in nanoseconds followed by a raw Binance message, or one JSON message of
 order_book, market_data or social_data; .parquet and .csv hold trades (columns price, size, side, ...), books (bids and
@@ -47,6 +50,7 @@ def add_parser(subparsers: Any) -> None:
     speed = "times real time; 0, the default, as fast as it goes"
     add("--speed", type=non_negative, default=0.0, metavar="X", help=speed)
     add_tape_options(parser)
+    add("--imported", action="store_true", help="of the tape also what `import` put there from files")
     add("--rebase", choices=["now"], help="move all times so that the recording ends now")
     add("--limit", type=count, metavar="N", help="read the first N lines or rows of each file")
     add_column_options(parser)
@@ -57,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     """Replay the recordings."""
     settings = load()
     check_tape_options(args)
+    if args.imported and not args.from_tape:
+        raise UserError("--imported goes with --from-tape")
     of_tape = args.from_tape or are_exports(args.paths)
     if of_tape and args.rebase:
         raise UserError("--rebase is not for a tape or its exports: their entries keep their times")
@@ -64,9 +70,8 @@ def run(args: argparse.Namespace) -> int:
         if of_tape:
             n = settings.partitions
             if args.from_tape:
-                tape = open_tape(settings)
-                compare(tape, {"partitions": str(n)})
-                entries = in_order(tape, n, args.since, args.before, args.symbols)
+                period = args.since, args.before, args.symbols
+                entries = in_order(open_tape(settings), settings, *period, imported=args.imported)
             else:
                 entries = of_exports(args.paths, n)
             counts = replay_entries(islice(entries, args.limit), client, n, speed=args.speed, progress=progress)
@@ -82,4 +87,6 @@ def run(args: argparse.Namespace) -> int:
                 progress=progress,
             )
     report.finish(counts, as_json=args.json)
+    if args.from_tape and not counts.lines and not args.imported:
+        sys.stderr.write("nothing arrived in a log in that time; --imported replays also what came from files\n")
     return report.report_unread(counts.unread)

@@ -61,6 +61,7 @@ def add_parser(subparsers: Any) -> None:
     add("--since", type=moment, required=True, metavar="TIME", help="first arrival, UTC, such as 2026-11-20T10:00")
     add("--before", type=moment, required=True, metavar="TIME", help="the end; it is not in the file")
     add("--symbols", type=names, default=[], metavar="A,B", help="only these")
+    add("--imported", action="store_true", help="also what `import` put there from files")
 
 
 @dataclass
@@ -191,6 +192,6 @@ def run_export(args: argparse.Namespace) -> int:
     if args.before - args.since <= timedelta(0):
         raise UserError("--before must be later than --since")
     conf = settings.load()
-    n = export(open_tape(conf), conf.partitions, args.path, args.since, args.before, args.symbols)
+    n = export(open_tape(conf), conf, args.path, args.since, args.before, args.symbols, imported=args.imported)
     print(f"{n:,} entries are in {args.path}; `python -m ingest replay {args.path}` plays them again")
     return ExitCode.DONE

@@ -34,6 +34,7 @@ def rows(
     before_ms: int = FOREVER_MS,
     symbols: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
+    window_rows: int | None = None,
 ) -> Iterator[pa.Table]:
     """Yield the rows of a log, or of another stream, in its order, a window at a time.
 
@@ -51,6 +52,8 @@ def rows(
         Only rows of these. ``columns.FOR_ALL`` among them stands for rows that name none, such as clocks and withdrawn posts.
     columns : sequence of str, optional
         Only these columns; the two of the entry id must be among them.
+    window_rows : int, optional
+        About how many rows a window has; ``WINDOW_ROWS`` by default.
     """
     with storage(tape.place):
         for p, day in tape.days():
@@ -64,7 +67,7 @@ def rows(
             if symbols is not None:
                 of_symbols = pc.field("symbol").isin(list(symbols))
                 of_day &= of_symbols | pc.field("symbol").is_null() if FOR_ALL in symbols else of_symbols
-            for first, last in windows(dataset, of_day, begin, end):
+            for first, last in windows(dataset, of_day, begin, end, window_rows):
                 window = (pc.field("id_ms") >= first) & (pc.field("id_ms") < last)
                 found = dataset.to_table(columns=list(columns) if columns else None, filter=of_day & window)
                 if found.num_rows:
@@ -78,8 +81,11 @@ def entries(tape: Tape, partition: int, **which: Any) -> Iterator[tuple[bytes, d
         yield from entries_of(window)
 
 
-def windows(dataset: ds.Dataset, which: pc.Expression, begin_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
-    """Yield parts of the time from ``begin_ms`` to ``end_ms``: one second each, or more with ``WINDOW_ROWS`` of the rows at most."""
+def windows(
+    dataset: ds.Dataset, which: pc.Expression, begin_ms: int, end_ms: int, most: int | None = None
+) -> Iterator[tuple[int, int]]:
+    """Yield parts of the time from ``begin_ms`` to ``end_ms``: one second each, or more with ``most`` (``WINDOW_ROWS``) rows at most."""
+    most = most or WINDOW_ROWS
     first_s, last_s = begin_ms // 1000, -(-end_ms // 1000)
     counts = np.zeros(last_s - first_s, dtype=np.int64)
     span = (pc.field("id_ms") >= begin_ms) & (pc.field("id_ms") < end_ms)
@@ -87,7 +93,7 @@ def windows(dataset: ds.Dataset, which: pc.Expression, begin_ms: int, end_ms: in
         counts += np.bincount(batch.column(0).to_numpy() // 1000 - first_s, minlength=len(counts))
     at, n = begin_ms, 0
     for second in np.flatnonzero(counts).tolist():
-        if n and n + counts[second] > WINDOW_ROWS:
+        if n and n + counts[second] > most:
             yield at, (first_s + second) * 1000
             at, n = (first_s + second) * 1000, 0
         n += counts[second]

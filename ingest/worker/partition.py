@@ -15,10 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ingest.messages.check import check_header, check_hold
-from ingest.messages.envelope import Envelope, Origin, from_entry
-from ingest.messages.kinds import Leave, time_us
-from ingest.messages.refusal import Reason, Refused
+from ingest.messages.envelope import Origin, checked_entry
+from ingest.messages.kinds import Leave
+from ingest.messages.refusal import Refused
 from ingest.settings import Settings
 from ingest.streams.read import START
 from ingest.worker import basis, rows
@@ -34,9 +33,6 @@ HEARD = frozenset({"book", "trade", "gap", "tick"})  # kinds of messages that sa
 
 FROM_FEED = frozenset({"clock", "hold"})
 """Kinds with which a feed says how far its connection is; they open no symbol."""
-
-AGED = frozenset({"book", "trade", "gap"})
-"""Kinds whose live messages may be too old: the age of a post was checked when it was scored, and a table is published again as it was."""
 
 
 @dataclass(slots=True)
@@ -107,7 +103,7 @@ class Partition:
         self.position = entry_id
         self._now_us = now_us
         try:
-            envelope = self._decode_and_check(entry_id, fields)
+            envelope = checked_entry(entry_id, fields, self._max_future_ms, self._max_age_ms)
         except Exception as error:  # one entry must not stop the partition, whatever is wrong with it or with our code
             self.symbols.refuse((entry_id, fields), error)
             return None
@@ -132,20 +128,6 @@ class Partition:
         if symbol.ticks_from_ms and kind in ("book", "trade") and symbol.ticks_from_ms <= envelope.arrived_ms:
             symbol.ticks_from_ms = 0  # its feed was lost, and this message comes from another one or from its next run
         return symbol.name if kind in HEARD else None
-
-    def _decode_and_check(self, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Envelope:
-        envelope = from_entry(entry_id, fields)
-        message, received_ms = envelope.message, envelope.received_ms
-        arrived_ms = int(entry_id.partition(b"-")[0])
-        if received_ms > arrived_ms + self._max_future_ms:
-            raise Refused(Reason.FUTURE_TIME, "its receive time is ahead of its arrival here")
-        max_age_ms = self._max_age_ms if envelope.kind in AGED and not envelope.recorded else None
-        check_header(message.symbol, time_us(message), received_ms or arrived_ms, self._max_future_ms, max_age_ms)
-        if envelope.kind == "hold":
-            check_hold(message)
-        if envelope.kind == "post":  # a score stamped far ahead would be held until then
-            check_header(message.symbol, message.available * 1000, arrived_ms, self._max_future_ms)
-        return envelope
 
     def _leave(self, message: Leave) -> None:
         """Let a symbol leave the memory, if nothing came since the owner decided so and no row is to come."""

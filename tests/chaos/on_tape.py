@@ -121,8 +121,6 @@ def replay(into: Deployment) -> int:
     conf = Settings(partitions=PARTITIONS, tape=PLACE)
     with tempfile.TemporaryDirectory() as name:
         path = Path(name, "all.jsonl.gz")
-        n = export(
-            open_tape(conf), PARTITIONS, path, datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
-        )
+        n = export(open_tape(conf), conf, path, datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
         replay_entries(of_exports([path], PARTITIONS), into.client, PARTITIONS)
     return n

@@ -5,7 +5,7 @@ import tracemalloc
 import pytest
 
 from ingest.check import lookahead, result, runs, warmup
-from ingest.messages.kinds import OrderBook, Trade
+from ingest.messages.kinds import Gap, OrderBook, Trade
 
 from .conftest import CONF, MIDNIGHT
 
@@ -56,3 +56,26 @@ def test_a_longer_recording_needs_no_more_memory(check):
     short, long = peak_bytes(check, 20), peak_bytes(check, 80)
     # 1,200 messages of a kilobyte and more would add 1.2 MB
     assert long < short + 300_000
+
+
+@pytest.mark.parametrize("told_ms", (0, 400, 3000), ids=lambda ms: f"told {ms} ms later")
+def test_a_hole_counts_from_the_same_time_in_both_runs_whenever_it_is_told(told_ms):
+    feed = []
+    for i in range(600):
+        at, mid = MIDNIGHT + 100 * i, 10 + i % 7 / 100
+        feed.append((at, "book", OrderBook(at, "A", [(mid - 0.01, 1.0)], [(mid + 0.01, 1.0)])))
+        if not 153 <= i < 168 and i % 300 not in (198, 199, 201, 202):
+            feed.append((at, "trade", Trade(at, "A", mid, 1.0, "buy", i)))
+    for since, until in ((152, 168), (197, 203), (497, 503)):
+        since, until = MIDNIGHT + 100 * since, MIDNIGHT + 100 * until
+        feed.append((until + told_ms - 1, "gap", Gap(until, "A", channel="trade", since=since)))
+    feed.append((MIDNIGHT + 30_000 + told_ms, "gap", Gap(MIDNIGHT + 30_000, "A")))
+    feed.sort(key=lambda one: one[0])
+    messages = [(kind, message) for _, kind, message in feed]
+    for found in (
+        lookahead.lookahead(messages, CONF, samples=60),
+        warmup.warmup(messages, CONF, starts=(0.26, 0.33, 0.6)),
+    ):
+        assert [r for r in found if r.differing] == []
+        values = {r.feature: r.values for r in found}
+        assert 0 < values["delta_volume_1s"] < values["mid_price"]

@@ -254,7 +254,7 @@ def test_an_export_of_a_tape_keeps_arrivals_and_leaves_out_what_made_time_pass(t
     tape = open_to_append(conf, "")
     tape.append([Batch(f"events:{{{p}}}", table_of(heard, EVENTS, p), heard[-1][0])])
     since = pd.Timestamp("2025-01-01", tz="UTC").to_pydatetime()
-    export(tape, 2, tmp_path / "x.jsonl", since, since + pd.Timedelta("1h"))
+    export(tape, conf, tmp_path / "x.jsonl", since, since + pd.Timedelta("1h"))
     other = Settings(partitions=3, tape=str(tmp_path / "other"))
     bring(other, tmp_path / "x.jsonl")
     rows = DeltaTable(other.tape).to_pandas().sort_values(["id_ms", "id_n"])

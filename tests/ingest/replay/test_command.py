@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from ingest.cli import main
+from ingest.simulate import history
+from ingest.streams import keys
 
 
 @pytest.fixture(autouse=True)
@@ -76,9 +81,37 @@ def test_the_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
         (["--from-tape", "--since", "2026-11-20", "--before", "2026-11-20"], "--since must be before --before"),
         (["--from-tape"], "TFS_TAPE is empty"),
         (["--from-tape", "--rebase", "now"], "keep their times"),
+        (["a.jsonl", "--imported"], "--imported goes with --from-tape"),
     ],
 )
 def test_files_and_the_tape_are_not_mixed(words: list[str], said: str, monkeypatch, capsys) -> None:
     monkeypatch.setenv("TFS_TAPE", "")
     assert main(["replay", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_what_was_imported_is_replayed_as_its_file_where_it_is_asked_for(
+    tmp_path, monkeypatch, redis_client, capsys
+) -> None:
+    monkeypatch.setenv("TFS_TAPE", str(tmp_path / "tape"))
+    monkeypatch.setenv("TFS_PARTITIONS", "2")
+    path = tmp_path / "a.jsonl"
+    market = history(1_700_000_000_000, 1_700_000_003_300, symbols=("SIM-BTC", "ODD"), kinds=("book", "trade"), seed=1)
+    path.write_bytes(b"\n".join(msgspec.json.encode(one) for _, one in market))
+    assert main(["import", str(path)]) == 0
+
+    def logs(*words: str) -> list[list[tuple[bytes, dict[str, Any]]]]:
+        redis_client.flushall()
+        assert main(["replay", *words]) == 0
+        told = [[fields for _, fields in redis_client.xrange(keys.events(p))] for p in range(2)]
+        found = [[(fields[b"kind"], msgspec.msgpack.decode(fields[b"data"])) for fields in log] for log in told]
+        for kind, message in chain(*found):
+            if kind != b"tick":
+                message.setdefault("received", message["timestamp"])  # an import writes it down
+        return found
+
+    of_file = logs(str(path))
+    assert logs("--from-tape", "--imported") == of_file
+    assert [kind for kind, _ in chain(*of_file)].count(b"tick") == 2
+    assert logs("--from-tape") == [[], []]
+    assert "nothing arrived in a log in that time" in capsys.readouterr().err

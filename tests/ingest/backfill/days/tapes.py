@@ -12,7 +12,7 @@ import pyarrow as pa
 from ingest.imports.rows import Row
 from ingest.imports.writing import table_of
 from ingest.messages.decode import encode
-from ingest.messages.kinds import Tick
+from ingest.messages.kinds import Tick, time_us
 from ingest.settings import Settings
 from ingest.simulate import history
 from ingest.tape import columns
@@ -50,7 +50,8 @@ def market(day: int, symbols: Sequence[str] = SYMBOLS, seconds: tuple[int, int] 
 def put(conf: Settings, messages: Sequence[tuple[str, Any]], tag: int = 0) -> int:
     """Append messages to the tape as an import does; return how many."""
     rows = [
-        Row(n, one.timestamp, n << 16 | tag, kind, one.symbol, encode(one)) for n, (kind, one) in enumerate(messages)
+        Row(n, time_us(one) // 1000, n << 16 | tag, kind, one.symbol, encode(one))
+        for n, (kind, one) in enumerate(messages)
     ]
     open_to_append(conf, "").commit([table_of(rows, conf.partitions)], {})
     return len(rows)
