@@ -52,7 +52,7 @@ def check_header(symbol: str, t_us: int, received_ms: int, max_future_ms: int, m
     ``max_age_ms`` is how far a live message may lie behind its receive time; None is for history, where every time since 2009 is good.
     """
     if not is_symbol(symbol):
-        raise Refused(Reason.BAD_SYMBOL, repr(symbol[:64]))
+        raise Refused(Reason.BAD_SYMBOL, f"{symbol[:64]!r}; a symbol has letters, digits and : . _ / -")
     ahead_ms = t_us // 1000 - received_ms
     if ahead_ms > max_future_ms:
         unit = "" if t_us <= MAX_TIME_US else f"; {UNITS}"

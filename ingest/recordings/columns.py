@@ -59,14 +59,10 @@ OTHER_TABLES: Sequence[tuple[Sequence[str], str]] = (
     *(
         (
             (f"{bid}{end}", f"{ask}{end}"),
-            "quotes of the best bid and ask: a book needs sizes too, as bid_px_0, bid_qty_0, ask_px_0, ask_qty_0",
+            "quotes of the best bid and ask: name the columns of prices and sizes bid_px_0, bid_qty_0, ask_px_0, ask_qty_0",
         )
         for bid, ask in _LEVEL_SIDES
-        for end in ("", "_price", "_px")
-    ),
-    (
-        ("bidPrice", "askPrice"),
-        "quotes of the best bid and ask: name the columns bid_px_0, bid_qty_0, ask_px_0, ask_qty_0",
+        for end in ("", "_price", "_px", "Price")
     ),
     (("funding_rate",), "funding rates: features are computed from trades and books"),
 )

@@ -49,11 +49,17 @@ _OTHER_FORMS = (
     (b"P*M\x18", "a DBZ file, the old form of Databento: write it as DBN with Databento's program `dbn`"),
 )
 TABLE_WITH_NAMES = "text in columns: give it the ending .csv"
+_A_ROW = "a row of each trade, or of each book, as CSV or Parquet, or our own JSON, one message a line"
 # the first line of text that is none of our forms, and what such a file seems to be
 _OTHER_TEXTS = (
+    (
+        re.compile(rb"\s*\"?<\w+>\"?[,;\t]"),
+        "a table with names in angle brackets, as of MetaTrader or Finam: write names without them, and date and time as one column",
+    ),
     (re.compile(rb"\s*<"), "a web page or XML"),
-    (re.compile(rb"\s*\["), "one JSON array: write one message a line"),
-    (re.compile(rb"\s*\{\s*$"), "one JSON document over several lines: write one message a line"),
+    (re.compile(rb"\s*\["), f"one JSON array: write {_A_ROW}"),
+    (re.compile(rb"\s*\{\s*$"), f"one JSON document over several lines: write {_A_ROW}"),
+    (re.compile(rb"\s*\{"), f"JSON of another form: write {_A_ROW}"),
     (re.compile(rb"\d+\.\d+: "), "a capture of cryptofeed, whose lines begin with seconds and a colon"),
     (
         re.compile(rb"[-+.\d]+[,;\t][-+.\d]+[,;\t]"),

@@ -11,11 +11,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ingest.messages.kinds import time_fields
@@ -28,10 +30,12 @@ from ingest.recordings.rows import Row, TableFileError, read_rows, time_us
 _TIMES = ("received", "next_funding")
 _SIDES = ("bids", "asks")
 _LEVELS = (
-    re.compile(r"(?P<side>bid|ask)s?_(?P<what>px|price|qty|size|sz|quantity|amount)_(?P<level>\d{1,3})"),
+    re.compile(r"(?P<side>bid|ask)s?_(?P<what>px|price|qty|size|sz|quantity|amount|volume|vol)_(?P<level>\d{1,3})"),
     re.compile(r"(?P<side>bid|ask)s\[(?P<level>\d{1,3})\]\.(?P<what>price|amount)"),
 )
 _PRICE = ("px", "price")
+_ZERO = re.compile(r"\s*0*\.?0*\s*").fullmatch
+_DAY_CHARS = len("2026-01-31")
 _AGGRESSOR = {"true": "sell", "t": "sell", "1": "sell", "false": "buy", "f": "buy", "0": "buy"}
 """The aggressor's side by whether the buyer was the maker."""
 
@@ -56,6 +60,26 @@ def symbols(path: Path, columns: GivenColumns = COMMON) -> frozenset[str]:
     else:
         found = {row.get(name) for row in rows}
     return frozenset(str(symbol) for symbol in found if symbol)
+
+
+def columns_of(path: Path, columns: GivenColumns = COMMON) -> Mapping[str, str]:
+    """Return the column of each field of a file of trades or books. Raise ``TableFileError`` as `read_lines`."""
+    return _find_columns(path.name, read_rows(path)[0], columns)
+
+
+def has_no_zone(path: Path, column: str) -> bool:
+    """Return whether the times in a column are dates that name no zone, by their type or by the first row."""
+    if is_parquet(path):
+        kind = pq.read_schema(path).field(column).type
+        if pa.types.is_timestamp(kind):
+            return kind.tz is None
+    first = next(read_rows(path)[1], {}).get(column)
+    if not isinstance(first, str):
+        return False
+    try:
+        return datetime.fromisoformat(first.strip()).tzinfo is None and not first.strip().isdecimal()
+    except ValueError:
+        return False
 
 
 def read_lines(
@@ -84,6 +108,8 @@ def read_lines(
 def _message(row: Row, found: Mapping[str, str], levels: Levels, message: dict[str, Any]) -> dict[str, Any]:
     for field, name in found.items():
         value = row.get(name)
+        if isinstance(value, str):
+            value = value.strip()
         if value is None or value == "":
             continue
         if field == "maker_bought":
@@ -96,7 +122,7 @@ def _message(row: Row, found: Mapping[str, str], levels: Levels, message: dict[s
         else:
             message[field] = _side(value) if field in _SIDES else value
     for side, of_side in levels.items():
-        message[side] = [[row[p], row[s]] for p, s in of_side if _is_number(row.get(p)) and _is_number(row.get(s))]
+        message[side] = [[row[p], row[s]] for p, s in of_side if _is_level(row.get(p), row.get(s))]
     return message
 
 
@@ -161,18 +187,47 @@ def _find_levels(names: Sequence[str]) -> Levels:
     return levels if all(levels.values()) else {}
 
 
+def _is_level(price: Any, size: Any) -> bool:
+    """Return whether cells hold a level; both empty, NaN or 0 fill the columns of one that the book does not have.
+
+    >>> _is_level(100.5, "0"), _is_level("0.00", "0"), _is_level(None, None)
+    (True, False, False)
+    """
+    return _is_number(price) and _is_number(size) and not (_is_zero(price) and _is_zero(size))
+
+
+def _is_zero(value: Any) -> bool:
+    return value == 0 or (isinstance(value, str) and _ZERO(value) is not None)
+
+
 def _is_number(value: Any) -> bool:
     """Return whether a cell of a level holds something other than NaN."""
     return value is not None and value != "" and value == value
 
 
 def _event_time(value: Any) -> dict[str, Any]:
-    """Return the field of the event time, in milliseconds where it has no finer part; one that is no time stays text, and is refused."""
+    """Return the field of the event time, in milliseconds where it has no finer part.
+
+    What is no time, or a day without a time, stays text, and is refused.
+    """
+    if _is_day(value):
+        return {"timestamp": str(value)}
     try:
         ms, us = time_fields(time_us("timestamp", value) or 0)
     except Refused:
         return {"timestamp": str(value)}
     return {"timestamp": ms} if us is None else {"timestamp_us": us}
+
+
+def _is_day(value: Any) -> bool:
+    """Return whether a value is a day without a time, so that no trade happened at it.
+
+    >>> _is_day("2026-01-31"), _is_day("2026-01-31T00:00:00"), _is_day(1769817600)
+    (True, False, False)
+    """
+    if isinstance(value, str):
+        return len(value) == _DAY_CHARS and value[4] == value[7] == "-"
+    return isinstance(value, date) and not isinstance(value, datetime)
 
 
 def _time_ms(field: str, value: Any) -> Any:

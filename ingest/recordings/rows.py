@@ -51,7 +51,8 @@ def read_rows(path: Path) -> tuple[Sequence[str], Iterator[Row]]:
     Raise ``TableFileError`` if it is named ``.parquet`` and is no Parquet file, or is a CSV file without a first row of names.
     """
     if not is_parquet(path):
-        return _csv_names(path), _csv_rows(path)
+        names = _csv_names(path)
+        return names, _csv_rows(path, names)
     try:
         file = pq.ParquetFile(path)
     except pa.ArrowInvalid as error:
@@ -75,7 +76,7 @@ def _batch_rows(batch: Any) -> Iterator[Row]:
 def _csv_names(path: Path) -> Sequence[str]:
     with _open_csv(path, errors="replace") as file:
         try:
-            names = next(csv.reader(file, delimiter=_delimiter(path)), [])
+            names = [name.strip() for name in next(csv.reader(file, delimiter=_delimiter(path)), [])]
         except (csv.Error, *DAMAGE) as error:
             raise TableFileError(f"{path.name}: its first row cannot be read: {error}") from None
     if len(names) > 1 and all(map(_is_number, names)):
@@ -85,9 +86,10 @@ def _csv_names(path: Path) -> Sequence[str]:
     return names
 
 
-def _csv_rows(path: Path) -> Iterator[Row]:
+def _csv_rows(path: Path, names: Sequence[str]) -> Iterator[Row]:
     with _open_csv(path, errors="surrogateescape") as file:
-        rows = csv.DictReader(file, restkey="", delimiter=_delimiter(path))
+        rows = csv.DictReader(file, names, restkey="", delimiter=_delimiter(path))
+        next(rows, None)
         while True:
             try:
                 yield next(rows)

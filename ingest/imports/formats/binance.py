@@ -42,7 +42,8 @@ SPOT = Market("binance")
 USD_M = Market("binance-futures", "BINANCE-FUTURES:")
 COIN_M = Market("binance-coinm", "BINANCE-COINM:")
 _SYMBOL = re.compile(r"^([^-\s]+)-(?:aggT|t)rades(?:-|$)")
-_OF_COIN_M = re.compile(r"USD_(?:PERP|\d{6})$")
+OF_COIN_M = re.compile(r"USD_(?:PERP|\d{6})$")
+"""Finds the end of the symbols of futures that are paid in coins."""
 _MAKER = {"true": "sell", "1": "sell", "false": "buy", "0": "buy"}
 """The aggressor's side by whether the buyer was the maker."""
 _TIMES = 1_230_768_000_000, 4_102_444_800_000_000  # 2009 in milliseconds, 2100 in microseconds
@@ -111,7 +112,7 @@ def market_of(table: Table, head: Head) -> Market:
         return SPOT
     names = [re.sub(r"[^a-z]", "", str(cell).lower()) for cell in head.rows[0]]
     stem = head.path.name.partition("-")[0]
-    return COIN_M if "baseqty" in names or _OF_COIN_M.search(stem) else USD_M
+    return COIN_M if "baseqty" in names or OF_COIN_M.search(stem) else USD_M
 
 
 def _read(form: str, path: Path, context: Context) -> Iterator[Output]:

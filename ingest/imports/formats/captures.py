@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from ingest.imports.formats.form import UNNAMED, Arrived, Context, Format, Head, Market
+from ingest.imports.formats import binance
+from ingest.imports.formats.form import Arrived, Context, Format, Head, Market, refusing
 from ingest.messages.decode import decode_entry
 from ingest.messages.kinds import KIND
 from ingest.messages.refusal import Reason, Refused
@@ -22,6 +23,10 @@ from ingest.tape.lines import LineError, entry_of
 
 _OURS = {"timestamp", "timestamp_us"}
 _OF_MARKET = frozenset({"book", "trade", "gap"})
+_OF_BINANCE = frozenset({"stream", "e"})
+_OF_OTHERS = frozenset(
+    {"channel", "topic", "arg", "method", "jsonrpc", "type"}
+)  # of Hyperliquid, Bybit, OKX, Kraken, Deribit, Coinbase
 _STAMP = 13  # the fewest digits of a receive time in nanoseconds that is told from a line of numbers
 
 
@@ -47,11 +52,22 @@ def _is_export(head: Head) -> bool:
 
 
 def _is_capture(head: Head) -> bool:
-    return not is_parquet(head.path) and bool(head.lines) and _is_stamped(head.lines[0])
+    return bool(head.lines) and _is_stamped(head.lines[0]) and not _is_of_another_venue(head)
+
+
+def _is_of_another_venue(head: Head) -> bool:
+    """Return whether lines are those of a raw capture with messages that Binance does not send."""
+    keys = set[str]()
+    for line in filter(_is_stamped, head.lines):
+        try:
+            keys |= msgspec.json.decode(line.partition(" ")[2].encode(errors="replace")).keys()
+        except msgspec.DecodeError:
+            continue  # the last line of the begin may be cut
+    return bool(_OF_OTHERS & keys) and not _OF_BINANCE & keys
 
 
 def _are_lines(head: Head) -> bool:
-    if is_parquet(head.path) or _is_export(head) or _is_capture(head):
+    if is_parquet(head.path) or _is_export(head) or _is_capture(head) or _is_of_another_venue(head):
         return False
     return any(map(_is_ours, head.lines[:3]))
 
@@ -63,7 +79,10 @@ def _market(head: Head) -> Market:
     kinds = {kind for of_symbol in signs.values() for kind in of_symbol.kinds}
     if prefix:
         return Market(prefix.rstrip(":").lower())
-    return Market({SPOT: "binance", FUTURES: "binance-futures"}[kinds.pop()] if len(kinds) == 1 else UNNAMED)
+    if len(kinds) != 1:
+        return Market()
+    futures = binance.COIN_M if all(map(binance.OF_COIN_M.search, signs)) else binance.USD_M
+    return Market({SPOT: binance.SPOT, FUTURES: futures}[kinds.pop()].name)
 
 
 def _read(path: Path, context: Context) -> Iterator[Output | Arrived]:
@@ -113,6 +132,11 @@ FORMATS = (
         market=_market,
         keeps_order=True,
         reads_together=True,
+    ),
+    refusing(
+        "a raw capture of another venue",
+        "raw messages of a venue other than Binance: write a row of each trade, or of each book, as CSV or Parquet",
+        _is_of_another_venue,
     ),
     Format("our own JSON lines", "It has what was recorded.", _are_lines, _read),
 )

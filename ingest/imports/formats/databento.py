@@ -30,7 +30,10 @@ ORDERS = 160  # the record type of ``mbo``
 READ_TYPES = frozenset({0, 1, 10, ORDERS})
 INSTRUMENTS_MAX = 10_000
 _SIDE = {"A": "sell", "B": "buy", "N": None}
-LACKS = "Trades have no ids; a book of mbp-1 is its best level, and one of mbp-10 ten levels."
+LACKS = (
+    "Trades have no ids; a book of mbp-1 is its best level, one of mbp-10 ten levels, and one of mbo is known from the first record R "
+    "(clear) on, with which a session or the snapshot of a day begins."
+)
 ONLY = "only the schemas trades, tbbo, mbp-1, mbp-10 and mbo are read: get one of them"
 
 

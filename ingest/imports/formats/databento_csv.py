@@ -38,7 +38,8 @@ from ingest.recordings.files import FileFormError
 from ingest.recordings.lines import Output
 
 _IDS = frozenset({"rtype", "publisher_id", "instrument_id"})
-_NEEDED = frozenset({"ts_recv", "ts_event", "action", "side", "price", "size", "flags"})
+_INDEX = "ts_recv"
+_NEEDED = frozenset({_INDEX, "ts_event", "action", "side", "price", "size", "flags"})
 _UNDEFINED = frozenset({"", "nan", "NaN", "None", "UNDEF_PRICE", str(UNDEF_PRICE)})
 _UNITS_MIN = 1_000_000  # a thousandth: a smaller whole number may be a price or units of 1e-9
 _NS_MIN = 10**17
@@ -180,8 +181,13 @@ FORMATS = (
         market=_market,
     ),
     refusing(
+        "Databento without ts_recv",
+        "records of Databento without the column ts_recv, which is the index of a data frame: write them with it (index=True)",
+        lambda head: _is_databento(head) and _NEEDED - set(head.columns) == {_INDEX},
+    ),
+    refusing(
         "Databento bars and other schemas",
         f"bars, sampled quotes or other records of Databento; {ONLY}",
-        lambda head: _is_databento(head) and not set(head.columns) >= _NEEDED,
+        lambda head: _is_databento(head) and bool(_NEEDED - set(head.columns) - {_INDEX}),
     ),
 )

@@ -159,6 +159,8 @@ class _Symbols:
         for symbol, intervals in metadata.mappings.items():
             for interval in intervals:
                 self._add(metadata, symbol, interval)
+        names = {name for days in self._days.values() for *_, name in days}
+        self._is_of_one = len(self._days) == len(names) == 1
 
     def _add(self, metadata: Any, symbol: str, interval: Any) -> None:
         name, number = symbol, interval["symbol"]
@@ -180,7 +182,7 @@ class _Symbols:
         day = -1 if at_ns is None else at_ns // _NS_PER_DAY
         found = {name for begin, end, name in self._days.get(record.instrument, ()) if begin <= day < end}
         if len(found) == 1:
-            return found.pop()
+            return self._given if self._given and self._is_of_one else found.pop()
         if self._days or self._told or not self._given:
             what = f"instrument {record.instrument} has {'several symbols' if found else 'no symbol'} on {_iso(day)}"
             told = "" if found or self._days else ": get the file with its symbols, or name it with --symbol"

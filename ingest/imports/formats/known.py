@@ -68,7 +68,10 @@ def format_of(head: Head, given: GivenColumns = COMMON, name: str = "") -> Forma
 def _seems(head: Head) -> str:
     names = [str(name) for name in head.rows[0]] if head.rows else []
     if columns.OF_ORDERS & {name.lower() for name in names}:
-        return ": it seems to hold events of orders or changes of a book; make a row of each trade, or of each book"
+        return (
+            ": it seems to hold events of orders, changes of a book, or somebody's own trades; make a row of each trade of the "
+            "market, or of each book, or name the columns, such as --column price=NAME --column size=NAME"
+        )
     if what := what_else(names):
         return f": it seems to hold {what}"
     if head.lines:

@@ -188,6 +188,7 @@ def _sides(rows: Sequence[Told]) -> dict[str, list[Level]]:
 
 
 _TRADE_COLUMNS = ("id", "side", "price", "amount")
+_OPTIONS = ("strike_price", "expiration")
 FORMATS = (
     Format(
         "Tardis changes of books (incremental_book_L2)",
@@ -205,7 +206,7 @@ FORMATS = (
     Format(
         "Tardis quotes",
         "A book has its best level only.",
-        lambda head: _is(head, "ask_amount", "ask_price", "bid_price", "bid_amount"),
+        lambda head: _is(head, "ask_amount", "ask_price", "bid_price", "bid_amount") and not _is(head, *_OPTIONS),
         _read_books,
     ),
     refusing(
@@ -226,6 +227,6 @@ FORMATS = (
     refusing(
         "Tardis options_chain",
         "a chain of options: import trades and books",
-        lambda head: _is(head, "strike_price", "expiration"),
+        lambda head: _is(head, *_OPTIONS),
     ),
 )

@@ -52,6 +52,11 @@ def is_kraken_bars(head: Head) -> bool:
     return any(_numbers(row, n) for n in (7, 8)) and is_seconds(row[0]) and float(row[2]) >= float(row[3])
 
 
+_KRAKEN_NAME = re.compile(
+    r"^([A-Z0-9.]{4,20})$"
+)  # another name is not Kraken's: bitcoincharts publishes the same three numbers
+
+
 def _is_of_coinbase(names: Sequence[str], words: str) -> bool:
     """Return whether columns or words, which are names of a venue or of a file, say that trades are Coinbase's."""
     return bool({"product_id", "maker_order_id"} & set(names)) or any(s in words for s in ("coinbase", "gdax", "cbpro"))
@@ -173,9 +178,9 @@ FORMATS = (
         TradeTable(
             {"time": "time", "price": "price", "size": "volume"},
             unnamed=("time", "price", "volume"),
-            symbol=re.compile(r"^([A-Z0-9.]{4,20})$"),
+            symbol=_KRAKEN_NAME,
         ),
-        lambda head: Market("kraken"),
+        lambda head: Market("kraken") if _KRAKEN_NAME.match(head.path.name.partition(".csv")[0]) else Market(),
     ),
     _format(
         "Coinbase trades",

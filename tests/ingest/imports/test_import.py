@@ -274,7 +274,7 @@ def test_changes_of_a_book_that_are_not_in_order_are_refused(tmp_path, conf) -> 
 
 OTHERS: dict[str, Callable[[], str]] = {
     "bars": lambda: "Date,Open,High,Low,Close,Volume\n2024-01-01,1,2,1,2,5\n",
-    "write one message a line": lambda: '[{"a": 1}]',
+    "write a row of each trade": lambda: '[{"a": 1}]',
     "bars: .* import trades or aggTrades": lambda: (
         "1499040000000,0.0163,0.8,0.0157,0.0157,148,1499644799999,2434.1,308,1756.8,28.4,0\n"
     ),

@@ -183,6 +183,23 @@ def test_a_symbol_is_that_of_the_day_of_its_record(tmp_path):
     assert bad == ["bad_symbol"]
 
 
+def test_the_symbol_of_a_file_of_one_instrument_is_the_one_that_the_user_gives(tmp_path):
+    mappings = [mapping("BRN FMJ0024!", [interval(DAYS["start_date"], DAYS["end_date"], "7")])]
+    path = file(tmp_path, "trades", [trade(0, 1.0, 1)], mappings=mappings)
+    assert read(path)[2] == ["bad_symbol"]
+    assert [one.symbol for one in read(path, symbol="BRN")[1]] == ["BRN"]
+    mappings.append(mapping("ESH4", [interval(DAYS["start_date"], DAYS["end_date"], "8")]))
+    path = file(tmp_path, "trades", [trade(0, 1.0, 1, instrument_id=8)], mappings=mappings)
+    assert [one.symbol for one in read(path, symbol="BRN")[1]] == ["ESH4"]
+
+
+def test_csv_without_its_index_is_refused_with_what_to_do(tmp_path):
+    path = csv_of(file(tmp_path, "trades", TRADES))
+    pd.read_csv(path, dtype=str).drop(columns="ts_recv").to_csv(path, index=False)
+    with pytest.raises(FileFormError, match="without the column ts_recv"):
+        read(path)
+
+
 def test_a_quote_is_given_after_the_last_record_of_its_event_and_never_by_a_trade(tmp_path):
     path = file(
         tmp_path,

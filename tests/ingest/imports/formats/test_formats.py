@@ -73,6 +73,12 @@ def test_a_derivative_ticker_is_refused_with_what_to_do(tmp_path):
         read(tmp_path, "t.csv", text)
 
 
+def test_a_chain_of_options_is_not_taken_for_quotes(tmp_path):
+    names = "exchange,symbol,timestamp,local_timestamp,type,strike_price,expiration,bid_price,bid_amount,ask_price,ask_amount\n"
+    with pytest.raises(FileFormError, match="a chain of options: import trades and books"):
+        read(tmp_path, "o.csv", names + "deribit,BTC-9JUN20-9875-P,1,2,put,9875,3,0.01,1,0.02,2\n")
+
+
 def test_changes_of_tardis_wait_for_a_snapshot_and_are_applied_a_message_at_a_time(tmp_path):
     at = "1700000000000000"
     rows = [
