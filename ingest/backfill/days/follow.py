@@ -16,11 +16,6 @@ from ingest.worker.symbol import Symbol
 from ingest.worker.timeline import RANK
 
 
-def state_name(unit: Unit) -> str:
-    """Return the name of the object that has a symbol's state at the end of a day."""
-    return f"states/{unit.day}/{unit.fingerprint.hex()}"
-
-
 class Followed:
     """A symbol that goes from day to day.
 

@@ -111,10 +111,23 @@ class Plan:
         """How many rows of the tape are read."""
         return sum(unit.rows for unit in self.units)
 
+    def states(self, day: date, base: bytes | None = None) -> str:
+        """Return the folder of the symbol's state at the end of a day, with these settings or those of another ``base``."""
+        return f"states/{day}/{_hash(base or self.base, self.symbol).hex()}"
+
+    def state(self, unit: Unit) -> str:
+        """Return the name of the state at the end of a day."""
+        return f"{self.states(unit.day)}/{unit.fingerprint.hex()}"
+
+    @property
+    def other_bases(self) -> set[bytes]:
+        """The bases of stale rows that were made with other settings, or by other kernels."""
+        return {record.base for record in self.stale} - {self.base}
+
     @property
     def has_other_settings(self) -> bool:
         """Whether stale rows were made with other settings, or by other kernels."""
-        return any(record.base != self.base for record in self.stale)
+        return bool(self.other_bases)
 
 
 def base_of(settings: Settings, symbol: str, delay_us: int) -> bytes:
@@ -148,7 +161,7 @@ def chain(
 def plan(
     made: Plan,
     records: Mapping[bytes, Record],
-    has_state: Callable[[Unit], bool],
+    has_state: Callable[[str], bool],
     since: date,
     before: date,
 ) -> Plan:
@@ -172,11 +185,11 @@ def plan(
     made.again = [unit.day for unit, is_wanted in zip(days, wanted, strict=True) if is_wanted and unit.day in were_done]
     is_needed = list(wanted)
     writes_tail = tail is not None and tail.fingerprint not in done and (wanted[-1] or days[-1].fingerprint in done)
-    if writes_tail and not wanted[-1] and not has_state(days[-1]):
+    if writes_tail and not wanted[-1] and not has_state(made.state(days[-1])):
         is_needed[-1] = True
     for i in range(len(days) - 1, 0, -1):
         if is_needed[i] and not is_needed[i - 1]:
-            is_needed[i - 1] = not has_state(days[i - 1])
+            is_needed[i - 1] = not has_state(made.state(days[i - 1]))
     made.units = [
         Unit(unit.day, unit.before, unit.fingerprint, unit.rows, is_wanted)
         for unit, is_wanted, needed in zip(days, wanted, is_needed, strict=True)

@@ -14,7 +14,6 @@ from feature_repo.stores.errors import UserError
 from ingest.backfill.days import contents, records
 from ingest.backfill.days.cluster import process_on_ray, processors
 from ingest.backfill.days.contents import Contents
-from ingest.backfill.days.follow import state_name
 from ingest.backfill.days.plan import Plan, base_of, chain, plan, share_out
 from ingest.backfill.days.store import Store
 from ingest.backfill.days.work import Shared, process
@@ -119,7 +118,7 @@ def backfill_from_tape(
         links = list(chain(symbol, days[partition], base, of_symbol))
         one = Plan(symbol, partition, base, chain=links, tables=of_symbol)
         known = before_this.get(symbol, {})
-        plans.append(plan(one, known, lambda unit: store.has(state_name(unit)), since, before))
+        plans.append(plan(one, known, store.has, since, before))
     due = [one for one in plans if one.units or one.stale]
     found = Backfilled(Done(of=sum(one.rows for one in due)))
     _count(found, plans)

@@ -6,7 +6,9 @@ with ``_``.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import uuid
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,30 @@ class Store:
             else:
                 with self._s3.open_output_stream(path) as stream:
                     stream.write(packed)
+
+    def replace(self, folder: str, name: str, value: Any) -> None:
+        """Write an object into a folder, then delete the others there: a call that is killed between the two leaves both."""
+        self.write(f"{folder}/{name}", value)
+        path = f"{self._root}/{folder}"
+        with storage(self._place):
+            if self._s3 is None:
+                for other in Path(path).iterdir():
+                    if other.name != name:
+                        other.unlink(missing_ok=True)
+                return
+            for found in self._s3.get_file_info(fs.FileSelector(path)):
+                if found.base_name != name and found.is_file:
+                    with contextlib.suppress(FileNotFoundError):
+                        self._s3.delete_file(found.path)
+
+    def delete(self, folder: str) -> None:
+        """Delete a folder with its objects, if it is there."""
+        path = f"{self._root}/{folder}"
+        with storage(self._place), contextlib.suppress(FileNotFoundError):
+            if self._s3 is None:
+                shutil.rmtree(path)
+            else:
+                self._s3.delete_dir(path)
 
 
 def _write_file(path: Path, data: bytes) -> None:

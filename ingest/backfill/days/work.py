@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from ingest.backfill import table
 from ingest.backfill.days.contents import KINDS_FOR_ALL
-from ingest.backfill.days.follow import Followed, state_name
+from ingest.backfill.days.follow import Followed
 from ingest.backfill.days.plan import Plan, Unit
 from ingest.backfill.days.records import Writer
 from ingest.backfill.days.store import Store
@@ -97,12 +97,16 @@ class _Task:
             for unit in plan.units:
                 if not unit.is_tail:
                     days[unit.day].append((plan, unit))
+        others = {plan.symbol: plan.other_bases for plan in plans}
         at: dict[str, Followed] = {}
         for day, units in sorted(days.items()):
             at = {plan.symbol: self._at_begin(plan, unit, at.get(plan.symbol)) for plan, unit in units}
+            for plan, _ in units:
+                for base in others[plan.symbol]:
+                    self._store.delete(plan.states(day, base))
             self._read(partition, day, at)
             for one in at.values():
-                self._store.write(state_name(one.unit), one.save())
+                self._store.replace(one.plan.states(day), one.unit.fingerprint.hex(), one.save())
             self._write(at.values(), complete=True)
             for plan in [plan for plan, unit in units if plan.units[-1].is_tail and plan.units[-2] is unit]:
                 self._close(plan, at[plan.symbol])
@@ -118,10 +122,10 @@ class _Task:
             saved = None
             if unit.before:
                 previous = next(one for one in plan.chain if one.fingerprint == unit.before)
-                saved = self._store.read(state_name(previous))
+                saved = self._store.read(plan.state(previous))
                 if saved is None:
                     raise TapeError(
-                        f"the state of {plan.symbol} at the end of {previous.day} is damaged; delete {state_name(previous)} in the folder "
+                        f"the state of {plan.symbol} at the end of {previous.day} is damaged; delete {plan.state(previous)} in the folder "
                         f"_backfill of the tape and run this again"
                     )
             before = Followed(plan, self._settings, saved)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
+from pyarrow import fs
 
 from ingest.backfill.days import contents, records, store, work
 from ingest.backfill.days.run import backfill_from_tape
 from ingest.cli import main
 from ingest.messages.kinds import Trade
 from ingest.microprice import tables as microprice
-from ingest.settings import Settings
+from ingest.settings import Settings, s3_address
 from ingest.tape import compact
 from ingest.tape.table import TapeError, open_tape
 from tests.conftest import new_database
@@ -139,9 +141,61 @@ def test_a_run_that_is_killed_anywhere_is_carried_on_by_the_next(
         with pytest.raises(KilledError):
             backfill_from_tape(postgres_url, conf)
     backfill_from_tape(postgres_url, conf)
+    assert states(conf) == {nth(0): 2, nth(1): 2}
     backfill_from_tape(other_url, conf)
     assert stored(postgres_url) == stored(other_url)
     assert kept(postgres_url) == kept(other_url)
+
+
+def mortal_at(day: date) -> Any:
+    """Return a method that writes rows and ends the run before the last ones of a day."""
+    write = records.Writer.write
+
+    def call(self: records.Writer, parts: Any, complete: Any = ()) -> None:
+        if complete and parts[0][1].day == day:
+            raise KilledError
+        write(self, parts, complete)
+
+    return call
+
+
+def states(conf: Settings) -> dict[date, int]:
+    """Return how many states of symbols are kept of each day."""
+    paths = Path(conf.tape, "_backfill", "states").glob("*/*/*")
+    return dict(Counter(date.fromisoformat(path.parts[-3]) for path in sorted(paths)))
+
+
+def test_a_state_that_was_replaced_is_deleted_whenever_a_run_was_killed(conf, postgres_url, monkeypatch) -> None:
+    for day in range(3):
+        put(conf, market(day, (BTC,)))
+    backfill_from_tape(postgres_url, conf)
+    before = {path.name for path in Path(conf.tape, "_backfill", "states").glob("*/*/*")}
+    monkeypatch.setattr(work, "CHECK_EVERY", 10)
+    monkeypatch.setattr("ingest.backfill.table.ROWS", 10)
+    for killed in range(1, 4):
+        put(conf, [("trade", Trade(MIDNIGHT + DAY - 11_500, BTC, 50_000.0, 3.0 + killed, "buy"))], tag=killed)
+        with monkeypatch.context() as patch:
+            patch.setattr(records.Writer, "write", mortal_at(nth(killed - 1)))
+            with pytest.raises(KilledError):
+                backfill_from_tape(postgres_url, conf)
+    found = backfill_from_tape(postgres_url, conf)
+    assert found.computed == 1 and states(conf) == {nth(0): 1, nth(1): 1, nth(2): 1}
+    assert not before & {path.name for path in Path(conf.tape, "_backfill", "states").glob("*/*/*")}
+
+
+def test_a_run_with_other_settings_that_is_killed_keeps_the_states_of_the_days_that_it_did_not_reach(
+    conf, postgres_url, monkeypatch
+) -> None:
+    for day in range(3):
+        put(conf, market(day, (BTC,)))
+    backfill_from_tape(postgres_url, conf)
+    with monkeypatch.context() as patch:
+        patch.setattr(records.Writer, "write", mortal_at(nth(1)))
+        with pytest.raises(KilledError):
+            backfill_from_tape(postgres_url, replace(conf, allowed_lateness_ms=100))
+    n = put(conf, market(3, (BTC,)))
+    found = backfill_from_tape(postgres_url, conf, since=nth(3))
+    assert found.done.lines >= n and states(conf)[nth(2)] == 1
 
 
 def kept(url: str) -> list[Any]:
@@ -223,7 +277,7 @@ def test_a_state_that_is_gone_is_made_again(conf, postgres_url, other_url) -> No
     for day in range(2):
         put(conf, market(day))
     backfill_from_tape(postgres_url, conf)
-    for path in Path(conf.tape, "_backfill", "states").glob("*/*"):
+    for path in Path(conf.tape, "_backfill", "states").glob("*/*/*"):
         path.unlink()
     n = put(conf, market(2))
     found = backfill_from_tape(postgres_url, conf)
@@ -255,8 +309,20 @@ def test_a_tape_on_s3_gives_the_same_and_keeps_its_states_there(bucket, conf, po
         put(at, market(1))
     found = backfill_from_tape(postgres_url, there)
     assert (found.computed, found.passed) == (2, 2)
+    for at in (there, conf):
+        put(at, [("trade", Trade(MIDNIGHT + DAY - 11_500, BTC, 50_000.0, 3.0, "buy"))], tag=1)
+    kept_there = s3_names(bucket)
+    assert len(kept_there) == 4
+    backfill_from_tape(postgres_url, there)
+    assert len(s3_names(bucket)) == 4 and len(s3_names(bucket) & kept_there) == 2
     backfill_from_tape(other_url, conf)
     assert stored(postgres_url) == stored(other_url)
+
+
+def s3_names(bucket: str) -> set[str]:
+    """Return the names of the states of a tape on S3."""
+    there = fs.FileSelector(f"{bucket.removeprefix('s3://')}/_backfill/states", recursive=True)
+    return {one.path for one in fs.S3FileSystem(**s3_address()).get_file_info(there) if one.is_file}
 
 
 def test_the_command_counts_and_keeps_what_is_refused(conf, postgres_url, tmp_path, monkeypatch, capsys) -> None:
