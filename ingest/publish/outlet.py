@@ -1,14 +1,15 @@
 """Where a live feed writes: into the streams. It waits while Redis is away and while the worker is behind.
 
-A batch is written whole and once, also where an answer of Redis is lost (``publish/producer.py``). Meanwhile the feed is not read, so no
-message is accepted that could not be kept. The pauses are those of every part, so the worker knows how long after an outage such messages
-may come (``outage.WRITTEN_S``).
+A batch is written whole and once, also where an answer of Redis is lost or Redis comes back older (``publish/producer.py``). Meanwhile the
+feed is not read, so no message is accepted that could not be kept. The pauses are those of every part, so the worker knows how long after
+an outage such messages may come (``outage.WRITTEN_S``).
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from random import random
@@ -16,12 +17,13 @@ from random import random
 import redis
 
 from feature_repo.stores.errors import UserError
-from ingest.messages.kinds import Clock, SocialPost
+from ingest.messages.kinds import TRADE_CHANNEL, Clock, Gap, SocialPost
 from ingest.publish.counts import Counts
 from ingest.publish.last_trades import LastTrades
-from ingest.publish.producer import Producer
+from ingest.publish.producer import Batch, Producer
 from ingest.publish.publisher import SOURCE_MAX, entries_of
 from ingest.publish.readers import Readers
+from ingest.recordings.binance_notes import TOLD_MS
 from ingest.recordings.binance_wire import LastTrade
 from ingest.recordings.lines import Output, Rejected
 from ingest.settings import Settings
@@ -92,7 +94,7 @@ class Outlet:
         self._is_given_up = False
         self.client = client
         self._partitions = settings.partitions
-        self._producer = Producer(client)
+        self._producer = Producer(client, self._holes)
         self._readers = Readers(client, settings.partitions, stop=self.stop)
         self.prefix = prefix
         self._progress = progress
@@ -110,10 +112,9 @@ class Outlet:
         for first in range(0, len(entries), BATCH):  # 1. Take the next batch.
             for part in read.split_by_size(entries[first : first + BATCH]):
                 notes = self._last_trades.notes(output for output, *_ in part) if self._last_trades else None
+                records = [_record(stream, fields) for _, stream, fields in part]
                 # 2. Write it, again and again until Redis has answered.
-                self._insist(
-                    partial(self._producer.write, [_record(stream, fields) for _, stream, fields in part], notes)
-                )
+                self._insist(partial(self._producer.write, Batch(records, notes)))
         for output in outputs:  # 3. Count what is written.
             self.counts.add_output(output)
         if self._readers.is_check_due(len(outputs)):  # 4. Wait while the worker is far behind.
@@ -153,6 +154,17 @@ class Outlet:
         letter = dead_letter(line.source[:SOURCE_MAX], str(line.number), {b"data": line.data}, reason, detail)
         return [(keys.DEAD_LETTER, dict(zip(letter[::2], letter[1::2], strict=True)))]
 
+    def _holes(self) -> list[Record]:
+        """Return what tells that Redis has lost more than is written again: of each symbol the trades, and the book until its next one."""
+        now_ms = time.time_ns() // 1_000_000
+        gaps = []
+        for (symbol, kind), last_ms in self.counts.last_of.items():
+            if kind == "trade":
+                gaps.append(Gap(last_ms, symbol, now_ms, channel=TRADE_CHANNEL))
+            elif kind == "book":  # long before, so that it counts from what the log still has
+                gaps.append(Gap(last_ms - TOLD_MS, symbol, now_ms))
+        return [_record(*entry) for gap in gaps for entry in entries_of("gap", gap, self._partitions)]
+
     def _insist(self, act: Callable[[], None]) -> None:
         if self._is_given_up:
             raise NotWrittenError
@@ -171,4 +183,4 @@ class Outlet:
 
 
 def _record(stream: str, fields: dict[bytes, bytes]) -> Record:
-    return Record([(stream, [word for pair in fields.items() for word in pair])])
+    return Record(((stream, tuple(word for pair in fields.items() for word in pair)),))

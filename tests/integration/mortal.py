@@ -56,6 +56,18 @@ class MortalRedis:
         shutil.rmtree(self._data)
         os.rename(f"{self._data}.kept", self._data)
 
+    def written(self) -> int:
+        """The size of the file."""
+        return self._file().stat().st_size
+
+    def cut(self, since: int) -> None:
+        """Lose the later half of what was written since the file had a size, while the server is down."""
+        os.truncate(self._file(), (since + self.written()) // 2)
+
+    def _file(self) -> Path:
+        [path] = Path(self._data).rglob("*.incr.aof")
+        return path
+
     def close(self) -> None:
         if not self._server.ended():
             self.kill()

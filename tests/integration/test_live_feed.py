@@ -284,19 +284,27 @@ def test_trades_that_were_lost_with_a_connection_come_back_and_the_recording_rep
         assert np.frombuffer(got[key])[columns].tobytes() == np.frombuffer(expected[key])[columns].tobytes(), key
 
 
-def test_a_redis_that_is_killed_while_lost_trades_are_asked_for_changes_nothing(mortal: MortalRedis, tmp_path):
+def test_a_redis_that_is_killed_while_lost_trades_are_asked_for_and_comes_back_whole_or_older_changes_nothing(
+    mortal: MortalRedis, tmp_path
+):
     def kill() -> None:
         mortal.kill()
+        mortal.start()
+
+    def kill_and_cut() -> None:
+        mortal.kill()
+        mortal.cut(size)
         mortal.start()
 
     lines = simulated(30)
     with redis.Redis.from_url(mortal.url) as client:
         expected = live(client, cut_of_six_seconds(lines), (A, B), tmp_path / "calm.jsonl", hold_ms=20_000)
-        first = mortal.process.pid
-        got = live(client, cut_of_six_seconds(lines), (A, B), tmp_path / "live.jsonl", hold_ms=20_000, meanwhile=kill)
-        assert mortal.process.pid != first
-        assert got == expected
-        assert got == replayed(client, tmp_path / "live.jsonl")
+        for act in (kill, kill_and_cut):
+            before, size, recorded = mortal.process.pid, mortal.written(), tmp_path / f"{act.__name__}.jsonl"
+            got = live(client, cut_of_six_seconds(lines), (A, B), recorded, hold_ms=20_000, meanwhile=act)
+            assert mortal.process.pid != before
+            assert got == expected
+            assert got == replayed(client, recorded)
 
 
 @pytest.mark.parametrize("name", ["btcusdt", "ethusdt"])

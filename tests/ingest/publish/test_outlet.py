@@ -9,10 +9,10 @@ import pytest
 import redis
 
 from ingest.messages.decode import decode
-from ingest.messages.kinds import Clock, OrderBook, SocialPost, Trade
+from ingest.messages.kinds import Clock, Gap, OrderBook, SocialPost, Trade
 from ingest.messages.refusal import Reason
 from ingest.publish.outlet import LONGEST_S, Outlet, pauses
-from ingest.publish.producer import Producer
+from ingest.publish.producer import Batch, Producer
 from ingest.recordings.lines import Line, Parsed, Rejected
 from ingest.settings import Settings
 from ingest.streams import keys
@@ -132,7 +132,7 @@ def test_a_batch_that_was_given_up_takes_no_other_with_it(redis_client, redis_ur
 
 def test_an_attempt_that_arrives_after_its_batch_was_written_changes_nothing(redis_client) -> None:
     producer, late = Producer(redis_client), Record([("events:{0}", ["data", "x"])])
-    producer.write([late])
+    producer.write(Batch([late]))
     with pytest.raises(OffsetsChangedError):  # the bytes of an attempt that timed out, on a connection that is closed
         move_records(redis_client, [late], seat=keys.EDGE, offsets=Offsets(producer._key, [("batch", 0, 1)]))
     assert redis_client.xlen("events:{0}") == 1
@@ -150,23 +150,113 @@ def test_a_first_number_that_arrives_late_doubles_no_batch(redis_client) -> None
             return pipe
 
     with Late.from_pool(redis_client.connection_pool) as client:
-        producer, batches = Producer(client), [[Record([("events:{0}", ["data", x])])] for x in "ab"]
+        producer, batches = Producer(client), [Batch([Record([("events:{0}", ["data", x])])]) for x in "ab"]
         producer.write(batches[0])
-        producer._append(batches[1])  # its answer is lost
+        offsets = Offsets(producer._key, [("batch", 1, 2)])
+        move_records(client, batches[1].records, seat=keys.EDGE, offsets=offsets)  # its answer is lost
         for words, _ in sent[0]:
             redis_client.execute_command(*words)  # the same bytes once more, of an attempt that had timed out
         producer.write(batches[1])
     assert redis_client.xlen("events:{0}") == 2
 
 
-def test_a_redis_that_came_back_empty_takes_the_next_batch(redis_client) -> None:
+class Past:
+    """Puts Redis back to what it held a moment ago, as a failover does that lost the last writes."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._kept: dict[bytes, bytes] = {key: client.dump(key) for key in client.scan_iter()}
+
+    def comes_back(self) -> None:
+        self._client.flushall()
+        for key, value in self._kept.items():
+            self._client.restore(key, 0, value)
+
+
+def test_a_redis_that_came_back_older_is_given_again_what_it_lost_and_nothing_else(redis_client) -> None:
+    outlet, calm = Outlet(redis_client, SETTINGS, feed="X:trade"), Outlet(redis_client, SETTINGS, prefix="CALM:")
+    line = Rejected(Line("live", 7, 0, b"what came", False), Reason.UNDECODABLE, "no JSON")
+    post = Parsed("social", SocialPost(T0, "1", "up", "s"))
+    for n in range(3):
+        outlet.write([trade(n)])
+    past = Past(redis_client)
+    calm.write([trade(70)])
+    for n in range(3, 6):
+        outlet.write([trade(n), post, line])
+    past.comes_back()
+    outlet.write([trade(6)])
+    outlet.write([trade(7)])
+    assert [t.trade_id for t in logged(redis_client, "BTCUSDT")] == list(range(8))
+    assert redis_client.xlen(keys.SOCIAL) == redis_client.xlen(keys.DEAD_LETTER) == 3
+    assert redis_client.hget(keys.counters(keys.EDGE), "refused.undecodable") == b"3"
+    assert outlet.last_trades(["BTCUSDT"])["BTCUSDT"].id == 7
+    assert outlet.counts.published == {"trade": 8, "social": 3}, "what is written again is counted once"
+
+    past.comes_back()  # to before the batches that were written again
+    calm.write([trade(71)])
+    outlet.write([trade(8)])
+    assert [t.trade_id for t in logged(redis_client, "BTCUSDT")] == list(range(9))
+    assert [t.trade_id for t in logged(redis_client, "CALM:BTCUSDT")] == [70, 71]
+
+
+def test_a_redis_that_came_back_empty_is_given_again_what_is_kept(redis_client) -> None:
     outlet = Outlet(redis_client, SETTINGS, first_pause_s=0.001)
     outlet.write([trade(1)])
     outlet.write([trade(2)])
     redis_client.flushall()
     outlet.write([trade(3)])
     outlet.write([trade(4)])
-    assert [t.trade_id for t in logged(redis_client, "BTCUSDT")] == [3, 4]
+    assert [t.trade_id for t in logged(redis_client, "BTCUSDT")] == [1, 2, 3, 4]
+
+
+def test_a_redis_that_dies_while_it_is_given_what_it_lost_has_each_message_once(redis_client, redis_url) -> None:
+    with Deaf.from_url(redis_url) as client:
+        outlet = Outlet(client, SETTINGS, first_pause_s=0.001)
+        outlet.write([trade(0)])
+        past = Past(redis_client)
+        for n in range(1, 5):
+            outlet.write([trade(n)])
+        for lost in range(1, 9):
+            past.comes_back()
+            client.lost = lost
+            outlet.write([trade(4 + lost)])
+            assert [t.trade_id for t in logged(redis_client, "BTCUSDT")] == list(range(5 + lost))
+
+
+def test_an_attempt_that_arrives_after_its_batch_was_written_again_changes_nothing(redis_client) -> None:
+    producer, batches = Producer(redis_client), [Batch([Record([("events:{0}", ["data", x])])]) for x in "abc"]
+    producer.write(batches[0])
+    past, key = Past(redis_client), producer._key
+    producer.write(batches[1])
+    past.comes_back()
+    producer.write(batches[2])
+    with pytest.raises(OffsetsChangedError):
+        move_records(redis_client, batches[1].records, seat=keys.EDGE, offsets=Offsets(key, [("batch", 1, 2)]))
+    assert redis_client.xlen("events:{0}") == 3
+    assert all(0 < redis_client.ttl(name) <= 86_400 for name in redis_client.keys("producer:*"))
+
+
+@pytest.mark.parametrize("bound", ["KEPT_S", "KEPT_BYTES"])
+def test_where_redis_has_lost_more_than_is_kept_the_hole_is_told_before_what_is_written_again(
+    redis_client, monkeypatch, bound: str
+) -> None:
+    book = Parsed("book", OrderBook(T0, "BTCUSDT", [(99.0, 1.0)], [(101.0, 1.0)]))
+    outlet = Outlet(redis_client, SETTINGS, prefix="X:")
+    outlet.write([book, trade(0)])
+    past = Past(redis_client)
+    outlet.write([trade(1)])
+    with monkeypatch.context() as patch:
+        patch.setattr(f"ingest.publish.producer.{bound}", -1)
+        outlet.write([trade(2)])  # forgets what is kept
+    outlet.write([trade(3)])
+    past.comes_back()
+    outlet.write([trade(4)])
+    found: Any = redis_client.xrange(keys.events(keys.partition_of("X:BTCUSDT", 2)))
+    assert [fields[b"kind"] for _, fields in found] == [b"book", b"trade", b"gap", b"gap", b"trade", b"trade"]
+    gaps = {gap.channel: gap for gap in (decode(Gap, fields[b"data"]) for _, fields in found[2:4])}
+    assert (gaps["trade"].timestamp, gaps["trade"].since, gaps["trade"].symbol) == (T0 + 3, None, "X:BTCUSDT")
+    assert gaps["book"].timestamp < T0
+    assert [decode(Trade, fields[b"data"]).trade_id for _, fields in found[4:]] == [3, 4]
 
 
 @pytest.fixture
