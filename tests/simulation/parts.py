@@ -20,7 +20,7 @@ from ingest.streams.dead_letters import RetryError
 from ingest.worker import dead_letters_command
 from ingest.worker.worker import Worker
 from tests.simulation.client import Client
-from tests.simulation.schedule import FEEDS, PLAIN, Sent
+from tests.simulation.schedule import FEEDS, PLAIN, Sent, Written
 from tests.simulation.stand_ins import Model
 from tests.simulation.world import Process, Stop
 
@@ -59,6 +59,8 @@ def _feed(site: Site, process: Process, client: redis.Redis, stop: Stop) -> None
     outlet = Outlet(client, site.settings, stop=stop)
     queue = site.queues[process.name]
     queue.clear()
+    written = Written()
+    site.written.append(written)
     while not stop.is_set():
         batch = queue[:BATCH]
         if not batch:
@@ -66,6 +68,7 @@ def _feed(site: Site, process: Process, client: redis.Redis, stop: Stop) -> None
             continue
         del queue[: len(batch)]
         site.is_busy.add(process.name)
+        restored = site.watch.n_restored
         try:
             outlet.write([_parsed(one) for one in batch])
         except redis.RedisError:
@@ -74,6 +77,8 @@ def _feed(site: Site, process: Process, client: redis.Redis, stop: Stop) -> None
             return  # a feed that is stopped gives up what it cannot write
         site.is_busy.discard(process.name)
         site.acknowledged += batch
+        written.messages += batch
+        written.n_restored = restored
 
 
 def _parsed(one: Sent) -> Parsed:

@@ -14,7 +14,7 @@ from typing import Any
 from ingest.feeds.kafka import feed as kafka_feed
 from ingest.feeds.kafka import move as kafka_move
 from ingest.feeds.kafka.reader import Reader
-from ingest.publish.outlet import Outlet
+from ingest.publish.producer import Producer
 from ingest.streams import membership, outage, read
 from ingest.streams.membership import Member
 from ingest.worker import opening, quiet, symbols
@@ -100,6 +100,11 @@ def _by_id_alone(entries: Sequence[read.Entry], count: int, *_: Any) -> list[rea
     return sorted((entry for entry in entries if not ends or read.by_id(entry) <= min(ends)), key=read.by_id)
 
 
+def _go_on(self: Producer) -> None:
+    self._kept.clear()
+    _FIND_LOST(self)
+
+
 def _store_every_stamp(self: Database, rows: Any) -> int:
     for key, created, bits in rows:
         self.rows.setdefault(key, {}).setdefault(created, bits)
@@ -120,7 +125,7 @@ def _move_from_own_offsets(*args: Any, offsets: Any, **more: Any) -> int:
     )
 
 
-_NEXT_BATCH, _MOVE_RECORDS = Reader.next_batch, kafka_move.move_records
+_NEXT_BATCH, _MOVE_RECORDS, _FIND_LOST = Reader.next_batch, kafka_move.move_records, Producer._find_lost
 _ADMIT = symbols.Symbols._admit
 _SAVED = "if saved_id ~= after_id then return redis.error_reply('OTHER POSITION') end"
 _IN_LOG = "if not redis.call('XRANGE', events, ARGV[i], ARGV[i])[1] then return redis.error_reply('OTHER POSITION') end"
@@ -178,10 +183,10 @@ PLANTS: dict[str, Plant] = {
         30272,
         members=[(kafka_move, "move_records", _move_from_own_offsets)],
     ),
-    "patience": Plant(
-        "a feed waits up to a second after its first failure",
-        68385,
-        members=[(Outlet.__init__, "__kwdefaults__", {**(Outlet.__init__.__kwdefaults__ or {}), "first_pause_s": 1.0})],
+    "again": Plant(
+        "a feed goes on where a failover has lost what it wrote",
+        10,
+        members=[(Producer, "_find_lost", _go_on)],
     ),
     "millisecond": Plant("the router orders by id alone", 49, members=[(read, "in_order", _by_id_alone)]),
 }

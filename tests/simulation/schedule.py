@@ -54,6 +54,14 @@ def _shown(part: Any) -> str:
     return "{" + ", ".join(sorted(part)) + "}" if isinstance(part, frozenset) else str(part)
 
 
+@dataclass
+class Written:
+    """What one run of a feed has written, and how often the server had come back older when its last batch began."""
+
+    messages: list[Sent] = field(default_factory=list)
+    n_restored: int = 0
+
+
 @dataclass(frozen=True)
 class Plan:
     """One schedule."""

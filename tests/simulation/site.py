@@ -14,7 +14,7 @@ from tests.simulation import parts
 from tests.simulation.database import Connection, Database
 from tests.simulation.kafka import Broker, Consumer
 from tests.simulation.network import Network, Trouble
-from tests.simulation.schedule import FEEDS, KAFKA, PLAIN, SECOND, START_US, Fault, Plan, Sent
+from tests.simulation.schedule import FEEDS, KAFKA, PLAIN, SECOND, START_US, Fault, Plan, Sent, Written
 from tests.simulation.server import Server
 from tests.simulation.watch import Watch
 from tests.simulation.world import Process, Stop, World
@@ -35,6 +35,8 @@ class Site:
         Those that a process gets that starts now.
     acknowledged, unsure : list of Sent
         Messages that Redis said it has, and those that it may have.
+    written : list of Written
+        Of each run of a feed.
     disturbed : dict of str to list
         When something happened to a source itself: its messages may then be late.
     """
@@ -65,6 +67,7 @@ class Site:
         self.is_busy: set[str] = set()
         self.acknowledged: list[Sent] = []
         self.unsure: list[Sent] = []
+        self.written: list[Written] = []
         self.disturbed: dict[str, list[tuple[int, int]]] = {}
         self.heard: dict[int, bool] = {}
         self.problems: list[str] = []
