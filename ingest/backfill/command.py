@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from feature_repo.stores.errors import UserError
 from ingest.cli.arguments import count, duration_ms, make_parser, moment_ms, names
 from ingest.publish.report import report_unread
-from ingest.recordings.columns import add_column_options, given_columns
+from ingest.recordings.columns import add_column_options, column_of_table, given_columns
 from transforms.times import ms_of_datetime
 
 if TYPE_CHECKING:
     from ingest.backfill.days.run import Backfilled
     from ingest.backfill.done import Done
-    from ingest.backfill.raw import Source
+    from ingest.imports.tables.raw import Source
     from ingest.settings import Settings
 
 _EXAMPLE = """\
@@ -31,7 +31,8 @@ examples:
   python -m ingest backfill --table fills --column size=lots --column fills:received=
   python -m ingest backfill --from-tape --symbols BTCUSDT --since 2026-01-01 --jobs 8
 
---table reads raw tables (or views) of the offline database, the days of each symbol in order:
+--table reads raw tables (or views) of the offline database, the days of each symbol in order, and computes everything each time, without a
+tape. `python -m ingest import --table` puts them on the tape, so that another day costs a day (--from-tape).
   trades  time, symbol, price, size, side (buy, sell or NULL) or is_buyer_maker, trade_id, next_funding, received, arrival
   books   time, symbol, bids, asks (arrays or jsonb of [price, size], best first; both NULL: the feed lost its place), sequence,
           received, arrival, and with --column depth=NAME the depths of a message
@@ -63,7 +64,7 @@ def add_parser(subparsers: Any) -> None:
     add("paths", nargs="*", type=Path, metavar="PATH", help="files, as for replay")
     add("--table", action="append", default=[], metavar="NAME", help="a raw table of trades or books (several times)")
     given = "the table's column for a field"
-    add("--column", type=_given_column, action="append", default=[], metavar="[TABLE:]FIELD=NAME", help=given)
+    add("--column", type=column_of_table, action="append", default=[], metavar="[TABLE:]FIELD=NAME", help=given)
     add("--from-tape", action="store_true", help="read the tape at TFS_TAPE instead of files, a day at a time")
     add("--symbols", type=names, default=[], metavar="A,B", help="of the tape only these symbols")
     add(
@@ -174,33 +175,11 @@ def _backfill_tape(
 
 def _source(args: argparse.Namespace, url: str) -> Source | None:
     """Describe the raw tables that are asked for; None without ``--table``."""
-    import psycopg
+    from ingest.imports.tables.raw import RawTableError, open_source
 
-    from ingest.backfill import raw
-
-    if unknown := {table for table, _, _ in args.column if table} - set(args.table):
-        raise raw.RawTableError(f"--column names {', '.join(sorted(unknown))}, which no --table does")
     if not args.table:
+        if args.column:
+            raise RawTableError("--column goes with --table")
         return None
-    with psycopg.connect(url, autocommit=True) as connection:
-        tables = []
-        for name in args.table:
-            given = {field: column for table, field, column in args.column if table in ("", name)}
-            tables.append(raw.describe(connection, name, given))
     since_ms, until_ms = (None if at is None else ms_of_datetime(at) for at in (args.since, args.before))
-    return raw.Source(tuple(tables), since_ms, until_ms)
-
-
-def _given_column(text: str) -> tuple[str, str, str]:
-    """Return the table (or none), the field and the column of ``[TABLE:]FIELD=NAME``.
-
-    >>> _given_column("market.fills:size=lots"), _given_column("received=")
-    (('market.fills', 'size', 'lots'), ('', 'received', ''))
-    """
-    from ingest.backfill.raw import FIELDS
-
-    left, equals, column = text.partition("=")
-    table, _, field = left.rpartition(":")
-    if not equals or field not in FIELDS:
-        raise argparse.ArgumentTypeError(f"write FIELD=NAME or TABLE:FIELD=NAME, FIELD one of {', '.join(FIELDS)}")
-    return table, field, column
+    return open_source(url, args.table, args.column, since_ms, until_ms)

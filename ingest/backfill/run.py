@@ -11,14 +11,15 @@ from typing import Any
 import msgspec
 import psycopg
 
-from ingest.backfill import raw_read, table
+from ingest.backfill import table
 from ingest.backfill.done import Done, Progress
 from ingest.backfill.feed import Tables
 from ingest.backfill.plan import Task, plan, plan_days
 from ingest.backfill.posts import score_posts
-from ingest.backfill.raw import RawTableError, Source
 from ingest.backfill.together import process_together
 from ingest.backfill.work import Shared, process_task
+from ingest.imports.tables import raw_read
+from ingest.imports.tables.raw import RawTableError, Source
 from ingest.messages.kinds import ScoredPost, SocialPost, WithdrawnPost
 from ingest.microprice import tables as microprice
 from ingest.recordings.columns import COMMON, GivenColumns

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import psycopg
 
-from ingest.backfill import raw_read, table
+from ingest.backfill import table
 from ingest.backfill.done import Done, Progress
 from ingest.backfill.feed import Feed, Tables
 from ingest.backfill.plan import Task
-from ingest.backfill.raw import Source
+from ingest.imports.tables import raw_read
+from ingest.imports.tables.raw import Source
 from ingest.messages.kinds import ScoredPost, WithdrawnPost
 from ingest.recordings.lines import Parsed
 from ingest.recordings.recording import Known, Recording

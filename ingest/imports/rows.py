@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from feature_repo.stores.errors import UserError
-from ingest.imports.formats.form import Arrived, Format
+from ingest.imports.formats.form import Arrived
 from ingest.messages.decode import encode
 from ingest.messages.kinds import time_us
 from ingest.recordings.lines import Rejected
@@ -28,8 +28,24 @@ class OrderError(UserError, ValueError):
     """The rows of a file are not in the order of time, and their format needs it."""
 
 
+class Ordered(Protocol):
+    """What says how the rows of a source are ordered, as `Format` does."""
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether messages are written in the order in which they are yielded."""
+
+    @property
+    def needs_order(self) -> bool:
+        """Whether the rows must be in the order of time."""
+
+
 class Row(NamedTuple):
-    """A message on its way to the tape. ``place`` is its number in the file, from 1."""
+    """A message on its way to the tape.
+
+    ``place`` is its number in the file, from 1. A row of a raw table names its own import: ``key`` and ``check``, the check of the import's
+    rows up to this one.
+    """
 
     place: int
     id_ms: int
@@ -37,6 +53,8 @@ class Row(NamedTuple):
     kind: str
     symbol: str
     data: bytes
+    key: str = ""
+    check: int = 0
 
 
 @dataclass(slots=True)
@@ -71,7 +89,7 @@ class Done:
 
 
 def rows_of(
-    outputs: Iterable[Any], form: Format, name: str, key: str, done: Done, keep: Callable[[Rejected], None]
+    outputs: Iterable[Any], form: Ordered, name: str, key: str, done: Done, keep: Callable[[Rejected], None]
 ) -> Iterator[Row]:
     """Yield the rows of what a format read, and count them; give refusals to ``keep``."""
     tag = int(key[:4], 16)
@@ -95,7 +113,7 @@ def rows_of(
 
 
 def _arrivals(
-    outputs: Iterable[Any], form: Format, name: str, done: Done, keep: Callable[[Rejected], None]
+    outputs: Iterable[Any], form: Ordered, name: str, done: Done, keep: Callable[[Rejected], None]
 ) -> Iterator[tuple[int, str, Any]]:
     """Yield the time of arrival in microseconds, the kind and the message of each; else the event time."""
     newest = 0

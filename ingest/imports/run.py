@@ -62,7 +62,7 @@ class Job:
         return digest.hexdigest()
 
 
-def plan(paths: Sequence[Path], columns: GivenColumns, *, venue: str = "", format_name: str = "") -> list[Job]:
+def plan(paths: Sequence[Path], columns: GivenColumns, venue: str = "", format_name: str = "") -> list[Job]:
     """Return what is to be imported. Raise `FileFormError` or ``OSError`` if a file cannot be read or is of no known format."""
     check_prefixes(columns, paths)
     jobs: list[Job] = []
@@ -96,13 +96,14 @@ def _market(form: Format, head: Head, venue: str) -> Market:
         names = head.columns
         column = next((name for name in MARKET_FILE["venue"] if name in names), None)
         if column and len(head.rows) > 1:
-            told = _known(str(head.rows[1][names.index(column)]).strip().lower() or UNNAMED)
+            told = known_market(str(head.rows[1][names.index(column)]).strip().lower() or UNNAMED)
     if venue and venue != told.name:
-        return _known(venue)
+        return known_market(venue)
     return told
 
 
-def _known(name: str) -> Market:
+def known_market(name: str) -> Market:
+    """Return the market that a user or a file names."""
     name = _OTHER_NAMES.get(name, name)
     return Market(name, VENUES[name].prefix if name in VENUES else "")
 

@@ -7,6 +7,10 @@ has these numbers (application transactions):
     How many messages of the file are done.
 ``imported/<key>``
     The same, in the last commit: the import is complete.
+``content/<key>``
+    Of a day of a symbol in raw tables: the check of its rows up to that number.
+``tables/<table>``
+    Of a raw table: with which tables and columns it is imported.
 ``market/<symbol>``
     The market of the symbol, as a hash of its name.
 ``form/<symbol>/<day>``
@@ -33,6 +37,7 @@ from ingest.streams.keys import partition_of
 from ingest.tape.columns import DAY_MS, EVENTS, IMPORT, as_table
 from ingest.tape.table import ConflictError, Tape, storage
 
+NONE: Mapping[str, int] = {}
 ROWS, BYTES = 100_000, 32 << 20  # a commit is made at one of them
 TRIES = 20  # commits that other writers may overtake
 _MARKETS = (
@@ -70,11 +75,14 @@ class Writer:
         Opens it anew, after another writer appended.
     partitions : int
     key : str
+        Empty where each row names its own.
     market : Market
         Of all symbols of the file.
     form : str
         As `Format.form`.
     done : Done
+    more : mapping
+        Other numbers, which go with every commit.
     """
 
     def __init__(
@@ -86,8 +94,9 @@ class Writer:
         market: Market,
         form: str,
         done: Done,
+        more: Mapping[str, int] = NONE,
     ) -> None:
-        self.tape = tape
+        self.tape, self._more = tape, more
         self._open_again, self._partitions, self._key = open_again, partitions, key
         self._market, self._form, self._done = market, form, done
 
@@ -97,30 +106,38 @@ class Writer:
 
     def write(self, rows: Iterator[Row]) -> None:
         """Append all rows that are not on the tape yet."""
-        begun = self._begun()
+        begun: dict[str, int] = {}
         part = list[Row]()
         size = 0
         for row in rows:
             if size >= BYTES or len(part) >= ROWS:
                 self._commit(part, is_last=False)
                 part, size = [], 0
-            if row.place > begun:
+            key = row.key or self._key
+            if key not in begun:
+                begun = {key: self.begun(key)}
+            if row.place > begun[key]:
                 part.append(row)
                 size += len(row.data)
         if part:
             self._commit(part, is_last=True)
 
-    def _begun(self) -> int:
-        return self.tape.number(f"import/{self._key}") or 0
+    def begun(self, key: str) -> int:
+        """Return how many messages of an import are on the tape."""
+        return self.tape.number(f"import/{key}") or 0
 
     def _commit(self, rows: Sequence[Row], *, is_last: bool) -> None:
         for attempt in range(TRIES):
-            begun = self._begun()
-            left = [row for row in rows if row.place > begun]
+            begun = {key: self.begun(key) for key in {row.key or self._key for row in rows}}
+            left = [row for row in rows if row.place > begun[row.key or self._key]]
             if not left:
                 return  # the same import runs twice at once, and the other one was faster
-            numbers = {f"import/{self._key}": left[-1].place}
-            if is_last:
+            numbers = dict(self._more)
+            for row in left:
+                numbers[f"import/{row.key or self._key}"] = row.place
+                if row.key:
+                    numbers[f"content/{row.key}"] = row.check
+            if is_last and self._key:
                 numbers[f"imported/{self._key}"] = left[-1].place
             self._check_market({row.symbol for row in left}, numbers)
             counted = self._of_this_form(left, numbers)
@@ -184,7 +201,7 @@ class Writer:
 
 def table_of(rows: Sequence[Row], partitions: int) -> pa.Table:
     """Return rows of an import as a table of the tape."""
-    _, ms, n, kinds, symbols, data = zip(*rows, strict=True) if rows else ((),) * 6
+    _, ms, n, kinds, symbols, data, *_ = zip(*rows, strict=True) if rows else ((),) * 6
     of: Mapping[str, int] = {symbol: partition_of(symbol, partitions) for symbol in set(symbols)}
     size = len(rows)
     return as_table(

@@ -159,6 +159,19 @@ def _prefix(text: str) -> tuple[str, str]:
     return (pattern if equals else ANY_FILE), prefix
 
 
+def column_of_table(text: str) -> tuple[str, str, str]:
+    """Return the table (or none), the field and the column (or none) of ``[TABLE:]FIELD=NAME``.
+
+    >>> column_of_table("market.fills:size=lots"), column_of_table("received=")
+    (('market.fills', 'size', 'lots'), ('', 'received', ''))
+    """
+    left, equals, column = text.partition("=")
+    table, _, field = left.rpartition(":")
+    if not equals or field not in RAW_TABLE:
+        raise argparse.ArgumentTypeError(f"write FIELD=NAME or TABLE:FIELD=NAME, FIELD one of {', '.join(RAW_TABLE)}")
+    return table, field, column
+
+
 def add_column_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that name columns, the same for every command that reads recordings."""
     parser.add_argument("--text-column", metavar="NAME", help="column of the posts' texts, where it has no common name")

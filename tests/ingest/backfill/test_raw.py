@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import msgspec
@@ -11,9 +12,13 @@ import pytest
 from psycopg import sql
 
 from ingest import settings
-from ingest.backfill import feed, raw, raw_read, table
+from ingest.backfill import feed, table
+from ingest.backfill.days.run import backfill_from_tape
 from ingest.backfill.run import backfill
 from ingest.cli import main
+from ingest.imports.tables import raw, raw_read
+from ingest.imports.tables.run import job_of
+from ingest.imports.tables.run import run as import_tables
 from ingest.messages.kinds import Gap, OrderBook, time_us
 from ingest.replay import messages
 from ingest.simulate import history
@@ -144,6 +149,19 @@ def test_tables_of_any_names_and_types_give_the_rows_of_the_messages(market, exp
         tables = source(postgres_url)
     done = backfill([], postgres_url, CONF, source=tables)
     assert not done.refused
+    assert differing(without_silence(stored(postgres_url)[0]), expected) == []
+
+
+@pytest.mark.parametrize("odd", [False, True], ids=["plain", "odd"])
+def test_tables_that_are_imported_give_the_same_rows_from_the_tape(market, expected, postgres_url, tmp_path, odd):
+    load(postgres_url, market, odd=odd)
+    conf = replace(CONF, tape=str(tmp_path / "tape"))
+    names = ('"Raw data"."the ""odd"" trades"', '"Raw data".snapshots') if odd else ("trades", "books")
+    columns = [(names[1], "time", "when"), ("", "received", "recv"), (names[1], "sequence", "seq")] if odd else []
+    job = job_of(raw.open_source(postgres_url, names, columns), postgres_url, venue="", prefix="")
+    import_tables(job, conf, None, lambda done: None)
+    assert job.done.new == len(market) and not job.done.refused
+    backfill_from_tape(postgres_url, conf, delay_ms=1000)
     assert differing(without_silence(stored(postgres_url)[0]), expected) == []
 
 

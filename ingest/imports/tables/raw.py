@@ -22,7 +22,6 @@ from ingest.messages.kinds import MAX_TIME_MS
 from ingest.recordings.columns import BOOK, RAW_TABLE, TRADE, first_present
 from transforms.times import datetime_of_ms
 
-FIELDS = tuple(RAW_TABLE)
 OF_KIND = {"book": (*BOOK, "depth"), "trade": tuple(TRADE)}
 """The fields that only a table of this kind has."""
 _SHARED = ("time", "symbol", "received", "arrival")
@@ -93,6 +92,24 @@ class Source:
     tables: tuple[RawTable, ...]
     since_ms: int | None = None
     until_ms: int | None = None
+
+
+def open_source(
+    url: str,
+    names: Sequence[str],
+    given: Sequence[tuple[str, str, str]],
+    since_ms: int | None = None,
+    until_ms: int | None = None,
+) -> Source:
+    """Describe the tables that a user names. ``given`` has what `column_of_table` returns."""
+    if unknown := {table for table, _, _ in given if table} - set(names):
+        raise RawTableError(f"--column names {', '.join(sorted(unknown))}, which no --table does")
+    with psycopg.connect(url, autocommit=True) as connection:
+        tables = []
+        for name in dict.fromkeys(names):
+            columns = {field: column for table, field, column in given if table in ("", name)}
+            tables.append(describe(connection, name, columns))
+    return Source(tuple(tables), since_ms, until_ms)
 
 
 def describe(connection: psycopg.Connection[Any], name: str, given: Mapping[str, str]) -> RawTable:

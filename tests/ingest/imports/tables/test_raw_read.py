@@ -1,6 +1,6 @@
 """Raw tables are read day by day, and rows that arrive after midnight keep their place."""
 
-from ingest.backfill.raw_read import merged
+from ingest.imports.tables.raw_read import merged
 
 
 def test_slices_are_merged_by_arrival_and_opened_no_sooner_than_needed():

@@ -19,10 +19,11 @@ from functools import partial
 from heapq import heappop, heappush
 from typing import Any
 
+import msgspec
 import psycopg
 from psycopg import sql
 
-from ingest.backfill.raw import OF_KIND, RawTable, Source
+from ingest.imports.tables.raw import OF_KIND, RawTable, Source
 from ingest.messages.check import is_symbol
 from ingest.messages.kinds import MAX_TIME_MS, MAX_TIME_US
 from ingest.messages.refusal import Reason, Refused
@@ -87,6 +88,11 @@ def messages(
                 yield parse_kind(kind, data, max_future_ms)
             except Refused as refused:
                 yield Rejected(Line(name, number, 0, data, False), refused.reason, refused.detail)
+
+
+def line_of(source: Source, message: Any) -> Line:
+    """Return a line for a message that is refused after it was read."""
+    return Line(".".join(source.tables[0].name), 0, 0, msgspec.json.encode(message), False)
 
 
 def _rows(connection: psycopg.Connection[Any], source: Source, symbol: str, day: int) -> Iterator[Row]:
