@@ -234,12 +234,13 @@ def open_to_append(settings: Settings, deployment: str) -> Tape:
     try:
         tape = open_tape(settings)
     except NoTapeError:
-        with storage(place), contextlib.suppress(CommitFailedError):  # another writer has just made it
+        with storage(place), contextlib.suppress(CommitFailedError):  # another writer makes it at the same time
             if "://" not in place:
                 Path(place).mkdir(parents=True, exist_ok=True)
             DeltaTable.create(
                 place,
                 SCHEMA,
+                mode="ignore",  # it may be there by now
                 partition_by=PARTITIONED_BY,
                 configuration={"delta.logRetentionDuration": "interval 7 days"},  # of the commits before a checkpoint
                 description=" ".join(f"{name}={value}" for name, value in about.items()),
