@@ -63,9 +63,15 @@ _OTHER_TEXTS = (
     (re.compile(rb"\d+\.\d+: "), "a capture of cryptofeed, whose lines begin with seconds and a colon"),
     (
         re.compile(rb"[-+.\d]+[,;\t][-+.\d]+[,;\t]"),
-        "text in columns without a line of names: add one, and the ending .csv",
+        "text in columns without a line of names: add one, such as timestamp,symbol,price,size,side, and the ending .csv",
     ),
     (re.compile(rb"\w+[,;\t]\w+[,;\t]"), TABLE_WITH_NAMES),
+)
+
+
+_OF_ZEROS = (
+    (re.compile(rb"\xff\xfe|\xfe\xff"), "text in UTF-16: save it as UTF-8"),
+    (re.compile(rb"(?s).{257}ustar"), "a tar archive: unpack it"),
 )
 
 
@@ -182,5 +188,5 @@ def seems_to_be(stream: IO[bytes]) -> str:
     except DAMAGE:
         return ""
     if b"\0" in line:
-        return "no text"
+        return next((form for pattern, form in _OF_ZEROS if pattern.match(line)), "no text")
     return next((form for pattern, form in _OTHER_TEXTS if pattern.match(line)), "")

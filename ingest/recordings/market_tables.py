@@ -249,12 +249,18 @@ def _arrived_us(message: Mapping[str, Any], before_us: int) -> int:
 
 
 def _side(value: Any) -> Any:
-    """Return the levels of a side: JSON is parsed, and structs of two fields become pairs."""
+    """Return the levels of a side: JSON is parsed, and levels with names become pairs of price and size.
+
+    >>> _side('[{"size": "2", "price": "99.5"}]'), _side([{"limit": 1, "much": 2}])
+    ([['99.5', '2']], [{'limit': 1, 'much': 2}])
+    """
     if isinstance(value, str):
         try:
-            return json.loads(value)
+            value = json.loads(value)
         except ValueError:
             return value
-    if isinstance(value, list) and value and isinstance(value[0], Mapping):
-        return [list(level.values()) for level in value]
+    if isinstance(value, list) and value and all(isinstance(level, Mapping) for level in value):
+        price, size = (_common(list(value[0]), field) for field in ("price", "size"))
+        if price and size and all(level.keys() >= {price, size} for level in value):
+            return [[level[price], level[size]] for level in value]
     return value

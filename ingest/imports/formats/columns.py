@@ -23,8 +23,9 @@ OF_ORDERS = frozenset({
 """Columns of events of orders, of changes of a book, or of somebody's own trades: such a file is no table of a market's trades."""
 NAME = "columns"
 _TIME = "time: write day and time in one column, as 2026-01-31T12:00:00Z, or a number since 1970"
-_TYPES = {"timestamp": _TIME, "received": _TIME, "price": "number", "size": "number"}
-_AT_FIELD = re.compile(r" - at `\$\.(\w+)`$")  # how the decoder ends the reason for a value of another type
+_SIDE = "JSON list of levels, each [price, size]"
+_TYPES = {"timestamp": _TIME, "received": _TIME, "price": "number", "size": "number", "bids": _SIDE, "asks": _SIDE}
+_AT_FIELD = re.compile(r" - at `\$\.(\w+)[^`]*`$")  # how the decoder ends the reason for a value of another type
 
 
 class _Venue(msgspec.Struct):

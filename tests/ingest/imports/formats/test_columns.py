@@ -1,5 +1,6 @@
 """Tables of no known format, read by the names of their columns: what is read of them, and what is refused with what to do."""
 
+import tarfile
 from pathlib import Path
 
 import pandas as pd
@@ -87,6 +88,33 @@ def test_levels_begin_with_any_number_and_empty_ones_are_filled_with_nothing(tmp
     names = [f"{side}_{what}_{i}" for side in ("bid", "ask") for i in (1, 2) for what in ("price", "volume")]
     path = written(tmp_path, f"timestamp,symbol,{','.join(names)}\n1735689600000,A,9,5,8.5,6,10,1,0.00,0\n")
     assert told(read(path)[1]) == [("book", DAY_US, "A", [(9.0, 5.0), (8.5, 6.0)], [(10.0, 1.0)])]
+
+
+def test_levels_with_names_are_read_by_them_and_others_are_refused(tmp_path):
+    side = '"[{""size"": 2, ""price"": 99.5}]","[[100,1]]"'
+    odd = '"[{""much"": 2, ""limit"": 99.5}]","[[100,1]]"\n1735689600000,A,"[[\'99\']]","[[100,1]]"'
+    path = written(tmp_path, f"timestamp,symbol,bids,asks\n1735689600000,A,{side}\n1735689600000,A,{odd}\n")
+    outputs = list(format_of(head_of(path)).read(path, Context()))
+    assert told([outputs[0].message]) == [("book", DAY_US, "A", [(99.5, 2.0)], [(100.0, 1.0)])]
+    assert all("is no JSON list of levels, each [price, size]" in one.detail for one in outputs[1:])
+    levels = [[{"size": 2.0, "price": 99.5}], [{"size": 1.0, "price": 100.0}]]
+    frame = pd.DataFrame({"timestamp": [DAY_US], "symbol": ["A"], "bids": [levels[0]], "asks": [levels[1]]})
+    frame.to_parquet(tmp_path / "named.parquet")
+    assert told(read(tmp_path / "named.parquet")[1]) == told([outputs[0].message])
+
+
+@pytest.mark.parametrize(("encoding", "why"), [("utf-16", "save it as UTF-8"), ("tar", "unpack it")])
+def test_what_is_no_plain_text_is_told(tmp_path, encoding: str, why: str):
+    path = tmp_path / "file.csv.gz"
+    text = "timestamp,symbol,price,size\n1735689600000,A,1,2\n"
+    if encoding == "tar":
+        written(tmp_path, text, "x.csv")
+        with tarfile.open(path, "w:gz") as archive:
+            archive.add(tmp_path / "x.csv", "x.csv")
+    else:
+        path.write_text(text, encoding=encoding)
+    with pytest.raises(FileFormError, match=why):
+        format_of(head_of(path))
 
 
 def test_three_numbers_a_row_are_krakens_only_under_a_name_of_kraken(tmp_path):
