@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from heapq import merge
 
 import msgspec
+import pyarrow as pa
 
 from ingest.messages.decode import encode
 from ingest.messages.kinds import Tick, time_us
@@ -19,6 +20,7 @@ LogEntry = tuple[bytes, int, dict[bytes, bytes]]
 """The id, the partition of the log, and the fields."""
 
 _COLUMNS = ("id_ms", "id_n", "kind", "symbol", "source", "recorded", "data", "fields")
+PART_ROWS = 10_000
 _Id = tuple[int, int]
 
 
@@ -56,19 +58,21 @@ def _in_order(
 
     def of(p: int) -> Iterator[tuple[_Id, LogEntry]]:
         last: _Id = (-1, 0)
-        for window in rows(
-            tape,
-            p,
-            source=(EVENTS, IMPORT) if imported else EVENTS,
-            since_ms=0 if since is None else round(since.timestamp() * 1000),
-            before_ms=FOREVER_MS if before is None else round(before.timestamp() * 1000),
-            symbols=[*symbols, FOR_ALL] if symbols else None,
-            columns=_COLUMNS,
-            window_rows=WINDOW_ROWS // settings.partitions,  # each partition has a window at a time
+        for part in _parts(
+            rows(
+                tape,
+                p,
+                source=(EVENTS, IMPORT) if imported else EVENTS,
+                since_ms=0 if since is None else round(since.timestamp() * 1000),
+                before_ms=FOREVER_MS if before is None else round(before.timestamp() * 1000),
+                symbols=[*symbols, FOR_ALL] if symbols else None,
+                columns=_COLUMNS,
+                window_rows=WINDOW_ROWS // settings.partitions,  # each partition has a window at a time
+            )
         ):
-            ids = zip(window["id_ms"].to_pylist(), window["id_n"].to_pylist(), strict=True)
-            about = zip(window["symbol"].to_pylist(), window["source"].to_pylist(), strict=True)
-            for at, (symbol, source), (entry_id, fields) in zip(ids, about, entries_of(window), strict=True):
+            ids = zip(part["id_ms"].to_pylist(), part["id_n"].to_pylist(), strict=True)
+            about = zip(part["symbol"].to_pylist(), part["source"].to_pylist(), strict=True)
+            for at, (symbol, source), (entry_id, fields) in zip(ids, about, entries_of(part), strict=True):
                 if imported:
                     ends.note(p, symbol, fields[b"data"] if source == IMPORT else None)
                     if at <= last:  # two files gave one id, and a log has each id once
@@ -82,6 +86,13 @@ def _in_order(
         newest = at
         yield entry
     yield from ends.ticks(newest)
+
+
+def _parts(windows: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield windows in parts, so that few rows are Python objects at a time."""
+    for window in windows:
+        for start in range(0, window.num_rows, PART_ROWS):
+            yield window.slice(start, PART_ROWS)
 
 
 class _Time(msgspec.Struct):
