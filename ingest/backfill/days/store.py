@@ -84,7 +84,7 @@ class Store:
         with storage(self._place):
             if self._s3 is None:
                 for other in Path(path).iterdir():
-                    if other.name != name:
+                    if other.name != name and not other.name.startswith("."):  # that another run may be writing
                         other.unlink(missing_ok=True)
                 return
             for found in self._s3.get_file_info(fs.FileSelector(path)):
