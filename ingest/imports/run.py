@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -71,7 +71,7 @@ def plan(paths: Sequence[Path], columns: GivenColumns, venue: str = "", format_n
             raise FileFormError(f"{path} is a folder: name the files in it, such as {path}/*")
         if path.exists() and not path.is_file():
             raise FileFormError(f"{path} is a pipe or a device, and a file is read twice: write it to a file first")
-        head = head_of(path)
+        head = replace(head_of(path), symbol=columns.symbol or "")
         form = format_of(head, columns, format_name)
         market = _market(form, head, venue)
         prefix = given_prefix(columns, path)

@@ -111,7 +111,7 @@ def market_of(table: Table, head: Head) -> Market:
     if table.is_spot:
         return SPOT
     names = [re.sub(r"[^a-z]", "", str(cell).lower()) for cell in head.rows[0]]
-    stem = head.path.name.partition("-")[0]
+    stem = head.symbol or head.path.name.partition("-")[0]
     return COIN_M if "baseqty" in names or OF_COIN_M.search(stem) else USD_M
 
 

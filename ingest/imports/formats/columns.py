@@ -22,6 +22,7 @@ OF_ORDERS = frozenset({
 })  # fmt: skip
 """Columns of events of orders, of changes of a book, or of somebody's own trades: such a file is no table of a market's trades."""
 NAME = "columns"
+_OF_A_LEVEL = re.compile(rb'"side":"(?:bid|ask|offer|a)s?"', re.IGNORECASE).search
 _TIME = "time: write day and time in one column, as 2026-01-31T12:00:00Z, or a number since 1970"
 _SIDE = "JSON list of levels, each [price, size]"
 _TYPES = {"timestamp": _TIME, "received": _TIME, "price": "number", "size": "number", "bids": _SIDE, "asks": _SIDE}
@@ -52,6 +53,7 @@ def _read(path: Path, context: Context) -> Iterator[Output]:
         context.note(
             "Its times name no zone and are read as UTC: if they are of another zone, write it behind each (+08:00)."
         )
+    says_aggressor = "side" in dict(columns.fields)
     venue = None
     for line in market_tables.read_lines(path, columns):
         if b'"venue":' in line.data:
@@ -62,6 +64,11 @@ def _read(path: Path, context: Context) -> Iterator[Output]:
                     f"{path.name} is of two markets, {venue!s:.40} and {told!s:.40} in its column {found['venue']}: write a file for each, "
                     "or leave that column out if they are one"
                 )
+        if not says_aggressor and _OF_A_LEVEL(line.data):
+            raise FileFormError(
+                f"{path.name} is not read: its sides are bid and ask, so it seems to hold levels of a book: make a row of each whole book; "
+                f"if it holds trades and {found['side']} is the aggressor's side, say so with --column side={found['side']}"
+            )
         parsed = own.parse(line, MAX_FUTURE_MS)
         if isinstance(parsed, Rejected):
             yield parsed._replace(detail=_in_words(parsed.detail, line.data))

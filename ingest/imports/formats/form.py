@@ -28,13 +28,15 @@ SHOWN = 200  # bytes of a refused row that are kept
 class Head:
     """The begin of a file: ``rows`` are its first rows, the names of the columns first where the file has names.
 
-    ``lines`` is the begin of its text; of a Parquet file it is empty. ``first`` is the begin of a file of records.
+    ``lines`` is the begin of its text; of a Parquet file it is empty. ``first`` is the begin of a file of records. ``symbol`` is the one
+    that the user gives.
     """
 
     path: Path
     rows: Sequence[Sequence[Any]]
     lines: Sequence[str] = ()
     first: bytes = b""
+    symbol: str = ""
 
     @property
     def columns(self) -> list[str]:

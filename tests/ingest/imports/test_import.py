@@ -197,6 +197,13 @@ def test_an_append_of_another_writer_between_is_not_lost_and_nothing_is_doubled(
     assert done.new == 40 and len(on_tape(conf)) == 65 and is_right(conf)
 
 
+@pytest.mark.parametrize(("symbol", "market"), [("BTCUSDT", "binance-futures"), ("BTCUSD_PERP", "binance-coinm")])
+def test_the_market_of_futures_is_told_by_the_symbol_that_is_given(tmp_path, symbol, market) -> None:
+    path = write(tmp_path / "trades.csv", spot_trades(5, begin=DAY_US // 1000, step=10).drop(columns="isBestMatch"))
+    [job] = imports.plan([path], GivenColumns(symbol=symbol))
+    assert job.market.name == market
+
+
 def test_two_markets_are_never_one_symbol(tmp_path, conf) -> None:
     bring(conf, write(tmp_path / "BTCUSDT-trades-2025-01-01.csv", spot_trades(5)))
     bybit = tmp_path / "bybit.csv"

@@ -68,6 +68,7 @@ WRONG = {
         "timestamp,bid_price_1,bid_volume_1,bid_price_2,bid_volume_2,ask_price_1,ask_volume_1\n1735689600000,9,5,8,0,10,1\n",
         "a level has the size 0, so the file seems to hold changes of a book",
     ),
+    "levels of a book": ("price,quantity,timestamp,side\n9,1,1735689600000,ask\n", "--column side=side"),
     "own trades": ("time,symbol,side,price,qty,fee\n1735689600000,A,buy,1,1,0.1\n", "somebody's own trades"),
     "a chain of angles": ("<TICKER>,<PER>,<DATE>,<TIME>,<LAST>,<VOL>\nA,0,20250101,100000,1.5,2\n", "date and time as one column"),
     "other JSON": ('{"buy_prices": [1], "sell_prices": [2]}\n', "JSON of another form: write a row of each trade"),
@@ -82,6 +83,13 @@ def test_a_file_that_would_be_read_wrongly_is_refused_with_what_to_do(tmp_path, 
     path = written(tmp_path, text)
     with pytest.raises(FileFormError, match=why):
         list(format_of(head_of(path)).read(path, Context(columns=GivenColumns(symbol="A"))))
+
+
+def test_a_side_of_bid_or_ask_is_read_where_the_user_says_that_it_is_the_aggressors(tmp_path):
+    path = written(tmp_path, "price,size,timestamp,symbol,ask_bid\n9,1,1735689600000,A,ASK\n")
+    columns = GivenColumns(fields=(("side", "ask_bid"),))
+    outputs = list(format_of(head_of(path), columns).read(path, Context(columns=columns)))
+    assert told([outputs[0].message]) == [("trade", DAY_US, "A", 9.0, 1.0, "sell")]
 
 
 def test_levels_begin_with_any_number_and_empty_ones_are_filled_with_nothing(tmp_path):

@@ -117,7 +117,7 @@ def test_a_table_is_always_imported_with_the_same_tables_and_columns(conf, datab
     with pytest.raises(TableChangedError, match="give the same --table"):
         bring(conf, postgres_url, "trades", given=[("", "side", "")])
     assert bring(conf, postgres_url, "trades", "books", prefix="P:").new == 1
-    assert [symbol for _, symbol, *_ in on_tape(conf)[1]] == ["A", "P:A"]
+    assert {symbol for _, symbol, *_ in on_tape(conf)[1]} == {"A", "P:A"}
 
 
 def test_an_import_of_tables_that_was_killed_goes_on_where_it_was(conf, database, postgres_url, monkeypatch) -> None:
