@@ -1,12 +1,13 @@
 """The way from the event loop of a feed to the outlet: a bounded queue, and a thread that parses and writes batch by batch.
 
 The loop only reads. While one batch is written the next one gathers, so batches are as large as they need to be. A full queue stops the
-reading: backpressure reaches the venue.
+reading: backpressure reaches the venue. While nothing comes, the outlet looks whether Redis still has what was written.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -15,6 +16,7 @@ from ingest.recordings.lines import Output
 
 BATCH = 200
 QUEUED_MAX = 20_000
+LOOK_S = 1.0
 T = TypeVar("T")
 
 
@@ -56,7 +58,10 @@ class Pump(Generic[T]):
         """Write until closed."""
         try:
             while not self._ended:
-                batch = [await self._queue.get()]
+                batch = await self._first()
+                if not batch:
+                    await asyncio.to_thread(self._outlet.look)
+                    continue
                 while len(batch) < BATCH and not self._queue.empty():
                     batch.append(self._queue.get_nowait())
                 items = [item for item in batch if item is not None]
@@ -68,6 +73,15 @@ class Pump(Generic[T]):
             self._ended = True
             while not self._queue.empty():
                 self._queue.get_nowait()  # makes room for a waiting put
+
+    async def _first(self) -> list[T | None]:
+        """Return the next item, none if nothing comes for `LOOK_S`."""
+        if self._queue.empty():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    return [await self._queue.get()]
+            return []
+        return [self._queue.get_nowait()]
 
     def _write(self, items: Sequence[T]) -> None:
         self._outlet.write(self._parse(items))

@@ -122,6 +122,10 @@ class Outlet:
         if self._progress is not None:
             self._progress(self.counts)
 
+    def look(self) -> None:
+        """Write again what Redis has lost, where there is nothing new to write."""
+        self._insist(partial(self._producer.write, Batch(())))
+
     def give_up(self) -> None:
         """Let ``write`` raise `NotWrittenError` from now on, and at once where it waits for an answer of Redis."""
         self._is_given_up = True

@@ -22,6 +22,9 @@ class Written:
     def write(self, outputs: Sequence[Any]) -> None:
         self.batches.append(outputs)
 
+    def look(self) -> None:
+        self.batches.append("look")
+
 
 def test_what_was_put_before_the_close_is_written_in_order_batch_by_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pump, "BATCH", 2)
@@ -42,6 +45,24 @@ def test_what_was_put_before_the_close_is_written_in_order_batch_by_batch(monkey
     asyncio.run(feed())
     assert written.batches == [[0, -1], [-2, -3], [-4]]
     assert after == [[0, 1], [2, 3], [4]]
+
+
+def test_while_nothing_comes_the_outlet_looks_at_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump, "LOOK_S", 0.001)
+    written = Written()
+
+    async def feed() -> None:
+        one = Pump[int](lambda items: cast("Any", list(items)), cast("Outlet", written))
+        running = asyncio.create_task(one.run())
+        while len(written.batches) < 2:
+            await asyncio.sleep(0)
+        await one.put(7)
+        await one.close()
+        await running
+
+    asyncio.run(feed())
+    assert written.batches[:2] == ["look", "look"]
+    assert [7] in written.batches
 
 
 def test_a_full_queue_holds_the_feed_back_and_an_error_of_the_outlet_lets_it_go(

@@ -209,6 +209,18 @@ def test_a_redis_that_came_back_empty_is_given_again_what_is_kept(redis_client) 
     assert [t.trade_id for t in logged(redis_client, "BTCUSDT")] == [1, 2, 3, 4]
 
 
+def test_a_feed_that_has_nothing_new_gives_again_what_redis_has_lost(redis_client) -> None:
+    outlet = Outlet(redis_client, SETTINGS)
+    outlet.write([trade(1)])
+    past = Past(redis_client)
+    outlet.write([trade(2)])
+    for _ in range(2):
+        past.comes_back()
+        outlet.look()
+        outlet.look()
+        assert [t.trade_id for t in logged(redis_client, "BTCUSDT")] == [1, 2]
+
+
 def test_a_redis_that_dies_while_it_is_given_what_it_lost_has_each_message_once(redis_client, redis_url) -> None:
     with Deaf.from_url(redis_url) as client:
         outlet = Outlet(client, SETTINGS, first_pause_s=0.001)
