@@ -58,7 +58,7 @@ def test_a_longer_recording_needs_no_more_memory(check):
     assert long < short + 300_000
 
 
-@pytest.mark.parametrize("told_ms", (0, 400, 3000), ids=lambda ms: f"told {ms} ms later")
+@pytest.mark.parametrize("told_ms", (0, 400, 4700), ids=lambda ms: f"told {ms} ms later")
 def test_a_hole_counts_from_the_same_time_in_both_runs_whenever_it_is_told(told_ms):
     feed = []
     for i in range(600):
@@ -69,12 +69,13 @@ def test_a_hole_counts_from_the_same_time_in_both_runs_whenever_it_is_told(told_
     for since, until in ((152, 168), (197, 203), (497, 503)):
         since, until = MIDNIGHT + 100 * since, MIDNIGHT + 100 * until
         feed.append((until + told_ms - 1, "gap", Gap(until, "A", channel="trade", since=since)))
-    feed.append((MIDNIGHT + 30_000 + told_ms, "gap", Gap(MIDNIGHT + 30_000, "A")))
+    early = Gap(MIDNIGHT + 36_000, "A", channel="trade", since=MIDNIGHT + 32_000)  # a later start lies in this hole
+    feed += [(MIDNIGHT + 32_050, "gap", early), (MIDNIGHT + 30_000 + told_ms, "gap", Gap(MIDNIGHT + 30_000, "A"))]
     feed.sort(key=lambda one: one[0])
     messages = [(kind, message) for _, kind, message in feed]
     for found in (
         lookahead.lookahead(messages, CONF, samples=60),
-        warmup.warmup(messages, CONF, starts=(0.26, 0.33, 0.6)),
+        warmup.warmup(messages, CONF, starts=(0.26, 0.33, 0.55)),
     ):
         assert [r for r in found if r.differing] == []
         values = {r.feature: r.values for r in found}
