@@ -36,13 +36,14 @@ examples:
 
 A file is recognised by its content; docs/import.md lists the formats, and what each cannot give. A format by the names of columns reads
 any CSV or Parquet file of trades or whole books; --column says which column is price, size, side (of the aggressor), trade_id, received
-and so on. Text may be packed: .gz, .zst, .bz2, .xz, or the only file of a .zip.
+and so on, and FIELD= that there is none: a tape of US stocks, whose column exchange is where a trade was made, is one market with
+--column venue=. Text may be packed: .gz, .zst, .bz2, .xz, or the only file of a .zip.
 --table reads raw tables (or views) of the offline database, together:
   trades  time, symbol, price, size, side (buy, sell or NULL) or is_buyer_maker, trade_id, next_funding, received, arrival
   books   time, symbol, bids, asks (arrays or jsonb of [price, size], best first; both NULL: the feed lost its place), sequence,
           received, arrival, and with --column depth=NAME the depths of a message
 time and received are timestamps or whole numbers. side, trade_id, next_funding, sequence, received and arrival may be missing.
---column gives the column of a field that has another name, with TABLE: for one table only; FIELD= says that there is no such column.
+--column gives the column of a field that has another name, with TABLE: for one table only.
 An index on (symbol, time) makes reading fast. Called again, it adds what was added behind the last row of a symbol's day.
 
 The same file twice adds nothing, and an import that was stopped goes on where it was when it is called again.
@@ -163,7 +164,7 @@ def _given_column(text: str) -> tuple[str, str, str]:
     (('', 'size', 'lots'), ('', 'venue', 'exchange'))
     """
     field, _, column = text.partition("=")
-    return ("", field, column) if field in _FIELDS and column else column_of_table(text)
+    return ("", field, column) if field in _FIELDS and "=" in text else column_of_table(text)
 
 
 def _files(args: argparse.Namespace) -> tuple[list[Path], GivenColumns, str, str]:
@@ -174,7 +175,7 @@ def _files(args: argparse.Namespace) -> tuple[list[Path], GivenColumns, str, str
         raise UserError("--since and --before go with --table")
     fields = []
     for table, field, column in args.column:
-        if table or field not in _FIELDS or not column:
+        if table or field not in _FIELDS:
             raise UserError(
                 f"--column {table and table + ':'}{field}={column} goes with --table; of files, {_OF_FILES}"
             )

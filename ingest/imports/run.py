@@ -15,7 +15,7 @@ from ingest.imports.formats.known import format_of
 from ingest.imports.formats.table import head_of
 from ingest.imports.rows import Done, Row, rows_of
 from ingest.imports.writing import Writer
-from ingest.recordings.columns import MARKET_FILE, GivenColumns, check_prefixes, given_prefix
+from ingest.recordings.columns import MARKET_FILE, NO_COLUMN, GivenColumns, check_prefixes, given_prefix
 from ingest.recordings.files import FileFormError
 from ingest.recordings.refused import RefusedFile
 from ingest.settings import Settings
@@ -73,7 +73,7 @@ def plan(paths: Sequence[Path], columns: GivenColumns, venue: str = "", format_n
             raise FileFormError(f"{path} is a pipe or a device, and a file is read twice: write it to a file first")
         head = replace(head_of(path), symbol=columns.symbol or "")
         form = format_of(head, columns, format_name)
-        market = _market(form, head, venue)
+        market = _market(form, head, venue, columns)
         prefix = given_prefix(columns, path)
         together = next((job for job in jobs if form.reads_together and job.format is form), None)
         if together is not None:
@@ -89,10 +89,10 @@ def plan(paths: Sequence[Path], columns: GivenColumns, venue: str = "", format_n
     return sorted(jobs, key=lambda job: job.format.form == "aggTrade")
 
 
-def _market(form: Format, head: Head, venue: str) -> Market:
+def _market(form: Format, head: Head, venue: str, columns: GivenColumns) -> Market:
     """Return the market of a file: the one that the user names, that of the format, or that of the first row."""
     told = form.market(head)
-    if told.name == UNNAMED:
+    if told.name == UNNAMED and ("venue", NO_COLUMN) not in columns.fields:
         names = head.columns
         column = next((name for name in MARKET_FILE["venue"] if name in names), None)
         if column and len(head.rows) > 1:

@@ -119,6 +119,7 @@ class GivenColumns:
 
 
 COMMON = GivenColumns()
+NO_COLUMN = ""  # given for a field: whatever the columns are called, none holds it
 ANY_FILE = "*"
 
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from ingest.messages.kinds import time_fields
 from ingest.messages.refusal import Refused
-from ingest.recordings.columns import BOOK, COMMON, MARKET_FILE, TRADE, GivenColumns, first_present
+from ingest.recordings.columns import BOOK, COMMON, MARKET_FILE, NO_COLUMN, TRADE, GivenColumns, first_present
 from ingest.recordings.files import is_parquet, is_table
 from ingest.recordings.lines import NS_PER_US, Line, SourceFile
 from ingest.recordings.rows import Row, TableFileError, read_rows, time_us
@@ -155,12 +155,14 @@ def _find_columns(file: str, names: Sequence[str], columns: GivenColumns) -> dic
     """Return the column of each field that the file has."""
     given = {"timestamp": columns.timestamp, "symbol": columns.symbols}
     for field, column in columns.fields:
-        if column not in names:
+        if column and column not in names:
             raise TableFileError(f"{file} has no column {column!r}; it has {', '.join(map(repr, names))}")
         given[field] = column
     of_kind = TRADE if kind_of(names, columns) == "trade" else BOOK
     found: dict[str, str] = {}
     for field in ("timestamp", "symbol", "received", "venue", *of_kind):
+        if given.get(field) == NO_COLUMN:
+            continue
         name = given[field] if given.get(field) in names else _common(names, field)
         if name is not None and name not in found.values():
             found[field] = name

@@ -62,7 +62,7 @@ def _read(path: Path, context: Context) -> Iterator[Output]:
             if told != venue:
                 raise FileFormError(
                     f"{path.name} is of two markets, {venue!s:.40} and {told!s:.40} in its column {found['venue']}: write a file for each, "
-                    "or leave that column out if they are one"
+                    "or say that they are one with --column venue="
                 )
         if not says_aggressor and _OF_A_LEVEL(line.data):
             raise FileFormError(

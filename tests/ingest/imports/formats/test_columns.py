@@ -9,6 +9,7 @@ import pytest
 from ingest.imports.formats.form import Context
 from ingest.imports.formats.known import format_of
 from ingest.imports.formats.table import head_of
+from ingest.imports.run import plan
 from ingest.recordings.columns import GivenColumns
 from ingest.recordings.files import FileFormError
 from ingest.recordings.lines import Rejected
@@ -90,6 +91,15 @@ def test_a_side_of_bid_or_ask_is_read_where_the_user_says_that_it_is_the_aggress
     columns = GivenColumns(fields=(("side", "ask_bid"),))
     outputs = list(format_of(head_of(path), columns).read(path, Context(columns=columns)))
     assert told([outputs[0].message]) == [("trade", DAY_US, "A", 9.0, 1.0, "sell")]
+
+
+def test_a_column_can_be_said_to_be_none(tmp_path):
+    path = written(tmp_path, "timestamp,symbol,exchange,price,size\n1735689600000,A,N,1,1\n1735689600001,A,D,2,1\n")
+    columns = GivenColumns(fields=(("venue", ""),))
+    [job] = plan([path], columns)
+    outputs = list(job.format.read(path, job.context))
+    assert [out.message.price for out in outputs] == [1.0, 2.0] and job.market.name == "unnamed"
+    assert plan([path], GivenColumns())[0].market.name == "n"
 
 
 def test_levels_begin_with_any_number_and_empty_ones_are_filled_with_nothing(tmp_path):
