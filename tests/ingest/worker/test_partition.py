@@ -2,8 +2,11 @@
 
 import json
 
+import pytest
+
 from ingest import settings
-from ingest.messages.kinds import ScoredPost, Trade
+from ingest.messages.kinds import ScoredPost, Tick, Trade
+from ingest.simulate import history
 from ingest.worker.partition import Partition
 from transforms import engine
 from transforms.catalog import MICROSTRUCTURE
@@ -81,6 +84,23 @@ def test_entries_taken_again_give_nothing_and_leave_the_same_state():
     assert (pending.entries, pending.n_rows, pending.dead, pending.counts) == (0, 0, [], {})
     assert second.partition.unsaved == 5
     assert second.partition.save() == first.partition.save()
+
+
+@pytest.mark.parametrize("n", [1, 4, 60, 500])
+def test_a_tail_that_stands_in_a_log_twice_gives_the_rows_of_one(n: int) -> None:
+    """So it does on a tape: what it had read of a log, before a failover lost it, is written again."""
+    messages = list(history(T0, T0 + 60_000, symbols=("A", "B"), seed=n, kinds=("book", "trade")))
+    ends = [("tick", Tick(T0 + 61_000, name)) for name in ("A", "B")]
+    for at in (300, len(messages)):
+        once, twice = Log(), Log()
+        once.append(*messages, *ends)
+        twice.append(*messages[:at], *messages[max(0, at - n) : at], *messages[at:], *ends)
+        assert once.reasons() == [] and {"late", "duplicate"} >= set(twice.reasons()) != set()
+        for view in ("microstructure", "order_flow", "technical"):
+            found = [log.partition.pending.batches[view].columns() for log in (once, twice)]
+            assert found[0].symbols == found[1].symbols
+            assert found[0].event_us.tobytes() == found[1].event_us.tobytes()
+            assert found[0].values.tobytes() == found[1].values.tobytes()
 
 
 def test_a_partition_restored_at_any_entry_gives_the_same_rows_to_the_bit():
