@@ -123,6 +123,7 @@ def _as_json(job: Any) -> dict[str, Any]:
         "was_done": done.was_done,
         "read": dict(sorted(done.read.items())),
         "new": done.new,
+        "earlier": done.earlier,
         "passed_over": dict(sorted(job.context.passed_over.items())),
         "other_form": done.other_form,
         "refused": dict(sorted(done.refused.items())),
@@ -145,6 +146,7 @@ def _text(job: Any, folder: Path, *, dry: bool) -> str:
         "symbols": ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "") or "none",
         "time": f"{utc(done.first_ms)} to {utc(done.last_ms)}" if done.last_ms else "none",
         "messages": listed(done.read) + ("" if dry else f"; {done.new:,} new on the tape"),
+        **({"before": f"{done.earlier:,} messages of days that the tape has as they are"} if done.earlier else {}),
         "refused": listed(done.refused) + (f", kept in {folder}" if done.refused and not dry else ""),
         "lacking": job.format.lacks,
     }

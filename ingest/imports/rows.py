@@ -67,6 +67,8 @@ class Done:
         Messages of the file by kind.
     new : int
         Rows that were added to the tape by this call.
+    earlier : int
+        Messages of days of raw tables that the tape had before, and that were not read.
     refused : Counter of str
     other_form : int
         Trades that were passed over because the tape has the trades of their day in another form.
@@ -79,6 +81,7 @@ class Done:
 
     read: Counter[str] = field(default_factory=Counter)
     new: int = 0
+    earlier: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     reasons: list[str] = field(default_factory=list)
     other_form: int = 0

@@ -146,7 +146,7 @@ def run(
 def unread(job: Job) -> str:
     """Return why nothing of a job's rows could be read; empty where something was."""
     done = job.done
-    if done.was_done or done.read:
+    if done.was_done or done.read or done.earlier:
         return ""
     why = done.reasons or [f"{n:,} {what} passed over" for what, n in (+job.context.passed_over).items()]
     return f"nothing of {job.name} could be read ({'; '.join(why)})" if why else ""

@@ -136,6 +136,7 @@ def _rows(
             key = _digest(together, symbol, day).hex()
             begun = writer.begun(key) if writer else 0
             if begun == count:
+                job.done.earlier += count
                 continue
             is_new = True
             check = place = 0

@@ -167,6 +167,10 @@ def test_the_command_imports_tables(conf, database, postgres_url, monkeypatch, c
     told = json.loads(capsys.readouterr().out.splitlines()[-1])["files"][0]
     assert told["files"] == ["trades"] and told["new"] == 1 and told["format"] == "raw tables of the database"
     assert main(trades) == 0
+    assert "1 messages of days that the tape has" in capsys.readouterr().out
+    trade_of_tomorrow = "INSERT INTO trades SELECT time + interval '2 days', symbol, -price, lots, side, trade_id, NULL FROM trades LIMIT 1"
+    database.execute(trade_of_tomorrow)  # it is refused, and the days before are well
+    assert main(trades) == 0
     assert [size for *_, size in on_tape(conf)[1]] == [1.0, 2.0]
     for wrong, why in (
         (["import"], "name files, or raw tables"),
