@@ -10,20 +10,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from random import random
 
 import redis
 
 from feature_repo.stores.errors import UserError
-from ingest.messages.kinds import TRADE_CHANNEL, Clock, Gap, SocialPost
+from ingest.messages.decode import decode
+from ingest.messages.kinds import TRADE_CHANNEL, Clock, Gap, Message, OrderBook, SocialPost, Tick, Trade, time_us
 from ingest.publish.counts import Counts
 from ingest.publish.last_trades import LastTrades
 from ingest.publish.producer import Batch, Producer
 from ingest.publish.publisher import SOURCE_MAX, entries_of
 from ingest.publish.readers import Readers
-from ingest.recordings.binance_notes import TOLD_MS
 from ingest.recordings.binance_wire import LastTrade
 from ingest.recordings.lines import Output, Rejected
 from ingest.settings import Settings
@@ -33,6 +33,7 @@ from ingest.streams.move import Record
 
 LONGEST_S = 30.0  # between two attempts at a venue; Redis is tried at least every `outage.LONGEST_PAUSE_S`
 BATCH = 500  # entries that one script appends
+_EVENTS: dict[bytes, type[OrderBook | Trade]] = {b"book": OrderBook, b"trade": Trade}
 _LOG = logging.getLogger(__name__)
 
 
@@ -94,6 +95,7 @@ class Outlet:
         self._is_given_up = False
         self.client = client
         self._partitions = settings.partitions
+        self._lateness_ms = settings.allowed_lateness_ms
         self._producer = Producer(client, self._holes)
         self._readers = Readers(client, settings.partitions, stop=self.stop)
         self.prefix = prefix
@@ -158,16 +160,19 @@ class Outlet:
         letter = dead_letter(line.source[:SOURCE_MAX], str(line.number), {b"data": line.data}, reason, detail)
         return [(keys.DEAD_LETTER, dict(zip(letter[::2], letter[1::2], strict=True)))]
 
-    def _holes(self) -> list[Record]:
-        """Return what tells that Redis has lost more than is written again: of each symbol the trades, and the book until its next one."""
-        now_ms = time.time_ns() // 1_000_000
-        gaps = []
-        for (symbol, kind), last_ms in self.counts.last_of.items():
-            if kind == "trade":
-                gaps.append(Gap(last_ms, symbol, now_ms, channel=TRADE_CHANNEL))
-            elif kind == "book":  # long before, so that it counts from what the log still has
-                gaps.append(Gap(last_ms - TOLD_MS, symbol, now_ms))
-        return [_record(*entry) for gap in gaps for entry in entries_of("gap", gap, self._partitions)]
+    def _holes(self, again: Iterable[Record]) -> list[Record]:
+        """Return what tells that Redis has lost more than is written again: each symbol lost its feed until its first message of those.
+
+        The log says better than this feed since when. A message may be out of order by the allowed lateness.
+        """
+        now_ms, first = time.time_ns() // 1_000_000, self.counts.last_event.copy()
+        for symbol, t_ms in _events(again):
+            first[symbol] = min(first.get(symbol, t_ms), t_ms)
+        told: list[tuple[str, Message]] = []
+        for symbol, t_ms in first.items():
+            told.append(("tick", Tick(t_ms - self._lateness_ms - 1, symbol, lost=True)))
+            told.append(("gap", Gap(t_ms + self._lateness_ms, symbol, now_ms, channel=TRADE_CHANNEL)))
+        return [_record(*entry) for one in told for entry in entries_of(*one, self._partitions)]
 
     def _insist(self, act: Callable[[], None]) -> None:
         if self._is_given_up:
@@ -188,3 +193,13 @@ class Outlet:
 
 def _record(stream: str, fields: dict[bytes, bytes]) -> Record:
     return Record(((stream, tuple(word for pair in fields.items() for word in pair)),))
+
+
+def _events(records: Iterable[Record]) -> Iterator[tuple[str, int]]:
+    """Yield symbol and time of each book and trade."""
+    for record in records:
+        for _, words in record.copies:
+            fields = dict(zip(words[::2], words[1::2], strict=True))
+            if (kind := _EVENTS.get(fields.get(b"kind", b""))) is not None:
+                message = decode(kind, fields[b"data"])
+                yield message.symbol, time_us(message) // 1000

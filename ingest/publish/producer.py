@@ -59,10 +59,12 @@ class Producer:
     ----------
     client : redis.Redis
     tell_hole : callable, optional
-        Returns the records that tell readers of a hole: Redis has lost more than is kept.
+        Returns the records that tell readers of a hole: Redis has lost more than the records that are given, which follow.
     """
 
-    def __init__(self, client: redis.Redis, tell_hole: Callable[[], Sequence[Record]] = tuple) -> None:
+    def __init__(
+        self, client: redis.Redis, tell_hole: Callable[[Sequence[Record]], Sequence[Record]] = lambda _: ()
+    ) -> None:
         self._client = client
         self._tell_hole = tell_hole
         self._key = ""
@@ -132,7 +134,7 @@ class Producer:
         had = [one for one in self._kept if one.number <= stored[one.key]]
         lost = [one for one in self._kept if one.number > stored[one.key]]
         is_whole = self._is_all_kept or had or (lost and 0 < stored[lost[0].key] == lost[0].number - 1)
-        hole = [] if is_whole else self._tell_hole()
+        hole = [] if is_whole else self._tell_hole([record for one in lost for record in one.batch.records])
         _LOG.warning(
             "redis came back older: %d batches of this feed are written again%s",
             len(lost), "" if is_whole else ", and what it lost before them is told as missing",
