@@ -21,6 +21,8 @@ A backfill has no entries: it puts the message itself in the field ``message``, 
 NO_ORIGIN: Origin = (b"", {})
 AGED = frozenset({"book", "trade", "gap"})
 """Kinds whose live messages may be too old: the age of a post was checked when it was scored, and a table is published again as it was."""
+HEARD_LIVE = b"live"
+"""The value of the field ``recorded`` of a replayed entry that was heard live: it is refused as too old where it was refused so then."""
 _KINDS = {name.encode(): (name, form) for name, form in KIND.items()}
 
 
@@ -62,7 +64,8 @@ def checked_entry(entry_id: bytes, fields: Mapping[bytes, bytes], max_future_ms:
     arrived_ms = int(entry_id.partition(b"-")[0])
     if received_ms > arrived_ms + max_future_ms:
         raise Refused(Reason.FUTURE_TIME, "its receive time is ahead of its arrival here")
-    age_ms = max_age_ms if envelope.kind in AGED and not envelope.recorded else None
+    is_aged = envelope.kind in AGED and (not envelope.recorded or fields[b"recorded"] == HEARD_LIVE)
+    age_ms = max_age_ms if is_aged else None
     check_header(message.symbol, time_us(message), received_ms or arrived_ms, max_future_ms, age_ms)
     if envelope.kind == "hold":
         check_hold(message)

@@ -15,6 +15,7 @@ from typing import Any
 import redis
 
 from feature_repo.stores.errors import UserError
+from ingest.messages.envelope import HEARD_LIVE
 from ingest.publish.counts import Counts
 from ingest.publish.readers import Readers
 from ingest.publish.sink import PATIENCE_S
@@ -77,7 +78,8 @@ def replay_entries(
         if p >= partitions:
             raise UserError(f"entry {entry_id.decode()} is of partition {p}, and here are {partitions}")
         pace.wait(id_numbers(entry_id)[0])
-        pipe.xadd(keys.events(p), {**fields, b"recorded": b"1"}, id=entry_id if keeps_ids else b"*")
+        mark = HEARD_LIVE if keeps_ids and b"recorded" not in fields else b"1"  # a new id would make it old
+        pipe.xadd(keys.events(p), {**fields, b"recorded": mark}, id=entry_id if keeps_ids else b"*")
         counts.lines += 1
         counts.published[fields.get(b"kind", b"").decode(errors="replace")[:40]] += 1
         if len(pipe) >= BATCH:

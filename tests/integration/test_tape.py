@@ -14,7 +14,8 @@ from ingest import settings
 from ingest.backfill.posts import score_posts
 from ingest.check.recording import StandIn
 from ingest.cli import main
-from ingest.messages.kinds import Gap, SocialPost, Tick
+from ingest.messages.envelope import HEARD_LIVE
+from ingest.messages.kinds import Gap, SocialPost, Tick, Trade
 from ingest.publish.publisher import Publisher
 from ingest.sentiment.history import History
 from ingest.simulate import history
@@ -46,6 +47,8 @@ def publish_live(client: Any, partitions: int) -> None:
     market = [(kind, message) for kind, message in told if not isinstance(message, SocialPost)]
     at = START_MS + 20_000
     extra: list[tuple[str, Any]] = [("post", text) for text in texts]
+    # too old when it arrives, as it does not say when it was received
+    extra += [("trade", Trade(START_MS, "OLD", 1.0, 1.0)), ("tick", Tick(START_MS + 95_000, "OLD"))]
     extra += [("gap", Gap(at, SYMBOLS[0], at)), *(("tick", Tick(START_MS + 95_000, symbol)) for symbol in SYMBOLS)]
     with Publisher(client, partitions) as publisher:
         for kind, message in sorted([*market, *extra], key=lambda one: one[1].timestamp):
@@ -91,7 +94,7 @@ def test_an_exported_period_replays_to_the_live_rows(
         pipeline.postgres.execute(f"DELETE FROM {view.name}")  # noqa: S608 - the catalogue's
     assert main(["replay", str(hour)]) == 0
     replayed = [redis_client.xrange(keys.events(p)) for p in range(conf.partitions)]
-    assert replayed == [[(at, {**fields, b"recorded": b"1"}) for at, fields in log] for log in logs]
+    assert replayed == [[(at, {**fields, b"recorded": HEARD_LIVE}) for at, fields in log] for log in logs]
     redis_client.flushall()
     assert main(["replay", "--from-tape", *period]) == 0
     assert [redis_client.xrange(keys.events(p)) for p in range(conf.partitions)] == replayed

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from ingest import settings
+from ingest.messages.decode import encode
+from ingest.messages.envelope import HEARD_LIVE
 from ingest.messages.kinds import ScoredPost, Tick, Trade
 from ingest.simulate import history
 from ingest.worker.partition import Partition
@@ -68,6 +70,15 @@ def test_a_live_message_of_an_earlier_day_is_refused_and_a_recorded_one_taken():
     received = T0 + 100_000 - 2 * 86_400_000  # by a feed that could not write for two days
     assert Log().append(old(2.1, received=received), recorded=False).reasons() == []
     assert Log(settings.load({"TFS_MAX_AGE_MS": "1000"})).append(old(0.1), recorded=False).reasons() == ["too_old"]
+
+
+def test_a_replayed_message_that_was_heard_live_is_refused_as_it_was_then():
+    log = Log()
+    for days in (1.1, 0.9):
+        message = Trade(T0 + 100_000 - round(days * 86_400_000), "A", 1.0, 1.0)
+        log.append_raw({b"kind": b"trade", b"data": encode(message), b"recorded": HEARD_LIVE})
+    assert log.reasons() == ["too_old"]
+    assert log.partition.symbols["A"].recorded, "and no wall clock makes time pass for it"
 
 
 def test_a_time_in_seconds_writes_no_row_of_1970():
