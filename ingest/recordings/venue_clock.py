@@ -7,6 +7,9 @@ it for all of them::
     row t is due for a symbol   its newest event > t + allowed lateness
     or                          two events of the connection > t + allowed lateness, and nothing of the symbol is held back
 
+A clock also names each symbol at least every ``NAMED_EVERY_US``. For a busy one it changes nothing but this: the worker knows that a feed
+makes time pass for it, and where that dies, it waits for the next run, which asks for the trades that were missed.
+
 Two events, because a single one may have a wrong time, up to seconds ahead, and must not make the messages of other symbols late. Where
 channels come by connections of their own (futures: books by one, trades by another), each of them must have got so far.
 
@@ -29,6 +32,7 @@ from ingest.messages.refusal import Reason
 from ingest.recordings.lines import Line, Output, Rejected
 from ingest.settings import Settings
 
+NAMED_EVERY_US = 5_000_000  # a quarter of the default of TFS_RECOVER_S, for which the worker waits behind a clock
 LAG_NS = 300_000_000_000  # for at least so long it is remembered how far events lay behind their receipt
 
 
@@ -74,6 +78,7 @@ class VenueClock:
         self._due_us = 1  # the time at which rows of another boundary are due
         self._last: dict[str, int] = {}  # by symbol the newest time of its messages
         self._passed: dict[str, int] = {}  # by symbol the last boundary that was told
+        self._named: dict[str, int] = {}  # by symbol the time of the last clock that named it, or of its first event
         self._lag_us = self._lag_before_us = 0  # the largest delay since ``_lag_since_ns``, and before
         self._lag_since_ns = 0
 
@@ -101,11 +106,13 @@ class VenueClock:
         if t_us <= passed_us:
             return Rejected(line, Reason.LATE, f"{(passed_us - t_us) / 1000} ms behind the clock of its connection")
         if t_us > self._last.get(name, 0):
+            if name not in self._named:
+                self._named[name] = t_us
             self._last[name] = t_us
         return output
 
     def hear(self, channel: str, t_us: int, line: Line) -> Clock | None:
-        """Note an event of a channel; return a clock for the symbols that have rows due and no event that tells it."""
+        """Note an event of a channel; return a clock for the symbols that have rows due and no event that tells it, if there are some."""
         lag_us = line.received_ns // 1000 - t_us
         if line.received_ns - self._lag_since_ns > LAG_NS:
             self._lag_before_us, self._lag_us, self._lag_since_ns = self._lag_us, lag_us, line.received_ns
@@ -135,10 +142,16 @@ class VenueClock:
         boundary_us = (now_us - lateness_us - 1) // grid_us * grid_us
         passed_us = boundary_us + lateness_us + 1  # right behind the newest event that leaves the boundary's row open
         self._due_us = passed_us + grid_us
-        names = [name for name, last_us in self._last.items() if last_us < passed_us and self._is_whole(name)]
+        unnamed_us = passed_us - NAMED_EVERY_US
+        names = [
+            name
+            for name, last_us in self._last.items()
+            if (last_us < passed_us or self._named.get(name, passed_us) <= unnamed_us) and self._is_whole(name)
+        ]
         if not names:
             return None
         self._passed.update(dict.fromkeys(names, boundary_us))
+        self._named.update(dict.fromkeys(names, passed_us))
         ms, us = time_fields(passed_us)
         return Clock(ms, names, received=line.received_ms, timestamp_us=us)
 

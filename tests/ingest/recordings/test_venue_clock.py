@@ -68,6 +68,11 @@ def test_a_symbol_whose_own_event_is_past_the_boundary_is_not_named() -> None:
     assert clocks(trade(500, "QUIET"), trade(600, "C"), trade(1300, "C"), trade(1301)) == [(1250.001, ["QUIET"])]
 
 
+def test_a_symbol_that_is_always_busy_is_named_every_five_seconds_so_that_the_worker_knows_of_its_feed() -> None:
+    busy = [trade(at) for at in range(300, 12_000, 100)]
+    assert clocks(*busy) == [(6250.001, ["A"]), (11250.001, ["A"])]
+
+
 def test_there_is_one_clock_a_boundary_and_one_for_many_that_are_passed_at_once() -> None:
     many = [trade(at) for at in range(1300, 5300, 100)]
     assert [at for at, _ in clocks(trade(500, "QUIET"), *many)] == [1250.001, 2250.001, 3250.001, 4250.001]
