@@ -58,8 +58,10 @@ def steal_lease(deployment: Deployment, random_: random.Random) -> bool:
     return True
 
 
-def _restart(server: str, how: str, longest_s: float) -> Fault:
-    def restart(deployment: Deployment, random_: random.Random) -> bool:
+def restart(server: str, how: str, longest_s: float) -> Fault:
+    """Return the fault that ends a server by a signal, and starts it again some time later."""
+
+    def restart_it(deployment: Deployment, random_: random.Random) -> bool:
         it = getattr(deployment, server)
         deployment.stop_server(it, how)
         time.sleep(random_.uniform(0.0, longest_s))
@@ -67,7 +69,7 @@ def _restart(server: str, how: str, longest_s: float) -> Fault:
         deployment.wait_for(it)
         return True
 
-    return restart
+    return restart_it
 
 
 FAULTS: dict[str, tuple[int, Fault]] = {
@@ -76,10 +78,10 @@ FAULTS: dict[str, tuple[int, Fault]] = {
     "router killed": (2, kill("router")),
     "worker frozen": (2, freeze_worker),
     "lease stolen": (3, steal_lease),
-    "Redis killed": (1, _restart("redis_server", "SIGKILL", 2.0)),
-    "Redis stopped": (1, _restart("redis_server", "SIGTERM", 4.0)),
-    "PostgreSQL killed": (1, _restart("postgres", "SIGQUIT", 2.0)),
-    "PostgreSQL stopped": (1, _restart("postgres", "SIGINT", 8.0)),
+    "Redis killed": (1, restart("redis_server", "SIGKILL", 2.0)),
+    "Redis stopped": (1, restart("redis_server", "SIGTERM", 4.0)),
+    "PostgreSQL killed": (1, restart("postgres", "SIGQUIT", 2.0)),
+    "PostgreSQL stopped": (1, restart("postgres", "SIGINT", 8.0)),
     "tape killed": (4, kill("tape")),
 }
 """Each fault and its weight. SIGQUIT is PostgreSQL's own word for: end now, and recover at the next start."""

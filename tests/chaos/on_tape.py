@@ -26,6 +26,7 @@ from ingest.tape.table import open_tape
 from tests.chaos.deployment import DRAIN_S, PARTITIONS, Deployment
 from tests.chaos.tape import Entry
 
+S3 = subprocess.Popen[bytes]
 PLACE = "s3://chaos/tape"
 AWAY_AFTER_S, AWAY_S = 5.0, 60.0
 _SERVER = (
@@ -35,7 +36,7 @@ _SERVER = (
 
 
 @contextlib.contextmanager
-def s3() -> Iterator[subprocess.Popen[bytes]]:
+def s3() -> Iterator[S3]:
     """Run moto's S3 server with a bucket, and set the variables by which it is reached."""
     import boto3
 
@@ -60,9 +61,7 @@ def s3() -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextlib.contextmanager
-def away_for_a_while(
-    server: subprocess.Popen[bytes], after_s: float = AWAY_AFTER_S, away_s: float = AWAY_S
-) -> Iterator[None]:
+def away_for_a_while(server: S3, after_s: float = AWAY_AFTER_S, away_s: float = AWAY_S) -> Iterator[None]:
     """Stop the server for ``away_s`` while the block runs: it takes connections and answers nothing."""
     ended = threading.Event()
 
@@ -80,6 +79,32 @@ def away_for_a_while(
     finally:
         ended.set()
         thread.join()
+
+
+def stored() -> int:
+    """Return how many files with rows are in the bucket; -1 where S3 does not answer at once."""
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    client = boto3.client("s3", config=Config(read_timeout=2, retries={"total_max_attempts": 1}))
+    try:
+        pages = list(client.get_paginator("list_objects_v2").paginate(Bucket="chaos"))
+    except BotoCoreError:
+        return -1
+    return sum(one["Key"].endswith(".parquet") for page in pages for one in page.get("Contents", ()))
+
+
+def wait_for_append(longest_s: float) -> None:
+    """Return when an append has stored its first file, which it commits next; or after some time, or where S3 is away."""
+    before, deadline = stored(), time.monotonic() + longest_s
+    while before >= 0 and time.monotonic() < deadline and stored() == before:
+        time.sleep(0.01)
+
+
+def half_done() -> int:
+    """Return how many files are in the bucket that no commit names: their append was killed, or refused."""
+    return stored() - len(open_tape(Settings(partitions=PARTITIONS, tape=PLACE)).table.file_uris())
 
 
 def drain(deployment: Deployment) -> None:
