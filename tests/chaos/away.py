@@ -5,15 +5,20 @@ busy symbols, of 100 books and 5 trades a second, and quiet ones, of which nothi
 by which a repeat could be told.
 
 ``router:S`` kills the router and starts it after S seconds. ``redis:S`` freezes Redis (SIGSTOP). ``restart:S`` stops it and starts it with
-its data. Cases joined by a plus happen one after the other in one deployment. Then no message may be refused, each must be accepted once,
-and the rows of the database must be those of the same messages in the order of their times, without a server: the same bits.
+its data. ``older:S`` kills it and starts it with its data of S seconds ago: the live feed writes again what it lost. A stranger's producer
+does not, and so it has no part in such a case. Cases joined by a plus happen one after the other in one deployment. Then no message may be
+refused, each must be accepted once, and the rows of the database must be those of the same messages in the order of their times, without a
+server: the same bits.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import random
+import shutil
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -107,6 +112,15 @@ def take_away(it: Deployment, what: str, seconds: float) -> None:
         it.redis_server.signal("SIGSTOP")
         time.sleep(seconds)
         it.redis_server.signal("SIGCONT")
+    elif what == "older":
+        folder = it.redis_server.orders["folder"]
+        subprocess.run(["cp", "-a", folder, f"{folder}.kept"], check=True)  # keeps the owners
+        time.sleep(seconds)
+        it.stop_server(it.redis_server, "SIGKILL")
+        shutil.rmtree(folder)
+        os.rename(f"{folder}.kept", folder)
+        it.redis_server.start()
+        it.wait_for(it.redis_server)
     else:
         it.stop_server(it.redis_server, "SIGTERM")
         time.sleep(seconds)
@@ -159,8 +173,8 @@ def faults_of(case: str) -> list[tuple[str, float]]:
     out = []
     for fault in case.split("+"):
         what, _, seconds = fault.partition(":")
-        if what not in ("router", "redis", "restart"):
-            raise ValueError(f"{fault}: router, redis or restart, a colon, and seconds")
+        if what not in ("router", "redis", "restart", "older"):
+            raise ValueError(f"{fault}: router, redis, restart or older, a colon, and seconds")
         out.append((what, float(seconds)))
     return out
 
@@ -178,7 +192,8 @@ def run(case: str, seed: int, pairs: int = 1, before_s: float = BEFORE_S, after_
             assert time.monotonic() < give_up, "the parts do not start"
             time.sleep(0.1)
         start_ms = time.time_ns() // 1_000_000 + round(START_S * 1000)
-        names = {kind: [f"{kind}-{n}" for n in range(2 * pairs)] for kind in ("LIVE", "PLAIN")}
+        kinds = ("LIVE",) if any(what == "older" for what, _ in faults) else ("LIVE", "PLAIN")
+        names = {kind: [f"{kind}-{n}" for n in range(2 * pairs)] for kind in kinds}
         said = {kind: messages(names[kind], seed, start_ms, before_s + away_s + after_s) for kind in names}
         context = multiprocessing.get_context("spawn")
         feeds = [
