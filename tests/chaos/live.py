@@ -94,13 +94,15 @@ def kill_each(
 ) -> Counter[str]:
     """Kill each part so often within some seconds, if the venue plays so long; return how often each was.
 
-    Every second kill of the tape comes in the middle of an append or just behind it, the others at any time.
+    The servers are killed a quarter as often. Every second kill of the tape comes in the middle of an append or just behind it, the others
+    at any time.
     """
+    wanted = dict.fromkeys(PARTS, kills) | dict.fromkeys(SERVERS, -(-kills // 4))
     killed: Counter[str] = Counter()
     at: dict[str, float] = dict.fromkeys(KILLED, 0.0)
     workers = len(it.children("worker"))
     end = time.monotonic() + seconds
-    while (left := kills * len(KILLED) - killed.total()) and not of.ended.is_set():
+    while (left := sum(wanted.values()) - killed.total()) and not of.ended.is_set():
         of.ended.wait(max(0.1, random_.uniform(0.3, 1.5) * (end - time.monotonic()) / left))
         its_feed.look()
         silent = silent_ms(it.client, [part for part in PARTS if part != "feed"])
@@ -110,14 +112,15 @@ def kill_each(
                 return of.heard_s() > HEARD_S
             if part in SERVERS:
                 return time.monotonic() - at[part] > UP_S
-            wanted = workers if part == "worker" else 1
+            processes = workers if part == "worker" else 1
             return (time.monotonic() - at[part]) * 1000 > DEAD_MS and sum(
                 ms < WORKS_MS for ms in silent[part].values()
-            ) >= wanted
+            ) >= processes
 
-        found = [part for part in KILLED if killed[part] < kills and works(part)]
+        found = [part for part in KILLED if killed[part] < wanted[part] and works(part)]
         if found:  # of those that were killed least: the scorer takes long to start
-            part = random_.choice([part for part in found if killed[part] == min(killed[part] for part in found)])
+            least = min(killed[part] / wanted[part] for part in found)
+            part = random_.choice([part for part in found if killed[part] / wanted[part] == least])
             if part == "tape" and killed[part] % 2:
                 on_tape.wait_for_append(APPEND_S + 2)
                 time.sleep(random_.uniform(0, APPEND_TAKES_S))
@@ -166,7 +169,7 @@ def hurt(
     print(f"{here.sent} frames and {len(said)} plain messages and posts were sent; S3 was away for {away_s:.0f} s")
     print(f"the feed found no Redis at its start {len(its_feed.ended)} times")
     print("killed: " + ", ".join(f"{part} {killed[part]} times" for part in KILLED), flush=True)
-    wrong = [f"{part} was killed {killed[part]} times only" for part in KILLED if killed[part] < kills]
+    wrong = [f"{part} was killed {killed[part]} times only" for part in PARTS if killed[part] < kills]
     wrong += [f"the feed ended by itself with {code}" for code in its_feed.ended if code != ExitCode.USER_ERROR]
     return [*wrong, *[f"the feed ended with {code}"] * bool(code)]
 
