@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 
@@ -20,7 +20,9 @@ from ingest.tape.table import open_tape
 from tests.chaos import on_tape
 from tests.chaos.away import STREAM, Said
 from tests.chaos.deployment import DRAIN_S, PARTITIONS
-from tests.chaos.venue import Venue
+
+if TYPE_CHECKING:
+    from tests.chaos.venue import Venue
 
 Entry = tuple[bytes, dict[bytes, bytes]]
 
@@ -90,14 +92,14 @@ def compare_tape(heard: Listener) -> list[str]:
         f"the tape has another {day.day} of partition {day.partition}" for day in verify.days(tape) if not day.is_right
     ]
     for p in range(PARTITIONS):
-        out += _compare(keys.events(p), list(entries(tape, p)), heard)
+        out += differences(keys.events(p), list(entries(tape, p)), heard.heard[keys.events(p)])
     for name in (keys.DEAD_LETTER, keys.WRITTEN):
-        out += _compare(name, list(entries(tape, NO_PARTITION, source=name)), heard)
+        out += differences(name, list(entries(tape, NO_PARTITION, source=name)), heard.heard[name])
     return out
 
 
-def _compare(name: str, taped: list[tuple[bytes, dict[bytes, bytes]]], heard: Listener) -> list[str]:
-    expected = heard.heard[name]
+def differences(name: str, taped: list[Entry], expected: list[Entry]) -> list[str]:
+    """Return a line if the tape of a stream is not, entry for entry, what was heard of it."""
     if taped == expected:
         return []
     ids, wanted = Counter(entry_id for entry_id, _ in taped), Counter(entry_id for entry_id, _ in expected)
