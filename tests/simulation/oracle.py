@@ -142,7 +142,8 @@ def _online(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[
     """The online store has the newest row, and every value that was readable is that of the row of its time.
 
     Where the settings change, an owner with other ones may have stored a row and died before it committed. After a failover a worker may
-    store a row of entries that were lost; its commit finds that they are, and the row stays until the symbol's next moment.
+    store a row of entries that were lost; its commit finds that they are, and the row stays until the next owner stores that of its time,
+    or until the symbol's next moment.
     """
     has_other_settings = any(fault.kind == "settings" for fault in site.plan.faults)
     may_be_ahead = has_other_settings or site.watch.n_restored > 0
@@ -161,11 +162,11 @@ def _online(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[
         symbol, view = names.get(key), _VIEW_OF_FIELD[name]
         if symbol is None or symbol in changed:
             continue
-        if has_other_settings:
+        if may_be_ahead:
             writes = writes[-1:]
         bits = every.get((view, symbol, event))
         if bits is None:
-            if not site.watch.n_restored and not has_other_settings:
+            if not may_be_ahead:
                 yield f"{view} of {symbol} of {event} was readable, and there is no such row"
             continue
         expected = _packed(view, event, bits)

@@ -23,7 +23,7 @@ AT_ONCE = (61242,)
 # a clock that is behind gives a row, and the other one after a failover, the same time of creation
 CREATED_AT_ONCE = (1472, 2398, 203012)
 # entries of a row that was served, the scorer's group, a log between two commands of a worker that starts
-LOST_IN_A_FAILOVER = (100632, 100902, 310026)
+LOST_IN_A_FAILOVER = (100632, 100902, 310026, 417552)
 CLOCK_SET_BACK = (104322,)
 SEEDS = (
     *range(1, 201),
