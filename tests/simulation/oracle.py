@@ -142,8 +142,8 @@ def _online(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[
     """The online store has the newest row, and every value that was readable is that of the row of its time.
 
     Where the settings change, an owner with other ones may have stored a row and died before it committed. After a failover a worker may
-    store a row of entries that were lost; its commit finds that they are, and the row stays until the next owner stores that of its time,
-    or until the symbol's next moment.
+    store a row of entries that were lost, and its commit finds that they are. Such a row stays until the next owner stores that of its
+    time, or a newer one. So only rows whose owner committed are compared there.
     """
     has_other_settings = any(fault.kind == "settings" for fault in site.plan.faults)
     may_be_ahead = has_other_settings or site.watch.n_restored > 0
@@ -163,14 +163,14 @@ def _online(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[
         if symbol is None or symbol in changed:
             continue
         if may_be_ahead:
-            writes = writes[-1:]
+            writes = [row for row in writes if row.is_committed]
         bits = every.get((view, symbol, event))
         if bits is None:
-            if not may_be_ahead:
+            if writes and not may_be_ahead:
                 yield f"{view} of {symbol} of {event} was readable, and there is no such row"
             continue
         expected = _packed(view, event, bits)
-        for words in writes:
+        for words in (row.words for row in writes):
             if list(words[4:]) != expected[2:] or event_and_silence(words[3])[1] != event_and_silence(expected[1])[1]:
                 yield f"{view} of {symbol} of {event} was readable with other values than its row has"
                 break

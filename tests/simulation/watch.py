@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from feature_repo.stores.online.format import CREATED_TAG, decode_time, event_and_silence
@@ -15,13 +16,21 @@ from tests.simulation.world import World
 _CHECKPOINT = b"checkpoint:"
 
 
+@dataclass(slots=True)
+class Served:
+    """A row that was stored online: the words of its HSET, and whether the worker that stored it committed afterwards."""
+
+    words: Sequence[bytes]
+    is_committed: bool = False
+
+
 class Watch:
     """Facts for the checks. What must be rolled back with the server is kept in keys of its own there (``sim:...``).
 
     Attributes
     ----------
     served : dict
-        By key and name of the time field and event time: the field and values that were readable.
+        By key and name of the time field and event time: the rows that were readable.
     lost_rows : dict
         Rows of outboxes that a server lost, which may have reached the database: by key and created time their bits.
     lost_entries : list
@@ -31,7 +40,9 @@ class Watch:
     def __init__(self, world: World, server: Server) -> None:
         self.world = world
         self.problems: list[str] = []
-        self.served: dict[tuple[bytes, bytes, int], list[Sequence[bytes]]] = {}
+        self.served: dict[tuple[bytes, bytes, int], list[Served]] = {}
+        self._stored: list[Served] = []
+        self._not_committed: dict[tuple[bytes, bytes], list[Served]] = {}
         self.lost_rows: dict[tuple[str, str, int], dict[int, tuple[bytes, int]]] = {}
         self.lost_entries: list[list[bytes]] = []
         self.n_restored = 0
@@ -46,7 +57,8 @@ class Watch:
             new = event_us(words[3])
             if (old := fields.get(first)) is not None and event_us(old) > new:
                 self.problems.append(f"the online row {key!r} {first!r} went back from {event_us(old)} to {new}")
-            self.served.setdefault((key, first, new), []).append(words)
+            self._stored.append(Served(words))
+            self.served.setdefault((key, first, new), []).append(self._stored[-1])
         elif key.startswith(_CHECKPOINT):
             if first == b"last_id":
                 self._after[key] = fields.get(b"last_id", b"0-0")
@@ -72,6 +84,12 @@ class Watch:
             lease, token = words[3], words[3 + n]
         else:
             return
+        if name == "write":
+            self._not_committed.setdefault((lease, token), []).extend(self._stored)
+            self._stored.clear()
+        else:
+            for row in self._not_committed.pop((lease, token), ()):
+                row.is_committed = True
         if token and self._server.get(lease) != token:
             self.problems.append(f"a {name} was done with {token!r}, and {lease!r} is {self._server.get(lease)!r}")
 
@@ -95,6 +113,7 @@ class Watch:
                 self.lost_entries += lost
         self._after.clear()
         self.served.clear()
+        self._not_committed.clear()
 
     def _lose_rows(self, columns: rows.Columns) -> None:
         for i, symbol in enumerate(columns.symbols):

@@ -177,6 +177,13 @@ def _places(consumer: Any, source: Source) -> list[Place]:
     return sorted(found)
 
 
+def _noted(value: bytes | None) -> bytes:
+    """Return what Redis has; without it Redis came back older since it was noted, and the reader begins again."""
+    if value is None:
+        raise redis.ConnectionError("Redis came back older while offsets were noted")
+    return value
+
+
 def _begin(
     client: redis.Redis, consumer: Any, source: Source, places: Sequence[Place]
 ) -> tuple[dict[Place, int], dict[Place, int]]:
@@ -184,7 +191,7 @@ def _begin(
     cluster = consumer.list_topics(timeout=ASK_S).cluster_id or ""
     client.hsetnx(source.offsets, CLUSTER, cluster)
     kept: Any = client.hgetall(source.offsets)
-    if kept[CLUSTER.encode()] != cluster.encode():
+    if _noted(kept.get(CLUSTER.encode())) != cluster.encode():
         raise OffsetsError(f"the offsets in {source.offsets} are of another Kafka cluster; give this one another name")
     at, first = {}, {}
     for place in places:
@@ -193,7 +200,8 @@ def _begin(
         if name.encode() not in kept:
             client.hsetnx(source.offsets, name, high if source.from_end else low)
         stored: Any = client.hget(source.offsets, name)
-        at[place], first[place] = int(stored), max(int(stored), low)
+        at[place] = int(_noted(stored))
+        first[place] = max(at[place], low)
         if at[place] > high:
             raise OffsetsError(
                 f"{name} ends at {high} and was read up to {at[place]}: the topic was made anew; "
