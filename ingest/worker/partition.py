@@ -265,12 +265,11 @@ class Partition:
         refused = {}
         for name, saved in parts.items():
             between()
+            self._saved[name] = saved  # of refused ones as well: their parts are deleted when they leave
             try:
                 self.symbols.open(name, saved)
             except VersionError:
                 refused[name] = saved
-                continue
-            self._saved[name] = saved
         return refused
 
     def restart(self, refused: Mapping[str, Mapping[str, bytes]]) -> None:

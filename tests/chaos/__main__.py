@@ -82,12 +82,7 @@ def main() -> int:
     wrong = result.differences(found, expected) + not_on_tape
     if any(codes):
         wrong.append(f"a process ended with {codes} when told to stop")
-    if wrong:
-        print(log[-4000:], file=sys.stderr)
-    for line in wrong:
-        print(line)
-    print("different" if wrong else "equal, bit for bit")
-    return int(bool(wrong))
+    return result.told(wrong, log)
 
 
 def _numbers(place: object) -> list[int]:

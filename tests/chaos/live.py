@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import random
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -218,9 +217,4 @@ def run(seconds: float, kills: int, seed: int, workers: int, folder: Path | None
         log = it.log.read_text(errors="replace")
         wrong += [f"a process ended with {code} when told to stop" for code in it.close() if code]
         wrong += replayed(workers, live)
-    if wrong:
-        print(log[-4000:], file=sys.stderr)
-    for line in wrong:
-        print(line)
-    print("different" if wrong else "equal, bit for bit")
-    return int(bool(wrong))
+    return result.told(wrong, log)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -118,3 +119,13 @@ def differences(disturbed: Result, calm: Result) -> list[str]:
                 + (f": {str(have[one])[:300]} is not {str(expected[one])[:300]}" if other and one == other[0] else "")
             )
     return out
+
+
+def told(wrong: list[str], log: str) -> int:
+    """Print what is wrong behind the end of the log, so that a cut output shows it; return the exit code."""
+    if wrong:
+        print(log[-4000:], file=sys.stderr, flush=True)
+    for line in wrong:
+        print(line)
+    print("different" if wrong else "equal, bit for bit")
+    return int(bool(wrong))

@@ -25,6 +25,8 @@ CREATED_AT_ONCE = (1472, 2398, 203012)
 # entries of a row that was served, the scorer's group, a log and an offset between two commands of a part that starts
 LOST_IN_A_FAILOVER = (100632, 100902, 310026, 417552, 518922)
 CLOCK_SET_BACK = (104322,)
+# a symbol starts anew with other kernels, and leaves before its state is saved
+LEAVES_ANEW = (621083,)
 SEEDS = (
     *range(1, 201),
     *LEFT_ONLINE,
@@ -32,6 +34,7 @@ SEEDS = (
     *OUTAGES,
     *LOST_IN_A_FAILOVER,
     *CLOCK_SET_BACK,
+    *LEAVES_ANEW,
     *CREATED_AT_ONCE,
     *AT_ONCE,
     *DECIDED_BEFORE,

@@ -178,7 +178,10 @@ def _places(consumer: Any, source: Source) -> list[Place]:
 
 
 def _noted(value: bytes | None) -> bytes:
-    """Return what Redis has; without it Redis came back older since it was noted, and the reader begins again."""
+    """Return a value that was noted in Redis just before.
+
+    If it is not there, Redis came back older meanwhile: raise an error of a connection, after which the reader begins again.
+    """
     if value is None:
         raise redis.ConnectionError("Redis came back older while offsets were noted")
     return value

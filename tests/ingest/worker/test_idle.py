@@ -83,6 +83,18 @@ def test_a_symbol_that_left_the_memory_comes_back_to_the_bit(between: str) -> No
     assert left.server == {} and b"A order" in left.checkpoint
 
 
+def test_a_symbol_that_starts_anew_with_other_kernels_and_leaves_is_no_longer_in_the_checkpoint() -> None:
+    log = Stored()
+    log.append(book(500), trade(600), tick(2 * HOUR))
+    log.save()
+    log.checkpoint[b"A engine"] = b"of another version"
+    log.partition = Partition(0, CONF, log.server.get)
+    log.partition.restart(log.partition.restore(dict(log.checkpoint)))
+    log.leave()
+    log.save()
+    assert set(log.server) == {"A"} and not any(key.startswith(b"A ") for key in log.checkpoint)
+
+
 def test_a_symbol_stays_while_it_has_rows_to_give_or_was_heard_since_its_owner_decided() -> None:
     log = Stored().append(book(500), trade(600), recorded=False)
     log.leave()
