@@ -24,9 +24,8 @@ from ingest.tape.lines import LineError, entry_of
 _OURS = {"timestamp", "timestamp_us"}
 _OF_MARKET = frozenset({"book", "trade", "gap"})
 _OF_BINANCE = frozenset({"stream", "e"})
-_OF_OTHERS = frozenset(
-    {"channel", "topic", "arg", "method", "jsonrpc", "type"}
-)  # of Hyperliquid, Bybit, OKX, Kraken, Deribit, Coinbase
+# of Hyperliquid, Bybit, OKX, Kraken, Deribit, Coinbase
+_OF_OTHERS = frozenset({"channel", "topic", "arg", "method", "jsonrpc", "type"})
 _STAMP = 13  # the fewest digits of a receive time in nanoseconds that is told from a line of numbers
 
 

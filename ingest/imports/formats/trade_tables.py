@@ -52,9 +52,8 @@ def is_kraken_bars(head: Head) -> bool:
     return any(_numbers(row, n) for n in (7, 8)) and is_seconds(row[0]) and float(row[2]) >= float(row[3])
 
 
-_KRAKEN_NAME = re.compile(
-    r"^([A-Z0-9.]{4,20})$"
-)  # another name is not Kraken's: bitcoincharts publishes the same three numbers
+# another name is not Kraken's: bitcoincharts publishes the same three numbers
+_KRAKEN_NAME = re.compile(r"^([A-Z0-9.]{4,20})$")
 
 
 def _is_of_coinbase(names: Sequence[str], words: str) -> bool:
