@@ -1,8 +1,7 @@
 """Kernels that begin anew in a symbol that was heard before, because their saved state is of another version.
 
-Such a kernel is as at the first message of a symbol: null until it can know, by its own rule. Three things that tell it belong to other
-kernels, which go on, and are told here: since when the book is known without a break (``book_flow``), since when trades are heard
-(``trade_volume``, ``amihud``), and the mid at the end of the second before (``kyle``).
+Such a kernel is as at the first message of a symbol: null until it can know, by its own rule. What that rule looks at may belong to other
+kernels, which go on, and is told here: since when the book is known without a break, and since when trades are heard.
 
 A kernel may take over its state of others that heard only the last part of the history, up to the same moment.
 """
@@ -15,10 +14,11 @@ from transforms import window
 from transforms.kernel import NAN, SECOND_US, Vector
 from transforms.layouts import layouts, places
 from transforms.microstructure import layout as book
-from transforms.order_flow import bucket_volume, kyle
+from transforms.order_flow import bucket_volume, kyle, realized_spread, roll
 from transforms.order_flow import kernel as flow
 from transforms.saved import States
 from transforms.technical import kernel as technical
+from transforms.technical import volatility
 
 _DAYS = slice(flow.VOLUME_V + bucket_volume.DAYS, flow.VOLUME_V + bucket_volume.SIZE)
 
@@ -36,9 +36,16 @@ def begin(states: States, names: Collection[str]) -> None:
         of_trades[flow.VOLUME_FIRST] = newest_us
     if "amihud" in names:
         of_trades[flow.AMIHUD_FIRST] = newest_us
-    if "kyle" in names:
+    if "roll" in names:
+        roll.forget(of_trades, int(of_trades[flow.ROLL_AT]))
+    if "realized_spread" in names and newest_us > 0.0:
+        realized_spread.begin(of_trades, int(of_trades[flow.REALIZED_AT]), newest_us)
+    if "kyle" in names:  # the mid at the end of the second before is not known
         heard_us = int(max(newest_us, of_trades[flow.MIDS_US]))
         kyle.advance(of_trades, flow.KYLE, window.bucket(heard_us, SECOND_US), NAN, 0.0)
+    of_prices = states.vectors["technical"]
+    if "volatility" in names and of_prices[technical.NEWEST] > 0.0:
+        volatility.begin(of_prices, technical.VOLATILITY, of_prices[technical.NEWEST])
 
 
 def take_over(states: States, others: States, names: Collection[str], bucket_us: int, late_us: int) -> States:
