@@ -63,12 +63,12 @@ def test_a_version_covers_formulas_and_not_words(
     source = real("technical.rsi").read_text()
     assert source.count(old) == 1
     changed.write_text(source.replace(old, new))
-    before = recorded_kernels.today()["rsi"].code
+    before = recorded_kernels.code_of(kernels.KERNEL["rsi"])
     recorded_kernels._read.cache_clear()
     monkeypatch.setattr(
         recorded_kernels, "module_path", lambda name: changed if name == "technical.rsi" else real(name)
     )
-    assert (recorded_kernels.today()["rsi"].code == before) is is_same
+    assert (recorded_kernels.code_of(kernels.KERNEL["rsi"]) == before) is is_same
     recorded_kernels._read.cache_clear()
 
 
