@@ -20,7 +20,7 @@ from ingest.worker.symbols import Symbols
 
 _LOG = logging.getLogger(__name__)
 REPLAY = 4000  # the most entries to read at once
-READ_FIELDS = 200  # of a checkpoint at once, some 8 MB
+READ_FIELDS = 200  # of a checkpoint at once, 2 MB at most of busy symbols
 _POSITIONS = [b"state_id", b"last_id"]  # every commit that changes the checkpoint's state changes one of them
 
 
@@ -83,7 +83,7 @@ def _from_the_log(
 
 
 def _read_checkpoint(client: redis.Redis, p: int, keep_lease: Callable[[], None]) -> dict[bytes, bytes]:
-    """Return the checkpoint, read in pieces: a thousand symbols are 200 MB, and the leases would end while one command reads them.
+    """Return the checkpoint, read in pieces: a thousand symbols are up to 70 MB, and the leases would end while one command reads them.
 
     Only the owner writes a checkpoint. A commit of its own may still arrive, whose reply it did not wait for: then all is read again.
     """
