@@ -1,7 +1,8 @@
 """Kernels that begin anew in a symbol that was heard before, because their saved state is of another version.
 
 Such a kernel is as at the first message of a symbol: null until it can know, by its own rule. What that rule looks at may belong to other
-kernels, which go on, and is told here: since when the book is known without a break, and since when trades are heard.
+kernels, which go on, and is told here: since when the book is known without a break, and since when trades are heard. Values that have no
+such rule (``trade_rate_10s``, ``effective_spread_bps_1m``, ``kyle_lambda_5m``) are those of the trades since then, as after a start.
 
 A kernel may take over its state of others that heard only the last part of the history, up to the same moment.
 """
@@ -36,7 +37,7 @@ def begin(states: States, names: Collection[str]) -> None:
         of_trades[flow.VOLUME_FIRST] = newest_us
     if "amihud" in names:
         of_trades[flow.AMIHUD_FIRST] = newest_us
-    if "roll" in names:
+    if "roll" in names and newest_us > 0.0:
         roll.forget(of_trades, int(of_trades[flow.ROLL_AT]))
     if "realized_spread" in names and newest_us > 0.0:
         realized_spread.begin(of_trades, int(of_trades[flow.REALIZED_AT]), newest_us)

@@ -239,7 +239,7 @@ class Engine:
 
         Raise ``VersionError`` if it is of another grid or format.
         """
-        states, self.anew = saved.restore(parts, saved.fresh(*self._about), self._emit_us)
+        states, self.anew = saved.restore(parts, self._about[0], self._emit_us)
         anew.begin(states, self.anew)
         self._take(states)
 

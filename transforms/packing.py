@@ -55,17 +55,17 @@ def unpack(data: bytes, size: int) -> npt.NDArray[np.float64]:
     is_used = np.unpackbits(found[: -(-blocks // 8)], count=blocks).astype(bool)
     at = -(-blocks // 8)
     of_block = np.zeros((blocks, BLOCK // 8), np.uint8)
-    end = at + BLOCK // 8 * int(is_used.sum())
+    end = at + BLOCK // 8 * int(np.count_nonzero(is_used))
     of_block[is_used] = found[at:end].reshape(-1, BLOCK // 8)
     is_there = np.unpackbits(of_block, count=size).astype(bool)
-    n = int(is_there.sum())
-    kept = np.full(n, _NAN, np.uint64)
+    n = int(np.count_nonzero(is_there))
     at = end + 1
+    words = np.zeros(size, np.uint64)
     if found[end]:
         is_nan = np.unpackbits(found[at : at + -(-n // 8)], count=n).astype(bool)
+        kept = np.full(n, _NAN, np.uint64)
         kept[~is_nan] = np.frombuffer(data, np.uint64, offset=at + -(-n // 8))
+        words[is_there] = kept
     else:
-        kept[:] = np.frombuffer(data, np.uint64, offset=at)
-    words = np.zeros(size, np.uint64)
-    words[is_there] = kept
+        words[is_there] = np.frombuffer(data, np.uint64, offset=at)
     return words.view(np.float64)

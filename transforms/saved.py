@@ -21,7 +21,6 @@ from functools import cache
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
 from transforms import joined, kernels, normalization
 from transforms.instrument import Instrument
@@ -120,24 +119,36 @@ def save(states: States, emit_us: int) -> dict[str, bytes]:
     }
 
 
-def restore(parts: Mapping[str, bytes], new: States, emit_us: int) -> tuple[States, frozenset[str]]:
-    """Return the saved states, and the kernels that begin anew: their state is that in ``new``.
+def restore(parts: Mapping[str, bytes], instrument: Instrument, emit_us: int) -> tuple[States, frozenset[str]]:
+    """Return the saved states, and the kernels that begin anew: their state is that of a new symbol.
 
     Raise ``VersionError`` if the states are of another grid or format.
     """
     bucket_us = min(emit_us, SECOND_US)
-    text, here = parts["engine"].decode(), f"{FORMAT} {emit_us}"
-    if text == here:
-        split = {part: _split(parts[part]) for part in (*new.vectors, "posts")}
+    here = _layouts(bucket_us)
+    text = parts["engine"].decode()
+    if text == f"{FORMAT} {emit_us}":
+        split = {part: _split(parts[part]) for part in here}
     elif text == f"{joined.VERSION} {emit_us}":
         of_before = joined.split(parts, bucket_us)
         split = {part: (Head(joined.VERSIONS, layout), data) for part, (layout, data) in of_before.items()}
     else:
-        raise VersionError(f"the state is {text:.60}, this engine has {here}")
+        raise VersionError(f"the state is {text:.60}, this engine has {FORMAT} {emit_us}")
     anew = _anew(tuple((part, head) for part, (head, _) in split.items()), kernels.VERSIONS, bucket_us)
-    vectors = {part: _taken(*split[part], state, layouts(bucket_us)[part], anew) for part, state in new.vectors.items()}
-    of_posts = new.posts if "posts" in anew else posts.from_bytes(split["posts"][1], parts["posts_days"])
-    return States(vectors, of_posts), anew
+    saved = {
+        part: unpack(split[part][1], sum(size for _, size in split[part][0].layout)) for part in layouts(bucket_us)
+    }
+    if not anew and all(split[part][0].layout == layout for part, layout in here.items()):
+        vectors = {part: vector(state) for part, state in saved.items()}
+        return States(vectors, posts.from_bytes(split["posts"][1], parts["posts_days"])), anew
+    states = fresh(instrument, bucket_us)
+    for part, state in saved.items():
+        for name in dict(here[part]).keys() - anew:
+            for at, before in zip(places(here[part], name), places(split[part][0].layout, name), strict=True):
+                states.vectors[part][at] = float(state[before])
+    if "posts" not in anew:
+        states = states._replace(posts=posts.from_bytes(split["posts"][1], parts["posts_days"]))
+    return states, anew
 
 
 @cache
@@ -155,14 +166,3 @@ def _anew(heads: tuple[tuple[str, Head], ...], versions: Versions, bucket_us: in
 
 def _size(layout: Layout, name: str) -> int:
     return sum(size for one, size in layout if one == name)
-
-
-def _taken(head: Head, data: bytes, fresh: Vector, layout: Layout, anew: frozenset[str]) -> Vector:
-    """Return the saved vector, in the layout of today, with the pieces of ``fresh`` where a kernel begins anew."""
-    saved = unpack(data, sum(size for _, size in head.layout))
-    if head.layout == layout and anew.isdisjoint(dict(layout)):
-        return vector(saved)
-    state = np.array(fresh, np.float64)
-    for name in dict(layout).keys() - anew:
-        state[places(layout, name)] = saved[places(head.layout, name)]
-    return vector(state)
