@@ -187,10 +187,13 @@ def _online(site: Site, runs: list[Undisturbed], upgraded: Upgraded) -> Iterator
 
     Where the settings change, an owner with other ones may have stored a row and died before it committed. After a failover a worker may
     store a row of entries that were lost; its commit finds that they are, and the row stays until the next owner stores that of its time,
-    or until the symbol's next moment.
+    or until the symbol's next moment. Where settings and kernels change, and the clock of the next owner is behind, the row of an owner
+    with others stays.
     """
     changed = upgraded.changed
-    has_other_settings = any(fault.kind == "settings" for fault in site.plan.faults)
+    kinds = {fault.kind for fault in site.plan.faults}
+    has_other_settings = "settings" in kinds
+    is_kept_by_a_clock = kinds >= {"settings", "clock"}
     may_be_ahead = has_other_settings or site.watch.n_restored > 0
     every = {key: bits for run in runs for key, bits in run.rows.items()}
     newest = {key: event for run in runs for key, event in run.newest.items()}
@@ -205,7 +208,7 @@ def _online(site: Site, runs: list[Undisturbed], upgraded: Upgraded) -> Iterator
             yield f"online {view} of {symbol} is of {at}, the newest row of {event}"
     for (key, name, event), writes in site.watch.served.items():
         symbol, view = names.get(key), _VIEW_OF_FIELD[name]
-        if symbol is None or symbol in changed:
+        if symbol is None or symbol in changed or (symbol in upgraded.symbols and is_kept_by_a_clock):
             continue
         if may_be_ahead:
             writes = writes[-1:]

@@ -172,7 +172,7 @@ PLANTS: dict[str, Plant] = {
         [(Member, "acquire_free", _take_free_unless_held)],
     ),
     "opens": Plant("a refused message opens a symbol", 576, members=[(symbols.Symbols, "_admit", _admit_and_open)]),
-    "alone": Plant("a change of a kernel resets all of them", 87, members=[(saved, "_anew", _all_anew)]),
+    "alone": Plant("a change of a kernel resets all of them", 116, members=[(saved, "_anew", _all_anew)]),
     "watermark": Plant(
         "a symbol that starts anew forgets its watermark", 757, members=[(Symbol, "restart", lambda *_: None)]
     ),
