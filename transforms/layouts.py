@@ -12,6 +12,9 @@ from __future__ import annotations
 from functools import cache
 from itertools import groupby
 
+import numpy as np
+import numpy.typing as npt
+
 from transforms import normalization, sessions
 from transforms.catalog import NORMALIZED, TECHNICAL
 from transforms.kernel import SECOND_US
@@ -107,10 +110,10 @@ def layouts(bucket_us: int) -> dict[str, Layout]:
 
 
 @cache
-def places(layout: Layout, kernel: str) -> list[int]:
+def places(layout: Layout, kernel: str) -> npt.NDArray[np.intp]:
     """Return where the doubles of a kernel are in a vector.
 
-    >>> places((("a", 2), ("b", 1), ("a", 1)), "a")
+    >>> places((("a", 2), ("b", 1), ("a", 1)), "a").tolist()
     [0, 1, 3]
     """
     found: list[int] = []
@@ -119,4 +122,4 @@ def places(layout: Layout, kernel: str) -> list[int]:
         if name == kernel:
             found += range(at, at + size)
         at += size
-    return found
+    return np.array(found, np.intp)

@@ -21,6 +21,7 @@ from functools import cache
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from transforms import joined, kernels, normalization
 from transforms.instrument import Instrument
@@ -128,24 +129,28 @@ def restore(parts: Mapping[str, bytes], instrument: Instrument, emit_us: int) ->
     here = _layouts(bucket_us)
     text = parts["engine"].decode()
     if text == f"{FORMAT} {emit_us}":
-        split = {part: _split(parts[part]) for part in here}
+        split = {part: _split(parts[part]) for part in here if part in parts}
     elif text == f"{joined.VERSION} {emit_us}":
         of_before = joined.split(parts, bucket_us)
         split = {part: (Head(joined.VERSIONS, layout), data) for part, (layout, data) in of_before.items()}
     else:
         raise VersionError(f"the state is {text:.60}, this engine has {FORMAT} {emit_us}")
-    anew = _anew(tuple((part, head) for part, (head, _) in split.items()), kernels.VERSIONS, bucket_us)
+    heads = {part: head for part, (head, _) in split.items()}
+    anew = _anew(tuple(heads.items()), kernels.VERSIONS, bucket_us)
     saved = {
-        part: unpack(split[part][1], sum(size for _, size in split[part][0].layout)) for part in layouts(bucket_us)
+        part: unpack(data, sum(size for _, size in heads[part].layout))
+        for part, (_, data) in split.items()
+        if part != "posts"
     }
-    if not anew and all(split[part][0].layout == layout for part, layout in here.items()):
+    if not anew and all(heads[part].layout == layout for part, layout in here.items()):
         vectors = {part: vector(state) for part, state in saved.items()}
         return States(vectors, posts.from_bytes(split["posts"][1], parts["posts_days"])), anew
     states = fresh(instrument, bucket_us)
-    for part, state in saved.items():
+    for part, before in saved.items():
+        state = np.array(states.vectors[part], np.float64)
         for name in dict(here[part]).keys() - anew:
-            for at, before in zip(places(here[part], name), places(split[part][0].layout, name), strict=True):
-                states.vectors[part][at] = float(state[before])
+            state[places(here[part], name)] = before[places(heads[part].layout, name)]
+        states.vectors[part] = vector(state)
     if "posts" not in anew:
         states = states._replace(posts=posts.from_bytes(split["posts"][1], parts["posts_days"]))
     return states, anew
@@ -155,8 +160,9 @@ def restore(parts: Mapping[str, bytes], instrument: Instrument, emit_us: int) ->
 def _anew(heads: tuple[tuple[str, Head], ...], versions: Versions, bucket_us: int) -> frozenset[str]:
     """Return the kernels that find no state in parts with these heads."""
     changed: set[str] = set()
-    for part, head in heads:
-        saved, layout = dict(head.versions), _layouts(bucket_us)[part]
+    for part, layout in _layouts(bucket_us).items():
+        head = dict(heads).get(part, Head((), ()))
+        saved = dict(head.versions)
         for name in dict(layout):
             fits = all(saved.get(one) == version for one, version in versions if one in kernels.made_of(name))
             if not fits or _size(head.layout, name) != _size(layout, name):

@@ -127,12 +127,16 @@ class Symbols(dict[str, Symbol]):
         """Return a symbol with the state with which it left the memory, or a new one; it is not open yet."""
         parts = self._recall(name)
         try:
-            return self._made(name, parts)
+            symbol = self._made(name, parts)
         except VersionError:
             _LOG.warning("the idle symbol %s was saved in another format or with another grid, and starts anew", name)
             symbol = self._made(name)
             symbol.restart(parts or {})
-            return symbol
+        if symbol.engine.anew:
+            _LOG.warning(
+                "in the idle symbol %s these kernels begin anew: %s", name, ", ".join(sorted(symbol.engine.anew))
+            )
+        return symbol
 
     def _made(self, name: str, parts: Mapping[str, bytes] | None = None) -> Symbol:
         symbol = self._make(name, self._settings, self._emit, self._refuse_held)

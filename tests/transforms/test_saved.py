@@ -201,6 +201,14 @@ def test_pieces_that_moved_are_found_by_their_names(monkeypatch: pytest.MonkeyPa
     assert engine.save() == parts
 
 
+def test_a_part_that_an_earlier_code_did_not_have_begins_anew() -> None:
+    parts = {name: data for name, data in at_the_cut().items() if not name.startswith("relative")}
+    engine = restored(parts)
+    assert engine.anew == {"relative_volume"}
+    assert engine.save() != at_the_cut()
+    assert {name: data for name, data in engine.save().items() if name in parts} == parts
+
+
 def test_what_the_log_still_has_is_taken_over(changed) -> None:
     parts, whole = at_the_cut(), undisturbed()
     changed("volatility", "trade_volume", "book_flow", "kyle", "posts")
