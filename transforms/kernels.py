@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from transforms.catalog import FEATURE_VECTOR_V1, NORMALIZED, SENTIMENT, SOCIAL, Feed, View, view_of
+from transforms.catalog import FEATURE_VECTOR_V1, NORMALIZED, SENTIMENT, SOCIAL, Feed
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,6 @@ def _technical(name: str, version: int, code: str, features: str = "", needs: st
 
 def _in(package: str, modules: str) -> tuple[str, ...]:
     return tuple(f"{package}.{module}" for module in modules.split())
-
 
 
 RAW: tuple[Kernel, ...] = (
@@ -132,10 +131,9 @@ MAKES: dict[str, str] = {feature: kernel.name for kernel in ALL for feature in k
 def with_users(names: Iterable[str]) -> set[str]:
     """Return these kernels and all that are made of them."""
     found = set(names)
-    grown = -1
-    while grown != len(found):
-        grown = len(found)
-        found.update(kernel.name for kernel in ALL if not found.isdisjoint(kernel.needs))
+    for kernel in ALL:
+        if not found.isdisjoint(kernel.needs):
+            found.add(kernel.name)
     return found
 
 
@@ -147,8 +145,3 @@ def made_of(name: str) -> frozenset[str]:
     ['bars', 'prices', 'rsi']
     """
     return frozenset({name}.union(*map(made_of, KERNEL[name].needs)))
-
-
-def views_of(names: Iterable[str]) -> set[View]:
-    """Return the views that have features of these kernels."""
-    return {view_of(feature) for name in names for feature in KERNEL[name].features}

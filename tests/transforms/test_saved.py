@@ -12,7 +12,7 @@ import pytest
 from tests.transforms import two_days
 from tests.transforms.two_days import BUSY, CUT, END, MIDNIGHT, Rows, S, digest, play
 from transforms import kernels, saved
-from transforms.catalog import VIEW
+from transforms.catalog import VIEW, view_of
 from transforms.engine import Engine
 from transforms.kernels import KERNEL, with_users
 from transforms.layouts import layouts
@@ -111,7 +111,7 @@ def test_a_kernel_that_begins_anew_has_the_value_of_before_or_none(kernel: str, 
         for feature in KERNEL[name].features:
             if feature.endswith(("_z", "_valid", "_complete")):
                 continue  # a z-score needs 300 values, whatever their age; the others say what is known
-            view = kernels.view_of(feature).name
+            view = view_of(feature).name
             ours, theirs = values(rows, feature, view), values(whole, feature, view)
             known = {second for second, x in ours.items() if x == x}
             assert all(bits(ours[second]) == bits(theirs[second]) for second in known), feature
@@ -227,7 +227,7 @@ def test_what_the_log_still_has_is_taken_over(changed) -> None:
         "cvd",
         "rsi_14",
     ):
-        view = kernels.view_of(feature).name
+        view = view_of(feature).name
         assert values(rows, feature, view) == pytest.approx(values(whole, feature, view), abs=0, nan_ok=True), feature
 
 
