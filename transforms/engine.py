@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from transforms import holes, normalization
+from transforms import anew, holes, normalization, saved
 from transforms import kernel as k
 from transforms.catalog import RAW_VIEWS, VIEWS, View
 from transforms.instrument import Instrument
@@ -28,20 +28,11 @@ from transforms.technical import kernel as technical
 from transforms.technical import relative_volume
 from transforms.validation import OK, check_book, check_ranges, ranges
 
-VERSION = ".".join(
-    str(m.VERSION) for m in (microstructure, order_flow, technical, relative_volume, posts, normalization)
-)
-"""Version of a saved state; a state of another version is refused."""
-
 _RANGES = [ranges(view) for view in VIEWS]
 _TTL_US = [view.ttl_s * SECOND_US for view in RAW_VIEWS]
 _MICROSTRUCTURE, _ORDER_FLOW, _TECHNICAL, _SENTIMENT, _SOCIAL, _NORMALIZED = range(len(VIEWS))
 """Numbers of the views, in the order of the catalogue."""
 _INDEX = {view.name: i for i, view in enumerate(RAW_VIEWS)}
-
-
-class VersionError(ValueError):
-    """A saved state belongs to other kernels or another grid; rebuild it from history."""
 
 
 class Engine:
@@ -56,27 +47,25 @@ class Engine:
 
     Attributes
     ----------
+    anew : frozenset of str
+        The kernels that the last ``restore`` had no state for.
     out_of_range : Counter of str
         How often each feature fell outside the catalogue's range and was made null; the caller counts it and clears it.
     """
 
     __slots__ = (
-        "_book", "_clock", "_emit_us", "_flow", "_instrument", "_micro", "_normal", "_out_of_range", "_outs", "_posts", "_relative",
-        "_session_end_us", "_technical", "out_of_range",
+        "_about", "_book", "_clock", "_emit_us", "_flow", "_instrument", "_micro", "_normal", "_out_of_range", "_outs", "_posts",
+        "_relative", "_session_end_us", "_technical", "anew", "out_of_range",
     )  # fmt: skip
 
     def __init__(self, instrument: Instrument, emit_us: int) -> None:
-        bucket_us = min(SECOND_US, emit_us)
         self._instrument = instrument if instrument.in_contracts else None
         self._emit_us = emit_us
+        self._about = instrument, min(SECOND_US, emit_us)
         self._clock = instrument.session_clock()
         self._session_end_us = 0
-        self._micro = microstructure.init(instrument, bucket_us)
-        self._flow = order_flow.init(instrument, bucket_us)
-        self._technical = technical.init(instrument, bucket_us)
-        self._relative = relative_volume.init(instrument, bucket_us)
-        self._posts = posts.init(instrument, bucket_us)
-        self._normal = normalization.init()
+        self.anew: frozenset[str] = frozenset()
+        self._take(saved.fresh(*self._about))
         self._book = layout.empty(MAX_LEVELS)
         self._outs = [k.zeros(len(view.features)) for view in VIEWS]
         self._out_of_range = [k.zeros(len(view.features)) for view in VIEWS]
@@ -227,9 +216,12 @@ class Engine:
 
     def _start_session(self, clock: SessionClock, t_us: int) -> None:
         """Begin the session that holds ``t_us``; where an instrument names no sessions, the kernels begin UTC days themselves."""
-        begin_us, self._session_end_us, day = clock.session(t_us)
-        order_flow.start_session(self._flow, begin_us, self._session_end_us, day)
-        technical.start_session(self._technical, begin_us, self._session_end_us, day)
+        begin_us, end_us, day = clock.session(t_us)
+        if t_us >= self._flow[order_flow.SESSION_END]:
+            order_flow.start_session(self._flow, begin_us, end_us, day)
+        if t_us >= self._technical[technical.SESSION_END]:
+            technical.start_session(self._technical, begin_us, end_us, day)
+        self._session_end_us = end_us
 
     def _count_out_of_range(self, view: int) -> None:
         counts = self._out_of_range[view]
@@ -240,32 +232,42 @@ class Engine:
 
     def save(self) -> dict[str, bytes]:
         """Return the whole state in named parts; states are equal when their bytes are. Parts that did not change can be skipped."""
-        relative = k.to_bytes(self._relative)
-        posts_now, posts_days = posts.to_bytes(self._posts)
-        return {
-            "engine": f"{VERSION} {self._emit_us}".encode(),
-            "microstructure": k.to_bytes(self._micro),
-            "order_flow": k.to_bytes(self._flow),
-            "technical": k.to_bytes(self._technical),
-            "relative_now": relative[: 8 * relative_volume.HEAD],
-            "relative_days": relative[8 * relative_volume.HEAD :],
-            "posts": posts_now,
-            "posts_days": posts_days,
-            "normalization": k.to_bytes(self._normal),
-        }
+        return saved.save(self._states(), self._emit_us)
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
-        """Replace the state by one that ``save`` returned; raise ``VersionError`` if it is of other kernels or another grid."""
-        saved, here = parts["engine"].decode(), f"{VERSION} {self._emit_us}"
-        if saved != here:
-            raise VersionError(f"the state has kernels and grid {saved}, this engine has {here}")
-        self._micro = k.from_bytes(parts["microstructure"])
-        self._flow = k.from_bytes(parts["order_flow"])
-        self._technical = k.from_bytes(parts["technical"])
-        self._relative = k.from_bytes(parts["relative_now"] + parts["relative_days"])
-        self._posts = posts.from_bytes(parts["posts"], parts["posts_days"])
-        self._normal = k.from_bytes(parts["normalization"])
-        self._session_end_us = int(self._flow[order_flow.SESSION_END])
+        """Replace the state by one that ``save`` returned; ``anew`` then says which kernels it has no state for.
+
+        Raise ``VersionError`` if it is of another grid or format.
+        """
+        states, self.anew = saved.restore(parts, self._about[0], self._emit_us)
+        anew.begin(states, self.anew)
+        self._take(states)
+
+    def take_over(self, other: Engine, late_us: int) -> None:
+        """Let the kernels that begin anew have their states of an engine that was given the last part of the history.
+
+        Both stand at the same moment. ``other`` may lack messages of its first ``late_us``.
+        """
+        self._take(anew.take_over(self._states(), other._states(), self.anew, self._about[1], late_us))
+
+    def _states(self) -> saved.States:
+        vectors = {
+            "microstructure": self._micro,
+            "order_flow": self._flow,
+            "technical": self._technical,
+            "relative_now": self._relative[: relative_volume.HEAD],
+            "relative_days": self._relative[relative_volume.HEAD :],
+            "normalization": self._normal,
+        }
+        return saved.States(vectors, self._posts)
+
+    def _take(self, states: saved.States) -> None:
+        of = states.vectors
+        self._micro, self._flow, self._technical = of["microstructure"], of["order_flow"], of["technical"]
+        self._relative = k.concatenate(of["relative_now"], of["relative_days"])
+        self._posts, self._normal = states.posts, of["normalization"]
+        ends_us = self._flow[order_flow.SESSION_END], self._technical[technical.SESSION_END]
+        self._session_end_us = int(min(ends_us))
 
     def _newest(self) -> tuple[int, int, int, int, int]:
         post = posts.last_event_us(self._posts)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 Vector = Any
 """A list of floats in plain Python, a C-contiguous array of float64 under numba."""
@@ -88,9 +89,14 @@ def zeros(size: int) -> Vector:
     return np.zeros(size) if COMPILED else [0.0] * size
 
 
-def vector(values: Sequence[float]) -> Vector:
+def vector(values: Sequence[float] | npt.NDArray[np.float64]) -> Vector:
     """Return ``values`` as a vector of floats."""
     return np.array(values, dtype=np.float64) if COMPILED else [float(v) for v in values]
+
+
+def concatenate(a: Vector, b: Vector) -> Vector:
+    """Return a vector of two."""
+    return np.concatenate((a, b)) if COMPILED else a + b
 
 
 def to_bytes(state: Vector) -> bytes:

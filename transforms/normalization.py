@@ -44,7 +44,6 @@ from transforms import window
 from transforms.catalog import FEATURE_VECTOR_V1, NORMALIZED, RAW_VIEWS, RESCALED, view_of
 from transforms.kernel import HOUR_US, NAN, SECOND_US, Vector, jit, zeros
 
-VERSION = 2
 READY = 300
 """Observations that a z-score needs before it."""
 HALF_LIFE_US = HOUR_US
@@ -57,26 +56,26 @@ _SIZE = len(FEATURE_VECTOR_V1)
 _VIEW = tuple(RAW_VIEWS.index(view_of(name)) for name in FEATURE_VECTOR_V1)
 _SLOT = tuple(view_of(name).index[name] for name in FEATURE_VECTOR_V1)
 _TTL_US = tuple(view_of(name).ttl_s * SECOND_US for name in FEATURE_VECTOR_V1)
-_SCORED = tuple(name not in RESCALED for name in FEATURE_VECTOR_V1)
+SCORED = tuple(name not in RESCALED for name in FEATURE_VECTOR_V1)
 _CENTRE = tuple(float(RESCALED.get(name, (0, 1))[0]) for name in FEATURE_VECTOR_V1)
 _SCALE = tuple(float(RESCALED.get(name, (0, 1))[1]) for name in FEATURE_VECTOR_V1)
 _LOW = tuple(float(feature.low) for feature in NORMALIZED.features)
 _HIGH = tuple(float(feature.high) for feature in NORMALIZED.features)
 
-_RAW, _ROW_US, _KEPT = range(3)
-_SCORES = _SIZE * _KEPT
+_RAW, _ROW_US, KEPT = range(3)
+_SCORES = _SIZE * KEPT
 """The first z-score stands behind what is kept of every element."""
 _COUNT, _WEIGHT, _MEAN, _SQUARES, _AT_US, _SUMS = range(6)
 """Sums of some observations: number, W, M/W, S, and the time to which the weights have decayed, µs; and how many slots they take."""
 _X, _X_US, _Z, _HOUR, _OPEN = range(5)
 _BEFORE = _OPEN + _SUMS
 _RING = _BEFORE + _SUMS
-_SCORE = _RING + HOURS * _SUMS
+SCORE = _RING + HOURS * _SUMS
 
 
 def init() -> Vector:
     """Return an empty state."""
-    return zeros(_SCORES + sum(_SCORED) * _SCORE)
+    return zeros(_SCORES + sum(SCORED) * SCORE)
 
 
 @jit
@@ -84,8 +83,8 @@ def keep_row(state: Vector, t_us: int, view: int, row: Vector) -> None:
     """Keep the row that the raw view number ``view`` gave at ``t_us``, NaN for null."""
     for i in range(_SIZE):
         if _VIEW[i] == view:
-            state[i * _KEPT + _RAW] = row[_SLOT[i]]
-            state[i * _KEPT + _ROW_US] = float(t_us)
+            state[i * KEPT + _RAW] = row[_SLOT[i]]
+            state[i * KEPT + _ROW_US] = float(t_us)
 
 
 @jit
@@ -96,7 +95,7 @@ def _score(state: Vector, o: int, t_us: int, x: float) -> float:
         return float(state[o + _Z]) if silence <= FORGET_US else NAN
     hour = window.bucket(t_us, HOUR_US)
     if silence > FORGET_US:
-        _clear(state, o + _OPEN, _SCORE - _OPEN)
+        _clear(state, o + _OPEN, SCORE - _OPEN)
         state[o + _HOUR] = float(hour)
     elif hour != int(state[o + _HOUR]):
         _open_hour(state, o, hour)
@@ -187,11 +186,11 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
     """
     score = _SCORES
     for i in range(_SIZE):
-        at = i * _KEPT
+        at = i * KEPT
         x = state[at + _RAW]
         if t_us - state[at + _ROW_US] > _TTL_US[i] or isnan(x):
             y = NAN
-        elif _SCORED[i]:
+        elif SCORED[i]:
             y = _score(state, score, t_us, x)
         else:
             y = (x - _CENTRE[i]) / _SCALE[i]
@@ -200,5 +199,5 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
         elif y > _HIGH[i]:
             y = _HIGH[i]
         out[i] = y
-        if _SCORED[i]:
-            score += _SCORE
+        if SCORED[i]:
+            score += SCORE

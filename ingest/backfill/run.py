@@ -29,7 +29,7 @@ from ingest.recordings.refused import RefusedFile
 from ingest.sentiment.history import History
 from ingest.sentiment.scoring import Model
 from ingest.settings import Settings
-from transforms.engine import VERSION
+from transforms.kernels import VERSIONS
 
 
 def backfill(
@@ -161,7 +161,7 @@ def run_digest(
     digest = hashlib.blake2b(digest_size=16)
     for one in content:
         digest.update(one)
-    about = [VERSION, settings.emit_interval_ms, settings.allowed_lateness_ms, settings.max_future_ms, delay_ms, model]
+    about = [VERSIONS, settings.emit_interval_ms, settings.allowed_lateness_ms, settings.max_future_ms, delay_ms, model]
     known = sorted((name, repr(instrument)) for name, instrument in settings.instruments.items())
     digest.update(msgspec.msgpack.encode([about, known, sorted(settings.symbols), sorted(tables.items()), rows]))
     return digest.digest()

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 from ingest.check.result import Key
 from ingest.check.runs import Accepted
-from ingest.check.stated import CONFIGURED_VPIN, WarmUp, raw
 from transforms import sessions
 from transforms.catalog import ORDER_FLOW, View, view_of
 from transforms.instrument import Instrument
 from transforms.kernel import MINUTE_US, SECOND_US
+from transforms.warmup import CONFIGURED_VPIN, WarmUp, raw
 
 NEVER = 1 << 62
 WarmUps = Mapping[Key, WarmUp]

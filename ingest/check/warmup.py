@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from ingest.check.recording import Arrival
 from ingest.check.result import Key, Result, pairs, results
 from ingest.check.runs import Accepted, Rows, Run, run_whole
-from ingest.check.stated import CONFIGURED_VPIN, FADED, table
 from ingest.check.warm import NEVER, Warm, WarmUps
 from ingest.messages.kinds import time_us
 from ingest.settings import Settings
 from ingest.worker.symbol import Symbol
 from ingest.worker.symbols import Make
 from transforms.catalog import ORDER_FLOW
+from transforms.warmup import CONFIGURED_VPIN, FADED, table
 
 STARTS = (0.1, 0.35, 0.6)
 _CONFIGURED = "not compared where its V is configured: buckets count from the first trade"

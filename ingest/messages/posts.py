@@ -16,8 +16,9 @@ from typing import Any
 import msgspec
 
 from ingest.messages.decode import decode_entry
-from ingest.messages.kinds import MAX_INTEGER, NO_TIME, TWO_TIMES, SocialPost
+from ingest.messages.kinds import MAX_INTEGER, NO_TIME, TWO_TIMES, ScoredPost, SocialPost, post_identity, time_us
 from ingest.messages.refusal import Reason, Refused
+from transforms.sentiment.state import Post
 from transforms.times import us_of_iso
 
 _FLAGS = {"true": True, "1": True, "false": False, "0": False, "": False}
@@ -164,3 +165,9 @@ def flag(field: str, value: Any) -> bool:
     if known is None:
         raise Refused(Reason.WRONG_TYPE, f"{field} {value!s:.40} is neither true nor false")
     return known
+
+
+def as_counted(p: ScoredPost) -> Post:
+    """Return what the kernels are given of a scored post."""
+    probabilities, engagement = (p.positive, p.negative, p.neutral), (p.likes, p.reposts, p.replies, p.followers)
+    return Post(post_identity(p.source, p.id), p.author, p.simhash, *probabilities, *engagement, written_us=time_us(p))

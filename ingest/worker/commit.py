@@ -17,7 +17,7 @@ from transforms.catalog import NORMALIZED
 
 _COMMIT: Final = read_script(__file__, "commit.lua")
 SLOWEST_BYTES_PER_MS: Final = 10_000
-"""What a busy server takes of a saved state at least. A thousand symbols are some 200 MB."""
+"""What a busy server takes of a saved state at least. A thousand busy symbols are some 70 MB."""
 _KEYS: Final = (
     keys.owner,
     keys.checkpoint,

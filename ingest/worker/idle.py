@@ -87,7 +87,7 @@ def release_memory() -> None:
 
 
 def pack(heard_ms: int, parts: Mapping[str, bytes]) -> bytes:
-    """Return a symbol's state as one value; most of it is zeros and packs well."""
+    """Return a symbol's state as one value."""
     return msgspec.msgpack.encode([heard_ms, zlib.compress(msgspec.msgpack.encode(parts), 1)])
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import redis
@@ -20,7 +20,7 @@ from ingest.worker.symbols import Symbols
 
 _LOG = logging.getLogger(__name__)
 REPLAY = 4000  # the most entries to read at once
-READ_FIELDS = 200  # of a checkpoint at once, some 8 MB
+READ_FIELDS = 200  # of a checkpoint at once, 2 MB at most of busy symbols
 _POSITIONS = [b"state_id", b"last_id"]  # every commit that changes the checkpoint's state changes one of them
 
 
@@ -39,18 +39,30 @@ def open_partition(client: redis.Redis, settings: Settings, p: int, keep_lease: 
 
     before = basis.decode(saved.get(basis.FIELD), settings)
     partition = Partition(p, before, load_idle)
-    anew = partition.restore(saved, keep_lease)
-    if anew:
-        names = ", ".join(sorted(anew)[:10])
-        _LOG.warning("partition %d: %d symbols of other kernels or another grid start anew: %s", p, len(anew), names)
-        for name, symbol in _from_the_log(client, partition, before, anew, keep_lease).items():
-            partition.symbols.open(name, symbol.save())
-        partition.restart(anew)  # they keep their watermark and what they held
+    refused = partition.restore(saved, keep_lease)
+    changed = {name: symbol.engine.anew for name, symbol in partition.symbols.items() if symbol.engine.anew}
+    if refused or changed:
+        _tell(p, refused, changed)
+        for name, symbol in _from_the_log(client, partition, before, refused.keys() | changed, keep_lease).items():
+            if name in changed:
+                partition.symbols[name].take_over(symbol)
+            else:
+                partition.symbols.open(name, symbol.save())
+        partition.restart(refused)  # they keep their watermark and what they held
     _replay(client, partition, partition.last_id, keep_lease)
     if before != settings:
         _LOG.warning("partition %d: other settings count from entry %s on", p, partition.position.decode())
         partition = partition.with_settings(settings, keep_lease)
     return partition
+
+
+def _tell(p: int, refused: Collection[str], changed: Mapping[str, Collection[str]]) -> None:
+    if refused:
+        names = ", ".join(sorted(refused)[:10])
+        _LOG.warning("partition %d: %d symbols of another format or grid start anew: %s", p, len(refused), names)
+    if changed:
+        kernels = ", ".join(sorted({kernel for of_symbol in changed.values() for kernel in of_symbol}))
+        _LOG.warning("partition %d: of %d symbols these kernels begin anew: %s", p, len(changed), kernels)
 
 
 def _from_the_log(
@@ -71,7 +83,7 @@ def _from_the_log(
 
 
 def _read_checkpoint(client: redis.Redis, p: int, keep_lease: Callable[[], None]) -> dict[bytes, bytes]:
-    """Return the checkpoint, read in pieces: a thousand symbols are 200 MB, and the leases would end while one command reads them.
+    """Return the checkpoint, read in pieces: a thousand symbols are up to 70 MB, and the leases would end while one command reads them.
 
     Only the owner writes a checkpoint. A commit of its own may still arrive, whose reply it did not wait for: then all is read again.
     """

@@ -26,8 +26,8 @@ from ingest.worker.missing import LastHoles, Missing
 from ingest.worker.symbol import Symbol
 from ingest.worker.symbols import Symbols
 from transforms.catalog import VIEWS, View
-from transforms.engine import VersionError
 from transforms.kernel import Vector
+from transforms.saved import VersionError
 
 HEARD = frozenset({"book", "trade", "gap", "tick"})  # kinds of messages that say how far a symbol's market feed is
 
@@ -197,10 +197,7 @@ class Partition:
         return self._saved_basis != self._basis
 
     def with_settings(self, settings: Settings, between: Callable[[], None] = lambda: None) -> Partition:
-        """Return this partition as it goes on with other settings; its next commit saves the state and the settings together.
-
-        ``between`` is called before each symbol, because a thousand symbols take longer than a lease.
-        """
+        """Return this partition as it goes on with other settings; its next commit saves the state and the settings together."""
         after = Partition(self.number, settings, self._load_idle)
         state = {}
         for name, symbol in self.symbols.items():
@@ -246,10 +243,9 @@ class Partition:
     def restore(
         self, checkpoint: Mapping[bytes, bytes], between: Callable[[], None] = lambda: None
     ) -> dict[str, dict[str, bytes]]:
-        """Restore a checkpoint; ``position`` is then the last entry in its state.
+        """Restore a checkpoint; ``position`` is then the last entry in its state. ``between`` is called as ``save`` does.
 
-        ``between`` is called before each symbol, because a thousand symbols take longer than a lease. Return the symbols that stay as
-        they are here, because other kernels or another grid made their state, with that state.
+        Return the symbols that stay as they are here, because their state has another format or grid, with that state.
         """
         self.last_id = checkpoint.get(b"last_id", checkpoint.get(b"state_id", START))
         self.position = self.state_id = checkpoint.get(b"state_id", self.last_id)
@@ -267,13 +263,16 @@ class Partition:
             between()
             self._saved[name] = saved  # of refused ones as well: their parts are deleted when they leave
             try:
-                self.symbols.open(name, saved)
+                begins_anew = self.symbols.open(name, saved).engine.anew
             except VersionError:
                 refused[name] = saved
+                continue
+            if begins_anew:
+                self._touched.add(name)
         return refused
 
     def restart(self, refused: Mapping[str, Mapping[str, bytes]]) -> None:
-        """Let symbols whose state other kernels made go on where that state was, with the kernels as they are here."""
+        """Let symbols whose state was refused go on where that state was, with the kernels as they are here."""
         for name, parts in refused.items():
             symbol = self.symbols.get(name) or self.symbols.open(name)
             symbol.restart(parts)

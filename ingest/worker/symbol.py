@@ -23,15 +23,16 @@ from ingest.messages.kinds import (
     since_us,
     time_us,
 )
+from ingest.messages.posts import as_counted
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.worker.book_faults import book_refusal
 from ingest.worker.timeline import Timeline
 from transforms import validation
 from transforms.catalog import View
-from transforms.engine import Engine, VersionError
+from transforms.engine import Engine
 from transforms.kernel import Vector
-from transforms.sentiment.state import Post
+from transforms.saved import VersionError
 
 SIDE = {"buy": 1, "sell": -1, None: 0}
 FORMAT = 3  # of the saved part "order"; another one is refused like a state of other kernels
@@ -150,11 +151,9 @@ class Symbol:
             return
         since_us = max(timeline.watermark, timeline.newest_trade_us())
         timeline.pass_to(newest_us + 1)
-        timeline.tick(since_us - 1)
-        timeline.advance(self._apply, self._emit_rows, engine.last_row_us)
+        self._know_before(since_us)
         engine.lose_trades(since_us, until_us)
-        timeline.tick(newest_us)
-        timeline.advance(self._apply, self._emit_rows, engine.last_row_us)
+        self._know_before(newest_us + 1)
         self._lose_book(newest_us + 1)
 
     def _lose_book(self, t_us: int) -> None:
@@ -206,7 +205,7 @@ class Symbol:
                 self.engine.install_microprice(t_us, message.tick, message.g)
             elif kind is WithdrawnPost:
                 self.engine.withdraw_post(t_us, post_identity(message.source, message.id))
-            elif not self.engine.post(t_us, _facts(message)):
+            elif not self.engine.post(t_us, as_counted(message)):
                 raise Refused(
                     Reason.TOO_OLD, "it was written before the posts that are remembered, and may have been counted"
                 )
@@ -262,7 +261,7 @@ class Symbol:
         return {"order": msgspec.msgpack.encode([FORMAT, self.timeline.save(), memory]), **self.engine.save()}
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
-        """Replace the state by one that ``save`` returned; raise ``VersionError`` if other kernels or another grid made it."""
+        """Replace the state by one that ``save`` returned, as far as it fits; raise ``VersionError`` if format or grid are others."""
         number, *saved = msgspec.msgpack.decode(parts["order"])
         if number != FORMAT:
             raise VersionError(f"the saved order has the format {number!s:.40}, this worker has {FORMAT}")
@@ -270,7 +269,7 @@ class Symbol:
         self._restore_order(*saved)
 
     def restart(self, parts: Mapping[str, bytes]) -> None:
-        """Take over the order, and not the kernels, of a state that other kernels or another grid made.
+        """Take over the order, and not the kernels, of a state of another format or grid.
 
         Rows that are written stay written, so what is behind the saved watermark stays late; and what was held is not lost.
         """
@@ -278,9 +277,18 @@ class Symbol:
         if number not in (FORMAT, *OLDER_FORMATS):
             return
         watermark, _, *rest = saved[0]
-        self.timeline.tick(watermark - 1)  # the kernels may have been given entries again that are held: up to there
-        self.timeline.advance(self._apply, self._emit_rows, self.engine.last_row_us)
+        self._know_before(watermark)  # the kernels may have been given entries again that are held: up to there
         self._restore_order([watermark, self.timeline.boundary, *rest], saved[1])
+
+    def take_over(self, other: Symbol) -> None:
+        """Let the kernels that begin anew have their states of a symbol that was given what the log still has."""
+        other._know_before(self.timeline.watermark)
+        self.engine.take_over(other.engine, self.timeline.lateness_us)
+
+    def _know_before(self, t_us: int) -> None:
+        """Let time pass until everything before ``t_us`` is known."""
+        self.timeline.tick(t_us - 1)
+        self.timeline.advance(self._apply, self._emit_rows, self.engine.last_row_us)
 
     def _restore_order(self, order: Sequence[Any], memory: Sequence[Any]) -> None:
         self._sequence, self.recorded, self.received_us, *rest = memory
@@ -289,8 +297,3 @@ class Symbol:
         held = (envelope.message for *_, envelope in self.timeline.held)
         ids = (known_trade_id(message.trade_id) for message in held if isinstance(message, Trade))
         self._held_ids = {number for number in ids if number is not None}
-
-
-def _facts(p: ScoredPost) -> Post:
-    probabilities, engagement = (p.positive, p.negative, p.neutral), (p.likes, p.reposts, p.replies, p.followers)
-    return Post(post_identity(p.source, p.id), p.author, p.simhash, *probabilities, *engagement, written_us=time_us(p))

@@ -12,7 +12,7 @@ from ingest.messages.kinds import post_identity, time_us
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.worker.symbol import Emit, Refuse, Symbol
-from transforms.engine import VersionError
+from transforms.saved import VersionError
 
 _LOG = logging.getLogger(__name__)
 _FULL = 'TFS_MAX_SYMBOLS={most} others are open here; a table ["{name}"] in the file of TFS_INSTRUMENTS keeps a place for it'
@@ -127,12 +127,16 @@ class Symbols(dict[str, Symbol]):
         """Return a symbol with the state with which it left the memory, or a new one; it is not open yet."""
         parts = self._recall(name)
         try:
-            return self._made(name, parts)
+            symbol = self._made(name, parts)
         except VersionError:
-            _LOG.warning("the idle symbol %s was saved by other kernels or with another grid, and starts anew", name)
+            _LOG.warning("the idle symbol %s was saved in another format or with another grid, and starts anew", name)
             symbol = self._made(name)
             symbol.restart(parts or {})
-            return symbol
+        if symbol.engine.anew:
+            _LOG.warning(
+                "in the idle symbol %s these kernels begin anew: %s", name, ", ".join(sorted(symbol.engine.anew))
+            )
+        return symbol
 
     def _made(self, name: str, parts: Mapping[str, bytes] | None = None) -> Symbol:
         symbol = self._make(name, self._settings, self._emit, self._refuse_held)
@@ -145,7 +149,7 @@ class Symbols(dict[str, Symbol]):
         self._opened(symbol.name)
 
     def open(self, name: str, parts: Mapping[str, bytes] | None = None) -> Symbol:
-        """Open a symbol, with its saved state if given; raise ``VersionError``, and open none, if other kernels or another grid made it."""
+        """Open a symbol, with its saved state if given; raise ``VersionError``, and open none, if it has another format or grid."""
         symbol = self._made(name, parts)
         self._add(symbol)
         return symbol

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ingest.check.stated import stated
 from transforms.catalog import VIEWS
 from transforms.kernel import COMPILED
+from transforms.warmup import stated
 
 from . import equality
 

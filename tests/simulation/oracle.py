@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 
 from feature_repo.project import project
-from feature_repo.stores.online.format import SymbolKeys, event_and_silence, time_field
+from feature_repo.stores.online.format import SymbolKeys, event_and_silence, feature_field, time_field
 from feature_repo.stores.online.pack import RowEncoder
 from ingest.streams import keys
 from ingest.worker.basis import decode as settings_of
 from ingest.worker.partition import Partition
 from ingest.worker.rows import decode as decode_rows
-from tests.simulation import accepted, watch
+from tests.simulation import accepted, versions, watch
 from tests.simulation.database import Bits, Key
 from tests.simulation.scripts import texts
 from tests.simulation.site import Site
@@ -53,6 +53,45 @@ class Undisturbed:
                 self.newest[view, symbol] = event
 
 
+@dataclass
+class Upgraded:
+    """What is not known where workers had kernels of two versions.
+
+    Attributes
+    ----------
+    symbols : set of str
+        The symbols whose kernels were changed.
+    changed : set of str
+        Those among them whose whole state was refused: their rows may have any value.
+    apart : dict of str to list of int
+        Slots, by view, of features that may have any value in the rows of the others.
+    """
+
+    symbols: set[str]
+    changed: set[str]
+    apart: dict[str, list[int]]
+
+    @classmethod
+    def of(cls, site: Site) -> Upgraded:
+        """Return what the faults of a plan make unknown."""
+        changes = {fault.about[2] for fault in site.plan.faults if fault.kind == "version"}
+        symbols = set(site.plan.symbols) if changes else set()
+        return cls(symbols, symbols if versions.ALL in changes else set(), versions.columns_apart() if changes else {})
+
+    def known(self, key: Key, bits: Bits) -> Bits:
+        """Return a row with 0 in the place of what is not known."""
+        if not self.apart.get(key[0]):
+            return bits
+        values = np.frombuffer(bits[0]).copy()
+        values[self.apart[key[0]]] = 0.0
+        return values.tobytes(), bits[1]
+
+    def cells(self, view: str, words: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+        """Return the cells of a stored row whose value is known; ``words`` are fields and values by turns."""
+        unknown = {feature_field(view, VIEW[view].names[slot]) for slot in self.apart.get(view, ())}
+        return [cell for cell in zip(words[::2], words[1::2], strict=True) if cell[0] not in unknown]
+
+
 def undisturbed(site: Site, p: int) -> Undisturbed:
     """Give a partition's whole log to fresh kernels; settings change where a worker's commit changed them."""
     server, found = site.server, Undisturbed()
@@ -77,10 +116,11 @@ def violations(site: Site) -> list[str]:
     if not site.is_drained:
         return [*found, "not drained: " + _what_waits(site)]
     runs = [undisturbed(site, p) for p in range(site.plan.settings.partitions)]
-    has_other_kernels = any(fault.kind == "version" for fault in site.plan.faults)
-    changed = set(site.plan.symbols) if has_other_kernels else set()
+    upgraded = Upgraded.of(site)
+    for run in runs:
+        run.rows = {key: upgraded.known(key, bits) for key, bits in run.rows.items()}
     for check in (_rows, _online, _both, _counters, _letters):
-        found += check(site, runs, changed)
+        found += check(site, runs, upgraded)
     return [*found, *accepted.messages(site), *accepted.lateness(site)]
 
 
@@ -97,36 +137,40 @@ def _what_waits(site: Site) -> str:
     return str(waiting)
 
 
-def _rows(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[str]:
+def _rows(site: Site, runs: list[Undisturbed], upgraded: Upgraded) -> Iterator[str]:
     """The database has each row of the undisturbed run once, with the same bits, and no other.
 
     After a failover it may have more: rows that were written before, whose commit the server lost. A worker whose clock is behind the
-    event times says of both that they were created at the event time, and the first stays. Where workers had kernels of two versions,
-    only that each row is there once is known.
+    event times says of both that they were created at the event time, and the first stays. Where a worker refused the whole state of a
+    symbol, only that each row is there once is known; where it refused some kernels, all that the others make.
     """
-    stored, lost = site.database.rows, site.watch.lost_rows
+    changed = upgraded.changed
+    stored, lost = (
+        {key: {created: upgraded.known(key, bits) for created, bits in of.items()} for key, of in rows.items()}
+        for rows in (site.database.rows, site.watch.lost_rows)
+    )
     for run in runs:
         for key, bits in run.rows.items():
             if key[1] in changed:
                 continue
-            versions = stored.get(key, {})
-            ours = {created for created, one in versions.items() if lost.get(key, {}).get(created) != one}
+            found = stored.get(key, {})
+            ours = {created for created, one in found.items() if lost.get(key, {}).get(created) != one}
             if key[2] in lost.get(key, {}) and not ours:
                 continue
-            if not versions or (not ours and bits not in versions.values()):
+            if not found or (not ours and bits not in found.values()):
                 yield f"row {key} is not in the database"
             elif len(ours) > 1:
                 yield f"row {key} is {len(ours)} times in the database, created {sorted(ours)}"
-            elif any(versions[created] != bits for created in ours):
-                yield f"row {key} has other values than the undisturbed run gives: {_difference(key, versions[min(ours)], bits)}"
+            elif any(found[created] != bits for created in ours):
+                yield f"row {key} has other values than the undisturbed run gives: {_difference(key, found[min(ours)], bits)}"
     every = {key for run in runs for key in run.rows}
-    for key, versions in stored.items():
-        in_order = [bits for _, bits in sorted(versions.items())]
+    for key, found in stored.items():
+        in_order = [bits for _, bits in sorted(site.database.rows[key].items())]
         if any(one == other for one, other in pairwise(in_order)):
-            yield f"row {key} is in the database twice with the same values, created {sorted(versions)}"
-        if key[1] in changed and len(versions.keys() - lost.get(key, {}).keys()) > 1:
-            yield f"row {key} is in the database {len(versions)} times"
-        if key not in every and key[1] not in changed and versions.keys() - lost.get(key, {}).keys():
+            yield f"row {key} is in the database twice with the same values, created {sorted(found)}"
+        if key[1] in changed and len(found.keys() - lost.get(key, {}).keys()) > 1:
+            yield f"row {key} is in the database {len(found)} times"
+        if key not in every and key[1] not in changed and found.keys() - lost.get(key, {}).keys():
             yield f"row {key} is in the database, and the undisturbed run does not give it"
 
 
@@ -138,13 +182,14 @@ def _difference(key: Key, one: Bits, other: Bits) -> str:
     return ", ".join(differ[:4]) or f"silence {one[1]} {other[1]}"
 
 
-def _online(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[str]:
+def _online(site: Site, runs: list[Undisturbed], upgraded: Upgraded) -> Iterator[str]:
     """The online store has the newest row, and every value that was readable is that of the row of its time.
 
     Where the settings change, an owner with other ones may have stored a row and died before it committed. After a failover a worker may
     store a row of entries that were lost, and its commit finds that they are. Such a row stays until the next owner stores that of its
     time, or a newer one. So only rows whose owner committed are compared there.
     """
+    changed = upgraded.changed
     has_other_settings = any(fault.kind == "settings" for fault in site.plan.faults)
     may_be_ahead = has_other_settings or site.watch.n_restored > 0
     every = {key: bits for run in runs for key, bits in run.rows.items()}
@@ -171,12 +216,13 @@ def _online(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[
             continue
         expected = _packed(view, event, bits)
         for words in (row.words for row in writes):
-            if list(words[4:]) != expected[2:] or event_and_silence(words[3])[1] != event_and_silence(expected[1])[1]:
+            differ = upgraded.cells(view, words[4:]) != upgraded.cells(view, expected[2:])
+            if differ or event_and_silence(words[3])[1] != event_and_silence(expected[1])[1]:
                 yield f"{view} of {symbol} of {event} was readable with other values than its row has"
                 break
 
 
-def _both(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[str]:
+def _both(site: Site, runs: list[Undisturbed], upgraded: Upgraded) -> Iterator[str]:
     """What is online is what the database has of its time: the row that was created last, where all clocks were right.
 
     An owner may store a row and die before it commits. The next owner may make no row of that time: its settings are others, or its
@@ -185,20 +231,20 @@ def _both(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[st
     event time: the database keeps the first, and online is the second.
     """
     kinds, committed = {fault.kind for fault in site.plan.faults}, _committed(site)
-    for symbol in changed:
+    for symbol in upgraded.symbols:
         fields = site.server.get(_KEYS.keys([symbol])[0]) or {}
         for name, view in _VIEW_OF_FIELD.items():
             if name not in fields:
                 continue
             event = watch.event_us(fields[name])
             key = (view, symbol, event)
-            versions, lost = site.database.rows.get(key, {}), site.watch.lost_rows.get(key, {})
-            if not versions and key not in committed:
+            found, lost = site.database.rows.get(key, {}), site.watch.lost_rows.get(key, {})
+            if not found and key not in committed:
                 continue
             created_us = watch.created_us(fields[name])
-            if versions and "clock" in kinds and (created_us > max(versions) or created_us in lost):
+            if found and "clock" in kinds and (created_us > max(found) or created_us in lost):
                 continue
-            newest = sorted(versions.items())
+            newest = sorted(found.items())
             if "clock" not in kinds and not site.watch.n_restored:
                 newest = newest[-1:]
             rows = [_packed(view, event, bits) for _, bits in newest]
@@ -226,13 +272,13 @@ def _packed(view: str, event: int, bits: Bits) -> list[bytes]:
     return texts(row)
 
 
-def _counters(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[str]:
+def _counters(site: Site, runs: list[Undisturbed], upgraded: Upgraded) -> Iterator[str]:
     """The counters hold what the log holds."""
     for p, run in enumerate(runs):
         counted = {k.decode(): int(v) for k, v in (site.server.get(keys.counters(p).encode()) or {}).items()}
         counted = {k: n for k, n in counted.items() if n and not k.startswith(_NOT_OF_THE_LOG)}
         expected = {k: n for k, n in run.counts.items() if n}
-        if changed:
+        if upgraded.changed:
             counted = {k: n for k, n in counted.items() if k.startswith("accepted.")}
             expected = {k: n for k, n in expected.items() if k.startswith("accepted.")}
         if counted != expected:
@@ -240,7 +286,7 @@ def _counters(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterato
             yield f"counters of {p} are not those of its log: { {k: v for k, v in sorted(differ.items()) if v[0] != v[1]} }"
 
 
-def _letters(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[str]:
+def _letters(site: Site, runs: list[Undisturbed], upgraded: Upgraded) -> Iterator[str]:
     """Each refusal is kept once, and no other."""
     found = site.server.get(keys.DEAD_LETTER.encode())
     kept: Counter[tuple[bytes, bytes, str]] = Counter()
@@ -255,7 +301,7 @@ def _letters(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator
     expected = Counter(
         (keys.events(p).encode(), entry_id, reason) for p, run in enumerate(runs) for entry_id, reason in run.letters
     )
-    if kept != expected and not changed:
+    if kept != expected and not upgraded.changed:
         yield f"dead letters: too many {dict(kept - expected)}, missing {dict(expected - kept)}"
     at_edge = site.server.get(keys.counters(keys.EDGE).encode()) or {}
     counted = Counter({k.decode(): int(v) for k, v in at_edge.items() if k.startswith(b"refused.")})

@@ -21,6 +21,7 @@ from ingest.worker import opening, quiet, symbols
 from ingest.worker import worker as worker_module
 from ingest.worker.symbol import Symbol
 from tests.simulation.database import Database
+from transforms import kernels, saved
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,11 @@ def _move_from_own_offsets(*args: Any, offsets: Any, **more: Any) -> int:
     )
 
 
+def _all_anew(*args: Any) -> frozenset[str]:
+    return frozenset(kernels.KERNEL) if _ANEW(*args) else frozenset()
+
+
+_ANEW = saved._anew
 _NEXT_BATCH, _MOVE_RECORDS, _FIND_LOST = Reader.next_batch, kafka_move.move_records, Producer._find_lost
 _ADMIT = symbols.Symbols._admit
 _SAVED = "if saved_id ~= after_id then return redis.error_reply('OTHER POSITION') end"
@@ -166,8 +172,9 @@ PLANTS: dict[str, Plant] = {
         [(Member, "acquire_free", _take_free_unless_held)],
     ),
     "opens": Plant("a refused message opens a symbol", 576, members=[(symbols.Symbols, "_admit", _admit_and_open)]),
+    "alone": Plant("a change of a kernel resets all of them", 116, members=[(saved, "_anew", _all_anew)]),
     "watermark": Plant(
-        "a symbol that starts anew forgets its watermark", 130, members=[(Symbol, "restart", lambda *_: None)]
+        "a symbol that starts anew forgets its watermark", 757, members=[(Symbol, "restart", lambda *_: None)]
     ),
     "facts": Plant("a row that is made again is stored again", 22, members=[(Database, "store", _store_every_stamp)]),
     "kept": Plant(

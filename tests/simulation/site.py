@@ -10,7 +10,7 @@ from typing import Any
 from ingest.feeds.kafka import source as kafka_source
 from ingest.messages.decode import encode
 from ingest.streams import keys
-from tests.simulation import parts
+from tests.simulation import parts, versions
 from tests.simulation.database import Connection, Database
 from tests.simulation.kafka import Broker, Consumer
 from tests.simulation.network import Network, Trouble
@@ -18,12 +18,10 @@ from tests.simulation.schedule import FEEDS, KAFKA, PLAIN, SECOND, START_US, Fau
 from tests.simulation.server import Server
 from tests.simulation.watch import Watch
 from tests.simulation.world import Process, Stop, World
-from transforms import engine
 
 RESTART_US = 300_000  # after this time a supervisor starts a process again
 DRAIN_US = 180 * SECOND  # by then everything must be drained
 LOOK_US = 100_000
-VERSION = engine.VERSION
 
 
 class Site:
@@ -116,9 +114,9 @@ class Site:
         stop = self.stops[name] = Stop()
         process = self.running[name] = Process(self.world, name, lambda process: self._body(process, stop))
         process.wall_us = old.wall_us if old else 0
-        version = self.versions.get(name, VERSION)
+        version = self.versions.get(name)
         if name.startswith("worker"):
-            process.before = lambda: setattr(engine, "VERSION", version)
+            process.before = lambda: versions.become(version)
         self.world.note(name, "starts")
         process.start()
 
@@ -222,7 +220,7 @@ class Site:
             if kind == "settings":
                 self.settings = replace(self.settings, **{change[0]: change[1]})
             else:
-                self.versions[name] = f"{VERSION}/{change}"
+                self.versions[name] = change
             if how == "crash":
                 self._crash(self.running[name], us)
             else:
@@ -291,4 +289,4 @@ class Site:
         for name, process in self.running.items():
             if process.error is not None and not isinstance(process.error, Exception):
                 self.problems.append(f"{name} ended with {process.error!r}")
-        engine.VERSION = VERSION
+        versions.become(None)

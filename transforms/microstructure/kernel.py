@@ -25,9 +25,6 @@ from transforms.microstructure.mid import emit_mid
 from transforms.microstructure.ofi import add_flow, emit_flow
 from transforms.microstructure.quote_rate import emit_quote_rate
 
-VERSION = 2
-"""Version of the state's layout and of every formula; a checkpoint of another version is refused."""
-
 FEATURES = len(MICROSTRUCTURE.features)
 BOOK_VALID = MICROSTRUCTURE.index["book_valid"]
 

@@ -32,8 +32,8 @@ from transforms.lots import whole
 BUCKETS_A_DAY = 50
 MAX_DAYS = 28
 
-V, CONFIGURED, _DAYS = range(3)
-SIZE = _DAYS + window.size(MAX_DAYS, 1)
+V, CONFIGURED, DAYS = range(3)
+SIZE = DAYS + window.size(MAX_DAYS, 1)
 
 
 def init(state: Vector, o: int, configured: float | None, scale: float) -> None:
@@ -49,18 +49,18 @@ def init(state: Vector, o: int, configured: float | None, scale: float) -> None:
 @jit
 def close_day(state: Vector, o: int, day: int, lots: float) -> None:
     """Keep the volume of ``day`` (days since the epoch), which was heard whole."""
-    window.advance(state, o + _DAYS, MAX_DAYS, 1, day)
-    state[window.slot(o + _DAYS, MAX_DAYS, 1, day)] = lots
+    window.advance(state, o + DAYS, MAX_DAYS, 1, day)
+    state[window.slot(o + DAYS, MAX_DAYS, 1, day)] = lots
 
 
 @jit
 def open_day(state: Vector, o: int, day: int) -> None:
     """Fix V for ``day`` from the 28 days before it."""
-    window.advance(state, o + _DAYS, MAX_DAYS, 1, day - 1)
+    window.advance(state, o + DAYS, MAX_DAYS, 1, day - 1)
     lots = 0.0
     days = 0
     for i in range(MAX_DAYS):
-        of_day = state[o + _DAYS + window.BUCKETS + i]
+        of_day = state[o + DAYS + window.BUCKETS + i]
         if of_day > 0.0:
             lots += of_day
             days += 1
@@ -70,8 +70,8 @@ def open_day(state: Vector, o: int, day: int) -> None:
 @jit
 def forget(state: Vector, o: int, day: int, age_us: float) -> None:
     """Leave out the days before ``day`` that reach into the last ``age_us`` before it: trades of them are missing, as it turns out."""
-    if not state[o + _DAYS] > 0.0:
+    if not state[o + DAYS] > 0.0:
         return
     days = int(-(-age_us // DAY_US))
-    for i in range(max(day - days, int(state[o + _DAYS]) - MAX_DAYS + 1), min(day, int(state[o + _DAYS]) + 1)):
-        state[window.slot(o + _DAYS, MAX_DAYS, 1, i)] = 0.0
+    for i in range(max(day - days, int(state[o + DAYS]) - MAX_DAYS + 1), min(day, int(state[o + DAYS]) + 1)):
+        state[window.slot(o + DAYS, MAX_DAYS, 1, i)] = 0.0

@@ -12,6 +12,7 @@ State::
     0..8           header, below
     fixed size     HOLES LOST_BOOKS MIDS TICK RATE SESSION VOLUME_V VPIN KYLE AMIHUD
     by the grid    volume, roll, effective spread, realized spread; the header has their offsets
+    last two       time of the first trade that volume and amihud have seen
 
 At one bucket a second the state takes 62 kB, half of it for trades that wait for the mid of five seconds later. At ten buckets a
 second it takes 247 kB, because the windows are exact at any width.
@@ -42,12 +43,9 @@ from transforms.order_flow import (
     vpin_bvc,
 )
 
-VERSION = 3
-"""Version of the state's layout and of every formula; a checkpoint of another version is refused."""
-
 FEATURES = len(ORDER_FLOW.features)
 
-NEWEST_US, FIRST_US, PER_SECOND, SCALE, PRICE, ROLL_AT, EFFECTIVE_AT, REALIZED_AT, _REFILL, HOLES = range(10)
+NEWEST_US, FIRST_US, PER_SECOND, SCALE, PRICE, ROLL_AT, EFFECTIVE_AT, REALIZED_AT, REFILL, HOLES = range(10)
 """The header: times of the newest trade (0 before the first) and of the first trade seen, µs; buckets a second; lots in one unit of
 size, 10**size_digits; price of the newest trade, NaN before the first; offsets; 1 once a hole emptied the VPIN buckets. Behind it the
 first part of fixed size.
@@ -62,12 +60,14 @@ VPIN = VOLUME_V + bucket_volume.SIZE
 KYLE = VPIN + vpin.SIZE
 AMIHUD = KYLE + kyle.SIZE
 VOLUME = AMIHUD + amihud.SIZE
+VOLUME_FIRST, AMIHUD_FIRST = -2, -1
+"""The same as ``FIRST_US``, unless their kernel began later."""
 
 _MID = MIDS + mids.MID
-_MID_US = MIDS + mids.MID_US
+MIDS_US = MIDS + mids.MID_US
 SESSION_END = SESSION + sessions.END_US
 """End of the open session, µs, 0 before the first trade."""
-_SESSION_START = SESSION + sessions.START_US
+SESSION_START = SESSION + sessions.START_US
 _SESSION_DAY = SESSION + sessions.DAY
 _SESSION_HEARD = SESSION + sessions.HEARD
 _SESSION_LOTS = SESSION + session.LOTS
@@ -93,7 +93,7 @@ def init(instrument: Instrument, bucket_us: int) -> Vector:
     roll_at = VOLUME + volume.size(per_second)
     effective_at = roll_at + roll.size(per_second)
     realized_at = effective_at + effective_spread.size(per_second)
-    state = zeros(realized_at + realized_spread.size(per_second))
+    state = zeros(realized_at + realized_spread.size(per_second) - VOLUME_FIRST)
     scale = 10.0**instrument.size_digits
     state[PER_SECOND] = float(per_second)
     state[SCALE] = scale
@@ -132,7 +132,7 @@ def start_session(state: Vector, start_us: int, end_us: int, day: int) -> None:
 @jit
 def _whole_session(state: Vector) -> bool:
     """Return whether the open session was heard from its beginning, without a hole so far."""
-    return bool(state[_SESSION_HEARD] == 1.0 and state[_HOLE_END] < state[_SESSION_START])
+    return bool(state[_SESSION_HEARD] == 1.0 and state[_HOLE_END] < state[SESSION_START])
 
 
 @jit
@@ -145,13 +145,13 @@ def lose_trades(state: Vector, since_us: int, until_us: int) -> None:
         _start_utc_day(state, since_us)
     holes.lose(state, HOLES, since_us, until_us)
     if state[_V] > 0.0:
-        state[_REFILL] = 1.0
+        state[REFILL] = 1.0
         state[_V] = 0.0
     vpin.empty(state, VPIN)
     lee_ready.forget(state, TICK)
     roll.forget(state, int(state[ROLL_AT]))
-    if since_us < state[_SESSION_START]:
-        bucket_volume.forget(state, VOLUME_V, int(state[_SESSION_DAY]), state[_SESSION_START] - since_us)
+    if since_us < state[SESSION_START]:
+        bucket_volume.forget(state, VOLUME_V, int(state[_SESSION_DAY]), state[SESSION_START] - since_us)
 
 
 @jit
@@ -186,7 +186,7 @@ def step_trade(state: Vector, t_us: int, price: float, size: float, side: int) -
     """Fold in a trade of time ``t_us``; ``side`` is 1 where a buyer was the aggressor, -1 a seller, 0 unknown."""
     _pass_time(state, t_us)
     if state[FIRST_US] == 0.0:
-        state[FIRST_US] = float(t_us)
+        state[FIRST_US] = state[VOLUME_FIRST] = state[AMIHUD_FIRST] = float(t_us)
     if t_us >= state[SESSION_END]:
         _start_utc_day(state, t_us)
     sessions.hear(state, SESSION, t_us)
@@ -240,12 +240,11 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
     per_second = int(state[PER_SECOND])
     roll_at = int(state[ROLL_AT])
     scale = state[SCALE]
-    first_us = int(state[FIRST_US])
     whole_us = t_us - state[_HOLE_END]
     b = t_us // (SECOND_US // per_second)
     _advance(state, per_second, roll_at, b)
 
-    volume.emit(state, VOLUME, per_second, b, scale, min(t_us - first_us, whole_us), out)
+    volume.emit(state, VOLUME, per_second, b, scale, min(t_us - state[VOLUME_FIRST], whole_us), out)
     if whole_us >= trade_rate.FORGOTTEN_US:
         trade_rate.emit(state, RATE, t_us - state[NEWEST_US], out)
     session.emit(state, SESSION, scale, state[PRICE], _whole_session(state), out)
@@ -259,7 +258,7 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
     minute = t_us // MINUTE_US
     before_us = (minute - amihud.BARS - 1) * MINUTE_US  # the first return is from the bar before the window
     if holes.until(state, HOLES, minute * MINUTE_US) <= before_us:
-        amihud.emit(state, AMIHUD, t_us, scale, first_us, out)
+        amihud.emit(state, AMIHUD, t_us, scale, int(state[AMIHUD_FIRST]), out)
     if whole_us >= roll.SECONDS * SECOND_US:
         roll.emit(state, roll_at, per_second, b, out)
     with_books_us = t_us - state[BOOK_BACK]
@@ -269,8 +268,8 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
     settled_whole_us = min(settled_us - holes.until(state, HOLES, settled_us), settled_us - state[BOOK_BACK])
     if settled_whole_us >= realized_spread.SECONDS * SECOND_US:
         realized_spread.emit(state, int(state[REALIZED_AT]), per_second, t_us, b, out)
-    full = state[_REFILL] == 0.0 or state[_BVC_CLOSED] >= vpin_bvc.READY
-    valid = full and state[_HOLE_END] < state[_SESSION_START] and state[_HOLE_END] <= before_us
+    full = state[REFILL] == 0.0 or state[_BVC_CLOSED] >= vpin_bvc.READY
+    valid = full and state[_HOLE_END] < state[SESSION_START] and state[_HOLE_END] <= before_us
     out[_TRADE_VALID] = 1.0 if valid else 0.0
 
 
@@ -278,7 +277,7 @@ def emit(state: Vector, t_us: int, out: Vector) -> None:
 def _pass_time(state: Vector, t_us: int) -> None:
     """Close the seconds and settle the five-second horizons that ended before ``t_us``."""
     if t_us > state[_SECOND_END]:
-        kyle.advance(state, KYLE, window.bucket(t_us, SECOND_US), state[_MID], state[_MID_US])
+        kyle.advance(state, KYLE, window.bucket(t_us, SECOND_US), state[_MID], state[MIDS_US])
     realized_at = int(state[REALIZED_AT])
     if t_us > state[realized_at + realized_spread.NEXT_US]:
         realized_spread.settle(state, realized_at, int(state[PER_SECOND]), t_us, state[_MID])

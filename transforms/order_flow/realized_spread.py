@@ -61,6 +61,11 @@ def init(state: Vector, o: int) -> None:
     state[o + _LOST_US] = -_NEVER
 
 
+def begin(state: Vector, o: int, newest_us: float) -> None:
+    """Give up the trades up to the newest one, of ``newest_us``: the state is a new one, and the symbol is not."""
+    state[o + _LOST_US] = newest_us + HORIZON_US
+
+
 @jit
 def settle(state: Vector, o: int, per_second: int, t_us: int, mid: float) -> None:
     """Give ``mid``, the newest before ``t_us``, to the entries whose five seconds ended before ``t_us``."""
@@ -79,6 +84,8 @@ def settle(state: Vector, o: int, per_second: int, t_us: int, mid: float) -> Non
             into = window.slot(ring, n, _CHANNELS, b)
             state[into + _SHARE] += 2e4 * (state[at + _A] - mid * state[at + _B])
             state[into + _SHARE_LOTS] += state[at + _LOTS]
+        for i in range(at, at + _ENTRY):
+            state[i] = 0.0  # what nobody reads any more need not be saved
         head += 1
     state[o + _HEAD] = float(head)
     state[o + NEXT_US] = state[o + _ENTRIES + head % CAPACITY * _ENTRY + _END_US] if head < tail else _NEVER

@@ -40,11 +40,9 @@ from transforms.sentiment.state import (
 )
 
 __all__ = [
-    "VERSION", "emit_sentiment", "emit_social", "from_bytes", "init", "knows", "last_event_us", "step_post", "to_bytes", "withdraw_post",
+    "emit_sentiment", "emit_social", "from_bytes", "init", "knows", "last_event_us", "step_post", "to_bytes", "withdraw_post",
 ]  # fmt: skip
 
-VERSION = 3
-"""Version of the state's layout and of every formula; a checkpoint of another version is refused."""
 EDGES_US = (scores.FIVE_US // 2, scores.FIVE_US, 2 * scores.FIVE_US, HOUR_US)
 """Ages at which a post leaves a window or half of one."""
 COUNT_MAX = 1 << 62

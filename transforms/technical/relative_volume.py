@@ -29,7 +29,6 @@ from transforms.instrument import Instrument
 from transforms.kernel import MINUTE_US, NAN, Vector, jit, zeros
 from transforms.lots import lots
 
-VERSION = 3
 RELATIVE_VOLUME = TECHNICAL.index["relative_volume"]
 SLOT_US = 5 * MINUTE_US
 SLOTS = 288

@@ -90,6 +90,16 @@ def lose(state: Vector, o: int, since_us: int, last: float) -> None:
         state[o + _EDGE] = NAN
 
 
+def begin(state: Vector, o: int, newest_us: float) -> None:
+    """Take every return up to the newest trade, of ``newest_us``, as unknown: the state is a new one, and the symbol is not."""
+    second = window.bucket(int(newest_us), SECOND_US)
+    for i in range(SECONDS):
+        state[o + _RING + i] = NAN
+    state[o + _EDGE] = NAN
+    state[o + _FIRST] = float(max(second - SECONDS, 1))
+    state[o + _OPEN] = float(second)
+
+
 @jit
 def emit(state: Vector, o: int, t_us: int, last: float, out: Vector) -> None:
     """Write the features of this module, after the first trade.

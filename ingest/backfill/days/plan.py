@@ -28,8 +28,8 @@ from ingest.tape.columns import DAY_MS, FOR_ALL
 from ingest.tape.read import day_ms
 from ingest.worker.symbol import FORMAT as ORDER_FORMAT
 from transforms.catalog import VIEWS
-from transforms.engine import VERSION
 from transforms.kernel import DAY_US
+from transforms.kernels import VERSIONS
 from transforms.sentiment.state import REMEMBERED_US
 
 FORMAT = 1  # another number makes every day be computed again
@@ -137,7 +137,7 @@ def base_of(settings: Settings, symbol: str, delay_us: int) -> bytes:
         (v.name, v.feed, v.ttl_s, [(f.name, repr(f.low), repr(f.high), f.dtype) for f in v.features]) for v in VIEWS
     ]
     instrument = repr(settings.instrument(symbol))
-    about = [FORMAT, VERSION, ORDER_FORMAT, times, settings.recover_s, delay_us, instrument, catalog]
+    about = [FORMAT, VERSIONS, ORDER_FORMAT, times, settings.recover_s, delay_us, instrument, catalog]
     return _hash(b"", about)
 
 

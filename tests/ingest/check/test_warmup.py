@@ -7,13 +7,13 @@ import struct
 from dataclasses import replace
 
 from ingest.check import result, runs, warmup
-from ingest.check.stated import WarmUp, table
 from ingest.cli import main
 from ingest.messages.kinds import OrderBook, Trade
 from ingest.settings import load
 from ingest.worker.symbol import Symbol
 from transforms.catalog import ORDER_FLOW, TECHNICAL
 from transforms.instrument import Instrument
+from transforms.warmup import WarmUp, table
 
 from .conftest import CONF, MIDNIGHT
 

@@ -13,6 +13,7 @@ from ingest.streams import keys
 from ingest.streams.backlog import backlog
 from ingest.worker.opening import open_partition
 from ingest.worker.worker import Worker
+from transforms import kernels
 
 from .log import CONF, T0, Log, book, tick, trade
 
@@ -144,3 +145,33 @@ def test_other_kernels_open_no_symbol_that_was_refused(redis_client: redis.Redis
     opened = open_partition(redis_client, one, 0, lambda: None)
     assert set(opened.symbols) == {"A"}
     assert opened.symbols["A"].save() == log.partition.symbols["A"].save(), "the log has all of A"
+
+
+@pytest.mark.parametrize("history", [True, False], ids=["the log has its history", "the log was trimmed"])
+def test_a_kernel_of_another_version_begins_anew_alone_or_with_what_the_log_has(
+    redis_client: redis.Redis, history: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = Log().append(*(trade(100 + 500 * i, i, 100.0 + i % 3) for i in range(150)))
+    fill(redis_client, log)
+    log.partition.take_pending()
+    saved = {**log.partition.save(), b"last_id": log.partition.last_id}
+    redis_client.hset(keys.checkpoint(0), mapping=saved)  # type: ignore[arg-type]
+    if not history:
+        redis_client.xtrim(keys.events(0), maxlen=0)
+    versions = tuple((name, version + (name == "volatility")) for name, version in kernels.VERSIONS)
+    monkeypatch.setattr(kernels, "VERSIONS", versions)
+    opened = open_partition(redis_client, CONF, 0, lambda: None)
+    assert "of 1 symbols these kernels begin anew: volatility, volatility_1m_z" in caplog.text
+    later = [trade(100 + 500 * i, i, 100.0 + i % 3) for i in range(150, 160)]
+    log.append(*later, tick(81_000))
+    whole = log.rows("technical")
+    log.partition = opened
+    log.append(*later, tick(81_000))
+    rows = log.rows("technical")
+    apart = set() if history else {"volatility_1m"}
+    for (at, _, theirs), (same, _, ours) in zip(whole, rows, strict=True):
+        assert at == same and repr(theirs | dict.fromkeys(apart)) == repr(ours | dict.fromkeys(apart))
+    assert whole[-1][2]["volatility_1m"] > 0
+    assert history or rows[-1][2]["volatility_1m"] != rows[-1][2]["volatility_1m"]
+    opened.take_pending()
+    assert {b"A technical", b"A normalization"} <= set(opened.save())

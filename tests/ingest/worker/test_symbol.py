@@ -13,8 +13,8 @@ from ingest.messages.kinds import ScoredPost, Tick, Trade, WithdrawnPost
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.worker.symbol import Symbol
-from transforms.engine import VersionError
 from transforms.instrument import Instrument
+from transforms.saved import VersionError
 
 from .log import ASKS, BIDS, T0, Log, book, tick, trade
 

@@ -14,7 +14,7 @@ from ingest.messages.kinds import OrderBook, Tick, Trade
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.worker.symbols import Symbols
-from transforms.engine import VersionError
+from transforms.saved import VersionError
 
 from .log import ASKS, BIDS, T0, Log, book
 

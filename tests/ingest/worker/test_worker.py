@@ -92,11 +92,12 @@ def test_a_large_state_is_saved_though_the_server_takes_longer_than_a_command_ma
     """A server that is busy for half a second stands for one that reads 200 MB; the worker's client waits for 0.2 s."""
     pool = redis_client.connection_pool
     hasty = redis.Redis.from_pool(redis.ConnectionPool(**{**pool.connection_kwargs, "socket_timeout": 0.2}))
-    monkeypatch.setattr(commit, "SLOWEST_BYTES_PER_MS", 100)  # so that a symbol of 0.2 MB is a large state
+    monkeypatch.setattr(commit, "SLOWEST_BYTES_PER_MS", 1)  # so that a symbol of a few kB is a large state
     worker = Worker(hasty, CONF)
     worker.open()
     with Publisher(redis_client, PARTITIONS) as publisher:
-        publisher.publish("trade", Trade(T0, "A", 1.0, 1.0), recorded=True)
+        for i in range(500):
+            publisher.publish("trade", Trade(T0 + i, "A", 1.0 + i / 1000, 1.0), recorded=True)
     positions = {stream: partition.position for stream, partition in worker._partitions.items()}
     worker._process(read.entries_after(redis_client, positions, 10, 1000))
     add = commit.add_commit

@@ -1,7 +1,7 @@
 """Every feature has a stated warm-up, and a normalised one has its own."""
 
-from ingest.check.stated import WarmUp, stated, table
 from transforms.catalog import VIEWS
+from transforms.warmup import WarmUp, stated, table
 
 
 def test_every_feature_has_a_stated_warm_up():
