@@ -11,8 +11,9 @@ A worker that makes a row again, because Redis came back without the end of its 
 ``created_timestamp``: nothing is added. A correction A, B, A stays as three rows. A row that comes out with other values, because
 messages were lost, is a later fact beside the first.
 
-The rule counts for the tables that this project makes, and for everything that is written to them. A desk's own table has its own
-keys: there only a row that breaks one of them is left out.
+The rule counts for the tables that this project makes, and for everything that is written to them but the rows of a backfill, which
+are a history of their own (``recomputed.py``) and are not compared. A desk's own table has its own keys: there only a row that breaks
+one of them is left out.
 
 Two transactions that run at once do not see each other's rows. One offline writer works at a time
 (``ingest/streams/deployment.py``), and rows of other sources have times of their own.
@@ -37,11 +38,11 @@ _STORED: Final = """(
     SELECT {keys}, min({event}) AS lo, max({event}) AS hi FROM {staging} GROUP BY {keys}, date_bin('5 minutes', {event}, 'epoch')
 ) AS s CROSS JOIN LATERAL (
     SELECT {columns} FROM {table} AS t
-    WHERE {same_keys} AND t.{event} BETWEEN s.lo AND s.hi AND t.{event} BETWEEN %(first)s AND %(last)s OFFSET 0
+    WHERE {same_keys} AND t.{event} BETWEEN s.lo AND s.hi AND t.{event} BETWEEN %(first)s AND %(last)s AND NOT t.recomputed OFFSET 0
 ) AS found"""
 
 MET: Final = "SELECT EXISTS (SELECT FROM {stored_keys})"
-"""Whether there are stored rows at the times of the staged ones; of live rows there are none.
+"""Whether there are served rows stored at the times of the staged ones; of live rows there are none.
 
 The parameters ``first`` and ``last`` are the first and the last event time that is staged, so that TimescaleDB looks into chunks of that
 time only. `OTHER_KEYS` and `NEW_FACTS` have them too. The table must be managed, but for `NEW_KEYS`.
@@ -50,10 +51,10 @@ time only. `OTHER_KEYS` and `NEW_FACTS` have them too. The table must be managed
 OTHER_KEYS: Final = "SELECT EXISTS (SELECT {unique} FROM {staging} EXCEPT SELECT found.* FROM {stored_keys})"
 """Whether a staged row is not stored with the same key."""
 
-NEW_MOMENTS: Final = (
-    "INSERT INTO {table} ({columns}) SELECT DISTINCT ON ({keys}, {event}) {columns} FROM {staging} ORDER BY {unique}"
-)
-"""Insert the first row of each moment, where none of the moments has a stored row."""
+NEW_MOMENTS: Final = """
+INSERT INTO {table} ({columns}, kernels)
+SELECT DISTINCT ON ({keys}, {event}) {columns}, %(kernels)s::smallint FROM {staging} ORDER BY {unique}"""
+"""Insert the first row of each moment, where none of the moments has a stored row. The parameter ``kernels`` says who made the rows."""
 
 NEW_FACTS: Final = """
 WITH met AS (
@@ -69,8 +70,9 @@ WITH met AS (
 ), kept AS (
     SELECT DISTINCT ON ({keys}, {event}, _run) * FROM runs ORDER BY {keys}, {event}, _run, _stored DESC, {created}
 )
-INSERT INTO {table} ({columns}) SELECT {columns} FROM kept WHERE NOT _stored ORDER BY {unique} ON CONFLICT DO NOTHING"""
-"""Insert what is new by the rule. A run is rows of one moment that follow each other and say the same.
+INSERT INTO {table} ({columns}, kernels)
+SELECT {columns}, %(kernels)s::smallint FROM kept WHERE NOT _stored ORDER BY {unique} ON CONFLICT DO NOTHING"""
+"""Insert what is new by the rule. A run is rows of one moment that follow each other and say the same. ``kernels`` as above.
 
 Everything is sorted and nothing joined, because a join may take the product of both sides where the planner expects few rows.
 """

@@ -63,14 +63,14 @@ def put_entries(conf: Settings, entries: Sequence[tuple[bytes, dict[bytes, bytes
     open_to_append(conf, "").commit([table], {})
 
 
-def stored(url: str) -> Stored:
-    """Return every row of the tables, in order, with the bytes of its doubles."""
+def stored(url: str, which: str = "true") -> Stored:
+    """Return the rows of the tables, in order, with the bytes of their doubles; ``which`` is a condition."""
     found: Stored = {}
     with psycopg.connect(url) as connection:
         for view in VIEWS:
             names = ", ".join(f"encode(float8send({name}), 'hex')" for name in view.names)
             head = "symbol, event_timestamp, created_timestamp, feed_silence_ms"
-            query = f"SELECT {head}, {names} FROM {view.name} ORDER BY 1, 2, 3"  # noqa: S608 - the catalogue's
+            query = f"SELECT {head}, {names} FROM {view.name} WHERE {which} ORDER BY 1, 2, 3"  # noqa: S608 - the catalogue's
             found[view.name] = connection.execute(query).fetchall()
     return found
 

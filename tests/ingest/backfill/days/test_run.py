@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from pyarrow import fs
 
+from ingest.backfill import table
 from ingest.backfill.days import contents, records, store, work
 from ingest.backfill.days.run import backfill_from_tape
 from ingest.cli import main
@@ -26,7 +27,6 @@ from ingest.tape.table import TapeError, open_tape
 from tests.conftest import new_database
 from tests.ingest.backfill.days.tapes import (
     DAY,
-    DELAY,
     MIDNIGHT,
     SYMBOLS,
     market,
@@ -137,6 +137,7 @@ def test_a_run_that_is_killed_anywhere_is_carried_on_by_the_next(
 
     with monkeypatch.context() as patch:
         patch.setattr(store.Store, "write", mortal(store.Store.write, after=calls % 2 == 1))
+        patch.setattr(records.Writer, "collect", mortal(records.Writer.collect, after=calls % 2 == 0))
         patch.setattr(records.Writer, "write", mortal(records.Writer.write, after=calls % 2 == 0))
         with pytest.raises(KilledError):
             backfill_from_tape(postgres_url, conf)
@@ -200,11 +201,11 @@ def test_a_run_with_other_settings_that_is_killed_keeps_the_states_of_the_days_t
 
 def kept(url: str) -> list[Any]:
     with psycopg.connect(url) as connection:
-        about = "symbol, fingerprint, day, begin_us, end_us, rows, complete"
+        about = "symbol, fingerprint, day, views, begin_us, end_us, rows"
         return connection.execute(f"SELECT {about} FROM backfill_days ORDER BY 1, 2").fetchall()  # noqa: S608
 
 
-def test_rows_of_others_are_never_changed_though_their_key_is_that_of_one_of_ours(
+def test_served_rows_are_never_changed_though_their_key_is_that_of_a_recomputed_one(
     conf, postgres_url, other_url
 ) -> None:
     put(conf, market(0))
@@ -216,19 +217,19 @@ def test_rows_of_others_are_never_changed_though_their_key_is_that_of_one_of_our
     )
     for url in (postgres_url, other_url):
         with psycopg.connect(url, autocommit=True) as connection:
-            records.prepare(connection)
+            table.prepare(connection)
             connection.execute(query, served[:3])
     backfill_from_tape(postgres_url, conf)
     put(conf, market(0, seconds=(0, 1)), tag=1)
     put(conf, [("trade", Trade(MIDNIGHT + DAY - 11_500, BTC, 50_000.0, 3.0, "buy"))], tag=2)
     backfill_from_tape(postgres_url, conf)
     backfill_from_tape(other_url, conf)
-    rows = stored(postgres_url)
-    assert rows == stored(other_url)
-    at = [row for row in rows["order_flow"] if row[:2] == served[:2]]
-    assert [row[2] - row[1] for row in at] == [DELAY, DELAY + timedelta(microseconds=1)]
-    ours = [(*row[:2], row[1] + DELAY, *row[3:]) for row in rows["order_flow"] if row is not at[0]]
-    assert ours == worker_rows(conf)["order_flow"]
+    rows = stored(postgres_url, "recomputed")
+    assert rows == stored(other_url, "recomputed") == worker_rows(conf)
+    for url in (postgres_url, other_url):
+        with psycopg.connect(url) as connection:
+            kept = "SELECT symbol, event_timestamp, created_timestamp, delta_volume_1m FROM order_flow WHERE NOT recomputed"
+            assert connection.execute(kept).fetchall() == [(*served[:3], 99)]
 
 
 def test_other_settings_compute_everything_again_and_replace_the_rows(conf, postgres_url, other_url) -> None:
@@ -382,11 +383,11 @@ def test_days_that_were_rewritten_are_passed_over_and_the_states_outlive_the_del
 def test_imported_history_takes_the_fitted_tables_of_the_database_from_their_time_on(conf, postgres_url) -> None:
     usable = MIDNIGHT + 2 * DAY - 4000
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        records.prepare(connection)
+        table.prepare(connection)
         microprice.prepare(connection)
         span = microprice.Span(*map(datetime_of_ms, (MIDNIGHT, MIDNIGHT + DAY, usable, MIDNIGHT + DAY)))
-        table = np.concatenate([[0.0, 0.01], np.linspace(-1.0, 1.0, G_SIZE)])  # from, tick, moves of the mid
-        microprice.append(connection, BTC, span, table, 1000)
+        fitted = np.concatenate([[0.0, 0.01], np.linspace(-1.0, 1.0, G_SIZE)])  # from, tick, moves of the mid
+        microprice.append(connection, BTC, span, fitted, 1000)
     for day in range(3):
         put(conf, market(day))
         backfill_from_tape(postgres_url, conf)
