@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import psycopg
 import pytest
@@ -18,6 +19,7 @@ from pyarrow import fs
 from ingest.backfill import table
 from ingest.backfill.days import contents, records, store, work
 from ingest.backfill.days.run import backfill_from_tape
+from ingest.backfill.run import backfill
 from ingest.cli import main
 from ingest.messages.kinds import Trade
 from ingest.microprice import tables as microprice
@@ -32,6 +34,7 @@ from tests.ingest.backfill.days.tapes import (
     market,
     nth,
     put,
+    serve,
     settings,
     stored,
     worker_rows,
@@ -242,6 +245,56 @@ def test_other_settings_compute_everything_again_and_replace_the_rows(conf, post
     assert found.other_settings == set(SYMBOLS)
     backfill_from_tape(other_url, slow)
     assert stored(postgres_url) == stored(other_url)
+
+
+def test_days_that_were_served_and_backfilled_are_replaced_in_the_views_that_are_asked_for_and_served_rows_never(
+    conf, postgres_url, other_url
+) -> None:
+    for day in range(2):
+        put(conf, market(day))
+    serve(conf, postgres_url)
+    served = stored(postgres_url, "NOT recomputed")
+    backfill_from_tape(postgres_url, conf)
+    first = stored(postgres_url, "recomputed")
+    assert first == worker_rows(conf)
+    slow = replace(conf, emit_interval_ms=3000)
+    found = backfill_from_tape(postgres_url, slow, views=["technical"])
+    assert (found.computed, found.passed, found.other_settings) == (4, 0, set(SYMBOLS))
+    backfill_from_tape(other_url, slow)
+    wanted = stored(other_url)
+    assert stored(postgres_url, "recomputed") == {**first, "technical": wanted["technical"]}
+    again = backfill_from_tape(postgres_url, slow, views=["technical"])
+    assert (again.computed, again.passed, again.done.new) == (0, 4, 0)
+    rest = backfill_from_tape(postgres_url, slow)
+    assert (rest.computed, rest.other_settings) == (4, set(SYMBOLS))
+    assert stored(postgres_url, "recomputed") == wanted
+    assert backfill_from_tape(postgres_url, slow).passed == 4
+    assert kept(postgres_url) == kept(other_url)
+    assert stored(postgres_url, "NOT recomputed") == served
+
+
+def test_the_last_backfill_of_a_day_decides_and_those_before_know_that_it_is_theirs_no_longer(
+    conf, postgres_url, tmp_path
+) -> None:
+    put(conf, market(0))
+    put(conf, market(1))
+    backfill_from_tape(postgres_url, conf)
+    first = stored(postgres_url)
+    path = tmp_path / "alone.jsonl"
+    names = {"book": "order_book", "trade": "market_data"}
+    with path.open("wb") as file:  # the second day, without what the kernels remember of the first one
+        for kind, one in market(1):
+            fields = {name: getattr(one, name) for name in one.__struct_fields__}
+            file.write(msgspec.json.encode({"stream": names[kind], **fields}) + b"\n")
+    assert backfill([path], postgres_url, conf).new > 0
+    alone = stored(postgres_url)
+    assert alone != first
+    assert backfill([path], postgres_url, conf).new == 0
+    found = backfill_from_tape(postgres_url, conf)
+    assert found.again == {BTC: [nth(1)], ETH: [nth(1)]}
+    assert stored(postgres_url) == first
+    assert backfill([path], postgres_url, conf).new > 0
+    assert stored(postgres_url) == alone
 
 
 def test_since_and_before_choose_new_days_and_what_is_wrong_is_mended_all_the_same(
