@@ -115,27 +115,22 @@ def _append(
 ) -> int:
     """Append columns; ``compare`` says that some of their rows are stored, else that is found out."""
     with connection.transaction(), connection.cursor() as cursor:
-        cursor.execute(facts.stage(table))
-        encode.copy_in(cursor, facts.STAGING, columns)
-        kernels = number_of(connection, versions)
-        inserted = _insert(cursor, table, columns[len(table.keys)], kernels, compare)
+        cursor.execute(facts.stage(table, number_of(connection, versions)))
+        encode.copy_in(cursor, facts.STAGING, columns, table.columns)
+        inserted = _insert(cursor, table, columns[len(table.keys)], compare)
         cursor.execute(_UNSTAGE)  # a caller's longer transaction may append again
     return inserted
 
 
-def _insert(cursor: psycopg.Cursor[Any], table: Table, event: encode.Column, kernels: int | None, compare: bool) -> int:
+def _insert(cursor: psycopg.Cursor[Any], table: Table, event: encode.Column, compare: bool) -> int:
     if not table.managed:
         return cursor.execute(facts.statement(facts.NEW_KEYS, table), ()).rowcount
     assert isinstance(event, encode.Fixed)  # noqa: S101 - a column of times
-    given = {
-        "first": _time(event.values.min(), "-infinity"),
-        "last": _time(event.values.max(), "infinity"),
-        "kernels": kernels,
-    }
+    between = {"first": _time(event.values.min(), "-infinity"), "last": _time(event.values.max(), "infinity")}
 
     def run(form: LiteralString) -> psycopg.Cursor[Any]:
         statement = facts.statement(form, table)
-        return cursor.execute(statement, given, prepare=False)  # a plan for these times, not for all
+        return cursor.execute(statement, between, prepare=False)  # a plan for these times, not for all
 
     if compare or run(facts.MET).fetchone() == (True,):
         return run(facts.NEW_FACTS).rowcount if run(facts.OTHER_KEYS).fetchone() == (True,) else 0

@@ -21,7 +21,7 @@ from psycopg import sql
 from feature_repo.stores.offline.append import encoded_rows
 from feature_repo.stores.offline.binary import encode
 from feature_repo.stores.offline.kernels import Versions, number_of
-from feature_repo.stores.offline.tables.schema import column_definitions, table_of_view
+from feature_repo.stores.offline.tables.schema import column_definitions, makers, table_of_view
 from transforms import catalog
 from transforms.times import datetime_of_us
 
@@ -32,14 +32,11 @@ _NO_LIMIT: Final = "SELECT set_config('timescaledb.max_tuples_decompressed_per_d
 _WHICH: Final = sql.SQL("symbol = %(symbol)s AND event_timestamp >= %(begin)s AND event_timestamp < %(end)s")
 _ANY: Final = "SELECT EXISTS (SELECT FROM {table} WHERE {which} AND recomputed)"
 _DIFFERS: Final = """
-WITH new AS (SELECT {columns}, %(kernels)s::smallint AS kernels FROM {staged} WHERE {which}),
-old AS (SELECT {columns}, kernels FROM {table} WHERE {which} AND recomputed)
+WITH new AS (SELECT {columns} FROM {staged} WHERE {which}), old AS (SELECT {columns} FROM {table} WHERE {which} AND recomputed)
 SELECT EXISTS ((TABLE new EXCEPT ALL TABLE old) UNION ALL (TABLE old EXCEPT ALL TABLE new))"""
 _DELETE: Final = "DELETE FROM {table} WHERE {which} AND recomputed"
-_INSERT: Final = """
-INSERT INTO {table} ({columns}, kernels, recomputed)
-SELECT {columns}, %(kernels)s::smallint, true FROM {staged} WHERE {which} ORDER BY event_timestamp"""
-_STAGE: Final = "CREATE TEMP TABLE {staged} ({definitions}); CREATE INDEX ON {staged} (symbol, event_timestamp)"
+_INSERT: Final = "INSERT INTO {table} ({columns}) SELECT {columns} FROM {staged} WHERE {which} ORDER BY event_timestamp"
+_STAGE: Final = sql.SQL("CREATE TEMP TABLE {0} ({1}); CREATE INDEX ON {0} (symbol, event_timestamp)")
 _CLEAR: Final = """
 DELETE FROM {staged} AS s USING unnest(%(symbols)s::text[], %(ends)s::timestamptz[]) AS done (symbol, until)
 WHERE s.symbol = done.symbol AND s.event_timestamp < done.until"""
@@ -56,7 +53,7 @@ class Recomputed:
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
-        self._kernels: dict[str, int | None] = {}  # of the views that have a temporary table
+        self._staged: set[str] = set()  # views that have a temporary table
 
     def stage(
         self,
@@ -69,12 +66,16 @@ class Recomputed:
         versions: Versions | None,
     ) -> None:
         """Collect rows of a view, all of the same kernels; arguments as of ``append.append_rows``."""
-        if view.name not in self._kernels:
-            self._kernels[view.name] = number_of(self._connection, versions)
-            self._connection.execute(_statement(_STAGE, view))
+        table = table_of_view(view)
+        if view.name not in self._staged:
+            defaults = makers(number_of(self._connection, versions), recomputed=True)
+            self._connection.execute(
+                _STAGE.format(_staged(view), column_definitions(table.all_columns, defaults=defaults))
+            )
+            self._staged.add(view.name)
         columns = encoded_rows(view, symbols, event_us, created_us, values, silent_us)
         with self._connection.transaction(), self._connection.cursor() as cursor:
-            encode.copy_in(cursor, _staged(view), columns)
+            encode.copy_in(cursor, _staged(view), columns, table.columns)
 
     @contextmanager
     def transaction(self, symbol: str) -> Iterator[None]:
@@ -89,9 +90,9 @@ class Recomputed:
 
         None are written where the stored ones say the same. Call it in `transaction`.
         """
-        if view.name not in self._kernels:  # no row of the view was collected
+        if view.name not in self._staged:  # no row of the view was collected
             return self.delete(view, symbol, begin_us, end_us)
-        which = {**_which(symbol, begin_us, end_us), "kernels": self._kernels[view.name]}
+        which = _which(symbol, begin_us, end_us)
         if self._run(_ANY, view, which).fetchone() == (True,):
             if self._run(_DIFFERS, view, which).fetchone() == (False,):
                 return 0
@@ -107,7 +108,7 @@ class Recomputed:
         """Drop collected rows: of each symbol in ``done`` those before a time, or all."""
         names, ends = zip(*done, strict=True) if done else ((), ())
         which = {"symbols": list(names), "ends": [datetime_of_us(end) for end in ends]}
-        for name in self._kernels:
+        for name in self._staged:
             view = catalog.VIEW[name]
             if done is None:
                 self._connection.execute(sql.SQL("TRUNCATE {}").format(_staged(view)))
@@ -140,9 +141,8 @@ def _statement(form: LiteralString, view: catalog.View) -> bytes:
         .format(
             table=table.identifier,
             staged=_staged(view),
-            columns=sql.SQL(", ").join(map(sql.Identifier, table.columns)),
+            columns=sql.SQL(", ").join(map(sql.Identifier, table.all_columns)),
             which=_WHICH,
-            definitions=column_definitions(table.columns),
         )
         .as_bytes(None)
     )

@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 import psycopg
@@ -55,6 +56,7 @@ RECOMPUTED: Final = "recomputed"
 MAKERS: Final[Mapping[str, str]] = {KERNELS: "smallint", RECOMPUTED: "boolean"}
 """The columns that say who made a row. Both have a constant default, so that adding them to a table rewrites no row."""
 
+_DEFAULTS: Final = {RECOMPUTED: sql.SQL("false")}
 _VERSIONS: Final = """
 CREATE TABLE IF NOT EXISTS kernel_versions (
     id smallint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -226,7 +228,7 @@ def _migrate(connection: psycopg.Connection[Any], table: Table) -> None:
     have = dict(connection.execute(_COLUMNS, (table.identifier.as_string(connection),)).fetchall())
     wanted = table.all_columns
     if not have:
-        body = column_definitions(wanted, required=table.index)
+        body = column_definitions(wanted, required=table.index, defaults=_DEFAULTS)
         connection.execute(sql.SQL("CREATE TABLE {} ({})").format(table.identifier, body))
         log.info("%s: table created", shown)
     wrong = [f"{name} is {have[name]}, not {kind}" for name, kind in wanted.items() if have.get(name, kind) != kind]
@@ -234,7 +236,7 @@ def _migrate(connection: psycopg.Connection[Any], table: Table) -> None:
         raise SchemaError(f"table {shown}: {'; '.join(wrong)}. Give the feature a new name, or convert the column.")
     added = {name: kind for name, kind in wanted.items() if have and name not in have}
     if added:
-        body = column_definitions(added, required=table.index, before="ADD COLUMN ")
+        body = column_definitions(added, required=table.index, before="ADD COLUMN ", defaults=_DEFAULTS)
         connection.execute(sql.SQL("ALTER TABLE {} {}").format(table.identifier, body))
         log.warning("%s: added %s", shown, ", ".join(added))
     kept = [name for name in have if name not in wanted]
@@ -255,13 +257,22 @@ def _make_index(connection: psycopg.Connection[Any], table: Table) -> None:
     )
 
 
-def column_definitions(columns: Mapping[str, str], required: Sequence[str] = (), before: str = "") -> sql.Composed:
-    """Return ``name type, ...`` for CREATE TABLE, with `before` in front of each name. No type is a caller's text.
+def makers(kernels: int | None, *, recomputed: bool) -> dict[str, sql.Composable]:
+    """Return the defaults of a table of rows to insert that all have the same makers."""
+    return {KERNELS: sql.Literal(kernels), RECOMPUTED: sql.Literal(recomputed)}
 
-    A required flag is false where nothing is given.
-    """
-    null = {name: " NOT NULL" + (" DEFAULT false" if columns.get(name) == "boolean" else "") for name in required}
-    return sql.SQL(", ").join(
-        sql.SQL("{}{} {}{}").format(sql.SQL(before), sql.Identifier(name), sql.SQL(kind), sql.SQL(null.get(name, "")))
-        for name, kind in columns.items()
-    )
+
+def column_definitions(
+    columns: Mapping[str, str],
+    required: Sequence[str] = (),
+    before: str = "",
+    defaults: Mapping[str, sql.Composable] = MappingProxyType({}),
+) -> sql.Composed:
+    """Return ``name type, ...`` for CREATE TABLE, with `before` in front of each name. No type is a caller's text."""
+
+    def definition(name: str, kind: str) -> sql.Composed:
+        default = sql.SQL(" DEFAULT {}").format(defaults[name]) if name in defaults else sql.SQL("")
+        null = sql.SQL(" NOT NULL" if name in required else "")
+        return sql.SQL("{}{} {}{}{}").format(sql.SQL(before), sql.Identifier(name), sql.SQL(kind), null, default)
+
+    return sql.SQL(", ").join(definition(name, kind) for name, kind in columns.items())
