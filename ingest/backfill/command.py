@@ -30,7 +30,7 @@ examples:
   python -m ingest backfill --table market.trades --table market.books --jobs 8 --since 2026-01-01
   python -m ingest backfill --table fills --column size=lots --column fills:received=
   python -m ingest backfill --from-tape --symbols BTCUSDT --since 2026-01-01 --jobs 8
-  python -m ingest backfill --from-tape --features touch_ratio
+  python -m ingest backfill --from-tape --features vpin
 
 --table reads raw tables (or views) of the offline database, the days of each symbol in order, and computes everything each time, without a
 tape. `python -m ingest import --table` puts them on the tape, so that another day costs a day (--from-tape).
