@@ -51,7 +51,7 @@ _DONE = "INSERT INTO backfill_done (run, symbol, day, rows, done_at) VALUES (%s,
 _NO_MORE = "DELETE FROM backfill_done WHERE symbol = %s AND day = %s AND run <> %s"
 """The rows of a symbol-day are those of the run that wrote them last."""
 _SPOIL = """
-UPDATE backfill_days SET fingerprint = decode(md5(fingerprint::text || clock_timestamp()), 'hex'), base = '\x00'
+UPDATE backfill_days SET fingerprint = decode(md5(fingerprint::text || clock_timestamp()), 'hex'), base = decode('00', 'hex')
 WHERE symbol = %s AND begin_us < %s AND end_us > %s"""
 """A backfill from the tape finds that the rows of such days are no longer its own, and computes them again."""
 

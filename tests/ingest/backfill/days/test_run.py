@@ -152,13 +152,13 @@ def test_a_run_that_is_killed_anywhere_is_carried_on_by_the_next(
 
 
 def mortal_at(day: date) -> Any:
-    """Return a method that writes rows and ends the run before the last ones of a day."""
+    """Return a method that writes the rows of a day, and ends the run before those of this one."""
     write = records.Writer.write
 
-    def call(self: records.Writer, parts: Any, complete: Any = ()) -> None:
-        if complete and parts[0][1].day == day:
+    def call(self: records.Writer, plan: Any, unit: Any) -> None:
+        if unit.day == day:
             raise KilledError
-        write(self, parts, complete)
+        write(self, plan, unit)
 
     return call
 
