@@ -12,7 +12,6 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import psycopg
 import redis
 
@@ -70,7 +69,7 @@ def write(client: redis.Redis, connection: psycopg.Connection, batch: Sequence[r
     """
     if not batch:
         return 0
-    gathered: dict[str, list[rows.Columns]] = defaultdict(list)
+    gathered: dict[str, dict[str, list[rows.Columns]]] = defaultdict(lambda: defaultdict(list))
     broken: list[tuple[read.Entry, str]] = []
     for entry in batch:
         try:
@@ -79,14 +78,12 @@ def write(client: redis.Redis, connection: psycopg.Connection, batch: Sequence[r
             _LOG.exception("entry %s of %s holds no readable rows and is kept in the dead letters", *entry[1::-1])
             broken.append((entry, f"{type(error).__name__}: {error}"))
         else:
-            gathered[columns.view.name].append(columns)
+            gathered[columns.view.name][repr(columns.versions)].append(columns)
     new = 0
     with connection.transaction():  # 4. Write what is new, in one transaction.
         for view in VIEWS:
-            if parts := gathered[view.name]:
-                _, symbols, *arrays = zip(*parts, strict=True)
-                names = [name for part in symbols for name in part]
-                new += append_rows(connection, view, names, *(np.concatenate(part) for part in arrays))
+            for parts in gathered[view.name].values():  # of one release each
+                new += append_rows(connection, *rows.joined(parts))
     with client.pipeline(transaction=True) as pipe:  # 5. Delete the entries; those without rows become dead letters.
         for (outbox, entry_id, fields), detail in broken:
             refuse(pipe, outbox, fields, Reason.FAILED, detail, entry_id)

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from transforms.catalog import FEATURE_VECTOR_V1, NORMALIZED, SENTIMENT, SOCIAL, Feed
+from transforms.catalog import FEATURE_VECTOR_V1, NORMALIZED, SENTIMENT, SOCIAL, Feed, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +145,15 @@ def made_of(name: str) -> frozenset[str]:
     ['bars', 'prices', 'rsi']
     """
     return frozenset({name}.union(*map(made_of, KERNEL[name].needs)))
+
+
+@cache
+def versions_of(view: View) -> dict[str, int]:
+    """Return the kernels that the rows of a view are made of, by name, with their versions.
+
+    >>> from transforms.catalog import SOCIAL
+    >>> versions_of(SOCIAL)
+    {'posts': 1, 'social': 1}
+    """
+    names = frozenset().union(*(made_of(MAKES[feature]) for feature in view.names))
+    return {name: version for name, version in VERSIONS if name in names}

@@ -55,6 +55,7 @@ class TradingProvider(PassthroughProvider):  # type: ignore[misc]  # Feast is un
         tables = [table for table in map(table_of_feature_view, views) if table is not None]
         if tables:
             with _get_conn(offline) as connection:
+                connection.autocommit = True  # each step of the migration is a transaction of its own
                 _make_schema(connection, offline.db_schema)
                 migrate(connection, tables, offline.policy)
         for view in tables_to_delete:

@@ -29,17 +29,26 @@ from feast.infra.utils.postgres.connection_utils import _get_conn
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
 from feast.utils import compute_non_entity_date_range
+from psycopg import sql
 from pydantic import Field, PositiveFloat, StrictStr, model_validator
 
 from feature_repo.stores.endpoints import postgres_parameters, postgres_url
+from feature_repo.stores.history import History, current
 from feature_repo.stores.offline.append import append_table
+from feature_repo.stores.offline.histories import rows_of
 from feature_repo.stores.offline.job import HistoricalJob, QueryJob
 from feature_repo.stores.offline.join.entity_sql import bare
 from feature_repo.stores.offline.join.lookup import lookups
 from feature_repo.stores.offline.join.spine import Spine, spine_of_frame, spine_of_query
 from feature_repo.stores.offline.join.statement import moments_between, rows_between
 from feature_repo.stores.offline.tables.hypertable import Policy
-from feature_repo.stores.offline.tables.schema import SILENCE, table_of_feature_view
+from feature_repo.stores.offline.tables.schema import (
+    MAKERS,
+    SILENCE,
+    has_makers,
+    identifier_parts,
+    table_of_feature_view,
+)
 from transforms.times import us_of_datetime
 
 _TLS: Final = ("sslmode", "sslkey_path", "sslcert_path", "sslrootcert_path")
@@ -64,6 +73,9 @@ class TimescaleOfflineStoreConfig(PostgreSQLOfflineStoreConfig):  # type: ignore
     password: StrictStr | None = Field(default=None, repr=False)
     sslmode: StrictStr | None = None
     columnstore_after_days: PositiveFloat | None = 2  # age at which a chunk goes to the columnstore; null keeps rows
+    history: History = (
+        "served"  # which rows joins read where there are served and recomputed ones: see stores/history.py
+    )
     retain_days: PositiveFloat | None = None  # age at which a chunk is deleted; null keeps everything
 
     @model_validator(mode="after")
@@ -119,7 +131,8 @@ class TimescaleOfflineStore(PostgreSQLOfflineStore):  # type: ignore[misc]
         """Return the features of each entity row as they were at its moment.
 
         A row holds from its event time until the next one, but no longer than the view's ttl (inclusive). Of several
-        rows of one event time the one created last counts. The result has every entity row once, in order, with all of
+        rows of one event time the one created last counts, and of served and recomputed rows those of the history that is
+        read (``feature_repo.stores.history``). The result has every entity row once, in order, with all of
         its columns, and null where no row holds.
 
         Parameters are those of Feast: `entity_df` is a frame, or SQL that gives one, with the join keys and moments, or
@@ -127,7 +140,9 @@ class TimescaleOfflineStore(PostgreSQLOfflineStore):  # type: ignore[misc]
         after the moment; training should set it.
         """
         known = filter_by_created_timestamp
-        views = lookups(feature_refs, feature_views, registry, project, full_names=full_feature_names, known=known)
+        history = current(config.offline_store.history)
+        names = {"full_names": full_feature_names}
+        views = lookups(feature_refs, feature_views, registry, project, **names, known=known, history=history)
         on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
         # The SQL is put into brackets. A semicolon would end the statement there; a comment would swallow the bracket.
         frame = f"{bare(entity_df)}\n" if isinstance(entity_df, str) else None
@@ -155,26 +170,43 @@ class TimescaleOfflineStore(PostgreSQLOfflineStore):  # type: ignore[misc]
 
     @staticmethod
     def pull_latest_from_table_or_query(
-        config: RepoConfig, data_source: Any, *args: Any, **kwargs: Any
+        config: RepoConfig,
+        data_source: Any,
+        join_key_columns: list[str],
+        feature_name_columns: list[str],
+        timestamp_field: str,
+        *args: Any,
+        **kwargs: Any,
     ) -> RetrievalJob:
         """Return the result of Feast's own query for the newest row of each key, decoded in columns."""
-        source = _bare_source(data_source)
-        job = PostgreSQLOfflineStore.pull_latest_from_table_or_query(config, source, *args, **kwargs)
+        source = _source_of_history(config, data_source, join_key_columns, timestamp_field)
+        pull = PostgreSQLOfflineStore.pull_latest_from_table_or_query
+        job = pull(config, source, join_key_columns, feature_name_columns, timestamp_field, *args, **kwargs)
         return QueryJob(job.to_sql(), job.config, full_feature_names=False)
 
     @staticmethod
-    def pull_all_from_table_or_query(config: RepoConfig, data_source: Any, *args: Any, **kwargs: Any) -> RetrievalJob:
+    def pull_all_from_table_or_query(
+        config: RepoConfig,
+        data_source: Any,
+        join_key_columns: list[str],
+        feature_name_columns: list[str],
+        timestamp_field: str,
+        *args: Any,
+        **kwargs: Any,
+    ) -> RetrievalJob:
         """Return the result of Feast's own query for all rows of a range, decoded in columns."""
-        source = _bare_source(data_source)
-        job = PostgreSQLOfflineStore.pull_all_from_table_or_query(config, source, *args, **kwargs)
+        source = _source_of_history(config, data_source, join_key_columns, timestamp_field)
+        pull = PostgreSQLOfflineStore.pull_all_from_table_or_query
+        job = pull(config, source, join_key_columns, feature_name_columns, timestamp_field, *args, **kwargs)
         return QueryJob(job.to_sql(), job.config, full_feature_names=False)
 
     def get_table_column_names_and_types_from_data_source(
         self, config: RepoConfig, data_source: Any
     ) -> Iterable[tuple[str, str]]:
-        """Return the columns that Feast expects in a pushed frame; nobody who pushes rows knows the silence of a feed."""
-        columns = super().get_table_column_names_and_types_from_data_source(config, data_source)
-        return [(name, kind) for name, kind in columns if name != SILENCE]
+        """Return the columns that Feast expects in a pushed frame; nobody who pushes rows knows the silence of a feed or its kernels."""
+        columns = list(super().get_table_column_names_and_types_from_data_source(config, data_source))
+        own = {SILENCE, *MAKERS} if SILENCE in dict(columns) else set()
+        return [(name, kind) for name, kind in columns if name not in own]
 
     @staticmethod
     def offline_write_batch(
@@ -211,11 +243,21 @@ def _spine_of(frame: Any, keys: Iterable[str]) -> Callable[[Any], Spine]:
     return lambda connection: spine
 
 
-def _bare_source(source: Any) -> Any:
-    """Return a source whose query Feast can put into brackets: no semicolon, and no comment that hides the bracket."""
+def _source_of_history(config: RepoConfig, source: Any, keys: list[str], event: str) -> Any:
+    """Return a source whose query Feast can put into brackets.
+
+    That of a managed table has the rows that count in the history that is read. A query has no semicolon, and no comment that hides the
+    bracket. Every other source stays as it is.
+    """
     options = source._postgres_options
-    if not options._query:
-        return source
+    if options._query:
+        query = f"{bare(options._query)}\n"
+    else:
+        name = sql.Identifier(*identifier_parts(options._table))
+        with _get_conn(config.offline_store) as connection:
+            if not has_makers(connection, name):
+                return source
+        query = rows_of(name, keys, event, current(config.offline_store.history)).as_string(None)
     source = copy.copy(source)
-    source._postgres_options = PostgreSQLOptions(name=options._name, query=f"{bare(options._query)}\n", table=None)
+    source._postgres_options = PostgreSQLOptions(name=options._name, query=query, table=None)
     return source

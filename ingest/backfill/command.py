@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ examples:
   python -m ingest backfill --table market.trades --table market.books --jobs 8 --since 2026-01-01
   python -m ingest backfill --table fills --column size=lots --column fills:received=
   python -m ingest backfill --from-tape --symbols BTCUSDT --since 2026-01-01 --jobs 8
+  python -m ingest backfill --from-tape --features vpin
 
 --table reads raw tables (or views) of the offline database, the days of each symbol in order, and computes everything each time, without a
 tape. `python -m ingest import --table` puts them on the tape, so that another day costs a day (--from-tape).
@@ -43,7 +44,10 @@ FIELD= says that there is no such column. An index on (symbol, time) makes readi
 .parquet and .csv hold trades (columns price, size, side, ...), books (bids and asks, or bid_px_0, bid_qty_0, ask_px_0, ...) or posts.
 Text and .csv may be packed: .gz, .zst, .bz2, .xz, or the only file of a .zip.
 A row's created_timestamp is its event_timestamp plus --available-after. Give the delay of your live pipeline, so that training sees
-history as late as it was available live. A row whose values are there already is not written again, so the first delay stays.
+history as late as it was available live. Rows are marked as recomputed: they take the place of those that an earlier backfill made of the
+same time, and never that of a row that was served. Training reads them where nothing was served, or first of all with
+`training-frame --history recomputed`.
+--features writes only the views that hold these features, such as one that was added.
 Of files, give all days of a symbol in one call, because kernels remember days.
 Run the command again after it was stopped: finished symbol-days are skipped, and no row is written twice.
 
@@ -79,6 +83,8 @@ def add_parser(subparsers: Any) -> None:
         metavar="DATE",
         help="of raw tables: events before here; of the tape: new days before here",
     )
+    wanted = "write only the views that hold these features (default all)"
+    add("--features", type=names, default=[], metavar="A,B", help=wanted)
     available = "how long after its event time a row was available: 250ms, 1s, 5m (default 1s)"
     add("--available-after", type=duration_ms, default=1000, metavar="TIME", help=available)
     add("--jobs", type=count, metavar="N", help="processes; symbols are shared out (default 1, on Ray the processors)")
@@ -129,6 +135,7 @@ def run(args: argparse.Namespace) -> int:
             url,
             conf,
             source=source,
+            views=_views(args.features),
             delay_ms=args.available_after,
             jobs=args.jobs or 1,
             columns=given_columns(args),
@@ -165,12 +172,23 @@ def _backfill_tape(
         symbols=args.symbols,
         since=date.min if args.since is None else args.since.date(),
         before=before,
+        views=_views(args.features),
         delay_ms=args.available_after,
         jobs=args.jobs,
         engine=args.engine,
         refused_folder=refused_folder,
         progress=show,
     )
+
+
+def _views(features: Sequence[str]) -> list[str]:
+    """Return the views that hold some features, in order; all views for none."""
+    from transforms.catalog import VIEWS
+
+    known = {name for view in VIEWS for name in view.names}
+    if unknown := [name for name in features if name not in known]:
+        raise UserError(f"there is no feature {', '.join(unknown[:5])}; `python -m ingest features` lists them")
+    return [view.name for view in VIEWS if not features or set(view.names) & set(features)]
 
 
 def _source(args: argparse.Namespace, url: str) -> Source | None:

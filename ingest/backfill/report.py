@@ -64,7 +64,11 @@ def days_text(found: Backfilled, refused_folder: Path) -> str:
         rows["days"] += f"; {n:,} of those computed had been done before"
     told = [
         f"{symbol} from {min(days)} on, "
-        + ("made with other settings or kernels" if symbol in found.other_settings else "as messages came to that day")
+        + (
+            "made with other settings or kernels, or replaced since"
+            if symbol in found.other_settings
+            else "as messages came to that day"
+        )
         for symbol, days in sorted(found.again.items())
     ]
     if told:

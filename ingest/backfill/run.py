@@ -29,7 +29,8 @@ from ingest.recordings.refused import RefusedFile
 from ingest.sentiment.history import History
 from ingest.sentiment.scoring import Model
 from ingest.settings import Settings
-from transforms.kernels import VERSIONS
+from transforms.catalog import VIEW, VIEWS
+from transforms.kernels import versions_of
 
 
 def backfill(
@@ -41,6 +42,7 @@ def backfill(
     delay_ms: int = 1000,
     jobs: int = 1,
     columns: GivenColumns = COMMON,
+    views: Sequence[str] = tuple(VIEW),
     load_model: Callable[[], Model] | None = None,
     refused_folder: Path | None = None,
     progress: Progress = lambda done: None,
@@ -48,9 +50,9 @@ def backfill(
     """Write the rows of recordings, or of raw tables, into the offline tables.
 
     The rows equal those of a replay of the same messages, bit for bit; only ``created_timestamp`` differs. The microprice tables
-    of the database apply as they do live, each from its ``usable_from`` on. Existing rows are left as they are. Symbol-days that
-    the same run finished before are not written again, so a second call continues a run that was stopped. It computes all rows
-    again from the beginning of the data, since kernels remember days.
+    of the database apply as they do live, each from its ``usable_from`` on. They take the place of what was recomputed before; served
+    rows are left as they are. Symbol-days that the same run finished before are not written again, so a second call continues a run that
+    was stopped. It computes all rows again from the beginning of the data, since kernels remember days.
 
     Raise ``TableFileError`` or ``OSError`` if a file cannot be read, ``RawTableError`` if a file beside raw tables may hold market data.
 
@@ -65,6 +67,8 @@ def backfill(
         How long after its event time a row counts as available: ``created_timestamp - event_timestamp``.
     jobs : int
         Processes. Symbols are shared out among them; all days of a symbol are processed in order by one.
+    views : sequence of str
+        Only the rows of these are written; the kernels of all run.
     load_model : callable or None
         Returns the sentiment model; called only if there are posts.
     refused_folder : Path or None
@@ -91,8 +95,8 @@ def backfill(
     name = f"backfill-{hashlib.blake2b(b''.join(content), digest_size=6).hexdigest()}-posts.jsonl"
     with RefusedFile(refused_folder and refused_folder / name) as kept:
         posts, model = _scored_posts(recording, url, settings, load_model, total, kept)
-    run = run_digest(content, settings, delay_ms, model, tables, rows)
-    shared = Shared(tables, source, settings, url, run, delay_ms * 1000, known, refused_folder)
+    run = run_digest(content, settings, delay_ms, model, tables, [rows, list(views)])
+    shared = Shared(tables, source, settings, url, run, delay_ms * 1000, known, refused_folder, tuple(views))
     parts = [
         (task, [post for post in posts if isinstance(post, WithdrawnPost) or _owner(tasks, post.symbol) == i])
         for i, task in enumerate(tasks)
@@ -155,13 +159,14 @@ def run_digest(
 ) -> bytes:
     """Return a hash of all that determines the rows of a run.
 
-    It covers the hashes of the files' ``content``, or for raw tables the number of rows of each day in ``rows``, and the versions and
-    settings of the kernels. Two runs of the same digest make the same rows.
+    It covers the hashes of the files' ``content``, or for raw tables the number of rows of each day in ``rows``, the views that are written
+    there too, and the versions and settings of the kernels. Two runs of the same digest make the same rows.
     """
     digest = hashlib.blake2b(digest_size=16)
     for one in content:
         digest.update(one)
-    about = [VERSIONS, settings.emit_interval_ms, settings.allowed_lateness_ms, settings.max_future_ms, delay_ms, model]
+    kernels = [sorted(versions_of(view).items()) for view in VIEWS]
+    about = [kernels, settings.emit_interval_ms, settings.allowed_lateness_ms, settings.max_future_ms, delay_ms, model]
     known = sorted((name, repr(instrument)) for name, instrument in settings.instruments.items())
     digest.update(msgspec.msgpack.encode([about, known, sorted(settings.symbols), sorted(tables.items()), rows]))
     return digest.digest()

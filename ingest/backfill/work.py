@@ -21,6 +21,7 @@ from ingest.recordings.recording import Known, Recording
 from ingest.recordings.refused import RefusedFile
 from ingest.recordings.venue_clock import Pace
 from ingest.settings import Settings
+from transforms.catalog import VIEW
 from transforms.engine import warm_up
 
 
@@ -28,7 +29,7 @@ from transforms.engine import warm_up
 class Shared:
     """What all tasks of a run have in common: ``run`` is its digest, ``delay_us`` is ``created_timestamp - event_timestamp``.
 
-    ``refused`` is the folder for the file of what a task refuses.
+    ``refused`` is the folder for the file of what a task refuses, ``views`` are those whose rows are written.
     """
 
     tables: Tables
@@ -39,6 +40,7 @@ class Shared:
     delay_us: int
     known: Known | None = None
     refused: Path | None = None
+    views: tuple[str, ...] = tuple(VIEW)
 
     def refused_file(self, part: str) -> RefusedFile:
         """Return the file for what a part of this run refuses."""
@@ -57,7 +59,8 @@ def process_task(task: Task, posts: Sequence[ScoredPost | WithdrawnPost], shared
         psycopg.connect(shared.url, autocommit=True, application_name="tfs backfill") as connection,
         shared.refused_file(f"{part:08x}") as refused,
     ):
-        writer = table.Writer(connection, shared.run, table.finished(connection, shared.run), shared.delay_us)
+        finished, views = table.finished(connection, shared.run), [VIEW[name] for name in shared.views]
+        writer = table.Writer(connection, shared.run, finished, shared.delay_us, views)
         feed = Feed(shared.settings, shared.tables, writer, done, report, refused)
         for post in posts:
             feed.accept_post(post)

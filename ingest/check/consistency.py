@@ -167,7 +167,7 @@ def _is_after(oldest_ms: int | None, at_ms: int) -> bool:
 
 
 def look_up(connection: psycopg.Connection[Any], reads: Sequence[Read]) -> dict[RowKey, list[float]]:
-    """Return the offline rows that exist; of several for a key the newest that was created by the time of the read."""
+    """Return the served offline rows that exist; of several for a key the newest that was created by the time of the read."""
     found = {}
     for view in VIEWS:
         some = [read for read in reads if read.view is view]
@@ -175,8 +175,9 @@ def look_up(connection: psycopg.Connection[Any], reads: Sequence[Read]) -> dict[
             continue
         query = sql.SQL(
             "SELECT s.i, {} FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) "
-            "WITH ORDINALITY AS s(symbol, t, known, i) CROSS JOIN LATERAL (SELECT * FROM {} r WHERE r.symbol = s.symbol "
-            "AND r.event_timestamp = s.t AND r.created_timestamp <= s.known ORDER BY r.created_timestamp DESC LIMIT 1) r"
+            "WITH ORDINALITY AS s(symbol, t, known, i) CROSS JOIN LATERAL ("
+            "SELECT * FROM {} r WHERE r.symbol = s.symbol AND r.event_timestamp = s.t AND NOT r.recomputed "
+            "AND r.created_timestamp <= s.known ORDER BY r.created_timestamp DESC LIMIT 1) r"
         ).format(sql.SQL(", ").join(sql.Identifier("r", name) for name in view.names), table_of_view(view).identifier)
         times = [datetime_of_us(read.t_us) for read in some]
         known = [datetime_of_us(read.read_ms * 1000 + SKEW_US) for read in some]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import feature_repo
+from feature_repo.stores import history
 from feature_repo.stores.errors import UserError
 from ingest.cli.arguments import duration, make_parser, moment, names
 
@@ -37,6 +38,12 @@ def add_parser(subparsers: Any) -> None:
         type=duration,
         help="of the forward return, in the same form (default 60s)",
     )
+    histories = (
+        "which rows count where there are served and recomputed ones: served is what models were fed, recomputed is what the newest "
+        "backfill computed, where a new feature has its past (default: as offline_store of feature_store.yaml says, or else served). "
+        "The file names it in its metadata"
+    )
+    add("--history", choices=history.NAMES, help=histories)
     add("-o", "--output", required=True, type=Path, help="the Parquet file")
 
 
@@ -52,11 +59,12 @@ def run(args: argparse.Namespace) -> None:
     store = FeatureStore(repo_path=str(Path(feature_repo.__file__).parent))
     symbols = list(dict.fromkeys(chain.from_iterable(args.symbols)))
     rows = training.grid_rows(symbols, args.start, args.end, args.every)
+    read = args.history or training.history_of(store)
     try:
         tables = training.slices(store, args.service, symbols, args.start, args.end, args.every, args.horizon)
-        with Progress(console=Console(stderr=True)) as progress:
+        with history.reading(read), Progress(console=Console(stderr=True)) as progress:
             task = progress.add_task("rows", total=rows)
             written = training.write_parquet(args.output, tables, lambda n: progress.advance(task, n))
     except FeastObjectNotFoundException as error:
         raise UserError(str(error)) from error
-    print(f"{written:,} rows, label {training.label_name(args.horizon)}, in {args.output}")
+    print(f"{written:,} rows, label {training.label_name(args.horizon)}, history {read}, in {args.output}")

@@ -84,7 +84,7 @@ def example(store: FeatureStore, connection: psycopg.Connection, symbol: str, en
     """
     query = (
         "SELECT event_timestamp, created_timestamp, mid_price FROM microstructure"
-        " WHERE symbol = %s AND event_timestamp <= %s AND mid_price IS NOT NULL ORDER BY 1 DESC, 2 DESC LIMIT %s"
+        " WHERE symbol = %s AND event_timestamp <= %s AND mid_price IS NOT NULL AND NOT recomputed ORDER BY 1 DESC, 2 DESC LIMIT %s"
     )
     rows = connection.execute(query, (symbol, datetime_of_us(end_us), EXAMPLE_ROWS)).fetchall()[::-1]
     if len(rows) < EXAMPLE_ROWS or (rows[-1][0] - rows[0][0]).total_seconds() > 2 * EXAMPLE_ROWS:
@@ -104,7 +104,7 @@ def recorded_delays(connection: psycopg.Connection, symbols: Sequence[str], star
     """Return the milliseconds from each row's time to when it could be known, by the receive times of the recording."""
     query = (
         "SELECT extract(epoch FROM created_timestamp - event_timestamp) * 1000 FROM microstructure"
-        " WHERE symbol = ANY(%s) AND event_timestamp BETWEEN %s AND %s ORDER BY event_timestamp LIMIT 20000"
+        " WHERE symbol = ANY(%s) AND event_timestamp BETWEEN %s AND %s AND NOT recomputed ORDER BY event_timestamp LIMIT 20000"
     )
     values = (list(symbols), datetime_of_us(start_us), datetime_of_us(end_us))
     return [float(ms) for (ms,) in connection.execute(query, values)]

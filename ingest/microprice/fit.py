@@ -40,7 +40,7 @@ _ROWS = """
 SELECT DISTINCT ON (event_timestamp) (extract(epoch FROM event_timestamp) * 1000000)::bigint,
     coalesce(mid_price, 'NaN'), coalesce(imbalance_l1, 'NaN'), coalesce(spread, 'NaN')
 FROM microstructure WHERE symbol = %(symbol)s AND event_timestamp >= %(since)s AND event_timestamp < %(before)s
-ORDER BY event_timestamp, created_timestamp DESC"""
+ORDER BY event_timestamp, recomputed, created_timestamp DESC"""
 
 
 class FitError(UserError, ValueError):

@@ -105,7 +105,7 @@ def psi(expected: NDArray[np.float64], actual: NDArray[np.float64]) -> NDArray[n
 def read_rows(
     connection: psycopg.Connection[Any], view: View, symbols: Sequence[str], start_us: int, end_us: int, emit_us: int
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the (n, k) rows of each symbol on a grid of whole minutes in (start, end]; of rows of one time the one created last."""
+    """Return the (n, k) rows of each symbol on a grid of whole minutes in (start, end]; of rows of one time the served one created last."""
     table = table_of_view(view)
     steps = max(1, (end_us - start_us) // MINUTE_US * len(symbols) // ROWS_MAX)
     step_us = math.lcm(MINUTE_US * steps, emit_us)
@@ -115,7 +115,7 @@ def read_rows(
         "SELECT s.symbol, {columns} FROM unnest({symbols}::text[]) AS s(symbol) "
         "CROSS JOIN generate_series({first}::timestamptz, {last}::timestamptz, {step} * interval '1 microsecond') AS g(t) "
         "CROSS JOIN LATERAL (SELECT * FROM {table} r WHERE r.symbol = s.symbol AND r.event_timestamp = g.t "
-        "ORDER BY r.created_timestamp DESC LIMIT 1) AS r"
+        "ORDER BY r.recomputed, r.created_timestamp DESC LIMIT 1) AS r"
     ).format(
         columns=columns,
         symbols=sql.Literal(list(symbols)),

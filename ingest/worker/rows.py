@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -10,12 +11,14 @@ from numpy.typing import NDArray
 
 from transforms.catalog import VIEW, View
 from transforms.kernel import Vector, to_bytes
+from transforms.kernels import versions_of
 
 
 class Columns(NamedTuple):
     """n rows of one view; times are microseconds, ``values`` has shape (n, k) in the order of the catalogue, NaN is null.
 
-    ``silent_us`` is how long the view's feed had been silent at the event times.
+    ``silent_us`` is how long the view's feed had been silent at the event times, ``versions`` are those of the kernels that made the rows,
+    or None where they are not known.
     """
 
     view: View
@@ -24,6 +27,23 @@ class Columns(NamedTuple):
     created_us: NDArray[np.int64]
     values: NDArray[np.float64]
     silent_us: NDArray[np.int64]
+    versions: dict[str, int] | None = None
+
+
+def joined(parts: Sequence[Columns]) -> Columns:
+    """Return rows of one view and of the same kernels as one."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    return Columns(
+        first.view,
+        [symbol for part in parts for symbol in part.symbols],
+        np.concatenate([part.event_us for part in parts]),
+        np.concatenate([part.created_us for part in parts]),
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.silent_us for part in parts]),
+        first.versions,
+    )
 
 
 class Batch:
@@ -64,7 +84,7 @@ class Batch:
         """Return all rows so far."""
         values = np.frombuffer(b"".join(self._values)).reshape(len(self), len(self.view.features))
         event_us, created_us, silent_us = (np.array(x, np.int64) for x in (self._event, self._created, self._silent))
-        return Columns(self.view, self._symbols, event_us, created_us, values, silent_us)
+        return Columns(self.view, self._symbols, event_us, created_us, values, silent_us, versions_of(self.view))
 
     def newest(self) -> Columns:
         """Return what the online store keeps: the last row of each symbol."""
@@ -79,13 +99,14 @@ class Batch:
             every.created_us[rows],
             every.values[rows],
             every.silent_us[rows],
+            every.versions,
         )
 
 
 def encode(columns: Columns) -> bytes:
     """Pack rows as one value of the outbox."""
-    view, symbols, *arrays = columns
-    return msgspec.msgpack.encode([view.name, view.names, symbols, *(array.tobytes() for array in arrays)])
+    view, symbols, *arrays, versions = columns
+    return msgspec.msgpack.encode([view.name, view.names, symbols, *(array.tobytes() for array in arrays), versions])
 
 
 def vectors(columns: Columns) -> list[Any]:
@@ -105,12 +126,13 @@ def vectors(columns: Columns) -> list[Any]:
 def decode(data: bytes) -> Columns:
     """Unpack the rows that ``encode`` packed, in the order of today's catalogue.
 
-    A feature that was added since is null; a dropped one is left out. Rows of a release that told no silences have 0.
-    Raise an error if the view is gone or ``data`` holds no rows.
+    A feature that was added since is null; a dropped one is left out. Rows of a release that told no silences have 0, and of one that told
+    no versions None. Raise an error if the view is gone or ``data`` holds no rows.
     """
     name, names, symbols, event, created, values, *told = msgspec.msgpack.decode(data)
     view = VIEW[name]
     times = [event, created, told[0] if told else bytes(8 * len(symbols))]
+    versions = told[1] if len(told) > 1 else None
     if any(len(part) != 8 * len(symbols) for part in times):
         raise ValueError(f"{len(symbols)} rows of {view.name} with {[len(part) for part in times]} bytes of times")
     packed = np.frombuffer(values).reshape(len(symbols), len(names))
@@ -122,4 +144,4 @@ def decode(data: bytes) -> Columns:
                 laid[:, i] = packed[:, slot[feature]]
         packed = laid
     event_us, created_us, silent_us = (np.frombuffer(part, np.int64) for part in times)
-    return Columns(view, symbols, event_us, created_us, packed, silent_us)
+    return Columns(view, symbols, event_us, created_us, packed, silent_us, versions)

@@ -8,11 +8,15 @@ import re
 import shutil
 import subprocess
 import sys
+from math import log
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from feature_repo.stores.endpoints import POSTGRES_VARIABLE, REDIS_VARIABLE
+from ingest.backfill.days.run import backfill_from_tape
+from tests.ingest.backfill.days import tapes
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "adding-a-feature.md"
@@ -56,6 +60,56 @@ def run(copy: Path, *command: str, **environ: str) -> str:
     done = subprocess.run(command, cwd=copy, env=given, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     return done.stdout
+
+
+def test_the_last_step_gives_the_feature_its_past_and_leaves_every_other_value_as_it_was(
+    copy, postgres_url, tmp_path
+) -> None:
+    """Three days that were served and backfilled before, by the kernels without the feature."""
+    conf = tapes.settings(str(tmp_path / "tape"))
+    for day in range(3):
+        tapes.put(conf, tapes.market(day))
+    tapes.serve(conf, postgres_url)
+    backfill_from_tape(postgres_url, conf)
+    before = {which: tapes.stored(postgres_url, which) for which in ("recomputed", "NOT recomputed")}
+    assert all(
+        before["recomputed"][view] and before["NOT recomputed"][view] for view in ("microstructure", "technical")
+    )
+
+    servers = {
+        POSTGRES_VARIABLE: postgres_url,
+        "TFS_TAPE": conf.tape,
+        "TFS_PARTITIONS": "2",
+        "TFS_EMIT_INTERVAL_MS": "4000",
+    }
+    (command,) = re.findall(r"^python -m (ingest backfill .*)$", PAGE.read_text(), re.M)
+    for computed in (6, 0):
+        told = run(copy, sys.executable, "-m", *command.split(), "--json", **servers)
+        assert json.loads(told)["days"]["computed"] == computed
+        assert {which: tapes.stored(postgres_url, which) for which in before} == before, "in the columns from before"
+
+    with psycopg.connect(postgres_url) as connection:
+        query = "SELECT touch_ratio, imbalance_l1 FROM microstructure WHERE book_valid = 1 AND "
+        past = connection.execute(query + "recomputed").fetchall()
+        # imbalance_l1 is (b - a)/(b + a) of the same two sizes
+        assert [ratio for ratio, _ in past] == pytest.approx([log((1 + i) / (1 - i)) for _, i in past], rel=1e-9)
+        assert len(past) > 10
+        assert {ratio for ratio, _ in connection.execute(query + "NOT recomputed")} == {None}
+    (reads,) = [block for block in blocks("python") if "reading(" in block]
+    page = f"{FRAME}\n{reads}\nprint([list(frame['touch_ratio'].isna()) for frame in (past, served)])"
+    run(copy, str(Path(sys.executable).with_name("feast")), "-c", "feature_repo", "apply", **servers)
+    out = run(copy, sys.executable, "-W", "ignore", "-c", page, **servers)
+    assert json.loads(out.splitlines()[-1].lower()) == [[False] * 3, [True] * 3]
+
+
+FRAME = """
+import pandas
+from feast import FeatureStore
+store = FeatureStore(repo_path="feature_repo")
+times = pandas.date_range("2023-11-15T23:59:52Z", periods=3, freq="4s")
+spine = pandas.DataFrame({"symbol": "SIM-BTC", "event_timestamp": times})
+served = store.get_historical_features(spine, ["microstructure:touch_ratio"]).to_df()
+"""
 
 
 PIPELINE = """
@@ -126,8 +180,7 @@ def test_the_page_followed_to_the_letter_gives_the_feature_online_and_in_a_train
     run(copy, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
 
     run(copy, str(Path(sys.executable).with_name("feast")), "-c", "feature_repo", "apply", **servers)
-    reads = blocks("python")[-1]
-    assert "get_online_features" in reads
+    (reads,) = [block for block in blocks("python") if "get_online_features" in block]
     assert "get_historical_features" in reads
     out = run(copy, sys.executable, "-W", "ignore", "-c", PIPELINE, READS=reads, **servers)
     where, served, training = json.loads(out.splitlines()[-1])

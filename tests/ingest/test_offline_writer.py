@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -27,11 +28,11 @@ def database(postgres_url: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def append(client: redis.Redis, *symbols: str) -> None:
+def append(client: redis.Redis, *symbols: str, **changed: Any) -> None:
     batch = rows.Batch(SOCIAL)
     for i, symbol in enumerate(symbols):
         batch.add(symbol, 1_000_000 * i, 1_000_000 * i + 7, vector([float(i)] * len(SOCIAL.features)), 1_999 * i)
-    client.xadd(keys.outbox(0), {"rows": rows.encode(batch.columns())})
+    client.xadd(keys.outbox(0), {"rows": rows.encode(batch.columns()._replace(**changed))})
 
 
 def waiting(client: redis.Redis) -> list[read.Entry]:
@@ -49,6 +50,18 @@ def test_rows_of_several_entries_are_written_once_and_the_entries_deleted(
     assert offline_writer.write(redis_client, database, batch) == 0  # as after a crash before the deletion
     found = database.execute("SELECT symbol, feed_silence_ms FROM social ORDER BY symbol").fetchall()
     assert found == [("A", 0), ("B", 1), ("C", 0)]  # whole milliseconds, as online
+
+
+def test_rows_are_served_ones_and_name_their_kernels_though_two_releases_made_a_batch(
+    redis_client: redis.Redis, database: psycopg.Connection
+) -> None:
+    for symbols, versions in (("AB", {"posts": 3}), ("C", {"posts": 4}), ("D", None), ("E", {"posts": 3})):
+        append(redis_client, *symbols, versions=versions)
+    assert offline_writer.write(redis_client, database, waiting(redis_client)) == 5
+    query = "SELECT symbol, versions FROM social LEFT JOIN kernel_versions v ON v.id = kernels WHERE NOT recomputed ORDER BY 1"
+    old, new = {"posts": 3}, {"posts": 4}
+    assert database.execute(query).fetchall() == [("A", old), ("B", old), ("C", new), ("D", None), ("E", old)]
+    assert database.execute("SELECT count(*) FROM kernel_versions").fetchone() == (2,)
 
 
 def test_an_entry_without_rows_is_kept_in_the_dead_letters_and_the_others_are_written(

@@ -102,6 +102,7 @@ class Connection:
         created_us: NDArray[Any],
         values: NDArray[Any],
         silent_us: NDArray[Any],
+        _versions: dict[str, int] | None,
     ) -> int:
         """Add rows to the transaction, as ``append_rows`` does."""
         times = zip(event_us.tolist(), created_us.tolist(), silent_us.tolist(), strict=True)

@@ -20,6 +20,7 @@ from psycopg import sql
 from feature_repo.stores.offline import facts
 from feature_repo.stores.offline.binary import encode
 from feature_repo.stores.offline.binary.format import EPOCH_US
+from feature_repo.stores.offline.kernels import Versions, number_of
 from feature_repo.stores.offline.tables.schema import Table, table_of_view
 from transforms import catalog
 from transforms.times import datetime_of_us, us_of_datetime
@@ -38,8 +39,9 @@ def append_rows(
     created_us: NDArray[np.int64],
     values: NDArray[np.float64],
     silent_us: NDArray[np.int64] | None = None,
+    versions: Versions | None = None,
 ) -> int:
-    """Append rows of a view to its table, and return how many of them are new.
+    """Append rows of a view to its table as served rows, and return how many of them are new.
 
     Parameters
     ----------
@@ -56,12 +58,27 @@ def append_rows(
     silent_us : numpy.ndarray, optional
         (n,) microseconds for which the view's feed had been silent at the event times; stored in whole milliseconds, as
         online. None is unknown, which is null.
+    versions : mapping, optional
+        Of the kernels that made the rows. None is unknown.
 
     Raises
     ------
     ValueError
         Shapes do not agree, or a count is not a whole number.
     """
+    columns = encoded_rows(view, symbols, event_us, created_us, values, silent_us)
+    return append_columns(connection, table_of_view(view), columns, versions)
+
+
+def encoded_rows(
+    view: catalog.View,
+    symbols: Sequence[str],
+    event_us: NDArray[np.int64],
+    created_us: NDArray[np.int64],
+    values: NDArray[np.float64],
+    silent_us: NDArray[np.int64] | None = None,
+) -> list[encode.Column]:
+    """Return rows of a view in the form of the table's columns; arguments and errors as of `append_rows`."""
     n, k = len(symbols), len(view.features)
     silent = np.zeros(n, np.int64) if silent_us is None else silent_us
     if not event_us.shape == created_us.shape == silent.shape == (n,) or values.shape != (n, k):
@@ -70,27 +87,36 @@ def append_rows(
     features = [_ENCODERS[feature.dtype](values[:, i]) for i, feature in enumerate(view.features)]
     silence = encode.small_integers(silent // 1000, np.ones(n, np.bool_) if silent_us is None else None)
     times = [encode.times(event_us), encode.times(created_us)]
-    columns: list[encode.Column] = [encode.texts(symbols), *times, *features, silence]
-    return append_columns(connection, table_of_view(view), columns)
+    return [encode.texts(symbols), *times, *features, silence]
 
 
-def append_columns(connection: psycopg.Connection[Any], table: Table, columns: Sequence[encode.Column]) -> int:
+def append_columns(
+    connection: psycopg.Connection[Any],
+    table: Table,
+    columns: Sequence[encode.Column],
+    versions: Versions | None = None,
+) -> int:
     """Append encoded columns, in the order of ``table.columns``; transaction and result as in `append_rows`."""
     if not len(columns[0]):
         return 0
     try:
-        return _append(connection, table, columns, compare=False)
+        return _append(connection, table, columns, versions, compare=False)
     except psycopg.errors.UniqueViolation:  # another writer appended the same rows at the same time
-        return _append(connection, table, columns, compare=True)
+        return _append(connection, table, columns, versions, compare=True)
 
 
 def _append(
-    connection: psycopg.Connection[Any], table: Table, columns: Sequence[encode.Column], *, compare: bool
+    connection: psycopg.Connection[Any],
+    table: Table,
+    columns: Sequence[encode.Column],
+    versions: Versions | None,
+    *,
+    compare: bool,
 ) -> int:
     """Append columns; ``compare`` says that some of their rows are stored, else that is found out."""
     with connection.transaction(), connection.cursor() as cursor:
-        cursor.execute(facts.stage(table))
-        encode.copy_in(cursor, facts.STAGING, columns)
+        cursor.execute(facts.stage(table, number_of(connection, versions)))
+        encode.copy_in(cursor, facts.STAGING, columns, table.columns)
         inserted = _insert(cursor, table, columns[len(table.keys)], compare)
         cursor.execute(_UNSTAGE)  # a caller's longer transaction may append again
     return inserted

@@ -23,6 +23,7 @@ from feast import FeatureStore
 from psycopg import sql
 
 from feature_repo.stores.errors import UserError
+from feature_repo.stores.history import History, current
 from feature_repo.stores.offline.join.lookup import Lookup
 from feature_repo.stores.offline.join.retrieve import join
 from feature_repo.stores.offline.join.spine import spine_of_frame
@@ -48,6 +49,11 @@ def label_name(horizon: timedelta) -> str:
     return f"forward_log_return_{horizon.total_seconds():g}s"
 
 
+def history_of(store: FeatureStore) -> History:
+    """Return the history that a frame of this store reads now (``feature_repo.stores.history``)."""
+    return current(store.config.offline_store.history)
+
+
 def grid_rows(symbols: Sequence[str], start: datetime, end: datetime, every: timedelta) -> int:
     """Return the number of rows of the frame of `slices`, for a progress bar; `FrameError` where it cannot be made."""
     if start.tzinfo is None or end.tzinfo is None:
@@ -70,7 +76,8 @@ def slices(
 
     Columns are ``symbol``, ``event_timestamp`` (UTC), the features of the feature service, the label. The grid has every
     symbol from `start` to `end`, both included and aware, in steps of `every`. The label looks `horizon` ahead, a
-    millisecond or more. The offline store of `store` is a `TimescaleOfflineStore`.
+    millisecond or more. The metadata of the schema says under ``history`` which one was read. The offline store of `store`
+    is a `TimescaleOfflineStore`.
     Raise `FrameError` where the frame cannot be made.
     """
     rows = grid_rows(symbols, start, end, every)
@@ -85,7 +92,8 @@ def slices(
         frame = pd.DataFrame({"symbol": np.tile(list(symbols), count), "event_timestamp": times.repeat(len(symbols))})
         table = store.get_historical_features(frame, features, filter_by_created_timestamp=True).to_arrow()
         table = table.set_column(1, "event_timestamp", table.column("event_timestamp").cast(_UTC))
-        yield table.append_column(label_name(horizon), _forward_return(store, frame, horizon))
+        table = table.append_column(label_name(horizon), _forward_return(store, frame, horizon))
+        yield table.replace_schema_metadata({"history": history_of(store)})
 
 
 def write_parquet(path: Path, tables: Iterator[pa.Table], progress: Callable[[int], Any] | None = None) -> int:
@@ -118,7 +126,7 @@ def _forward_return(store: FeatureStore, frame: pd.DataFrame, horizon: timedelta
     ahead = us_of_duration(horizon)
     view = catalog.view_of("mid_price")
     oldest = view.ttl_s * 1_000_000
-    silence = SILENCE if is_managed(store.get_feature_view(view.name)) else ""
+    managed = is_managed(store.get_feature_view(view.name))
     mid = Lookup(
         source=sql.Identifier(view.name),
         keys=(("symbol", "symbol"),),
@@ -129,7 +137,8 @@ def _forward_return(store: FeatureStore, frame: pd.DataFrame, horizon: timedelta
         names=("mid",),
         known=True,
         view=view.name,
-        silence=silence,
+        silence=SILENCE if managed else "",
+        history=history_of(store) if managed else None,
         heard=oldest,
     )
     with snapshot(store.config.offline_store) as connection:

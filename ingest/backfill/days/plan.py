@@ -14,7 +14,7 @@ The tail are the rows after the last message of a history from files: no tick of
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -29,10 +29,10 @@ from ingest.tape.read import day_ms
 from ingest.worker.symbol import FORMAT as ORDER_FORMAT
 from transforms.catalog import VIEWS
 from transforms.kernel import DAY_US
-from transforms.kernels import VERSIONS
+from transforms.kernels import versions_of
 from transforms.sentiment.state import REMEMBERED_US
 
-FORMAT = 1  # another number makes every day be computed again
+FORMAT = 2  # another number makes every day be computed again
 QUIET_DAYS = REMEMBERED_US // DAY_US + 2
 """Messages for all symbols count for so many days after the last message of a symbol: a post is not remembered longer."""
 
@@ -63,17 +63,19 @@ class Unit:
 
 @dataclass(slots=True)
 class Record:
-    """Rows of a unit that an earlier run wrote: those of the symbol from ``begin_us`` until ``end_us`` (``records``)."""
+    """Rows of a unit that an earlier run wrote: those of some views from ``begin_us`` until ``end_us`` (``records``).
+
+    The times, and the number of ``rows``, are those of all views, whichever were written.
+    """
 
     symbol: str
     fingerprint: bytes
     day: date
     base: bytes
-    delay_us: int
+    views: frozenset[str]
     begin_us: int
     end_us: int
     rows: int
-    is_complete: bool
 
 
 @dataclass(slots=True)
@@ -137,7 +139,8 @@ def base_of(settings: Settings, symbol: str, delay_us: int) -> bytes:
         (v.name, v.feed, v.ttl_s, [(f.name, repr(f.low), repr(f.high), f.dtype) for f in v.features]) for v in VIEWS
     ]
     instrument = repr(settings.instrument(symbol))
-    about = [FORMAT, VERSIONS, ORDER_FORMAT, times, settings.recover_s, delay_us, instrument, catalog]
+    kernels = [sorted(versions_of(view).items()) for view in VIEWS]
+    about = [FORMAT, kernels, ORDER_FORMAT, times, settings.recover_s, delay_us, instrument, catalog]
     return _hash(b"", about)
 
 
@@ -164,11 +167,13 @@ def plan(
     has_state: Callable[[str], bool],
     since: date,
     before: date,
+    views: Collection[str],
 ) -> Plan:
     """Fill a plan: choose the days to compute.
 
-    A day is computed that no run has done and that lies from ``since`` until ``before``, or whose rows are no longer right, wherever it
-    lies. Where the state at the end of the day before is not kept, that day is computed again for its state.
+    A day is computed of which not all ``views`` are written and that lies from ``since`` until ``before``, or whose rows of one of these
+    are no longer right, wherever it lies. Where the state at the end of the day before is not kept, that day is computed again for its
+    state.
     """
     days = made.chain
     chained = {unit.fingerprint for unit in days}
@@ -176,13 +181,13 @@ def plan(
     tail = None if last is None else Unit(last.day, last.fingerprint, _hash(last.fingerprint, "tail"), is_tail=True)
     if tail is not None:
         chained.add(tail.fingerprint)
-    done = {name: record for name, record in records.items() if record.is_complete and name in chained}
-    made.stale = sorted((r for name, r in records.items() if name not in done), key=lambda r: r.begin_us)
+    done = {name: record for name, record in records.items() if name in chained and record.views.issuperset(views)}
+    stale = (r for name, r in records.items() if name not in chained and not r.views.isdisjoint(views))
+    made.stale = sorted(stale, key=lambda record: record.begin_us)
     wrong = {record.day for record in made.stale}
-    were_done = {record.day for record in made.stale if record.is_complete}
     wanted = [unit.fingerprint not in done and (since <= unit.day < before or unit.day in wrong) for unit in days]
     made.passed = [done[unit.fingerprint] for unit in days if unit.fingerprint in done]
-    made.again = [unit.day for unit, is_wanted in zip(days, wanted, strict=True) if is_wanted and unit.day in were_done]
+    made.again = [unit.day for unit, is_wanted in zip(days, wanted, strict=True) if is_wanted and unit.day in wrong]
     is_needed = list(wanted)
     writes_tail = tail is not None and tail.fingerprint not in done and (wanted[-1] or days[-1].fingerprint in done)
     if writes_tail and not wanted[-1] and not has_state(made.state(days[-1])):

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 
 from feature_repo.stores.errors import UserError
+from ingest.backfill import table
 from ingest.backfill.days import contents, records
 from ingest.backfill.days.cluster import process_on_ray, processors
 from ingest.backfill.days.contents import Contents
@@ -24,6 +25,7 @@ from ingest.settings import Settings
 from ingest.tape import verify
 from ingest.tape.columns import FOR_ALL
 from ingest.tape.table import File, Tape, TapeError, open_tape
+from transforms.catalog import VIEW
 
 APART_ROWS = 500_000
 """From so many unread rows on, partitions are read in tasks of their own."""
@@ -61,6 +63,7 @@ def backfill_from_tape(
     symbols: Sequence[str] = (),
     since: date = date.min,
     before: date = date.max,
+    views: Sequence[str] = tuple(VIEW),
     delay_ms: int = 1000,
     jobs: int | None = None,
     engine: str = "processes",
@@ -85,6 +88,9 @@ def backfill_from_tape(
         Only these; all if there are none.
     since, before : date
         New days are computed from the one until the other; ``before`` is not included.
+    views : sequence of str
+        Only the rows of these are written, and only their old ones replaced. The kernels of all run, because a day begins at the states
+        of the day before.
     delay_ms : int
         How long after its event time a row counts as available: ``created_timestamp - event_timestamp``.
     jobs : int or None
@@ -101,7 +107,7 @@ def backfill_from_tape(
     jobs = jobs or (processors() if on_ray else 1)
     together = process_on_ray if on_ray else process_together
     with psycopg.connect(url, autocommit=True, application_name="tfs backfill") as connection:
-        records.prepare(connection)
+        table.prepare(connection)
         run = records.begin(connection)
         tables = microprice.load(connection)
         before_this = records.load(connection, symbols)
@@ -118,11 +124,11 @@ def backfill_from_tape(
         links = list(chain(symbol, days[partition], base, of_symbol))
         one = Plan(symbol, partition, base, chain=links, tables=of_symbol)
         known = before_this.get(symbol, {})
-        plans.append(plan(one, known, store.has, since, before))
+        plans.append(plan(one, known, store.has, since, before, views))
     due = [one for one in plans if one.units or one.stale]
     found = Backfilled(Done(of=sum(one.rows for one in due)))
     _count(found, plans)
-    shared = Shared(settings, url, version, run, delay_ms * 1000, refused_folder)
+    shared = Shared(settings, url, version, run, delay_ms * 1000, refused_folder, tuple(views))
     tasks = share_out(due, jobs)
     if due and (on_ray or len(tasks) > 1):
         found.done = together(process, [(task, shared) for task in tasks], jobs, found.done, progress)

@@ -1,7 +1,7 @@
 """A task of a backfill from the tape: some symbols, from day to day.
 
-A day of a partition is read once for all symbols of the task. At its end the state of each symbol is kept, then its last rows and the word
-that the day is done are written in one transaction. A task that dies has lost the day at hand.
+A day of a partition is read once for all symbols of the task. At its end the state of each symbol is kept, then its rows and the word that
+the day is done are written, in one transaction a symbol. A task that dies has lost the day at hand.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from ingest.tape.columns import DAY_MS, EVENTS, FOR_ALL, IMPORT, entries_of
 from ingest.tape.lines import line_of
 from ingest.tape.read import day_ms, rows
 from ingest.tape.table import TapeError, open_tape
+from transforms.catalog import VIEW
 from transforms.engine import warm_up
 
 CHECK_EVERY = 2000
@@ -50,6 +51,8 @@ class Shared:
         The number of the run (``records``).
     refused : Path or None
         The folder for files of what is refused.
+    views : tuple of str
+        The views whose rows are written.
     """
 
     settings: Settings
@@ -58,6 +61,7 @@ class Shared:
     run: int
     delay_us: int
     refused: Path | None = None
+    views: tuple[str, ...] = tuple(VIEW)
 
 
 def process(plans: Sequence[Plan], shared: Shared, report: Progress) -> Done:
@@ -73,7 +77,8 @@ def process(plans: Sequence[Plan], shared: Shared, report: Progress) -> Done:
         psycopg.connect(shared.url, autocommit=True, application_name="tfs backfill") as connection,
         RefusedFile(shared.refused and shared.refused / name) as refused,
     ):
-        task = _Task(shared, Writer(connection, shared.run, shared.delay_us), done, refused, report)
+        views = [VIEW[name] for name in shared.views]
+        task = _Task(shared, Writer(connection, shared.run, shared.delay_us, views), done, refused, report)
         for partition, of_partition in sorted(by_partition.items()):
             task.process(partition, of_partition)
     return done
@@ -93,7 +98,7 @@ class _Task:
         """Compute the symbols of one partition."""
         days: defaultdict[date, list[tuple[Plan, Unit]]] = defaultdict(list)
         for plan in plans:
-            self._writer.delete_parts(plan)
+            self._writer.begin(plan)
             for unit in plan.units:
                 if not unit.is_tail:
                     days[unit.day].append((plan, unit))
@@ -166,8 +171,8 @@ class _Task:
         self._done.lines += n % CHECK_EVERY
 
     def _write(self, followed: Iterable[Followed], *, complete: bool = False) -> None:
-        """Write what waits; count it, and keep what was refused."""
-        parts = []
+        """Collect what waits; count it, and keep what was refused. A complete day is written."""
+        written = []
         for one in followed:
             pending = one.take()
             for name, n in pending.counts.items():
@@ -178,9 +183,12 @@ class _Task:
                 self._refused.keep_entry(line_of(entry_id, one.plan.partition, fields), why)
             columns = {name: batch.columns() for name, batch in pending.batches.items() if len(batch)}
             if one.unit.is_written and (columns or complete):
-                parts.append((one.plan, one.unit, columns))
-        if parts:
-            self._writer.write(parts, [unit.fingerprint for _, unit, _ in parts] if complete else ())
+                self._writer.collect(one.plan, one.unit, columns)
+                written.append((one.plan, one.unit))
+        if complete:
+            for plan, unit in written:
+                self._writer.write(plan, unit)
+            self._writer.clear()
         self._done.made, self._done.new = self._writer.made, self._writer.new
 
 

@@ -22,6 +22,7 @@ def test_rows_come_out_of_the_outbox_with_the_same_bits():
     assert back.values.tobytes() == columns.values.tobytes()
     assert back.event_us.tolist() == [0, 1_000_000, 2_000_000] and back.created_us.tolist() == [7, 1_000_007, 2_000_007]
     assert back.silent_us.tolist() == [0, 100, 200]
+    assert back.versions == kernels.versions_of(SOCIAL)
 
 
 def test_the_online_store_gets_the_last_row_of_each_symbol():
@@ -35,8 +36,11 @@ def test_the_online_store_gets_the_last_row_of_each_symbol():
 def test_rows_that_waited_over_an_upgrade_are_laid_out_by_name():
     packed = msgspec.msgpack.decode(rows.encode(batch().columns()))
     packed[1] = ["dropped_since", *SOCIAL.names[1:]]
-    back = rows.decode(msgspec.msgpack.encode(packed[:-1]))  # a release before told no silences
-    assert back.silent_us.tolist() == [0, 0, 0]
+    back = rows.decode(
+        msgspec.msgpack.encode(packed[:-2])
+    )  # a release before told no silences, and one after it no versions
+    assert back.silent_us.tolist() == [0, 0, 0] and back.versions is None
+    assert rows.decode(msgspec.msgpack.encode(packed[:-1])).silent_us.tolist() == [0, 100, 200]
     assert np.isnan(back.values[:, 0]).all()  # added since: null
     assert back.values[:, 3].tolist() == [1 / 3, 1 / 4, 1 / 5]
 

@@ -6,7 +6,7 @@ shorter text does not have.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -170,9 +170,12 @@ def microseconds(array: pa.Array) -> NDArray[np.int64]:
     return np.asarray(pc.fill_null(whole, 0).to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
-def copy_in(cursor: psycopg.Cursor[Any], table: sql.Identifier, columns: Sequence[Column]) -> None:
-    """Append `columns`, in the order of the table's, to `table` by binary COPY."""
-    with cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(table)) as copy:
+def copy_in(
+    cursor: psycopg.Cursor[Any], table: sql.Identifier, columns: Sequence[Column], names: Iterable[str] = ()
+) -> None:
+    """Append `columns` to `table` by binary COPY: those called `names`, else all in the order of the table's."""
+    listed = sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Identifier, names))) if names else sql.SQL("")
+    with cursor.copy(sql.SQL("COPY {} {} FROM STDIN (FORMAT binary)").format(table, listed)) as copy:
         for block in encode(columns):
             copy.write(block)
 

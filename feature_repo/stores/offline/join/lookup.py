@@ -15,7 +15,9 @@ from feast import FeatureView
 from feast.infra.offline_stores.offline_utils import get_feature_view_query_context
 from psycopg import sql
 
+from feature_repo.stores.history import History
 from feature_repo.stores.offline.binary.decode import cast_to
+from feature_repo.stores.offline.histories import counts
 from feature_repo.stores.offline.join.entity_sql import bare
 from feature_repo.stores.offline.join.spine import ASKED, key_columns
 from feature_repo.stores.offline.tables.schema import SILENCE, identifier_parts, is_managed
@@ -41,6 +43,9 @@ class Lookup:
     silence: str = (
         ""  # column of the source, or empty: milliseconds for which the feed had been silent at the event time
     )
+    history: History | None = (
+        None  # which rows count at an event time that has served and recomputed ones; None: no such rows
+    )
     heard: int = 0  # oldest age in microseconds of the feed's last message, where the source tells it; 0 for any
 
     @property
@@ -59,6 +64,18 @@ class Lookup:
         casts = self.casts or ("",) * len(self.features)
         return [cast_to(sql.Identifier("r", name), cast) for name, cast in zip(self.features, casts, strict=True)]
 
+    def counting(self, bounds: tuple[int, int] | None = None) -> list[sql.Composable]:
+        """Return the condition that a row of the source counts in the history that is read; none where all rows do.
+
+        `bounds` are constant ones of the event time, if there are any.
+        """
+        if self.history is None:
+            return []
+        own = [name for _, name in self.keys]
+        other = sql.Identifier("o", self.event)
+        where = within(self, other, bounds[0] - self.ttl if self.ttl else None, bounds[1]) if bounds else []
+        return [counts("r", self.source, own, self.event, self.history, where)]
+
     def same_key(self, alias: str, names: Sequence[str]) -> list[sql.Composable]:
         """Return conditions that a row of the source has the key in columns `names` of `alias`."""
         casts = self.key_casts or ("",) * len(self.keys)
@@ -69,7 +86,14 @@ class Lookup:
 
 
 def lookups(
-    refs: Sequence[str], views: Sequence[FeatureView], registry: Any, project: str, *, full_names: bool, known: bool
+    refs: Sequence[str],
+    views: Sequence[FeatureView],
+    registry: Any,
+    project: str,
+    *,
+    full_names: bool,
+    known: bool,
+    history: History,
 ) -> list[Lookup]:
     """Return what Feast's references ask of each view, in Feast's order of columns.
 
@@ -98,6 +122,7 @@ def lookups(
                 known=known and bool(context.created_timestamp_column),
                 view=context.name,
                 silence=SILENCE if is_managed(view) else "",
+                history=history if is_managed(view) else None,
                 heard=context.ttl * 1_000_000,
             )
         )
@@ -135,6 +160,7 @@ def holding(
         where.append(sql.SQL("{} <= {}" if lookup.known else "{} IS NOT NULL").format(created, at))
     if bounds is not None:
         where.extend(within(lookup, event, bounds[0] - lookup.ttl if lookup.ttl else None, bounds[1]))
+    where.extend(lookup.counting(bounds))
     columns = lookup.columns
     if lookup.tells_silence:
         columns.append(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -67,7 +67,8 @@ def choose(
     if len(asked.row) > FEW:
         upload_keys(connection, asked)
         scanned, rows = _cost(connection, scan.statement(lookup, types, asked.begin - lookup.ttl, asked.end))
-        looked_up, _ = _cost(connection, look_up(lookup, asked.begin, asked.end))
+        # The planner believes that the other history is looked up for every row, and not only for those that might not count.
+        looked_up, _ = _cost(connection, look_up(replace(lookup, history=None), asked.begin, asked.end))
         if looked_up * step > scanned + (PACKED_COST if scan.can_pack(types) else PLAIN_COST) * rows:
             return _slices(asked, rows, len(types))
     if step == 1:

@@ -170,13 +170,13 @@ def _merge(view: _View, asked: Asked, found: list[scan.Rows]) -> NDArray[np.bool
     code = asked.code[by_key]
     found.reverse()
     while found:
-        rows = found.pop()  # its memory is free once it is put
+        rows = scan.counting(found.pop())  # its memory is free once it is put
         mine = by_key[slice(*np.searchsorted(code, (rows.key, rows.key + 1)))]
         at = latest(asked.moment[mine], rows.event, rows.created, view.lookup.ttl, known=view.lookup.known)
         holds = at != NONE
         hit[mine[holds]] = True
-        if rows.silence is not None:
-            holds &= rows.event[at] - rows.silence[at] >= asked.moment[mine] - view.lookup.heard
+        if rows.told is not None and view.lookup.tells_silence:
+            holds &= rows.event[at] - rows.told[at] >= asked.moment[mine] - view.lookup.heard
         rows.put(view.columns, asked.row[mine[holds]], at[holds])
     return hit
 

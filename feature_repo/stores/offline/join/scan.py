@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from math import prod
@@ -28,6 +28,7 @@ from psycopg import sql
 
 from feature_repo.stores.offline.binary import decode
 from feature_repo.stores.offline.binary import format as wire
+from feature_repo.stores.offline.histories import is_other
 from feature_repo.stores.offline.join.gather import Columns
 from feature_repo.stores.offline.join.lookup import Lookup, not_after, within
 from feature_repo.stores.offline.join.spine import KEYS, VOID, key_columns
@@ -51,7 +52,7 @@ _DIMENSION: Final = Struct(">ii")  # length, lower bound
 class Rows:
     """Rows of one key (its number in `KEYS`) in a stretch of time, sorted by event and created time.
 
-    ``silence`` is how long the feed had been silent at the event times, in microseconds, or None where nobody asks for it.
+    ``told`` is the column ``s`` of `statement`, or None where there is none; `counting` makes silences in microseconds of it.
     ``put`` is called with `Columns`, (m,) entity rows to fill in, and the (m,) positions of the rows here that hold.
     """
 
@@ -59,7 +60,7 @@ class Rows:
     event: _Ints
     created: _Ints
     put: Callable[[Columns, _Ints, _Ints], None]
-    silence: _Ints | None = None
+    told: _Ints | None = None
 
 
 def can_pack(types: Sequence[int]) -> bool:
@@ -73,27 +74,55 @@ def read_rows(
     """Return the rows of the keys in `KEYS` with event time in ``[begin, end]``, but no more than `limit` of them."""
     rows = statement(lookup, types, begin, end, limit=limit)
     read = _read_packed if can_pack(types) else _read_plain
-    return read(connection, rows, types, silence=lookup.tells_silence)
+    return read(connection, rows, types, told=_tells(lookup))
+
+
+def counting(rows: Rows) -> Rows:
+    """Return the rows that count in the history that is read, with their silences in microseconds.
+
+    Rows of the other history count at event times at which the one that is read has no row.
+    """
+    if rows.told is None:
+        return rows
+    is_another = rows.told < 0
+    silence = np.where(is_another, ~rows.told, rows.told) * 1_000
+    if not is_another.any():
+        return replace(rows, told=silence)
+    first = np.flatnonzero(np.diff(rows.event, prepend=rows.event[0] - 1))  # of each event time
+    has_own = np.logical_or.reduceat(~is_another, first)
+    kept = np.flatnonzero(~is_another | ~np.repeat(has_own, np.diff(first, append=len(rows.event))))
+    put = rows.put
+    return Rows(
+        rows.key,
+        rows.event[kept],
+        rows.created[kept],
+        lambda into, entity_rows, at: put(into, entity_rows, kept[at]),
+        silence[kept],
+    )
 
 
 def statement(lookup: Lookup, types: Sequence[int], begin: int, end: int, *, limit: int | None = None) -> sql.Composed:
     """Return the statement for the rows of the keys in `KEYS` with event time in ``[begin, end]``, in any order.
 
-    Columns are ``id, e, c``, ``s`` where the look-up tells silences, and the features; where `can_pack` is true of their
-    types, one array for each type.
+    Columns are ``id, e, c``, ``s`` where the look-up tells silences or has a history, and the features; where `can_pack` is true of
+    their types, one array for each type. ``s`` is the silence, or its complement, which is negative, in a row of the other history.
     """
     event = sql.Identifier("r", lookup.event)
     created = sql.Identifier("r", lookup.created or lookup.event)
     on = lookup.same_key("k", key_columns(len(lookup.keys)))
     where = within(lookup, event, begin, end)
-    if lookup.created:
-        # A row created after the last moment of the stretch is known at none of its moments.
+    if lookup.created and lookup.history is None:
+        # A row created after the last moment of the stretch is known at none of its moments. It says all the same which history counts.
         where.append(not_after(created, end) if lookup.known else sql.SQL("{} IS NOT NULL").format(created))
     selected = lookup.columns
     if can_pack(types):
         selected = [_array(kind, selected, types) for kind in _kinds(types)]
-    if lookup.tells_silence:
-        selected = [sql.SQL("COALESCE({}, 0) AS s").format(sql.Identifier("r", lookup.silence)), *selected]
+    if _tells(lookup):
+        silence = sql.SQL("COALESCE({}, 0)").format(sql.Identifier("r", lookup.silence) if lookup.silence else sql.NULL)
+        if lookup.history is not None:
+            is_another = is_other("r", lookup.history)
+            silence = sql.SQL("CASE WHEN {0} THEN ~{1} ELSE {1} END").format(is_another, silence)
+        selected = [sql.SQL("{} AS s").format(silence), *selected]
     return sql.SQL(
         "SELECT k.id, {}::timestamptz AS e, {}::timestamptz AS c, {} FROM {} AS k JOIN {} AS r ON {} WHERE {} LIMIT {}"
     ).format(
@@ -108,6 +137,11 @@ def statement(lookup: Lookup, types: Sequence[int], begin: int, end: int, *, lim
     )
 
 
+def _tells(lookup: Lookup) -> bool:
+    """Return whether the statement has a column of silences, which also says of which history a row is."""
+    return lookup.tells_silence or lookup.history is not None
+
+
 def _kinds(types: Sequence[int]) -> list[int]:
     """Return the types that have an array, in the order of the arrays."""
     return [kind for kind in _PACKED if kind in types]
@@ -119,10 +153,10 @@ def _array(kind: int, columns: Sequence[sql.Composable], types: Sequence[int]) -
 
 
 def _read_packed(
-    connection: psycopg.Connection[Any], rows: sql.Composable, types: Sequence[int], *, silence: bool
+    connection: psycopg.Connection[Any], rows: sql.Composable, types: Sequence[int], *, told: bool
 ) -> list[Rows]:
     kinds = _kinds(types)
-    head = ["array_agg(e)", "array_agg(c)", *(["array_agg(s)"] if silence else [])]
+    head = ["array_agg(e)", "array_agg(c)", *(["array_agg(s)"] if told else [])]
     arrays = sql.SQL(", ").join(map(sql.SQL, [*head, *(_AGGREGATED[kind] for kind in kinds)]))
     query = sql.SQL("SELECT id, {} FROM ({}) AS given GROUP BY id").format(arrays, rows)
     found = []
@@ -134,7 +168,7 @@ def _read_packed(
             if len(message) - at > len(wire.TRAILER):
                 key, (event, created, *cells) = _parse(message, at)
                 times = [column["value"].astype(np.int64) + wire.EPOCH_US for column in (event, created)]
-                silent = _us_of_ms(cells.pop(0)["value"]) if silence else None
+                silent = cells.pop(0)["value"].astype(np.int64) if told else None
                 put = partial(_put_cells, dict(zip(kinds, cells, strict=True)), types)
                 found.append(_sorted(Rows(key, times[0], times[1], put, silent)))
             at = 0
@@ -178,9 +212,9 @@ def _put_cells(
 
 
 def _read_plain(
-    connection: psycopg.Connection[Any], rows: sql.Composable, types: Sequence[int], *, silence: bool
+    connection: psycopg.Connection[Any], rows: sql.Composable, types: Sequence[int], *, told: bool
 ) -> list[Rows]:
-    head = [wire.INT8, wire.TIMESTAMPTZ, wire.TIMESTAMPTZ, *([wire.INT4] if silence else [])]
+    head = [wire.INT8, wire.TIMESTAMPTZ, wire.TIMESTAMPTZ, *([wire.INT4] if told else [])]
     batches = list(decode.read_columns(connection, rows, [*head, *types]))
     if not batches:
         return []
@@ -190,7 +224,7 @@ def _read_plain(
     features = columns[len(head) :]
     order = np.lexsort((created, event, key))
     key, event, created = key[order], event[order], created[order]
-    silent = _us_of_ms(columns[3].to_numpy()[order]) if silence else None
+    silent = columns[3].to_numpy()[order].astype(np.int64) if told else None
     edges = np.flatnonzero(np.diff(key, prepend=-1, append=-1))
 
     def put(begin: int, into: Columns, entity_rows: _Ints, positions: _Ints) -> None:
@@ -209,10 +243,6 @@ def _read_plain(
     ]
 
 
-def _us_of_ms(values: NDArray[Any]) -> _Ints:
-    return values.astype(np.int64) * 1_000
-
-
 def _sorted(rows: Rows) -> Rows:
     """Return rows in order of time. `put` gets their positions in the order in which they came."""
     event, created, put = rows.event, rows.created, rows.put
@@ -220,7 +250,7 @@ def _sorted(rows: Rows) -> Rows:
     if np.all(later | ((event[1:] == event[:-1]) & (created[1:] >= created[:-1]))):
         return rows
     order = np.lexsort((created, event))
-    silence = None if rows.silence is None else rows.silence[order]
+    told = None if rows.told is None else rows.told[order]
     return Rows(
-        rows.key, event[order], created[order], lambda into, entity_rows, at: put(into, entity_rows, order[at]), silence
+        rows.key, event[order], created[order], lambda into, entity_rows, at: put(into, entity_rows, order[at]), told
     )

@@ -63,9 +63,9 @@ def _between(lookup: Lookup, period: tuple[datetime, datetime], columns: Sequenc
         sql.SQL("{} AS {}").format(sql.Identifier("r", own), sql.Identifier(name))
         for name, own in [("event_timestamp", lookup.event), *columns]
     )
-    return sql.SQL("SELECT {} FROM {} AS r WHERE {} BETWEEN {} AND {}").format(
-        selected, lookup.source, sql.Identifier("r", lookup.event), *map(sql.Literal, period)
-    )
+    between = sql.SQL("{} BETWEEN {} AND {}").format(sql.Identifier("r", lookup.event), *map(sql.Literal, period))
+    where = sql.SQL(" AND ").join([between, *lookup.counting()])
+    return sql.SQL("SELECT {} FROM {} AS r WHERE {}").format(selected, lookup.source, where)
 
 
 def _literal(spine: Spine) -> sql.Composed:

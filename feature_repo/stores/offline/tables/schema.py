@@ -1,8 +1,8 @@
 """The offline tables: one for each view of the catalogue, created and migrated by ``feast apply``.
 
-Columns are ``symbol, event_timestamp, created_timestamp, <features>, feed_silence_ms``, unique on the first three. A new
-feature adds a column. A feature that is no longer defined keeps its column, because rows are facts. Where the server has TimescaleDB
-each table is a hypertable.
+Columns are ``symbol, event_timestamp, created_timestamp, <features>, feed_silence_ms, kernels, recomputed``, unique on the first three
+and the last. A new feature adds a column. A feature that is no longer defined keeps its column, because rows are facts. Where the server
+has TimescaleDB each table is a hypertable. ``kernel_versions`` has the versions behind the numbers in ``kernels``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 import psycopg
@@ -46,6 +47,21 @@ SILENCE: Final = "feed_silence_ms"
 A ttl counts from the feed's last message. Null is unknown and counts as 0, and so do rows that somebody pushed.
 """
 
+KERNELS: Final = "kernels"
+"""Column of every managed table: the number in ``kernel_versions`` of the kernels that made the row. Null is unknown."""
+
+RECOMPUTED: Final = "recomputed"
+"""Column of every managed table: whether a backfill made the row, and not the live worker or somebody who pushed it."""
+
+MAKERS: Final[Mapping[str, str]] = {KERNELS: "smallint", RECOMPUTED: "boolean"}
+"""The columns that say who made a row. Both have a constant default, so that adding them to a table rewrites no row."""
+
+_DEFAULTS: Final = {RECOMPUTED: sql.SQL("false")}
+_VERSIONS: Final = """
+CREATE TABLE IF NOT EXISTS kernel_versions (
+    id smallint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    versions jsonb NOT NULL UNIQUE
+)"""
 _LOCK: Final = 0x7F5_0FF1  # an arbitrary number: one migration at a time on a database
 _COLUMNS: Final = (
     "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
@@ -79,7 +95,7 @@ class Table:
 
     @property
     def managed(self) -> bool:
-        """Whether the table is this project's own; only those have a column of silences."""
+        """Whether the table is this project's own; only those have columns of silences and of makers."""
         return bool(self.silence)
 
     @property
@@ -88,11 +104,21 @@ class Table:
         return (*self.keys, self.event, *([self.created] if self.created else []))
 
     @property
+    def index(self) -> tuple[str, ...]:
+        """Columns of the unique index: a served and a recomputed row may have the same key."""
+        return (*self.unique, RECOMPUTED) if self.managed else self.unique
+
+    @property
     def columns(self) -> dict[str, str]:
-        """Type of every column, in the order of the table."""
+        """Type of every column that a row brings with it, in the order of the table."""
         times = dict.fromkeys(self.unique[len(self.keys) :], TYPES["UnixTimestamp"])
         silence = {self.silence: TYPES["Int32"]} if self.silence else {}
         return {**self.keys, **times, **self.features, **silence}
+
+    @property
+    def all_columns(self) -> dict[str, str]:
+        """Type of every column, in the order of the table."""
+        return {**self.columns, **(MAKERS if self.managed else {})}
 
 
 def table_of_view(view: catalog.View) -> Table:
@@ -145,6 +171,12 @@ def _table_name(view: Any) -> str:
     return str(getattr(getattr(view.batch_source, "_postgres_options", None), "_table", ""))
 
 
+def has_makers(connection: psycopg.Connection[Any], name: sql.Identifier) -> bool:
+    """Return whether a table says who made its rows, which only managed ones do."""
+    found = connection.execute(_COLUMNS, (name.as_string(connection),)).fetchall()
+    return {SILENCE, *MAKERS} <= {column for column, _ in found}
+
+
 def identifier_parts(name: str) -> tuple[str, ...]:
     """Split a table name as SQL does: unquoted parts become lower case, quoted ones stay. Raise ValueError for other text.
 
@@ -168,18 +200,25 @@ def identifier_parts(name: str) -> tuple[str, ...]:
 def migrate(
     connection: psycopg.Connection[Any], tables: Sequence[Table], policy: hypertable.Policy = hypertable.DEFAULT
 ) -> None:
-    """Create what is missing of `tables`, in one transaction. A second run changes nothing.
+    """Create what is missing of `tables`. A second run changes nothing.
 
-    The search path of `connection` decides the schema of unqualified names. `policy` is for a server with TimescaleDB.
+    Tables and columns are made in one transaction, then the index of each table in one of its own, where `connection` is in autocommit
+    mode: building an index stops writers for as long as it takes, and must not stop readers with them. The search path of `connection`
+    decides the schema of unqualified names. `policy` is for a server with TimescaleDB.
     Raise `SchemaError` where a column exists with another type.
     """
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         version = hypertable.version(connection)
+        connection.execute(_VERSIONS)
         for table in tables:
             _migrate(connection, table)
             if version:
                 hypertable.convert(connection, table.identifier, table.event, tuple(table.keys), policy)
+    for table in tables:
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+            _make_index(connection, table)
     if not version:
         log.warning("PostgreSQL here has no TimescaleDB: the %d offline tables are plain tables", len(tables))
 
@@ -187,9 +226,9 @@ def migrate(
 def _migrate(connection: psycopg.Connection[Any], table: Table) -> None:
     shown = ".".join(table.name)
     have = dict(connection.execute(_COLUMNS, (table.identifier.as_string(connection),)).fetchall())
-    wanted = table.columns
+    wanted = table.all_columns
     if not have:
-        body = column_definitions(wanted, required=table.unique)
+        body = column_definitions(wanted, required=table.index, defaults=_DEFAULTS)
         connection.execute(sql.SQL("CREATE TABLE {} ({})").format(table.identifier, body))
         log.info("%s: table created", shown)
     wrong = [f"{name} is {have[name]}, not {kind}" for name, kind in wanted.items() if have.get(name, kind) != kind]
@@ -197,26 +236,43 @@ def _migrate(connection: psycopg.Connection[Any], table: Table) -> None:
         raise SchemaError(f"table {shown}: {'; '.join(wrong)}. Give the feature a new name, or convert the column.")
     added = {name: kind for name, kind in wanted.items() if have and name not in have}
     if added:
-        body = column_definitions(added, before="ADD COLUMN ")
+        body = column_definitions(added, required=table.index, before="ADD COLUMN ", defaults=_DEFAULTS)
         connection.execute(sql.SQL("ALTER TABLE {} {}").format(table.identifier, body))
         log.warning("%s: added %s", shown, ", ".join(added))
     kept = [name for name in have if name not in wanted]
     if kept:
         log.warning("%s: no longer defined, kept with its rows: %s", shown, ", ".join(kept))
+
+
+def _make_index(connection: psycopg.Connection[Any], table: Table) -> None:
+    """Make the unique index, and drop that of tables from before rows said who made them."""
+    *schema, name = table.name
+    before, now = (sql.Identifier(f"{name[:55]}_{suffix}") for suffix in ("row", "fact"))  # of at most 63 bytes
+    columns = sql.SQL(", ").join(map(sql.Identifier, table.index))
     connection.execute(
-        sql.SQL("CREATE UNIQUE INDEX IF NOT EXISTS {} ON {} ({})").format(
-            sql.Identifier(f"{table.name[-1][:55]}_row"),  # an identifier has at most 63 bytes
-            table.identifier,
-            sql.SQL(", ").join(map(sql.Identifier, table.unique)),
-        )
+        sql.SQL("CREATE UNIQUE INDEX IF NOT EXISTS {} ON {} ({})").format(now, table.identifier, columns)
+    )
+    connection.execute(
+        sql.SQL("DROP INDEX IF EXISTS {}").format(sql.SQL(".").join([*map(sql.Identifier, schema), before]))
     )
 
 
-def column_definitions(columns: Mapping[str, str], required: Sequence[str] = (), before: str = "") -> sql.Composed:
+def makers(kernels: int | None, *, recomputed: bool) -> dict[str, sql.Composable]:
+    """Return the defaults of a table of rows to insert that all have the same makers."""
+    return {KERNELS: sql.Literal(kernels), RECOMPUTED: sql.Literal(recomputed)}
+
+
+def column_definitions(
+    columns: Mapping[str, str],
+    required: Sequence[str] = (),
+    before: str = "",
+    defaults: Mapping[str, sql.Composable] = MappingProxyType({}),
+) -> sql.Composed:
     """Return ``name type, ...`` for CREATE TABLE, with `before` in front of each name. No type is a caller's text."""
-    return sql.SQL(", ").join(
-        sql.SQL("{}{} {}{}").format(
-            sql.SQL(before), sql.Identifier(name), sql.SQL(kind), sql.SQL(" NOT NULL" if name in required else "")
-        )
-        for name, kind in columns.items()
-    )
+
+    def definition(name: str, kind: str) -> sql.Composed:
+        default = sql.SQL(" DEFAULT {}").format(defaults[name]) if name in defaults else sql.SQL("")
+        null = sql.SQL(" NOT NULL" if name in required else "")
+        return sql.SQL("{}{} {}{}{}").format(sql.SQL(before), sql.Identifier(name), sql.SQL(kind), null, default)
+
+    return sql.SQL(", ").join(definition(name, kind) for name, kind in columns.items())

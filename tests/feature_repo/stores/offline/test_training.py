@@ -16,6 +16,7 @@ import pytest
 from feast import FeatureStore
 
 import feature_repo
+from feature_repo.stores.history import reading
 from feature_repo.stores.offline import training
 from feature_repo.stores.offline.append import append_rows
 from feature_repo.stores.offline.join import plan as planning
@@ -95,6 +96,24 @@ def test_at_each_moment_the_frame_holds_what_was_believed_then(
     assert [x is None for x in label[:9]] == [mid is None for mid in believed[:9]]
 
 
+def test_features_and_label_are_of_one_history(store: FeatureStore, database: psycopg.Connection[Any]) -> None:
+    put(database, [("A", 0, 0, 100), ("A", 60, 60, 110), ("A", 61, 61, 121)])
+    columns = "symbol, event_timestamp, created_timestamp, mid_price"
+    database.execute(
+        f"INSERT INTO microstructure ({columns}, recomputed) SELECT symbol, event_timestamp, created_timestamp, mid_price * 2, true "  # noqa: S608
+        "FROM microstructure WHERE event_timestamp <= %s",
+        (T0 + MINUTE,),
+    )
+    for history, mid, later in (("served", 100, 110), ("recomputed", 200, 220)):
+        with reading(history):
+            table = frame(store, 1)
+        assert table.schema.metadata == {b"history": history.encode()}
+        assert table.column("mid_price").to_pylist() == [mid, mid]
+        labels = table.column("forward_log_return_60s").to_pylist()
+        # from second 61 on, nothing was recomputed
+        assert labels == [pytest.approx(log(later / mid), abs=1e-15), pytest.approx(log(121 / mid), abs=1e-15)]
+
+
 def test_a_price_at_the_moment_itself_is_no_future(store: FeatureStore, database: psycopg.Connection[Any]) -> None:
     put(database, [("A", 0, 0, 100), ("A", 2, 2, 120)])
     label = frame(store, 1, horizon=timedelta(seconds=1)).column("forward_log_return_1s").to_pylist()
@@ -171,13 +190,25 @@ def test_the_command_writes_the_frame_and_says_so(
     put(database, [("A", 0, 0, 100), ("A", 61, 61, 110), ("B", 0, 0.5, 50)])
     path = repo.parent / "frame.parquet"
     command = ["training-frame", "--service", "signal_v1", "--symbols", *symbols, "--start", "2024-01-01T00:00:00"]
-    command += ["--end", "2024-01-01T00:00:01Z", "--every", "1s", "--horizon", "60s", "-o", str(path)]
+    command += [
+        "--end",
+        "2024-01-01T00:00:01Z",
+        "--every",
+        "1s",
+        "--horizon",
+        "60s",
+        "--history",
+        "recomputed",
+        "-o",
+        str(path),
+    ]
     assert main(command) == 0
     said = capsys.readouterr()
-    assert said.out == f"4 rows, label forward_log_return_60s, in {path}\n"
+    assert said.out == f"4 rows, label forward_log_return_60s, history recomputed, in {path}\n"
     assert "rows" in said.err  # the progress bar
     assert "100%" in said.err
     table = pq.read_table(path)
+    assert table.schema.metadata[b"history"] == b"recomputed"
     assert table.select(["symbol", "mid_price"]).to_pylist() == [
         {"symbol": "A", "mid_price": 100},
         {"symbol": "B", "mid_price": None},

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import Any
 
 import psycopg
 import pyarrow as pa
 
+from feature_repo.stores.offline.append import append_rows
+from ingest.backfill import table
 from ingest.imports.rows import Row
 from ingest.imports.writing import table_of
 from ingest.messages.decode import encode
@@ -19,6 +21,7 @@ from ingest.tape import columns
 from ingest.tape.read import rows
 from ingest.tape.table import open_tape, open_to_append
 from ingest.worker.partition import Partition
+from ingest.worker.rows import Columns
 from transforms.catalog import VIEWS
 from transforms.times import datetime_of_us
 
@@ -59,26 +62,25 @@ def put(conf: Settings, messages: Sequence[tuple[str, Any]], tag: int = 0) -> in
 
 def put_entries(conf: Settings, entries: Sequence[tuple[bytes, dict[bytes, bytes]]], partition: int) -> None:
     """Append entries of a log to the tape."""
-    table: pa.Table = columns.table_of(entries, columns.EVENTS, partition)
-    open_to_append(conf, "").commit([table], {})
+    found: pa.Table = columns.table_of(entries, columns.EVENTS, partition)
+    open_to_append(conf, "").commit([found], {})
 
 
-def stored(url: str) -> Stored:
-    """Return every row of the tables, in order, with the bytes of its doubles."""
+def stored(url: str, which: str = "true") -> Stored:
+    """Return the rows of the tables, in order, with the bytes of their doubles; ``which`` is a condition."""
     found: Stored = {}
     with psycopg.connect(url) as connection:
         for view in VIEWS:
             names = ", ".join(f"encode(float8send({name}), 'hex')" for name in view.names)
             head = "symbol, event_timestamp, created_timestamp, feed_silence_ms"
-            query = f"SELECT {head}, {names} FROM {view.name} ORDER BY 1, 2, 3"  # noqa: S608 - the catalogue's
+            query = f"SELECT {head}, {names} FROM {view.name} WHERE {which} ORDER BY 1, 2, 3"  # noqa: S608 - the catalogue's
             found[view.name] = connection.execute(query).fetchall()
     return found
 
 
-def worker_rows(conf: Settings, *, close: bool = True) -> Stored:
-    """Return the rows of a worker that processes all entries of the tape, from its first to its last, and then a tick a symbol."""
+def worked(conf: Settings, *, close: bool = True) -> Iterator[Columns]:
+    """Yield what a worker makes that processes all entries of the tape, from its first to its last, and then a tick a symbol."""
     tape = open_tape(conf)
-    made: dict[str, dict[tuple[Any, ...], tuple[Any, ...]]] = {view.name: {} for view in VIEWS}
     for p in range(conf.partitions):
         partition = Partition(p, conf)
         which = {"source": (columns.EVENTS, columns.IMPORT)}
@@ -92,12 +94,23 @@ def worker_rows(conf: Settings, *, close: bool = True) -> Stored:
         for n, (symbol, ms) in enumerate(sorted(last.items()) if close else ()):
             tick = {b"kind": b"tick", b"data": encode(Tick(-(-ms // 1000) * 1000, symbol)), b"recorded": b"1"}
             partition.process(b"%d-%d" % (ms + 60_000, n), tick, 0)
-        for name, batch in partition.pending.batches.items():
-            if not len(batch):
-                continue
-            part = batch.columns()
-            for i, symbol in enumerate(part.symbols):
-                at = datetime_of_us(int(part.event_us[i]))
-                values = [None if v != v else v.tobytes()[::-1].hex() for v in part.values[i]]
-                made[name][symbol, at] = (symbol, at, at + DELAY, int(part.silent_us[i]) // 1000, *values)
+        yield from (batch.columns() for batch in partition.pending.batches.values() if len(batch))
+
+
+def serve(conf: Settings, url: str) -> None:
+    """Write what a worker makes of the tape as served rows, each created when its message was received."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        table.prepare(connection)
+        for part in worked(conf):
+            append_rows(connection, *part)
+
+
+def worker_rows(conf: Settings, *, close: bool = True) -> Stored:
+    """Return the rows of `worked` as `stored` returns those of a backfill."""
+    made: dict[str, dict[tuple[Any, ...], tuple[Any, ...]]] = {view.name: {} for view in VIEWS}
+    for part in worked(conf, close=close):
+        for i, symbol in enumerate(part.symbols):
+            at = datetime_of_us(int(part.event_us[i]))
+            values = [None if v != v else v.tobytes()[::-1].hex() for v in part.values[i]]
+            made[part.view.name][symbol, at] = (symbol, at, at + DELAY, int(part.silent_us[i]) // 1000, *values)
     return {name: [of_view[key] for key in sorted(of_view)] for name, of_view in made.items()}

@@ -6,17 +6,20 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import psycopg
 import pytest
 from pyarrow import fs
 
+from ingest.backfill import table
 from ingest.backfill.days import contents, records, store, work
 from ingest.backfill.days.run import backfill_from_tape
+from ingest.backfill.run import backfill
 from ingest.cli import main
 from ingest.messages.kinds import Trade
 from ingest.microprice import tables as microprice
@@ -26,12 +29,12 @@ from ingest.tape.table import TapeError, open_tape
 from tests.conftest import new_database
 from tests.ingest.backfill.days.tapes import (
     DAY,
-    DELAY,
     MIDNIGHT,
     SYMBOLS,
     market,
     nth,
     put,
+    serve,
     settings,
     stored,
     worker_rows,
@@ -137,6 +140,7 @@ def test_a_run_that_is_killed_anywhere_is_carried_on_by_the_next(
 
     with monkeypatch.context() as patch:
         patch.setattr(store.Store, "write", mortal(store.Store.write, after=calls % 2 == 1))
+        patch.setattr(records.Writer, "collect", mortal(records.Writer.collect, after=calls % 2 == 0))
         patch.setattr(records.Writer, "write", mortal(records.Writer.write, after=calls % 2 == 0))
         with pytest.raises(KilledError):
             backfill_from_tape(postgres_url, conf)
@@ -148,13 +152,13 @@ def test_a_run_that_is_killed_anywhere_is_carried_on_by_the_next(
 
 
 def mortal_at(day: date) -> Any:
-    """Return a method that writes rows and ends the run before the last ones of a day."""
+    """Return a method that writes the rows of a day, and ends the run before those of this one."""
     write = records.Writer.write
 
-    def call(self: records.Writer, parts: Any, complete: Any = ()) -> None:
-        if complete and parts[0][1].day == day:
+    def call(self: records.Writer, plan: Any, unit: Any) -> None:
+        if unit.day == day:
             raise KilledError
-        write(self, parts, complete)
+        write(self, plan, unit)
 
     return call
 
@@ -200,11 +204,11 @@ def test_a_run_with_other_settings_that_is_killed_keeps_the_states_of_the_days_t
 
 def kept(url: str) -> list[Any]:
     with psycopg.connect(url) as connection:
-        about = "symbol, fingerprint, day, begin_us, end_us, rows, complete"
+        about = "symbol, fingerprint, day, views, begin_us, end_us, rows"
         return connection.execute(f"SELECT {about} FROM backfill_days ORDER BY 1, 2").fetchall()  # noqa: S608
 
 
-def test_rows_of_others_are_never_changed_though_their_key_is_that_of_one_of_ours(
+def test_served_rows_are_never_changed_though_their_key_is_that_of_a_recomputed_one(
     conf, postgres_url, other_url
 ) -> None:
     put(conf, market(0))
@@ -216,19 +220,19 @@ def test_rows_of_others_are_never_changed_though_their_key_is_that_of_one_of_our
     )
     for url in (postgres_url, other_url):
         with psycopg.connect(url, autocommit=True) as connection:
-            records.prepare(connection)
+            table.prepare(connection)
             connection.execute(query, served[:3])
     backfill_from_tape(postgres_url, conf)
     put(conf, market(0, seconds=(0, 1)), tag=1)
     put(conf, [("trade", Trade(MIDNIGHT + DAY - 11_500, BTC, 50_000.0, 3.0, "buy"))], tag=2)
     backfill_from_tape(postgres_url, conf)
     backfill_from_tape(other_url, conf)
-    rows = stored(postgres_url)
-    assert rows == stored(other_url)
-    at = [row for row in rows["order_flow"] if row[:2] == served[:2]]
-    assert [row[2] - row[1] for row in at] == [DELAY, DELAY + timedelta(microseconds=1)]
-    ours = [(*row[:2], row[1] + DELAY, *row[3:]) for row in rows["order_flow"] if row is not at[0]]
-    assert ours == worker_rows(conf)["order_flow"]
+    rows = stored(postgres_url, "recomputed")
+    assert rows == stored(other_url, "recomputed") == worker_rows(conf)
+    for url in (postgres_url, other_url):
+        with psycopg.connect(url) as connection:
+            kept = "SELECT symbol, event_timestamp, created_timestamp, delta_volume_1m FROM order_flow WHERE NOT recomputed"
+            assert connection.execute(kept).fetchall() == [(*served[:3], 99)]
 
 
 def test_other_settings_compute_everything_again_and_replace_the_rows(conf, postgres_url, other_url) -> None:
@@ -241,6 +245,56 @@ def test_other_settings_compute_everything_again_and_replace_the_rows(conf, post
     assert found.other_settings == set(SYMBOLS)
     backfill_from_tape(other_url, slow)
     assert stored(postgres_url) == stored(other_url)
+
+
+def test_days_that_were_served_and_backfilled_are_replaced_in_the_views_that_are_asked_for_and_served_rows_never(
+    conf, postgres_url, other_url
+) -> None:
+    for day in range(2):
+        put(conf, market(day))
+    serve(conf, postgres_url)
+    served = stored(postgres_url, "NOT recomputed")
+    backfill_from_tape(postgres_url, conf)
+    first = stored(postgres_url, "recomputed")
+    assert first == worker_rows(conf)
+    slow = replace(conf, emit_interval_ms=3000)
+    found = backfill_from_tape(postgres_url, slow, views=["technical"])
+    assert (found.computed, found.passed, found.other_settings) == (4, 0, set(SYMBOLS))
+    backfill_from_tape(other_url, slow)
+    wanted = stored(other_url)
+    assert stored(postgres_url, "recomputed") == {**first, "technical": wanted["technical"]}
+    again = backfill_from_tape(postgres_url, slow, views=["technical"])
+    assert (again.computed, again.passed, again.done.new) == (0, 4, 0)
+    rest = backfill_from_tape(postgres_url, slow)
+    assert (rest.computed, rest.other_settings) == (4, set(SYMBOLS))
+    assert stored(postgres_url, "recomputed") == wanted
+    assert backfill_from_tape(postgres_url, slow).passed == 4
+    assert kept(postgres_url) == kept(other_url)
+    assert stored(postgres_url, "NOT recomputed") == served
+
+
+def test_the_last_backfill_of_a_day_decides_and_those_before_know_that_it_is_theirs_no_longer(
+    conf, postgres_url, tmp_path
+) -> None:
+    put(conf, market(0))
+    put(conf, market(1))
+    backfill_from_tape(postgres_url, conf)
+    first = stored(postgres_url)
+    path = tmp_path / "alone.jsonl"
+    names = {"book": "order_book", "trade": "market_data"}
+    with path.open("wb") as file:  # the second day, without what the kernels remember of the first one
+        for kind, one in market(1):
+            fields = {name: getattr(one, name) for name in one.__struct_fields__}
+            file.write(msgspec.json.encode({"stream": names[kind], **fields}) + b"\n")
+    assert backfill([path], postgres_url, conf).new > 0
+    alone = stored(postgres_url)
+    assert alone != first
+    assert backfill([path], postgres_url, conf).new == 0
+    found = backfill_from_tape(postgres_url, conf)
+    assert found.again == {BTC: [nth(1)], ETH: [nth(1)]}
+    assert stored(postgres_url) == first
+    assert backfill([path], postgres_url, conf).new > 0
+    assert stored(postgres_url) == alone
 
 
 def test_since_and_before_choose_new_days_and_what_is_wrong_is_mended_all_the_same(
@@ -382,11 +436,11 @@ def test_days_that_were_rewritten_are_passed_over_and_the_states_outlive_the_del
 def test_imported_history_takes_the_fitted_tables_of_the_database_from_their_time_on(conf, postgres_url) -> None:
     usable = MIDNIGHT + 2 * DAY - 4000
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        records.prepare(connection)
+        table.prepare(connection)
         microprice.prepare(connection)
         span = microprice.Span(*map(datetime_of_ms, (MIDNIGHT, MIDNIGHT + DAY, usable, MIDNIGHT + DAY)))
-        table = np.concatenate([[0.0, 0.01], np.linspace(-1.0, 1.0, G_SIZE)])  # from, tick, moves of the mid
-        microprice.append(connection, BTC, span, table, 1000)
+        fitted = np.concatenate([[0.0, 0.01], np.linspace(-1.0, 1.0, G_SIZE)])  # from, tick, moves of the mid
+        microprice.append(connection, BTC, span, fitted, 1000)
     for day in range(3):
         put(conf, market(day))
         backfill_from_tape(postgres_url, conf)

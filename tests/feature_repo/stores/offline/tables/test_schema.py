@@ -12,6 +12,7 @@ import pytest
 from feast import FeatureView
 from feast.types import Array, Float64
 
+from feature_repo.stores.offline.tables.hypertable import Policy
 from feature_repo.stores.offline.tables.schema import (
     SchemaError,
     identifier_parts,
@@ -22,6 +23,7 @@ from feature_repo.stores.offline.tables.schema import (
 from transforms import catalog
 
 TABLE = table_of_view(catalog.SOCIAL)
+NO_POLICY = Policy(columnstore_after=None)
 
 
 def columns(connection: psycopg.Connection[Any], table: str) -> dict[str, str]:
@@ -38,10 +40,32 @@ def test_a_table_has_the_columns_of_the_catalogue_and_one_unique_index(database:
     times = dict.fromkeys(("event_timestamp", "created_timestamp"), "timestamp with time zone")
     kinds = {"Float64": "double precision", "Int64": "bigint"}
     features = {f.name: kinds[f.dtype] for f in catalog.SOCIAL.features}
-    assert columns(database, "social") == {"symbol": "text", **times, **features, "feed_silence_ms": "integer"}
+    told = {"feed_silence_ms": "integer", "kernels": "smallint", "recomputed": "boolean"}
+    assert columns(database, "social") == {"symbol": "text", **times, **features, **told}
     (index,) = database.execute("SELECT indexdef FROM pg_indexes WHERE tablename = 'social'").fetchall()
     assert index[0].startswith("CREATE UNIQUE INDEX")
-    assert index[0].endswith("(symbol, event_timestamp, created_timestamp)")
+    assert index[0].endswith("(symbol, event_timestamp, created_timestamp, recomputed)")
+
+
+def test_rows_from_before_rows_had_makers_are_served_ones_of_unknown_kernels_and_are_not_rewritten(
+    database: psycopg.Connection[Any],
+) -> None:
+    migrate(database, [TABLE], NO_POLICY)
+    database.execute(
+        "ALTER TABLE social DROP COLUMN kernels, DROP COLUMN recomputed;"
+        "CREATE UNIQUE INDEX social_row ON social (symbol, event_timestamp, created_timestamp);"
+        "DROP TABLE kernel_versions;"
+        "INSERT INTO social (symbol, event_timestamp, created_timestamp) "
+        "SELECT 'A', t, t + interval '1 s' FROM generate_series('2024-01-01'::timestamptz, '2024-01-02', '1 h') AS t"
+    )
+    rows = "SELECT tableoid, ctid, * FROM social ORDER BY event_timestamp"  # where each row lies, and the row
+    before = database.execute(rows).fetchall()
+    for _ in range(2):
+        migrate(database, [TABLE], NO_POLICY)
+    assert database.execute(rows).fetchall() == [(*row, None, False) for row in before]
+    indexes = "SELECT indexname FROM pg_indexes WHERE schemaname = 'public' AND tablename = 'social'"
+    assert database.execute(indexes).fetchall() == [("social_fact",)]
+    database.execute("INSERT INTO kernel_versions (versions) VALUES ('{}')")
 
 
 def test_a_second_time_changes_nothing(plain: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture) -> None:
