@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import redis
-from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
+from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
-from hypothesis import given
-from hypothesis import strategies as st
 
-from feature_repo.stores.online.response import FeatureTypes, feature_vectors
+from feature_repo.stores.online.response import FeatureTypes
 from feature_repo.stores.online.write import OnlineWriter
 from tests.feature_repo.stores.feast_rows import SYMBOLS, entity, rows_of
 from transforms.catalog import SOCIAL, VIEW, VIEWS
@@ -147,27 +145,6 @@ def test_the_age_of_a_value_counts_from_the_last_message_of_its_feed(
     ((event, found),) = stores.online.online_read(stores.ours.config, table, [entity("A")], ["author_ratio_1h"])
     assert event == datetime_of_us(event_us)
     assert found == {"author_ratio_1h": Value() if late else Value(double_val=1.0)}
-
-
-values = st.one_of(
-    st.just(b""),
-    st.none(),
-    st.floats(allow_nan=False).map(lambda x: Value(double_val=x).SerializeToString()),
-    st.integers(-(2**63), 2**63 - 1).map(lambda x: Value(int64_val=x).SerializeToString()),
-    st.text(max_size=200).map(lambda x: Value(string_val=x).SerializeToString()),
-)
-
-
-@given(data=st.data(), n_rows=st.integers(1, 5), n_columns=st.integers(1, 4))
-def test_joined_bytes_are_the_message_that_feast_would_build(data: Any, n_rows: int, n_columns: int) -> None:
-    columns = [data.draw(st.lists(values, min_size=n_rows, max_size=n_rows)) for _ in range(n_columns)]
-    expected = GetOnlineFeaturesResponse()
-    for column in columns:
-        vector = expected.results.add(statuses=[FieldStatus.PRESENT] * n_rows)
-        vector.values.extend(Value.FromString(v or b"") for v in column)
-        vector.event_timestamps.extend(Timestamp(seconds=1) for _ in column)
-    tail = b"\x12" + bytes([n_rows]) + b"\x01" * n_rows + b"\x1a\x02\x08\x01" * n_rows
-    assert GetOnlineFeaturesResponse.FromString(b"".join(feature_vectors(columns, tail))) == expected
 
 
 @pytest.mark.parametrize("kind", ["string_val", "double_val"])
