@@ -9,6 +9,8 @@ from functools import cache, cached_property
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 from feast import metrics
 from feast.online_response import OnlineResponse
 from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
@@ -126,7 +128,7 @@ class ColumnResponse(OnlineResponse):  # type: ignore[misc]
     def to_dict(self, include_event_timestamps: bool = False) -> dict[str, Any]:
         """Return the columns by name, as Feast does."""
         if self._found is not None:
-            return dict(self._lists(self._found, include_event_timestamps))
+            return self._lists(self._found, include_event_timestamps)
         out: dict[str, Any] = {}
         for name, vector in zip(self.proto.metadata.feature_names.val, self.proto.results, strict=True):
             values = list(vector.values)
@@ -134,6 +136,18 @@ class ColumnResponse(OnlineResponse):  # type: ignore[misc]
             if include_event_timestamps:
                 out[name + "__ts"] = [t.seconds for t in vector.event_timestamps]
         return out
+
+    def to_df(self, include_event_timestamps: bool = False) -> pd.DataFrame:
+        """Return the frame that Feast returns."""
+        columns = self._arrays(include_event_timestamps)
+        return super().to_df(include_event_timestamps) if columns is None else pd.DataFrame(columns)
+
+    def to_arrow(self, include_event_timestamps: bool = False) -> pa.Table:
+        """Return the table that Feast returns."""
+        columns = self._arrays(include_event_timestamps)
+        if columns is None:
+            return super().to_arrow(include_event_timestamps)
+        return pa.table({name: pa.array(column, from_pandas=True) for name, column in columns.items()})
 
     def to_numpy(self, features: Sequence[str] | None = None) -> Doubles:
         """Return the features as one array of doubles, a line per entity, as a model takes it; null is NaN.
@@ -165,26 +179,37 @@ class ColumnResponse(OnlineResponse):  # type: ignore[misc]
         tensors = super().to_tensor(*args, **kwargs)
         return {name: tensors[name] for name in dict.fromkeys(self.proto.metadata.feature_names.val)}
 
-    def _lists(self, found: Found, include_event_timestamps: bool) -> Iterable[tuple[str, list[Any]]]:
-        """Return name and values of each column."""
-        table, n = found.table, len(found.symbols)
-        seconds = (table.event_us // _SECOND_US).T.tolist()
+    def _lists(self, found: Found, include_event_timestamps: bool) -> dict[str, list[Any]]:
+        table = found.table
         has_null = np.any(np.isnan(table.values), axis=0)
-        yield found.join_key, list(found.symbols)
-        if include_event_timestamps:
-            yield f"{found.join_key}__ts", [0] * n
-        for j, (name, v, column) in enumerate(
-            zip(found.names, table.shape.view_of, table.values.T.tolist(), strict=True)
-        ):
+        values = table.values.T.tolist()
+        for j, column in enumerate(values):
             if j in table.cells:
-                column = [self._python(name, Value.FromString(raw)) for raw in table.cells[j]]
+                values[j] = [self._python(found.names[j], Value.FromString(raw)) for raw in table.cells[j]]
             elif table.shape.is_int[j]:
-                column = [int(v) if v == v else None for v in column]
+                values[j] = [int(v) if v == v else None for v in column]
             elif has_null[j]:
-                column = [v if v == v else None for v in column]
-            yield name, column
-            if include_event_timestamps:
-                yield f"{name}__ts", seconds[v]
+                values[j] = [v if v == v else None for v in column]
+        return _columns(found, values, list(found.symbols), include_event_timestamps)
+
+    def _arrays(self, include_event_timestamps: bool) -> dict[str, Any] | None:
+        """Return the columns by name as arrays of the types that pandas and pyarrow find for Feast's lists of numbers.
+
+        None if the response does not hold all features as doubles.
+        """
+        found = self._found
+        if found is None or found.table.cells:
+            return None
+        table, n = found.table, len(found.symbols)
+        is_null = np.isnan(table.values)
+        has_null, no_value = np.any(is_null, axis=0), np.all(is_null, axis=0)
+        values: list[Any] = list(table.values.T)
+        for j, column in enumerate(values):
+            if no_value[j]:
+                values[j] = np.full(n, None)
+            elif table.shape.is_int[j]:
+                values[j] = [int(v) if v == v else None for v in column] if has_null[j] else column.astype(np.int64)
+        return _columns(found, values, found.symbols, include_event_timestamps)
 
     def _python(self, name: str, value: Any) -> Any:
         kind = value.WhichOneof("val")
@@ -193,6 +218,20 @@ class ColumnResponse(OnlineResponse):  # type: ignore[misc]
         if kind in _NUMBERS:
             return getattr(value, kind)
         return feast_value_type_to_python_type(value, self._feature_types.get(name))
+
+
+def _columns(found: Found, values: Sequence[Any], symbols: Any, include_event_timestamps: bool) -> dict[str, Any]:
+    """Return the columns of the entities and of the features by name, each with its event times if they are wanted."""
+    columns = {found.join_key: symbols} | dict(zip(found.names, values, strict=True))
+    if not include_event_timestamps:
+        return columns
+    seconds = (found.table.event_us // _SECOND_US).T.tolist()
+    times = [[0] * len(symbols), *(seconds[v] for v in found.table.shape.view_of)]
+    return {
+        key: column
+        for (name, values), time in zip(columns.items(), times, strict=True)
+        for key, column in ((name, values), (f"{name}__ts", time))
+    }
 
 
 def _numbers(name: str, column: Sequence[Any]) -> list[float]:

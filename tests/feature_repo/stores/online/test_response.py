@@ -12,7 +12,7 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from feature_repo.stores.online.response import FeatureTypes
+from feature_repo.stores.online.response import FeatureTypes, NotNumericError
 from feature_repo.stores.online.write import OnlineWriter
 from tests.feature_repo.stores.feast_rows import SYMBOLS, entity, rows_of
 from transforms.catalog import SOCIAL, VIEW, VIEWS
@@ -174,3 +174,39 @@ def test_the_types_are_made_at_the_first_feature_that_needs_one_and_once() -> No
     assert made == []
     assert [types.get(name) for name in ("price", "book__price", "book__other")] == ["double", "double", None]
     assert made == [1]
+
+
+def test_numbers_come_as_one_array_in_the_order_of_the_service_or_of_the_names_given(filled: Any) -> None:
+    for service in ("signal_v1", "with_demand"):  # what is computed on demand is answered by Feast
+        response = filled.read("ours", service, rows_of(*SYMBOLS[:20]))
+        frame, array = filled.read("stock", service, rows_of(*SYMBOLS[:20])).to_df(), response.to_numpy()
+        names = [name for name in response.to_dict() if name != "symbol"]
+        assert array.dtype == np.float64 and array.shape == (20, len(names))
+        assert array.flags.c_contiguous
+        assert array.tobytes() == frame[names].to_numpy(float, na_value=np.nan).tobytes()
+        some = ["spread", "mid_price"]
+        np.testing.assert_array_equal(response.to_numpy(some), frame[some].to_numpy(float))
+        with pytest.raises(KeyError, match="nothing"):
+            response.to_numpy(["spread", "nothing"])
+
+
+def test_the_numbers_of_many_views_are_those_of_the_message_that_is_made_for_those_who_ask(filled: Any) -> None:
+    response = filled.read("ours", "signal_v1", rows_of(*SYMBOLS))
+    numbers = response.to_numpy()
+    assert "proto" not in vars(response)
+    made = filled.columns(response)
+    for name, column in zip(list(made)[1:], numbers.T, strict=True):
+        for value, number in zip(made[name].values, column.tolist(), strict=True):
+            kind = value.WhichOneof("val")
+            assert np.isnan(number) if kind is None else getattr(value, kind) == number
+
+
+def test_a_text_is_no_number_and_the_error_names_the_feature(stores: Any) -> None:
+    table, event = stores.ours.get_feature_view("every_type"), datetime_of_us(stores.now_us)
+    values = {"a_text": Value(string_val="1.5"), "a_bool": Value(bool_val=True), "a_single": Value(float_val=0.5)}
+    stores.online.online_write_batch(stores.ours.config, table, [(entity("A"), values, event, None)], None)
+    response = stores.read("ours", [f"every_type:{name}" for name in (*values, "a_long")], rows_of("A", "B"))
+    numbers = response.to_numpy(["a_bool", "a_single", "a_long"])
+    np.testing.assert_array_equal(numbers, [[1.0, 0.5, np.nan], [np.nan] * 3])
+    with pytest.raises(NotNumericError, match="feature a_text is no number"):
+        response.to_numpy()

@@ -1,0 +1,139 @@
+"""Plans: what a request resolves to, for how long that is kept, and which requests Feast answers."""
+
+from __future__ import annotations
+
+import tracemalloc
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from feast import FeatureService, FeatureStore
+
+from feature_repo.stores.online import plans
+from feature_repo.stores.redis import RedisOnlineStore
+from tests.feature_repo.stores.feast_rows import SYMBOLS, rows_of
+
+REFS = ["microstructure:spread", "social:author_ratio_1h", "microstructure:mid_price"]
+
+
+@pytest.fixture
+def resolved(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What was looked up in the registry."""
+    made: list[Any] = []
+    resolve = plans.Plans._resolve
+
+    def note(self: Any, config: Any, registry: Any, project: str, features: Any, **options: Any) -> Any:
+        made.append(features)
+        return resolve(self, config, registry, project, features, **options)
+
+    monkeypatch.setattr(plans.Plans, "_resolve", note)
+    return made
+
+
+@pytest.fixture
+def own(filled: Any) -> Any:
+    """Rows, and a store of this test alone on the same registry: its own online store, without plans."""
+    store = FeatureStore(config=filled.ours.config)
+    store._get_provider().online_store.clock = filled.clock
+    return store
+
+
+def test_a_request_is_resolved_once_while_the_registry_is_the_same(own: Any, filled: Any, resolved: list[Any]) -> None:
+    service = own.get_feature_service("signal_v1")
+    for _ in range(3):
+        for features in (service, REFS, REFS[:2]):
+            own.get_online_features(features, rows_of("A"))
+            filled.stock.get_online_features(REFS, rows_of("A"))  # makes Feast forget what it resolved
+    assert resolved == [service, REFS, REFS[:2]]
+    own.get_online_features(REFS, rows_of("A"), full_feature_names=True)
+    assert resolved[3:] == [REFS]
+
+
+def test_a_registry_that_was_read_again_or_is_too_old_is_looked_up_again(own: Any, resolved: list[Any]) -> None:
+    for _ in range(3):
+        own.get_online_features(REFS, rows_of("A"))
+    assert len(resolved) == 1
+    own.refresh_registry()
+    own.get_online_features(REFS, rows_of("A"))
+    assert len(resolved) == 2
+    own.registry.cached_registry_proto_ttl = timedelta(hours=1)
+    own.registry.cached_registry_proto_created -= timedelta(hours=2)
+    before = own.registry.cached_registry_proto_created
+    own.get_online_features(REFS, rows_of("A"))
+    assert own.registry.cached_registry_proto_created > before
+    for _ in range(3):
+        own.get_online_features(REFS, rows_of("A"))
+    assert len(resolved) == 3
+
+
+def test_a_service_that_was_changed_is_answered_anew(filled: Any) -> None:
+    store, views = filled.ours, [filled.ours.get_feature_view(name) for name in ("social", "microstructure")]
+    try:
+        store.apply(FeatureService(name="changing", features=[views[0][["author_ratio_1h"]]]))
+        first = filled.read("ours", "changing", rows_of(SYMBOLS[0])).to_dict()
+        store.apply(FeatureService(name="changing", features=[views[1][["spread"]], views[0][["author_ratio_1h"]]]))
+        second = filled.read("ours", "changing", rows_of(SYMBOLS[0])).to_dict()
+    finally:
+        store.delete_feature_service("changing")
+    assert list(first) == ["symbol", "author_ratio_1h"]
+    assert list(second) == ["symbol", "spread", "author_ratio_1h"]
+    assert second["author_ratio_1h"] == first["author_ratio_1h"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {"symbol": SYMBOLS[:3]},
+        [{"symbol": s, "unknown": 1} for s in SYMBOLS[:3]],
+        {"symbol": SYMBOLS[:3], "unknown": [1, 2, 3]},
+        {"symbol": tuple(SYMBOLS[:3])},
+    ],
+)
+def test_entities_in_other_forms_are_answered_alike(filled: Any, rows: Any) -> None:
+    assert filled.read("ours", REFS, rows).to_dict() == filled.read("ours", REFS, rows_of(*SYMBOLS[:3])).to_dict()
+
+
+@pytest.mark.parametrize(
+    "rows", [[{"symbol": "A"}, {"other": "B"}], [{"symbol": 7}], [{"symbol": True}], {"symbol": [b"A"]}, [["A"]], ["A"]]
+)
+def test_odd_entities_are_answered_or_refused_as_feast_does(filled: Any, rows: Any) -> None:
+    def outcome(which: str) -> Any:
+        try:
+            return dict(filled.read(which, REFS, rows).to_dict().items())
+        except Exception as error:
+            return type(error), str(error)
+
+    assert outcome("ours") == outcome("stock")
+
+
+def test_invented_lists_of_features_do_not_fill_the_memory(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans, "_MOST", 3)
+    kept: Any = own._get_provider().online_store
+    assert isinstance(kept, RedisOnlineStore)
+    names = [feature.name for feature in own.get_feature_view("social").features]
+    for name in names:
+        read = own.get_online_features([f"social:{name}", REFS[0]], rows_of(SYMBOLS[0]))
+        assert list(read.to_dict())[1] == name
+        assert len(kept._plans._plans) <= 3
+
+
+def test_a_thousand_reads_and_many_refreshes_leave_nothing_behind(own: Any) -> None:
+    service = own.get_feature_service("signal_v1")
+
+    def read(times: int) -> None:
+        for i in range(times):
+            if i % 25 == 0:
+                own.refresh_registry()
+            own.get_online_features(service, rows_of(*SYMBOLS[:3])).to_numpy()
+            own.get_online_features(REFS, rows_of(SYMBOLS[i % 50])).to_dict()
+
+    read(100)
+    tracemalloc.start()
+    try:
+        read(100)
+        before = tracemalloc.get_traced_memory()[0]
+        read(400)
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown < 16 * 2_000, "each of the refreshes left something"
