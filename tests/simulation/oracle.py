@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -12,6 +12,7 @@ import numpy as np
 from feature_repo.project import project
 from feature_repo.stores.online.format import SymbolKeys, event_and_silence, time_field
 from feature_repo.stores.online.pack import RowEncoder
+from feature_repo.stores.online.record import FRONT, VALUES_AT, WORD
 from ingest.streams import keys
 from ingest.worker.basis import decode as settings_of
 from ingest.worker.partition import Partition
@@ -171,7 +172,7 @@ def _online(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[
             continue
         expected = _packed(view, event, bits)
         for words in writes:
-            if list(words[4:]) != expected[2:] or event_and_silence(words[3])[1] != event_and_silence(expected[1])[1]:
+            if list(words[4:]) != expected[2:] or _said(words[3]) != _said(expected[1]):
                 yield f"{view} of {symbol} of {event} was readable with other values than its row has"
                 break
 
@@ -202,8 +203,22 @@ def _both(site: Site, runs: list[Undisturbed], changed: set[str]) -> Iterator[st
             if "clock" not in kinds and not site.watch.n_restored:
                 newest = newest[-1:]
             rows = [_packed(view, event, bits) for _, bits in newest]
-            if not any(all(fields[f] == v for f, v in zip(row[2::2], row[3::2], strict=True)) for row in rows):
+            if not any(_is_row(fields, row) for row in rows):
                 yield f"online {view} of {symbol} of {event} has other values than the database"
+
+
+def _said(time: bytes) -> tuple[bytes, int]:
+    """Return what a row's time field says beside when the row was created: the record, which has the event time, and the silence."""
+    return time[FRONT:], event_and_silence(time)[1]
+
+
+def _is_row(fields: Mapping[bytes, bytes], row: list[bytes]) -> bool:
+    """Return whether a hash has the values of a row, in fields and in the record."""
+    name, time = row[:2]
+    values = slice(WORD * VALUES_AT, None)
+    return fields[name][values] == time[values] and all(
+        fields[f] == v for f, v in zip(row[2::2], row[3::2], strict=True)
+    )
 
 
 def _committed(site: Site) -> set[Key]:

@@ -49,7 +49,7 @@ WORD: Final = 8
 FRONT_WORDS: Final = 5  # the time field without the record, which takes up to 31 bytes, and the record's tag and length
 KEY_AT, EVENT_AT, HEARD_AT, VALUES_AT = (FRONT_WORDS + i for i in range(4))
 
-_FRONT: Final = WORD * FRONT_WORDS
+FRONT: Final = WORD * FRONT_WORDS  # bytes before the record
 _TAG_AND_LENGTH: Final = 4
 _VERSION: Final = "1"  # of the record's form, a part of the hash
 _EXACT: Final = 2**53  # whole numbers up to here are doubles
@@ -80,11 +80,11 @@ class Layout:
         self.size = WORD * self.n_words  # bytes of a time field with a record
         self._ints = [i for i, dtype in enumerate(dtypes) if dtype == "Int64"]
         self._fronts = {tag: _fronts(tag, self.size) for tag in (RECORD_TAG, LONE_RECORD_TAG)}
-        self.absent = bytes(_FRONT) + self._key + bytes(2 * WORD) + _NULL * len(names)  # everything is null
+        self.absent = bytes(FRONT) + self._key + bytes(2 * WORD) + _NULL * len(names)  # everything is null
 
     def holds(self, raw: bytes) -> bool:
         """Return whether a time field has a record of these columns."""
-        return len(raw) == self.size and raw[_FRONT : _FRONT + WORD] == self._key
+        return len(raw) == self.size and raw[FRONT : FRONT + WORD] == self._key
 
     def with_record(self, time: bytes, record: bytes, *, lone: bool = False) -> bytes:
         """Return a time field with a record behind it; `lone` says that the features have no fields of their own."""
@@ -135,7 +135,7 @@ def is_lone(time: bytes) -> bool:
 
 def _fronts(tag: bytes, size: int) -> list[bytes]:
     """Return what stands between a time field and its record, by the length of the time field."""
-    longest = _FRONT - _TAG_AND_LENGTH
+    longest = FRONT - _TAG_AND_LENGTH
     return [tag + _length(size - n - _TAG_AND_LENGTH) + bytes(longest - n) for n in range(longest + 1)]
 
 
