@@ -6,7 +6,6 @@ row's record behind it.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
@@ -25,7 +24,7 @@ from feature_repo.stores.online.format import (
     with_created,
     with_silence,
 )
-from feature_repo.stores.online.record import Dtype, Layout, layout_of
+from feature_repo.stores.online.record import FRONT_WORDS, VALUES_AT, WORD, Dtype, Layout, layout_of
 from transforms.limits import INT64_END
 
 Ints = npt.NDArray[np.int64]
@@ -37,7 +36,6 @@ _STR8, _STR16, _STR32, _ARRAY32 = b"\xd9", b"\xda", b"\xdb", b"\xdd"
 
 _NULL_CELL: Final = _FIXSTR[0]  # a Value without bytes
 _DOUBLE_HEAD: Final = _FIXSTR[DOUBLE_SIZE] + DOUBLE_TAG  # eight bytes follow
-_DOUBLE: Final = struct.Struct("<d")
 
 
 def packed_text(raw: bytes) -> bytes:
@@ -117,10 +115,13 @@ class RowEncoder:
         self._layout, self._lone = layout_of(self.names, tuple(dtypes)), lone
         self._head = _row_head(view, 0 if lone else len(names))
         fields = [_packed_field(view, name) for name in names]
-        self._doubles = [i for i, dtype in enumerate(dtypes) if dtype == "Float64"]
-        self._double_cells = [(fields[i] + _DOUBLE_HEAD, fields[i] + _NULL_CELL) for i in self._doubles]
-        self._ints = [i for i, dtype in enumerate(dtypes) if dtype == "Int64"]
-        self._int_cells = [(names[i], fields[i]) for i in self._ints]
+        in_record = WORD * (VALUES_AT - FRONT_WORDS)
+        self._double_cells = [
+            (i, in_record + WORD * i, fields[i] + _DOUBLE_HEAD, fields[i] + _NULL_CELL)
+            for i, dtype in enumerate(dtypes)
+            if dtype == "Float64"
+        ]
+        self._int_cells = [(i, names[i], fields[i]) for i, dtype in enumerate(dtypes) if dtype == "Int64"]
 
     def rows(
         self, event_us: Ints, values: Doubles, silent_us: Ints | None = None, created_us: Ints | None = None
@@ -129,17 +130,15 @@ class RowEncoder:
         n = len(event_us)
         if values.shape != (n, len(self.names)):
             raise ValueError(f"view {self.view!r}: values must have shape {(n, len(self.names))}, not {values.shape}")
-        times = [encode_time(t) for t in event_us.tolist()]
+        events, rows = event_us.tolist(), values.tolist()
+        silent = [0] * n if silent_us is None else silent_us.tolist()
+        times = [encode_time(t) for t in events]
         if created_us is not None:
             times = [with_created(time, created) for time, created in zip(times, created_us.tolist(), strict=True)]
-        if silent_us is not None:
-            times = [with_silence(time, silent) for time, silent in zip(times, silent_us.tolist(), strict=True)]
-        ints = [self._packed_ints(i, row) for i, row in enumerate(values[:, self._ints].tolist())]
-        records, with_record, lone = (
-            self._layout.records(event_us, values, silent_us),
-            self._layout.with_record,
-            self._lone,
-        )
+        times = [with_silence(time, us) for time, us in zip(times, silent, strict=True)]
+        ints = [self._packed_ints(i, row) for i, row in enumerate(rows)]
+        make, with_record, lone = self._layout.record, self._layout.with_record, self._lone
+        records = [make(event, us, row) for event, us, row in zip(events, silent, rows, strict=True)]
         starts = [
             self._head + packed_text(with_record(time, record, lone=lone))
             for time, record in zip(times, records, strict=True)
@@ -147,16 +146,19 @@ class RowEncoder:
         if lone:
             return starts
         # For up to some fifty rows this is quicker than filling an array of bytes with numpy, and never far behind.
-        pack, double_cells = _DOUBLE.pack, self._double_cells
         doubles = [
-            b"".join([cell + pack(v) if v == v else null for (cell, null), v in zip(double_cells, row, strict=True)])
-            for row in values[:, self._doubles].tolist()
+            b"".join(
+                [cell + record[at : at + 8] if row[i] == row[i] else null for i, at, cell, null in self._double_cells]
+            )
+            for row, record in zip(rows, records, strict=True)
         ]
         return [b"".join(parts) for parts in zip(starts, doubles, ints, strict=True)]
 
     def _packed_ints(self, at: int, row: list[float]) -> bytes:
+        """Return the cells of the whole numbers in a row; their negative zeros become zeros, which is what is read back."""
         cells = b""
-        for (name, field), value in zip(self._int_cells, row, strict=True):
+        for i, name, field in self._int_cells:
+            value = row[i] = row[i] + 0.0
             if value != value:
                 cells += field + _NULL_CELL
             elif value.is_integer() and -INT64_END <= value < INT64_END:

@@ -78,7 +78,7 @@ class Layout:
         self.key = int.from_bytes(self._key, "little", signed=True)
         self.n_words = VALUES_AT + len(names)
         self.size = WORD * self.n_words  # bytes of a time field with a record
-        self._ints = [i for i, dtype in enumerate(dtypes) if dtype == "Int64"]
+        self._pack = struct.Struct(f"<3q{len(names)}d").pack
         self._fronts = {tag: _fronts(tag, self.size) for tag in (RECORD_TAG, LONE_RECORD_TAG)}
         self.absent = bytes(FRONT) + self._key + bytes(2 * WORD) + _NULL * len(names)  # everything is null
 
@@ -90,18 +90,10 @@ class Layout:
         """Return a time field with a record behind it; `lone` says that the features have no fields of their own."""
         return time + self._fronts[LONE_RECORD_TAG if lone else RECORD_TAG][len(time)] + record
 
-    def records(self, event_us: Ints, values: Doubles, silent_us: Ints | None = None) -> list[bytes]:
-        """Return one record per line of `values`, whose columns are those of the layout."""
-        n = len(event_us)
-        words = np.empty((n, self.n_words - FRONT_WORDS), np.int64)
-        words[:, 0] = self.key
-        words[:, 1] = event_us
-        words[:, 2] = event_us if silent_us is None else event_us - (silent_us // 1_000).clip(0, MAX_SILENCE_MS) * 1_000
-        doubles = words[:, 3:].view(np.float64)
-        doubles[:] = values
-        doubles[:, self._ints] += 0.0  # a whole number has no negative zero
-        raw, size = words.astype("<i8", copy=False).tobytes(), WORD * words.shape[1]
-        return [raw[i : i + size] for i in range(0, n * size, size)]
+    def record(self, event_us: int, silent_us: int, row: Sequence[float]) -> bytes:
+        """Return the record of a row, whose values stand in the order of the columns."""
+        told_us = min(max(silent_us // 1_000, 0), MAX_SILENCE_MS) * 1_000
+        return self._pack(self.key, event_us, event_us - told_us, *row)
 
     def record_of(self, time: bytes, values: Sequence[bytes | None]) -> tuple[bytes, dict[int, bytes]]:
         """Return the record of a row of serialised values, and by column those that no double says exactly.

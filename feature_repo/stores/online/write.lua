@@ -53,7 +53,8 @@ for i = 1, rows do
   local old = redis.call('HGET', key, time_field)
   -- 3. Compare the two times to the nanosecond; of equal ones the row created later is newer. The holder of a lease also
   --    replaces a row created at the same time: an earlier holder made it, whose batch was not committed.
-  local newer, leaves_out = not old, false
+  local leaves_out = false
+  local newer = not old
   if old then
     local old_s, old_n, old_created, was_alone = instant(old)
     local new_s, new_n, new_created, is_alone = instant(time)

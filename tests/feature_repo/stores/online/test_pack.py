@@ -26,10 +26,8 @@ def test_columns_become_the_bytes_that_protobuf_writes(doubles: list[float], int
     values = np.array([[doubles[0], ints[0], doubles[1]], [doubles[2], ints[1], doubles[3]]], dtype=float)
     times, layout = np.array([T_US, 0]), layout_of(("a", "n", "b"), ("Float64", "Int64", "Float64"))
     rows = RowEncoder("v", layout.names, layout.dtypes).rows(times, values)
-    for row, record, packed, t in zip(
-        values.tolist(), layout.records(times, values), rows, times.tolist(), strict=True
-    ):
-        time = layout.with_record(encode_time(t), record)
+    for row, packed, t in zip(values.tolist(), rows, (T_US, 0), strict=True):
+        time = layout.with_record(encode_time(t), layout.record(t, 0, [row[0], row[1] + 0.0, row[2]]))
         expected = b"\xdd\x00\x00\x00\x08" + packed_text(b"_ts:v") + packed_text(time)
         for name, kind in (("a", "double_val"), ("b", "double_val"), ("n", "int64_val")):
             value = row["anb".index(name)]
@@ -74,3 +72,8 @@ def test_a_silence_stands_in_front_of_the_event_time_of_its_row() -> None:
 def test_a_dtype_that_the_format_does_not_have_or_one_too_many_is_refused(dtypes: list[Dtype]) -> None:
     with pytest.raises(ValueError, match=f"view 'v': every feature needs .* not {re.escape(str(dtypes))}"):
         RowEncoder("v", ["a"], dtypes)
+
+
+def test_a_whole_number_has_no_negative_zero() -> None:
+    (row,) = RowEncoder("v", ["a", "n"], ["Float64", "Int64"], lone=True).rows(np.array([T_US]), np.full((1, 2), -0.0))
+    assert row.endswith(np.array([-0.0, 0.0]).tobytes())
