@@ -10,6 +10,7 @@ Keys and values are Feast's own. What differs:
   rows are decoded at once (`feature_repo.stores.online.record`). Its response makes protobuf when that is asked for
   (`feature_repo.stores.online.response`).
 - An older event never overwrites a newer one, whichever process writes it (`feature_repo.stores.online.write`).
+- A process may keep the replies of rows that do not change (`feature_repo.stores.online.cache`).
 - Addresses are URLs, passwords may hold any characters, calls have timeouts and bounded retries
   (`feature_repo.stores.online.client`, `feature_repo.stores.online.attempt`).
 """
@@ -29,6 +30,7 @@ from pydantic import Field, NonNegativeInt, StrictStr, model_validator
 
 from feature_repo.stores import endpoints
 from feature_repo.stores.online.attempt import attempt, attempt_async
+from feature_repo.stores.online.cache import ReplyCache
 from feature_repo.stores.online.client import (
     LOGINS,
     Address,
@@ -68,6 +70,8 @@ class RedisOnlineStoreConfig(stock.RedisOnlineStoreConfig):  # type: ignore[misc
     sentinel_password: StrictStr | None = Field(default=None, repr=False)
     # Write rows as records alone, which costs a fraction. Stock Feast then finds the time of a row and nulls.
     packed_only: bool = False
+    # Replies that a process keeps while the server does not say that their rows changed; 0 keeps none.
+    client_cache: NonNegativeInt = 0
     enforce_ttl: bool = True  # withhold a value older than its view's ttl
     # Attempts after the first, when the connection fails or the master moves. The pauses double from 50 ms up to 1 s.
     retries: NonNegativeInt = 3
@@ -80,6 +84,8 @@ class RedisOnlineStoreConfig(stock.RedisOnlineStoreConfig):  # type: ignore[misc
             raise ValueError("client: glide is not supported by this store")
         if self.url is not None and self.connection_string is not None:
             raise ValueError("give url or connection_string, not both")
+        if self.client_cache and self.redis_type == stock.RedisType.redis_cluster:
+            raise ValueError("client_cache does not work with a cluster; leave it out")
         return self
 
     def address(self) -> Address:
@@ -100,6 +106,7 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
     _address: Address
     _client: Any = None
     _client_async: Any = None
+    _cache: ReplyCache | None = None
     _loop: asyncio.AbstractEventLoop | None = None
 
     def __init__(self) -> None:
@@ -110,6 +117,7 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
         if self._client is None:
             self._address = settings.address()
             self._client = connect(self._address, settings.redis_type.value, settings.sentinel_master)
+            self._cache = ReplyCache(self._client, settings.client_cache) if settings.client_cache else None
         return self._client
 
     async def _get_client_async(self, settings: RedisOnlineStoreConfig) -> Any:
@@ -126,10 +134,12 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
         if self._client_async is not None and self._loop is asyncio.get_running_loop():
             for client in with_sentinels(self._client_async):
                 await client.aclose()
+        if self._cache is not None:
+            self._cache.close()
         if self._client is not None:
             for client in with_sentinels(self._client):
                 client.close()
-        self._client = self._client_async = self._loop = None
+        self._client = self._client_async = self._cache = self._loop = None
 
     def get_online_features(
         self,
@@ -235,10 +245,17 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
         return self.clock() if config.online_store.enforce_ttl else None
 
     def _fetch(self, settings: RedisOnlineStoreConfig, asks: Sequence[Ask]) -> list[Reply]:
-        client = self._get_client(settings)
-        return attempt(lambda: fetch(client, asks), settings.retries, self._address)
+        client, cache = self._get_client(settings), self._cache
+        if cache is None:
+            return attempt(lambda: fetch(client, asks), settings.retries, self._address)
+        kept = cache.kept(asks)
+        return kept if kept is not None else attempt(lambda: cache.fetch(asks), settings.retries, self._address)
 
     async def _fetch_async(self, settings: RedisOnlineStoreConfig, asks: Sequence[Ask]) -> list[Reply]:
+        if settings.client_cache:
+            self._get_client(settings)
+            kept = self._cache.kept(asks) if self._cache is not None else None
+            return kept if kept is not None else await asyncio.to_thread(self._fetch, settings, asks)
         client = await self._get_client_async(settings)
         return await attempt_async(lambda: fetch_async(client, asks), settings.retries, self._address)
 
