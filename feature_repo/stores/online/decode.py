@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 
 from feature_repo.stores.online.format import decode_time, event_and_silence
-from feature_repo.stores.online.record import is_lone
+from feature_repo.stores.online.record import Ints, is_lone
 from feature_repo.stores.online.shape import NOT_FOUND, PRESENT, Reply, Shape, Table
 
 log = logging.getLogger(__name__)
@@ -39,12 +39,12 @@ class Reading:
 
     def _picked(self) -> Iterator[bytes]:
         """Return the records of every row; note which rows have none."""
-        views = [(p, v, self._shape.first[v], layout) for p, (v, layout) in enumerate(self._shape.layouts.items())]
+        views = [(v, self._shape.first[v], layout) for v, layout in self._shape.layouts.items()]
         for i, reply in enumerate(self._replies):
-            for p, v, first, layout in views:
+            for v, first, layout in views:
                 raw = reply[first]
                 if raw is None:
-                    self._absent.append((i, p))
+                    self._absent.append((i, v))
                 elif not layout.holds(raw):
                     self.again.append((i, v))
                 else:
@@ -68,13 +68,19 @@ class Reading:
             for (i, v), reply in zip(self.again, plain, strict=True):
                 self._put(i, v, reply, odd)
             self._words = shape.words(b"".join(self._pieces), len(self._replies))
-        table = shape.table(self._words, self._absent, now_us)
-        for v, one in enumerate(shape.asked):
-            if one.layout is None:
-                self._add_plain_view(table, v, now_us)
-        if (table.statuses != PRESENT).any():
-            hidden = (table.statuses != PRESENT)[:, shape.view_of]
-            table.values[hidden] = np.nan
+        event_us, heard_us = shape.times(self._words)
+        plain_views = [v for v, one in enumerate(shape.asked) if one.layout is None]
+        for v in plain_views:
+            self._add_times(v, event_us, heard_us)
+        statuses = shape.statuses(heard_us, now_us)
+        for i, v in self._absent:
+            statuses[i, v] = NOT_FOUND
+        table = Table(shape, statuses, event_us, shape.values(self._words))
+        hidden = statuses != PRESENT
+        if np.count_nonzero(hidden):
+            table.values[hidden[:, shape.view_of]] = np.nan
+        for v in plain_views:
+            self._add_cells(v, table)
         for j, cells in odd.items():
             column = table.serialised(j)
             present = table.statuses[:, shape.view_of[j]] == PRESENT
@@ -85,9 +91,8 @@ class Reading:
         """Put a row that was asked for again in its place."""
         shape, layout, one = self._shape, self._shape.layouts[v], self._shape.asked[v]
         *values, time = reply
-        p = shape.recorded.index(v)
         if time is None or (is_lone(time) and not layout.holds(time)):
-            self._absent.append((i, p))
+            self._absent.append((i, v))
             if time is not None:
                 _warn(one.view)
             return
@@ -101,20 +106,21 @@ class Reading:
                 at = layout.index[shape.columns[j][1]]
                 if at in not_doubles:
                     odd.setdefault(j, {})[i] = not_doubles[at]
-        self._pieces[i * len(shape.recorded) + p] = piece
+        self._pieces[i * len(shape.recorded) + shape.recorded.index(v)] = piece
 
-    def _add_plain_view(self, table: Table, v: int, now_us: int | None) -> None:
-        """Add a view that has no records: its values stay as they are stored."""
-        shape = self._shape
-        first, n = shape.first[v], len(shape.asked[v].features)
-        times = [reply[first + n] for reply in self._replies]
-        known = [(0, 0) if raw is None else event_and_heard(raw) for raw in times]
-        event_us, heard_us = np.array(known, np.int64).reshape(-1, 2).T
-        table.event_us[:, v] = event_us
-        shape.withhold(table.statuses, [v], heard_us[:, None], now_us)
-        table.statuses[[raw is None for raw in times], v] = NOT_FOUND
-        present = (table.statuses[:, v] == PRESENT).tolist()
-        place = {name: first + k for k, name in enumerate(shape.asked[v].features)}
+    def _add_times(self, v: int, event_us: Ints, heard_us: Ints) -> None:
+        """Add the times of a view that has no records."""
+        at = self._shape.first[v] + len(self._shape.asked[v].features)
+        for i, reply in enumerate(self._replies):
+            if (raw := reply[at]) is None:
+                self._absent.append((i, v))
+            else:
+                event_us[i, v], heard_us[i, v] = event_and_heard(raw)
+
+    def _add_cells(self, v: int, table: Table) -> None:
+        """Add the values of a view that has no records, as they are stored."""
+        shape, present = self._shape, (table.statuses[:, v] == PRESENT).tolist()
+        place = {name: shape.first[v] + k for k, name in enumerate(shape.asked[v].features)}
         for j in shape.of_view[v]:
             at = place[shape.columns[j][1]]
             table.cells[j] = [(reply[at] or b"") if p else b"" for reply, p in zip(self._replies, present, strict=True)]

@@ -32,7 +32,10 @@ PRESENT: Final = 1  # numbers of Feast's FieldStatus
 NOT_FOUND: Final = 3
 OUTSIDE_MAX_AGE: Final = 4
 
-_ALWAYS: Final = np.iinfo(np.int64).min
+_HERE, _LATE = np.uint8(PRESENT), np.uint8(OUTSIDE_MAX_AGE)
+_NO_TTL_US: Final = 2**62
+
+Statuses = npt.NDArray[np.uint8]
 
 Reply = Sequence[bytes | None]
 """Values of the requested fields of one hash, in order; None where a field is absent."""
@@ -84,7 +87,7 @@ class Table:
     """
 
     shape: Shape
-    statuses: npt.NDArray[np.uint8]
+    statuses: Statuses
     event_us: Ints
     values: Doubles
     cells: dict[int, list[bytes]] = field(default_factory=dict)
@@ -145,7 +148,7 @@ class Shape:
         }
         self._column, self._value_at = np.array(list(where), np.intp), np.array(list(where.values()), np.intp)
         self.is_int = [v in layouts and layouts[v].dtypes[layouts[v].index[n]] == "Int64" for v, n in columns]
-        self._ttl_us = np.array([one.ttl_us for one in asked], np.int64)
+        self._ttl_us = np.array([one.ttl_us or _NO_TTL_US for one in asked], np.int64)
 
     def words(self, raw: bytes, n: int) -> Ints:
         """Return the records of `n` entities, a line each."""
@@ -162,31 +165,29 @@ class Shape:
         if len(raw) != len(replies) * self.size:
             return None
         words = self.words(raw, len(replies))
-        return words if (words[:, self._key_at] == self._keys).all() else None
+        others = np.count_nonzero(np.take(words, self._key_at, axis=1) != self._keys)  # quicker than ``any``
+        return None if others else words
 
-    def table(self, words: Ints, absent: Sequence[tuple[int, int]], now_us: int | None) -> Table:
-        """Return the table of the views with records; `absent` names the rows that are not there by line and view."""
-        statuses = np.full((len(words), len(self.asked)), PRESENT, np.uint8)
-        event_us = np.zeros(statuses.shape, np.int64)
+    def times(self, words: Ints) -> tuple[Ints, Ints]:
+        """Return the event times and the times of the feeds' last messages, of all views; 0 in those without records."""
+        if len(self.recorded) == len(self.asked):
+            return np.take(words, self._event_at, axis=1), np.take(words, self._heard_at, axis=1)
+        event_us, heard_us = np.zeros((2, len(words), len(self.asked)), np.int64)
         event_us[:, self.recorded] = words[:, self._event_at]
-        self.withhold(statuses, self.recorded, words[:, self._heard_at], now_us)
-        for i, p in absent:
-            statuses[i, self.recorded[p]] = NOT_FOUND
+        heard_us[:, self.recorded] = words[:, self._heard_at]
+        return event_us, heard_us
+
+    def statuses(self, heard_us: Ints, now_us: int | None) -> Statuses:
+        """Return which rows may be served: those of which the feed sent a message within the ttl before `now_us`, or all."""
+        if now_us is None:
+            return np.full(heard_us.shape, PRESENT, np.uint8)
+        return np.where(heard_us < now_us - self._ttl_us, _LATE, _HERE)
+
+    def values(self, words: Ints) -> Doubles:
+        """Return the columns; NaN in those of views without records."""
         doubles = words.view(np.float64)
         if len(self._column) == len(self.view_of):
-            values = np.take(doubles, self._value_at, axis=1)
-        else:
-            values = np.full((len(words), len(self.view_of)), np.nan)
-            values[:, self._column] = doubles[:, self._value_at]
-        return Table(self, statuses, event_us, values)
-
-    def withhold(
-        self, statuses: npt.NDArray[np.uint8], views: Sequence[int], heard_us: Ints, now_us: int | None
-    ) -> None:
-        """Mark the rows of some views whose feeds sent no message within the ttl before `now_us`; None marks no row."""
-        if now_us is None:
-            return
-        ttl_us = self._ttl_us[views]
-        late = heard_us < np.where(ttl_us > 0, now_us - ttl_us, _ALWAYS)
-        if late.any():
-            statuses[:, views] = np.where(late, OUTSIDE_MAX_AGE, statuses[:, views])
+            return np.take(doubles, self._value_at, axis=1)
+        values = np.full((len(words), len(self.view_of)), np.nan)
+        values[:, self._column] = doubles[:, self._value_at]
+        return values
