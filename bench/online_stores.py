@@ -44,8 +44,11 @@ class Bench:
 
 
 @contextlib.contextmanager
-def bench() -> Iterator[Bench]:
-    """Open both stores on the server of ``TFS_REDIS_URL``, else on an embedded one; the keys written are removed."""
+def bench(**settings: Any) -> Iterator[Bench]:
+    """Open both stores on the server of ``TFS_REDIS_URL``, else on an embedded one; the keys written are removed.
+
+    `settings` are added to those of this project's store.
+    """
     with tempfile.TemporaryDirectory(prefix="tfs-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # the servers may run as another user
@@ -55,7 +58,7 @@ def bench() -> Iterator[Bench]:
             parts = urlsplit(url)
             secret = f",password={unquote(parts.password)}" if parts.password else ""
             stock = {"type": "redis", "connection_string": f"{parts.hostname}:{parts.port}{secret}"}
-            ours = {"type": "feature_repo.stores.redis.RedisOnlineStore", "url": url}
+            ours = {"type": "feature_repo.stores.redis.RedisOnlineStore", "url": url, **settings}
             try:
                 yield Bench(_store(folder, PROJECT, ours), _store(folder, PLAIN, stock), client)
             finally:
