@@ -1,4 +1,4 @@
-"""How requests of a process are answered: resolved in the registry once, and kept while the registry is the same.
+"""How requests of a process are answered: resolved in the registry once, and kept while its contents are the same.
 
 Feast keeps what it resolved in one place a process, and drops it when another store reads. A plan belongs to one store.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final
 
 from feast import FeatureService, utils
@@ -83,6 +84,7 @@ class Plans:
         self._make_types = make_types
         self._plans: dict[tuple[Any, ...], Plan | None] = {}
         self._source: tuple[Any, Any] = (None, None)  # the registry, and when it was read
+        self._contents = b""  # a hash of what was read
 
     def find(self, config: Any, registry: Any, project: str, features: Any, *, full_names: bool) -> Plan | None:
         """Return the plan of a request; None if Feast has to answer it.
@@ -92,16 +94,31 @@ class Plans:
         if not isinstance(features, FeatureService | list):
             return None
         key = (features.name if isinstance(features, FeatureService) else tuple(features), project, full_names)
-        known = getattr(registry, "cached_registry_proto_created", None)
-        if self._source == (registry, known) and registry.is_cache_valid() and key in self._plans:
-            return self._plans[key]
-        plan = self._resolve(config, registry, project, features, full_names=full_names)  # may read the registry again
-        known = getattr(registry, "cached_registry_proto_created", None)
-        if self._source != (registry, known) or len(self._plans) >= _MOST:
-            self._plans, self._source = {}, (registry, known)
-        if known is not None:
-            self._plans[key] = plan
-        return plan
+        if not self._is_kept_for(registry, project):
+            return self._resolve(config, registry, project, features, full_names=full_names)
+        if key not in self._plans:
+            if len(self._plans) >= _MOST:
+                self._plans = {}
+            self._plans[key] = self._resolve(config, registry, project, features, full_names=full_names)
+        return self._plans[key]
+
+    def _is_kept_for(self, registry: Any, project: str) -> bool:
+        """Return whether plans are kept; those of a registry with other contents than now are dropped.
+
+        Feast reads its registry again every few minutes, mostly to find what it had; to resolve a service of a hundred
+        features again would take a tenth of a second.
+        """
+        if not registry.is_cache_valid():
+            registry.list_entities(project, allow_cache=True)  # Feast reads it again
+        source = (registry, getattr(registry, "cached_registry_proto_created", None))
+        if source[1] is None:
+            return False  # a registry without a cache: every request asks it
+        if source != self._source:
+            contents = blake2b(registry.cached_registry_proto.SerializeToString(deterministic=True)).digest()
+            if contents != self._contents:
+                self._plans, self._contents = {}, contents
+            self._source = source
+        return True
 
     def _resolve(self, config: Any, registry: Any, project: str, features: Any, *, full_names: bool) -> Plan | None:
         context = utils._get_online_request_context(registry, project, features, full_names)

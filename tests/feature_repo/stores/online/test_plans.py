@@ -50,21 +50,49 @@ def test_a_request_is_resolved_once_while_the_registry_is_the_same(own: Any, fil
     assert resolved[3:] == [REFS]
 
 
-def test_a_registry_that_was_read_again_or_is_too_old_is_looked_up_again(own: Any, resolved: list[Any]) -> None:
-    for _ in range(3):
-        own.get_online_features(REFS, rows_of("A"))
-    assert len(resolved) == 1
+def test_a_registry_that_is_too_old_is_read_again_and_requests_are_resolved_again_if_it_has_changed(
+    own: Any, filled: Any, resolved: list[Any]
+) -> None:
+    own.get_online_features(REFS, rows_of("A"))
     own.refresh_registry()
     own.get_online_features(REFS, rows_of("A"))
-    assert len(resolved) == 2
+    assert len(resolved) == 1
     own.registry.cached_registry_proto_ttl = timedelta(hours=1)
-    own.registry.cached_registry_proto_created -= timedelta(hours=2)
-    before = own.registry.cached_registry_proto_created
-    own.get_online_features(REFS, rows_of("A"))
+    try:
+        filled.ours.apply(FeatureService(name="new", features=[own.get_feature_view("social")]))  # by another store
+        before = own.registry.cached_registry_proto_created = own.registry.cached_registry_proto_created - timedelta(
+            hours=2
+        )
+        for _ in range(3):
+            own.get_online_features(REFS, rows_of("A"))
+    finally:
+        filled.ours.delete_feature_service("new")
     assert own.registry.cached_registry_proto_created > before
-    for _ in range(3):
-        own.get_online_features(REFS, rows_of("A"))
-    assert len(resolved) == 3
+    assert len(resolved) == 2
+
+
+class Uncached:
+    """A registry that keeps nothing, as one behind a network may."""
+
+    cached_registry_proto_created = None
+
+    def __init__(self, registry: Any) -> None:
+        self._registry = registry
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._registry, name)
+
+    def is_cache_valid(self) -> bool:
+        return False
+
+
+def test_a_registry_without_a_cache_is_asked_by_every_request(own: Any, resolved: list[Any]) -> None:
+    made = plans.Plans(own._get_provider().online_store._build_feature_types)
+    for _ in range(2):
+        plan = made.find(own.config, Uncached(own.registry), own.project, REFS, full_names=False)
+        assert plan is not None
+        assert plan.names == [ref.partition(":")[2] for ref in REFS]
+    assert len(resolved) == 2
 
 
 def test_a_service_that_was_changed_is_answered_anew(filled: Any) -> None:
@@ -121,9 +149,12 @@ def test_invented_lists_of_features_do_not_fill_the_memory(own: Any, monkeypatch
 def test_hundreds_of_reads_and_some_refreshes_leave_nothing_behind(own: Any) -> None:
     """A million of them are read by ``python -m bench.online_soak``."""
 
+    kept: Any = own._get_provider().online_store
+
     def read(refreshes: int) -> None:
         for _ in range(refreshes):
             own.refresh_registry()
+            kept._plans._contents = b""  # as if the registry had changed
             for symbol in SYMBOLS[:30]:
                 own.get_online_features(REFS, rows_of(symbol)).to_numpy()
                 own.get_online_features(REFS, rows_of(symbol, "NOBODY")).to_dict()
