@@ -114,7 +114,7 @@ def decode_int64(raw: bytes) -> int | None:
     >>> decode_int64(INT64_TAG + varint(-300)), decode_int64(DOUBLE_TAG + bytes(8))
     (-300, None)
     """
-    if not raw.startswith(INT64_TAG) or len(raw) < 2 or raw[-1] > 127:
+    if not raw.startswith(INT64_TAG) or len(raw) < 2 or raw[-1] > 127 or any(byte < 128 for byte in raw[1:-1]):
         return None
     value = sum((byte & 127) << 7 * i for i, byte in enumerate(raw[1:]))
     return value - 2**64 if value >= 2**63 else value

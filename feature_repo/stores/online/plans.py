@@ -96,11 +96,12 @@ class Plans:
         key = (features.name if isinstance(features, FeatureService) else tuple(features), project, full_names)
         if not self._is_kept_for(registry, project):
             return self._resolve(config, registry, project, features, full_names=full_names)
-        if key not in self._plans:
-            if len(self._plans) >= _MOST:
-                self._plans = {}
-            self._plans[key] = self._resolve(config, registry, project, features, full_names=full_names)
-        return self._plans[key]
+        plans = self._plans  # another thread may replace it meanwhile
+        if key not in plans:
+            if len(plans) >= _MOST:
+                plans = self._plans = {}
+            plans[key] = self._resolve(config, registry, project, features, full_names=full_names)
+        return plans[key]
 
     def _is_kept_for(self, registry: Any, project: str) -> bool:
         """Return whether plans are kept; those of a registry with other contents than now are dropped.

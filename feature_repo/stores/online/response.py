@@ -167,7 +167,7 @@ class ColumnResponse(OnlineResponse):  # type: ignore[misc]
         found = self._found
         if found is not None and not found.table.cells:
             if features is None:
-                return found.table.values
+                return found.table.values.copy()  # the caller may change it
             place = {name: j for j, name in enumerate(found.names)}
             return np.take(found.table.values, [place[name] for name in features], axis=1)
         columns = self.to_dict()

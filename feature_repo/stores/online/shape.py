@@ -185,7 +185,7 @@ class Shape:
 
     def values(self, words: Ints) -> Doubles:
         """Return the columns; NaN in those of views without records."""
-        doubles = words.view(np.float64)
+        doubles = words.view("<f8")
         if len(self._column) == len(self.view_of):
             return np.take(doubles, self._value_at, axis=1)
         values = np.full((len(words), len(self.view_of)), np.nan)

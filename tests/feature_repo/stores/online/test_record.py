@@ -79,6 +79,7 @@ def test_the_record_of_serialised_values_is_that_of_their_numbers(
         (1, Value(int64_val=2**53 + 1)),
         (1, Value(int64_val=-(2**63))),
         (2, Value(float_val=1.0)),
+        (1, Value(bool_val=True)),
     ],
 )
 def test_a_value_that_no_double_says_exactly_is_told_apart(at: int, value: Value) -> None:
