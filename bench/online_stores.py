@@ -31,11 +31,12 @@ from ingest.servers import embedded
 from transforms import catalog
 
 PROJECT = "bench_online"
+PLAIN = "bench_plain"  # the project of Feast's own store
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The two stores and a client of their server."""
+    """The two stores, each with a project of its own, and a client of their server."""
 
     ours: FeatureStore
     stock: FeatureStore
@@ -43,8 +44,11 @@ class Bench:
 
 
 @contextlib.contextmanager
-def bench() -> Iterator[Bench]:
-    """Open both stores on the server of ``TFS_REDIS_URL``, else on an embedded one; the keys written are removed."""
+def bench(**settings: Any) -> Iterator[Bench]:
+    """Open both stores on the server of ``TFS_REDIS_URL``, else on an embedded one; the keys written are removed.
+
+    `settings` are added to those of this project's store.
+    """
     with tempfile.TemporaryDirectory(prefix="tfs-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # the servers may run as another user
@@ -54,20 +58,21 @@ def bench() -> Iterator[Bench]:
             parts = urlsplit(url)
             secret = f",password={unquote(parts.password)}" if parts.password else ""
             stock = {"type": "redis", "connection_string": f"{parts.hostname}:{parts.port}{secret}"}
-            ours = {"type": "feature_repo.stores.redis.RedisOnlineStore", "url": url}
+            ours = {"type": "feature_repo.stores.redis.RedisOnlineStore", "url": url, **settings}
             try:
-                yield Bench(_store(folder, "ours", ours), _store(folder, "stock", stock), client)
+                yield Bench(_store(folder, PROJECT, ours), _store(folder, PLAIN, stock), client)
             finally:
-                for key in client.scan_iter(f"*{PROJECT}"):
-                    client.delete(key)
+                for project in (PROJECT, PLAIN):
+                    for key in client.scan_iter(f"*{project}"):
+                        client.delete(key)
                 client.close()
 
 
-def _store(folder: Path, name: str, online: dict[str, Any]) -> FeatureStore:
+def _store(folder: Path, project: str, online: dict[str, Any]) -> FeatureStore:
     config = RepoConfig(
-        project=PROJECT,
+        project=project,
         provider="local",
-        registry={"path": str(folder / f"{name}.db"), "cache_ttl_seconds": 3_600},
+        registry={"path": str(folder / f"{project}.db"), "cache_ttl_seconds": 3_600},
         online_store=online,
         offline_store={"type": "dask"},
         entity_key_serialization_version=3,

@@ -30,8 +30,8 @@ def predictions(store: FeatureStore, saved: Saved, symbols: Sequence[str]) -> li
     """Each symbol, the expected label, and the share of the features that have a value; None where that share is too small."""
     online = store.get_online_features(
         store.get_feature_service(saved.service, allow_cache=True), [{"symbol": s} for s in symbols]
-    ).to_df()
-    x = online[list(saved.features)].to_numpy(dtype=np.float64)  # null is NaN
+    )
+    x = online.to_numpy(saved.features)  # null is NaN
     filled = (~np.isnan(x)).mean(axis=1)
     expected = saved.model.predict(x)
     return [

@@ -66,6 +66,8 @@ class Settings:
     max_symbols: int = 1000
     # TFS_FORGET_S: a symbol that was not heard for so long leaves the memory of the worker; its state stays in Redis
     forget_s: int = 3600
+    # TFS_PACKED_ONLY: 1 writes online rows without the fields that stock Feast reads
+    packed_only: bool = False
     # TFS_INSTRUMENTS: file of what is known of symbols beforehand
     instruments: Mapping[str, Instrument] = field(default_factory=dict)
     # TFS_ALIASES: file of the names by which posts call symbols; None is the project's table
@@ -119,6 +121,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         symbols=frozenset(environ.get("TFS_SYMBOLS", "").replace(",", " ").split()),
         max_symbols=_integer(environ, "TFS_MAX_SYMBOLS", default.max_symbols, 1, 1_000_000),
         forget_s=_integer(environ, "TFS_FORGET_S", default.forget_s, 1, 365 * 86_400),
+        packed_only=bool(_integer(environ, "TFS_PACKED_ONLY", default.packed_only, 0, 1)),
         instruments=instruments(Path(environ.get("TFS_INSTRUMENTS") or Path(__file__).with_name("instruments.toml"))),
         aliases=Path(aliases) if aliases else None,
         tape=_tape(environ),

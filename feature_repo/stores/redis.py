@@ -6,9 +6,11 @@ Keys and values are Feast's own. What differs:
   ``NOT_FOUND`` (https://github.com/feast-dev/feast/issues/6821). Event times are exact to the microsecond.
 - The columns of a response have the order of the feature service or of the list of references
   (`feature_repo.stores.online.order`).
-- A read sends one request per entity for all views, and its response is assembled as bytes
+- A read sends one request per entity for all views, for one field per view: the whole row as a record, from which all
+  rows are decoded at once (`feature_repo.stores.online.record`). Its response makes protobuf when that is asked for
   (`feature_repo.stores.online.response`).
 - An older event never overwrites a newer one, whichever process writes it (`feature_repo.stores.online.write`).
+- A process may keep the replies of rows that do not change (`feature_repo.stores.online.cache`).
 - Addresses are URLs, passwords may hold any characters, calls have timeouts and bounded retries
   (`feature_repo.stores.online.client`, `feature_repo.stores.online.attempt`).
 """
@@ -22,11 +24,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from feast.infra.online_stores import redis as stock
+from feast.metrics import track_online_store_read
 from feast.online_response import OnlineResponse
 from pydantic import Field, NonNegativeInt, StrictStr, model_validator
 
 from feature_repo.stores import endpoints
 from feature_repo.stores.online.attempt import attempt, attempt_async
+from feature_repo.stores.online.cache import ReplyCache
 from feature_repo.stores.online.client import (
     LOGINS,
     Address,
@@ -38,8 +42,10 @@ from feature_repo.stores.online.client import (
 from feature_repo.stores.online.delete import delete_keys, delete_rows, keys_of
 from feature_repo.stores.online.from_feast import script_calls_of_feast
 from feature_repo.stores.online.order import request_of, requested
-from feature_repo.stores.online.request import Reply, Request, check_rows, fetch, fetch_async, plan, plan_view
+from feature_repo.stores.online.plans import PlannedRequest, Plans
+from feature_repo.stores.online.request import Ask, Read, Request, check_rows, fetch, fetch_async, plan, plan_view
 from feature_repo.stores.online.response import ColumnResponse, FeatureTypes, Row, fill, view_rows
+from feature_repo.stores.online.shape import Reply, Table
 from feature_repo.stores.online.write import send, send_async
 
 log = logging.getLogger(__name__)
@@ -62,6 +68,10 @@ class RedisOnlineStoreConfig(stock.RedisOnlineStoreConfig):  # type: ignore[misc
     # For the sentinels themselves, if they ask for it.
     sentinel_username: StrictStr | None = None
     sentinel_password: StrictStr | None = Field(default=None, repr=False)
+    # Write rows as records alone, which costs a fraction. Stock Feast then finds the time of a row and nulls.
+    packed_only: bool = False
+    # Replies that a process keeps while the server does not say that their rows changed; 0 keeps none.
+    client_cache: NonNegativeInt = 0
     enforce_ttl: bool = True  # withhold a value older than its view's ttl
     # Attempts after the first, when the connection fails or the master moves. The pauses double from 50 ms up to 1 s.
     retries: NonNegativeInt = 3
@@ -74,6 +84,8 @@ class RedisOnlineStoreConfig(stock.RedisOnlineStoreConfig):  # type: ignore[misc
             raise ValueError("client: glide is not supported by this store")
         if self.url is not None and self.connection_string is not None:
             raise ValueError("give url or connection_string, not both")
+        if self.client_cache and self.redis_type == stock.RedisType.redis_cluster:
+            raise ValueError("client_cache does not work with a cluster; leave it out")
         return self
 
     def address(self) -> Address:
@@ -94,12 +106,18 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
     _address: Address
     _client: Any = None
     _client_async: Any = None
+    _cache: ReplyCache | None = None
     _loop: asyncio.AbstractEventLoop | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._plans = Plans(self._build_feature_types)
 
     def _get_client(self, settings: RedisOnlineStoreConfig) -> Any:
         if self._client is None:
             self._address = settings.address()
             self._client = connect(self._address, settings.redis_type.value, settings.sentinel_master)
+            self._cache = ReplyCache(self._client, settings.client_cache) if settings.client_cache else None
         return self._client
 
     async def _get_client_async(self, settings: RedisOnlineStoreConfig) -> Any:
@@ -116,10 +134,12 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
         if self._client_async is not None and self._loop is asyncio.get_running_loop():
             for client in with_sentinels(self._client_async):
                 await client.aclose()
+        if self._cache is not None:
+            self._cache.close()
         if self._client is not None:
             for client in with_sentinels(self._client):
                 client.close()
-        self._client = self._client_async = self._loop = None
+        self._client = self._client_async = self._cache = self._loop = None
 
     def get_online_features(
         self,
@@ -131,13 +151,18 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
         full_feature_names: bool = False,
         include_feature_view_version_metadata: bool = False,
     ) -> OnlineResponse:
-        """Return what Feast returns, with the columns in the order of `features`; the response decodes columns at once."""
+        """Return what Feast returns, with the columns in the order of `features`, as a `ColumnResponse`."""
         check_rows(entity_rows)
         given = (features, entity_rows, registry, project, full_feature_names, include_feature_view_version_metadata)
+        if (request := self._planned(config, *given)) is not None:
+            begin = time.monotonic()
+            (table,) = self._tables(config, [request])
+            track_online_store_read(time.monotonic() - begin)
+            return request.response(table)
         with request_of(registry, project, features, full_names=full_feature_names) as order:
             response = super().get_online_features(config, *given)
         order.put(response.proto)
-        return ColumnResponse.of(response)
+        return ColumnResponse.of(response, order.names)
 
     async def get_online_features_async(
         self,
@@ -152,10 +177,22 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
         """Return what `get_online_features` returns."""
         check_rows(entity_rows)
         given = (features, entity_rows, registry, project, full_feature_names, include_feature_view_version_metadata)
+        if (request := self._planned(config, *given)) is not None:
+            begin = time.monotonic()
+            (table,) = await self._tables_async(config, [request])
+            track_online_store_read(time.monotonic() - begin)
+            return request.response(table)
         with request_of(registry, project, features, full_names=full_feature_names) as order:
             response = await super().get_online_features_async(config, *given)
         order.put(response.proto)
-        return ColumnResponse.of(response)
+        return ColumnResponse.of(response, order.names)
+
+    def _planned(
+        self, config: Any, features: Any, rows: Any, registry: Any, project: str, full_names: bool, versions: bool
+    ) -> PlannedRequest | None:
+        """Return the request, if it is one that needs nothing of Feast's."""
+        plan = None if versions else self._plans.find(config, registry, project, features, full_names=full_names)
+        return None if plan is None else plan.request(rows)
 
     @staticmethod
     def _build_feature_types(grouped_refs: list[Any]) -> FeatureTypes:
@@ -166,43 +203,61 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
         self, config: Any, refs: Any, key_values: Any, join_keys: Any, response: Any, full_names: bool, versions: bool
     ) -> None:
         requests = plan(config, requested().arrange(refs), key_values, join_keys)
-        replies = self._fetch(config.online_store, requests)
-        fill(response, requests, replies, self._now_us(config), full_names, versions)
+        fill(response, requests, self._tables(config, requests), full_names, versions)
 
     async def _read_features_per_fv_async(
         self, config: Any, refs: Any, key_values: Any, join_keys: Any, response: Any, full_names: bool, versions: bool
     ) -> None:
         requests = plan(config, requested().arrange(refs), key_values, join_keys)
-        replies = await self._fetch_async(config.online_store, requests)
-        fill(response, requests, replies, self._now_us(config), full_names, versions)
+        fill(response, requests, await self._tables_async(config, requests), full_names, versions)
 
     def online_read(
         self, config: Any, table: Any, entity_keys: list[Any], requested_features: list[str] | None = None
     ) -> list[Row]:
         """Return event time and values of each entity: ``(None, None)`` if absent, null values past the ttl."""
-        request = plan_view(config, table, entity_keys, requested_features)
-        replies = self._fetch(config.online_store, [request])
-        return view_rows(request, replies, self._now_us(config))
+        (found,) = self._tables(config, [plan_view(config, table, entity_keys, requested_features)])
+        return view_rows(found)
 
     async def online_read_async(
         self, config: Any, table: Any, entity_keys: list[Any], requested_features: list[str] | None = None
     ) -> list[Row]:
         """Return what `online_read` returns."""
-        request = plan_view(config, table, entity_keys, requested_features)
-        replies = await self._fetch_async(config.online_store, [request])
-        return view_rows(request, replies, self._now_us(config))
+        (found,) = await self._tables_async(config, [plan_view(config, table, entity_keys, requested_features)])
+        return view_rows(found)
+
+    def _tables(self, config: Any, requests: Sequence[Request]) -> list[Table]:
+        """Read; rows without a record are read again, field by field."""
+        read = Read(requests)
+        read.take(self._fetch(config.online_store, read.asks()))
+        if asks := read.asks_again():
+            read.take_again(self._fetch(config.online_store, asks))
+        return read.tables(self._now_us(config))
+
+    async def _tables_async(self, config: Any, requests: Sequence[Request]) -> list[Table]:
+        read = Read(requests)
+        read.take(await self._fetch_async(config.online_store, read.asks()))
+        if asks := read.asks_again():
+            read.take_again(await self._fetch_async(config.online_store, asks))
+        return read.tables(self._now_us(config))
 
     def _now_us(self, config: Any) -> int | None:
         # Called when the replies are here: a value that grows stale on the way is withheld, too.
         return self.clock() if config.online_store.enforce_ttl else None
 
-    def _fetch(self, settings: RedisOnlineStoreConfig, requests: Sequence[Request]) -> list[Reply]:
-        client = self._get_client(settings)
-        return attempt(lambda: fetch(client, requests), settings.retries, self._address)
+    def _fetch(self, settings: RedisOnlineStoreConfig, asks: Sequence[Ask]) -> list[Reply]:
+        client, cache = self._get_client(settings), self._cache
+        if cache is None:
+            return attempt(lambda: fetch(client, asks), settings.retries, self._address)
+        kept = cache.kept(asks)
+        return kept if kept is not None else attempt(lambda: cache.fetch(asks), settings.retries, self._address)
 
-    async def _fetch_async(self, settings: RedisOnlineStoreConfig, requests: Sequence[Request]) -> list[Reply]:
+    async def _fetch_async(self, settings: RedisOnlineStoreConfig, asks: Sequence[Ask]) -> list[Reply]:
+        if settings.client_cache:
+            self._get_client(settings)
+            kept = self._cache.kept(asks) if self._cache is not None else None
+            return kept if kept is not None else await asyncio.to_thread(self._fetch, settings, asks)
         client = await self._get_client_async(settings)
-        return await attempt_async(lambda: fetch_async(client, requests), settings.retries, self._address)
+        return await attempt_async(lambda: fetch_async(client, asks), settings.retries, self._address)
 
     def online_write_batch(
         self, config: Any, table: Any, data: list[Any], progress: Callable[[int], Any] | None

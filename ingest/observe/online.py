@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import redis
 
 from feature_repo.project import project
-from feature_repo.stores.online.format import INT64_TAG, SymbolKeys, decode_time, feature_field, time_field
+from feature_repo.stores.online.decode import Reading
+from feature_repo.stores.online.format import SymbolKeys, decode_time, time_field
+from feature_repo.stores.online.record import Doubles, layout_of
+from feature_repo.stores.online.shape import Asked, Shape
 from ingest.observe.redis_state import spread
 from transforms.catalog import VIEWS, View
 
@@ -17,7 +21,6 @@ SYMBOLS_MAX = 1000  # symbols whose ages one look reads
 NULLS_MAX = 200  # symbols whose values one look reads
 VALID = frozenset({"book_valid", "trade_valid", "trade_valid_bars"})
 """Features that are 0 while the market is not known."""
-_ZERO = INT64_TAG + b"\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +64,21 @@ def shares(client: redis.Redis, found: Sequence[Ages]) -> Shares:
         fresh = spread([s for s in about.by_symbol if about.is_fresh(s)], NULLS_MAX)
         if not fresh:
             continue
-        rows = _fields(client, fresh, [feature_field(view.name, name) for name in view.names])
-        for name, values in zip(view.names, zip(*rows, strict=True), strict=True):
-            shares.null[view.name, name] = sum(not value for value in values) / len(rows)
+        values = _values(client, view, fresh)
+        for name, column in zip(view.names, values.T, strict=True):
+            shares.null[view.name, name] = float(np.isnan(column).mean())
             if name in VALID:
-                shares.invalid[view.name, name] = values.count(_ZERO) / len(rows)
+                shares.invalid[view.name, name] = float((column == 0).mean())
     return shares
+
+
+def _values(client: redis.Redis, view: View, symbols: Sequence[str]) -> Doubles:
+    """Return the rows of a view: from their records, or field by field where another writer wrote them."""
+    asked = Asked(view.name, view.names, layout_of(view.names, tuple(f.dtype for f in view.features)))
+    shape = Shape((asked,))
+    reading = Reading(shape, _fields(client, symbols, shape.fields.names))
+    plain = _fields(client, [symbols[i] for i, _ in reading.again], asked.plain)
+    return reading.table(plain).values
 
 
 def _fields(client: redis.Redis, symbols: Sequence[str], fields: Sequence[bytes]) -> list[list[bytes | None]]:

@@ -64,7 +64,7 @@ class Worker:
         self._quiet = Quiet(client, settings, clock, steady)
         self._member = Member(client, ROLE, range(settings.partitions))
         self._partitions: dict[str, Partition] = {}
-        self._online = [OnlineWriter(client, project(), view) for view in VIEWS]
+        self._online = [OnlineWriter(client, project(), view, packed_only=settings.packed_only) for view in VIEWS]
         self._saved: dict[str, float] = {}
         self._flushed = self._committed = 0.0
         self._count = read.FIRST

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from feature_repo.project import project
-from feature_repo.stores.online.format import SymbolKeys, feature_field
+from feature_repo.stores.online.format import SymbolKeys, time_field
+from feature_repo.stores.online.record import VALUES_AT, WORD
 from ingest.cli import main
 from ingest.messages.kinds import OrderBook, Tick, Trade
 from ingest.observe.redis_state import CONSISTENCY
 from ingest.publish.publisher import Publisher
+from transforms.catalog import VIEW
 
 T0 = 1_700_000_000_000
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -61,16 +64,16 @@ def test_rows_that_wait_for_the_writer_are_not_taken_for_equal_and_then_are_comp
 def test_one_bit_a_null_and_a_lost_row_are_faults(check, pipeline):
     pipeline.store_rows()
     (key,) = SymbolKeys(project(), "symbol").keys(["BTCUSDT"])
-    field = feature_field("microstructure", "mid_price")
+    field, at = time_field("microstructure"), WORD * (VALUES_AT + VIEW["microstructure"].index["mid_price"])
     good = pipeline.client.hget(key, field)
-    pipeline.client.hset(key, field, good[:1] + bytes([good[1] ^ 1]) + good[2:])  # the last bit of the double
+    pipeline.client.hset(key, field, good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])  # the last bit of the double
     code, found = check()
     assert (code, found["differing"], found["missing"]) == (1, 1, 0)
     (differs,) = [f for f in found["features"] if f["differing"]]
     assert differs["feature"] == "mid_price"
     assert differs["example"].startswith("BTCUSDT at 2023-11-14T22:13:40.000+00:00: ")
 
-    pipeline.client.hset(key, field, b"")
+    pipeline.client.hset(key, field, good[:at] + np.array([np.nan]).tobytes() + good[at + 8 :])
     code, found = check()
     assert (code, found["differing"]) == (1, 1)
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 
 from feature_repo.project import project
-from feature_repo.stores.online.format import SymbolKeys, event_and_silence, feature_field, time_field
+from feature_repo.stores.online.format import SymbolKeys, time_field
 from feature_repo.stores.online.pack import RowEncoder
+from feature_repo.stores.online.record import VALUES_AT, WORD
 from ingest.streams import keys
 from ingest.worker.basis import decode as settings_of
 from ingest.worker.partition import Partition
 from ingest.worker.rows import decode as decode_rows
-from tests.simulation import accepted, versions, watch
+from tests.simulation import accepted, watch
 from tests.simulation.database import Bits, Key
 from tests.simulation.scripts import texts
 from tests.simulation.site import Site
+from tests.simulation.versions import Upgraded
 from transforms.catalog import VIEW, VIEWS
 
 _ENCODERS = {v.name: RowEncoder(v.name, v.names, [f.dtype for f in v.features]) for v in VIEWS}
@@ -53,45 +55,6 @@ class Undisturbed:
                 self.newest[view, symbol] = event
 
 
-@dataclass
-class Upgraded:
-    """What is not known where workers had kernels of two versions.
-
-    Attributes
-    ----------
-    symbols : set of str
-        The symbols whose kernels were changed.
-    changed : set of str
-        Those among them whose whole state was refused: their rows may have any value.
-    apart : dict of str to list of int
-        Slots, by view, of features that may have any value in the rows of the others.
-    """
-
-    symbols: set[str]
-    changed: set[str]
-    apart: dict[str, list[int]]
-
-    @classmethod
-    def of(cls, site: Site) -> Upgraded:
-        """Return what the faults of a plan make unknown."""
-        changes = {fault.about[2] for fault in site.plan.faults if fault.kind == "version"}
-        symbols = set(site.plan.symbols) if changes else set()
-        return cls(symbols, symbols if versions.ALL in changes else set(), versions.columns_apart() if changes else {})
-
-    def known(self, key: Key, bits: Bits) -> Bits:
-        """Return a row with 0 in the place of what is not known."""
-        if not self.apart.get(key[0]):
-            return bits
-        values = np.frombuffer(bits[0]).copy()
-        values[self.apart[key[0]]] = 0.0
-        return values.tobytes(), bits[1]
-
-    def cells(self, view: str, words: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
-        """Return the cells of a stored row whose value is known; ``words`` are fields and values by turns."""
-        unknown = {feature_field(view, VIEW[view].names[slot]) for slot in self.apart.get(view, ())}
-        return [cell for cell in zip(words[::2], words[1::2], strict=True) if cell[0] not in unknown]
-
-
 def undisturbed(site: Site, p: int) -> Undisturbed:
     """Give a partition's whole log to fresh kernels; settings change where a worker's commit changed them."""
     server, found = site.server, Undisturbed()
@@ -116,7 +79,7 @@ def violations(site: Site) -> list[str]:
     if not site.is_drained:
         return [*found, "not drained: " + _what_waits(site)]
     runs = [undisturbed(site, p) for p in range(site.plan.settings.partitions)]
-    upgraded = Upgraded.of(site)
+    upgraded = Upgraded.of(site.plan)
     for run in runs:
         run.rows = {key: upgraded.known(key, bits) for key, bits in run.rows.items()}
     for check in (_rows, _online, _both, _counters, _letters):
@@ -217,7 +180,7 @@ def _online(site: Site, runs: list[Undisturbed], upgraded: Upgraded) -> Iterator
         expected = _packed(view, event, bits)
         for words in (row.words for row in writes):
             differ = upgraded.cells(view, words[4:]) != upgraded.cells(view, expected[2:])
-            if differ or event_and_silence(words[3])[1] != event_and_silence(expected[1])[1]:
+            if differ or upgraded.said(view, words[3]) != upgraded.said(view, expected[1]):
                 yield f"{view} of {symbol} of {event} was readable with other values than its row has"
                 break
 
@@ -248,8 +211,17 @@ def _both(site: Site, runs: list[Undisturbed], upgraded: Upgraded) -> Iterator[s
             if "clock" not in kinds and not site.watch.n_restored:
                 newest = newest[-1:]
             rows = [_packed(view, event, bits) for _, bits in newest]
-            if not any(all(fields[f] == v for f, v in zip(row[2::2], row[3::2], strict=True)) for row in rows):
+            if not any(_is_row(fields, row) for row in rows):
                 yield f"online {view} of {symbol} of {event} has other values than the database"
+
+
+def _is_row(fields: Mapping[bytes, bytes], row: list[bytes]) -> bool:
+    """Return whether a hash has the values of a row, in fields and in the record."""
+    name, time = row[:2]
+    values = slice(WORD * VALUES_AT, None)
+    return fields[name][values] == time[values] and all(
+        fields[f] == v for f, v in zip(row[2::2], row[3::2], strict=True)
+    )
 
 
 def _committed(site: Site) -> set[Key]:

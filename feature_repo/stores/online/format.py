@@ -4,7 +4,9 @@
   of each, sorted, and the value of each; a name or value is its type, its length, and its bytes.
 - Field ``_ts:<view>``: the event time of the view's row, a ``google.protobuf.Timestamp``. Rows written here may carry two
   extra protobuf fields in front: number 15, fixed32, milliseconds for which the feed had been silent at the event time;
-  then number 14, fixed64, the row's created time in microseconds. Stock Feast skips unknown fields.
+  then number 14, fixed64, the row's created time in microseconds. Behind the event time may stand the whole row as one
+  record (`feature_repo.stores.online.record`): number 13, or number 12 where the features have no fields of their own.
+  Stock Feast skips unknown fields.
 - Field ``mmh3("<view>:<feature>")``, four bytes: a ``feast.types.Value``. An empty value is null.
 
 Feast itself is not imported: that takes seconds, and a worker needs only these bytes. The tests compare them with Feast's.
@@ -27,13 +29,15 @@ DOUBLE_TAG: Final = b"\x29"  # Value.double_val, number 5: eight bytes follow
 INT64_TAG: Final = b"\x20"  # Value.int64_val, number 4: a varint follows
 SILENCE_TAG: Final = b"\x7d"  # number 15, which Timestamp does not have: four bytes follow
 CREATED_TAG: Final = b"\x71"  # number 14, which it does not have either: eight bytes follow
+RECORD_TAG: Final = b"\x6a"  # number 13: a length and as many bytes follow
+LONE_RECORD_TAG: Final = b"\x62"  # number 12: the same, and the row has no other fields
+MAX_SILENCE_MS: Final = 2**32 - 1
 DOUBLE_SIZE: Final = 9  # of a Value that holds a double: the tag and eight bytes
 
 _SECONDS_TAG: Final = b"\x08"  # Timestamp.seconds, number 1
 _NANOS_TAG: Final = b"\x10"  # Timestamp.nanos, number 2
 _SILENCE_SIZE: Final = 5  # the tag and four bytes
 _CREATED_SIZE: Final = 9  # the tag and eight bytes
-_MAX_SILENCE_MS: Final = 2**32 - 1
 _SECOND_US: Final = 1_000_000
 _ONE_BYTE: Final = tuple(bytes((value,)) for value in range(128))  # most varints of a response are this short
 _COUNT: Final = struct.Struct("<I")  # of the join keys
@@ -104,6 +108,18 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
+def decode_int64(raw: bytes) -> int | None:
+    """Return the number in a serialised ``Value``; None if the value is of another type.
+
+    >>> decode_int64(INT64_TAG + varint(-300)), decode_int64(DOUBLE_TAG + bytes(8))
+    (-300, None)
+    """
+    if not raw.startswith(INT64_TAG) or len(raw) < 2 or raw[-1] > 127 or any(byte < 128 for byte in raw[1:-1]):
+        return None
+    value = sum((byte & 127) << 7 * i for i, byte in enumerate(raw[1:]))
+    return value - 2**64 if value >= 2**63 else value
+
+
 @lru_cache(maxsize=4_096)
 def encode_time(event_us: int) -> bytes:
     """Return microseconds since the epoch as a serialised ``Timestamp``.
@@ -131,7 +147,7 @@ def with_silence(time: bytes, silent_us: int) -> bytes:
     """
     if silent_us < 1_000:
         return time
-    return SILENCE_TAG + min(silent_us // 1_000, _MAX_SILENCE_MS).to_bytes(4, "little") + time
+    return SILENCE_TAG + min(silent_us // 1_000, MAX_SILENCE_MS).to_bytes(4, "little") + time
 
 
 def with_created(time: bytes, created_us: int) -> bytes:

@@ -81,7 +81,7 @@ def request_of(registry: Any, project: str, features: Any, *, full_names: bool) 
     refs = features if isinstance(features, list) else []  # Feast refuses anything else
     if isinstance(features, FeatureService):  # as Feast resolves it: the registry's version of the service counts
         refs = utils._get_cached_request_context(registry, project, features, full_names)[0]
-    token = _requested.set(_order_of(tuple(refs), full_names))
+    token = _requested.set(order_of(tuple(refs), full_names))
     try:
         yield _requested.get()
     finally:
@@ -89,7 +89,7 @@ def request_of(registry: Any, project: str, features: Any, *, full_names: bool) 
 
 
 @lru_cache(maxsize=256)
-def _order_of(refs: tuple[str, ...], full_names: bool) -> Order:
+def order_of(refs: tuple[str, ...], full_names: bool) -> Order:
     names = column_names(refs, full_names=full_names)
     order = Order(names, serialised=FeatureList(val=names).SerializeToString())
     for view, feature in map(split, refs):

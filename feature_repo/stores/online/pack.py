@@ -1,11 +1,11 @@
 """Rows of features in Feast's Redis format, packed for the script that writes them.
 
-A packed row is one MessagePack array ``[field, value, field, value, ...]`` whose first field is the event time.
+A packed row is one MessagePack array ``[field, value, field, value, ...]`` whose first field is the event time, with the
+row's record behind it.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
@@ -24,6 +24,7 @@ from feature_repo.stores.online.format import (
     with_created,
     with_silence,
 )
+from feature_repo.stores.online.record import FRONT_WORDS, VALUES_AT, WORD, Dtype, Layout, layout_of
 from transforms.limits import INT64_END
 
 Ints = npt.NDArray[np.int64]
@@ -35,7 +36,6 @@ _STR8, _STR16, _STR32, _ARRAY32 = b"\xd9", b"\xda", b"\xdb", b"\xdd"
 
 _NULL_CELL: Final = _FIXSTR[0]  # a Value without bytes
 _DOUBLE_HEAD: Final = _FIXSTR[DOUBLE_SIZE] + DOUBLE_TAG  # eight bytes follow
-_DOUBLE: Final = struct.Struct("<d")
 
 
 def packed_text(raw: bytes) -> bytes:
@@ -62,8 +62,25 @@ def _packed_field(view: str, feature: str) -> bytes:
     return packed_text(feature_field(view, feature))
 
 
-def packed_row(view: str, time: bytes, values: Mapping[str, bytes]) -> bytes:
-    """Return one packed row of an event time and of values by feature, all serialised already."""
+@lru_cache(maxsize=1_024)
+def packed_names(view: str, features: tuple[str, ...]) -> bytes:
+    """Return the names of the features' fields as one MessagePack array."""
+    return _ARRAY32 + len(features).to_bytes(4, "big") + b"".join([_packed_field(view, name) for name in features])
+
+
+def packed_row(
+    view: str, time: bytes, values: Mapping[str, bytes], layout: Layout | None = None, *, lone: bool = False
+) -> bytes:
+    """Return one packed row of an event time and of values by feature, all serialised already.
+
+    With a record, if `layout` is given, `values` has all its features, and doubles say them exactly; `lone` then leaves
+    out the fields of the features.
+    """
+    if layout is not None and values.keys() >= layout.index.keys():
+        record, odd = layout.record_of(time, [values[name] for name in layout.names])
+        if not odd:
+            time = layout.with_record(time, record, lone=lone)
+            values = {} if lone else values
     parts = [_row_head(view, len(values)), packed_text(time)]
     for feature, raw in values.items():
         parts += (_packed_field(view, feature), packed_text(raw))
@@ -79,6 +96,8 @@ class RowEncoder:
         Name of the view.
     names, dtypes : sequence of str
         Features in the order of the columns; a dtype is ``Float64`` or ``Int64``.
+    lone : bool
+        Leave out the fields of the features, which only stock Feast needs.
 
     Raises
     ------
@@ -86,19 +105,23 @@ class RowEncoder:
         If a dtype is another, or if there is not one for each feature.
     """
 
-    def __init__(self, view: str, names: Sequence[str], dtypes: Sequence[str]) -> None:
+    def __init__(self, view: str, names: Sequence[str], dtypes: Sequence[Dtype], *, lone: bool = False) -> None:
         unknown = set(dtypes) - {"Float64", "Int64"}
         if unknown or len(names) != len(dtypes):
             raise ValueError(
                 f"view {view!r}: every feature needs the dtype Float64 or Int64, not {sorted(unknown) or dtypes}"
             )
         self.view, self.names = view, tuple(names)
-        self._head = _row_head(view, len(names))
+        self._layout, self._lone = layout_of(self.names, tuple(dtypes)), lone
+        self._head = _row_head(view, 0 if lone else len(names))
         fields = [_packed_field(view, name) for name in names]
-        self._doubles = [i for i, dtype in enumerate(dtypes) if dtype == "Float64"]
-        self._double_cells = [(fields[i] + _DOUBLE_HEAD, fields[i] + _NULL_CELL) for i in self._doubles]
-        self._ints = [i for i, dtype in enumerate(dtypes) if dtype == "Int64"]
-        self._int_cells = [(names[i], fields[i]) for i in self._ints]
+        in_record = WORD * (VALUES_AT - FRONT_WORDS)
+        self._double_cells = [
+            (i, in_record + WORD * i, fields[i] + _DOUBLE_HEAD, fields[i] + _NULL_CELL)
+            for i, dtype in enumerate(dtypes)
+            if dtype == "Float64"
+        ]
+        self._int_cells = [(i, names[i], fields[i]) for i, dtype in enumerate(dtypes) if dtype == "Int64"]
 
     def rows(
         self, event_us: Ints, values: Doubles, silent_us: Ints | None = None, created_us: Ints | None = None
@@ -107,24 +130,35 @@ class RowEncoder:
         n = len(event_us)
         if values.shape != (n, len(self.names)):
             raise ValueError(f"view {self.view!r}: values must have shape {(n, len(self.names))}, not {values.shape}")
-        # For up to some fifty rows this is quicker than filling an array of bytes with numpy, and never far behind.
-        pack, double_cells = _DOUBLE.pack, self._double_cells
-        doubles = [
-            b"".join([cell + pack(v) if v == v else null for (cell, null), v in zip(double_cells, row, strict=True)])
-            for row in values[:, self._doubles].tolist()
-        ]
-        ints = [self._packed_ints(i, row) for i, row in enumerate(values[:, self._ints].tolist())]
-        times = [encode_time(t) for t in event_us.tolist()]
+        events, rows = event_us.tolist(), values.tolist()
+        silent = [0] * n if silent_us is None else silent_us.tolist()
+        times = [encode_time(t) for t in events]
         if created_us is not None:
             times = [with_created(time, created) for time, created in zip(times, created_us.tolist(), strict=True)]
-        if silent_us is not None:
-            times = [with_silence(time, silent) for time, silent in zip(times, silent_us.tolist(), strict=True)]
-        starts = [self._head + packed_text(time) for time in times]
+        times = [with_silence(time, us) for time, us in zip(times, silent, strict=True)]
+        ints = [self._packed_ints(i, row) for i, row in enumerate(rows)]
+        make, with_record, lone = self._layout.record, self._layout.with_record, self._lone
+        records = [make(event, us, row) for event, us, row in zip(events, silent, rows, strict=True)]
+        starts = [
+            self._head + packed_text(with_record(time, record, lone=lone))
+            for time, record in zip(times, records, strict=True)
+        ]
+        if lone:
+            return starts
+        # For up to some fifty rows this is quicker than filling an array of bytes with numpy, and never far behind.
+        doubles = [
+            b"".join(
+                [cell + record[at : at + 8] if row[i] == row[i] else null for i, at, cell, null in self._double_cells]
+            )
+            for row, record in zip(rows, records, strict=True)
+        ]
         return [b"".join(parts) for parts in zip(starts, doubles, ints, strict=True)]
 
     def _packed_ints(self, at: int, row: list[float]) -> bytes:
+        """Return the cells of the whole numbers in a row; their negative zeros become zeros, which is what is read back."""
         cells = b""
-        for (name, field), value in zip(self._int_cells, row, strict=True):
+        for i, name, field in self._int_cells:
+            value = row[i] = row[i] + 0.0
             if value != value:
                 cells += field + _NULL_CELL
             elif value.is_integer() and -INT64_END <= value < INT64_END:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final
 
 from feast import utils
@@ -12,43 +13,22 @@ from feast.infra.online_stores.redis import _versioned_fv_name
 from feast.protos.feast.types.Value_pb2 import RepeatedValue
 
 from feature_repo.stores.online.client import is_cluster
-from feature_repo.stores.online.format import SymbolKeys, feature_field, time_field
-from feature_repo.stores.online.from_feast import EntityRowsError, MissingJoinKeyError, entity_keys, null_key
+from feature_repo.stores.online.decode import Reading
+from feature_repo.stores.online.format import SymbolKeys
+from feature_repo.stores.online.from_feast import (
+    EntityRowsError,
+    MissingJoinKeyError,
+    entity_keys,
+    layout_of_table,
+    null_key,
+)
+from feature_repo.stores.online.shape import Asked, Fields, Reply, Shape, Table
 from transforms.times import us_of_duration
 
 _KEYS_PER_SEND: Final = 8  # the server answers the first keys while the next are on their way
 
-Reply = Sequence[bytes | None]
-"""Values of the requested fields of one hash, in order; None where a field is absent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """The hash fields of a request, as names and as bytes of Redis's protocol."""
-
-    names: tuple[bytes, ...]
-    wire: bytes
-
-
-@lru_cache(maxsize=1_024)
-def request_fields(views: tuple[tuple[str, tuple[str, ...]], ...]) -> Fields:
-    """Return the fields of several views: each view's features in order, then its event time."""
-    names: list[bytes] = []
-    for view, features in views:
-        names += [feature_field(view, feature) for feature in features]
-        names.append(time_field(view))
-    return Fields(tuple(names), b"".join(b"$%d\r\n%b\r\n" % (len(name), name) for name in names))
-
-
-@dataclass(slots=True)
-class Part:
-    """One view of a request."""
-
-    table: Any
-    features: list[str]
-    ttl_us: int  # how long its values may be served; 0: without end
-    first: int  # where its features begin in a reply
-    time: int  # where its event time stands, behind the features
+Ask = tuple[Sequence[bytes], Fields]
+"""Keys, and the fields to read of each."""
 
 
 @dataclass(slots=True)
@@ -57,12 +37,54 @@ class Request:
 
     keys: list[bytes]  # one per distinct entity
     order: list[int] | None  # index into the keys for each row of the response; None: row and key have the same index
-    fields: Fields
-    parts: list[Part]
+    shape: Shape
+    views: list[Any]  # Feast's views, as in `shape.asked`
 
-    def rows(self, replies: Sequence[Reply]) -> Sequence[Reply]:
-        """Return one reply per row of the response, from one per key."""
-        return replies if self.order is None else [replies[i] for i in self.order]
+
+class Read:
+    """The answers to some requests, on their way: one round trip, and a second one for rows without a record."""
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self._requests = requests
+        self._readings: list[Reading] = []
+        self._plain: Sequence[Reply] = ()
+
+    def asks(self) -> list[Ask]:
+        """Return what to read first."""
+        return [(request.keys, request.shape.fields) for request in self._requests]
+
+    def take(self, replies: Iterable[Reply]) -> None:
+        """Take the replies to `asks`."""
+        left = iter(replies)
+        self._readings = [Reading(r.shape, list(islice(left, len(r.keys)))) for r in self._requests]
+
+    def asks_again(self) -> list[Ask]:
+        """Return what to read then; mostly nothing."""
+        return [
+            ((request.keys[i],), _plain_fields(request.shape.asked[v]))
+            for request, reading in zip(self._requests, self._readings, strict=True)
+            for i, v in reading.again
+        ]
+
+    def take_again(self, replies: Sequence[Reply]) -> None:
+        """Take the replies to `asks_again`."""
+        self._plain = replies
+
+    def tables(self, now_us: int | None) -> list[Table]:
+        """Return the table of each request; ttls count against `now_us`, in microseconds, and None withholds nothing."""
+        left = iter(self._plain)
+        return [
+            reading.table(list(islice(left, len(reading.again))), now_us).take(request.order)
+            for request, reading in zip(self._requests, self._readings, strict=True)
+        ]
+
+
+def asked(config: Any, table: Any, features: Iterable[str]) -> Asked:
+    """Return what is asked of a Feast view."""
+    ttl, layout, names = getattr(table, "ttl", None), layout_of_table(table), tuple(features)
+    known = layout is not None and layout.index.keys() >= set(names)
+    ttl_us = 0 if ttl is None else us_of_duration(ttl)
+    return Asked(_versioned_fv_name(table, config), names, layout if known else None, ttl_us)
 
 
 def plan(
@@ -91,22 +113,22 @@ def plan_view(config: Any, table: Any, entities: Iterable[Any], requested: list[
     return _request(config, entity_keys(config, entities), None, [(table, features)])
 
 
-def fetch(client: Any, requests: Sequence[Request]) -> list[Reply]:
-    """Return one reply per key, in the order of `requests`, in one round trip.
+def fetch(client: Any, asks: Sequence[Ask]) -> list[Reply]:
+    """Return one reply per key, in the order of `asks`, in one round trip.
 
-    All entities of a request have the same list of fields. So its bytes are made once and repeated, while a pipeline
-    encodes them field by field for each entity. A cluster needs its keys sorted by node: there the library's own
-    pipeline is used. After an error no reply is left on the connection.
+    All keys of an ask have the same list of fields. So its bytes are made once and repeated, while a pipeline encodes
+    them field by field for each key. A cluster needs its keys sorted by node: there the library's own pipeline is used.
+    After an error no reply is left on the connection.
     """
     if is_cluster(client):
         with client.pipeline() as pipe:
-            _add_to_pipeline(pipe, requests)
+            _add_to_pipeline(pipe, asks)
             return list(pipe.execute())
     pool = client.connection_pool
     connection = pool.get_connection()
     try:
-        connection.send_packed_command(_commands(requests))
-        return [connection.read_response(disable_decoding=True) for request in requests for _ in request.keys]
+        connection.send_packed_command(commands(asks))
+        return [connection.read_response(disable_decoding=True) for keys, _ in asks for _ in keys]
     except BaseException:
         connection.disconnect()  # replies may still be on their way: the next user must not read them
         raise
@@ -114,17 +136,17 @@ def fetch(client: Any, requests: Sequence[Request]) -> list[Reply]:
         pool.release(connection)
 
 
-async def fetch_async(client: Any, requests: Sequence[Request]) -> list[Reply]:
+async def fetch_async(client: Any, asks: Sequence[Ask]) -> list[Reply]:
     """Return what `fetch` returns."""
     if is_cluster(client):
         async with client.pipeline() as pipe:
-            _add_to_pipeline(pipe, requests)
+            _add_to_pipeline(pipe, asks)
             return list(await pipe.execute())
     pool = client.connection_pool
     connection = await pool.get_connection()
     try:
-        await connection.send_packed_command(_commands(requests))
-        return [await connection.read_response(disable_decoding=True) for request in requests for _ in request.keys]
+        await connection.send_packed_command(commands(asks))
+        return [await connection.read_response(disable_decoding=True) for keys, _ in asks for _ in keys]
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
@@ -132,32 +154,26 @@ async def fetch_async(client: Any, requests: Sequence[Request]) -> list[Reply]:
         await pool.release(connection)
 
 
-def _add_to_pipeline(pipe: Any, requests: Sequence[Request]) -> None:
-    for request in requests:
-        for key in request.keys:
-            pipe.hmget(key, list(request.fields.names))
+def _add_to_pipeline(pipe: Any, asks: Sequence[Ask]) -> None:
+    for keys, fields in asks:
+        for key in keys:
+            pipe.hmget(key, list(fields.names))
 
 
-def _commands(requests: Sequence[Request]) -> list[bytes]:
+def commands(asks: Sequence[Ask]) -> list[bytes]:
     """Return the ``HMGET`` commands in Redis's protocol, several keys per piece."""
-    commands: list[bytes] = []
-    for request in requests:
-        head, fields = b"*%d\r\n$5\r\nHMGET\r\n$" % (len(request.fields.names) + 2), request.fields.wire
-        commands += [b"%b%d\r\n%b\r\n%b" % (head, len(key), key, fields) for key in request.keys]
-    return [b"".join(commands[i : i + _KEYS_PER_SEND]) for i in range(0, len(commands), _KEYS_PER_SEND)]
+    made: list[bytes] = []
+    for keys, fields in asks:
+        head, wire = b"*%d\r\n$5\r\nHMGET\r\n$" % (len(fields.names) + 2), fields.wire
+        made += [b"%b%d\r\n%b\r\n%b" % (head, len(key), key, wire) for key in keys]
+    return [b"".join(made[i : i + _KEYS_PER_SEND]) for i in range(0, len(made), _KEYS_PER_SEND)]
 
 
 def _request(
-    config: Any, keys: list[bytes], order: list[int] | None, views: Iterable[tuple[Any, list[str]]]
+    config: Any, keys: list[bytes], order: list[int] | None, views: Sequence[tuple[Any, list[str]]]
 ) -> Request:
-    named, parts, first = [], [], 0
-    for table, features in views:
-        named.append((_versioned_fv_name(table, config), tuple(features)))
-        time = first + len(features)
-        ttl = getattr(table, "ttl", None)
-        parts.append(Part(table, features, 0 if ttl is None else us_of_duration(ttl), first, time))
-        first = time + 1
-    return Request(keys, order, request_fields(tuple(named)), parts)
+    shape = _shape(tuple(asked(config, table, features) for table, features in views))
+    return Request(keys, order, shape, [table for table, _ in views])
 
 
 def _keys_and_order(
@@ -171,13 +187,7 @@ def _keys_and_order(
     if len(given) == 1:
         ((join_key, values),) = given.items()
         if values and all(v.WhichOneof("val") == "string_val" for v in values):
-            symbols = [v.string_val for v in values]
-            unique = dict.fromkeys(symbols)
-            keys = _symbol_keys(config.project, join_key).keys(list(unique))
-            if len(unique) == len(symbols):
-                return keys, None
-            place = {symbol: i for i, symbol in enumerate(unique)}
-            return keys, [place[symbol] for symbol in symbols]
+            return keys_of_symbols(_symbol_keys(config.project, join_key), [v.string_val for v in values])
     for join_key, values in given.items():
         if any(v.WhichOneof("val") is None for v in values):
             raise null_key(join_key)
@@ -189,6 +199,16 @@ def _keys_and_order(
     return entity_keys(config, utils._get_entity_key_protos(entities)), order
 
 
+def keys_of_symbols(keys: SymbolKeys, symbols: Sequence[str]) -> tuple[list[bytes], list[int] | None]:
+    """Return `Request.keys` and `Request.order` of entities of one text join key."""
+    unique = dict.fromkeys(symbols)
+    made = keys.keys(list(unique))
+    if len(unique) == len(symbols):
+        return made, None
+    place = {symbol: i for i, symbol in enumerate(unique)}
+    return made, [place[symbol] for symbol in symbols]
+
+
 def check_rows(entity_rows: Any) -> None:
     """Raise `EntityRowsError` if the rows of a request, a list of rows or columns by name, name no entity."""
     first = next(iter(entity_rows.values() if isinstance(entity_rows, Mapping) else entity_rows), None)
@@ -197,3 +217,9 @@ def check_rows(entity_rows: Any) -> None:
 
 
 _symbol_keys = lru_cache(maxsize=64)(SymbolKeys)
+_shape = lru_cache(maxsize=1_024)(Shape)
+
+
+@lru_cache(maxsize=1_024)
+def _plain_fields(asked: Asked) -> Fields:
+    return Fields.of(asked.plain)

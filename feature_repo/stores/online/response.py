@@ -1,194 +1,215 @@
-"""Replies of Redis as the results that Feast returns.
-
-Redis holds each value as the serialised ``Value`` that Feast's response contains. So the response is assembled by
-joining the stored bytes, column by column, and parsed once, in C. Status and event time belong to a row and not to a
-value: they are encoded once per view, and its columns share them.
-"""
+"""What Feast returns: responses that hold arrays and make protobuf only for those who ask, and rows of one view."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from itertools import islice
+from functools import cache, cached_property
 from typing import Any, Final
 
 import numpy as np
-from feast.metrics import track_feature_statuses
+import pandas as pd
+import pyarrow as pa
+from feast import metrics
 from feast.online_response import OnlineResponse
-from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
+from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.type_map import feast_value_type_to_python_type
 
-from feature_repo.stores.online.format import (
-    DOUBLE_SIZE,
-    DOUBLE_TAG,
-    decode_time,
-    encode_time,
-    event_and_silence,
-    varint,
-)
-from feature_repo.stores.online.request import Part, Reply, Request
+from feature_repo.stores.errors import UserError
+from feature_repo.stores.online.record import Doubles
+from feature_repo.stores.online.request import Request
+from feature_repo.stores.online.shape import NOT_FOUND, PRESENT, Table
+from feature_repo.stores.online.vectors import doubles_of, text_vector, vectors
 from transforms.times import datetime_of_us
 
-_PRESENT: Final = int(FieldStatus.PRESENT)
-_NOT_FOUND: Final = int(FieldStatus.NOT_FOUND)
-_OUTSIDE_MAX_AGE: Final = int(FieldStatus.OUTSIDE_MAX_AGE)
-
-# Protobuf tags; the length of what follows comes next.
-_RESULTS: Final = b"\x12"  # GetOnlineFeaturesResponse.results, number 2: one FeatureVector per column
-_VALUES: Final = b"\x0a"  # FeatureVector.values, number 1: one per row
-_STATUSES: Final = b"\x12"  # FeatureVector.statuses, number 2: packed, one byte per row
-_EVENT_TIMESTAMPS: Final = b"\x1a"  # FeatureVector.event_timestamps, number 3: one per row
-
-_DOUBLE_HEAD: Final = _VALUES + bytes((DOUBLE_SIZE,))  # what precedes a Value that holds a double
-_NULL_CELL: Final = _VALUES + b"\x00"  # a Value without bytes: null
-
 _NUMBERS: Final = frozenset({"double_val", "int64_val", "int32_val", "float_val", "bool_val"})
-_MIN_VALUES: Final = 8  # for fewer values a loop is quicker than numpy
-_DOUBLE: Final = _DOUBLE_HEAD + DOUBLE_TAG
-_CELL: Final = np.dtype([("head", f"S{len(_DOUBLE)}"), ("value", "<f8")])
+_SECOND_US: Final = 1_000_000
 
 Row = tuple[datetime | None, dict[str, Value] | None]
 """Event time and values of one entity, as ``online_read`` returns them; two Nones if there is no row."""
 
 
+class NotNumericError(UserError, ValueError):
+    """A feature that was asked for as a number is another thing."""
+
+
 def fill(
     response: Any,
-    requests: Iterable[Request],
-    replies: Iterable[Reply],
-    now_us: int | None,
+    requests: Sequence[Request],
+    tables: Sequence[Table],
     full_feature_names: bool,
     version_metadata: bool,
 ) -> None:
-    """Append the requested columns to Feast's response, which holds the entity columns.
-
-    There is one reply per key, in the order of the requests. A ttl counts against `now_us`, in microseconds since the
-    epoch; None serves values of any age.
-    """
-    blob: list[bytes] = []
-    left = iter(replies)
-    for request in requests:
-        rows = request.rows(list(islice(left, len(request.keys))))
-        columns = list(zip(*rows, strict=True)) or [()] * len(request.fields.names)
-        for part in request.parts:
-            _add_metadata(response, part, full_feature_names, version_metadata)
-            statuses, times = _statuses_and_times(columns[part.time], _oldest_us(part, now_us))
-            values = columns[part.first : part.time]
-            n_present = statuses.count(_PRESENT)
-            if n_present < len(statuses):
-                values = [
-                    tuple([v if s == _PRESENT else b"" for v, s in zip(column, statuses, strict=True)])
-                    for column in values
-                ]
-            tail = (_STATUSES + varint(len(statuses)) + statuses if statuses else b"") + times
-            blob += feature_vectors(values, tail)
-            n = len(part.features)
-            track_feature_statuses(part.table.name, n_present * n, (len(statuses) - n_present) * n)
-    response.MergeFromString(b"".join(blob))
+    """Append the requested columns to Feast's response, which holds the entity columns."""
+    for request, table in zip(requests, tables, strict=True):
+        for view, asked in zip(request.views, request.shape.asked, strict=True):
+            _add_metadata(response, view, asked.features, full_feature_names, version_metadata)
+        track(request.views, table)
+    response.MergeFromString(b"".join(map(vectors, tables)))
 
 
-def view_rows(request: Request, replies: Iterable[Reply], now_us: int | None) -> list[Row]:
-    """Return the row of each key of a request for one view; the values of one older than its ttl are null."""
-    (part,) = request.parts
-    oldest_us = _oldest_us(part, now_us)
+def track(views: Iterable[Any], table: Table) -> None:
+    """Count the values that are present, and the others, in the metrics of Feast's feature server."""
+    if not metrics._config.online_features:
+        return
+    for v, view in enumerate(views):
+        n = len(table.shape.asked[v].features)
+        n_present = int((table.statuses[:, v] == PRESENT).sum())
+        metrics.track_feature_statuses(view.name, n_present * n, (len(table.statuses) - n_present) * n)
+
+
+def view_rows(table: Table) -> list[Row]:
+    """Return the row of each entity of a request for one view; the values of one older than its ttl are null."""
+    names = [name for _, name in table.shape.columns]
+    columns = [table.serialised(j) for j in range(len(names))]
     rows: list[Row] = []
-    for *values, time in replies:
-        if time is None:
-            rows.append((None, None))
-            continue
-        stamp, silent_us = event_and_silence(time)
-        event_us = decode_time(stamp)
-        late = event_us - silent_us < oldest_us
-        found = {n: Value.FromString(b"" if late else v or b"") for n, v in zip(part.features, values, strict=True)}
-        rows.append((datetime_of_us(event_us), found))
+    for i, (status, event_us) in enumerate(zip(table.statuses[:, 0], table.event_us[:, 0].tolist(), strict=True)):
+        found = {name: Value.FromString(column[i]) for name, column in zip(names, columns, strict=True)}
+        rows.append((None, None) if status == NOT_FOUND else (datetime_of_us(event_us), found))
     return rows
 
 
-def feature_vectors(columns: Sequence[Reply], tail: bytes) -> list[bytes]:
-    """Return the pieces of each column's ``FeatureVector`` in the results; `tail` is what all columns end in."""
-    if columns and len(columns[0]) == 1:  # one value per column: what precedes it depends on its size only
-        vectors: list[bytes] = []
-        heads: dict[int, bytes] = {}
-        for (value,) in columns:
-            raw = value or b""
-            head = heads.get(len(raw))
-            if head is None:
-                cell = _VALUES + varint(len(raw))
-                head = heads[len(raw)] = _RESULTS + varint(len(cell) + len(raw) + len(tail)) + cell
-            vectors += (head, raw, tail)
-        return vectors
-    bodies = [_cells(column) for column in columns]
-    return [piece for body in bodies for piece in (_RESULTS, varint(len(body) + len(tail)), body, tail)]
-
-
-def _cells(column: Reply) -> bytes:
-    values: Sequence[bytes] = [v or b"" for v in column] if None in column else column  # type: ignore[assignment]
-    sizes = set(map(len, values))
-    if sizes == {DOUBLE_SIZE}:
-        return _DOUBLE_HEAD + _DOUBLE_HEAD.join(values)
-    if sizes == {0, DOUBLE_SIZE}:
-        return b"".join([_DOUBLE_HEAD + v if v else _NULL_CELL for v in values])
-    if sizes == {0}:
-        return _NULL_CELL * len(values)
-    return b"".join([_VALUES + varint(len(v)) + v for v in values])
-
-
-def _statuses_and_times(times: Reply, oldest_us: float) -> tuple[bytes, bytes]:
-    """Return each row's status as a byte, and the rows' event times as a ``FeatureVector`` holds them."""
-    known: dict[bytes | None, tuple[int, bytes]] = {None: (_NOT_FOUND, _EVENT_TIMESTAMPS + b"\x00")}
-    for raw in set(times):
-        if raw is None:
-            continue
-        stamp, silent_us = event_and_silence(raw)
-        event_us = decode_time(stamp)
-        status = _OUTSIDE_MAX_AGE if event_us - silent_us < oldest_us else _PRESENT
-        time = encode_time(event_us)  # Feast's own rows may hold nanoseconds
-        known[raw] = (status, _EVENT_TIMESTAMPS + varint(len(time)) + time)
-    rows = [known[raw] for raw in times]
-    return bytes([status for status, _ in rows]), b"".join([time for _, time in rows])
-
-
-def _oldest_us(part: Part, now_us: int | None) -> float:
-    """Return the time since which a view's feed must have sent a message, so that a value is within the ttl."""
-    return now_us - part.ttl_us if part.ttl_us and now_us is not None else -math.inf
-
-
-def _add_metadata(response: Any, part: Part, full_feature_names: bool, version_metadata: bool) -> None:
-    projection, metadata = part.table.projection, response.metadata
+def _add_metadata(
+    response: Any, view: Any, features: Sequence[str], full_feature_names: bool, version_metadata: bool
+) -> None:
+    projection, metadata = view.projection, response.metadata
     prefix = f"{projection.name_to_use()}__" if full_feature_names else ""
-    metadata.feature_names.val.extend([prefix + name for name in part.features])
+    metadata.feature_names.val.extend([prefix + name for name in features])
     name = projection.name_alias or projection.name
     if version_metadata and name not in [m.name for m in metadata.feature_view_metadata]:
-        version = getattr(part.table, "current_version_number", 0) or 0
+        version = getattr(view, "current_version_number", 0) or 0
         metadata.feature_view_metadata.add(name=name, version=version)
 
 
+@dataclass(slots=True)
+class Found:
+    """What a response is made of: the entities, and the features that were found of them."""
+
+    join_key: str
+    symbols: Sequence[str]
+    names: Sequence[str]  # of the features' columns
+    table: Table
+
+
 class ColumnResponse(OnlineResponse):  # type: ignore[misc]
-    """Feast's response. ``to_dict``, and what builds on it, decodes a column of doubles at once, not value by value."""
+    """Feast's response, from arrays where that is possible: then its protobuf message is made when it is first read.
+
+    Beside Feast's methods it has `to_numpy`.
+    """
+
+    _found: Found | None = None
+    _features: Sequence[str]
 
     @classmethod
-    def of(cls, response: OnlineResponse) -> ColumnResponse:
-        """Return the same response as this class."""
+    def of(cls, response: OnlineResponse, features: Sequence[str]) -> ColumnResponse:
+        """Return a response that Feast made as this class; `features` are the columns that were asked for."""
         response.__class__ = cls  # Feast made the object a moment ago; building it again would take twice as long
+        present = set(response.proto.metadata.feature_names.val)  # without full names for what is computed on demand
+        response._features = [name for name in features if name in present]
         return response  # type: ignore[no-any-return]
+
+    @classmethod
+    def of_arrays(cls, found: Found, types: FeatureTypes) -> ColumnResponse:
+        """Return the response of a request for entities of one text join key."""
+        response = cls.__new__(cls)
+        response._found, response._feature_types, response._features = found, types, found.names
+        return response
+
+    @cached_property
+    def proto(self) -> Any:
+        """Feast's message."""
+        found: Any = self._found
+        made = GetOnlineFeaturesResponse.FromString(text_vector(found.symbols) + vectors(found.table))
+        made.metadata.feature_names.val.extend([found.join_key, *found.names])
+        return made
 
     def to_dict(self, include_event_timestamps: bool = False) -> dict[str, Any]:
         """Return the columns by name, as Feast does."""
+        if self._found is not None:
+            return self._lists(self._found, include_event_timestamps)
         out: dict[str, Any] = {}
         for name, vector in zip(self.proto.metadata.feature_names.val, self.proto.results, strict=True):
             values = list(vector.values)
-            decoded = _doubles(vector, len(values)) if len(values) >= _MIN_VALUES else None
-            out[name] = decoded or [self._python(name, value) for value in values]
+            out[name] = doubles_of(vector, len(values)) or [self._python(name, value) for value in values]
             if include_event_timestamps:
                 out[name + "__ts"] = [t.seconds for t in vector.event_timestamps]
         return out
+
+    def to_df(self, include_event_timestamps: bool = False) -> pd.DataFrame:
+        """Return the frame that Feast returns."""
+        columns = self._arrays(include_event_timestamps)
+        return super().to_df(include_event_timestamps) if columns is None else pd.DataFrame(columns)
+
+    def to_arrow(self, include_event_timestamps: bool = False) -> pa.Table:
+        """Return the table that Feast returns."""
+        columns = self._arrays(include_event_timestamps)
+        if columns is None:
+            return super().to_arrow(include_event_timestamps)
+        return pa.table({name: pa.array(column, from_pandas=True) for name, column in columns.items()})
+
+    def to_numpy(self, features: Sequence[str] | None = None) -> Doubles:
+        """Return the features as one array of doubles, a line per entity, as a model takes it; null is NaN.
+
+        Parameters
+        ----------
+        features : sequence of str, optional
+            Names of the columns, in the order wanted; None takes all, in the order of the request: that of the service.
+
+        Raises
+        ------
+        KeyError
+            If the response has no such column.
+        NotNumericError
+            If a feature is no number.
+        """
+        found = self._found
+        if found is not None and not found.table.cells:
+            if features is None:
+                return found.table.values.copy()  # the caller may change it
+            place = {name: j for j, name in enumerate(found.names)}
+            return np.take(found.table.values, [place[name] for name in features], axis=1)
+        columns = self.to_dict()
+        wanted = self._features if features is None else features
+        return np.array([_numbers(name, columns[name]) for name in wanted], float).T.copy()
 
     def to_tensor(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return Feast's tensors by name, in the order of the columns; Feast puts the names into a set."""
         tensors = super().to_tensor(*args, **kwargs)
         return {name: tensors[name] for name in dict.fromkeys(self.proto.metadata.feature_names.val)}
+
+    def _lists(self, found: Found, include_event_timestamps: bool) -> dict[str, list[Any]]:
+        table = found.table
+        has_null = np.any(np.isnan(table.values), axis=0)
+        values = table.values.T.tolist()
+        for j, column in enumerate(values):
+            if j in table.cells:
+                values[j] = [self._python(found.names[j], Value.FromString(raw)) for raw in table.cells[j]]
+            elif table.shape.is_int[j]:
+                values[j] = [int(v) if v == v else None for v in column]
+            elif has_null[j]:
+                values[j] = [v if v == v else None for v in column]
+        return _columns(found, values, list(found.symbols), include_event_timestamps)
+
+    def _arrays(self, include_event_timestamps: bool) -> dict[str, Any] | None:
+        """Return the columns by name as arrays of the types that pandas and pyarrow find for Feast's lists of numbers.
+
+        None if the response does not hold all features as doubles.
+        """
+        found = self._found
+        if found is None or found.table.cells:
+            return None
+        table, n = found.table, len(found.symbols)
+        is_null = np.isnan(table.values)
+        has_null, no_value = np.any(is_null, axis=0), np.all(is_null, axis=0)
+        values: list[Any] = list(table.values.T)
+        for j, column in enumerate(values):
+            if no_value[j]:
+                values[j] = np.full(n, None)
+            elif table.shape.is_int[j]:
+                values[j] = [int(v) if v == v else None for v in column] if has_null[j] else column.astype(np.int64)
+        return _columns(found, values, found.symbols, include_event_timestamps)
 
     def _python(self, name: str, value: Any) -> Any:
         kind = value.WhichOneof("val")
@@ -199,16 +220,24 @@ class ColumnResponse(OnlineResponse):  # type: ignore[misc]
         return feast_value_type_to_python_type(value, self._feature_types.get(name))
 
 
-def _doubles(vector: Any, n: int) -> list[Any] | None:
-    """Return a vector's `n` values if all are doubles or all are null, else None."""
-    raw = vector.SerializeToString()  # in C; the values come first, in field order
-    if raw.startswith(_NULL_CELL * n):
-        return [None] * n
-    if len(raw) < n * _CELL.itemsize:
-        return None
-    cells = np.frombuffer(raw, dtype=_CELL, count=n)
-    # A head holds its cell's length. If all heads are those of doubles, every cell begins where numpy assumes.
-    return cells["value"].tolist() if (cells["head"] == _DOUBLE).all() else None
+def _columns(found: Found, values: Sequence[Any], symbols: Any, include_event_timestamps: bool) -> dict[str, Any]:
+    """Return the columns of the entities and of the features by name, each with its event times if they are wanted."""
+    columns = {found.join_key: symbols} | dict(zip(found.names, values, strict=True))
+    if not include_event_timestamps:
+        return columns
+    seconds = (found.table.event_us // _SECOND_US).T.tolist()
+    times = [[0] * len(symbols), *(seconds[v] for v in found.table.shape.view_of)]
+    return {
+        key: column
+        for (name, values), time in zip(columns.items(), times, strict=True)
+        for key, column in ((name, values), (f"{name}__ts", time))
+    }
+
+
+def _numbers(name: str, column: Sequence[Any]) -> list[float]:
+    if any(not isinstance(value, int | float | None) for value in column):
+        raise NotNumericError(f"feature {name} is no number; name the features that are, as in to_numpy(features)")
+    return [np.nan if value is None else float(value) for value in column]
 
 
 class FeatureTypes:

@@ -15,7 +15,7 @@ import redis
 
 from feature_repo.stores.online.client import is_cluster
 from feature_repo.stores.online.format import SymbolKeys
-from feature_repo.stores.online.pack import Doubles, Ints, RowEncoder
+from feature_repo.stores.online.pack import Doubles, Ints, RowEncoder, packed_names
 from feature_repo.stores.scripts import read_script
 from transforms.catalog import View
 
@@ -40,8 +40,11 @@ def script_calls(
     key_ttl_s: int,
     rows_per_script: int = ROWS_PER_SCRIPT,
     lease: Lease | None = None,
+    left_out: bytes = b"",
 ) -> list[Command]:
     """Return the ``EVAL`` commands that write packed rows. On Redis Cluster one command may name one key only, so no lease.
+
+    Rows may be records alone if `left_out` has the packed names of the view's fields.
 
     The script travels with each call, not only its hash: a server that was restarted, failed over or flushed its scripts
     then needs no second attempt.
@@ -50,7 +53,8 @@ def script_calls(
     for first in range(0, len(keys), rows_per_script):
         some: list[bytes | str] = [*keys[first : first + rows_per_script], *([lease.key] if lease else [])]
         about = (key_ttl_s, lease.token if lease else "")
-        calls.append(("EVAL", WRITE_NEWER, len(some), *some, *about, *rows[first : first + rows_per_script]))
+        last = (left_out,) if left_out else ()
+        calls.append(("EVAL", WRITE_NEWER, len(some), *some, *about, *rows[first : first + rows_per_script], *last))
     return calls
 
 
@@ -85,6 +89,8 @@ class OnlineWriter:
         Name of the entity's join key.
     key_ttl_s : int, optional
         Seconds after its last write at which an entity leaves the store; None keeps it.
+    packed_only : bool
+        Write each row as its record alone, which costs a fraction. Stock Feast then finds the time of a row and nulls.
 
     Examples
     --------
@@ -102,10 +108,12 @@ class OnlineWriter:
         *,
         join_key: str = "symbol",
         key_ttl_s: int | None = None,
+        packed_only: bool = False,
     ) -> None:
         self._client = client
         self._keys = SymbolKeys(project, join_key)
-        self._encoder = RowEncoder(view.name, view.names, [f.dtype for f in view.features])
+        self._encoder = RowEncoder(view.name, view.names, [f.dtype for f in view.features], lone=packed_only)
+        self._left_out = packed_names(view.name, view.names) if packed_only else b""
         self._ttl_s = key_ttl_s or 0
         self._rows_per_script = 1 if is_cluster(client) else ROWS_PER_SCRIPT
 
@@ -164,7 +172,7 @@ class OnlineWriter:
         if len(symbols) != len(event_us):
             raise ValueError(f"{len(symbols)} symbols but {len(event_us)} event times")
         rows = self._encoder.rows(event_us, values, silent_us, created_us)
-        calls = script_calls(self._keys.keys(symbols), rows, self._ttl_s, self._rows_per_script, lease)
+        calls = script_calls(self._keys.keys(symbols), rows, self._ttl_s, self._rows_per_script, lease, self._left_out)
         for call in calls:
             pipe.execute_command(*call)
         return len(calls)

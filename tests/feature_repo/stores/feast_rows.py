@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,10 +15,17 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from feature_repo.stores.online.format import SymbolKeys, feature_field, time_field
+from feature_repo.stores.online.format import (
+    SymbolKeys,
+    decode_time,
+    encode_time,
+    event_and_silence,
+    feature_field,
+    time_field,
+)
 from feature_repo.stores.online.from_feast import EntityRowsError
 from feature_repo.stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
-from transforms.catalog import View
+from transforms.catalog import SOCIAL, View
 from transforms.times import datetime_of_us
 
 T_US = 1_700_000_000_000_000
@@ -101,20 +109,33 @@ def serve(stores: Any, body: Any) -> tuple[int, Any]:
 
 
 def write_and_read(store: RedisOnlineStore, config: Any, stores: Any, value: float, symbols: int = 5) -> list[Any]:
-    """Write one value for some symbols and read it back, first blocking, then on an event loop."""
-    table = stores.ours.get_feature_view("social")
-    event = datetime_of_us(T_US + int(value))
+    """Write one value for some symbols and read it back: rows with a record blocking, then without one on an event loop."""
+    table, wanted = stores.ours.get_feature_view("social"), ["author_ratio_1h", "unique_authors_1h"]
+    event = datetime_of_us(T_US + 2 * int(value))
     keys = [entity(f"S{i}") for i in range(symbols)]
-    store.online_write_batch(
-        config, table, [(k, {"author_ratio_1h": Value(double_val=value)}, event, None) for k in keys], None
-    )
+    whole = {f.name: Value(double_val=value) for f in SOCIAL.features}
+    whole |= {f.name: Value(int64_val=int(value)) for f in SOCIAL.features if f.dtype == "Int64"}
+    store.online_write_batch(config, table, [(k, whole, event, None) for k in keys], None)
     store.clock = lambda: T_US
-    blocking = store.online_read(config, table, keys, ["author_ratio_1h"])
+    blocking = store.online_read(config, table, keys, wanted)
 
     async def later() -> Any:
         older = [(k, {"author_ratio_1h": Value(double_val=-1.0)}, event, None) for k in keys]
         await store.online_write_batch_async(config, table, older, None)
-        return await store.online_read_async(config, table, keys, ["author_ratio_1h"])
+        assert await store.online_read_async(config, table, keys, wanted) == blocking
+        some, later = {"author_ratio_1h": whole["author_ratio_1h"]}, event + timedelta(microseconds=1)
+        await store.online_write_batch_async(config, table, [(k, some, later, None) for k in keys], None)
+        return await store.online_read_async(config, table, keys, wanted)
 
-    assert on_a_loop(store, later) == blocking
-    return [found["author_ratio_1h"].double_val for _, found in blocking if found]
+    found = [values for _, values in blocking]
+    assert [values for _, values in on_a_loop(store, later)] == found
+    return [values["author_ratio_1h"].double_val for values in found if values]
+
+
+def without_records(client: redis.Redis, symbols: Sequence[str]) -> None:
+    """Take the records out of the rows of some symbols: they look as if an earlier release had written them."""
+    for key in SymbolKeys("trading", "symbol").keys(symbols):
+        for name, raw in client.hgetall(key).items():
+            if name.startswith(time_field("")):
+                stamp, _ = event_and_silence(raw)
+                client.hset(key, name, raw[: -len(stamp)] + encode_time(decode_time(stamp)))

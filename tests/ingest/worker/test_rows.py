@@ -2,6 +2,7 @@ import msgspec
 import numpy as np
 
 from ingest.worker import rows
+from transforms import kernels
 from transforms.catalog import VIEW
 from transforms.kernel import NAN, vector
 

@@ -27,7 +27,7 @@ from feature_repo.stores.online.client import (
 )
 from feature_repo.stores.online.write import OnlineWriter
 from feature_repo.stores.redis import RedisOnlineStore
-from tests.feature_repo.stores.feast_rows import Config, settings, write_and_read
+from tests.feature_repo.stores.feast_rows import Config, entity, settings, write_and_read
 from tests.feature_repo.stores.redis_servers import DEADLINE_S, Servers, free_port, wait_until
 from transforms.catalog import SOCIAL
 
@@ -84,15 +84,17 @@ def test_sentinels_have_their_own_login_and_are_closed_with_the_client() -> None
     assert [(k["socket_timeout"], k["retry"].get_retries()) for k in known] == [(2.0, 0)] * 2
 
 
-@pytest.mark.parametrize("form", ["url", "field"])
+@pytest.mark.parametrize("form", ["url", "field", "with a cache"])
 def test_an_acl_user_with_any_password_and_the_least_rights_reads_and_writes(
     stores: Any, servers: Any, redis_client: redis.Redis, form: str
 ) -> None:
     rights = ["+hmget", "+hget", "+hset", "+hdel", "+hlen", "+eval", "+object|encoding", "+expire"]
+    rights += ["+client|tracking", "+ping"] if form == "with a cache" else []
     redis_client.acl_setuser("desk", enabled=True, passwords=[f"+{SECRET}"], keys=["*"], commands=rights)
     where = address_of_url(servers.redis_url)
     url = f"redis://desk:{quote(SECRET, safe='')}@{where}"
     given = {"url": url} if form == "url" else {"connection_string": str(where), "username": "desk", "password": SECRET}
+    given |= {"client_cache": 9} if form == "with a cache" else {}
     try:
         assert write_and_read(RedisOnlineStore(), Config(settings(**given)), stores, 3.0) == [3.0] * 5
     finally:
@@ -117,8 +119,14 @@ def test_a_cluster_of_three_nodes_reads_and_writes(stores: Any, own: Servers) ->
     assert all(n.dbsize() > 0 for n in nodes)
     client = connect(config.online_store.address(), "redis_cluster")
     writer = OnlineWriter(client, "trading", SOCIAL)
-    assert writer.write([f"S{i}" for i in range(30)], np.full(30, T_US + 9), np.ones((30, 8))) == 30
-    assert writer.write([f"S{i}" for i in range(30)], np.full(30, T_US + 9), np.zeros((30, 8))) == 0
+    assert writer.write([f"S{i}" for i in range(30)], np.full(30, T_US + 99), np.ones((30, 8))) == 30
+    assert writer.write([f"S{i}" for i in range(30)], np.full(30, T_US + 99), np.zeros((30, 8))) == 0
+    OnlineWriter(client, "trading", SOCIAL, packed_only=True).write(
+        ["S1"], np.array([T_US + 100]), np.full((1, 8), 5.0)
+    )
+    table, read = stores.ours.get_feature_view("social"), [entity(f"S{i}") for i in range(30)]
+    values = [found["author_ratio_1h"].double_val for _, found in store.online_read(config, table, read)]
+    assert values == [1.0, 5.0, *[1.0] * 28]
     client.close()
     for node in nodes:
         node.close()
@@ -130,12 +138,15 @@ def test_a_failover_by_sentinel_moves_readers_and_writers_to_the_new_master(stor
     sentinel = own.sentinel(master)
     chosen = settings(connection_string=f"127.0.0.1:{sentinel}", redis_type="redis_sentinel", retries=15)
     store, config = RedisOnlineStore(), Config(chosen)
+    caching, cached = RedisOnlineStore(), Config(chosen.model_copy(update={"client_cache": 99}))
     assert write_and_read(store, config, stores, 1.0) == [1.0] * 5
+    assert write_and_read(caching, cached, stores, 1.0) == [1.0] * 5
     with redis.Redis(port=replica) as follower, redis.Redis(port=sentinel) as watcher:
         wait_until(lambda: follower.dbsize() == 5 and follower.info("replication")["master_link_status"] == "up")
         wait_until(lambda: watcher.sentinel_masters()["mymaster"]["num-slaves"] == 1)
     own.kill(master)
     assert write_and_read(store, config, stores, 2.0) == [2.0] * 5
+    assert write_and_read(caching, cached, stores, 3.0) == [3.0] * 5
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from feature_repo.stores.online.format import (
     SymbolKeys,
+    decode_int64,
     decode_time,
     encode_time,
     event_and_silence,
@@ -76,6 +77,16 @@ def test_bytes_that_are_no_key_have_no_project(raw: bytes) -> None:
 def test_a_varint_is_that_of_protobuf(value: int) -> None:
     tag = 4 << 3  # Value.int64_val
     assert bytes((tag,)) + varint(value) == Value(int64_val=value).SerializeToString()
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_a_whole_number_is_decoded_as_protobuf_does(value: int) -> None:
+    assert decode_int64(Value(int64_val=value).SerializeToString()) == value
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x20", b"\x20\x80", b"\x20\x01\x02", b"\x29" + bytes(8)])
+def test_bytes_that_are_no_whole_number_are_none(raw: bytes) -> None:
+    assert decode_int64(raw) is None
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,13 @@ import redis
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
+from feast.types import Float64, String
 
 from feature_repo.stores.online.format import SymbolKeys, feature_field, time_field
 from feature_repo.stores.online.from_feast import EntityRowsError
-from feature_repo.stores.online.request import Fields, Part, plan, plan_view
+from feature_repo.stores.online.record import layout_of
+from feature_repo.stores.online.request import plan, plan_view
+from feature_repo.stores.online.shape import Asked, Fields
 from feature_repo.stores.redis import RedisOnlineStore
 from tests.feature_repo.stores.feast_rows import (
     SYMBOLS,
@@ -76,23 +79,25 @@ def test_a_row_without_a_join_key_is_refused_with_its_name(
     assert str(failure.value) == message
 
 
-def view(name: str, *features: str, **options: Any) -> Any:
-    fields = [SimpleNamespace(name=feature) for feature in features]
+def view(name: str, dtype: Any, *features: str, **options: Any) -> Any:
+    fields = [SimpleNamespace(name=feature, dtype=dtype) for feature in features]
     projection = SimpleNamespace(join_key_map={})
     return SimpleNamespace(name=name, features=fields, entities=["symbol"], projection=projection, **options)
 
 
-def test_a_request_for_a_view_names_the_features_in_order_then_the_time() -> None:
-    table = view("v", "a", "b", ttl=timedelta(seconds=1.5))
-    request = plan_view(Config(None), table, [entity("X"), entity("Y")], None)
+def test_a_request_for_a_view_of_numbers_names_its_time_and_one_for_another_each_feature_then_the_time() -> None:
+    table = view("v", Float64, "a", "b", ttl=timedelta(seconds=1.5))
+    request = plan_view(Config(None), table, [entity("X"), entity("Y")], ["b"])
     assert request.keys == [key_of("X"), key_of("Y")]
     assert request.order is None
+    assert request.shape.fields == Fields((b"_ts:v",), b"$5\r\n_ts:v\r\n")
+    layout = layout_of(("a", "b"), ("Float64", "Float64"))
+    assert request.shape.asked == (Asked("v", ("b",), layout, 1_500_000),)
+    assert request.views == [table]
+    texts = plan_view(Config(None), view("v", String, "a", "b"), [], None)
     names = (feature_field("v", "a"), feature_field("v", "b"), time_field("v"))
-    assert request.fields == Fields(names, b"".join(b"$%d\r\n%b\r\n" % (len(n), n) for n in names))
-    assert request.parts == [Part(table, ["a", "b"], 1_500_000, 0, 2)]
-    some = plan_view(Config(None), view("v", "a", "b"), [], ["b"])
-    assert some.fields.names == (feature_field("v", "b"), time_field("v"))
-    assert [part.ttl_us for part in some.parts] == [0]
+    assert texts.shape.fields == Fields(names, b"".join(b"$%d\r\n%b\r\n" % (len(n), n) for n in names))
+    assert texts.shape.asked == (Asked("v", ("a", "b"), None, 0),)
 
 
 def test_a_symbol_that_is_asked_for_twice_is_read_once(filled: Any) -> None:
@@ -101,8 +106,8 @@ def test_a_symbol_that_is_asked_for_twice_is_read_once(filled: Any) -> None:
     symbols = {"symbol": [Value(string_val=s) for s in ("B", "A", "B", "B")]}
     (request,) = plan(filled.ours.config, refs, symbols, {"symbol": "symbol"})
     assert request.keys == [key_of("B"), key_of("A")]
-    assert request.rows([["b"], ["a"]]) == [["b"], ["a"], ["b"], ["b"]]
-    assert [(part.first, part.time) for part in request.parts] == [(0, 1), (2, 3)]
+    assert request.order == [0, 1, 0, 0]
+    assert request.shape.fields.names == (time_field("social"), time_field("sentiment"))
 
 
 def test_all_views_of_fifty_symbols_are_read_in_one_round_trip_of_fifty_commands(

@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import redis
-from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
+from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
-from hypothesis import given
-from hypothesis import strategies as st
 
-from feature_repo.stores.online.response import FeatureTypes, feature_vectors
+from feature_repo.stores.online.response import FeatureTypes, NotNumericError
 from feature_repo.stores.online.write import OnlineWriter
 from tests.feature_repo.stores.feast_rows import SYMBOLS, entity, rows_of
 from transforms.catalog import SOCIAL, VIEW, VIEWS
@@ -149,27 +147,6 @@ def test_the_age_of_a_value_counts_from_the_last_message_of_its_feed(
     assert found == {"author_ratio_1h": Value() if late else Value(double_val=1.0)}
 
 
-values = st.one_of(
-    st.just(b""),
-    st.none(),
-    st.floats(allow_nan=False).map(lambda x: Value(double_val=x).SerializeToString()),
-    st.integers(-(2**63), 2**63 - 1).map(lambda x: Value(int64_val=x).SerializeToString()),
-    st.text(max_size=200).map(lambda x: Value(string_val=x).SerializeToString()),
-)
-
-
-@given(data=st.data(), n_rows=st.integers(1, 5), n_columns=st.integers(1, 4))
-def test_joined_bytes_are_the_message_that_feast_would_build(data: Any, n_rows: int, n_columns: int) -> None:
-    columns = [data.draw(st.lists(values, min_size=n_rows, max_size=n_rows)) for _ in range(n_columns)]
-    expected = GetOnlineFeaturesResponse()
-    for column in columns:
-        vector = expected.results.add(statuses=[FieldStatus.PRESENT] * n_rows)
-        vector.values.extend(Value.FromString(v or b"") for v in column)
-        vector.event_timestamps.extend(Timestamp(seconds=1) for _ in column)
-    tail = b"\x12" + bytes([n_rows]) + b"\x01" * n_rows + b"\x1a\x02\x08\x01" * n_rows
-    assert GetOnlineFeaturesResponse.FromString(b"".join(feature_vectors(columns, tail))) == expected
-
-
 @pytest.mark.parametrize("kind", ["string_val", "double_val"])
 def test_a_column_of_other_values_as_long_as_doubles_is_not_taken_for_doubles(stores: Any, kind: str) -> None:
     """Text of seven characters is nine bytes long, as a double is."""
@@ -197,3 +174,40 @@ def test_the_types_are_made_at_the_first_feature_that_needs_one_and_once() -> No
     assert made == []
     assert [types.get(name) for name in ("price", "book__price", "book__other")] == ["double", "double", None]
     assert made == [1]
+
+
+def test_numbers_come_as_one_array_in_the_order_of_the_service_or_of_the_names_given(filled: Any) -> None:
+    for service in ("signal_v1", "with_demand"):  # what is computed on demand is answered by Feast
+        response = filled.read("ours", service, rows_of(*SYMBOLS[:20]))
+        frame, array = filled.read("stock", service, rows_of(*SYMBOLS[:20])).to_df(), response.to_numpy()
+        names = [name for name in response.to_dict() if name != "symbol"]
+        assert array.dtype == np.float64 and array.shape == (20, len(names))
+        assert array.flags.c_contiguous
+        assert array.tobytes() == frame[names].to_numpy(float, na_value=np.nan).tobytes()
+        some = ["spread", "mid_price"]
+        np.testing.assert_array_equal(response.to_numpy(some), frame[some].to_numpy(float))
+        with pytest.raises(KeyError, match="nothing"):
+            response.to_numpy(["spread", "nothing"])
+
+
+def test_the_numbers_of_many_views_are_those_of_the_message_that_is_made_for_those_who_ask(filled: Any) -> None:
+    response = filled.read("ours", "signal_v1", rows_of(*SYMBOLS))
+    numbers = response.to_numpy()
+    response.to_numpy()[:] = 0.0  # the caller's own
+    assert "proto" not in vars(response)
+    made = filled.columns(response)
+    for name, column in zip(list(made)[1:], numbers.T, strict=True):
+        for value, number in zip(made[name].values, column.tolist(), strict=True):
+            kind = value.WhichOneof("val")
+            assert np.isnan(number) if kind is None else getattr(value, kind) == number
+
+
+def test_a_text_is_no_number_and_the_error_names_the_feature(stores: Any) -> None:
+    table, event = stores.ours.get_feature_view("every_type"), datetime_of_us(stores.now_us)
+    values = {"a_text": Value(string_val="1.5"), "a_bool": Value(bool_val=True), "a_single": Value(float_val=0.5)}
+    stores.online.online_write_batch(stores.ours.config, table, [(entity("A"), values, event, None)], None)
+    response = stores.read("ours", [f"every_type:{name}" for name in (*values, "a_long")], rows_of("A", "B"))
+    numbers = response.to_numpy(["a_bool", "a_single", "a_long"])
+    np.testing.assert_array_equal(numbers, [[1.0, 0.5, np.nan], [np.nan] * 3])
+    with pytest.raises(NotNumericError, match="feature a_text is no number"):
+        response.to_numpy()

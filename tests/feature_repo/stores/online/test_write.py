@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import redis
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import example, given
@@ -215,6 +216,56 @@ def test_a_wide_entity_is_kept_as_a_hash_table_and_without_a_field_too_many(redi
     assert redis_client.hlen(key_of("A")) == sum(len(v.names) + 1 for v in VIEWS)
 
 
+def test_a_record_alone_is_read_as_any_row_and_leaves_no_field_of_another_time(
+    stores: Any, redis_client: redis.Redis
+) -> None:
+    beside = OnlineWriter(redis_client, stores.project, SOCIAL)
+    alone = OnlineWriter(redis_client, stores.project, SOCIAL, packed_only=True)
+    refs, time = [f"social:{name}" for name in SOCIAL.names], time_field("social")
+
+    def read() -> tuple[set[Any], set[Any]]:
+        ours, stock = stores.both(refs, [{"symbol": "A"}])
+        return tuple({values[0] for name, values in r.to_dict().items() if name != "symbol"} for r in (ours, stock))
+
+    def write(writer: OnlineWriter, value: float, t_us: int) -> int:
+        return writer.write(["A"], np.array([t_us]), np.full((1, 8), value))
+
+    t_us = stores.now_us - 99
+    assert write(alone, 1.0, t_us) == 1
+    assert redis_client.hkeys(key_of("A")) == [time]
+    assert read() == ({1.0}, {None})
+    assert [write(alone, 2.0, t_us), write(beside, 3.0, t_us)] == [0, 0]
+    assert write(beside, 4.0, t_us + 1) == 1
+    assert read() == ({4.0}, {4.0})
+    assert write(alone, 5.0, t_us + 2) == 1
+    assert redis_client.hkeys(key_of("A")) == [time]
+    assert read() == ({5.0}, {None})
+
+
+def test_a_row_written_through_feast_may_be_a_record_alone_where_it_is_one(
+    stores: Any, redis_client: redis.Redis
+) -> None:
+    stores.ours.config.online_store.packed_only = True
+    try:
+        for view, values, alone in (
+            ("social", {name: Value(double_val=1.0) for name in SOCIAL.names}, False),
+            ("fees", {"maker_bps": Value(double_val=1.5), "tier": Value(int64_val=2)}, True),
+            ("fees", {"maker_bps": Value(double_val=2.5)}, False),
+        ):
+            table = stores.ours.get_feature_view(view)
+            keys = {"symbol": Value(string_val="A"), "venue": Value(string_val="X")}
+            keys = {name: keys[name] for name in table.join_keys}
+            key = EntityKey(join_keys=list(keys), entity_values=list(keys.values()))
+            redis_client.flushall()
+            stores.online.online_write_batch(stores.ours.config, table, [(key, values, T, None)], None)
+            (row,) = [redis_client.hgetall(key) for key in redis_client.keys("*")]
+            assert len(row) == (1 if alone else len(values) + 1)
+            ((_, found),) = stores.online.online_read(stores.ours.config, table, [key])
+            assert found == {f.name: values.get(f.name, Value()) for f in table.features}
+    finally:
+        stores.ours.config.online_store.packed_only = False
+
+
 def test_a_script_call_carries_at_most_32_rows_and_on_a_cluster_one() -> None:
     keys, rows = [b"%d" % i for i in range(70)], [b"row %d" % i for i in range(70)]
     calls = script_calls(keys, rows, 60)
@@ -222,6 +273,8 @@ def test_a_script_call_carries_at_most_32_rows_and_on_a_cluster_one() -> None:
     assert calls[2] == ("EVAL", WRITE_NEWER, 6, *keys[64:], 60, "", *rows[64:])
     leased = script_calls(keys[:2], rows[:2], 0, lease=Lease("own:{1}", "7:me"))
     assert leased == [("EVAL", WRITE_NEWER, 3, *keys[:2], "own:{1}", 0, "7:me", *rows[:2])]
+    (packed,) = script_calls(keys[:2], rows[:2], 0, left_out=b"names")
+    assert packed == ("EVAL", WRITE_NEWER, 2, *keys[:2], 0, "", *rows[:2], b"names")
     assert script_calls(keys[:2], rows[:2], 0, 1) == [
         ("EVAL", WRITE_NEWER, 1, b"0", 0, "", b"row 0"),
         ("EVAL", WRITE_NEWER, 1, b"1", 0, "", b"row 1"),
