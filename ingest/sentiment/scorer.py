@@ -26,6 +26,7 @@ from ingest.sentiment.scoring import NAME_MAX, Accepted, Model, Scoring, finder
 from ingest.settings import Settings
 from ingest.streams import keys, move, outage, read
 from ingest.streams.dead_letters import FIELDS_MAX
+from ingest.streams.membership import FencedError, server_id
 from ingest.streams.move import Record
 
 BLOCK_MS = 100
@@ -53,6 +54,7 @@ class Scorer:
         self._now_ms = now_ms
         self._scoring = Scoring(model, settings, history, now_ms=now_ms)
         self._window = model.window
+        self._server = ""  # the id of the Redis that the posts are read from
         self._partitions = settings.partitions
         self._keeps_written = bool(settings.tape)
         self._model_name = f"{model.name}@{model.revision}"[:NAME_MAX]
@@ -65,6 +67,7 @@ class Scorer:
         """
 
         def score_until_stopped(well: Callable[[], None]) -> None:
+            self._server = server_id(self._client)
             read.join_group(self._client, [keys.SOCIAL])
             # 1. Take what an earlier run left unfinished.
             for batch in read.unacknowledged_entries(self._client, keys.SOCIAL, self._window):
@@ -81,16 +84,15 @@ class Scorer:
                 self.score_and_move(read.new_entries(self._client, [keys.SOCIAL], self._window, BLOCK_MS))
                 well()
 
-        outage.ride_out("the scorer", score_until_stopped, stop)
+        outage.ride_out("the scorer", score_until_stopped, stop, _is_passing)
 
     def score_and_move(self, batch: Sequence[read.Entry]) -> None:
         """Score a batch and move it to the logs."""
         for part in read.split_by_size(batch):
             if part:
                 records, facts = self.score(part)  # 4. Score them, and keep the scores in the history.
-                move.move_records(
-                    self._client, records, acknowledge=True, facts=facts
-                )  # 5. Move them, and delete them with that.
+                # 5. Move them, and delete them with that, where this is still the Redis that they were read from.
+                move.move_records(self._client, records, server=self._server, acknowledge=True, facts=facts)
 
     def score(self, batch: Sequence[read.Entry]) -> tuple[list[Record], dict[str, int | str]]:
         """Score a batch; return where each entry moves, and facts about the work. The scores are in the history then."""
@@ -144,6 +146,10 @@ class Scorer:
         logs = range(self._partitions) if withdrawn else (keys.partition_of(message.symbol, self._partitions),)
         for p in logs:
             yield keys.events(p), fields
+
+
+def _is_passing(error: Exception) -> bool:
+    return isinstance(error, FencedError) or outage.is_passing(error)
 
 
 def _written(entry: read.Entry) -> tuple[str, list[Any]]:

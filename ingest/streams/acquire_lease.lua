@@ -1,4 +1,6 @@
--- Give a free seat to a process, and return the fencing token of the lease; return nil where another process holds it.
+-- Give a free seat to a process, and return the fencing token of the lease; return nil where another process holds it. The token ends
+-- with the name of this Redis: a lease does not count on one that was promoted or started since, which may lack its newest entries and
+-- give their ids again.
 -- KEYS: the lease, and the counter of its tokens.
 -- ARGV: the milliseconds of a lease, the milliseconds of the longest lease that is ever given, and the process.
 
@@ -6,6 +8,7 @@
 local left = redis.call('PTTL', KEYS[1])
 if left ~= -2 and left <= tonumber(ARGV[2]) then return false end
 -- 2. Give a lease with a token that no lease had before.
-local token = redis.call('INCR', KEYS[2]) .. ':' .. ARGV[3]
+local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
+local token = redis.call('INCR', KEYS[2]) .. ':' .. ARGV[3] .. ':' .. server
 redis.call('SET', KEYS[1], token, 'PX', ARGV[1])
 return token

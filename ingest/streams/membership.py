@@ -120,9 +120,10 @@ class Member:
         return kept
 
     def lose(self, seat: Seat) -> None:
-        """Note that another process holds the seat."""
-        if self.held.pop(seat, None) is not None:
+        """Note that the lease of a seat does not count any more, and end it where it is there: then the seat is free at once."""
+        if (token := self.held.pop(seat, None)) is not None:
             _LOG.warning("the lease of %s was lost", seat)
+            self._client.eval(_RELEASE, 1, keys.owner(seat), token)
 
     def excess(self) -> list[Seat]:
         """Return the seats to release: those above this process's share."""
@@ -173,6 +174,21 @@ class Member:
         for seat in list(self.held):
             self.release(seat)
         self._client.zrem(self._key, self._name)
+
+
+def server_id(client: redis.Redis) -> str:
+    """Return the id of a Redis: another one after each start, and after each failover. It is empty where the server tells none."""
+    about: Any = client.info("replication")
+    return str(about.get("master_replid", ""))
+
+
+def server_of(token: str) -> str:
+    """Return the id of the Redis that gave a token.
+
+    >>> server_of("7:000645a1b2c3d4e5-0badcafe@node-7:03d2")
+    '03d2'
+    """
+    return token.rpartition(":")[2]
 
 
 def share(seats: int, living: Sequence[bytes], me: bytes) -> int:

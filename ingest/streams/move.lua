@@ -1,13 +1,17 @@
 -- Move the records of a batch into their streams: all of them or none. Return how many were moved now.
 -- KEYS: the edge's counters, the dead letters, the lease, the offsets and the notes where there are some, then streams.
--- ARGV: token or '', group or '', number of offsets, number of facts, number of notes, the offsets, the facts, the notes, the records.
+-- ARGV: token or '', the Redis that the entries were read from or '', group or '', number of offsets, number of facts, number of notes,
+-- the offsets, the facts, the notes, the records.
 
 local KEYS, ARGV, call = KEYS, ARGV, redis.call  -- locals are faster than globals
-local token, group, places, facts, notes, at = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), 6
+local token, from, group = ARGV[1], ARGV[2], ARGV[3]
+local places, facts, notes, at = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), 7
 local counters, lease, offsets = KEYS[1], KEYS[3], KEYS[4]
 
--- 1. Fence: without the lease of the seat, change nothing.
+-- 1. Fence: without the lease of the seat, and on another Redis than the entries were read from, change nothing: they may be gone there,
+--    and their ids may be those of other entries.
 if token ~= '' and call('GET', lease) ~= token then return redis.error_reply('FENCED') end
+if from ~= '' and string.match(call('INFO', 'replication'), 'master_replid:(%x+)') ~= from then return redis.error_reply('FENCED') end
 
 -- 2. Offsets, each a name, the value that it must have, and the one after. Where the hash holds another value, change
 --    nothing. Else write the new ones.

@@ -19,7 +19,7 @@ from feature_repo.stores.scripts import read_script
 from ingest.messages.check import is_symbol
 from ingest.messages.decode import decode_entry
 from ingest.messages.refusal import Reason, Refused
-from ingest.streams import keys
+from ingest.streams import keys, membership
 from ingest.streams.dead_letters import FIELDS_MAX, dead_letter
 from ingest.streams.membership import FencedError
 
@@ -119,6 +119,7 @@ def move_records(
     *,
     seat: str = "",
     token: str = "",
+    server: str = "",
     offsets: Offsets | None = None,
     acknowledge: bool = False,
     facts: Mapping[str, int | str] | None = None,
@@ -131,6 +132,8 @@ def move_records(
     records : iterable of Record
     seat, token : str
         The seat of this process and its fencing token; without a token no lease is checked.
+    server : str
+        The id of the Redis that the records were read from (``membership.server_id``), where no token tells it.
     offsets : Offsets, optional
         What to check and to write; needs a seat, also without a token.
     acknowledge : bool
@@ -143,7 +146,7 @@ def move_records(
     Raises
     ------
     FencedError
-        Another process holds the seat; nothing has changed.
+        Another process holds the seat, or this is another Redis than the records were read from; nothing has changed.
     OffsetsChangedError
         The offsets in Redis are not those before the batch; nothing has changed.
     """
@@ -151,6 +154,7 @@ def move_records(
     group = keys.GROUP if acknowledge else ""
     words: list[Any] = [
         token,
+        server or membership.server_of(token),
         group,
         len(offsets.steps) if offsets else 0,
         len(facts or ()),
@@ -173,7 +177,7 @@ def move_records(
         moved: Any = client.eval(_MOVE, len(numbers), *numbers, *words)
     except redis.ResponseError as error:
         if "FENCED" in str(error):
-            raise FencedError(f"another process holds the seat {seat}") from None
+            raise FencedError(f"another process holds the seat {seat}, or Redis was replaced") from None
         if "OFFSETS CHANGED" in str(error):
             raise OffsetsChangedError(offsets.key if offsets else "") from None
         raise

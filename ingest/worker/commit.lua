@@ -1,7 +1,7 @@
 -- Commit a batch of a partition: all steps happen, or none does. So a message is counted once, whichever process dies.
 -- KEYS: the owner's lease, the checkpoint, the idle symbols, the outbox, the features, the log, the counters, the missing trades, the
 -- dead letters, and where there is a tape, what it has of the log.
--- ARGV: eight values, then the lists of steps 2 to 8, each behind its length; a letter of step 8 is a list of its own.
+-- ARGV: eight values, then the lists of steps 4 to 8, each behind its length; a letter of step 8 is a list of its own.
 
 local owner, state, idle, outbox, features, events, counters, holes, dead, taped = unpack(KEYS)
 local token, lease_ms, group, after_id, last_id, kept_from, n_entries, maxlen = unpack(ARGV, 1, 8)
@@ -16,15 +16,16 @@ end
 
 -- 1. Fence: a worker that has lost its lease is told so and changes nothing.
 if redis.call('GET', owner) ~= token then return redis.error_reply('FENCED') end
--- 2. Position: the batch begins where the last commit ended. Else that commit is not the one that the worker knows of, and
---    the batch would double rows or leave some out.
+--    And the lease counts on the Redis that gave it: another one may have come back without the end of the log that the batch
+--    was read from, so that it holds messages that are gone, come again, or whose ids are those of other messages now.
+local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
+if string.match(token, '[^:]*$') ~= server then return redis.error_reply('OTHER SERVER') end
+-- 2. Position: the batch begins where the last commit ended, and its last entry is in the log. Else that commit is not the one
+--    that the worker knows of, or somebody has emptied Redis, and the batch would double rows or leave some out.
 local saved_id = redis.call('HGET', state, 'last_id') or redis.call('HGET', state, 'state_id') or '0-0'
 if saved_id ~= after_id then return redis.error_reply('OTHER POSITION') end
---    And the entries at which its reads ended are in the log: else Redis came back without the end of the log that it was
---    read from, and the batch holds messages that are gone, or come again.
-local first, last = next_list()
-for i = first, last do
-  if not redis.call('XRANGE', events, ARGV[i], ARGV[i])[1] then return redis.error_reply('OTHER POSITION') end
+if tonumber(n_entries) > 0 and not redis.call('XRANGE', events, last_id, last_id)[1] then
+  return redis.error_reply('OTHER POSITION')
 end
 -- 3. Renew the lease. A full server refuses the first write of a script only, so the first write needs no memory.
 redis.call('PEXPIRE', owner, lease_ms)
@@ -40,7 +41,7 @@ in_parts('HSET', state)
 in_parts('HDEL', idle) -- of symbols that were heard again
 in_parts('HSET', idle)
 -- 5. Append the rows to the outbox, for the offline store.
-first, last = next_list()
+local first, last = next_list()
 for i = first, last do redis.call('XADD', outbox, '*', 'rows', ARGV[i]) end
 -- 6. Append the normalised rows to the features, for the signal service.
 first, last = next_list()

@@ -58,7 +58,6 @@ def add_commit(
         settings.features_maxlen,
     )
     lists: list[list[Any]] = [
-        pending.ends,
         dropped,
         [x for pair in {**state, b"state_id": partition.state_id}.items() for x in pair],
         awake,
@@ -96,11 +95,13 @@ def _kept_from(partition: Partition, history_s: int) -> bytes:
 def check(reply: Any, partition: int) -> None:
     """Raise the error that a commit's reply is: ``FencedError`` where nothing has changed and the partition must be opened anew.
 
-    That is so where another worker holds the lease, and where the saved position is not the one that the batch begins at, or the log lacks
-    entries of the batch: a commit whose reply was lost arrived late, or Redis came back with an older file.
+    That is so where another worker holds the lease, where another Redis gave it (this one may lack entries of the batch), and where the
+    saved position is not the one that the batch begins at: a commit whose reply was lost arrived late, or somebody emptied Redis.
     """
     if isinstance(reply, redis.ResponseError) and "FENCED" in str(reply):
         raise FencedError(f"another worker has taken over partition {partition}")
+    if isinstance(reply, redis.ResponseError) and "OTHER SERVER" in str(reply):
+        raise FencedError(f"the Redis that gave the lease of partition {partition} was replaced or started again")
     if isinstance(reply, redis.ResponseError) and "OTHER POSITION" in str(reply):
         raise FencedError(f"the saved position of partition {partition} is not the one that this worker knows")
     if isinstance(reply, Exception):

@@ -49,7 +49,6 @@ class Pending:
     entries: int = 0
     n_rows: int = 0
     after: bytes = START
-    ends: list[bytes] = field(default_factory=list)  # the last entry of each read
 
 
 class Partition:
@@ -185,12 +184,6 @@ class Partition:
         pending.after, self.last_id = self.last_id, self.position
         self.unsaved += pending.entries
         return pending
-
-    def end_read(self) -> None:
-        """Note that a read of the log ended at ``position``: the commit looks whether that entry is still there."""
-        pending = self.pending
-        if pending.entries and (not pending.ends or pending.ends[-1] != self.position):
-            pending.ends.append(self.position)
 
     def must_save(self) -> bool:
         """Return whether the next commit must save the state, because the server has other settings than count here."""

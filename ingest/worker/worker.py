@@ -147,8 +147,6 @@ class Worker:
             heard = partition.process(entry_id, fields, now_us)
             if heard is not None:
                 self._quiet.hear(heard)
-        for partition in self._partitions.values():
-            partition.end_read()
 
     def _write(self, *, busy: bool) -> None:
         """Write what is due: rows at once, or every ``flush_interval`` while more entries wait than one turn reads."""

@@ -134,7 +134,10 @@ _ANEW = saved._anew
 _NEXT_BATCH, _MOVE_RECORDS, _FIND_LOST = Reader.next_batch, kafka_move.move_records, Producer._find_lost
 _ADMIT = symbols.Symbols._admit
 _SAVED = "if saved_id ~= after_id then return redis.error_reply('OTHER POSITION') end"
-_IN_LOG = "if not redis.call('XRANGE', events, ARGV[i], ARGV[i])[1] then return redis.error_reply('OTHER POSITION') end"
+_SAME_SERVER = "if string.match(token, '[^:]*$') ~= server then return redis.error_reply('OTHER SERVER') end"
+_LAST_IN_LOG = "if tonumber(n_entries) > 0 and not redis.call('XRANGE', events, last_id, last_id)[1] then"
+_RENEWED = "if string.match(ARGV[1], '[^:]*$') ~= server then"
+_MOVED = "if from ~= '' and string.match(call('INFO', 'replication'), 'master_replid:(%x+)') ~= from then"
 _FENCE_COMMIT = "if redis.call('GET', owner) ~= token then return redis.error_reply('FENCED') end"
 _FENCE_WRITE = "if redis.call('GET', KEYS[rows]) ~= token then return 0 end"
 _COMPARE = "newer = not old\n  if old then"
@@ -144,13 +147,11 @@ _FREE = "if left ~= -2 and left <= tonumber(ARGV[2]) then return false end"
 
 PLANTS: dict[str, Plant] = {
     "position": Plant("a commit does not look at the position that it began from", 126, [(_SAVED, "")]),
-    "log": Plant("a commit does not look whether the log has its entries", 722, [(_IN_LOG, "")]),
-    "both checks of a commit": Plant(
-        "a commit looks neither at the lease nor at the position",
-        36,
-        [(_SAVED, ""), (_IN_LOG, ""), (_FENCE_COMMIT, "")],
+    "server": Plant(
+        "what was read from a Redis counts on the one that replaced it",
+        722,
+        [(_SAME_SERVER, ""), *((one, "if false then") for one in (_RENEWED, _MOVED, _LAST_IN_LOG))],
     ),
-    "fence": Plant("a commit does not look at the lease", 49, [(_FENCE_COMMIT, "")]),
     "compare": Plant(
         "an older row replaces the one that is online", 454, [(_COMPARE, "newer = true\n  if false then")]
     ),

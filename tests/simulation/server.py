@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import Any
 
 from redis.exceptions import OutOfMemoryError, ResponseError
@@ -38,6 +39,7 @@ class Server:
         self.full = False
         self.trims = True  # a real server drops whole nodes of its tree only, so nothing of a short stream
         self.started_us = clock()
+        self.n_lives = 1
         self.rewrite: Callable[[str], str] = lambda script: script
         self.watch: Callable[[bytes, dict[bytes, bytes], Sequence[bytes]], None] = lambda *_: None
         self.appended: Callable[[bytes], None] = lambda _: None
@@ -56,6 +58,12 @@ class Server:
         keys, expires = snapshot
         self._keys, self._expires = {key: _copy(value) for key, value in keys.items()}, dict(expires)
         self.started_us = self.clock()
+        self.n_lives += 1
+
+    @property
+    def name(self) -> bytes:
+        """The id of the server's replication, another one after each ``restore``."""
+        return blake2b(b"%d" % self.n_lives, digest_size=20).hexdigest().encode()
 
     def execute(self, words: Sequence[bytes]) -> Any:
         """Run one command and return its reply, or raise the error that it is."""
@@ -196,6 +204,7 @@ class Server:
         about = {
             "uptime_in_seconds": (self.clock() - self.started_us) // 1_000_000,
             "run_id": "0" * 40,
+            "master_replid": self.name.decode(),
             "maxmemory": 0,
             "used_memory": 1,
         }

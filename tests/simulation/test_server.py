@@ -35,6 +35,8 @@ class Pair:
 
     def __init__(self, client: redis.Redis, site: Site) -> None:
         self._real = client.connection_pool.get_connection()
+        about: Any = client.info("replication")
+        self._names = [site.server.name, about["master_replid"].encode()]  # of the servers, with which tokens end
         self._site = site
         self.seen: set[Any] = set()
 
@@ -67,11 +69,16 @@ class Pair:
         return [new_id if word == b"*" else word for word in words] if words[0] == b"XADD" else words
 
     def _ask(self, words: list[bytes]) -> Any:
-        self._real.send_command(*words)
+        self._real.send_command(*(word.replace(*self._names) for word in words))
         try:
-            return self._real.read_response()
+            return self._named_as_ours(self._real.read_response())
         except redis.ResponseError as error:
             return error
+
+    def _named_as_ours(self, reply: Any) -> Any:
+        if isinstance(reply, list):
+            return [self._named_as_ours(item) for item in reply]
+        return reply.replace(*reversed(self._names)) if isinstance(reply, bytes) else reply
 
     def _compare(self, is_unordered: bool, ours: Any, real: Any, words: list[bytes]) -> None:
         if is_unordered and isinstance(ours, list) and ours and isinstance(ours[-1], list):

@@ -22,8 +22,9 @@ DECIDED_BEFORE = (65922,)
 AT_ONCE = (61242,)
 # a clock that is behind gives a row, and the other one after a failover, the same time of creation
 CREATED_AT_ONCE = (1472, 2398, 203012)
-# entries of a row that was served, the scorer's group, a log and an offset between two commands of a part that starts
-LOST_IN_A_FAILOVER = (100632, 100902, 310026, 417552, 518922)
+# entries of a row that was served, the scorer's group, a log and an offset between two commands of a part that starts, an id that is
+# given again
+LOST_IN_A_FAILOVER = (100632, 100902, 310026, 417552, 518922, 707032)
 CLOCK_SET_BACK = (104322,)
 # a symbol starts anew with other kernels, and leaves before its state is saved
 LEAVES_ANEW = (621083,)

@@ -17,13 +17,17 @@ from ingest.worker import commit, rows
 
 from .log import CONF, T0, Log, book, tick, trade
 
-TOKEN = "1:me"
+
+def token_of(client: redis.Redis) -> str:
+    """Return the token that this server would give."""
+    about: Any = client.info("replication")
+    return f"1:me:{about['master_replid']}"
 
 
-def written(client: redis.Redis, log: Log, *, token: str = TOKEN, save: bool = True, conf: Settings = CONF) -> None:
+def written(client: redis.Redis, log: Log, *, token: str = "", save: bool = True, conf: Settings = CONF) -> None:
     partition, pending = log.partition, log.partition.take_pending()
     pipe: Any = client.pipeline(transaction=False)
-    commit.add_commit(pipe, partition, token, pending, partition.save() if save else {}, conf)
+    commit.add_commit(pipe, partition, token or token_of(client), pending, partition.save() if save else {}, conf)
     commit.check(pipe.execute(raise_on_error=False)[0], partition.number)
 
 
@@ -37,7 +41,7 @@ def stored(redis_client: redis.Redis, log: Log) -> Log:
     for entry_id, fields in log.entries:
         redis_client.xadd(keys.events(0), dict(fields), id=entry_id)  # type: ignore[arg-type]
     join_group(redis_client, [keys.events(0)])
-    redis_client.set(keys.owner(0), TOKEN)
+    redis_client.set(keys.owner(0), token_of(redis_client))
     return log
 
 
@@ -95,7 +99,7 @@ def test_a_commit_whose_reply_was_lost_and_that_arrives_late_doubles_nothing(
     """The owner timed out, opened the partition anew and committed; then its old commit arrives, with the same token."""
     partition, pending = log.partition, log.partition.take_pending()
     pipe: Any = redis_client.pipeline(transaction=False)
-    commit.add_commit(pipe, partition, TOKEN, pending, {}, CONF)
+    commit.add_commit(pipe, partition, token_of(redis_client), pending, {}, CONF)
     late = list(pipe.command_stack)
     again = Log()
     for entry_id, fields in log.entries:
@@ -119,24 +123,24 @@ def test_a_redis_that_came_back_older_loses_no_rows(redis_client: redis.Redis, l
     assert not redis_client.exists(keys.checkpoint(0), keys.outbox(0))
 
 
-def test_messages_that_a_redis_lost_after_they_were_read_are_in_no_batch(redis_client: redis.Redis, log: Log) -> None:
-    """Nothing was due when they were read, so no commit had noted them. Their producer sends them again, as other entries."""
+def test_a_lease_of_a_redis_that_was_replaced_does_not_count(redis_client: redis.Redis, log: Log) -> None:
+    """What that one gave to read may be gone, and another entry may have the same id where the clock of this one is behind."""
     written(redis_client, log)
     log.append(book(2500))
-    log.partition.end_read()  # this one is lost with the end of the log
-    log.append(book(2500))
-    log.partition.end_read()
     redis_client.xadd(keys.events(0), dict(log.entries[-1][1]), id=log.entries[-1][0])  # type: ignore[arg-type]
     before = redis_client.hgetall(keys.checkpoint(0))
+    redis_client.set(keys.owner(0), token := f"1:me:{'0' * 40}")
+    with pytest.raises(FencedError, match="replaced"):
+        written(redis_client, log, token=token)
+    assert redis_client.hgetall(keys.checkpoint(0)) == before
+
+
+def test_entries_that_are_not_in_the_log_are_in_no_batch(redis_client: redis.Redis, log: Log) -> None:
+    """Somebody has emptied Redis after they were read."""
+    written(redis_client, log)
+    log.append(book(2500))
     with pytest.raises(FencedError, match="position"):
         written(redis_client, log)
-    assert redis_client.hgetall(keys.checkpoint(0)) == before
-    log.append(trade(2600, 9))
-    log.partition.end_read()
-    redis_client.xadd(keys.events(0), dict(log.entries[-1][1]), id=log.entries[-1][0])  # type: ignore[arg-type]
-    log.partition.last_id = log.entries[-2][0]
-    redis_client.hset(keys.checkpoint(0), "last_id", log.partition.last_id)
-    written(redis_client, log)  # a batch whose entries are there
 
 
 def test_without_a_state_the_log_keeps_what_the_saved_state_lacks(redis_client: redis.Redis, log: Log) -> None:
