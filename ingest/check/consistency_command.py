@@ -1,4 +1,4 @@
-"""``python -m ingest check consistency``: compare what a running system serves with what it stored."""
+"""``python -m ingest check consistency``: compare what a running system serves with what it stored, or that with the tape."""
 
 from __future__ import annotations
 
@@ -8,20 +8,29 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from feature_repo.stores.errors import UserError
+from ingest.check import served_command
 from ingest.cli import ExitCode
-from ingest.cli.arguments import make_parser, names
+from ingest.cli.arguments import count, day, make_parser, names
 from transforms.times import iso_of_us
 
 if TYPE_CHECKING:
     from ingest.check.consistency import Consistency, Read
 
 ABOUT = "on a running system, values served online equal the offline ones"
+SAMPLES = 100
 _EXAMPLE = """\
 examples:
   python -m ingest check consistency
   python -m ingest check consistency --symbols BTCUSDT,ETHUSDT --rounds 60 --json
+  python -m ingest check consistency --from-tape --samples 5 --since 2026-11-20
 
 each row that was served is compared with the offline row of its symbol and event time, bit for bit; null equals only null
+
+--from-tape compares the offline rows that were served with what the messages on the tape give, of days of symbols chosen at random;
+            rows of other kernels are counted, and not compared; days are of arrival (UTC). A day costs a day where a backfill from the
+            tape kept the state of the day before; else all days of the symbol before it are computed too
+
 exit codes: 0 all equal; 1 a value differs, a row is missing offline, or there was nothing to compare; 2 an option or a server is wrong;
             3 nothing differs, but rows waited for the offline writer until the end
 """
@@ -31,15 +40,27 @@ def add_parser(checks: Any) -> None:
     """Add ``consistency`` to the checks."""
     add = make_parser(checks, "consistency", run, ABOUT, _EXAMPLE).add_argument
     add("--symbols", type=names, default=[], help="comma-separated (default: of all that the workers know)")
-    add("--samples", type=int, default=100, metavar="N", help="symbols a round, at most (default 100)")
+    add(
+        "--samples",
+        type=count,
+        metavar="N",
+        help="symbols a round, at most (default 100); with --from-tape symbol-days (20)",
+    )
     add("--rounds", type=int, default=3, metavar="N", help="times that each is read (default 3)")
     add("--every", type=float, default=1.0, metavar="S", help="seconds between rounds (default 1)")
     add("--wait", type=float, default=10.0, metavar="S", help="longest wait for the offline writer (default 10)")
+    add("--from-tape", action="store_true", help="compare served rows with what the tape at TFS_TAPE gives")
+    add("--since", type=day, metavar="DATE", help="of the tape only days from this one on, UTC")
+    add("--before", type=day, metavar="DATE", help="of the tape only days before this one")
     add("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
     """Read, compare, store the outcome for the exporter, and print it."""
+    if args.from_tape:
+        return served_command.run(args)
+    if args.since or args.before:
+        raise UserError("--since and --before go with --from-tape")
     import psycopg
     from feast import FeatureStore
     from rich.console import Console
@@ -59,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         psycopg.connect(postgres_url(), autocommit=True, connect_timeout=5) as connection,
         Console(stderr=True).status("check consistency"),
     ):
-        some = spread(args.symbols or symbols(client, conf.partitions), args.samples)
+        some = spread(args.symbols or symbols(client, conf.partitions), args.samples or SAMPLES)
         reads: list[Read] = []
         for n in range(args.rounds if some else 0):
             if n:

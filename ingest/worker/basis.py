@@ -39,6 +39,12 @@ def decode(data: bytes | None, settings: Settings) -> Settings:
         return settings
 
 
+def differing(data: bytes | None, settings: Settings) -> list[str]:
+    """Return the names of the settings that differ from those that ``encode`` packed."""
+    packed = decode(data, settings)
+    return [name for name in NAMES if getattr(packed, name) != getattr(settings, name)]
+
+
 def _found(data: bytes) -> dict[str, Any]:
     types = {"symbols": frozenset[str], "instruments": dict[str, Instrument]}
     packed = _decode(data)

@@ -41,6 +41,15 @@ Files = Mapping[date, Sequence[File]]
 """Of each day of a partition."""
 
 
+def files_of(tape: Tape) -> dict[int, dict[date, list[File]]]:
+    """Return the files of each day of each log."""
+    found: defaultdict[int, dict[date, list[File]]] = defaultdict(dict)
+    for (partition, day), files in tape.days().items():
+        if partition >= 0:
+            found[partition][day] = files
+    return dict(found)
+
+
 def contents(tape: Tape, store: Store, partition: int, files: Files) -> list[tuple[date, Contents]]:
     """Return what the symbols have on each day of a partition, in order; read what is not kept, and keep it.
 

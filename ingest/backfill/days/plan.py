@@ -192,17 +192,23 @@ def plan(
     writes_tail = tail is not None and tail.fingerprint not in done and (wanted[-1] or days[-1].fingerprint in done)
     if writes_tail and not wanted[-1] and not has_state(made.state(days[-1])):
         is_needed[-1] = True
+    choose(made, wanted, is_needed, has_state)
+    if tail is not None and writes_tail:
+        made.units.append(tail)
+    return made
+
+
+def choose(made: Plan, wanted: Sequence[bool], needed: Sequence[bool], has_state: Callable[[str], bool]) -> None:
+    """Fill a plan with the days that are ``wanted`` or ``needed``, and those before whose states are needed and not kept."""
+    days, is_needed = made.chain, list(needed)
     for i in range(len(days) - 1, 0, -1):
         if is_needed[i] and not is_needed[i - 1]:
             is_needed[i - 1] = not has_state(made.state(days[i - 1]))
     made.units = [
         Unit(unit.day, unit.before, unit.fingerprint, unit.rows, is_wanted)
-        for unit, is_wanted, needed in zip(days, wanted, is_needed, strict=True)
-        if needed
+        for unit, is_wanted, is_computed in zip(days, wanted, is_needed, strict=True)
+        if is_computed
     ]
-    if tail is not None and writes_tail:
-        made.units.append(tail)
-    return made
 
 
 def share_out(plans: Sequence[Plan], jobs: int) -> list[list[Plan]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -14,7 +13,7 @@ from feature_repo.stores.errors import UserError
 from ingest.backfill import table
 from ingest.backfill.days import contents, records
 from ingest.backfill.days.cluster import process_on_ray, processors
-from ingest.backfill.days.contents import Contents
+from ingest.backfill.days.contents import Contents, files_of
 from ingest.backfill.days.plan import Plan, base_of, chain, plan, share_out
 from ingest.backfill.days.store import Store
 from ingest.backfill.days.work import Shared, process
@@ -24,7 +23,7 @@ from ingest.microprice import tables as microprice
 from ingest.settings import Settings
 from ingest.tape import verify
 from ingest.tape.columns import FOR_ALL
-from ingest.tape.table import File, Tape, TapeError, open_tape
+from ingest.tape.table import TapeError, open_tape
 from transforms.catalog import VIEW
 
 APART_ROWS = 500_000
@@ -112,7 +111,7 @@ def backfill_from_tape(
         tables = microprice.load(connection)
         before_this = records.load(connection, symbols)
     version = tape.table.version()
-    files = _files(tape)
+    files = files_of(tape)
     unread = {p: rows for p, of_days in files.items() if (rows := contents.unread_rows(store, p, of_days))}
     if (jobs > 1 or on_ray) and len(unread) > 1 and sum(unread.values()) > APART_ROWS:
         together(contents.keep, [(settings, version, p, files[p]) for p in unread], jobs, Done(), progress)
@@ -136,15 +135,6 @@ def backfill_from_tape(
         before_it = found.done
         found.done += process(tasks[0], shared, lambda part: progress(before_it + part))
     return found
-
-
-def _files(tape: Tape) -> dict[int, dict[date, list[File]]]:
-    """Return the files of each day of each log."""
-    found: defaultdict[int, dict[date, list[File]]] = defaultdict(dict)
-    for (partition, day), files in tape.days().items():
-        if partition >= 0:
-            found[partition][day] = files
-    return dict(found)
 
 
 def _symbols(days: Days, settings: Settings, wanted: Sequence[str]) -> dict[str, int]:

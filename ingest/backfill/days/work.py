@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -30,7 +30,7 @@ from ingest.settings import Settings
 from ingest.tape.columns import DAY_MS, EVENTS, FOR_ALL, IMPORT, entries_of
 from ingest.tape.lines import line_of
 from ingest.tape.read import day_ms, rows
-from ingest.tape.table import TapeError, open_tape
+from ingest.tape.table import Tape, TapeError, open_tape
 from transforms.catalog import VIEW
 from transforms.engine import warm_up
 
@@ -105,7 +105,10 @@ class _Task:
         others = {plan.symbol: plan.other_bases for plan in plans}
         at: dict[str, Followed] = {}
         for day, units in sorted(days.items()):
-            at = {plan.symbol: self._at_begin(plan, unit, at.get(plan.symbol)) for plan, unit in units}
+            at = {
+                plan.symbol: at_begin(plan, unit, at.get(plan.symbol), self._settings, self._store)
+                for plan, unit in units
+            }
             for plan, _ in units:
                 for base in others[plan.symbol]:
                     self._store.delete(plan.states(day, base))
@@ -117,25 +120,9 @@ class _Task:
                 self._close(plan, at[plan.symbol])
         for plan in plans:
             if plan.units and plan.units[-1].is_tail and len(plan.units) == 1:
-                self._close(plan, self._at_begin(plan, plan.units[-1], None))
+                self._close(plan, at_begin(plan, plan.units[-1], None, self._settings, self._store))
             self._writer.delete_rest(plan)
             self._done.symbols.add(plan.symbol)
-
-    def _at_begin(self, plan: Plan, unit: Unit, before: Followed | None) -> Followed:
-        """Return the symbol as it was at the end of the day before."""
-        if before is None or before.unit.fingerprint != unit.before:
-            saved = None
-            if unit.before:
-                previous = next(one for one in plan.chain if one.fingerprint == unit.before)
-                saved = self._store.read(plan.state(previous))
-                if saved is None:
-                    raise TapeError(
-                        f"the state of {plan.symbol} at the end of {previous.day} is damaged; delete {plan.state(previous)} in the folder "
-                        f"_backfill of the tape and run this again"
-                    )
-            before = Followed(plan, self._settings, saved)
-        before.unit = unit
-        return before
 
     def _close(self, plan: Plan, one: Followed) -> None:
         one.unit = plan.units[-1]
@@ -143,32 +130,11 @@ class _Task:
         self._write([one], complete=True)
 
     def _read(self, partition: int, day: date, at: Mapping[str, Followed]) -> None:
-        begin_ms = day_ms(day)
-        n = 0
-        for window in rows(
-            self._tape,
-            partition,
-            source=(EVENTS, IMPORT),
-            since_ms=begin_ms,
-            before_ms=begin_ms + DAY_MS,
-            symbols=[*at, FOR_ALL],
-            columns=_COLUMNS,
-        ):
-            names = window["symbol"].to_pylist()
-            imported = pc.equal(window["source"], IMPORT).to_pylist()
-            for (entry_id, fields), name, is_imported in zip(entries_of(window), names, imported, strict=True):
-                if name is None or name == FOR_ALL:
-                    for one in _concerned(entry_id, fields, at):
-                        one.process(entry_id, fields)
-                else:
-                    at[name].process(entry_id, fields, imported=is_imported)
-                n += 1
-                if n % CHECK_EVERY == 0:
-                    self._done.lines += CHECK_EVERY
-                    if sum(one.has_rows() for one in at.values()) >= table.ROWS:
-                        self._write(at.values())
-                    self._report(self._done)
-        self._done.lines += n % CHECK_EVERY
+        for n in follow(self._tape, partition, day, at):
+            self._done.lines += n
+            if sum(one.has_rows() for one in at.values()) >= table.ROWS:
+                self._write(at.values())
+            self._report(self._done)
 
     def _write(self, followed: Iterable[Followed], *, complete: bool = False) -> None:
         """Collect what waits; count it, and keep what was refused. A complete day is written."""
@@ -190,6 +156,53 @@ class _Task:
                 self._writer.write(plan, unit)
             self._writer.clear()
         self._done.made, self._done.new = self._writer.made, self._writer.new
+
+
+def at_begin(plan: Plan, unit: Unit, before: Followed | None, settings: Settings, store: Store) -> Followed:
+    """Return the symbol of a plan at the begin of a day: ``before`` where that is at the end of the day before, else from a kept state."""
+    if before is None or before.unit.fingerprint != unit.before:
+        saved = None
+        if unit.before:
+            previous = next(one for one in plan.chain if one.fingerprint == unit.before)
+            saved = store.read(plan.state(previous))
+            if saved is None:
+                raise TapeError(
+                    f"the state of {plan.symbol} at the end of {previous.day} is damaged; delete {plan.state(previous)} in the folder "
+                    f"_backfill of the tape and run this again"
+                )
+        before = Followed(plan, settings, saved)
+    before.unit = unit
+    return before
+
+
+def follow(
+    tape: Tape, partition: int, day: date, at: Mapping[str, Followed], sources: Sequence[str] = (EVENTS, IMPORT)
+) -> Iterator[int]:
+    """Give symbols what the tape has of a day, in order; yield again and again how many entries were read since."""
+    begin_ms = day_ms(day)
+    n = 0
+    for window in rows(
+        tape,
+        partition,
+        source=sources,
+        since_ms=begin_ms,
+        before_ms=begin_ms + DAY_MS,
+        symbols=[*at, FOR_ALL],
+        columns=_COLUMNS,
+    ):
+        names = window["symbol"].to_pylist()
+        imported = pc.equal(window["source"], IMPORT).to_pylist()
+        for (entry_id, fields), name, is_imported in zip(entries_of(window), names, imported, strict=True):
+            if name is None or name == FOR_ALL:
+                for one in _concerned(entry_id, fields, at):
+                    one.process(entry_id, fields)
+            else:
+                at[name].process(entry_id, fields, imported=is_imported)
+            n += 1
+            if n % CHECK_EVERY == 0:
+                yield CHECK_EVERY
+    if n % CHECK_EVERY:
+        yield n % CHECK_EVERY
 
 
 def _concerned(entry_id: bytes, fields: Mapping[bytes, bytes], at: Mapping[str, Followed]) -> Iterable[Followed]:

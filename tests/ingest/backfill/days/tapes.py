@@ -97,11 +97,11 @@ def worked(conf: Settings, *, close: bool = True) -> Iterator[Columns]:
         yield from (batch.columns() for batch in partition.pending.batches.values() if len(batch))
 
 
-def serve(conf: Settings, url: str) -> None:
+def serve(conf: Settings, url: str, *, close: bool = True) -> None:
     """Write what a worker makes of the tape as served rows, each created when its message was received."""
     with psycopg.connect(url, autocommit=True) as connection:
         table.prepare(connection)
-        for part in worked(conf):
+        for part in worked(conf, close=close):
             append_rows(connection, *part)
 
 
