@@ -4,8 +4,8 @@ Source: Lopez de Prado 2018, sections 2.3.1 and 2.3.2. A bar ends with the trade
 begins with the next trade. A bar that contains a hole is none: counting begins anew behind the hole.
 
 - ``tick``, ``volume``, ``dollar``: a bar ends when the sum of v is at least ``size``, where v is 1, the size, or price times size.
-- ``tick_imbalance``, ``volume_imbalance``, ``dollar_imbalance``: a bar ends when ``abs(sum of b v) >= E[T] * abs(E[b v])``. There b is 1 for a
-  buyer's trade and -1 for a seller's, E[T] the expected trades of a bar, and E[b v] the expected signed value of a trade. The first bar
+- ``tick_imbalance``, ``volume_imbalance``, ``dollar_imbalance``: a bar ends when ``abs(sum of b v) >= E[T]*abs(E[b v])``. There b is 1 for
+  a buyer's trade and -1 for a seller's, E[T] the expected trades of a bar, and E[b v] the expected signed value of a trade. The first bar
   has ``size`` trades, and gives E[T] = ``size`` and E[b v] = its mean. Each later bar moves both towards its own T and mean by
   alpha = 2/(memory + 1). E[T] stays between a tenth and ten times ``size``: without bounds such bars become ever longer or shorter.
   Where a venue gives no side, b is the sign of the change of the price, or that of the trade before where the price did not change;

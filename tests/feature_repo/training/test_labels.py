@@ -71,7 +71,7 @@ def market(seed: int) -> list[Row]:
     rng = np.random.default_rng(seed)
     t_us = np.cumsum(rng.choice([250_000, SECOND, 2 * SECOND, 11 * SECOND], 120, p=[0.3, 0.5, 0.17, 0.03]))
     mid = 100 * np.exp(np.cumsum(rng.normal(0, 1e-3, 120)))
-    mid[rng.random(120) < 0.04] = nan
+    mid[:-1][rng.random(119) < 0.04] = nan
     half = rng.random(120) * 0.05
     return list(zip(t_us.tolist(), (mid + half).tolist(), (mid - half).tolist(), strict=True))
 
@@ -85,7 +85,7 @@ def market(seed: int) -> list[Row]:
         ForwardReturn(timedelta(seconds=2), hole=timedelta(seconds=1)),
         Barriers(timedelta(seconds=20), profit=2, loss=1),
         Barriers(timedelta(seconds=8), profit=0, loss=1.5, at_time="zero"),
-        Barriers(timedelta(seconds=60), profit=3, loss=0),
+        Barriers(timedelta(seconds=15), profit=3, loss=0),
     ],
 )
 def test_labels_equal_a_loop_over_all_prices(definition: Label, side: int, seed: int) -> None:
@@ -93,8 +93,9 @@ def test_labels_equal_a_loop_over_all_prices(definition: Label, side: int, seed:
     rng = np.random.default_rng(seed + 1000)
     t_us = np.sort(rng.integers(0, rows[-1][0] + SECOND, 150))
     t_us[::5] = [rows[i][0] for i in rng.integers(0, len(rows), 30)]  # at a price, too
-    t_us.sort()
+    t_us = np.sort(np.append(t_us, rows[-1][0]))
     volatility = rng.choice([nan, 0.0, 1e-3, 2e-3], len(t_us), p=[0.05, 0.05, 0.5, 0.4])
+    volatility[-2:] = 1e-3
 
     time, entry, leave = (np.array(column) for column in zip(*rows, strict=True))
     known = ~np.isnan(entry)
