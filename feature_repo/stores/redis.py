@@ -37,8 +37,10 @@ from feature_repo.stores.online.client import (
     address_of_connection_string,
     address_of_url,
     connect,
+    is_cluster,
     with_sentinels,
 )
+from feature_repo.stores.online.cluster_cache import ClusterReplyCache
 from feature_repo.stores.online.delete import delete_keys, delete_rows, keys_of
 from feature_repo.stores.online.from_feast import script_calls_of_feast
 from feature_repo.stores.online.order import request_of, requested
@@ -84,8 +86,6 @@ class RedisOnlineStoreConfig(stock.RedisOnlineStoreConfig):  # type: ignore[misc
             raise ValueError("client: glide is not supported by this store")
         if self.url is not None and self.connection_string is not None:
             raise ValueError("give url or connection_string, not both")
-        if self.client_cache and self.redis_type == stock.RedisType.redis_cluster:
-            raise ValueError("client_cache does not work with a cluster; leave it out")
         return self
 
     def address(self) -> Address:
@@ -103,29 +103,35 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
 
     # Microseconds since the epoch; a view's ttl counts against it.
     clock: Callable[[], int] = staticmethod(lambda: time.time_ns() // 1_000)
-    _address: Address
+    _address: Address | None = None
     _client: Any = None
     _client_async: Any = None
-    _cache: ReplyCache | None = None
+    _cache: ReplyCache | ClusterReplyCache | None = None
     _loop: asyncio.AbstractEventLoop | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self._plans = Plans(self._build_feature_types)
 
-    def _get_client(self, settings: RedisOnlineStoreConfig) -> Any:
-        if self._client is None:
+    def _where(self, settings: RedisOnlineStoreConfig) -> Address:
+        if self._address is None:
             self._address = settings.address()
-            self._client = connect(self._address, settings.redis_type.value, settings.sentinel_master)
-            self._cache = ReplyCache(self._client, settings.client_cache) if settings.client_cache else None
+        return self._address
+
+    def _get_client(self, settings: RedisOnlineStoreConfig) -> Any:
+        """Return the client. Call this inside `attempt`: the client of a cluster connects when it is made."""
+        if self._client is None:
+            client = connect(self._where(settings), settings.redis_type.value, settings.sentinel_master)
+            kind = ClusterReplyCache if is_cluster(client) else ReplyCache
+            self._cache = kind(client, settings.client_cache) if settings.client_cache else None
+            self._client = client
         return self._client
 
     async def _get_client_async(self, settings: RedisOnlineStoreConfig) -> Any:
         loop = asyncio.get_running_loop()
         if self._client_async is None or self._loop is not loop:  # a client belongs to the loop it was made on
-            self._address = settings.address()
             kind, master = settings.redis_type.value, settings.sentinel_master
-            self._client_async = connect(self._address, kind, master, on_loop=True)
+            self._client_async = connect(self._where(settings), kind, master, on_loop=True)
             self._loop = loop
         return self._client_async
 
@@ -139,7 +145,7 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
         if self._client is not None:
             for client in with_sentinels(self._client):
                 client.close()
-        self._client = self._client_async = self._cache = self._loop = None
+        self._client = self._client_async = self._cache = self._loop = self._address = None
 
     def get_online_features(
         self,
@@ -245,27 +251,26 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
         return self.clock() if config.online_store.enforce_ttl else None
 
     def _fetch(self, settings: RedisOnlineStoreConfig, asks: Sequence[Ask]) -> list[Reply]:
-        client, cache = self._get_client(settings), self._cache
-        if cache is None:
-            return attempt(lambda: fetch(client, asks), settings.retries, self._address)
-        kept = cache.kept(asks)
-        return kept if kept is not None else attempt(lambda: cache.fetch(asks), settings.retries, self._address)
+        def read() -> list[Reply]:
+            client = self._get_client(settings)
+            return fetch(client, asks) if self._cache is None else self._cache.fetch(asks)
+
+        kept = None if self._cache is None else self._cache.kept(asks)
+        return kept if kept is not None else attempt(read, settings.retries, self._where(settings))
 
     async def _fetch_async(self, settings: RedisOnlineStoreConfig, asks: Sequence[Ask]) -> list[Reply]:
         if settings.client_cache:
-            self._get_client(settings)
-            kept = self._cache.kept(asks) if self._cache is not None else None
+            kept = None if self._cache is None else self._cache.kept(asks)
             return kept if kept is not None else await asyncio.to_thread(self._fetch, settings, asks)
         client = await self._get_client_async(settings)
-        return await attempt_async(lambda: fetch_async(client, asks), settings.retries, self._address)
+        return await attempt_async(lambda: fetch_async(client, asks), settings.retries, self._where(settings))
 
     def online_write_batch(
         self, config: Any, table: Any, data: list[Any], progress: Callable[[int], Any] | None
     ) -> None:
         """Write Feast's rows; a row that is not newer than the stored one changes nothing."""
         settings, calls = config.online_store, script_calls_of_feast(config, table, data)
-        client = self._get_client(settings)
-        attempt(lambda: send(client, calls), settings.retries, self._address)
+        attempt(lambda: send(self._get_client(settings), calls), settings.retries, self._where(settings))
         if progress:
             progress(len(data))
 
@@ -275,7 +280,7 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
         """Write as `online_write_batch` does."""
         settings, calls = config.online_store, script_calls_of_feast(config, table, data)
         client = await self._get_client_async(settings)
-        await attempt_async(lambda: send_async(client, calls), settings.retries, self._address)
+        await attempt_async(lambda: send_async(client, calls), settings.retries, self._where(settings))
         if progress:
             progress(len(data))
 

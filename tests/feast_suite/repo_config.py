@@ -94,6 +94,7 @@ ONLINE = {
     "stock": {"type": "redis", "connection_string": f"{REDIS.hostname}:{REDIS.port},password={REDIS.password},db=0"},
     "ours": {"type": OURS},
     "ours_without_ttl": {"type": OURS, "enforce_ttl": False},
+    "ours_records": {"type": OURS, "enforce_ttl": False, "packed_only": True, "client_cache": 1_000},
 }
 OFFLINE = {
     "stock": ("local", offline(PostgreSQLOfflineStoreConfig)),

@@ -21,6 +21,7 @@ PASSING: Final = (
     exceptions.MasterDownError,
     exceptions.ClusterDownError,
     exceptions.TryAgainError,
+    exceptions.RedisClusterException,  # no node of the cluster answers, or a slot has no node
 )
 """Errors after which the same call may succeed, except those in `LASTING`."""
 
@@ -66,7 +67,8 @@ def attempt(call: Callable[[], T], retries: int, where: object) -> T:
 async def attempt_async(call: Callable[[], Awaitable[T]], retries: int, where: object) -> T:
     """Await ``call()`` and repeat it as `attempt` does."""
     try:
-        return await AsyncRetry(_PAUSES, retries, PASSING).call_with_retry(call, _raise_lasting_async)
+        repeat = AsyncRetry(_PAUSES, retries, PASSING)  # type: ignore[arg-type]  # it takes any kind of exception
+        return await repeat.call_with_retry(call, _raise_lasting_async)
     except LASTING:
         raise
     except PASSING as error:
@@ -75,6 +77,8 @@ async def attempt_async(call: Callable[[], Awaitable[T]], retries: int, where: o
 
 def _raise_lasting(error: Exception) -> None:
     # `Retry` calls this after each failure. Its own filter, `is_retryable`, is missing in redis-py 5.3.
+    if isinstance(error.__cause__, LASTING):  # what the last node that a cluster's client tried has answered
+        raise error.__cause__
     if isinstance(error, LASTING):
         raise error
 

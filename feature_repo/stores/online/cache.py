@@ -3,7 +3,7 @@
 One connection of its own reads, with the server's tracking on (RESP3): the server then sends the name of a key that was
 read there once it changes or expires. It sends it in the order of its replies, so a kept reply is as new as the last
 message that was taken from the connection. Before a kept reply is given out, all messages that have arrived are taken; if
-the server was not heard for `CONFIRM_S`, it is asked for a sign of life first. When the connection is lost, so is all that
+the server was not heard for `CONFIRM_S`, it is asked about a kept key first. When the connection is lost, so is all that
 was kept.
 """
 
@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
+from weakref import WeakSet
 
 import redis
 
@@ -37,13 +38,25 @@ class ReplyCache:
         How many replies to keep, one per entity and list of features; those that were not asked for longest are forgotten.
     steady : callable
         Seconds of a clock that is never set.
+
+    Attributes
+    ----------
+    most : int
+        May be changed; it counts from the next reply on.
     """
 
     def __init__(self, client: Any, most: int, steady: Callable[[], float] = time.monotonic) -> None:
-        self._pool, self._most, self._steady = client.connection_pool, most, steady
+        self._pool, self.most, self._steady = client.connection_pool, most, steady
+        self.begin()
+        _of_this_process.add(self)
+
+    def begin(self) -> None:
+        """Begin without a connection and with nothing kept.
+
+        A forked process does this: the connection is its parent's, and another thread of the parent may have held the lock.
+        """
         self._lock = threading.Lock()
         self._connection: Any = None
-        self._process = os.getpid()
         self._heard = 0.0
         self._kept: dict[bytes, dict[bytes, Reply]] = {}  # by key and list of fields, the last one used at the end
         self._n_kept = 0
@@ -70,10 +83,10 @@ class ReplyCache:
         """Return one reply per key, in the order of `asks`; those that are not kept are read in one round trip."""
         with self._lock:
             try:
-                if self._connection is None or self._process != os.getpid():
+                if self._connection is None:
                     self._connect()
-                if not self._is_confirmed():
-                    self._ask_for_life()
+                if self._kept and not self._is_confirmed():
+                    self._confirm()
                 self._take_messages()
                 found = {(key, fields.wire): self._use(key, fields.wire) for keys, fields in asks for key in keys}
                 missing = [([key for key in keys if found[key, fields.wire] is None], fields) for keys, fields in asks]
@@ -106,23 +119,23 @@ class ReplyCache:
         return replies
 
     def _is_confirmed(self) -> bool:
-        """Return whether the server was heard lately, on a connection of this process."""
-        is_here = self._connection is not None and self._process == os.getpid()
-        return is_here and self._steady() - self._heard < CONFIRM_S
+        """Return whether the server was heard lately."""
+        return self._connection is not None and self._steady() - self._heard < CONFIRM_S
 
     def _connect(self) -> None:
         self._drop()
         kwargs = dict(self._pool.connection_kwargs, protocol=3)
-        self._connection, self._process = self._pool.connection_class(**kwargs), os.getpid()
+        self._connection = self._pool.connection_class(**kwargs)
         self._connection.connect()
         self._connection._parser.set_invalidation_push_handler(self._forget)
         self._heard = self._steady()
         self._connection.send_command(*_TRACK)
         self._read()
 
-    def _ask_for_life(self) -> None:
+    def _confirm(self) -> None:
+        """Ask about a kept key. A cluster's node that lost its slots or the others refuses this; it would answer ``PING``."""
         sent = self._steady()
-        self._connection.send_command("PING")
+        self._connection.send_command("HGET", next(iter(self._kept)), "_")
         self._read()  # also takes every message before the answer
         self._heard = sent
 
@@ -144,7 +157,7 @@ class ReplyCache:
         of_key = self._kept.setdefault(key, {})
         self._n_kept += wire not in of_key
         of_key[wire] = reply
-        while self._n_kept > self._most:
+        while self._n_kept > self.most:
             self._n_kept -= len(self._kept.pop(next(iter(self._kept))))
         return reply
 
@@ -161,5 +174,16 @@ class ReplyCache:
         connection, self._connection = self._connection, None
         self._kept.clear()
         self._n_kept = 0
-        if connection is not None and self._process == os.getpid():  # else it is the parent's
+        if connection is not None:
             connection.disconnect()
+
+
+_of_this_process: WeakSet[ReplyCache] = WeakSet()
+
+
+def _begin_all() -> None:
+    for cache in _of_this_process:
+        cache.begin()
+
+
+os.register_at_fork(after_in_child=_begin_all)

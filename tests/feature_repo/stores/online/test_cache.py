@@ -4,69 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 import redis
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
-from pydantic import ValidationError
 
 from feature_repo.stores.online import cache as module
-from feature_repo.stores.online.cache import ReplyCache
-from feature_repo.stores.online.client import address_of_url, connect
 from feature_repo.stores.online.shape import Fields
-from feature_repo.stores.online.write import OnlineWriter
 from feature_repo.stores.redis import RedisOnlineStore
 from tests.feature_repo.stores.feast_rows import Config, entity, key_of, on_a_loop, rows_of, settings, without_records
+from tests.feature_repo.stores.online.caches import FIELDS, REFS, Steady, calls, write
 from tests.feature_repo.stores.redis_servers import Servers, free_port, wait_until
 from transforms.catalog import SOCIAL
-
-REFS = [f"social:{name}" for name in SOCIAL.names]
-FIELDS = Fields.of([b"a"])
-
-
-class Steady:
-    """A clock that a test moves."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def kept(redis_client: redis.Redis, servers: Any) -> Iterator[Callable[..., ReplyCache]]:
-    """Make caches of the server; they are closed after the test."""
-    made: list[ReplyCache] = []
-
-    def make(most: int = 100, **given: Any) -> ReplyCache:
-        made.append(ReplyCache(connect(address_of_url(servers.redis_url), "redis"), most, **given))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-
-
-@pytest.fixture
-def caching(stores: Any) -> Iterator[Any]:
-    """The stores of a test; ours keeps up to a thousand replies."""
-    asyncio.run(stores.online.close())
-    stores.ours.config.online_store.client_cache = 1_000
-    yield stores
-    stores.ours.config.online_store.client_cache = 0
-    asyncio.run(stores.online.close())
-
-
-def calls(client: redis.Redis, command: str = "hmget") -> int:
-    return int(client.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"])
-
-
-def write(client: redis.Redis, project: str, value: float, t_us: int, *symbols: str) -> None:
-    times, values = np.full(len(symbols), t_us), np.full((len(symbols), 8), value)
-    assert OnlineWriter(client, project, SOCIAL).write(symbols, times, values) == len(symbols)
 
 
 @pytest.mark.parametrize("way", ["blocking", "on a loop"])
@@ -168,7 +118,7 @@ def test_no_more_replies_are_kept_than_allowed_and_those_in_use_stay(kept: Any, 
     assert len(cache) <= 3
 
 
-def test_a_server_that_was_not_heard_for_long_is_asked_for_a_sign_of_life_before_a_kept_reply_is_given(
+def test_a_server_that_was_not_heard_for_long_is_asked_about_a_kept_key_before_a_kept_reply_is_given(
     kept: Any, redis_client: redis.Redis
 ) -> None:
     steady = Steady()
@@ -180,7 +130,7 @@ def test_a_server_that_was_not_heard_for_long_is_asked_for_a_sign_of_life_before
     steady.now += 0.001
     assert cache.kept(ask) is None
     assert cache.fetch(ask) == [[None]]
-    assert (calls(redis_client, "ping"), calls(redis_client)) == (1, 0)
+    assert (calls(redis_client, "hget"), calls(redis_client)) == (1, 0)
     assert cache.kept(ask) == [[None]]
 
 
@@ -229,8 +179,3 @@ def test_a_cache_survives_a_restart_of_the_server(own: Servers, stores: Any) -> 
         write(client, "trading", 2.0, stores.now_us - 8, "A")
     assert read() == 2.0
     on_a_loop(store, store.close)
-
-
-def test_a_cluster_is_refused() -> None:
-    with pytest.raises(ValidationError, match="client_cache does not work with a cluster"):
-        settings(client_cache=1, redis_type="redis_cluster", connection_string="a:1")

@@ -89,7 +89,7 @@ def test_an_acl_user_with_any_password_and_the_least_rights_reads_and_writes(
     stores: Any, servers: Any, redis_client: redis.Redis, form: str
 ) -> None:
     rights = ["+hmget", "+hget", "+hset", "+hdel", "+hlen", "+eval", "+object|encoding", "+expire"]
-    rights += ["+client|tracking", "+ping"] if form == "with a cache" else []
+    rights += ["+client|tracking"] if form == "with a cache" else []
     redis_client.acl_setuser("desk", enabled=True, passwords=[f"+{SECRET}"], keys=["*"], commands=rights)
     where = address_of_url(servers.redis_url)
     url = f"redis://desk:{quote(SECRET, safe='')}@{where}"
@@ -102,16 +102,8 @@ def test_an_acl_user_with_any_password_and_the_least_rights_reads_and_writes(
 
 
 def test_a_cluster_of_three_nodes_reads_and_writes(stores: Any, own: Servers) -> None:
-    bus_ports = [free_port() for _ in range(3)]  # by default 10,000 above the port, which may not exist
-    options = ("--cluster-enabled", "yes", "--save", "")
-    ports = [own.start(free_port(), *options, "--cluster-port", str(bus)) for bus in bus_ports]
-    slots = ((0, 5_460), (5_461, 10_922), (10_923, 16_383))
+    ports = own.cluster()
     nodes = [redis.Redis(port=p) for p in ports]
-    for node, (first, last) in zip(nodes, slots, strict=True):
-        node.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
-        node.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[0], bus_ports[0])
-    wait_until(lambda: all(n.cluster("info")["cluster_state"] == "ok" for n in nodes))
-    wait_until(lambda: all(len(n.cluster("slots")) == 3 for n in nodes))
     config = Config(settings(connection_string=f"127.0.0.1:{ports[0]}", redis_type="redis_cluster"))
     store = RedisOnlineStore()
     assert write_and_read(store, config, stores, 4.0, symbols=30) == [4.0] * 30
@@ -133,9 +125,7 @@ def test_a_cluster_of_three_nodes_reads_and_writes(stores: Any, own: Servers) ->
 
 
 def test_a_failover_by_sentinel_moves_readers_and_writers_to_the_new_master(stores: Any, own: Servers) -> None:
-    master = own.start(free_port(), "--save", "")
-    replica = own.start(free_port(), "--save", "", "--replicaof", "127.0.0.1", str(master))
-    sentinel = own.sentinel(master)
+    master, replica, sentinel = own.replicated()
     chosen = settings(connection_string=f"127.0.0.1:{sentinel}", redis_type="redis_sentinel", retries=15)
     store, config = RedisOnlineStore(), Config(chosen)
     caching, cached = RedisOnlineStore(), Config(chosen.model_copy(update={"client_cache": 99}))
