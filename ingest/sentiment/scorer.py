@@ -30,7 +30,9 @@ from ingest.streams.membership import FencedError, server_id
 from ingest.streams.move import Record
 
 BLOCK_MS = 100
-ABANDONED_MS = 60_000  # a batch takes seconds: after this time its scorer is dead, or so slow that another one may score it as well
+ABANDONED_S = (
+    60.0  # a batch takes seconds: after this time its scorer is dead, or so slow that another one may score it as well
+)
 LOOK_S = 10.0  # between two looks for abandoned posts
 _LOG = logging.getLogger(__name__)
 
@@ -75,10 +77,11 @@ class Scorer:
                     return
                 self.score_and_move(batch)
                 well()
+            abandoned = read.Abandoned(self._client, keys.SOCIAL, self._window, ABANDONED_S)
             look_at = 0.0
             while not stop.is_set():
-                if time.monotonic() >= look_at:  # 2. Now and then take over the posts of a scorer that died.
-                    self.score_and_move(read.abandoned_entries(self._client, keys.SOCIAL, self._window, ABANDONED_MS))
+                if (now := time.monotonic()) >= look_at:  # 2. Now and then take over the posts of a scorer that died.
+                    self.score_and_move(abandoned.look(now))
                     look_at = time.monotonic() + LOOK_S
                 # 3. Read new posts.
                 self.score_and_move(read.new_entries(self._client, [keys.SOCIAL], self._window, BLOCK_MS))

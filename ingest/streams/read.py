@@ -149,13 +149,21 @@ def unacknowledged_entries(client: redis.Redis, stream: str, count: int) -> Iter
         yield [entry for entry in entries if entry[2]]
 
 
-def abandoned_entries(client: redis.Redis, stream: str, count: int, idle_ms: int) -> list[Entry]:
-    """Take over at most ``count`` entries that a consumer was given at least ``idle_ms`` ago and did not acknowledge, oldest first.
+class Abandoned:
+    """Finds entries that were given to a process of the group, which has not acknowledged them for long.
 
-    They count as given now, so of several that ask only one gets them.
+    It counts the time with the clock of its caller: that of Redis may be set back, and an entry is then given in the future.
     """
-    reply: Any = client.xautoclaim(stream, GROUP, CONSUMER, idle_ms, "0-0", count=count)
-    return [(stream, entry_id, fields) for entry_id, fields in reply[1] if fields]
+
+    def __init__(self, client: redis.Redis, stream: str, count: int, after_s: float) -> None:
+        self._client, self._stream, self._count, self._after_s = client, stream, count, after_s
+        self._seen: dict[bytes, float] = {}
+
+    def look(self, now_s: float) -> list[Entry]:
+        """Return those of the oldest unacknowledged entries that were so at each look since ``after_s`` ago."""
+        found: list[Entry] = next(unacknowledged_entries(self._client, self._stream, self._count), [])
+        self._seen = {entry_id: self._seen.get(entry_id, now_s) for _, entry_id, _ in found}
+        return [entry for entry in found if now_s - self._seen[entry[1]] >= self._after_s]
 
 
 def new_entries(client: redis.Redis, streams: Sequence[str], count: int, block_ms: int) -> list[Entry]:

@@ -133,25 +133,6 @@ def read_group(stream: Stream, group: Group, who: bytes, after: bytes, count: in
     return [shown(entry) if entry else [b"%d-%d" % i, None] for i, entry in found]
 
 
-def auto_claim(stream: Stream, group: Group, who: bytes, idle_ms: int, count: int, now_ms: int) -> list[Any]:
-    """Give entries to a consumer that another one was given at least ``idle_ms`` ago; forget those that were deleted."""
-    group.consumers[who] = now_ms
-    claimed, gone = [], []
-    for i in sorted(group.pending):
-        if len(claimed) == count:
-            break
-        pending = group.pending[i]
-        if now_ms - pending.given_ms < idle_ms:
-            continue
-        if (entry := stream.entry(i)) is None:
-            gone.append(b"%d-%d" % i)
-            del group.pending[i]
-        else:
-            group.pending[i] = Pending(who, now_ms, pending.times + 1)
-            claimed.append(shown(entry))
-    return [b"0-0", claimed, gone]
-
-
 def about_group(stream: Stream, name: bytes, group: Group) -> list[Any]:
     """Return what XINFO GROUPS tells of a group."""
     behind = len(stream.ids) - bisect_right(stream.ids, group.last)

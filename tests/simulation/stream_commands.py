@@ -92,12 +92,6 @@ def xack(server: Server, words: Sequence[bytes]) -> int:
     return sum(group.pending.pop(stream.parse(i), None) is not None for i in words[3:]) if group else 0
 
 
-def xautoclaim(server: Server, words: Sequence[bytes]) -> list[Any]:
-    _, key, name, who, idle_ms = words[:5]
-    count = stream.words_after(words, b"COUNT")
-    return stream.auto_claim(*group_of(server, key, name), who, int(idle_ms), count, server.now_ms())
-
-
 def xgroup(server: Server, words: Sequence[bytes]) -> bytes:
     _, what, key, name, position, *options = words
     if what.upper() == b"SETID":
@@ -137,7 +131,6 @@ HANDLERS: dict[bytes, Callable[[Server, Sequence[bytes]], Any]] = {
     b"XREAD": xread,
     b"XREADGROUP": xreadgroup,
     b"XACK": xack,
-    b"XAUTOCLAIM": xautoclaim,
     b"XGROUP": xgroup,
     b"XINFO": xinfo,
     b"XPENDING": xpending,

@@ -205,7 +205,7 @@ def test_a_crash_anywhere_in_a_batch_loses_no_post_and_logs_none_twice(
 def test_posts_of_a_scorer_that_died_are_taken_over_by_one_that_runs(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.sentiment.scorer.ABANDONED_MS", 20)
+    monkeypatch.setattr("ingest.sentiment.scorer.ABANDONED_S", 0.02)
     monkeypatch.setattr("ingest.sentiment.scorer.LOOK_S", 0.02)
     given: list[Any] = []
 
