@@ -64,7 +64,7 @@ class Settings:
     symbols: frozenset[str] = frozenset()
     # TFS_MAX_SYMBOLS: how many may be open in one partition, so that a producer of invented names cannot fill the memory
     max_symbols: int = 1000
-    # TFS_FORGET_S: a symbol that was not heard for so long leaves the memory of the worker; its state stays in Redis
+    # TFS_FORGET_S: a symbol that was not heard for so long leaves the memory of the worker; its state goes to the tape, else stays in Redis
     forget_s: int = 3600
     # TFS_PACKED_ONLY: 1 writes online rows without the fields that stock Feast reads
     packed_only: bool = False

@@ -18,7 +18,6 @@ from ingest.backfill.days import contents
 from ingest.backfill.days.contents import Contents, files_of
 from ingest.backfill.days.follow import Followed
 from ingest.backfill.days.plan import Plan, base_of, chain, choose
-from ingest.backfill.days.store import Store
 from ingest.backfill.days.work import at_begin, follow
 from ingest.backfill.table import ROWS
 from ingest.check.served_rows import Served, ServedRows
@@ -26,6 +25,7 @@ from ingest.settings import Settings
 from ingest.streams import keys
 from ingest.tape import verify
 from ingest.tape.columns import EVENTS, FOR_ALL
+from ingest.tape.store import Store
 from ingest.tape.table import Tape, TapeError, compare
 from transforms.engine import warm_up
 

@@ -22,6 +22,7 @@ from ingest.streams import deployment, keys, outage, read
 from ingest.streams.membership import BEAT_S, STAND_BY_S, Member
 from ingest.tape import compact
 from ingest.tape.columns import EVENTS, NO_PARTITION, Entry, table_of
+from ingest.tape.idle import IdleStates
 from ingest.tape.table import Batch, StorageError, Tape, TapeError, open_tape, open_to_append
 
 _LOG = logging.getLogger(__name__)
@@ -53,9 +54,11 @@ def run(client: redis.Redis, settings: Settings, stop: threading.Event) -> None:
             tape = patiently(lambda name=name: open_to_append(settings, name), member.hold_seat)  # type: ignore[misc]
             follower = Follower(client, tape, settings.partitions, member.hold_seat)
             upkeep = Upkeep(client, settings)
+            idle = IdleStates(client, settings)
             while not stop.is_set() and member.hold_seat() is not None:
                 if not follower.step():
                     upkeep.look()
+                    idle.look()
                     stop.wait(LOOK_S)
                 well()
             if stop.is_set():

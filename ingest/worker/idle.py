@@ -1,22 +1,25 @@
-"""Symbols that left the worker's memory because they were not heard for a time; their states stay in Redis and come back to the bit."""
+"""Symbols that left the worker's memory because they were not heard for a time; their states come back to the bit.
+
+A state is committed to Redis. Where there is a tape, the role ``tape`` moves it there (``ingest/tape/idle.py``).
+"""
 
 from __future__ import annotations
 
 import ctypes
-import zlib
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import msgspec
 
+from ingest.streams.idle_state import pack, parts_of, unpack
 from ingest.worker.symbol import Symbol
 
 KEPT = 10  # states of idle symbols that nobody configured are kept for so many times TFS_MAX_SYMBOLS; the oldest are forgotten
+LEFT = 20  # give memory back to the system once so many symbols left a partition
 FIELD = b"idle"  # of the checkpoint: the names, and which of them have posts
 
 
 class Idle:
-    """The idle symbols of a partition. It does no I/O but through ``load``, which returns what the server has of a symbol.
+    """The idle symbols of a partition. It does no I/O but through ``load``, which returns the packed state of a symbol.
 
     Attributes
     ----------
@@ -35,7 +38,7 @@ class Idle:
     def add(self, symbol: Symbol) -> list[str]:
         """Take over a symbol's state; return the symbols that are forgotten because there are too many."""
         heard_ms = (symbol.received_us or symbol.timeline.watermark) // 1000
-        self._added[symbol.name] = pack(heard_ms, symbol.save())
+        self._added[symbol.name] = pack(heard_ms, symbol.timeline.watermark, symbol.save())
         self._removed.discard(symbol.name)
         self.names[symbol.name] = symbol.engine.remembers_posts()
         unknown = (
@@ -50,8 +53,10 @@ class Idle:
         """Return the state of an idle symbol, None where the name is not idle."""
         if name not in self.names:
             return None
-        packed = self._added.get(name) or self._load(name)
-        return unpack(packed)[1] if packed else None
+        if (added := self._added.get(name)) is not None:
+            return parts_of(unpack(added).parts or b"")
+        packed = self._load(name)
+        return parts_of(packed) if packed else None
 
     def remove(self, name: str) -> None:
         """Note that a symbol is no longer idle."""
@@ -78,20 +83,17 @@ class Idle:
         self.names = msgspec.msgpack.decode(saved, type=dict[str, bool]) if saved else {}
 
 
+def release_memory_of(left: int) -> int:
+    """Give memory back if that of enough symbols is free; return of how many it is still kept."""
+    if left < LEFT:
+        return left
+    release_memory()
+    return 0
+
+
 def release_memory() -> None:
     """Give the memory of symbols that left back to the system; the C library keeps it otherwise, until the process ends."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError):
         return  # a C library without this function, as on macOS, has its own way
-
-
-def pack(heard_ms: int, parts: Mapping[str, bytes]) -> bytes:
-    """Return a symbol's state as one value."""
-    return msgspec.msgpack.encode([heard_ms, zlib.compress(msgspec.msgpack.encode(parts), 1)])
-
-
-def unpack(packed: bytes) -> tuple[int, dict[str, bytes]]:
-    """Return when a symbol was last heard, and its state."""
-    found: Any = msgspec.msgpack.decode(packed)
-    return found[0], msgspec.msgpack.decode(zlib.decompress(found[1]))

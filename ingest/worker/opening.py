@@ -6,6 +6,7 @@ The replay has the settings of the last owner, so that its rows are those that w
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -24,8 +25,17 @@ READ_FIELDS = 200  # of a checkpoint at once, 2 MB at most of busy symbols
 _POSITIONS = [b"state_id", b"last_id"]  # every commit that changes the checkpoint's state changes one of them
 
 
-def open_partition(client: redis.Redis, settings: Settings, p: int, keep_lease: Callable[[], None]) -> Partition:
-    """Return partition ``p`` as its last owner left it; call ``keep_lease`` again and again, as this may take longer than a lease."""
+def open_partition(
+    client: redis.Redis,
+    settings: Settings,
+    p: int,
+    keep_lease: Callable[[], None],
+    load_idle: Callable[[int, str], bytes | None] = lambda *_: None,
+) -> Partition:
+    """Return partition ``p`` as its last owner left it; call ``keep_lease`` again and again, as this may take longer than a lease.
+
+    ``load_idle`` returns the state of an idle symbol. Raise `AwayError` if a state that is needed cannot be read now.
+    """
     read.join_group(client, [keys.events(p)])
     saved = _read_checkpoint(client, p, keep_lease)
     if b"entries" not in saved:  # count what the log has lost as processed, so that the group's lag is that of the rest
@@ -33,12 +43,8 @@ def open_partition(client: redis.Redis, settings: Settings, p: int, keep_lease: 
         if trimmed := about["entries-added"] - about["length"]:
             client.hset(keys.checkpoint(p), "entries", trimmed)
 
-    def load_idle(name: str) -> bytes | None:
-        found: Any = client.hget(keys.idle(p), name)
-        return found  # type: ignore[no-any-return]
-
     before = basis.decode(saved.get(basis.FIELD), settings)
-    partition = Partition(p, before, load_idle)
+    partition = Partition(p, before, functools.partial(load_idle, p))
     refused = partition.restore(saved, keep_lease)
     changed = {name: symbol.engine.anew for name, symbol in partition.symbols.items() if symbol.engine.anew}
     if refused or changed:

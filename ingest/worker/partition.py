@@ -22,6 +22,7 @@ from ingest.settings import Settings
 from ingest.streams.read import START
 from ingest.worker import basis, rows
 from ingest.worker.idle import FIELD, KEPT, Idle
+from ingest.worker.idle_load import AwayError
 from ingest.worker.missing import LastHoles, Missing
 from ingest.worker.symbol import Symbol
 from ingest.worker.symbols import Make, Symbols
@@ -101,11 +102,20 @@ class Partition:
     def process(self, entry_id: bytes, fields: Mapping[bytes, bytes], now_us: int) -> str | None:
         """Process one entry; return the symbol whose market feed was heard, if one was.
 
-        ``now_us`` is when the rows that the entry completes become available.
+        ``now_us`` is when the rows that the entry completes become available. Raise `AwayError` where the state of an idle symbol cannot be
+        read now; the entry is not processed then, and is to be given again.
         """
+        before, self.position = self.position, entry_id
         self.pending.entries += 1
-        self.position = entry_id
         self._now_us = now_us
+        try:
+            return self._process(entry_id, fields)
+        except AwayError:
+            self.position = before
+            self.pending.entries -= 1
+            raise
+
+    def _process(self, entry_id: bytes, fields: Mapping[bytes, bytes]) -> str | None:
         try:
             envelope = checked_entry(entry_id, fields, self._max_future_ms, self._max_age_ms)
         except Exception as error:  # one entry must not stop the partition, whatever is wrong with it or with our code

@@ -8,17 +8,17 @@ import msgspec
 import redis
 
 from ingest.streams import keys
-from ingest.worker.idle import unpack
+from ingest.streams.idle_state import unpack
 
 
 def watermark_us(client: redis.Redis, partitions: int, name: str) -> int:
     """Return the watermark of a symbol as it was saved last, 0 where none is known; today's is not before it."""
     p = keys.partition_of(name, partitions)
     order: Any = client.hget(keys.checkpoint(p), f"{name} order")
-    if order is None:
-        packed: Any = client.hget(keys.idle(p), name)
-        order = unpack(packed)[1].get("order") if packed else None
-    return read_order(order)[0]
+    if order is not None:
+        return read_order(order)[0]
+    value: Any = client.hget(keys.idle(p), name)
+    return (unpack(value).watermark_us or 0) if value else 0
 
 
 def heard_ms(order: bytes | None) -> int:

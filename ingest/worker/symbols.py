@@ -11,6 +11,7 @@ from ingest.messages.envelope import Envelope, Origin
 from ingest.messages.kinds import post_identity, time_us
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
+from ingest.worker.idle_load import AwayError
 from ingest.worker.symbol import Emit, Refuse, Symbol
 from transforms.saved import VersionError
 
@@ -54,7 +55,8 @@ class Symbols(dict[str, Symbol]):
     def accept(self, envelope: Envelope) -> Symbol | None:
         """Give a message to its symbol, and count it; return the symbol, or None where the message was refused.
 
-        A withdrawal that names no symbol is for all that have the post (``withdraw``).
+        A withdrawal that names no symbol is for all that have the post (``withdraw``). Raise `AwayError` where the state of an idle symbol
+        cannot be read now; nothing has changed then.
         """
         if envelope.kind == "withdrawal" and envelope.message.symbol == "-":
             self.withdraw(envelope)
@@ -68,6 +70,8 @@ class Symbols(dict[str, Symbol]):
                 self._add(symbol)  # only now: a message that is refused opens no symbol
             else:
                 symbol.accept(envelope)
+        except AwayError:
+            raise
         except Exception as error:  # one message must not stop the rest, whatever is wrong with it or with our code
             self.refuse(envelope.origin, error)
             return None
@@ -80,10 +84,8 @@ class Symbols(dict[str, Symbol]):
         ``idle`` are symbols that left the memory and have posts; those that have this one are opened.
         """
         identity = post_identity(envelope.message.source, envelope.message.id)
-        for name in idle:
-            symbol = self.recalled(name)
-            if symbol.has_post(identity):
-                self._add(symbol)
+        for symbol in [symbol for name in idle if (symbol := self.recalled(name)).has_post(identity)]:
+            self._add(symbol)
         found = [symbol for symbol in self.values() if symbol.has_post(identity)]
         for symbol in found:
             symbol.accept(envelope)

@@ -19,7 +19,7 @@ from ingest.messages.kinds import Leave
 from ingest.publish.publisher import Publisher
 from ingest.publish.report import utc
 from ingest.streams import deployment, keys
-from ingest.worker.idle import unpack
+from ingest.streams.idle_state import unpack
 from ingest.worker.saved import heard_ms
 
 PAGE = 500  # idle symbols read in one round trip
@@ -30,8 +30,9 @@ examples:
   python -m ingest symbols --json
   python -m ingest symbols forget OLDUSDT INVENTED1
 
-An open symbol is in the memory of a worker. An idle one was not heard for TFS_FORGET_S; its state is kept in Redis and
-comes back when the symbol is heard again. The list shows what was saved last, which is a few seconds old.
+An open symbol is in the memory of a worker. An idle one was not heard for TFS_FORGET_S; its state is kept at the tape
+(TFS_TAPE), without one in Redis, and comes back when the symbol is heard again.
+The list shows what was saved last, which is a few seconds old.
 forget asks the worker to drop a symbol with its state. Rows that are written stay; a symbol that is heard again begins anew.
 exit codes: 0 done, 1 a symbol is not known, 2 a server is away or an option is wrong
 """
@@ -85,7 +86,8 @@ def known(client: redis.Redis, partitions: int) -> Iterator[Known]:
         yield from _open(client, p)
         found: Any = client.hscan_iter(keys.idle(p), count=PAGE)
         for name, packed in found:
-            yield Known(name.decode(), "idle", p, unpack(packed)[0], len(packed))
+            state = unpack(packed)
+            yield Known(name.decode(), "idle", p, state.heard_ms, state.size or len(packed))
 
 
 def _open(client: redis.Redis, p: int) -> Iterator[Known]:

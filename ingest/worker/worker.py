@@ -25,7 +25,8 @@ from ingest.settings import Settings
 from ingest.streams import deployment, keys, memory, outage, read
 from ingest.streams.membership import LEASE_MS, FencedError, Member
 from ingest.worker import commit, kernels, latency
-from ingest.worker.idle import release_memory
+from ingest.worker.idle import release_memory, release_memory_of
+from ingest.worker.idle_load import AwayError, IdleLoad, Waits, reader
 from ingest.worker.opening import open_partition
 from ingest.worker.partition import Partition, Pending
 from ingest.worker.quiet import Quiet
@@ -40,7 +41,6 @@ SAVE_S, SAVE_ENTRIES = 5.0, 20_000  # save a state this old or this many entries
 LULL_FROM_S, LULL_UNTIL_S = 0.05, 0.3
 """No rows are expected this long after rows were written. A state is saved then, as that takes as long as several batches of rows."""
 ONLINE_CALLS = 100  # scripts with online rows to send at once
-LEFT = 20  # give memory back to the system once so many symbols left a partition
 
 
 class Worker:
@@ -66,6 +66,8 @@ class Worker:
         self._partitions: dict[str, Partition] = {}
         self._online = [OnlineWriter(client, project(), view, packed_only=settings.packed_only) for view in VIEWS]
         self._saved: dict[str, float] = {}
+        self._idle = IdleLoad(client, reader(settings.tape))
+        self._waits = Waits()
         self._flushed = self._committed = 0.0
         self._count = read.FIRST
         self._stop = threading.Event()
@@ -121,7 +123,11 @@ class Worker:
             return 0
         most = max(BATCH // len(self._partitions), 20)
         count = min(self._count, most)
-        positions = {stream: partition.position for stream, partition in self._partitions.items()}
+        ready = self._waits.without(self._partitions)
+        if not ready:
+            time.sleep(BLOCK_MS / 1000)
+            return 0
+        positions = {stream: partition.position for stream, partition in ready.items()}
         batch = read.entries_after(self._client, positions, count, BLOCK_MS)
         parts = read.split_by_size(batch)
         for part in parts:
@@ -132,8 +138,8 @@ class Worker:
         busy = len(batch) >= count
         if (
             not busy
-        ):  # a tick would stand behind all that waits, and a feed may wait for this worker with older messages
-            self._quiet.pass_time(self._partitions.values(), self._member.has_sure_leases)
+        ):  # else a tick would stand behind all that waits, and a feed may wait for this worker with older messages
+            self._quiet.pass_time(ready.values(), self._member.has_sure_leases)
         self._write(busy=busy)
         return len(batch)
 
@@ -142,9 +148,13 @@ class Worker:
         self._quiet.look()
         for stream, entry_id, fields in batch:
             self._keep_leases()  # entries that open symbols or give many rows take longer than a lease
-            if (partition := self._partitions.get(stream)) is None:
-                continue  # its lease was lost after the read
-            heard = partition.process(entry_id, fields, now_us)
+            if (partition := self._partitions.get(stream)) is None or stream in self._waits.now:
+                continue  # its lease was lost after the read, or it waits for a state
+            try:
+                heard = partition.process(entry_id, fields, now_us)
+            except AwayError as why:
+                self._waits.begin(stream, why)
+                continue
             if heard is not None:
                 self._quiet.hear(heard)
 
@@ -202,12 +212,7 @@ class Worker:
             else:
                 if saved:
                     self._saved[keys.events(partition.number)] = time.monotonic()
-                    self._release_memory(partition)
-
-    def _release_memory(self, partition: Partition) -> None:
-        if partition.left >= LEFT:
-            partition.left = 0
-            release_memory()
+                    partition.left = release_memory_of(partition.left)
 
     def _write_online(self, chosen: list[tuple[Partition, Pending]]) -> None:
         pipe: Any = self._client.pipeline(transaction=False)
@@ -250,11 +255,15 @@ class Worker:
             if self._stop.is_set():
                 return  # do not open a partition only to close it
             stream = keys.events(int(seat))
-            if stream in self._partitions:
+            if stream in self._partitions or stream in self._waits:
                 continue
             if self._has_dropped:
                 self._collect()
-            partition = open_partition(self._client, self._settings, int(seat), self._keep_leases)
+            try:
+                partition = open_partition(self._client, self._settings, int(seat), self._keep_leases, self._idle.load)
+            except AwayError as why:
+                self._waits.begin(stream, why)
+                continue
             if seat in self._member.held:  # else the lease was lost on the way
                 self._partitions[stream] = partition
                 self._saved[stream] = time.monotonic()

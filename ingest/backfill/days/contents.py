@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
 
-from ingest.backfill.days.store import Store
 from ingest.backfill.done import Done, Progress
 from ingest.settings import Settings
 from ingest.tape.columns import CHECK_BITS, FOR_ALL, IMPORT, checks_of
+from ingest.tape.store import Store
 from ingest.tape.table import File, Tape, TapeError, open_tape, storage
 
 KINDS_FOR_ALL = frozenset({"clock", "withdrawal"})

@@ -15,7 +15,6 @@ from ingest.backfill.days import contents, records
 from ingest.backfill.days.cluster import process_on_ray, processors
 from ingest.backfill.days.contents import Contents, files_of
 from ingest.backfill.days.plan import Plan, base_of, chain, plan, share_out
-from ingest.backfill.days.store import Store
 from ingest.backfill.days.work import Shared, process
 from ingest.backfill.done import Done, Progress
 from ingest.backfill.together import process_together
@@ -23,6 +22,7 @@ from ingest.microprice import tables as microprice
 from ingest.settings import Settings
 from ingest.tape import verify
 from ingest.tape.columns import FOR_ALL
+from ingest.tape.store import Store
 from ingest.tape.table import TapeError, open_tape
 from transforms.catalog import VIEW
 

@@ -21,7 +21,6 @@ from ingest.backfill.days.contents import KINDS_FOR_ALL
 from ingest.backfill.days.follow import Followed
 from ingest.backfill.days.plan import Plan, Unit
 from ingest.backfill.days.records import Writer
-from ingest.backfill.days.store import Store
 from ingest.backfill.done import Done, Progress
 from ingest.messages.envelope import from_entry
 from ingest.messages.refusal import Refused
@@ -30,6 +29,7 @@ from ingest.settings import Settings
 from ingest.tape.columns import DAY_MS, EVENTS, FOR_ALL, IMPORT, entries_of
 from ingest.tape.lines import line_of
 from ingest.tape.read import day_ms, rows
+from ingest.tape.store import Store
 from ingest.tape.table import Tape, TapeError, open_tape
 from transforms.catalog import VIEW
 from transforms.engine import warm_up

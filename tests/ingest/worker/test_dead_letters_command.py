@@ -15,7 +15,7 @@ from ingest.messages.decode import encode
 from ingest.messages.kinds import Gap
 from ingest.streams import dead_letters, keys
 from ingest.streams.dead_letters import refuse
-from ingest.worker.idle import pack
+from ingest.streams.idle_state import pack
 
 from .log import Log, book, trade
 
@@ -112,7 +112,7 @@ def test_a_message_whose_rows_are_written_stays_and_the_command_names_the_waterm
     symbol = log.partition.symbols["A"]
     p = keys.partition_of("A", 2)
     if idle:
-        client.hset(keys.idle(p), "A", pack(0, symbol.save()))
+        client.hset(keys.idle(p), "A", pack(0, symbol.timeline.watermark, symbol.save()))
     else:
         client.hset(keys.checkpoint(p), mapping={f"A {part}": data for part, data in symbol.save().items()})
     kind, late = trade(1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ import redis
 
 from ingest import settings
 from ingest.cli import main
-from ingest.messages.kinds import Leave, OrderBook, ScoredPost, Trade, WithdrawnPost
+from ingest.messages.kinds import Leave, OrderBook, ScoredPost, Tick, Trade, WithdrawnPost
 from ingest.publish.publisher import Publisher
 from ingest.streams import keys
+from ingest.streams.idle_state import unpack
+from ingest.tape.idle import IdleStates
 from ingest.worker.partition import Partition
 from ingest.worker.worker import Worker
 
@@ -29,7 +32,10 @@ class Stored(Log):
         self.arrived_ms = T0 + 4 * HOUR
         self.server: dict[str, bytes] = {}
         self.checkpoint: dict[bytes, bytes] = {}
-        self.partition = Partition(0, conf, self.server.get)
+        self.partition = Partition(0, conf, self.load)
+
+    def load(self, name: str) -> bytes | None:
+        return unpack(self.server[name]).parts if name in self.server else None
 
     def save(self) -> None:
         self.checkpoint.update(self.partition.save())
@@ -42,7 +48,7 @@ class Stored(Log):
 
     def restart(self) -> None:
         pending = self.partition.pending
-        self.partition = Partition(0, CONF, self.server.get)
+        self.partition = Partition(0, CONF, self.load)
         self.partition.restore(dict(self.checkpoint))
         self.partition.pending = pending
 
@@ -88,7 +94,7 @@ def test_a_symbol_that_starts_anew_with_other_kernels_and_leaves_is_no_longer_in
     log.append(book(500), trade(600), tick(2 * HOUR))
     log.save()
     log.checkpoint[b"A engine"] = b"of another version"
-    log.partition = Partition(0, CONF, log.server.get)
+    log.partition = Partition(0, CONF, log.load)
     log.partition.restart(log.partition.restore(dict(log.checkpoint)))
     log.leave()
     log.save()
@@ -196,3 +202,103 @@ def test_a_quiet_symbol_leaves_is_listed_comes_back_and_is_forgotten(
     assert [one["symbol"] for one in work()] == ["B"]
     assert not redis_client.exists(keys.idle(0))
     worker.close()
+
+
+class Market:
+    """A worker on a log with a tape in a folder, and a clock that the test moves."""
+
+    def __init__(
+        self, client: redis.Redis, folder: str, symbols: tuple[str, ...] = ("A",), partitions: int = 1
+    ) -> None:
+        self.client = client
+        self.conf = settings.load(
+            {"TFS_PARTITIONS": str(partitions), "TFS_FORGET_S": "60", "TFS_TAPE": folder, "TFS_SYMBOLS": ""}
+        )
+        self.symbols, self.partitions = symbols, partitions
+        self.steady_us = 0
+        self.start()
+
+    def start(self) -> None:
+        self.worker = Worker(self.client, self.conf, lambda: (T0 + 3_600_000) * 1000, lambda: self.steady_us)
+        self.worker.open()
+
+    def say(self, first: int, n: int) -> None:
+        with Publisher(self.client, self.partitions) as publisher:
+            for i in range(first, first + n):
+                for name in self.symbols:
+                    ms = T0 + i * 997
+                    trade = Trade(ms, name, 100.0 + i % 7, 1.0, "buy", i + 1, received=ms)
+                    publisher.publish("trade", trade, recorded=True)
+            for name in self.symbols:  # nothing waits then, whose entry id would be in the state
+                publisher.publish("tick", Tick(T0 + (first + n) * 997 - 10, name), recorded=True)
+        self.work()
+
+    def work(self) -> None:
+        while self.worker.step():
+            pass
+        for partition in list(self.worker._partitions.values()):
+            self.worker._flush([partition], save=True)
+
+    def leave(self) -> None:
+        """Let so much time pass that the symbols leave, and the role bring their states to the tape."""
+        self.steady_us += 61_000_000
+        self.work()
+        self.work()
+        assert not any(partition.symbols for partition in self.worker._partitions.values())
+        assert IdleStates(self.client, self.conf).move() == len(self.symbols)
+
+    def states(self) -> dict[str, dict[str, bytes]]:
+        every = [one for partition in self.worker._partitions.values() for one in partition.symbols.values()]
+        return {symbol.name: symbol.save() for symbol in every}
+
+
+def test_a_state_comes_back_from_the_tape_to_the_bit_in_the_same_worker_and_in_the_next(
+    redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    kept = Market(redis_client, str(tmp_path / "none"))
+    for first in (0, 100, 200):
+        kept.say(first, 100)
+    expected = kept.states()
+    kept.worker.close()
+    redis_client.flushall()
+    market = Market(redis_client, str(tmp_path))
+    market.say(0, 100)
+    market.leave()
+    market.say(100, 100)
+    assert market.states().keys() == {"A"} and not redis_client.exists(keys.idle(0))
+    market.leave()
+    assert not [field for field in redis_client.hkeys(keys.checkpoint(0)) if field.startswith(b"A ")]
+    market.worker.close()
+    market.start()
+    market.say(200, 100)
+    assert market.states() == expected
+    market.worker.close()
+
+
+def test_while_the_tape_is_away_the_log_waits_and_others_go_on(redis_client: redis.Redis, tmp_path: Path) -> None:
+    by_partition = {keys.partition_of(name, 2): name for name in ("A", "B", "C", "D")}
+    here, there = by_partition[0], by_partition[1]
+    market = Market(redis_client, str(tmp_path), (here,), partitions=2)
+    market.say(0, 50)
+    market.leave()
+    away = tmp_path / "_idle"
+    away.rename(tmp_path / "moved")
+    away.touch()  # a file in the place of the folder
+    market.symbols = (here, there)
+    market.say(50, 10)
+    waits = market.worker._partitions[keys.events(0)]
+    assert market.states().keys() == {there} and waits.position < redis_client.xrevrange(keys.events(0), count=1)[0][0]
+    assert not redis_client.xlen(keys.DEAD_LETTER)
+    away.unlink()
+    (tmp_path / "moved").rename(away)
+    market.worker._waits._until.clear()
+    market.work()
+    assert market.states().keys() == {here, there}
+    found = market.states()[here]
+    market.worker.close()
+    redis_client.flushall()
+    kept = Market(redis_client, str(tmp_path), (here,), partitions=2)
+    kept.say(0, 50)
+    kept.say(50, 10)
+    assert kept.states()[here] == found
+    kept.worker.close()

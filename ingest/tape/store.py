@@ -1,7 +1,7 @@
-"""Objects of a backfill beside the table of the tape, in a folder or on S3; each is written whole or not at all.
+"""Objects beside the table of the tape, in a folder or on S3; each is written whole or not at all.
 
-They are in the folder ``_backfill`` of the table. Readers of Delta Lake, and the deletion of replaced files, pass over names that begin
-with ``_``.
+They are in folders of the table: what a backfill keeps (``_backfill``), and idle symbols (``_idle``). Readers of Delta Lake, and the
+deletion of replaced files, pass over names that begin with ``_``.
 """
 
 from __future__ import annotations
@@ -21,25 +21,27 @@ from pyarrow import fs
 from ingest.settings import s3_address
 from ingest.tape.table import storage
 
-FOLDER = "_backfill"
+BACKFILL = "_backfill"
 FORMAT = 1  # of a packed object; another one counts as not there
 _CODEC = pa.Codec("zstd", compression_level=3)
 _S3_TIMEOUTS = {"connect_timeout": 5, "request_timeout": 30}
 
 
 class Store:
-    """What a backfill keeps at a tape. Raise `StorageError` where the storage refuses or does not answer.
+    """What is kept in a folder at a tape. Raise `StorageError` where the storage refuses or does not answer.
 
     Parameters
     ----------
     place : str
         Of the tape: a folder or ``s3://bucket/prefix``.
+    folder : str
+        Beside the table.
     """
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, folder: str = BACKFILL) -> None:
         self._place = place
         self._s3: Any = None
-        self._root = f"{place}/{FOLDER}"
+        self._root = f"{place}/{folder}"
         if place.startswith("s3://"):
             with storage(place):
                 self._s3 = fs.S3FileSystem(**s3_address(), **_S3_TIMEOUTS)
@@ -91,6 +93,24 @@ class Store:
                 if found.base_name != name and found.is_file:
                     with contextlib.suppress(FileNotFoundError):
                         self._s3.delete_file(found.path)
+
+    def names(self) -> list[str]:
+        """Return the names of all objects."""
+        root = Path(self._root)
+        with storage(self._place):
+            if self._s3 is None:
+                return [str(p.relative_to(root)) for p in root.rglob("*") if p.is_file() and not p.name.startswith(".")]
+            found = self._s3.get_file_info(fs.FileSelector(self._root, recursive=True, allow_not_found=True))
+            return [info.path.removeprefix(f"{self._root}/") for info in found if info.is_file]
+
+    def delete_object(self, name: str) -> None:
+        """Delete an object, if it is there."""
+        path = f"{self._root}/{name}"
+        with storage(self._place), contextlib.suppress(FileNotFoundError):
+            if self._s3 is None:
+                Path(path).unlink()
+            else:
+                self._s3.delete_file(path)
 
     def delete(self, folder: str) -> None:
         """Delete a folder with its objects, if it is there."""

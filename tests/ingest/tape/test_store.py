@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.backfill.days.store import Store
+from ingest.tape.store import Store
 
 
 @pytest.fixture(params=["folder", "S3"])
