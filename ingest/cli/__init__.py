@@ -35,7 +35,7 @@ COMMANDS = {
     "backfill": ("ingest.backfill.command", "history into the offline store"),
     "fit-microprice": ("ingest.microprice.command", "the micro-price tables from stored history"),
     "check": ("ingest.check.command", "no look-ahead, and no dependence on the start, on any recording"),
-    "features": ("ingest.cli.features", "the feature catalogue, as Markdown or JSON"),
+    "features": ("ingest.research.features_command", "the feature catalogue; which features of a frame are worth it"),
     "training-frame": ("ingest.training.command", "leak-free features with a forward return, as Parquet"),
     "score": ("ingest.sentiment.score_command", "a file of texts through the sentiment model"),
     "evaluate": ("ingest.sentiment.evaluate_command", "the sentiment model against a labelled file"),
