@@ -97,8 +97,10 @@ def _store(folder: Path, project: str, online: dict[str, Any]) -> FeatureStore:
     return store
 
 
-def report(name: str, size: int, ours: float, peer_name: str, peer: float, ratio: float, unit: str) -> None:
-    """Print one result; a ratio above 1 says that ours is better."""
-    rounded = {"ours": ours, "peer": peer, "ratio": ratio}
+def report(
+    name: str, size: int, ours: float, peer_name: str, peer: float, ratio: float, unit: str, target: float | None = None
+) -> None:
+    """Print one result; a ratio above 1 says that ours is better, and `target` which ratio is wanted, if one is."""
+    rounded = {"ours": ours, "peer": peer, "ratio": ratio} | ({} if target is None else {"target": target})
     line = {k: float(f"{v:.4g}") for k, v in rounded.items()}
     print(json.dumps({"bench": name, "size": size, "peer_name": peer_name, "unit": unit} | line), flush=True)
