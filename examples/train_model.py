@@ -31,7 +31,7 @@ from feast import FeatureStore
 from numpy.typing import NDArray
 
 import feature_repo
-from feature_repo.stores.offline import training
+from feature_repo.training import frames
 
 Floats = NDArray[np.float64]
 SHRINK = (1e1, 1e2, 1e3, 1e4, 1e5)
@@ -58,7 +58,8 @@ class Frame:
 
 def frame_of(table: pa.Table, label: str) -> Frame:
     """A training frame's rows that have a label, oldest first."""
-    names = tuple(n for n in table.column_names if n not in ("symbol", "event_timestamp", label))
+    keys = ("symbol", "event_timestamp")
+    names = tuple(n for n in table.column_names if n not in keys and not n.startswith(label))
     t_us = table.column("event_timestamp").cast(pa.int64()).to_numpy()
     columns = [table.column(n).cast(pa.float64()).to_numpy(zero_copy_only=False) for n in names]
     y = table.column(label).to_numpy(zero_copy_only=False)
@@ -213,10 +214,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     every, horizon = timedelta(seconds=args.every), timedelta(seconds=args.horizon)
     end = (args.end or datetime.now(UTC)).replace(microsecond=0)
     store = FeatureStore(repo_path=str(Path(feature_repo.__file__).parent))
-    tables = training.slices(
+    tables = frames.slices(
         store, SERVICE, args.symbols.split(","), end - timedelta(hours=args.hours), end, every, horizon
     )
-    frame = frame_of(pa.concat_tables(tables), training.label_name(horizon))
+    frame = frame_of(pa.concat_tables(tables), frames.label_name(horizon))
     try:
         model, result = train(frame, horizon)
     except ValueError as error:
@@ -228,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(result)
     if args.save:
         names = tuple(frame.names[i] for i in model.used)
-        Saved(SERVICE, training.label_name(horizon), names, model).write(args.save)
+        Saved(SERVICE, frames.label_name(horizon), names, model).write(args.save)
         print(f"saved as {args.save}")
     return 0
 

@@ -34,6 +34,7 @@ def rows(
     before_ms: int = FOREVER_MS,
     symbols: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
+    where: pc.Expression | None = None,
     window_rows: int | None = None,
 ) -> Iterator[pa.Table]:
     """Yield the rows of a log, or of another stream, in its order, a window at a time.
@@ -52,6 +53,8 @@ def rows(
         Only rows of these. ``columns.FOR_ALL`` among them stands for rows that name none, such as clocks and withdrawn posts.
     columns : sequence of str, optional
         Only these columns; the two of the entry id must be among them.
+    where : pyarrow.compute.Expression, optional
+        Only rows for which this holds.
     window_rows : int, optional
         About how many rows a window has; ``WINDOW_ROWS`` by default.
     """
@@ -67,6 +70,8 @@ def rows(
             if symbols is not None:
                 of_symbols = pc.field("symbol").isin(list(symbols))
                 of_day &= of_symbols | pc.field("symbol").is_null() if FOR_ALL in symbols else of_symbols
+            if where is not None:
+                of_day &= where
             for first, last in windows(dataset, of_day, begin, end, window_rows):
                 window = (pc.field("id_ms") >= first) & (pc.field("id_ms") < last)
                 found = dataset.to_table(columns=list(columns) if columns else None, filter=of_day & window)

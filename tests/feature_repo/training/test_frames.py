@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from math import log
@@ -17,9 +18,10 @@ from feast import FeatureStore
 
 import feature_repo
 from feature_repo.stores.history import reading
-from feature_repo.stores.offline import training
 from feature_repo.stores.offline.append import append_rows
 from feature_repo.stores.offline.join import plan as planning
+from feature_repo.training import frames
+from feature_repo.training.definitions import ForwardReturn, label_of
 from ingest.cli import main
 from transforms import catalog
 
@@ -37,22 +39,34 @@ def put(connection: psycopg.Connection[Any], rows: list[tuple[str, float, float,
     append_rows(connection, VIEW, [r[0] for r in rows], event, created, values)
 
 
+def put_between(connection: psycopg.Connection[Any], first: int, last: int, step: int = 5, symbol: str = "A") -> None:
+    """Write prices that were known to nobody before the end: labels over them have no hole, and no feature has them."""
+    put(connection, [(symbol, second, second + 1000, 77) for second in range(first, last + 1, step)])
+
+
 @pytest.fixture
 def store(open_store: Callable[..., FeatureStore], definitions: list[Any]) -> FeatureStore:
     return open_store(*definitions)
 
 
+def labels_in(table: pa.Table) -> list[dict[str, Any]]:
+    """Return the definitions in the metadata, without the names of the columns."""
+    described = json.loads(table.schema.metadata[b"labels"])
+    return [{name: value for name, value in one.items() if name != "column"} for one in described]
+
+
 def frame(store: FeatureStore, seconds: int, horizon: timedelta = MINUTE, **more: Any) -> pa.Table:
     end = T0 + timedelta(seconds=seconds)
     symbols = more.get("symbols", ["A"])
-    return pa.concat_tables(training.slices(store, "signal_v1", symbols, T0, end, timedelta(seconds=1), horizon))
+    return pa.concat_tables(frames.slices(store, "signal_v1", symbols, T0, end, timedelta(seconds=1), horizon))
 
 
 def test_the_label_is_the_return_from_what_was_known_to_what_came(
     store: FeatureStore, database: psycopg.Connection[Any]
 ) -> None:
     # 100 at 0, corrected to 101 at 1.5 s; 110 at second 60, which is written 5 s late.
-    put(database, [("A", 0, 0.2, 100), ("A", 0, 1.5, 101), ("A", 60, 65, 110)])
+    put(database, [("A", 0, 0.2, 100), ("A", 0, 1.5, 101), ("A", 60, 65, 110), ("A", 70, 1000, 120)])
+    put_between(database, 5, 55)
     table = frame(store, 12)
     assert table.column("event_timestamp").type == pa.timestamp("us", "UTC")
     mids = table.column("mid_price").to_pylist()
@@ -60,8 +74,10 @@ def test_the_label_is_the_return_from_what_was_known_to_what_came(
     label = table.column("forward_log_return_60s").to_pylist()
     assert label[0] is None
     assert label[1] == pytest.approx(log(110 / 100), abs=1e-15)
-    assert label[2:11] == pytest.approx([log(110 / 101)] * 9, abs=1e-15)
+    assert label[2:10] == pytest.approx([log(110 / 101)] * 8, abs=1e-15)
+    assert label[10] == pytest.approx(log(120 / 101), abs=1e-15)
     assert label[11:] == [None, None]
+    assert table.column("forward_log_return_60s_missing").to_pylist() == ["no_price", *[None] * 10, *["no_price"] * 2]
 
 
 @pytest.mark.parametrize("plan", ["look-up", "scan"])
@@ -81,6 +97,7 @@ def test_at_each_moment_the_frame_holds_what_was_believed_then(
             created += float(rng.choice([0.5, 3, 7]))
             rows.append(("A", second, created, 200.0 + second + again / 4))
     put(database, rows)
+    put_between(database, 60, 78, 3)
     believed: list[float | None] = []
     in_hindsight: list[float | None] = []
     for t in range(70):
@@ -98,6 +115,7 @@ def test_at_each_moment_the_frame_holds_what_was_believed_then(
 
 def test_features_and_label_are_of_one_history(store: FeatureStore, database: psycopg.Connection[Any]) -> None:
     put(database, [("A", 0, 0, 100), ("A", 60, 60, 110), ("A", 61, 61, 121)])
+    put_between(database, 5, 55)
     columns = "symbol, event_timestamp, created_timestamp, mid_price"
     database.execute(
         f"INSERT INTO microstructure ({columns}, recomputed) SELECT symbol, event_timestamp, created_timestamp, mid_price * 2, true "  # noqa: S608
@@ -107,7 +125,7 @@ def test_features_and_label_are_of_one_history(store: FeatureStore, database: ps
     for history, mid, later in (("served", 100, 110), ("recomputed", 200, 220)):
         with reading(history):
             table = frame(store, 1)
-        assert table.schema.metadata == {b"history": history.encode()}
+        assert table.schema.metadata[b"history"] == history.encode()
         assert table.column("mid_price").to_pylist() == [mid, mid]
         labels = table.column("forward_log_return_60s").to_pylist()
         # from second 61 on, nothing was recomputed
@@ -126,19 +144,20 @@ def test_the_grid_is_every_moment_for_every_symbol_in_slices(
 ) -> None:
     put(database, [("A", 3, 3, 100), ("B", 4, 4, 200)])
     whole = frame(store, 10, symbols=["B", "A"])
-    monkeypatch.setattr(training, "SLICE", 7)
+    monkeypatch.setattr(frames, "SLICE", 7)
     seen: list[int] = []
     path = tmp_path / "frame.parquet"
-    parts = training.slices(
-        store, "signal_v1", ["B", "A"], T0, T0 + timedelta(seconds=10), timedelta(seconds=1), MINUTE
-    )
-    assert training.write_parquet(path, parts, seen.append) == 22
+    parts = frames.slices(store, "signal_v1", ["B", "A"], T0, T0 + timedelta(seconds=10), timedelta(seconds=1), MINUTE)
+    assert frames.write_parquet(path, parts, seen.append) == 22
     assert seen == [6, 6, 6, 4]
-    assert training.grid_rows(["B", "A"], T0, T0 + timedelta(seconds=10), timedelta(seconds=1)) == 22
+    assert frames.grid_rows(["B", "A"], T0, T0 + timedelta(seconds=10), timedelta(seconds=1)) == 22
     assert pq.read_table(path) == whole
     assert whole.column("symbol").to_pylist() == ["B", "A"] * 11
     raw = [name for view in catalog.VIEWS if view.feed in ("book", "trade", "post") for name in view.names]
-    assert whole.column_names == ["symbol", "event_timestamp", *raw, "forward_log_return_60s"]
+    label = "forward_log_return_60s"
+    assert whole.column_names == ["symbol", "event_timestamp", *raw, label, f"{label}_missing"]
+    assert json.loads(whole.schema.metadata[b"features"]) == raw
+    assert [label_of(given) for given in labels_in(whole)] == [ForwardReturn(MINUTE)]
 
 
 def test_a_frame_that_failed_leaves_no_file(tmp_path: Path) -> None:
@@ -147,7 +166,7 @@ def test_a_frame_that_failed_leaves_no_file(tmp_path: Path) -> None:
         raise OSError("the server went away")
 
     with pytest.raises(OSError, match="went away"):
-        training.write_parquet(tmp_path / "frame.parquet", broken())
+        frames.write_parquet(tmp_path / "frame.parquet", broken())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -155,7 +174,7 @@ def test_a_frame_that_failed_leaves_no_file(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"symbols": []}, "at least one symbol"),
-        ({"horizon": timedelta(microseconds=1)}, "horizon of a millisecond"),
+        ({"horizon": timedelta(microseconds=1)}, "horizon is a millisecond"),
         ({"every": timedelta(0)}, "step must be positive"),
         ({"end": T0 - MINUTE}, "end not before"),
         ({"start": datetime(2024, 1, 1)}, "need a time zone"),  # noqa: DTZ001  # what is refused
@@ -164,7 +183,7 @@ def test_a_frame_that_failed_leaves_no_file(tmp_path: Path) -> None:
 def test_a_frame_that_cannot_be_is_refused(store: FeatureStore, change: dict[str, Any], message: str) -> None:
     given = {"symbols": ["A"], "start": T0, "end": T0 + MINUTE, "every": MINUTE, "horizon": MINUTE} | change
     with pytest.raises(ValueError, match=message):
-        next(training.slices(store, "signal_v1", **given))
+        next(frames.slices(store, "signal_v1", **given))
 
 
 @pytest.fixture
@@ -188,6 +207,7 @@ def test_the_command_writes_the_frame_and_says_so(
     repo: Path, database: psycopg.Connection[Any], capsys: pytest.CaptureFixture[str], symbols: list[str]
 ) -> None:
     put(database, [("A", 0, 0, 100), ("A", 61, 61, 110), ("B", 0, 0.5, 50)])
+    put_between(database, 5, 55)
     path = repo.parent / "frame.parquet"
     command = ["training-frame", "--service", "signal_v1", "--symbols", *symbols, "--start", "2024-01-01T00:00:00"]
     command += [
@@ -204,7 +224,10 @@ def test_the_command_writes_the_frame_and_says_so(
     ]
     assert main(command) == 0
     said = capsys.readouterr()
-    assert said.out == f"4 rows, label forward_log_return_60s, history recomputed, in {path}\n"
+    assert said.out.splitlines() == [
+        f"4 rows, history recomputed, in {path}",
+        "  forward_log_return_60s: 2 labels, 2 null: 1 end, 1 no_price",
+    ]
     assert "rows" in said.err  # the progress bar
     assert "100%" in said.err
     table = pq.read_table(path)
@@ -215,8 +238,9 @@ def test_the_command_writes_the_frame_and_says_so(
         {"symbol": "A", "mid_price": 100},
         {"symbol": "B", "mid_price": 50},
     ]
-    # From second 1 the price of second 61 counts; from second 0 nothing comes in (0, 60].
-    assert table.column("forward_log_return_60s").to_pylist() == [None, None, pytest.approx(log(1.1), abs=1e-15), None]
+    # From second 1 the price of second 61 counts, from second 0 that of second 55, which nobody knew in time.
+    labels = [pytest.approx(log(0.77), abs=1e-15), None, pytest.approx(log(1.1), abs=1e-15), None]
+    assert table.column("forward_log_return_60s").to_pylist() == labels
 
 
 @pytest.mark.parametrize(

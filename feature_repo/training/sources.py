@@ -1,0 +1,161 @@
+"""The prices that labels are made of, and where they come from: rows of the book from the offline store, or trades given by a reader."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+from feast import FeatureStore
+from psycopg import sql
+
+from feature_repo.stores.history import History
+from feature_repo.stores.offline.binary import decode
+from feature_repo.stores.offline.binary import format as wire
+from feature_repo.stores.offline.binary.cells import arrow_type
+from feature_repo.stores.offline.histories import counts
+from feature_repo.stores.offline.join.retrieve import NONE, latest
+from feature_repo.stores.offline.session import snapshot
+from feature_repo.stores.offline.tables.schema import SILENCE, is_managed
+from feature_repo.training.definitions import Label
+from feature_repo.training.labels import Known
+from feature_repo.training.prices import Floats, Ints, Prices, parts
+from transforms import catalog
+from transforms.times import datetime_of_us, us_of_duration
+
+_TYPES: Final = (wire.TIMESTAMPTZ, wire.TIMESTAMPTZ, wire.FLOAT8, wire.FLOAT8, wire.INT8)
+
+
+def _no_holes() -> Ints:
+    return np.zeros((0, 2), np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Prices of one symbol as they are stored, sorted by event time, then by the time from which they were known.
+
+    Attributes
+    ----------
+    t_us, created_us : numpy.ndarray
+        (n,) event time, and when the row was made. A later row of an event time is a correction.
+    price : numpy.ndarray
+        (n,) the mid, or the price of a trade; NaN where it was not known.
+    spread : numpy.ndarray
+        (n,) ask less bid; 0 for trades.
+    silence_us : numpy.ndarray
+        (n,) for how long the feed had been silent.
+    ttl_us : int
+        A price is used for so long after the last word of its feed.
+    holes : numpy.ndarray
+        (m, 2) begin and end of holes that a feed told of.
+    """
+
+    t_us: Ints
+    created_us: Ints
+    price: Floats
+    spread: Floats
+    silence_us: Ints
+    ttl_us: int
+    holes: Ints = field(default_factory=_no_holes)
+    are_corrected: bool = True  # several rows of one time are corrections, and not trades of one time
+
+
+class Source(Protocol):
+    """Where prices come from."""
+
+    ttl_us: int
+
+    def newest_us(self, symbol: str) -> int:
+        """Return the event time of the newest price of a symbol, -1 where it has none."""
+
+    def read(self, symbol: str, begin_us: int, end_us: int) -> Rows:
+        """Return the prices with event times from ``begin_us`` to ``end_us``, both included."""
+
+
+class Books:
+    """The mid and the spread of the view ``microstructure``, on its grid. Each read is a transaction of its own."""
+
+    def __init__(self, store: FeatureStore, history: History) -> None:
+        view = catalog.view_of("mid_price")
+        self.ttl_us = view.ttl_s * 1_000_000
+        self._settings = store.config.offline_store
+        self._table = sql.Identifier(view.name)
+        self._history = history if is_managed(store.get_feature_view(view.name)) else None
+
+    def newest_us(self, symbol: str) -> int:
+        """Return the event time of the newest row that has a mid, -1 where none has."""
+        query = sql.SQL(
+            "SELECT event_timestamp FROM {} WHERE symbol = {} AND mid_price IS NOT NULL ORDER BY event_timestamp DESC LIMIT 1"
+        ).format(self._table, sql.Literal(symbol))
+        with snapshot(self._settings) as connection:
+            found = list(decode.read_columns(connection, query, [wire.TIMESTAMPTZ]))
+        return int(_us(found[0][0])[0]) if found else NONE
+
+    def read(self, symbol: str, begin_us: int, end_us: int) -> Rows:
+        """Return the rows of one history with event times from ``begin_us`` to ``end_us``, both included."""
+        with snapshot(self._settings) as connection:
+            return self._read(connection, symbol, begin_us, end_us)
+
+    def _read(self, connection: psycopg.Connection[Any], symbol: str, begin_us: int, end_us: int) -> Rows:
+        bounds = sql.SQL("BETWEEN {} AND {}").format(datetime_of_us(begin_us), datetime_of_us(end_us))
+        where = [
+            sql.SQL("r.symbol = {}").format(sql.Literal(symbol)),
+            sql.SQL("r.event_timestamp {} AND r.created_timestamp IS NOT NULL").format(bounds),
+        ]
+        silence: sql.Composable = sql.SQL("0::bigint")
+        if self._history is not None:
+            other = [sql.SQL("o.event_timestamp {}").format(bounds)]
+            where.append(counts("r", self._table, ["symbol"], "event_timestamp", self._history, other))
+            silence = sql.SQL("COALESCE({}, 0)::bigint").format(sql.Identifier("r", SILENCE))
+        query = sql.SQL(
+            "SELECT r.event_timestamp, r.created_timestamp, r.mid_price, r.spread, {} FROM {} AS r WHERE {} ORDER BY 1, 2"
+        ).format(silence, self._table, sql.SQL(" AND ").join(where))
+        batches = list(decode.read_columns(connection, query, _TYPES))
+        t_us, created_us, mid, spread, silence_ms = (
+            pa.chunked_array([batch[i] for batch in batches], arrow_type(kind)) for i, kind in enumerate(_TYPES)
+        )
+        silence_us = silence_ms.to_numpy() * 1000
+        return Rows(_us(t_us), _us(created_us), _floats(mid), _floats(spread), silence_us, self.ttl_us)
+
+
+def known_at(rows: Rows, definition: Label, t_us: Ints) -> Known:
+    """Return the price at which one begins at each moment: the newest that was known then, and not too old."""
+    at = latest(t_us, rows.t_us, rows.created_us, rows.ttl_us, known=True)
+    price, price_us = np.full(len(t_us), np.nan), np.full(len(t_us), NONE)
+    there = at != NONE
+    there[there] = (rows.t_us - rows.silence_us)[at[there]] >= t_us[there] - rows.ttl_us
+    entry, _, _ = _sides(rows, definition)
+    price[there], price_us[there] = entry[at[there]], rows.t_us[at[there]]
+    return Known(t_us, price, price_us)
+
+
+def prices_of(rows: Rows, definition: Label) -> Prices:
+    """Return the prices of a label in hindsight: the last correction of each."""
+    is_last = np.ones(len(rows.t_us), np.bool_)
+    if rows.are_corrected:
+        is_last[:-1] = rows.t_us[1:] != rows.t_us[:-1]
+    entry, leave, side = _sides(rows, definition)
+    entry, leave, t_us = entry[is_last], leave[is_last], rows.t_us[is_last]
+    known = np.isfinite(leave) & (leave > 0) & (rows.silence_us[is_last] <= rows.ttl_us)
+    part = parts(t_us, known, us_of_duration(definition.longest_pause), rows.holes)
+    return Prices(t_us[known], entry[known], leave[known], part[known], side)
+
+
+def _sides(rows: Rows, definition: Label) -> tuple[Floats, Floats, int]:
+    """Return the prices at which one begins and ends, and the sign of a gain."""
+    half = rows.spread / 2.0
+    if definition.price == "long":
+        return rows.price + half, rows.price - half, 1
+    if definition.price == "short":
+        return rows.price - half, rows.price + half, -1
+    return rows.price, rows.price, 1
+
+
+def _us(column: pa.Array | pa.ChunkedArray) -> Ints:
+    return np.asarray(column.cast(pa.int64()).to_numpy(), np.int64)
+
+
+def _floats(column: pa.ChunkedArray) -> Floats:
+    return np.asarray(column.to_numpy(), np.float64)  # null is NaN
