@@ -36,7 +36,7 @@ COMMANDS = {
     "fit-microprice": ("ingest.microprice.command", "the micro-price tables from stored history"),
     "check": ("ingest.check.command", "no look-ahead, and no dependence on the start, on any recording"),
     "features": ("ingest.research.features_command", "the feature catalogue; which features of a frame are worth it"),
-    "training-frame": ("ingest.training.command", "leak-free features with a forward return, as Parquet"),
+    "training-frame": ("ingest.training.command", "leak-free features with labels, as Parquet"),
     "score": ("ingest.sentiment.score_command", "a file of texts through the sentiment model"),
     "evaluate": ("ingest.sentiment.evaluate_command", "the sentiment model against a labelled file"),
     "prepare-model": ("ingest.sentiment.model_command", "a hub's model into a folder that serves offline"),

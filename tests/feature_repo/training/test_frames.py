@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from math import log
+from math import inf, log, nan
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ import feature_repo
 from feature_repo.stores.history import reading
 from feature_repo.stores.offline.append import append_rows
 from feature_repo.stores.offline.join import plan as planning
-from feature_repo.training import frames
-from feature_repo.training.definitions import ForwardReturn, label_of
+from feature_repo.training import frames, labelling
+from feature_repo.training.definitions import Barriers, ForwardReturn, label_of
 from ingest.cli import main
 from transforms import catalog
 
@@ -272,3 +272,85 @@ def test_the_command_says_what_is_wrong_and_writes_nothing(
     assert "error: " in error
     assert message in error
     assert not list(repo.parent.glob("*parquet*"))
+
+
+LABELS = (
+    ForwardReturn(timedelta(seconds=5)),
+    ForwardReturn(timedelta(seconds=20), "long"),
+    ForwardReturn(timedelta(seconds=20), "short"),
+    Barriers(timedelta(seconds=15), profit=1, loss=1, volatility="spread_pct"),
+)
+"""The spread in percent stands for a volatility here: only the rows of one view are needed."""
+
+
+def put_market(
+    connection: psycopg.Connection[Any], seconds: int, changed_from: float = inf, factor: float = 1.0
+) -> None:
+    """Write a random walk of two symbols, known after a third of a second, with a hole; prices from a second on may be others."""
+    rng = np.random.default_rng(5)
+    base = int(T0.timestamp()) * 1_000_000
+    for symbol in ("A", "B"):
+        mid = 100 * np.exp(np.cumsum(rng.normal(0, 2e-3, seconds)))
+        mid[np.arange(seconds) >= changed_from] *= factor
+        values = np.full((seconds, len(VIEW.features)), np.nan)
+        values[:, VIEW.index["mid_price"]] = mid
+        values[:, VIEW.index["spread"]] = 0.02
+        values[:, VIEW.index["spread_pct"]] = 0.004
+        values[60, VIEW.index["mid_price"]] = np.nan
+        event = base + np.arange(seconds) * 1_000_000
+        append_rows(connection, VIEW, [symbol] * seconds, event, event + 333_000, values)
+
+
+def labelled(store: FeatureStore, seconds: int) -> pa.Table:
+    end = T0 + timedelta(seconds=seconds)
+    every = timedelta(seconds=1)
+    return pa.concat_tables(frames.slices(store, "signal_v1", ["A", "B"], T0, end, every, LABELS, weights=True))
+
+
+def test_labels_and_weights_are_the_same_however_the_frame_is_cut(
+    store: FeatureStore, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_market(database, 150)
+    whole = labelled(store, 140)
+    monkeypatch.setattr(frames, "SLICE", 34)
+    monkeypatch.setattr(labelling, "STRETCH_US", 7_000_000)
+    cut = labelled(store, 140)
+    weights = [f"{label.column}_weight" for label in LABELS]
+    assert cut.drop_columns(weights) == whole.drop_columns(weights)
+    rows = [i for i, symbol in enumerate(whole["symbol"].to_pylist()) if symbol == "A"]
+    for label, name in zip(LABELS, weights, strict=True):
+        assert cut[name].to_pylist() == pytest.approx(whole[name].to_pylist(), rel=1e-12)
+        # the same by the loops of the book, over the moments of a symbol
+        column = whole[label.column].take(rows).to_pylist()
+        end = np.arange(141) + label.horizon.total_seconds()
+        if isinstance(label, Barriers):
+            ends = whole[f"{label.column}_end"].take(rows).to_pylist()
+            end = np.array([nan if e is None else (e - T0).total_seconds() for e in ends])
+        given = [i for i in range(141) if column[i] is not None]
+        count = [sum(j <= at <= end[j] for j in given) for at in range(141)]
+        expected = {i: np.mean([1 / count[at] for at in range(i, 141) if at <= end[i]]) for i in given}
+        assert whole[name].take(rows).to_pylist() == [
+            pytest.approx(expected[i], rel=1e-12) if i in expected else None for i in range(141)
+        ]
+        assert 60 < len(given) < 141
+    # who trades at once pays the spread of 2 cents twice over both sides
+    long, short = (whole[label.column].to_numpy() for label in LABELS[1:3])
+    assert np.nanmax(long + short) == pytest.approx(-2 * 0.02 / 100, rel=0.2)
+
+
+def test_a_price_of_the_future_changes_labels_and_no_feature(
+    store: FeatureStore, database: psycopg.Connection[Any]
+) -> None:
+    put_market(database, 120)
+    before = labelled(store, 90)
+    database.execute("TRUNCATE microstructure")
+    put_market(database, 120, changed_from=80, factor=1.5)
+    after = labelled(store, 90)
+    features = ["symbol", "event_timestamp", *json.loads(before.schema.metadata[b"features"])]
+    until = 2 * 80  # rows of two symbols up to second 79, at which the price of 80 is not known
+    assert before.select(features)[:until] == after.select(features)[:until]
+    for label in LABELS:
+        one, other = before[label.column].to_pylist(), after[label.column].to_pylist()
+        far = 2 * (80 - int(label.horizon.total_seconds()))
+        assert one[:far] == other[:far]
+        assert one[:until] != other[:until]
