@@ -78,10 +78,15 @@ def sampled(moments: Mapping[str, Iterable[Ints]], size: int | None = None) -> I
 
     `moments` are pieces of sorted times of each symbol, in microseconds. As many as a frame has rows are in memory, and a piece a symbol.
     """
-    merged = merge(*(((t, symbol) for piece in pieces for t in piece.tolist()) for symbol, pieces in moments.items()))
+    merged = merge(*(_named(symbol, pieces) for symbol, pieces in moments.items()))
     while rows := list(islice(merged, size or SLICE)):
         times = pd.to_datetime(np.array([t for t, _ in rows]), unit="us", utc=True).as_unit("us")
         yield pd.DataFrame({"symbol": [symbol for _, symbol in rows], "event_timestamp": times})
+
+
+def _named(symbol: str, pieces: Iterable[Ints]) -> Iterator[tuple[int, str]]:
+    for piece in pieces:
+        yield from ((t_us, symbol) for t_us in piece.tolist())
 
 
 def slices(
