@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from argparse import ArgumentTypeError
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from datetime import timedelta
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,14 @@ import feature_repo
 from feature_repo.stores import history
 from feature_repo.stores.errors import UserError
 from feature_repo.training.bars import KINDS, Bars, BarsError
-from feature_repo.training.definitions import AT_TIME, PRICES, Barriers, ForwardReturn, Label
+from feature_repo.training.definitions import AT_TIME, PRICES, Barriers, ForwardReturn, Label, label_of
+from ingest.cli import ExitCode
 from ingest.cli.arguments import duration, make_parser, moment, names
+from transforms.times import us_of_duration
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from feast import FeatureStore
 
 _EXAMPLE = """\
 examples:
@@ -30,9 +34,13 @@ examples:
   ... --barriers 2:1:5m --weights                          a profit of 2 volatilities, a loss of 1, or 5 minutes
   ... --bars dollar:1000000 --price trade                  a row each time that so much was traded; needs the tape
 
+  ... --from frame.parquet.manifest.json -o again.parquet  the same frame again, where data and code are the same
+
 docs/training.md defines the labels, the bars and the weights.
+exit codes: 0 done, 1 the frame of a manifest has other bytes now, 2 an option or a server is wrong, or data or code are not the manifest's
 """
 _HORIZON = timedelta(seconds=60)
+_US = timedelta(microseconds=1)
 
 
 def add_parser(subparsers: Any) -> None:
@@ -44,9 +52,9 @@ def add_parser(subparsers: Any) -> None:
     )
     add = make_parser(subparsers, "training-frame", run, about, _EXAMPLE).add_argument
     add("--service", default="signal_v1", help="the feature service (default signal_v1)")
-    add("--symbols", required=True, nargs="+", type=names, metavar="SYMBOL", help="with spaces or commas between")
-    add("--start", required=True, type=moment, help="ISO time; UTC where it names no zone")
-    add("--end", required=True, type=moment, help="the last time of the grid")
+    add("--symbols", nargs="+", type=names, metavar="SYMBOL", help="with spaces or commas between")
+    add("--start", type=moment, help="ISO time; UTC where it names no zone")
+    add("--end", type=moment, help="the last time of the grid")
     add("--every", default=timedelta(seconds=1), type=duration, help="step of the grid: 250ms, 1s, 5m, 1h (default 1s)")
     bars = f"in place of the grid the ends of bars of trades on the tape; KIND is one of {', '.join(KINDS)}"
     add("--bars", type=bars_of_text, metavar="KIND:SIZE[:MEMORY]", help=bars)
@@ -70,7 +78,10 @@ def add_parser(subparsers: Any) -> None:
         "The file names it in its metadata"
     )
     add("--history", choices=history.NAMES, help=histories)
-    add("-o", "--output", required=True, type=Path, help="the Parquet file")
+    add("-o", "--output", required=True, type=Path, help="the Parquet file; its manifest is put beside it")
+    again = "make the frame of a manifest again, in place of all options above; refused where its data or code are others now"
+    add("--from", dest="manifest", type=Path, metavar="MANIFEST", help=again)
+    add("--anyway", action="store_true", help="with --from: say what differs, and go on")
 
 
 def bars_of_text(text: str) -> Bars:
@@ -118,10 +129,83 @@ def labels_of(args: argparse.Namespace) -> list[Label]:
     return labels
 
 
-def run(args: argparse.Namespace) -> None:
-    """Write the frame."""
+def query_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what the options ask for, as JSON has it."""
+    if not (args.symbols and args.start and args.end):
+        raise UserError("give --symbols, --start and --end, or --from a manifest")
+    symbols = list(dict.fromkeys(chain.from_iterable(args.symbols)))
+    if not symbols:
+        raise UserError("at least one symbol is needed")
+    return {
+        "service": args.service,
+        "symbols": symbols,
+        "start": args.start.isoformat(),
+        "end": args.end.isoformat(),
+        "every_us": us_of_duration(args.every),
+        "bars": args.bars and asdict(args.bars),
+        "labels": [label.described() for label in labels_of(args)],
+        "weights": args.weights,
+        "history": args.history,
+    }
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the frame and its manifest."""
     from feast import FeatureStore
     from feast.errors import FeastObjectNotFoundException
+
+    from feature_repo.training import frames, manifest
+
+    store = FeatureStore(repo_path=str(Path(feature_repo.__file__).parent))
+    kept = manifest.read(args.manifest) if args.manifest else None
+    if kept and (args.symbols or args.start or args.end):
+        raise UserError("--from has symbols and times; leave --symbols, --start and --end out")
+    query = kept["query"] if kept else query_of(args)
+    query["history"] = query["history"] or frames.history_of(store)
+    try:
+        now = _versions(store, query, kept)
+        differing = manifest.differences(kept, now) if kept else []
+        if kept and kept["query"]["features"] != now["query"]["features"]:
+            differing.append(f"{query['service']} has other features")
+        if differing and not args.anyway:
+            raise UserError(
+                f"the frame cannot be made again: {'; '.join(differing)}. Use --anyway to make it all the same"
+            )
+        _write(store, now, args.output)
+    except FeastObjectNotFoundException as error:
+        raise UserError(str(error)) from error
+    manifest.write(args.output, now)
+    if kept is None:
+        return ExitCode.DONE
+    for text in differing:
+        print(f"  {text}")
+    same = manifest.hash_of(args.output) == kept["frame"]["sha256"]
+    print("the same bytes as in the manifest" if same else "other bytes than in the manifest")
+    return ExitCode.DONE if same else ExitCode.NO
+
+
+def _versions(store: FeatureStore, query: Mapping[str, Any], kept: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the manifest of a frame that is made now, but for the frame."""
+    from feature_repo.training import frames, manifest
+    from ingest.training import sampling
+
+    labels = [label_of(one) for one in query["labels"]]
+    start, end = (datetime.fromisoformat(query[name]) for name in ("start", "end"))
+    frames.grid_rows(query["symbols"], start, end, query["every_us"] * _US)
+    tape = None
+    if query["bars"] or any(label.price == "trade" for label in labels):
+        tape = (kept or {}).get("tape") or sampling.tape_version()
+    ahead = max((label.horizon for label in labels), default=timedelta(0))
+    pause = max((label.longest_pause for label in labels), default=timedelta(0))
+    books = any(label.price != "trade" for label in labels)
+    data = manifest.data_version(store, query["service"], query["symbols"], (start, end), ahead, pause, labelled=books)
+    features = manifest.features_of(store, query["service"])
+    code = manifest.code_version(Path(__file__).parent)
+    return {"query": {**query, "features": features}, "code": code, "data": data, "tape": tape}
+
+
+def _write(store: FeatureStore, now: Mapping[str, Any], output: Path) -> None:
+    """Write the frame, and say what is in it."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -129,32 +213,27 @@ def run(args: argparse.Namespace) -> None:
     from feature_repo.training.labelling import Labels
     from ingest.training import sampling
 
-    store = FeatureStore(repo_path=str(Path(feature_repo.__file__).parent))
-    symbols = list(dict.fromkeys(chain.from_iterable(args.symbols)))
-    rows = frames.grid_rows(symbols, args.start, args.end, args.every)
-    if not symbols:
-        raise UserError("at least one symbol is needed")
-    definitions = labels_of(args)
-    read = args.history or frames.history_of(store)
+    query = now["query"]
+    symbols, every = query["symbols"], query["every_us"] * _US
+    start, end = (datetime.fromisoformat(query[name]) for name in ("start", "end"))
+    definitions = [label_of(one) for one in query["labels"]]
+    rows = frames.grid_rows(symbols, start, end, every)
     nulls: dict[str, Counter[str]] = {label.column: Counter() for label in definitions}
-    try:
-        with history.reading(read), ExitStack() as stack, Progress(console=Console(stderr=True)) as progress:
-            task = progress.add_task("rows", total=None if args.bars else rows)
-            sources, moments = frames.book_prices(store), frames.grid(symbols, args.start, args.end, args.every)
-            if args.bars or "trade" in args.price:
-                taped = stack.enter_context(sampling.trades(symbols, args.start, args.end, definitions))
-                sources["trade"] = taped
-                if args.bars:
-                    moments = frames.sampled(sampling.ends(taped, args.bars, symbols, args.start, args.end))
-            labels = Labels(definitions, sources)
-            tables = frames.frames(store, args.service, moments, labels, weights=args.weights)
-            tables = _counted(tables, nulls)
-            written = frames.write_parquet(args.output, tables, lambda n: progress.advance(task, n))
-    except FeastObjectNotFoundException as error:
-        raise UserError(str(error)) from error
+    with history.reading(query["history"]), ExitStack() as stack, Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("rows", total=None if query["bars"] else rows)
+        sources, moments = frames.book_prices(store), frames.grid(symbols, start, end, every)
+        if now["tape"]:
+            trades = sampling.trades(symbols, start, end, definitions, now["tape"]["version"])
+            sources["trade"] = taped = stack.enter_context(trades)
+            if query["bars"]:
+                bars = Bars(**query["bars"])
+                moments = frames.sampled(sampling.ends(taped, bars, symbols, start, end))
+        labels = Labels(definitions, sources)
+        tables = frames.frames(store, query["service"], moments, labels, weights=query["weights"])
+        written = frames.write_parquet(output, _counted(tables, nulls), lambda n: progress.advance(task, n))
     if not written:
         raise UserError("no bar of these trades ended in this time; nothing is written")
-    print(f"{written:,} rows, history {read}, in {args.output}")
+    print(f"{written:,} rows, history {query['history']}, in {output}")
     for name, counted in nulls.items():
         why = ", ".join(f"{n:,} {reason}" for reason, n in sorted(counted.items()))
         print(f"  {name}: {written - counted.total():,} labels, {counted.total():,} null{': ' if why else ''}{why}")

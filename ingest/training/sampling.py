@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from typing import Any
 
 from feature_repo.stores.errors import UserError
 from feature_repo.training.bars import Bars, moments
@@ -20,11 +21,19 @@ class NoTradesError(UserError, RuntimeError):
     """There are no trades to sample or to label; the message says what to do."""
 
 
+def tape_version() -> dict[str, Any]:
+    """Return the place of the tape and its newest version."""
+    settings = load()
+    if not settings.tape:
+        raise NoTradesError("trades are read from the tape, and TFS_TAPE names none")
+    return {"place": settings.tape, "version": open_tape(settings).table.version()}
+
+
 @contextmanager
 def trades(
-    symbols: Sequence[str], start: datetime, end: datetime, definitions: Sequence[Label]
+    symbols: Sequence[str], start: datetime, end: datetime, definitions: Sequence[Label], version: int | None = None
 ) -> Iterator[TapedTrades]:
-    """Open the trades of a frame from `start` to `end` with these labels."""
+    """Open the trades of a frame from `start` to `end` with these labels, of the newest version of the tape or of another one."""
     settings = load()
     if not settings.tape:
         raise NoTradesError("trades are read from the tape, and TFS_TAPE names none")
@@ -34,7 +43,7 @@ def trades(
     )
     with TapedTrades(settings) as taped:
         begin_us = us_of_datetime(start) - us_of_duration(max(longest))
-        taped.load(open_tape(settings), symbols, begin_us, us_of_datetime(end + ahead))
+        taped.load(open_tape(settings, version), symbols, begin_us, us_of_datetime(end + ahead))
         yield taped
 
 
