@@ -10,7 +10,7 @@ Example: The books of the last minute, and the books and trades of five minutes:
 >>> {feed: (at_us - need.since_us) // 1_000_000 for feed, need in needs({"book_flow"}, at_us, Instrument()).items()}
 {'book': 61}
 >>> {feed: (at_us - need.since_us) // 1_000_000 for feed, need in needs({"kyle"}, at_us, Instrument()).items()}
-{'trade': 301, 'book': 301}
+{'book': 301, 'trade': 301}
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def needs(names: Iterable[str], at_us: int, instrument: Instrument, *, has_sides
     """
     found: dict[Source, Need] = {}
     for kernel in map(KERNEL.__getitem__, with_users(names)):
-        for source in _sources(kernel, has_sides):
+        for source in sorted(_sources(kernel, has_sides)):
             for need in _of(kernel, source, at_us, instrument):
                 found[source] = found[source] | need if source in found else need
     return found

@@ -99,7 +99,7 @@ class Quiet:
             quiet.clear()
         if not quiet and not leaving:
             return
-        known_ms = self._known_ms()  # before the leases are looked at: a pause in between makes it no later
+        known_ms, moved_ms = self._known_ms()  # before the leases are looked at: a pause in between makes it no later
         if self._steady() - steady_us > self._idle_us // 2:  # Redis stood still before it answered
             self.wait()
             return
@@ -114,22 +114,29 @@ class Quiet:
             found.append(("leave", Leave(known_ms, symbol.name, symbol.timeline.arrivals)))
             del self._heard[symbol.name]  # it waits as long again if a message came meanwhile
         for first in range(0, len(found), AT_ONCE):
-            if not self._append(found[first : first + AT_ONCE], well_s=outage.WRITTEN_S if quiet else 0.0):
+            part = found[first : first + AT_ONCE]
+            if not self._append(part, moved_ms, well_s=outage.WRITTEN_S if quiet else 0.0):
                 self.wait()
                 return
 
-    def _append(self, messages: Sequence[tuple[str, Tick | Leave]], well_s: float) -> bool:
-        """Append messages to their logs; where Redis is not well for ``well_s``, or lost its tail, append nothing and return False."""
+    def _append(self, messages: Sequence[tuple[str, Tick | Leave]], moved_ms: int, well_s: float) -> bool:
+        """Append messages to their logs; return False where nothing was appended.
+
+        That is so where Redis has lost its tail, and where it was not well for ``well_s``, if that is more than 0, at ``moved_ms``.
+        """
         logs: dict[str, int] = {}
-        words: list[str | int | bytes] = [membership.PAUSE_MS, round(well_s * 1000)]
+        words: list[str | int | bytes] = [membership.PAUSE_MS, round(well_s * 1000), moved_ms]
         for kind, message in messages:
             log = keys.events(keys.partition_of(message.symbol, self._partitions))
             words += (logs.setdefault(log, len(logs) + 1), kind, encode(message))
         return bool(self._client.eval(_PASS_TIME, 1 + len(logs), keys.SIGNS_OF_LIFE, *logs, *words))
 
-    def _known_ms(self) -> int:
-        """Return up to which time every message is in the logs, as far as its feed is not slower than ``TFS_IDLE_AFTER_MS``."""
+    def _known_ms(self) -> tuple[int, int]:
+        """Return up to which time every message is in the logs, as far as its feed is not slower than ``TFS_IDLE_AFTER_MS``.
+
+        Return also until when, by the clock of Redis, every entry that arrived is there.
+        """
         now_ms, moved_ms = read.moved_until(self._client, list(PLAIN_STREAM))
         if self._clock is not None:
             now_ms = self._clock() // 1000
-        return (min(now_ms, moved_ms) * 1000 - self._idle_us) // 1000
+        return (min(now_ms, moved_ms) * 1000 - self._idle_us) // 1000, moved_ms

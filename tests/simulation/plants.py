@@ -12,14 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ingest.feeds.kafka import feed as kafka_feed
-from ingest.feeds.kafka import move as kafka_move
-from ingest.feeds.kafka.reader import Reader
 from ingest.publish.producer import Producer
 from ingest.streams import membership, outage, read
 from ingest.streams.membership import Member
 from ingest.worker import opening, quiet, symbols
 from ingest.worker import worker as worker_module
-from ingest.worker.symbol import Symbol
 from tests.simulation.database import Database
 from transforms import kernels, saved
 
@@ -72,8 +69,9 @@ def _replayed_with_todays(_: Any, settings: Any) -> Any:
     return settings
 
 
-def _known_by_own_clock(self: Any) -> int:
-    return int(worker_module.time.time_ns() // 1_000_000 - self._idle_us // 1000)
+def _known_by_own_clock(self: Any) -> tuple[int, int]:
+    now_ms = worker_module.time.time_ns() // 1_000_000
+    return int(now_ms - self._idle_us // 1000), now_ms
 
 
 def _take_free_unless_held(self: Any) -> None:
@@ -112,26 +110,12 @@ def _store_every_stamp(self: Database, rows: Any) -> int:
     return len(rows)
 
 
-def _batch_by_the_clock(self: Any) -> list[Any]:
-    self._polled_s = self._clock() - self.__dict__.setdefault("since", self._clock())
-    batch = _NEXT_BATCH(self)
-    if batch or not self._heads:
-        self.since = self._clock()
-    return batch
-
-
-def _move_from_own_offsets(*args: Any, offsets: Any, **more: Any) -> int:
-    return _MOVE_RECORDS(
-        *args, offsets=offsets._replace(steps=[one for one in offsets.steps if one[1] != one[2]]), **more
-    )
-
-
 def _all_anew(*args: Any) -> frozenset[str]:
     return frozenset(kernels.KERNEL) if _ANEW(*args) else frozenset()
 
 
 _ANEW = saved._anew
-_NEXT_BATCH, _MOVE_RECORDS, _FIND_LOST = Reader.next_batch, kafka_move.move_records, Producer._find_lost
+_FIND_LOST = Producer._find_lost
 _ADMIT = symbols.Symbols._admit
 _SAVED = "if saved_id ~= after_id then return redis.error_reply('OTHER POSITION') end"
 _SAME_SERVER = "if string.match(token, '[^:]*$') ~= server then return redis.error_reply('OTHER SERVER') end"
@@ -152,8 +136,14 @@ PLANTS: dict[str, Plant] = {
         722,
         [(_SAME_SERVER, ""), *((one, "if false then") for one in (_RENEWED, _MOVED, _LAST_IN_LOG))],
     ),
+    "both checks of a commit": Plant(
+        "a commit looks neither at the lease nor at the position",
+        14,
+        [(_SAVED, ""), (_SAME_SERVER, ""), (_FENCE_COMMIT, "")],
+    ),
+    "fence": Plant("a commit does not look at the lease", 49, [(_FENCE_COMMIT, "")]),
     "compare": Plant(
-        "an older row replaces the one that is online", 454, [(_COMPARE, "newer = true\n  if false then")]
+        "an older row replaces the one that is online", 512, [(_COMPARE, "newer = true\n  if false then")]
     ),
     "write fence": Plant("online rows are written without the lease", 73, [(_FENCE_WRITE, "")]),
     "cut": Plant("the router sorts what it read, and does not cut it", 39, members=[(read, "in_order", _unordered)]),
@@ -174,27 +164,14 @@ PLANTS: dict[str, Plant] = {
     ),
     "opens": Plant("a refused message opens a symbol", 576, members=[(symbols.Symbols, "_admit", _admit_and_open)]),
     "alone": Plant("a change of a kernel resets all of them", 116, members=[(saved, "_anew", _all_anew)]),
-    "watermark": Plant(
-        "a symbol that starts anew forgets its watermark", 757, members=[(Symbol, "restart", lambda *_: None)]
-    ),
     "facts": Plant("a row that is made again is stored again", 22, members=[(Database, "store", _store_every_stamp)]),
     "kept": Plant(
-        "a Kafka reader does not look at its offsets", 22, members=[(kafka_feed, "_are_kept", lambda *_: True)]
-    ),
-    "hold": Plant(
-        "a Kafka reader counts time in which it did not poll",
-        31392,
-        members=[(Reader, "next_batch", _batch_by_the_clock)],
-    ),
-    "places": Plant(
-        "a Kafka reader compares the offsets of its records alone",
-        30272,
-        members=[(kafka_move, "move_records", _move_from_own_offsets)],
+        "a Kafka reader does not look at its offsets", 32, members=[(kafka_feed, "_are_kept", lambda *_: True)]
     ),
     "again": Plant(
         "a feed goes on where a failover has lost what it wrote",
         10,
         members=[(Producer, "_find_lost", _go_on)],
     ),
-    "millisecond": Plant("the router orders by id alone", 49, members=[(read, "in_order", _by_id_alone)]),
+    "millisecond": Plant("the router orders by id alone", 69, members=[(read, "in_order", _by_id_alone)]),
 }

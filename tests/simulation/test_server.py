@@ -63,7 +63,7 @@ class Pair:
         new_id = b"%d-*" % self._site.server.now_ms()
         if words[0] == b"EVAL":
             if script_name(words[1]) == "pass_time":
-                at = 3 + int(words[2])  # the longest pause, and for how long it must have been well
+                at = 3 + int(words[2])  # the longest pause, and for how long it must have been well at which time
                 words = [*words[:at], ENDLESS_MS, b"0" if reply else ENDLESS_MS, *words[at + 2 :]]
             return [words[0], words[1].replace(b"'*'", b"'" + new_id + b"'"), *words[2:]]
         return [new_id if word == b"*" else word for word in words] if words[0] == b"XADD" else words

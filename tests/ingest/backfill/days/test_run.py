@@ -17,14 +17,14 @@ import pytest
 from pyarrow import fs
 
 from ingest.backfill import table
-from ingest.backfill.days import contents, records, store, work
+from ingest.backfill.days import contents, records, work
 from ingest.backfill.days.run import backfill_from_tape
 from ingest.backfill.run import backfill
 from ingest.cli import main
 from ingest.messages.kinds import Trade
 from ingest.microprice import tables as microprice
 from ingest.settings import Settings, s3_address
-from ingest.tape import compact
+from ingest.tape import compact, store
 from ingest.tape.table import TapeError, open_tape
 from tests.conftest import new_database
 from tests.ingest.backfill.days.tapes import (
