@@ -75,6 +75,8 @@ class Settings:
     # TFS_TAPE: where every message is kept for good, a folder or s3://bucket/prefix; empty keeps none. S3 is reached as the variables
     # AWS_* say, which deltalake reads itself
     tape: str = ""
+    # TFS_IDLE_TO_TAPE: 1 moves the states of symbols that left the memory from Redis to the tape; every worker must reach that
+    idle_to_tape: bool = True
     # SENTIMENT_MODEL: a hub id, a folder, or "embedded"
     sentiment_model: str = DEFAULT_MODEL
     # SENTIMENT_REVISION: the commit of a hub id; None is the pinned one
@@ -125,6 +127,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         instruments=instruments(Path(environ.get("TFS_INSTRUMENTS") or Path(__file__).with_name("instruments.toml"))),
         aliases=Path(aliases) if aliases else None,
         tape=_tape(environ),
+        idle_to_tape=bool(_integer(environ, "TFS_IDLE_TO_TAPE", default.idle_to_tape, 0, 1)),
         sentiment_model=model,
         sentiment_revision=revision,
         webhook_token=environ.get("TFS_WEBHOOK_TOKEN", ""),

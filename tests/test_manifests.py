@@ -158,9 +158,8 @@ def settings_of_the_code() -> set[str]:
 def test_the_settings_are_ones_that_the_code_takes() -> None:
     data = SHARED["ConfigMap"]["data"]
     assert set(data) <= settings_of_the_code() - {REDIS_VARIABLE, POSTGRES_VARIABLE}
-    assert settings.load(data) == settings.load(
-        {"SENTIMENT_MODEL": "embedded", "TFS_PARTITIONS": "16", "TFS_TAPE": "/var/lib/tfs/tape"}
-    )
+    tape = {"TFS_TAPE": "/var/lib/tfs/tape", "TFS_IDLE_TO_TAPE": "0"}
+    assert settings.load(data) == settings.load({"SENTIMENT_MODEL": "embedded", "TFS_PARTITIONS": "16", **tape})
 
 
 @pytest.mark.parametrize(("where", "pod"), PODS, ids=of_file)

@@ -54,11 +54,12 @@ def run(client: redis.Redis, settings: Settings, stop: threading.Event) -> None:
             tape = patiently(lambda name=name: open_to_append(settings, name), member.hold_seat)  # type: ignore[misc]
             follower = Follower(client, tape, settings.partitions, member.hold_seat)
             upkeep = Upkeep(client, settings)
-            idle = IdleStates(client, settings)
+            idle = IdleStates(client, settings) if settings.idle_to_tape else None
             while not stop.is_set() and member.hold_seat() is not None:
                 if not follower.step():
                     upkeep.look()
-                    idle.look()
+                    if idle is not None:
+                        idle.look()
                     stop.wait(LOOK_S)
                 well()
             if stop.is_set():

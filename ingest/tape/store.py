@@ -47,6 +47,10 @@ class Store:
                 self._s3 = fs.S3FileSystem(**s3_address(), **_S3_TIMEOUTS)
             self._root = self._root.removeprefix("s3://")
 
+    def exists(self) -> bool:
+        """Return whether the tape is there, as far as it is a folder."""
+        return self._s3 is not None or Path(self._place, "_delta_log").is_dir()
+
     def has(self, name: str) -> bool:
         """Return whether an object is there."""
         path = f"{self._root}/{name}"

@@ -123,6 +123,9 @@ def reader(place: str) -> Read:
         from ingest.tape.idle import FOLDER  # here, because most workers never need what it imports
         from ingest.tape.store import Store
 
-        return Store(place, FOLDER).read(name)
+        store = Store(place, FOLDER)
+        if not store.exists():
+            raise FileNotFoundError(f"{place} is not there: mount the tape's folder here, or set TFS_IDLE_TO_TAPE=0")
+        return store.read(name)
 
     return read

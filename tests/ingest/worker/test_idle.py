@@ -16,6 +16,7 @@ from ingest.publish.publisher import Publisher
 from ingest.streams import keys
 from ingest.streams.idle_state import unpack
 from ingest.tape.idle import IdleStates
+from ingest.worker import idle_load
 from ingest.worker.partition import Partition
 from ingest.worker.worker import Worker
 
@@ -214,6 +215,7 @@ class Market:
         self.conf = settings.load(
             {"TFS_PARTITIONS": str(partitions), "TFS_FORGET_S": "60", "TFS_TAPE": folder, "TFS_SYMBOLS": ""}
         )
+        Path(folder, "_delta_log").mkdir(parents=True, exist_ok=True)  # of the table, which workers look for
         self.symbols, self.partitions = symbols, partitions
         self.steady_us = 0
         self.start()
@@ -273,6 +275,11 @@ def test_a_state_comes_back_from_the_tape_to_the_bit_in_the_same_worker_and_in_t
     market.say(200, 100)
     assert market.states() == expected
     market.worker.close()
+
+
+def test_a_worker_that_does_not_reach_the_folder_of_the_tape_says_so_and_forgets_no_state(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="TFS_IDLE_TO_TAPE=0"):
+        idle_load.reader(str(tmp_path))("00-00")
 
 
 def test_while_the_tape_is_away_the_log_waits_and_others_go_on(redis_client: redis.Redis, tmp_path: Path) -> None:
