@@ -145,7 +145,7 @@ def expected(said: list[Said]) -> Bits:
     out: Bits = {}
     for partition in partitions.values():
         for batch in partition.pending.batches.values():
-            view, symbols, event, _, values, _ = batch.columns()
+            view, symbols, event, _, values, *_ = batch.columns()
             for name, at, row in zip(symbols, event.tolist(), values.tolist(), strict=True):
                 if at <= ends[name] * 1000:
                     out[view.name, name, at] = [[None if x != x else float(x).hex() for x in row]]
