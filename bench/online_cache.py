@@ -11,6 +11,7 @@ ratio is the target, 20 ms at p99, over the result. ``online_cache_hits``: how m
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import time
 from typing import Any
@@ -44,7 +45,10 @@ def staleness(store: Any, url: str) -> tuple[list[float], float]:
     """Return how many milliseconds after it was replaced each value was still given, and the share of reads from the cache."""
     stored_at = multiprocessing.get_context("spawn").Array("d", WRITES, lock=False)
     begin_us = time.time_ns() // 1_000 + 3_600_000_000
-    writer = multiprocessing.get_context("spawn").Process(target=write, args=(url, begin_us, stored_at))
+    target = importlib.import_module(
+        "bench.online_cache"
+    ).write  # the new process finds it by this name; here it may be __main__
+    writer = multiprocessing.get_context("spawn").Process(target=target, args=(url, begin_us, stored_at))
     refs, rows = ["social:author_ratio_1h"], [{"symbol": s} for s in SYMBOLS]
 
     def read() -> Any:
