@@ -83,11 +83,7 @@ class ReplyCache:
         """Return one reply per key, in the order of `asks`; those that are not kept are read in one round trip."""
         with self._lock:
             try:
-                if self._connection is None:
-                    self._connect()
-                if self._kept and not self._is_confirmed():
-                    self._confirm()
-                self._take_messages()
+                self._listen()
                 found = {(key, fields.wire): self._use(key, fields.wire) for keys, fields in asks for key in keys}
                 missing = [([key for key in keys if found[key, fields.wire] is None], fields) for keys, fields in asks]
                 if pieces := commands(missing):
@@ -117,6 +113,18 @@ class ReplyCache:
                     return None
                 replies.append(reply)
         return replies
+
+    def _listen(self) -> None:
+        """Take what the server has said, over a new connection if the old one is dead: this sends again nothing that a caller asked."""
+        if self._connection is not None:
+            try:
+                if self._kept and not self._is_confirmed():
+                    self._confirm()
+                self._take_messages()
+                return
+            except redis.ConnectionError:  # the server closes an idle connection, and one of before its restart is dead
+                pass
+        self._connect()
 
     def _is_confirmed(self) -> bool:
         """Return whether the server was heard lately."""

@@ -8,16 +8,31 @@ round trip and read as Feast's own store reads them.
 from __future__ import annotations
 
 import logging
+import struct
 from collections.abc import Iterator, Sequence
 from functools import cache
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
-from feature_repo.stores.online.format import decode_time, event_and_silence
+from feature_repo.stores.errors import UserError
+from feature_repo.stores.online.format import decode_time, event_and_silence, time_field
 from feature_repo.stores.online.record import Ints, is_lone
 from feature_repo.stores.online.shape import NOT_FOUND, PRESENT, Reply, Shape, Table
 
 log = logging.getLogger(__name__)
+
+_NO_TIME = (DecodeError, OverflowError, struct.error)  # what the bytes of no event time raise
+
+
+class UnreadableRowError(UserError, ValueError):
+    """The time field of a row holds no event time, so nobody knows how old its values are."""
+
+    def __init__(self, view: str, row: int) -> None:
+        super().__init__(
+            f"row {row} of the request has a field {time_field(view).decode()} that holds no event time: another program wrote it."
+            " Delete the field; the row counts as not found until the next one is written"
+        )
 
 
 class Reading:
@@ -53,7 +68,7 @@ class Reading:
                 yield layout.absent
 
     def table(self, plain: Sequence[Reply] = (), now_us: int | None = None) -> Table:
-        """Return the table.
+        """Return the table; raise `UnreadableRowError` where a row's time field holds no event time.
 
         Parameters
         ----------
@@ -100,7 +115,10 @@ class Reading:
             piece = time
         else:
             given = dict(zip(one.features, values, strict=True))
-            record, not_doubles = layout.record_of(time, [given.get(name) for name in layout.names])
+            try:
+                record, not_doubles = layout.record_of(time, [given.get(name) for name in layout.names])
+            except _NO_TIME as error:
+                raise UnreadableRowError(one.view, i) from error
             piece = layout.absent[: -len(record)] + record
             for j in shape.of_view[v]:
                 at = layout.index[shape.columns[j][1]]
@@ -115,7 +133,10 @@ class Reading:
             if (raw := reply[at]) is None:
                 self._absent.append((i, v))
             else:
-                event_us[i, v], heard_us[i, v] = event_and_heard(raw)
+                try:
+                    event_us[i, v], heard_us[i, v] = event_and_heard(raw)
+                except _NO_TIME as error:
+                    raise UnreadableRowError(self._shape.asked[v].view, i) from error
 
     def _add_cells(self, v: int, table: Table) -> None:
         """Add the values of a view that has no records, as they are stored."""

@@ -119,7 +119,7 @@ def is_lone(time: bytes) -> bool:
     stamp, at = event_and_silence(time)[0], 0
     while stamp[at : at + 1] in _OF_TIMESTAMP:
         at += 1
-        while stamp[at] > 127:
+        while stamp[at : at + 1] > b"\x7f":
             at += 1
         at += 1
     return stamp[at : at + 1] == LONE_RECORD_TAG

@@ -83,6 +83,20 @@ def test_a_forked_process_reads_by_a_connection_of_its_own_whatever_a_thread_of_
     wait_until(lambda: cache.fetch(ask) == [[b"2"]])
 
 
+def test_an_idle_connection_that_the_server_closed_is_replaced_in_the_same_attempt(
+    kept: Any, redis_client: redis.Redis
+) -> None:
+    steady = Steady()
+    cache, ask = kept(steady=steady), [([b"k"], FIELDS)]
+    redis_client.hset("k", "a", b"1")
+    assert cache.fetch(ask) == [[b"1"]]
+    for value, passed_s in ((b"2", 0.0), (b"3", module.CONFIRM_S)):
+        redis_client.client_kill_filter(_type="normal", skipme=True)
+        redis_client.hset("k", "a", value)
+        steady.now += passed_s
+        assert cache.fetch(ask) == [[value]]
+
+
 @pytest.fixture
 def deaf(servers: Any) -> Iterator[tuple[int, threading.Event]]:
     """A way to the server that loses all that the server says, and no connection, once the event is set; later ones are well."""

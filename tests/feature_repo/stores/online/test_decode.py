@@ -14,7 +14,8 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types.Value_pb2 import Value
 
 from feature_repo.stores.online import decode, shape
-from feature_repo.stores.online.format import encode_time, feature_field, time_field
+from feature_repo.stores.online.decode import UnreadableRowError
+from feature_repo.stores.online.format import encode_time, feature_field, time_field, varint
 from feature_repo.stores.online.write import OnlineWriter
 from tests.feature_repo.stores.feast_rows import SYMBOLS, entity, key_of, rows_of, without_records
 from transforms.catalog import SOCIAL, VIEWS, View
@@ -200,3 +201,17 @@ def test_hostile_bytes_in_a_time_field_are_no_record(stores: Any, redis_client: 
             key_of("A"), feature_field("social", "author_ratio_1h"), Value(double_val=7.0).SerializeToString()
         )
         assert stores.read("ours", REFS, rows_of("A")).to_dict()["author_ratio_1h"] == [7.0]
+
+
+@pytest.mark.parametrize("time", [b"\x08", b"\x08\x80", b"\xff\xff", b"\x08" + varint(2**62)], ids=repr)
+@pytest.mark.parametrize(
+    ("view", "feature"), [("social", "author_ratio_1h"), ("every_type", "a_text")], ids=["with records", "without"]
+)
+def test_a_time_field_without_an_event_time_is_an_error_that_names_the_row_and_what_to_do(
+    stores: Any, redis_client: redis.Redis, view: str, feature: str, time: bytes
+) -> None:
+    redis_client.hset(key_of("B"), time_field(view), time)
+    with pytest.raises(UnreadableRowError, match=rf"row 1 of the request has a field _ts:{view} .* Delete the field"):
+        stores.read("ours", [f"{view}:{feature}"], rows_of("A", "B"))
+    redis_client.hdel(key_of("B"), time_field(view))
+    assert stores.read("ours", [f"{view}:{feature}"], rows_of("A", "B")).to_dict()[feature] == [None, None]
