@@ -45,9 +45,8 @@ def staleness(store: Any, url: str) -> tuple[list[float], float]:
     """Return how many milliseconds after it was replaced each value was still given, and the share of reads from the cache."""
     stored_at = multiprocessing.get_context("spawn").Array("d", WRITES, lock=False)
     begin_us = time.time_ns() // 1_000 + 3_600_000_000
-    target = importlib.import_module(
-        "bench.online_cache"
-    ).write  # the new process finds it by this name; here it may be __main__
+    # The new process finds the function by this name; here the module may be __main__.
+    target = importlib.import_module("bench.online_cache").write
     writer = multiprocessing.get_context("spawn").Process(target=target, args=(url, begin_us, stored_at))
     refs, rows = ["social:author_ratio_1h"], [{"symbol": s} for s in SYMBOLS]
 

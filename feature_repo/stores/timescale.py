@@ -73,9 +73,7 @@ class TimescaleOfflineStoreConfig(PostgreSQLOfflineStoreConfig):  # type: ignore
     password: StrictStr | None = Field(default=None, repr=False)
     sslmode: StrictStr | None = None
     columnstore_after_days: PositiveFloat | None = 2  # age at which a chunk goes to the columnstore; null keeps rows
-    history: History = (
-        "served"  # which rows joins read where there are served and recomputed ones: see stores/history.py
-    )
+    history: History = "served"  # which rows joins read where there are served and recomputed ones (stores/history.py)
     retain_days: PositiveFloat | None = None  # age at which a chunk is deleted; null keeps everything
 
     @model_validator(mode="after")
@@ -181,8 +179,9 @@ class TimescaleOfflineStore(PostgreSQLOfflineStore):  # type: ignore[misc]
         """Return the result of Feast's own query for the newest row of each key, decoded in columns."""
         source = _source_of_history(config, data_source, join_key_columns, timestamp_field)
         pull = PostgreSQLOfflineStore.pull_latest_from_table_or_query
-        job = pull(config, source, join_key_columns, feature_name_columns, timestamp_field, *args, **kwargs)
-        return QueryJob(job.to_sql(), job.config, full_feature_names=False)
+        return _in_columns(
+            pull(config, source, join_key_columns, feature_name_columns, timestamp_field, *args, **kwargs)
+        )
 
     @staticmethod
     def pull_all_from_table_or_query(
@@ -197,8 +196,9 @@ class TimescaleOfflineStore(PostgreSQLOfflineStore):  # type: ignore[misc]
         """Return the result of Feast's own query for all rows of a range, decoded in columns."""
         source = _source_of_history(config, data_source, join_key_columns, timestamp_field)
         pull = PostgreSQLOfflineStore.pull_all_from_table_or_query
-        job = pull(config, source, join_key_columns, feature_name_columns, timestamp_field, *args, **kwargs)
-        return QueryJob(job.to_sql(), job.config, full_feature_names=False)
+        return _in_columns(
+            pull(config, source, join_key_columns, feature_name_columns, timestamp_field, *args, **kwargs)
+        )
 
     def get_table_column_names_and_types_from_data_source(
         self, config: RepoConfig, data_source: Any
@@ -241,6 +241,11 @@ def _spine_of(frame: Any, keys: Iterable[str]) -> Callable[[Any], Spine]:
     if missing := set(keys) - set(spine.table.column_names):
         raise FeastEntityDFMissingColumnsError(set(keys), missing)
     return lambda connection: spine
+
+
+def _in_columns(job: Any) -> QueryJob:
+    """Return a job of Feast as one that decodes its result in columns."""
+    return QueryJob(job.to_sql(), job.config, full_feature_names=False)
 
 
 def _source_of_history(config: RepoConfig, source: Any, keys: list[str], event: str) -> Any:

@@ -3,8 +3,8 @@ be made again.
 
 ``frame.parquet`` has its manifest in ``frame.parquet.manifest.json``. The data version of a view is the number, the
 newest ``created_timestamp`` and a digest of all rows of the frame's symbols from which a value can come: a sum of
-hashes, whatever the order of the rows. So a correction, a late row and a backfill change it. What a row's kernels are
-says the database (``kernel_versions``).
+hashes, whatever the order of the rows. So a correction, a late row and a backfill change it. The database
+(``kernel_versions``) says which kernels made a row.
 """
 
 from __future__ import annotations

@@ -98,29 +98,20 @@ def _where(read: Read) -> str:
 
 def _show(found: Consistency, n_symbols: int, *, as_json: bool) -> None:
     from rich.console import Console
-    from rich.table import Table
+
+    from ingest.check import result
 
     console = Console()
     outcomes = found.outcomes()
     some = list(found.features.values())
     if as_json:
-        shown = ("view", "feature", "compared", "values", "differing", "example")
         answer = {"check": "consistency", "passed": found.exit_code == ExitCode.DONE, "rows": found.rows, **outcomes}
         answer["missing_rows"] = [_where(read) for read in found.missing]
         answer["waiting_rows"] = [_where(read) for read in found.waiting]
-        answer["features"] = [{name: getattr(r, name) for name in shown} for r in some]
+        answer["features"] = result.as_objects(some)
         console.file.write(json.dumps(answer) + "\n")
         return
-    headings = ("view", "rows", "values", "not null", "differing")
-    table = Table(*headings, title="online against offline", title_justify="left")
-    for view in dict.fromkeys(r.view for r in some):
-        of = [r for r in some if r.view == view]
-        numbers = (of[0].compared, *(sum(getattr(r, n) for r in of) for n in ("compared", "values", "differing")))
-        table.add_row(view, *(f"{n:,}" for n in numbers), style="red" if numbers[-1] else None)
-    console.print(table)
-    for r in some:
-        if r.differing:
-            console.print(f"{r.view}.{r.feature}: {r.differing:,} differ; {r.example}", markup=False)
+    result.show_by_view(some, "online against offline", console)
     for title, reads in (("missing offline", found.missing), ("waiting for the offline writer", found.waiting)):
         for read in reads[:10]:
             console.print(f"{title}: {_where(read)}", markup=False)

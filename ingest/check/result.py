@@ -119,3 +119,23 @@ def show(found: Sequence[Result], title: str, refused: Mapping[str, int], *, as_
         f"{'passed' if passed else 'FAILED'}: {n_compared:,} values of {len(found)} features compared, "
         f"{sum(r.differing for r in found):,} differ; {silent} features had no value to compare in this recording"
     )
+
+
+def as_objects(found: Sequence[Result]) -> list[dict[str, object]]:
+    """Return what was found as JSON objects."""
+    shown = ("view", "feature", "compared", "values", "differing", "example")
+    return [{name: getattr(r, name) for name in shown} for r in found]
+
+
+def show_by_view(found: Sequence[Result], title: str, console: Console) -> None:
+    """Print a table of views, whose features were compared in the same rows, and each feature that differs."""
+    headings = ("view", "rows", "values", "not null", "differing")
+    table = Table(*headings, title=title, title_justify="left")
+    for view in dict.fromkeys(r.view for r in found):
+        of = [r for r in found if r.view == view]
+        numbers = (of[0].compared, *(sum(getattr(r, n) for r in of) for n in ("compared", "values", "differing")))
+        table.add_row(view, *(f"{n:,}" for n in numbers), style="red" if numbers[-1] else None)
+    console.print(table)
+    for r in found:
+        if r.differing:
+            console.print(f"{r.view}.{r.feature}: {r.differing:,} differ; {r.example}", markup=False)

@@ -74,12 +74,12 @@ def other_settings(client: redis.Redis, conf: Settings) -> list[str]:
 
 def _show(found: Served, *, as_json: bool) -> None:
     from rich.console import Console
-    from rich.table import Table
+
+    from ingest.check import result
 
     console = Console()
     some = list(found.features.values())
     if as_json:
-        shown = ("view", "feature", "compared", "values", "differing", "example")
         answer = {
             "check": "consistency --from-tape",
             "passed": found.exit_code == ExitCode.DONE,
@@ -95,21 +95,11 @@ def _show(found: Served, *, as_json: bool) -> None:
             "extra_rows": _named(found.extra),
             "after_other_kernels": sorted(found.after_others),
             "holes": found.holes,
-            "features": [{name: getattr(r, name) for name in shown} for r in some],
+            "features": result.as_objects(some),
         }
         console.file.write(json.dumps(answer) + "\n")
         return
-    table = Table(
-        "view", "rows", "values", "not null", "differing", title="served against the tape", title_justify="left"
-    )
-    for view in dict.fromkeys(r.view for r in some):
-        of = [r for r in some if r.view == view]
-        numbers = (of[0].compared, *(sum(getattr(r, n) for r in of) for n in ("compared", "values", "differing")))
-        table.add_row(view, *(f"{n:,}" for n in numbers), style="red" if numbers[-1] else None)
-    console.print(table)
-    for r in some:
-        if r.differing:
-            console.print(f"{r.view}.{r.feature}: {r.differing:,} differ; {r.example}", markup=False)
+    result.show_by_view(some, "served against the tape", console)
     for title, rows in (("the tape gives it, not served", found.missing), ("served, not of the tape", found.extra)):
         for row in _named(rows):
             console.print(f"{title}: {row}", markup=False)

@@ -18,9 +18,9 @@ examples:
 """
 _RANK_EXAMPLE = """\
 examples:
-  python -m ingest features rank frame.parquet python -m ingest features rank frame.parquet --json ranking.json --html
-  ranking.html python -m ingest features rank other.parquet --label ret_1m=1m --without row_id --estimator
-  sklearn.linear_model:LassoCV
+  python -m ingest features rank frame.parquet
+  python -m ingest features rank frame.parquet --json ranking.json --html ranking.html
+  python -m ingest features rank other.parquet --label ret_1m=1m --without row_id --estimator sklearn.linear_model:LassoCV
 
 verdicts: chosen       tells of the coming return beyond chance, and a model loses without it
           repeats      would be chosen, but a better one of its cluster says the same

@@ -21,12 +21,9 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ingest.research.frame import Frame, ResearchError
+from ingest.research.frame import Floats, Frame, Ints, ResearchError
 from ingest.research.ranks import centred, cosine, ranks, z_of_t
-
-Floats = NDArray[np.float64]
 
 LEAST: Final = 20
 """Rows that a symbol needs in a period."""
@@ -133,7 +130,7 @@ def summary(values: Floats) -> Summary:
     return Summary(mean, deviation, t, float((np.sign(known) == np.sign(mean)).mean()), n)
 
 
-def _periods(numbers: NDArray[np.int64], symbol: slice) -> Iterator[tuple[int, slice]]:
+def _periods(numbers: Ints, symbol: slice) -> Iterator[tuple[int, slice]]:
     own = numbers[symbol]
     edges = [0, *(np.flatnonzero(np.diff(own)) + 1).tolist(), len(own)]
     for a, b in pairwise(edges):

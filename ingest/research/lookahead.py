@@ -35,15 +35,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ingest.research.frame import Frame, taken
+from ingest.research.frame import Floats, Frame, Ints, taken
 from ingest.research.information import summary
 from ingest.research.profiles import PARTS, Profile, alone, changes_of, chatterjee, lags_of, news_of, profile
 from ingest.research.ranks import spearman
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 SHARE: Final = 1 / 3
 """Of the variance of a coming return: what no causal feature tells."""

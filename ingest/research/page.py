@@ -9,21 +9,28 @@ from typing import Any, Final
 SHOWN: Final = 40
 """Features of a drawing; the table has all."""
 _CSS: Final = """
-:root { --page: #f9f9f7; --card: #fff; --ink: #0b0b0b; --soft: #52514e; --rule: #e4e3df; --good: #2a78d6; --bad:
-#d9591f; --none: #a9a8a2; } @media (prefers-color-scheme: dark) { :root { --page: #0d0d0d; --card: #181817; --ink:
-#f4f4f2; --soft: #c3c2b7; --rule: #343330;
-  --good: #4b97ec; --bad: #ee7a45; --none: #6f6e69; } }
+:root { --page: #f9f9f7; --card: #fff; --ink: #0b0b0b; --soft: #52514e; --rule: #e4e3df;
+  --good: #2a78d6; --bad: #d9591f; --none: #a9a8a2; }
+@media (prefers-color-scheme: dark) {
+  :root { --page: #0d0d0d; --card: #181817; --ink: #f4f4f2; --soft: #c3c2b7; --rule: #343330;
+    --good: #4b97ec; --bad: #ee7a45; --none: #6f6e69; }
+}
 html { color-scheme: light dark; }
 body { margin: 0 auto; max-width: 64rem; padding: 2rem 1.25rem; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif; }
-h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.1rem; margin: 0 0 .3rem; } p { margin: .2rem 0 .6rem; color:
-var(--soft); max-width: 46rem; } section { background: var(--card); border: 1px solid var(--rule); border-radius: .6rem;
-padding: 1rem 1.2rem; margin-top: 1rem; overflow-x: auto; } table { border-collapse: collapse; font-size: .8rem;
-font-variant-numeric: tabular-nums; width: 100%; } th, td { text-align: right; padding: .25rem .6rem; border-top: 1px
-solid var(--rule); white-space: nowrap; } td.text, th.text { text-align: left; } td.why { text-align: left; white-space:
-normal; min-width: 14rem; color: var(--soft); } svg { display: block; max-width: 100%; height: auto; } svg text {
-font-size: 11px; fill: var(--soft); } .chosen { color: var(--good); font-weight: 600; } .ahead { color: var(--bad);
-font-weight: 600; }
+h1 { font-size: 1.6rem; margin: 0; }
+h2 { font-size: 1.1rem; margin: 0 0 .3rem; }
+p { margin: .2rem 0 .6rem; color: var(--soft); max-width: 46rem; }
+section { background: var(--card); border: 1px solid var(--rule); border-radius: .6rem; padding: 1rem 1.2rem;
+  margin-top: 1rem; overflow-x: auto; }
+table { border-collapse: collapse; font-size: .8rem; font-variant-numeric: tabular-nums; width: 100%; }
+th, td { text-align: right; padding: .25rem .6rem; border-top: 1px solid var(--rule); white-space: nowrap; }
+td.text, th.text { text-align: left; }
+td.why { text-align: left; white-space: normal; min-width: 14rem; color: var(--soft); }
+svg { display: block; max-width: 100%; height: auto; }
+svg text { font-size: 11px; fill: var(--soft); }
+.chosen { color: var(--good); font-weight: 600; }
+.ahead { color: var(--bad); font-weight: 600; }
 """
 _HEAD: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

@@ -10,13 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ingest.research.frame import Frame, taken
+from ingest.research.frame import Floats, Frame, Ints, taken
 from ingest.research.ranks import centred_ranks
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 PARTS: Final = 10
 FITTED: Final = 2000

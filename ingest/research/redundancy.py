@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ingest.research.frame import Frame
+from ingest.research.frame import Floats, Frame
 from ingest.research.ranks import centred_ranks
-
-Floats = NDArray[np.float64]
 
 ALIKE: Final = 0.7
 """Mean size of the rank correlation of two clusters' features at which the clusters are joined."""

@@ -30,9 +30,8 @@ from ingest.streams.membership import FencedError, server_id
 from ingest.streams.move import Record
 
 BLOCK_MS = 100
-ABANDONED_S = (
-    60.0  # a batch takes seconds: after this time its scorer is dead, or so slow that another one may score it as well
-)
+# A batch takes seconds. After this time its scorer is dead, or so slow that another one may score it as well.
+ABANDONED_S = 60.0
 LOOK_S = 10.0  # between two looks for abandoned posts
 _LOG = logging.getLogger(__name__)
 

@@ -1,5 +1,5 @@
 -- Give a free seat to a process, and return the fencing token of the lease; return nil where another process holds it. The token ends
--- with the name of this Redis: a lease does not count on one that was promoted or started since, which may lack its newest entries and
+-- with the id of this Redis: a lease does not count on one that was promoted or started since, which may lack its newest entries and
 -- give their ids again.
 -- KEYS: the lease, and the counter of its tokens.
 -- ARGV: the milliseconds of a lease, the milliseconds of the longest lease that is ever given, and the process.

@@ -75,7 +75,7 @@ class IdleStates:
         moved = 0
         for p in range(self._partitions):
             for name, value, state in _values(self._client, p):
-                if state.parts is None or state.watermark_us is None:  # it is there; an earlier release wrote it
+                if state.parts is None or state.watermark_us is None:  # it is at the tape, or of an earlier release
                     continue
                 new = idle_state.reference(state)
                 self._store.write(new.name(name.decode()), state.parts)

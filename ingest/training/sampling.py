@@ -11,7 +11,7 @@ from feature_repo.stores.errors import UserError
 from feature_repo.training.bars import Bars, moments
 from feature_repo.training.definitions import Label
 from feature_repo.training.prices import Ints
-from ingest.settings import load
+from ingest.settings import Settings, load
 from ingest.tape.table import open_tape
 from ingest.training.taped import TapedTrades
 from transforms.times import us_of_datetime, us_of_duration
@@ -23,10 +23,15 @@ class NoTradesError(UserError, RuntimeError):
 
 def tape_version() -> dict[str, Any]:
     """Return the place of the tape and its newest version."""
+    settings = _with_tape()
+    return {"place": settings.tape, "version": open_tape(settings).table.version()}
+
+
+def _with_tape() -> Settings:
     settings = load()
     if not settings.tape:
         raise NoTradesError("trades are read from the tape, and TFS_TAPE names none")
-    return {"place": settings.tape, "version": open_tape(settings).table.version()}
+    return settings
 
 
 @contextmanager
@@ -34,9 +39,7 @@ def trades(
     symbols: Sequence[str], start: datetime, end: datetime, definitions: Sequence[Label], version: int | None = None
 ) -> Iterator[TapedTrades]:
     """Open the trades of a frame from `start` to `end` with these labels, of the newest version of the tape or of another one."""
-    settings = load()
-    if not settings.tape:
-        raise NoTradesError("trades are read from the tape, and TFS_TAPE names none")
+    settings = _with_tape()
     longest = [max(label.longest_pause, timedelta(minutes=1)) for label in definitions]
     ahead = max(
         (label.horizon + pause for label, pause in zip(definitions, longest, strict=True)), default=timedelta(0)

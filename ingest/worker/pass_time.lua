@@ -1,8 +1,11 @@
--- Append ticks and leaves to the logs, unless Redis was away or has lost its newest writes: then what is to be appended was decided in
--- another Redis than this one, and messages that were lost may be sent again. Return 1 where they were appended, else 0.
--- KEYS: the newest sign of life of all roles, and the logs. ARGV: the milliseconds without a sign of life that are a pause, the
--- milliseconds that must lie between the last pause and the next argument or 0, the time until which all entries are in the logs, and for each
--- entry its log, its kind and its data. What came soon after a pause may have waited for its end with its sender, and be as old as that.
+-- Append ticks and leaves to the logs; return 1. Append nothing and return 0 where Redis was away or has lost its newest writes: then another
+-- Redis than this one told what is to be appended, and messages that were lost may be sent again.
+-- KEYS: the newest sign of life of all roles, then the logs.
+-- ARGV: 1. the milliseconds without a sign of life that are a pause;
+--       2. how many milliseconds the last pause must end before the time of argument 3, or 0 if that does not matter. What came soon after
+--          a pause may have waited for its end with its sender, and be as old as that;
+--       3. the time in milliseconds until which all entries are in the logs;
+--       then for each entry the number of its log (1 is the first log), its kind and its data.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

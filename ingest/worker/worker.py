@@ -136,9 +136,8 @@ class Worker:
                 self.flush()
         self._count = read.next_count(count, len(parts), most)
         busy = len(batch) >= count
-        if (
-            not busy
-        ):  # else a tick would stand behind all that waits, and a feed may wait for this worker with older messages
+        # A tick would stand behind all that waits, and a feed may wait for this worker with older messages.
+        if not busy:
             self._quiet.pass_time(ready.values(), self._member.has_sure_leases)
         self._write(busy=busy)
         return len(batch)
@@ -207,8 +206,8 @@ class Worker:
             try:
                 commit.check(reply, partition.number)
             except FencedError:
-                self._member.lose(partition.number)
                 self._drop(partition.number)
+                self._member.lose(partition.number)
             else:
                 if saved:
                     self._saved[keys.events(partition.number)] = time.monotonic()

@@ -218,9 +218,8 @@ def test_a_symbol_whose_kernels_changed_is_warm_from_the_history_that_the_log_ke
     work(0, 10)
     for symbol in SYMBOLS[:3]:
         p = keys.partition_of(symbol, PARTITIONS)
-        assert (
-            redis_client.hset(keys.checkpoint(p), f"{symbol} engine", "0 1000000") == 0
-        )  # as earlier kernels wrote it
+        # As earlier kernels wrote it.
+        assert redis_client.hset(keys.checkpoint(p), f"{symbol} engine", "0 1000000") == 0
     work(10, 12)
     assert (state(redis_client), [values(found) for found in outboxes(redis_client)]) == undisturbed
 

@@ -28,7 +28,7 @@ from transforms.sentiment import state as posts
 FILE = Path(__file__).with_suffix(".json")
 ROOT = Path(kernels.__file__).parent
 APART = frozenset((
-    "anew", "catalog", "example", "history", "joined", "kernels", "layouts", "packing", "saved", "times", "warmup",
+    "anew", "catalog", "example", "joined", "kernels", "layouts", "packing", "saved", "times", "warmup",
     "microstructure.microprice_fit", "sentiment.symbols", "sentiment.text",
 ))  # fmt: skip
 """Modules that no version covers: what they do is no formula of a kernel, or is told to the backfill in another way (the catalogue)."""

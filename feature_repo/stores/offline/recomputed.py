@@ -114,14 +114,12 @@ class Recomputed:
                 self._connection.execute(sql.SQL("TRUNCATE {}").format(_staged(view)))
             elif done:
                 self._run(_CLEAR, view, which)
-                self._connection.execute(
-                    sql.SQL("VACUUM {}").format(_staged(view))
-                )  # nobody else cleans a temporary table
+                # Nobody else cleans a temporary table.
+                self._connection.execute(sql.SQL("VACUUM {}").format(_staged(view)))
 
     def _run(self, form: LiteralString, view: catalog.View, which: dict[str, Any]) -> psycopg.Cursor[Any]:
-        return self._connection.execute(
-            _statement(form, view), which, prepare=False
-        )  # a plan for these times, not for all
+        # Not prepared: the server then plans for these times, and not for all.
+        return self._connection.execute(_statement(form, view), which, prepare=False)
 
 
 def _which(symbol: str, begin_us: int, end_us: int) -> dict[str, Any]:

@@ -37,9 +37,8 @@ def test_the_online_store_gets_the_last_row_of_each_symbol():
 def test_rows_that_waited_over_an_upgrade_are_laid_out_by_name():
     packed = msgspec.msgpack.decode(rows.encode(batch().columns()))
     packed[1] = ["dropped_since", *SOCIAL.names[1:]]
-    back = rows.decode(
-        msgspec.msgpack.encode(packed[:-2])
-    )  # a release before told no silences, and one after it no versions
+    # A release before told no silences, and one after it no versions.
+    back = rows.decode(msgspec.msgpack.encode(packed[:-2]))
     assert back.silent_us.tolist() == [0, 0, 0] and back.versions is None
     assert rows.decode(msgspec.msgpack.encode(packed[:-1])).silent_us.tolist() == [0, 100, 200]
     assert np.isnan(back.values[:, 0]).all()  # added since: null

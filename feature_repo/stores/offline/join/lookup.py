@@ -40,12 +40,8 @@ class Lookup:
     view: str = ""  # name of the view, for messages
     casts: tuple[str, ...] = ()  # type that the server converts each feature to, empty for none; () converts none
     key_casts: tuple[str, ...] = ()  # the same for the keys of the entity frame
-    silence: str = (
-        ""  # column of the source, or empty: milliseconds for which the feed had been silent at the event time
-    )
-    history: History | None = (
-        None  # which rows count at an event time that has served and recomputed ones; None: no such rows
-    )
+    silence: str = ""  # column of the source: milliseconds for which the feed had been silent at the event time
+    history: History | None = None  # which rows count where a time has served and recomputed ones; None: it never has
     heard: int = 0  # oldest age in microseconds of the feed's last message, where the source tells it; 0 for any
 
     @property

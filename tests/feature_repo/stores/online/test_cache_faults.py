@@ -71,9 +71,8 @@ def test_a_forked_process_reads_by_a_connection_of_its_own_whatever_a_thread_of_
 
     with cache._lock:  # as a thread does in the middle of a read
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # of a fork beside threads, which is the case under test
+            # It warns of a fork beside threads, which is the case under test.
+            warnings.simplefilter("ignore", DeprecationWarning)
             process = multiprocessing.get_context("fork").Process(target=child)
             process.start()
         process.join(DEADLINE_S)
