@@ -176,18 +176,17 @@ def test_there_is_no_tape_before_the_role_made_it(conf) -> None:
         open_tape(conf)
 
 
+class StopAtRest(threading.Event):
+    """Is set by whoever first waits for it: the role, when it has read the logs to their end."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.set()
+        return True
+
+
 def test_the_role_appends_what_is_left_when_it_is_told_to_stop(redis_client, in_folder) -> None:
     fill(redis_client, 10)
-    stop = threading.Event()
-    thread = threading.Thread(target=role.run, args=(redis_client, in_folder, stop))
-    thread.start()
-    deadline = threading.Event()
-    while redis_client.get(keys.taped(0)) is None and thread.is_alive():
-        deadline.wait(0.01)
-    while redis_client.get(keys.owner(role.ROLE)) is None and thread.is_alive():
-        deadline.wait(0.01)
-    stop.set()
-    thread.join(20)
+    role.run(redis_client, in_folder, StopAtRest())
     assert on_tape(in_folder) == log(redis_client)
     assert redis_client.get(keys.owner(role.ROLE)) is None
 
