@@ -25,6 +25,7 @@ from psycopg import sql
 
 from bench.offline_stores import SECONDS, START, SYMBOLS, Bench, bench, fill, references, report
 from feature_repo.stores.offline.binary.decode import read_table
+from feature_repo.stores.offline.tables.schema import MAKERS, SILENCE
 
 SIZES = (100_000, 1_000_000)
 ROUNDS = 3
@@ -61,7 +62,7 @@ def in_memory(store: Bench) -> list[pl.DataFrame]:
         connection.execute("SET TimeZone = 'UTC'")
         for i in range(VIEWS):
             query = sql.SQL("SELECT * FROM {} ORDER BY event_timestamp").format(sql.Identifier(f"view{i}"))
-            frames.append(pl.from_arrow(read_table(connection, query)).drop("created_timestamp"))  # type: ignore[union-attr]
+            frames.append(pl.from_arrow(read_table(connection, query)).drop("created_timestamp", SILENCE, *MAKERS))  # type: ignore[union-attr]
     return frames
 
 

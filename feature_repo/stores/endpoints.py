@@ -23,10 +23,12 @@ from feature_repo.stores.errors import UserError
 REDIS_VARIABLE: Final = "TFS_REDIS_URL"
 POSTGRES_VARIABLE: Final = "TFS_POSTGRES_URL"
 DATA_VARIABLE: Final = "TFS_DATA_DIR"
+LAKE_VARIABLE: Final = "TFS_LAKE"
 STATE_NAME: Final = "servers.json"
 
 _PROJECT_LINE: Final = 'name = "trading-feature-store"'
 _REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
+_BUCKET: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,62}(/[\w.=/-]*)?\Z")
 _STRAY_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _POSTGRES_SCHEMES: Final = ("postgresql", "postgres")
 
@@ -75,6 +77,18 @@ def postgres_url() -> str:
 def given(variable: str) -> str | None:
     """Return what a variable of the environment holds; an empty one counts as not set."""
     return os.environ.get(variable) or None
+
+
+def lake_place() -> str:
+    """Return where the lake is, a folder or ``s3://bucket/prefix``; empty for no lake. Raise `AddressError` for other addresses."""
+    place = given(LAKE_VARIABLE) or ""
+    if not place or _BUCKET.match(place):
+        return place.rstrip("/")
+    if "://" in place:
+        raise AddressError(
+            f"{LAKE_VARIABLE}={place.partition('://')[0]:.20}://...: must be a folder or s3://bucket/prefix"
+        )
+    return str(Path(place).expanduser().absolute())
 
 
 def postgres_parameters(url: str) -> dict[str, Any]:

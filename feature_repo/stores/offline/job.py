@@ -27,7 +27,6 @@ from feature_repo.stores.offline.session import export, snapshot
 from feature_repo.stores.offline.tables.schema import column_definitions, identifier_parts
 from feature_repo.stores.references import column_names
 
-MANY: Final = 20_000  # from this many entity rows on, several connections with one snapshot read at the same time
 CONNECTIONS: Final = 8  # at most, of one retrieval
 
 
@@ -102,14 +101,16 @@ class HistoricalJob(QueryJob):
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
         settings = self.config.offline_store
         with ExitStack() as stack:
-            connections = [stack.enter_context(snapshot(settings, timeout))]
-            spine = self._read_spine(connections[0])
-            if spine.table.num_rows >= MANY:
-                same = export(connections[0])
+            connection = stack.enter_context(snapshot(settings, timeout))
+            spine = self._read_spine(connection)
+
+            def more() -> list[Any]:
+                same = export(connection)
                 # One more than there are processors: the server reads on while this side decodes.
-                more = min(1 + (os.cpu_count() or 1), CONNECTIONS, settings.max_conn) - 1
-                connections += [stack.enter_context(snapshot(settings, timeout, same)) for _ in range(more)]
-            return retrieve.join(connections, spine, self._lookups)
+                count = min(1 + (os.cpu_count() or 1), CONNECTIONS, settings.max_conn) - 1
+                return [stack.enter_context(snapshot(settings, timeout, same)) for _ in range(count)]
+
+            return retrieve.join(connection, spine, self._lookups, more)
 
     def _read_spine(self, connection: Any) -> Spine:
         """Return the entity rows, and keep their metadata."""

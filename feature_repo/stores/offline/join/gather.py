@@ -37,6 +37,16 @@ class Columns:
         for column, values in zip(self._columns, columns, strict=True):
             column.put_array(rows, values)
 
+    def put_taken(self, rows: _Ints, columns: Sequence[pa.ChunkedArray], at: _Ints) -> None:
+        """Fill in `rows` of every column, which are numbers, from the positions `at` of `columns`."""
+        if len(rows) > 1 and (np.diff(rows) < 0).any():  # to write in order is quicker than to read in order
+            order = np.argsort(rows)
+            rows, at = rows[order], at[order]
+        for column, values in zip(self._columns, columns, strict=True):
+            if not isinstance(column, _Fixed):
+                raise TypeError("a column of texts takes Arrow arrays")
+            column.put_taken(rows, values.combine_chunks(), at)
+
     def put_values(self, index: int, rows: _Ints, values: NDArray[Any], valid: _Bools) -> None:
         """Fill in `rows` of one column of numbers."""
         column = self._columns[index]
@@ -69,6 +79,20 @@ class _Fixed:
         if array.null_count:
             array = pc.fill_null(array, pa.scalar(0).cast(array.type))
         self.put(rows, np.asarray(array.to_numpy(zero_copy_only=False)), valid)
+
+    def put_taken(self, rows: _Ints, array: pa.Array, at: _Ints) -> None:
+        valid: Any = True
+        if array.null_count:
+            valid = array.is_valid().to_numpy(zero_copy_only=False)[at]
+            array = pc.fill_null(array, pa.scalar(0).cast(array.type))
+        given = array.to_numpy()
+        if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
+            target = slice(int(rows[0]), int(rows[-1]) + 1)
+            np.take(given, at, out=self._values[target], mode="clip")
+            self._valid[target] = valid
+        else:
+            self._values[rows] = given[at]
+            self._valid[rows] = valid
 
     def finish(self) -> pa.Array:
         values = np.packbits(self._values, bitorder="little") if pa.types.is_boolean(self.kind) else self._values

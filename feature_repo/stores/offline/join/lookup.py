@@ -42,6 +42,7 @@ class Lookup:
     key_casts: tuple[str, ...] = ()  # the same for the keys of the entity frame
     silence: str = ""  # column of the source: milliseconds for which the feed had been silent at the event time
     history: History | None = None  # which rows count where a time has served and recomputed ones; None: it never has
+    table: tuple[str, ...] = ()  # name of the source where it is a table of this project's own, which the lake may have
     heard: int = 0  # oldest age in microseconds of the feed's last message, where the source tells it; 0 for any
 
     @property
@@ -119,6 +120,7 @@ def lookups(
                 view=context.name,
                 silence=SILENCE if is_managed(view) else "",
                 history=history if is_managed(view) else None,
+                table=identifier_parts(options._table) if is_managed(view) else (),
                 heard=context.ttl * 1_000_000,
             )
         )

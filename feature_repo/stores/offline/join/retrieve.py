@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
@@ -29,11 +30,13 @@ from feature_repo.stores.offline.binary.format import (
     UUID,
     VARCHAR,
 )
-from feature_repo.stores.offline.join import plan, scan
+from feature_repo.stores.offline.join import from_lake, plan, scan
 from feature_repo.stores.offline.join.gather import Columns
 from feature_repo.stores.offline.join.lookup import Lookup, look_up
 from feature_repo.stores.offline.join.spine import Asked, Spine, asked_of_spine, upload_asked, upload_keys
+from feature_repo.stores.offline.lake import read
 
+MANY: Final = 20_000  # from this many entity rows on, several connections with one snapshot read at the same time
 NONE: Final = -1
 """The position of no row."""
 
@@ -49,26 +52,55 @@ class KeyTypeError(UserError, TypeError):
     """A key column of the entity frame has another kind of values than that of the view's table."""
 
 
-@dataclass(frozen=True, slots=True)
 class _View:
     """One view, the type ids of its features, and where they go."""
 
-    lookup: Lookup
-    types: list[int]
-    columns: Columns
+    def __init__(self, lookup: Lookup, types: list[int], rows: int) -> None:
+        self.lookup = lookup
+        self.types = types
+        self.columns = Columns(types, rows)
 
 
-def join(connections: Sequence[_Connection], spine: Spine, lookups: Sequence[Lookup]) -> pa.Table:
+def join(
+    connection: _Connection,
+    spine: Spine,
+    lookups: Sequence[Lookup],
+    more: Callable[[], Sequence[_Connection]] = tuple,
+) -> pa.Table:
     """Return the entity rows with the features of each view, every row once and in order.
 
-    The connections are each in a transaction, all with one snapshot. As many steps run at a time, each with temporary
-    tables that end with the transaction. Raise ``decode.UnsupportedTypeError`` for a feature of another type.
+    What the lake has as the database does is read from there (``from_lake``), and the rest from the database. `connection` and those that
+    `more` opens, where at least `MANY` entity rows are left for the database, are each in a transaction, all with one snapshot. As many
+    steps run at a time, each with temporary tables that end with the transaction. Raise ``decode.UnsupportedTypeError`` for a feature of
+    another type.
     """
     names = [*spine.table.column_names, *(name for lookup in lookups for name in lookup.names)]
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twice:
         raise ValueError(f"{', '.join(twice)}: columns of the result would share a name; ask for full_feature_names")
     asked = {names: asked_of_spine(spine, names) for names in {lookup.key_names for lookup in lookups}}
+    views = [_View(*_typed(lookup, asked[lookup.key_names], connection), spine.table.num_rows) for lookup in lookups]
+    with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:
+        lakes = [from_lake.view_of(connection, view.lookup, view.types) for view in views]
+        rests = list(pool.map(partial(_from_lake, asked), views, lakes))
+    if any(len(rest.row) for rest in rests):
+        are_many = max(len(rest.row) for rest in rests) >= MANY
+        _from_database([connection, *(more() if are_many else ())], views, rests)
+    result = spine.table
+    for view in views:
+        for i, name in enumerate(view.lookup.names):
+            result = result.append_column(name, view.columns.finish(i))
+    return result
+
+
+def _from_lake(asked: Mapping[tuple[str, ...], Asked], view: _View, lake: read.View | None) -> Asked:
+    """Put what the lake has; return the other entity rows."""
+    mine = asked[view.lookup.key_names]
+    return mine if lake is None else from_lake.fill(lake, view.lookup, mine, view.columns)
+
+
+def _from_database(connections: Sequence[_Connection], views: Sequence[_View], asked: Sequence[Asked]) -> None:
+    """Read entity rows of each view, as many steps at a time as there are connections."""
     free: SimpleQueue[_Connection] = SimpleQueue()
     for connection in connections:
         free.put(connection)
@@ -81,28 +113,20 @@ def join(connections: Sequence[_Connection], spine: Spine, lookups: Sequence[Loo
             free.put(connection)
 
     with ThreadPoolExecutor(len(connections)) as pool:
-        starts = [partial(_start, lookup, asked[lookup.key_names], spine.table.num_rows) for lookup in lookups]
+        starts = [partial(_start, view, mine) for view, mine in zip(views, asked, strict=True)]
         started = list(pool.map(with_connection, starts))
-        for _ in pool.map(with_connection, [partial(_run, view, step) for view, steps in started for step in steps]):
+        steps = [partial(_run, view, step) for view, steps in zip(views, started, strict=True) for step in steps]
+        for _ in pool.map(with_connection, steps):
             pass
-    result = spine.table
-    for view, _ in started:
-        for i, name in enumerate(view.lookup.names):
-            result = result.append_column(name, view.columns.finish(i))
-    return result
 
 
-def _start(
-    lookup: Lookup, asked: Asked, rows: int, connection: _Connection
-) -> tuple[_View, Sequence[plan.LookUp | plan.Scan]]:
+def _start(view: _View, asked: Asked, connection: _Connection) -> Sequence[plan.LookUp | plan.Scan]:
     """Plan a view. Run what is uploaded already; return the other steps."""
-    lookup, types = _typed(lookup, asked, connection)
-    view = _View(lookup, types, Columns(types, rows))
-    steps = plan.choose(connection, lookup, types, asked)
+    steps = plan.choose(connection, view.lookup, view.types, asked)
     uploaded = [step for step in steps if isinstance(step, plan.LookUp) and step.uploaded]
     for step in uploaded:
         _look_up(view, step, connection)
-    return view, [] if uploaded else steps
+    return [] if uploaded else steps
 
 
 def _typed(lookup: Lookup, asked: Asked, connection: _Connection) -> tuple[Lookup, list[int]]:

@@ -16,16 +16,20 @@ from tests.feature_repo.stores.offline.two_views import FEATURES, asked, put
 def test_views_read_side_by_side_are_of_one_snapshot(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = asked(*(("A", float(t)) for t in range(20)))
     wanted = store.get_historical_features(frame, FEATURES).to_arrow()
-    monkeypatch.setattr(job, "MANY", 1)
+    monkeypatch.setattr(retrieve, "MANY", 1)
     monkeypatch.setattr(job.os, "cpu_count", lambda: 2)
     used: list[int] = []
     join = retrieve.join
 
-    def after_a_write(connections: Any, spine: Any, lookups: Any) -> Any:
-        used.append(len(connections))
+    def after_a_write(connection: Any, spine: Any, lookups: Any, more: Any) -> Any:
+        def counted() -> Any:
+            opened = more()
+            used.append(1 + len(opened))
+            return opened
+
         put(store, "quick", [("A", 11, 11, 9.5, 9)])
         put(store, "slow", [("A", 11, 11, 9.5)])
-        return join(connections, spine, lookups)
+        return join(connection, spine, lookups, counted)
 
     monkeypatch.setattr(retrieve, "join", after_a_write)
     assert store.get_historical_features(frame, FEATURES).to_arrow() == wanted

@@ -39,7 +39,7 @@ def joined(connection: psycopg.Connection[Any], known: bool) -> pa.Table:
     )
     with connection.transaction():
         connection.execute("SET LOCAL TimeZone = 'UTC'")
-        return retrieve.join([connection], spine_of_frame(frame), [asked])
+        return retrieve.join(connection, spine_of_frame(frame), [asked])
 
 
 def test_a_table_becomes_a_hypertable_with_day_chunks_a_columnstore_and_its_policy(

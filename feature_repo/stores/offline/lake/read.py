@@ -1,0 +1,143 @@
+"""Reading the lake: which days may be read in a snapshot of the database, and row groups of their files."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from typing import Any, Final
+
+import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+
+from feature_repo.stores.offline.lake import files, marks, tables
+from feature_repo.stores.offline.lake.tables import EVENT, KEY
+
+EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
+_OPEN: Final[dict[str, _Opened]] = {}
+_LOCK: Final = threading.Lock()
+
+
+class _Opened:
+    """A table that stays open in this process, and the days of its newest version."""
+
+    def __init__(self, table: DeltaTable, place: str) -> None:
+        self.table = table
+        self.place = place
+        self._days: Mapping[date, tables.Day] = {}
+        self._version = -1
+
+    def days(self) -> Mapping[date, tables.Day]:
+        with tables.storage(self.place):
+            if self._version >= 0:
+                self.table.update_incremental()
+            if self._version != self.table.version():
+                self._days, self._version = tables.days(self.table), self.table.version()
+        return self._days
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A row group of a file: its position, how many rows it has, and bounds of its symbols and of its event times in microseconds."""
+
+    path: str
+    number: int
+    rows: int
+    symbols: tuple[str, str]
+    events: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The days of a view that may be read: those whose rows are the ones that the database has, by days since 1970."""
+
+    table: DeltaTable
+    place: str
+    files: Mapping[int, tuple[tuple[str, int], ...]]
+
+    def rows(self, day: int) -> int:
+        """Return how many rows a day has."""
+        return sum(rows for _, rows in self.files[day])
+
+    def groups(self, day: int) -> list[Group]:
+        """Return the row groups of a day, sorted by symbol and event time."""
+        found = [group for path, _ in self.files[day] for group in _groups(self._source(path))]
+        return sorted(found, key=lambda group: (group.symbols, group.events))
+
+    def read(self, groups: Sequence[Group], columns: Sequence[str]) -> pa.Table:
+        """Return columns of row groups, in their order; symbols are dictionary-encoded."""
+        parts = []
+        for path in dict.fromkeys(group.path for group in groups):
+            numbers = [group.number for group in groups if group.path == path]
+            source = self._source(path)
+            buffered = "://" in self.place
+            with source.open() as opened:
+                file = pq.ParquetFile(opened, metadata=_metadata(source), read_dictionary=[KEY], pre_buffer=buffered)
+                parts.append(file.read_row_groups(numbers, columns=list(columns), use_threads=True))
+        return pa.concat_tables(parts).unify_dictionaries()
+
+    def _source(self, path: str) -> _Source:
+        return _Source(self.place, path, self.table)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A file of a table. Two are equal where place and path are: a file of a Delta table never changes."""
+
+    place: str
+    path: str
+    table: DeltaTable
+
+    def __hash__(self) -> int:
+        return hash((self.place, self.path))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Source) and (self.place, self.path) == (other.place, other.path)
+
+    def open(self) -> Any:
+        return files.storage_of(self.table, self.place).open_input_file(self.path)
+
+
+def view(connection: psycopg.Connection[Any], lake: str, name: tuple[str, ...]) -> View | None:
+    """Return the days of a view that the lake has as the snapshot of the connection does, or None where there are none."""
+    place = tables.place_of(lake, name[-1])
+    with _LOCK:
+        opened = _OPEN.get(place)
+        if opened is None:
+            table = tables.open_table(lake, name[-1])
+            if table is None:
+                return None
+            opened = _OPEN[place] = _Opened(table, place)
+        have = opened.days()
+    states = marks.states(connection, name) if have else None
+    if states is None:
+        return None
+    readable = {day.toordinal() - EPOCH_ORDINAL: of.files for day, of in have.items() if of.state == states[day]}
+    return View(opened.table, place, readable) if readable else None
+
+
+@lru_cache(maxsize=512)
+def _metadata(source: _Source) -> pq.FileMetaData:
+    with source.open() as opened:
+        return pq.read_metadata(opened)
+
+
+@lru_cache(maxsize=4096)
+def _groups(source: _Source) -> tuple[Group, ...]:
+    metadata = _metadata(source)
+    names = (
+        {metadata.row_group(0).column(i).path_in_schema: i for i in range(metadata.num_columns)}
+        if metadata.num_row_groups
+        else {}
+    )
+    found = []
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        symbols, events = (group.column(names[name]).statistics for name in (KEY, EVENT))
+        moments = events.min_raw, events.max_raw
+        found.append(Group(source.path, number, group.num_rows, (symbols.min, symbols.max), moments))
+    return tuple(found)

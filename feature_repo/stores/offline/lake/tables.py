@@ -1,0 +1,153 @@
+"""The Delta tables of the lake, one a view: making and opening them, and which files hold a day.
+
+A table is partitioned by ``day``. Its rows are sorted by symbol, event time and created time. The commit that replaces the rows of a day
+keeps the state that the day had in the database (``marks``) as an application transaction, ``state/<day>``. Two writers of a day at once
+have the same name there, so one of the two commits is refused whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from feature_repo.stores.errors import UserError
+from feature_repo.stores.offline.tables.schema import KERNELS, RECOMPUTED, SILENCE, TYPES, Table
+
+EVENT: Final = "event_timestamp"
+CREATED: Final = "created_timestamp"
+KEY: Final = "symbol"
+DAY: Final = "day"
+TIME: Final = pa.timestamp("us", "UTC")
+_FEATURES: Final = {TYPES["Float64"]: pa.float64(), TYPES["Int64"]: pa.int64()}
+_S3_OPTIONS: Final = {
+    "conditional_put": "etag",  # a commit is an object that must not exist yet
+    "connect_timeout": "5s",
+    "timeout": "20s",
+    "max_retries": "2",
+    "retry_timeout": "20s",
+}
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class LakeError(UserError, RuntimeError):
+    """The storage of the lake refuses or does not answer; the message says what it said."""
+
+
+class ConflictError(LakeError):
+    """Another writer replaced the same day meanwhile; nothing of this commit is in the lake."""
+
+
+@contextlib.contextmanager
+def storage(place: str) -> Iterator[None]:
+    """Turn what the storage raises into `LakeError`."""
+    try:
+        yield
+    except CommitFailedError as error:
+        raise ConflictError(f"another writer has written to the lake at {place}") from error
+    except (DeltaError, TableNotFoundError, OSError) as error:
+        said = " ".join(_COLOUR.sub("", str(error)).split())
+        raise LakeError(f"the lake at {place} cannot be used: {said:.300}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What the lake has of a day: the state of the database that it is of, and its files, each with its rows."""
+
+    state: int
+    files: tuple[tuple[str, int], ...]
+
+
+def fits(table: Table) -> bool:
+    """Return whether the lake can hold a table: one that is managed, with one text key and features that are numbers."""
+    return (
+        table.managed
+        and len(table.name) == 1
+        and (table.event, table.created) == (EVENT, CREATED)
+        and dict(table.keys) == {KEY: TYPES["String"]}
+        and set(table.features.values()) <= _FEATURES.keys()
+    )
+
+
+def schema_of(table: Table) -> pa.Schema:
+    """Return the columns of the lake's table."""
+    return pa.schema(
+        [
+            pa.field(KEY, pa.string(), nullable=False),
+            pa.field(EVENT, TIME, nullable=False),
+            pa.field(CREATED, TIME, nullable=False),
+            *(pa.field(name, _FEATURES[kind]) for name, kind in table.features.items()),
+            pa.field(SILENCE, pa.int32()),
+            pa.field(KERNELS, pa.int16()),
+            pa.field(RECOMPUTED, pa.bool_(), nullable=False),
+            pa.field(DAY, pa.date32(), nullable=False),
+        ]
+    )
+
+
+def place_of(lake: str, name: str) -> str:
+    """Return where the table of a view is; the name is one of the definitions, and never a path."""
+    if not re.fullmatch(r"\w+", name):
+        raise LakeError(f"a view of the lake must have a name of letters, digits and _, not {name!r:.80}")
+    return f"{lake}/{name}"
+
+
+def options(place: str) -> dict[str, str] | None:
+    """Return the options of the storage beside those that it reads from the environment."""
+    return dict(_S3_OPTIONS) if place.startswith("s3://") else None
+
+
+def open_table(lake: str, name: str) -> DeltaTable | None:
+    """Open the table of a view, or return None where there is none."""
+    place = place_of(lake, name)
+    with storage(place):
+        try:
+            return DeltaTable(place, storage_options=options(place))
+        except TableNotFoundError:
+            return None
+
+
+def make_table(lake: str, table: Table) -> DeltaTable:
+    """Open the lake's table of an offline table; make it where there is none."""
+    found = open_table(lake, table.name[-1])
+    if found is None:
+        place = place_of(lake, table.name[-1])
+        with storage(place):
+            if "://" not in place:
+                Path(place).mkdir(parents=True, exist_ok=True)
+            found = DeltaTable.create(
+                place,
+                schema_of(table),
+                mode="ignore",
+                partition_by=[DAY],
+                configuration={"delta.logRetentionDuration": "interval 7 days"},
+                storage_options=options(place),
+            )
+    return found
+
+
+def days(table: DeltaTable) -> dict[date, Day]:
+    """Return the days that the lake has, also those without rows."""
+    actions: Any = pa.table(table.get_add_actions(flatten=True))
+    files: dict[date, list[tuple[str, int]]] = {}
+    columns = (actions.column(name).to_pylist() for name in ("path", "num_records", f"partition.{DAY}"))
+    for path, rows, day in zip(*columns, strict=True):
+        files.setdefault(day, []).append((path, rows))
+    first, last = table.transaction_version("first"), table.transaction_version("last")
+    if first is None or last is None:
+        return {}
+    found = {}
+    for ordinal in range(first, last + 1):
+        day = date.fromordinal(ordinal)
+        state = table.transaction_version(f"state/{day}")
+        if state is not None:
+            found[day] = Day(state, tuple(files.get(day, ())))
+    return found

@@ -1,0 +1,80 @@
+"""What the lake and the database give together is what the database gives alone, bit for bit, whatever happened to the rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from feast import FeatureStore, FeatureView
+from feast.types import Float64, Int64
+
+from feature_repo.stores.history import NAMES, reading
+from feature_repo.stores.offline.join import from_lake
+from feature_repo.stores.offline.lake import files
+from tests.feature_repo.stores.offline.lake import histories
+
+HISTORIES = int(os.environ.get("TFS_TEST_HISTORIES", "6"))
+FIRST = int(os.environ.get("TFS_TEST_FIRST", "0"))
+
+
+@pytest.fixture
+def store(open_store: Callable[..., FeatureStore], view: Callable[..., FeatureView], request: Any) -> FeatureStore:
+    return open_store(view("quick", 5, {"a": Float64, "n": Int64}), view("slow", 0, {"b": Float64}))
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Read the lake for few rows, too, from small row groups and in small pieces; count the entity rows that it answers."""
+    counts: list[int] = []
+    fill = from_lake.fill
+
+    def counted(view: Any, lookup: Any, asked: Any, into: Any) -> Any:
+        rest = fill(view, lookup, asked, into)
+        counts.append(len(asked.row) - len(rest.row))
+        return rest
+
+    monkeypatch.setattr(from_lake, "fill", counted)
+    monkeypatch.setattr(from_lake, "GROUP_COST", 0)
+    monkeypatch.setattr(from_lake, "PIECE_CELLS", 500)
+    monkeypatch.setattr(files, "GROUP_ROWS", 13)
+    return counts
+
+
+def compare(store: FeatureStore, place: str, rng: np.random.Generator) -> None:
+    frame = histories.frame(rng, 120)
+    for history in NAMES:
+        for known in (False, True):
+            with reading(history):
+                found = []
+                for lake in (None, place):
+                    with histories.lake(lake):
+                        job = store.get_historical_features(
+                            frame, histories.FEATURES, filter_by_created_timestamp=known
+                        )
+                        found.append(histories.bits(job.to_arrow()))
+                assert found[0] == found[1], (history, known)
+
+
+def test_random_histories_give_the_same_with_the_lake_and_without(
+    store: FeatureStore, database: psycopg.Connection[Any], tmp_path: Path, answered: list[int]
+) -> None:
+    for seed in range(FIRST, FIRST + HISTORIES):
+        rng = np.random.default_rng(seed)
+        database.execute("TRUNCATE quick, slow")
+        for name in histories.COLUMNS:
+            histories.add(database, rng, name, int(rng.integers(20, 300)))
+        place = str(tmp_path / f"lake{seed if seed % 2 else ''}")  # a new lake, and one that has days of other rows
+        histories.write_lake(database, store, place)
+        answered.clear()
+        compare(store, place, rng)
+        assert sum(answered), seed
+        for _ in range(3):
+            histories.change(database, rng)
+            compare(store, place, rng)
+            if rng.random() < 0.4:
+                histories.write_lake(database, store, place)
