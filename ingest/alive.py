@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Return 0 if the part is well, else 1."""
     about = "Whether a part of the pipeline is well."
     parser = argparse.ArgumentParser(prog="python -m ingest.alive", description=about)
-    parser.add_argument("role", help="worker, router, scorer, writer, tape or kafka")
+    parser.add_argument("role", help="worker, router, scorer, writer, tape, lake or kafka")
     here = "a process of this host; well also while Redis does not answer"
     parser.add_argument("--here", action="store_true", help=here)
     args = parser.parse_args(argv)

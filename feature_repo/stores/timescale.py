@@ -36,11 +36,11 @@ from feature_repo.stores.endpoints import postgres_parameters, postgres_url
 from feature_repo.stores.history import History, current
 from feature_repo.stores.offline.append import append_table
 from feature_repo.stores.offline.histories import rows_of
-from feature_repo.stores.offline.job import HistoricalJob, QueryJob
+from feature_repo.stores.offline.job import HistoricalJob, PeriodJob, QueryJob
 from feature_repo.stores.offline.join.entity_sql import bare
 from feature_repo.stores.offline.join.lookup import lookups
 from feature_repo.stores.offline.join.spine import Spine, spine_of_frame, spine_of_query
-from feature_repo.stores.offline.join.statement import moments_between, rows_between
+from feature_repo.stores.offline.join.statement import moments_between
 from feature_repo.stores.offline.tables.hypertable import Policy
 from feature_repo.stores.offline.tables.schema import (
     MAKERS,
@@ -151,9 +151,9 @@ class TimescaleOfflineStore(PostgreSQLOfflineStore):  # type: ignore[misc]
                 feature_views, start_date=kwargs.get("start_date"), end_date=kwargs.get("end_date")
             )
             views = [replace(view, since=us_of_datetime(period[0])) for view in views]
-            # The statements hold only identifiers and times, so their text needs no connection.
             if len(views) == 1:
-                return QueryJob(rows_between(views[0], period).as_string(None), config, full_feature_names, on_demand)
+                return PeriodJob(views[0], period, config, full_feature_names, on_demand)
+            # Only identifiers and times are in the statement, so its text needs no connection.
             frame = moments_between(views, period).as_string(None)
         keys = {key for view in views for key in view.key_names}
         return HistoricalJob(

@@ -27,6 +27,7 @@ COMMANDS = {
     "simulate": ("ingest.simulate.command", "a made-up market into the streams"),
     "status": ("ingest.observe.status_command", "what was taken, refused and written, and what waits"),
     "tape": ("ingest.tape.command", "every message for good: status, verify, compact, export"),
+    "lake": ("ingest.lake.command", "closed days of every view as Delta tables, for fast training joins"),
     "import": ("ingest.imports.command", "history in files of venues and vendors onto the tape"),
     "symbols": ("ingest.worker.symbols_command", "the symbols that the workers know, and which of them are idle"),
     "dead-letters": ("ingest.worker.dead_letters_command", "refused messages, with their reasons"),

@@ -7,10 +7,11 @@ import signal
 import threading
 from typing import Any
 
+from feature_repo.stores.endpoints import lake_place
 from feature_repo.stores.errors import UserError
 from ingest import settings
 from ingest.cli.arguments import count, make_parser
-from ingest.run.processes import ROLES, Processes, run_role, stop_with_parent_or_signal
+from ingest.run.processes import ROLES, WITH_LAKE, Processes, run_role, stop_with_parent_or_signal
 from ingest.run.start import check_servers
 
 LOOK_S = 0.2
@@ -29,10 +30,11 @@ exit codes: 0 stopped, 2 an option, a setting, a library or a server is wrong
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    about = "Run router, feature worker, scorer, offline writer and (with TFS_TAPE) tape until stopped; each is a process of its own."
+    about = "Run router, feature worker, scorer, offline writer, and tape and lake where there are some, until stopped; each is a process."
     every = ",".join(ROLES)
+    with_lake = f"which of them, comma-separated (default {every}, and lake with TFS_LAKE)"
     add = make_parser(subparsers, "run", run, about, _EXAMPLE).add_argument
-    add("--roles", default=every, help=f"which of them, comma-separated (default {every})")
+    add("--roles", default=every, help=with_lake)
     add("--workers", type=count, default=1, metavar="N", help="worker processes (default 1)")
     engines = "processes on this machine, or actors on a Ray cluster (default embedded)"
     add("--engine", choices=("embedded", "ray"), default="embedded", help=engines)
@@ -44,8 +46,10 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the roles: one in this process with ``--inline``, else each in a child."""
     roles = args.roles.split(",")
-    if unknown := sorted(set(roles) - set(ROLES)):
-        raise UserError(f"no role {', '.join(unknown)}; roles are {', '.join(ROLES)}")
+    if roles == list(ROLES) and lake_place():
+        roles = list(WITH_LAKE)
+    if unknown := sorted(set(roles) - set(WITH_LAKE)):
+        raise UserError(f"no role {', '.join(unknown)}; roles are {', '.join(WITH_LAKE)}")
     conf = settings.load()
     if not conf.tape and len(roles) > 1:
         roles = [role for role in roles if role != "tape"]
@@ -75,6 +79,6 @@ def _run_on_ray(roles: list[str], args: argparse.Namespace, stop: threading.Even
     parts = ray_engine.parts(roles, args.workers, args.gpu_workers)
     check_servers(settings.load(), roles)
     addresses = {REDIS_VARIABLE: redis_url()}
-    if {"writer", "scorer"} & set(roles):
+    if {"writer", "scorer", "lake"} & set(roles):
         addresses[POSTGRES_VARIABLE] = postgres_url()
     ray_engine.run(parts, settings.environment(**addresses), stop)

@@ -17,6 +17,8 @@ from ingest.cli import ExitCode
 _LOG = logging.getLogger(__name__)
 
 ROLES = ("worker", "router", "scorer", "writer", "tape")
+WITH_LAKE = (*ROLES, "lake")
+"""The roles of a deployment that keeps a lake."""
 RESTART_S = 1.0
 """Shortest time between two starts of the same child."""
 MEND_S = 10.0
@@ -150,6 +152,10 @@ def run_role(role: str, stop: threading.Event) -> None:
             from ingest.tape import role as tape
 
             tape.run(client, conf, stop)
+        elif role == "lake":
+            from ingest.lake import role as lake
+
+            lake.run(client, postgres_url(), stop)
         else:
             from ingest.sentiment import scorer
 

@@ -21,7 +21,7 @@ def check_servers(settings: Settings, roles: Sequence[str]) -> None:
 
     Only the writer needs the database at once: the scorer works without it.
     """
-    database = postgres_url() if {"writer", "scorer"} & set(roles) else deployment.known_database()
+    database = postgres_url() if {"writer", "scorer", "lake"} & set(roles) else deployment.known_database()
     troubles = []
     with open_redis(redis_url()) as client:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from typing import Any, Final
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ from feast.saved_dataset import SavedDatasetStorage
 from psycopg import sql
 
 from feature_repo.stores.offline.binary import decode, encode
-from feature_repo.stores.offline.join import retrieve, statement
+from feature_repo.stores.offline.join import period, retrieve, statement
 from feature_repo.stores.offline.join.lookup import Lookup
 from feature_repo.stores.offline.join.spine import Spine
 from feature_repo.stores.offline.session import export, snapshot
@@ -45,6 +46,28 @@ class QueryJob(PostgreSQLRetrievalJob):  # type: ignore[misc]  # Feast is untype
             raise TypeError(f"results are stored in PostgreSQL, not as {type(storage).__name__}")
         name = storage.postgres_options._table
         _store(self.config.offline_store, name, self.to_arrow(timeout=timeout), overwrite=bool(allow_overwrite))
+
+
+class PeriodJob(QueryJob):
+    """All rows of one view in a range of event time."""
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        bounds: tuple[datetime, datetime],
+        config: RepoConfig,
+        full_feature_names: bool,
+        on_demand_feature_views: list[OnDemandFeatureView],
+    ) -> None:
+        # The statement holds only identifiers and times, so its text needs no connection.
+        query = statement.rows_between(lookup, bounds).as_string(None)
+        super().__init__(query, config, full_feature_names, on_demand_feature_views)
+        self._lookup = lookup
+        self._bounds = bounds
+
+    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
+        with snapshot(self.config.offline_store, timeout) as connection:
+            return period.rows(connection, self._lookup, self._bounds)
 
 
 class HistoricalJob(QueryJob):

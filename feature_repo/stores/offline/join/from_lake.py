@@ -176,7 +176,7 @@ def _of_piece(
     order = np.argsort(ranks, kind="stable")
     order = order[np.searchsorted(ranks[order], 0) :]
     wanted, moment = ranks[order].astype(np.int64), asked.moment[mine[order]]
-    kept = _counting(rows, lookup, rank, event)
+    kept = counting(rows, lookup, rank, event)
     if kept is not None:
         rank, event, created = rank[kept], event[kept], created[kept]
     at = _latest(rank, event - begin, created - begin, wanted, moment - begin, known=lookup.known)
@@ -196,7 +196,7 @@ def _of_piece(
     into.put_taken(target, [rows.column(name) for name in lookup.features], at)
 
 
-def _counting(rows: pa.Table, lookup: Lookup, rank: _Ints, event: _Ints) -> _Ints | None:
+def counting(rows: pa.Table, lookup: Lookup, rank: _Ints, event: _Ints) -> _Ints | None:
     """Return the positions of the rows that count in the history that is read; None where all do.
 
     Rows of the other history count at event times at which the one that is read has no row.

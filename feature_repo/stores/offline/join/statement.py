@@ -43,10 +43,15 @@ def joined(spine: Spine, lookups: Sequence[Lookup], frame: str | None) -> sql.Co
 
 
 def rows_between(lookup: Lookup, period: tuple[datetime, datetime]) -> sql.Composed:
-    """Return the SELECT of every row of one view in a range of event time (ends included), oldest first."""
+    """Return the SELECT of every row of one view in a range of event time (ends included), oldest first.
+
+    Rows of one event time come by key, in the order of its bytes, then by created time, whatever the plan and wherever they are read.
+    """
     created = [("created_timestamp", lookup.created)] if lookup.created else []
     columns = [*created, *lookup.keys, *zip(lookup.names, lookup.features, strict=True)]
-    return _between(lookup, period, columns) + sql.SQL(" ORDER BY 1")
+    keys = [sql.SQL('{}::text COLLATE "C"').format(sql.Identifier("r", own)) for _, own in lookup.keys]
+    order = [sql.SQL("1"), *keys, *([sql.Identifier("r", lookup.created)] if lookup.created else [])]
+    return _between(lookup, period, columns) + sql.SQL(" ORDER BY {}").format(sql.SQL(", ").join(order))
 
 
 def moments_between(lookups: Sequence[Lookup], period: tuple[datetime, datetime]) -> sql.Composed:

@@ -76,6 +76,10 @@ class MarksError(UserError, RuntimeError):
     """The changes of a table cannot be marked; the message says what to do."""
 
 
+class OpenTransactionError(UserError, RuntimeError):
+    """A transaction of before has not ended; the message says what to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class States:
     """The states of the days of a table in one snapshot: of every day ``of_table``, which its own marks and chunks change."""

@@ -18,7 +18,6 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction
 from psycopg import sql
 
-from feature_repo.stores.errors import UserError
 from feature_repo.stores.offline.binary import decode
 from feature_repo.stores.offline.lake import files, marks, tables
 from feature_repo.stores.offline.lake.tables import DAY
@@ -39,6 +38,7 @@ WITH RECURSIVE symbols AS (
     SELECT (SELECT t.symbol FROM {table} AS t WHERE t.symbol > s.symbol ORDER BY t.symbol LIMIT 1) FROM symbols AS s
     WHERE s.symbol IS NOT NULL
 )"""
+_LISTED: Final = f"{_SYMBOLS} SELECT symbol FROM symbols WHERE symbol IS NOT NULL"  # noqa: S608 - constants
 _DAYS: Final = f"""{_SYMBOLS}, moments AS (
     SELECT symbol, (SELECT t.event_timestamp FROM {{table}} AS t WHERE t.symbol = s.symbol AND t.event_timestamp >= '0001-01-02'
         AND isfinite(t.event_timestamp) ORDER BY t.event_timestamp LIMIT 1) AS at FROM symbols AS s WHERE s.symbol IS NOT NULL
@@ -49,10 +49,6 @@ _DAYS: Final = f"""{_SYMBOLS}, moments AS (
 )
 SELECT DISTINCT (at AT TIME ZONE 'UTC')::date AS day FROM moments WHERE at IS NOT NULL AND at < %s ORDER BY day"""  # noqa: S608
 """The days with rows: a few look-ups of the index for each symbol and day, where a scan would read all rows."""
-
-
-class OpenTransactionError(UserError, RuntimeError):
-    """A transaction of before has not ended; the message says what to do."""
 
 
 def write(
@@ -85,7 +81,7 @@ def write(
     marks.install(connection, table.name)
     now = _now(connection)
     if not marks.wait_for_writers(connection, PATIENCE_S):
-        raise OpenTransactionError(
+        raise marks.OpenTransactionError(
             f"a transaction of before {now:%H:%M:%S} UTC still runs in the database, and may have rows of a day that is to be written; "
             "end it, or try again later"
         )
@@ -204,7 +200,7 @@ def _read(connection: psycopg.Connection[Any], table: Table, day: date) -> Itera
 
 def _symbols(connection: psycopg.Connection[Any], table: Table) -> list[str]:
     """Return the symbols of a table, in the order of their bytes, as readers of Parquet compare texts."""
-    found = connection.execute(_of(table, _SYMBOLS + " SELECT symbol FROM symbols WHERE symbol IS NOT NULL")).fetchall()
+    found = connection.execute(_of(table, _LISTED)).fetchall()
     return sorted((row[0] for row in found), key=str.encode)
 
 

@@ -1,0 +1,1 @@
+"""The lake of closed days (``feature_repo.stores.offline.lake``): the role that writes it, and its command."""

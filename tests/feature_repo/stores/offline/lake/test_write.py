@@ -1,0 +1,166 @@
+"""Writing the lake: a writer that dies at any step leaves every day readable as it is or not at all, and nothing is written twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from feast import FeatureStore, FeatureView
+from feast.types import Float64, Int64
+
+from feature_repo.stores.offline.join import from_lake
+from feature_repo.stores.offline.lake import files, marks, tables, write
+from tests.feature_repo.stores.offline.lake import histories
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.fixture
+def store(
+    open_store: Callable[..., FeatureStore],
+    view: Callable[..., FeatureView],
+    database: psycopg.Connection[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> FeatureStore:
+    monkeypatch.setattr(from_lake, "GROUP_COST", 0)
+    made = open_store(view("quick", 5, {"a": Float64, "n": Int64}), view("slow", 0, {"b": Float64}))
+    rng = np.random.default_rng(3)
+    for name in histories.COLUMNS:
+        histories.add(database, rng, name, 60)
+    return made
+
+
+def days(place: str, name: str = "quick") -> dict[Any, tables.Day]:
+    table = tables.open_table(place, name)
+    return tables.days(table) if table else {}
+
+
+def same(store: FeatureStore, place: str) -> bool:
+    frame = histories.frame(np.random.default_rng(5), 80)
+    found = []
+    for lake in (None, place):
+        with histories.lake(lake):
+            found.append(histories.bits(store.get_historical_features(frame, histories.FEATURES).to_arrow()))
+    return bool(found[0] == found[1])
+
+
+def readable(database: psycopg.Connection[Any], place: str, name: str = "quick") -> list[str]:
+    states = marks.states(database, (name,))
+    return [str(day) for day, of in days(place, name).items() if states is not None and of.state == states[day]]
+
+
+def test_days_that_did_not_change_are_not_written_again_and_one_that_did_is(
+    store: FeatureStore, database: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    place = str(tmp_path)
+    histories.write_lake(database, store, place)
+    assert len(readable(database, place)) == histories.DAYS
+    before = days(place)
+    histories.write_lake(database, store, place)
+    assert days(place) == before
+    database.execute("UPDATE quick SET a = a WHERE event_timestamp < '2024-01-02'")
+    assert len(readable(database, place)) == histories.DAYS - 1
+    histories.write_lake(database, store, place)
+    changed = [str(day) for day, of in days(place).items() if of != before[day]]
+    assert changed == ["2024-01-01"]
+    assert len(readable(database, place)) == histories.DAYS
+
+
+def test_a_day_is_not_readable_after_each_kind_of_change_or_when_its_changes_are_not_seen(
+    store: FeatureStore, database: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    place = str(tmp_path)
+    for change in (
+        "INSERT INTO quick VALUES ('A', '2024-01-02 05:00Z', '2024-01-02 05:00Z', 1, 2, NULL, NULL, false)",
+        "UPDATE quick SET event_timestamp = event_timestamp + interval '1 day' WHERE event_timestamp < '2024-01-02' AND symbol = 'A'",
+        "DELETE FROM quick WHERE event_timestamp >= '2024-01-02' AND event_timestamp < '2024-01-03'",
+        "ALTER TABLE quick ADD COLUMN later double precision",
+        "ALTER TABLE quick DISABLE TRIGGER lake_deleted",
+        "ALTER TABLE quick ENABLE TRIGGER lake_deleted; TRUNCATE quick",
+    ):
+        if "ENABLE" not in change:
+            histories.write_lake(database, store, place)
+        database.execute(change)
+        assert "2024-01-02" not in readable(database, place), change
+        assert same(store, place), change
+
+
+def test_today_is_not_written_and_its_live_rows_leave_no_marks(
+    store: FeatureStore, database: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    histories.write_lake(database, store, str(tmp_path))
+    now = datetime.now(UTC)
+    begin = (now + timedelta(hours=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    (before,) = database.execute("SELECT count(*) FROM lake_marks").fetchone() or (None,)
+    put = "INSERT INTO quick (symbol, event_timestamp, created_timestamp) VALUES (%s, %s, %s)"
+    database.execute(put, ("A", begin, begin))
+    assert database.execute("SELECT count(*) FROM lake_marks").fetchone() == (before,)
+    database.execute(put, ("A", begin - timedelta(microseconds=1), begin))
+    assert database.execute("SELECT count(*) FROM lake_marks").fetchone() == (before + 1,)
+    histories.write_lake(database, store, str(tmp_path))
+    assert max(days(str(tmp_path))) < datetime.now(UTC).date()
+
+
+def test_a_writer_that_dies_at_any_step_leaves_a_lake_that_reads_as_the_database(
+    store: FeatureStore, database: psycopg.Connection[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = str(tmp_path)
+    rng = np.random.default_rng(11)
+    steps = [(marks, "install"), (marks, "merge"), (files, "save"), (write, "_commit")]
+    for number, (module, name) in enumerate([*steps, *steps]):
+        step = getattr(module, name)
+
+        def dies(*given: Any, step: Any = step, late: bool = number >= len(steps), **more: Any) -> Any:
+            if late:  # it did its work, and nobody heard of it
+                step(*given, **more)
+            raise Killed
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(module, name, dies)
+            histories.write_lake(database, store, place)
+        assert same(store, place), (name, number)
+        histories.change(database, rng)
+        database.execute("UPDATE quick SET a = 0.5 WHERE symbol = 'A'")
+        assert same(store, place), (name, number)
+    histories.write_lake(database, store, place)
+    assert len(readable(database, place)) >= 1
+    assert same(store, place)
+
+
+def test_two_writers_of_a_day_at_once_do_not_double_it(
+    store: FeatureStore, database: psycopg.Connection[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = str(tmp_path)
+    save = files.save
+    other: list[int] = []
+
+    def after_another(*given: Any) -> Any:
+        saved = save(*given)
+        if not other:
+            other.append(1)
+            with psycopg.connect(database.info.dsn, password=database.info.password, autocommit=True) as second:
+                histories.write_lake(second, store, place)
+        return saved
+
+    monkeypatch.setattr(files, "save", after_another)
+    with pytest.raises(tables.ConflictError):
+        histories.write_lake(database, store, place)
+    assert {len(of.files) for of in days(place).values()} == {1}
+    assert same(store, place)
+
+
+def test_polars_reads_the_lake_as_it_is(store: FeatureStore, database: psycopg.Connection[Any], tmp_path: Path) -> None:
+    import polars as pl
+
+    histories.write_lake(database, store, str(tmp_path))
+    rows = database.execute("SELECT count(*), sum(n) FROM quick").fetchone() or (0, 0)
+    found = pl.scan_delta(str(tmp_path / "quick")).collect()
+    assert (found.height, sum(n for n in found["n"].to_list() if n is not None)) == (rows[0], int(rows[1]))
+    assert set(found["day"].to_list()) == set(days(str(tmp_path)))
