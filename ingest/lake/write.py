@@ -50,6 +50,8 @@ def write_all(
                 done(name, day, rows)
 
             if tables.fits(table) and not stop():
+                before = days
                 write(connection, lake, table, written, stop)
-                tidy(lake, table)
+                if days > before:
+                    tidy(lake, table)
     return days

@@ -40,8 +40,10 @@ class Columns:
     def put_taken(self, rows: _Ints, columns: Sequence[pa.ChunkedArray], at: _Ints) -> None:
         """Fill in `rows` of every column, which are numbers, from the positions `at` of `columns`."""
         if len(rows) > 1 and (np.diff(rows) < 0).any():  # to write in order is quicker than to read in order
-            order = np.argsort(rows)
-            rows, at = rows[order], at[order]
+            position = np.full(int(rows.max()) + 1, -1, np.int64)
+            position[rows] = at
+            rows = np.flatnonzero(position >= 0)
+            at = position[rows]
         for column, values in zip(self._columns, columns, strict=True):
             if not isinstance(column, _Fixed):
                 raise TypeError("a column of texts takes Arrow arrays")

@@ -35,6 +35,7 @@ def rows(connection: psycopg.Connection[Any], lookup: Lookup, period: tuple[date
         return pa.concat_tables(_parts(connection, lake, lookup, *map(us_of_datetime, period)))
     except (OSError, pa.ArrowException) as error:
         log.warning("%s is read from the database: %.300s", lookup.view, error)
+        read.forget(lake)
         return decode.read_table(connection, query)
 
 

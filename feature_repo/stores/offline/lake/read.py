@@ -18,6 +18,8 @@ from feature_repo.stores.offline.lake import files, marks, tables
 from feature_repo.stores.offline.lake.tables import EVENT, KEY
 
 EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
+ANY_SYMBOL: Final = ("", chr(0x10FFFF))
+"""Bounds of the symbols of a row group that has no statistics of them: they are left out where a text is very long."""
 _OPEN: Final[dict[str, _Opened]] = {}
 _LOCK: Final = threading.Lock()
 
@@ -112,12 +114,22 @@ def view(connection: psycopg.Connection[Any], lake: str, name: tuple[str, ...]) 
             if table is None:
                 return None
             opened = _OPEN[place] = _Opened(table, place)
-        have = opened.days()
+        try:
+            have = opened.days()
+        except tables.LakeError:  # made anew, perhaps
+            del _OPEN[place]
+            raise
     states = marks.states(connection, name) if have else None
     if states is None:
         return None
     readable = {day.toordinal() - EPOCH_ORDINAL: of.files for day, of in have.items() if of.state == states[day]}
     return View(opened.table, place, readable) if readable else None
+
+
+def forget(view: View) -> None:
+    """Let the table be opened anew by the next join: a file of it could not be read."""
+    with _LOCK:
+        _OPEN.pop(view.place, None)
 
 
 @lru_cache(maxsize=512)
@@ -138,6 +150,6 @@ def _groups(source: _Source) -> tuple[Group, ...]:
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         symbols, events = (group.column(names[name]).statistics for name in (KEY, EVENT))
-        moments = events.min_raw, events.max_raw
-        found.append(Group(source.path, number, group.num_rows, (symbols.min, symbols.max), moments))
+        between = (symbols.min, symbols.max) if symbols is not None and symbols.has_min_max else ANY_SYMBOL
+        found.append(Group(source.path, number, group.num_rows, between, (events.min_raw, events.max_raw)))
     return tuple(found)
