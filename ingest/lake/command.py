@@ -36,7 +36,8 @@ def add_parser(subparsers: Any) -> None:
     about = (
         "Write the days that have closed or changed since they were written. The role `lake` does it every ten minutes."
     )
-    make_parser(actions, "write", run_write, about, _CODES)
+    again = "write every day, also those that have not changed as far as the triggers saw"
+    make_parser(actions, "write", run_write, about, _CODES).add_argument("--again", action="store_true", help=again)
     about = (
         "Print for each view how many days and rows the lake has, and how many days have changed in the database since."
     )
@@ -54,7 +55,7 @@ def run_write(args: argparse.Namespace) -> int:
         def tell(view: str, day: date, rows: int) -> None:
             progress.update(task, advance=1, description=f"{view} {day}: {rows:,} rows")
 
-        days = write_all(postgres_url(), lake, tell)
+        days = write_all(postgres_url(), lake, tell, again=args.again)
     print(f"{days:,} days of views were written to {lake}")
     return ExitCode.DONE
 

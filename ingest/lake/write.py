@@ -9,7 +9,7 @@ import psycopg
 
 from feature_repo.stores.endpoints import LAKE_VARIABLE, lake_place
 from feature_repo.stores.errors import UserError
-from feature_repo.stores.offline.lake import tables
+from feature_repo.stores.offline.lake import marks, tables
 from feature_repo.stores.offline.lake.write import tidy, write
 from feature_repo.stores.offline.tables.schema import table_of_view
 from transforms.catalog import VIEWS
@@ -31,11 +31,13 @@ def write_all(
     lake: str,
     done: Callable[[str, date, int], object] = lambda view, day, rows: None,
     stop: Callable[[], bool] = lambda: False,
+    *,
+    again: bool = False,
 ) -> int:
     """Write the closed days of every view that the lake does not have as they are; return how many were written.
 
     `done` is called with the view, the day and how many rows it has. `stop` says whether to stop before the next day.
-    Files that were replaced a week ago are deleted.
+    With `again` every day is written, whether it has changed or not. Files that were replaced a week ago are deleted.
     """
     days = 0
     with psycopg.connect(
@@ -51,6 +53,9 @@ def write_all(
 
             if tables.fits(table) and not stop():
                 before = days
+                if again:
+                    marks.install(connection, table.name)
+                    marks.renew(connection, table.name)
                 write(connection, lake, table, written, stop)
                 if days > before:
                     tidy(lake, table)

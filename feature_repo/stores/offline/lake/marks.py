@@ -113,8 +113,7 @@ def install(connection: psycopg.Connection[Any], name: tuple[str, ...]) -> None:
                 on = sql.SQL(event).format(sql.Identifier(*name))
                 trigger = sql.SQL("CREATE OR REPLACE TRIGGER {} AFTER {} FOR EACH STATEMENT EXECUTE FUNCTION {}()")
                 connection.execute(trigger.format(sql.Identifier(trigger_name), on, function))
-            whole = sql.SQL("INSERT INTO {} VALUES (%s, NULL, {})").format(marks, sql.SQL(_RANDOM))
-            connection.execute(whole, (name[-1],))
+            renew(connection, name)
     except psycopg.errors.InsufficientPrivilege as error:
         raise MarksError(
             f"the lake needs triggers on {name[-1]}, which this user may not make: run `python -m ingest lake write` once as the "
@@ -125,6 +124,12 @@ def install(connection: psycopg.Connection[Any], name: tuple[str, ...]) -> None:
         raise MarksError(
             f"the lake needs TimescaleDB 2.18 or later, or PostgreSQL without it; this server says: {said}"
         ) from error
+
+
+def renew(connection: psycopg.Connection[Any], name: tuple[str, ...]) -> None:
+    """Change the state of every day of a table, so that no copy of one counts any more."""
+    whole = sql.SQL("INSERT INTO {} VALUES (%s, NULL, {})").format(_beside(name, MARKS), sql.SQL(_RANDOM))
+    connection.execute(whole, (name[-1],))
 
 
 def states(connection: psycopg.Connection[Any], name: tuple[str, ...]) -> States | None:

@@ -22,13 +22,13 @@ def test_views_read_side_by_side_are_of_one_snapshot(store: FeatureStore, monkey
     join = retrieve.join
 
     def after_a_write(connection: Any, spine: Any, lookups: Any, more: Any) -> Any:
-        def counted() -> Any:
+        def counted() -> Any:  # the first connection has read by now
+            put(store, "quick", [("A", 11, 11, 9.5, 9)])
+            put(store, "slow", [("A", 11, 11, 9.5)])
             opened = more()
             used.append(1 + len(opened))
             return opened
 
-        put(store, "quick", [("A", 11, 11, 9.5, 9)])
-        put(store, "slow", [("A", 11, 11, 9.5)])
         return join(connection, spine, lookups, counted)
 
     monkeypatch.setattr(retrieve, "join", after_a_write)

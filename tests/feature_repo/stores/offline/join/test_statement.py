@@ -37,7 +37,7 @@ def test_a_range_reads_each_view_between_its_ends() -> None:
         'SELECT "r"."t" AS "event_timestamp", "r"."c" AS "created_timestamp", "r"."sym" AS "symbol", "r"."a" AS "a_1" '
         'FROM "quick" AS r WHERE "r"."t" BETWEEN \'2024-01-01 00:00:00+00:00\'::timestamptz '
         "AND '2024-01-01 00:00:10+00:00'::timestamptz "
-        "ORDER BY 1"
+        'ORDER BY 1, "r"."sym"::text COLLATE "C", "r"."c"'
     )
     both = moments_between([lookup, lookup], period).as_string(None)
     assert both.count('SELECT "r"."t"') == 2
