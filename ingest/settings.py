@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from feature_repo.stores.endpoints import LAKE_VARIABLE
 from feature_repo.stores.errors import UserError
 from transforms.instrument import Instrument, known
 
@@ -156,9 +157,10 @@ def environment(**changed: str) -> dict[str, str]:
 def passed_on(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of ``environ`` that parts of the pipeline on other machines are given; no other secret leaves this one.
 
-    Those of S3 (``AWS_*``) are among them where the tape is there.
+    Those of S3 (``AWS_*``) are among them where the tape or the lake is there.
     """
-    names = (*_PASSED_ON, "AWS_") if environ.get("TFS_TAPE", "").startswith("s3://") else _PASSED_ON
+    on_s3 = any(environ.get(name, "").startswith("s3://") for name in ("TFS_TAPE", LAKE_VARIABLE))
+    names = (*_PASSED_ON, "AWS_") if on_s3 else _PASSED_ON
     return {name: value for name, value in environ.items() if name.startswith(names)}
 
 

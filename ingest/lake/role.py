@@ -19,10 +19,11 @@ from feature_repo.stores.offline.lake.marks import OpenTransactionError
 from feature_repo.stores.offline.lake.tables import LakeError
 from ingest.lake.write import write_all
 from ingest.streams import outage
-from ingest.streams.membership import LAKE, STAND_BY_S, Member
+from ingest.streams.membership import STAND_BY_S, Member
 from ingest.tape.role import patiently
 
 _LOG = logging.getLogger(__name__)
+ROLE = "lake"
 LOOK_S = 600.0
 
 
@@ -31,7 +32,7 @@ def run(client: redis.Redis, postgres_url: str, stop: threading.Event) -> None:
 
     Without ``TFS_LAKE`` there is nothing to do, and only signs of life are given.
     """
-    member = Member(client, LAKE, [LAKE])
+    member = Member(client, ROLE, [ROLE])
     lake = lake_place()
     if not lake:
         _LOG.warning("%s is empty: no lake is written", LAKE_VARIABLE)

@@ -36,7 +36,6 @@ PAUSE_MS = 500  # without a sign of life of any process: Redis was away, or is o
 STAND_BY_S = 0.1
 ROLES = ("worker", "router", "writer")  # roles whose processes give signs of life
 TAPE = "tape"  # does so too, in a deployment that has a tape
-LAKE = "lake"  # and so does this one, in one that has a lake
 SCORER = "scorer"  # gives no sign of life while it scores a batch; what tells is when it last asked for posts
 ASKED_MS = 60_000  # a scorer that has not asked for posts for so long counts as away
 

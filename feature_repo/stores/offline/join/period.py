@@ -32,7 +32,8 @@ def rows(connection: psycopg.Connection[Any], lookup: Lookup, period: tuple[date
     if lake is None:
         return decode.read_table(connection, query)
     try:
-        return pa.concat_tables(_parts(connection, lake, lookup, *map(us_of_datetime, period)))
+        parts = list(_parts(connection, lake, lookup, *map(us_of_datetime, period)))
+        return pa.concat_tables(parts) if parts else decode.read_table(connection, query)
     except (OSError, pa.ArrowException) as error:
         log.warning("%s is read from the database: %.300s", lookup.view, error)
         read.forget(lake)
@@ -48,7 +49,6 @@ def _parts(
         between = (datetime_of_us(first), datetime_of_us(last))
         return decode.read_table(connection, statement.rows_between(lookup, between))
 
-    yield asked(begin, begin - 1)  # the columns, where there is no row at all
     at = begin
     for day in sorted(day for day in lake.files if begin // DAY_US <= day <= end // DAY_US):
         if at < day * DAY_US:

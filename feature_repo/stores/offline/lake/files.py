@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import uuid
 from collections.abc import Iterable
@@ -73,6 +74,9 @@ def save(target: DeltaTable, place: str, table: Table, day: date, symbols: Itera
             writer.close()
     if not rows:
         return None
+    if "://" not in place:
+        with Path(place, path).open("rb") as written:  # the commit must not outlive the rows where the machine stops
+            os.fsync(written)
     statistics = {
         "numRecords": rows,
         "minValues": {KEY: first},

@@ -1,17 +1,19 @@
 """Marks in the database, by which a copy of a day tells whether the day has changed since it was made.
 
 Triggers on a table add a mark, a random number, for each closed day in which a statement inserted, changed or deleted rows, in the
-statement's own transaction. So a snapshot of the database sees a mark exactly where it sees the change, whoever made it. The *state* of a
-day is all of its marks, put together by exclusive or, with those of the whole table and a hash of its columns and chunks: where the state
-is that of the copy, the rows are, too. Two different states are equal once in 2^64 cases. Marks can be put together into one without a
-change of the state.
+statement's own transaction; deletions of a day in one transaction may share a mark. So a snapshot of the database sees a mark exactly where
+it sees the change, whoever made it. The *state* of a day is the exclusive or of all of its marks, of those of the whole table, and of a hash
+of the table's columns and chunks: where the state is that of the copy, the rows are, too. Two different states are equal once in 2^64 cases.
+Marks can be put together into one without a change of the state.
 
 A day that is still written is not marked, because nobody copies it: a mark for each batch of live rows would be millions a day. Marks begin
-an hour before the day ends by the clock of the database, and a copy is made behind all transactions that began before it ended.
+an hour before the day ends by the clock of the database, and a copy is made behind all transactions that began before it ended. A snapshot
+that is older than that may lack rows that are not marked, so it reads no copy (`write`, ``settled``).
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,11 +28,12 @@ from feature_repo.stores.offline.tables import hypertable
 
 MARKS: Final = "lake_marks"
 _FUNCTION: Final = "lake_mark"
+_OF_ROWS: Final = "lake_mark_deleted"
 _TRIGGERS: Final = {
-    "lake_inserted": "INSERT ON {} REFERENCING NEW TABLE AS changed",
-    "lake_updated": "UPDATE ON {} REFERENCING OLD TABLE AS before NEW TABLE AS changed",
-    "lake_deleted": "DELETE ON {} REFERENCING OLD TABLE AS changed",
-    "lake_truncated": "TRUNCATE ON {}",
+    "lake_inserted": "INSERT ON {} REFERENCING NEW TABLE AS changed FOR EACH STATEMENT",
+    "lake_updated": "UPDATE ON {} REFERENCING OLD TABLE AS before NEW TABLE AS changed FOR EACH STATEMENT",
+    "lake_truncated": "TRUNCATE ON {} FOR EACH STATEMENT",
+    "lake_deleted": "DELETE ON {} FOR EACH ROW",  # TimescaleDB has no table of the rows that a statement deletes
 }
 _LOCK: Final = 0x7F5_0FF3  # an arbitrary number: one installation at a time on a database
 _RANDOM: Final = "hashtextextended(gen_random_uuid()::text, 0)"
@@ -43,14 +46,27 @@ DECLARE
     open_day CONSTANT timestamptz := date_trunc('day', clock_timestamp() + interval '1 hour', 'UTC');
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
-        INSERT INTO {marks} VALUES (TG_TABLE_NAME, NULL, {random});
+        INSERT INTO {marks} VALUES (TG_ARGV[0], NULL, {random});
         RETURN NULL;
     END IF;
-    INSERT INTO {marks} SELECT TG_TABLE_NAME, day, {random} FROM (
+    INSERT INTO {marks} SELECT TG_ARGV[0], day, {random} FROM (
         SELECT DISTINCT (event_timestamp AT TIME ZONE 'UTC')::date AS day FROM changed WHERE event_timestamp < open_day) AS days;
     IF TG_OP = 'UPDATE' THEN
-        INSERT INTO {marks} SELECT TG_TABLE_NAME, day, {random} FROM (
+        INSERT INTO {marks} SELECT TG_ARGV[0], day, {random} FROM (
             SELECT DISTINCT (event_timestamp AT TIME ZONE 'UTC')::date AS day FROM before WHERE event_timestamp < open_day) AS days;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE OR REPLACE FUNCTION {of_rows}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    deleted_day CONSTANT date := (OLD.event_timestamp AT TIME ZONE 'UTC')::date;
+    marked CONSTANT text := TG_ARGV[0] || ' ' || deleted_day;
+BEGIN
+    -- A mark is enough for a day of a transaction. What is set here ends with it, or with the part of it that is rolled back.
+    IF current_setting('lake.marked', true) IS DISTINCT FROM marked
+       AND OLD.event_timestamp < date_trunc('day', clock_timestamp() + interval '1 hour', 'UTC') THEN
+        INSERT INTO {marks} VALUES (TG_ARGV[0], deleted_day, {random});
+        PERFORM set_config('lake.marked', marked, true);
     END IF;
     RETURN NULL;
 END $$"""
@@ -66,7 +82,6 @@ _CHUNKS: Final = """
 SELECT chunk_schema || '.' || chunk_name, (range_start AT TIME ZONE 'UTC')::date, ((range_end - interval '1 us') AT TIME ZONE 'UTC')::date
 FROM timescaledb_information.chunks
 WHERE format('%%I.%%I', hypertable_schema, hypertable_name)::regclass = to_regclass(%s) ORDER BY 1"""
-_HASH: Final = "SELECT hashtextextended(%s, 0)"
 _MERGE: Final = """
 WITH gone AS (DELETE FROM {marks} WHERE name = %s AND day = %s RETURNING mark)
 INSERT INTO {marks} SELECT %s, %s, bit_xor(mark) FROM gone HAVING count(*) > 0"""
@@ -106,13 +121,14 @@ def install(connection: psycopg.Connection[Any], name: tuple[str, ...]) -> None:
             if where is None:
                 raise MarksError(f"there is no table {'.'.join(name)}; run `feast apply`, which makes it")
             # The function has a search path of its own, so everything in it is named with its schema.
-            marks, function = (sql.Identifier(where[0], other) for other in (MARKS, _FUNCTION))
-            names = {"marks": marks, "function": function, "random": sql.SQL(_RANDOM)}
+            marks, function, of_rows = (sql.Identifier(where[0], other) for other in (MARKS, _FUNCTION, _OF_ROWS))
+            names = {"marks": marks, "function": function, "of_rows": of_rows, "random": sql.SQL(_RANDOM)}
             connection.execute(sql.SQL(_MAKE).format(**names))
+            trigger = sql.SQL("CREATE OR REPLACE TRIGGER {} AFTER {} EXECUTE FUNCTION {}({})")
             for trigger_name, event in _TRIGGERS.items():
                 on = sql.SQL(event).format(sql.Identifier(*name))
-                trigger = sql.SQL("CREATE OR REPLACE TRIGGER {} AFTER {} FOR EACH STATEMENT EXECUTE FUNCTION {}()")
-                connection.execute(trigger.format(sql.Identifier(trigger_name), on, function))
+                called = of_rows if "EACH ROW" in event else function
+                connection.execute(trigger.format(sql.Identifier(trigger_name), on, called, name[-1]))
             renew(connection, name)
     except psycopg.errors.InsufficientPrivilege as error:
         raise MarksError(
@@ -148,9 +164,13 @@ def states(connection: psycopg.Connection[Any], name: tuple[str, ...]) -> States
             for ordinal in range(first.toordinal(), last.toordinal() + 1):
                 chunks[date.fromordinal(ordinal)] = chunks.get(date.fromordinal(ordinal), "") + chunk + " "
         for day, named in chunks.items():
-            hashed = connection.execute(_HASH, (named,)).fetchone()
-            found[day] = found.get(day, 0) ^ (hashed[0] if hashed else 0)
+            found[day] = found.get(day, 0) ^ number_of(named)
     return States(of_table, found)
+
+
+def number_of(text: str) -> int:
+    """Return the number of 64 bits that stands for a text in a state."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
 
 
 def merge(connection: psycopg.Connection[Any], name: tuple[str, ...], days: Sequence[date]) -> None:

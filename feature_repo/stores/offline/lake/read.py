@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 
 from feature_repo.stores.offline.lake import files, marks, tables
 from feature_repo.stores.offline.lake.tables import EVENT, KEY
+from transforms.times import us_of_datetime
 
 EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 ANY_SYMBOL: Final = ("", chr(0x10FFFF))
@@ -31,15 +32,18 @@ class _Opened:
         self.table = table
         self.place = place
         self._days: Mapping[date, tables.Day] = {}
+        self._settled_us = 0
         self._version = -1
 
-    def days(self) -> Mapping[date, tables.Day]:
+    def days(self) -> tuple[Mapping[date, tables.Day], int]:
+        """Return the days, and from when on a snapshot may read them."""
         with tables.storage(self.place):
             if self._version >= 0:
                 self.table.update_incremental()
             if self._version != self.table.version():
-                self._days, self._version = tables.days(self.table), self.table.version()
-        return self._days
+                self._days, self._settled_us = tables.days(self.table), tables.settled_us(self.table)
+                self._version = self.table.version()
+        return self._days, self._settled_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +119,23 @@ def view(connection: psycopg.Connection[Any], lake: str, name: tuple[str, ...]) 
                 return None
             opened = _OPEN[place] = _Opened(table, place)
         try:
-            have = opened.days()
+            have, settled_us = opened.days()
         except tables.LakeError:  # made anew, perhaps
             del _OPEN[place]
             raise
-    states = marks.states(connection, name) if have else None
+    if not have or _began_us(connection) < settled_us:
+        return None
+    states = marks.states(connection, name)
     if states is None:
         return None
     readable = {day.toordinal() - EPOCH_ORDINAL: of.files for day, of in have.items() if of.state == states[day]}
     return View(opened.table, place, readable) if readable else None
+
+
+def _began_us(connection: psycopg.Connection[Any]) -> int:
+    """Return when the transaction of the connection began, which is before its snapshot."""
+    row = connection.execute("SELECT now()").fetchone()
+    return us_of_datetime(row[0]) if row else 0
 
 
 def forget(view: View) -> None:

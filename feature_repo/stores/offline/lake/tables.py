@@ -1,15 +1,16 @@
 """The Delta tables of the lake, one a view: making and opening them, and which files hold a day.
 
 A table is partitioned by ``day``. Its rows are sorted by symbol, event time and created time. The commit that replaces the rows of a day
-keeps the state that the day had in the database (``marks``) as an application transaction, ``state/<day>``. Two writers of a day at once
-have the same name there, so one of the two commits is refused whole.
+keeps the state that the day had in the database (``marks``) as an application transaction, ``state/<day>``, together with a hash of the
+names of the day's files: where another program has rewritten them, the state is no state of the database. Two writers of a day at once have
+the same name there, so one of the two commits is refused whole.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -20,6 +21,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from feature_repo.stores.errors import UserError
+from feature_repo.stores.offline.lake import marks
 from feature_repo.stores.offline.tables.schema import KERNELS, RECOMPUTED, SILENCE, TYPES, Table
 
 EVENT: Final = "event_timestamp"
@@ -149,5 +151,20 @@ def days(table: DeltaTable) -> dict[date, Day]:
         day = date.fromordinal(ordinal)
         state = table.transaction_version(f"state/{day}")
         if state is not None:
-            found[day] = Day(state, tuple(files.get(day, ())))
+            found[day] = Day(state ^ hash_of(path for path, _ in files.get(day, ())), tuple(files.get(day, ())))
     return found
+
+
+def hash_of(paths: Iterable[str]) -> int:
+    """Return the number of the files of a day; 0 where there are none."""
+    named = " ".join(sorted(paths))
+    return marks.number_of(named) if named else 0
+
+
+def settled_us(table: DeltaTable) -> int:
+    """Return since when, by the clock of the database, snapshots have all rows that were written before their day closed.
+
+    Newer than any time where nothing was written yet.
+    """
+    at = table.transaction_version("settled")
+    return 2**63 - 1 if at is None else at

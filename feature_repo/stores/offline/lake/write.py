@@ -22,6 +22,7 @@ from feature_repo.stores.offline.binary import decode
 from feature_repo.stores.offline.lake import files, marks, tables
 from feature_repo.stores.offline.lake.tables import DAY
 from feature_repo.stores.offline.tables.schema import Table
+from transforms.times import us_of_datetime
 
 SETTLED: Final = timedelta(minutes=1)
 """A day is closed so long after its end, by the clock of the database."""
@@ -85,6 +86,7 @@ def write(
             f"a transaction of before {now:%H:%M:%S} UTC still runs in the database, and may have rows of a day that is to be written; "
             "end it, or try again later"
         )
+    settled = _now(connection)
     before = datetime.combine((now - SETTLED).date(), datetime.min.time(), UTC)
     target = _with_columns(tables.make_table(lake, table), lake, table)
     with _snapshot(connection):
@@ -97,13 +99,13 @@ def write(
     without = [day for day in missing if day not in filled and not (day in have and have[day].files)]
     if without:
         with tables.storage(tables.place_of(lake, table.name[-1])):
-            _commit(target, None, {day: states[day] for day in without}, have)
+            _commit(target, None, {day: states[day] for day in without}, have, settled)
         have = tables.days(target)
     for day in missing:
         if stop():
             return
         if day not in without:
-            rows = _replace(connection, target, lake, table, day, have)
+            rows = _replace(connection, target, lake, table, day, have, settled)
             have = tables.days(target)
             done(day, rows)
 
@@ -124,6 +126,7 @@ def _replace(
     table: Table,
     day: date,
     have: dict[date, tables.Day],
+    settled: datetime,
 ) -> int:
     """Replace the rows of a day by those of one snapshot; return how many there are."""
     place = tables.place_of(lake, table.name[-1])
@@ -132,21 +135,26 @@ def _replace(
         if states is None:
             raise marks.MarksError(f"the triggers of {table.name[-1]} are gone; try again")
         file = files.save(target, place, table, day, _read(connection, table, day))
-        _commit(target, file, {day: states[day]}, have)
+        _commit(target, file, {day: states[day]}, have, settled)
     marks.merge(connection, table.name, [day])
     return file.rows if file else 0
 
 
 def _commit(
-    target: DeltaTable, file: files.Saved | None, states: Mapping[date, int], have: Mapping[date, tables.Day]
+    target: DeltaTable,
+    file: files.Saved | None,
+    states: Mapping[date, int],
+    have: Mapping[date, tables.Day],
+    settled: datetime,
 ) -> None:
     """Let a file be all that the lake has of its day, or note days without rows. Every commit names the first and the last day of the lake.
 
     So two commits at once have a name in common, and one is refused.
     """
     ordinals = [day.toordinal() for day in (*states, *have)]
-    numbers = {f"state/{day}": state for day, state in states.items()}
-    numbers |= {"first": min(ordinals), "last": max(ordinals)}
+    named = tables.hash_of([file.action.path] if file else [])
+    numbers = {f"state/{day}": state ^ named for day, state in states.items()}
+    numbers |= {"first": min(ordinals), "last": max(ordinals), "settled": us_of_datetime(settled)}
     target.create_write_transaction(
         [file.action] if file else [],
         "overwrite",

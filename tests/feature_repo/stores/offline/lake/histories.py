@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from feast import FeatureStore
 from psycopg import sql
 
 from feature_repo.stores.endpoints import LAKE_VARIABLE
+from feature_repo.stores.offline import lake as lake_package
 from feature_repo.stores.offline.lake.write import write
 from feature_repo.stores.offline.tables.schema import Table, table_of_feature_view
 
@@ -24,6 +27,7 @@ DAY_S = 86_400.0
 DAYS = 4
 SYMBOLS = ("A", "B", "Bb", "é")
 FEATURES = ["quick:a", "quick:n", "slow:b"]
+_LAKE = lake_package.__path__[0]
 COLUMNS = {"quick": ("a", "n"), "slow": ("b",)}
 
 
@@ -35,6 +39,31 @@ def tables(store: FeatureStore) -> list[Table]:
 def write_lake(connection: psycopg.Connection[Any], store: FeatureStore, place: str) -> None:
     for table in tables(store):
         write(connection, place, table)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@contextmanager
+def killed(at: int) -> Iterator[list[int]]:
+    """End the code inside at a step, which is a call that a function of the lake makes, or its return. Yield how many there were."""
+    count = [0]
+
+    def step(frame: FrameType, event: str, arg: Any) -> None:
+        caller = frame if event.startswith("c_") else frame.f_back
+        if caller is not None and caller.f_code.co_filename.startswith(_LAKE):
+            count[0] += 1
+            if count[0] == at:
+                raise Killed
+
+    sys.setprofile(step)
+    try:
+        yield count
+    except Killed:
+        pass
+    finally:
+        sys.setprofile(None)
 
 
 def moment(rng: np.random.Generator) -> float:
