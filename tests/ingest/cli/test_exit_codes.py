@@ -26,6 +26,7 @@ ONE_OF_EACH = {
     "simulate": ["--seconds", "0"],
     "status": [],
     "tape": ["status"],
+    "lake": ["status"],
     "import": ["file.csv"],
     "symbols": [],
     "dead-letters": [],

@@ -1,10 +1,10 @@
 """Marks in the database, by which a copy of a day tells whether the day has changed since it was made.
 
 Triggers on a table add a mark, a random number, for each closed day in which a statement inserted, changed or deleted rows, in the
-statement's own transaction; deletions of a day in one transaction may share a mark. So a snapshot of the database sees a mark exactly where
-it sees the change, whoever made it. The *state* of a day is the exclusive or of all of its marks, of those of the whole table, and of a hash
-of the table's columns and chunks: where the state is that of the copy, the rows are, too. Two different states are equal once in 2^64 cases.
-Marks can be put together into one without a change of the state.
+statement's own transaction; deletions of a day in one transaction may share a mark. So a snapshot of the database sees a mark exactly
+where it sees the change, whoever made it. The *state* of a day is the exclusive or of all of its marks, of those of the whole table, and
+of a hash of the table's columns and chunks: where the state is that of the copy, the rows are, too. Two different states are equal once in
+2^64 cases. Marks can be put together into one without a change of the state.
 
 A day that is still written is not marked, because nobody copies it: a mark for each batch of live rows would be millions a day. Marks begin
 an hour before the day ends by the clock of the database, and a copy is made behind all transactions that began before it ended. A snapshot
