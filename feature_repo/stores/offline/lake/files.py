@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -48,41 +47,29 @@ def storage_of(target: DeltaTable, place: str) -> pyarrow.fs.FileSystem:
     return pyarrow.fs.PyFileSystem(DeltaStorageHandler.from_table(target._table, tables.options(place)))
 
 
-def save(target: DeltaTable, place: str, table: Table, day: date, symbols: Iterable[pa.Table]) -> Saved | None:
-    """Write the rows of a day, given as a table for each symbol in order, into a new file; None where there is no row."""
-    path = f"{DAY}={day.isoformat()}/part-{uuid.uuid4()}.parquet"
-    schema = schema_of(table)
+def save(target: DeltaTable, place: str, table: Table, day: date, state: int, symbols: Iterable[pa.Table]) -> Saved:
+    """Write the rows of a day in a state, given as a table for each symbol in order, into a new file."""
+    path = tables.path_of(day, state)
     rows, first, last = 0, "", ""
-    writer: pq.ParquetWriter | None = None
     held: list[pa.Table] = []
     if "://" not in place:
         Path(place, path).parent.mkdir(parents=True, exist_ok=True)
     system = storage_of(target, place)
-    try:
+    with _writer(system, path, schema_of(table)) as writer:
         for part in symbols:
-            writer = writer or _writer(system, path, schema)
             first, last = first or part.column(KEY)[0].as_py(), part.column(KEY)[0].as_py()
             rows += part.num_rows
             held.append(part)
             if sum(one.num_rows for one in held) >= GROUP_ROWS:
                 writer.write_table(pa.concat_tables(held), row_group_size=GROUP_ROWS)
                 held.clear()
-        if held and writer:
+        if held:
             writer.write_table(pa.concat_tables(held), row_group_size=GROUP_ROWS)
-    finally:
-        if writer:
-            writer.close()
-    if not rows:
-        return None
     if "://" not in place:
         with Path(place, path).open("rb") as written:  # the commit must not outlive the rows where the machine stops
             os.fsync(written)
-    statistics = {
-        "numRecords": rows,
-        "minValues": {KEY: first},
-        "maxValues": {KEY: last},
-        "nullCount": {KEY: 0, EVENT: 0},
-    }
+    bounds = {"minValues": {KEY: first}, "maxValues": {KEY: last}} if rows else {}
+    statistics = {"numRecords": rows, **bounds, "nullCount": {KEY: 0, EVENT: 0}}
     size = system.get_file_info(path).size
     now_ms = int(time.time() * 1000)
     return Saved(AddAction(path, size, {DAY: day.isoformat()}, now_ms, True, json.dumps(statistics)), rows)

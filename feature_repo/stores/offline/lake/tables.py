@@ -1,16 +1,17 @@
 """The Delta tables of the lake, one a view: making and opening them, and which files hold a day.
 
 A table is partitioned by ``day``. Its rows are sorted by symbol, event time and created time. The commit that replaces the rows of a day
-keeps the state that the day had in the database (``marks``) as an application transaction, ``state/<day>``, together with a hash of the
-names of the day's files: where another program has rewritten them, the state is no state of the database. Two writers of a day at once have
-the same name there, so one of the two commits is refused whole.
+keeps them in one file, whose name begins with the state that the day had in the database (``marks``); a day without rows has a file, too.
+Where another program has rewritten a day, its files have no such name. Each commit is an application transaction of one name, ``settled``,
+so of two commits at once one is refused whole.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -21,7 +22,6 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from feature_repo.stores.errors import UserError
-from feature_repo.stores.offline.lake import marks
 from feature_repo.stores.offline.tables.schema import KERNELS, RECOMPUTED, SILENCE, TYPES, Table
 
 EVENT: Final = "event_timestamp"
@@ -37,6 +37,7 @@ _S3_OPTIONS: Final = {
     "max_retries": "2",
     "retry_timeout": "20s",
 }
+_NAMED: Final = re.compile(r".*/([0-9a-f]{16})-[0-9a-f-]{36}\.parquet")
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -62,9 +63,9 @@ def storage(place: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What the lake has of a day: the state of the database that it is of, and its files, each with its rows."""
+    """What the lake has of a day: the state of the database that it is of, None where it is of none, and its files, each with its rows."""
 
-    state: int
+    state: int | None
     files: tuple[tuple[str, int], ...]
 
 
@@ -143,22 +144,17 @@ def days(table: DeltaTable) -> dict[date, Day]:
     columns = (actions.column(name).to_pylist() for name in ("path", "num_records", f"partition.{DAY}"))
     for path, rows, day in zip(*columns, strict=True):
         files.setdefault(day, []).append((path, rows))
-    first, last = table.transaction_version("first"), table.transaction_version("last")
-    if first is None or last is None:
-        return {}
-    found = {}
-    for ordinal in range(first, last + 1):
-        day = date.fromordinal(ordinal)
-        state = table.transaction_version(f"state/{day}")
-        if state is not None:
-            found[day] = Day(state ^ hash_of(path for path, _ in files.get(day, ())), tuple(files.get(day, ())))
-    return found
+    return {day: Day(_state_of([path for path, _ in of_day]), tuple(of_day)) for day, of_day in sorted(files.items())}
 
 
-def hash_of(paths: Iterable[str]) -> int:
-    """Return the number of the files of a day; 0 where there are none."""
-    named = " ".join(sorted(paths))
-    return marks.number_of(named) if named else 0
+def path_of(day: date, state: int) -> str:
+    """Return the path of a new file that has the rows of a day in a state."""
+    return f"{DAY}={day.isoformat()}/{state % 2**64:016x}-{uuid.uuid4()}.parquet"
+
+
+def _state_of(paths: Sequence[str]) -> int | None:
+    named = _NAMED.fullmatch(paths[0]) if len(paths) == 1 else None
+    return int.from_bytes(bytes.fromhex(named[1]), "big", signed=True) if named else None
 
 
 def settled_us(table: DeltaTable) -> int:

@@ -96,18 +96,16 @@ def write(
         filled = [row[0] for row in connection.execute(_of(table, _DAYS), (before,)).fetchall()]
     have = tables.days(target)
     missing = [day for day in _with_gaps(filled, have) if day not in have or have[day].state != states[day]]
-    without = [day for day in missing if day not in filled and not (day in have and have[day].files)]
-    if without:
-        with tables.storage(tables.place_of(lake, table.name[-1])):
-            _commit(target, None, {day: states[day] for day in without}, have, settled)
-        have = tables.days(target)
+    empty = [day for day in missing if day not in filled]
+    if empty:
+        place = tables.place_of(lake, table.name[-1])
+        with tables.storage(place):
+            _commit(target, {day: files.save(target, place, table, day, states[day], []) for day in empty}, settled)
     for day in missing:
         if stop():
             return
-        if day not in without:
-            rows = _replace(connection, target, lake, table, day, have, settled)
-            have = tables.days(target)
-            done(day, rows)
+        if day not in empty:
+            done(day, _replace(connection, target, lake, table, day, settled))
 
 
 def tidy(lake: str, table: Table) -> int:
@@ -125,7 +123,6 @@ def _replace(
     lake: str,
     table: Table,
     day: date,
-    have: dict[date, tables.Day],
     settled: datetime,
 ) -> int:
     """Replace the rows of a day by those of one snapshot; return how many there are."""
@@ -134,34 +131,21 @@ def _replace(
         states = marks.states(connection, table.name)
         if states is None:
             raise marks.MarksError(f"the triggers of {table.name[-1]} are gone; try again")
-        file = files.save(target, place, table, day, _read(connection, table, day))
-        _commit(target, file, {day: states[day]}, have, settled)
+        file = files.save(target, place, table, day, states[day], _read(connection, table, day))
+        _commit(target, {day: file}, settled)
     marks.merge(connection, table.name, [day])
-    return file.rows if file else 0
+    return file.rows
 
 
-def _commit(
-    target: DeltaTable,
-    file: files.Saved | None,
-    states: Mapping[date, int],
-    have: Mapping[date, tables.Day],
-    settled: datetime,
-) -> None:
-    """Let a file be all that the lake has of its day, or note days without rows. Every commit names the first and the last day of the lake.
-
-    So two commits at once have a name in common, and one is refused.
-    """
-    ordinals = [day.toordinal() for day in (*states, *have)]
-    named = tables.hash_of([file.action.path] if file else [])
-    numbers = {f"state/{day}": state ^ named for day, state in states.items()}
-    numbers |= {"first": min(ordinals), "last": max(ordinals), "settled": us_of_datetime(settled)}
+def _commit(target: DeltaTable, written: Mapping[date, files.Saved], settled: datetime) -> None:
+    """Let a file of each day be all that the lake has of the day."""
     target.create_write_transaction(
-        [file.action] if file else [],
+        [file.action for file in written.values()],
         "overwrite",
         target.schema(),
         [DAY],
-        partition_filters=[(DAY, "in", [day.isoformat() for day in states])],
-        commit_properties=CommitProperties(app_transactions=[Transaction(*pair) for pair in numbers.items()]),
+        partition_filters=[(DAY, "in", [day.isoformat() for day in written])],
+        commit_properties=CommitProperties(app_transactions=[Transaction("settled", us_of_datetime(settled))]),
     )
     target.update_incremental()
 

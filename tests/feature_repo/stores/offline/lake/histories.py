@@ -25,6 +25,9 @@ from feature_repo.stores.offline.tables.schema import Table, table_of_feature_vi
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 DAY_S = 86_400.0
 DAYS = 4
+APART_S = 7 * DAY_S
+TOGETHER = 10
+"""Histories that are tried at once, a week apart: what happens to one changes no day of another."""
 SYMBOLS = ("A", "B", "Bb", "é")
 FEATURES = ["quick:a", "quick:n", "slow:b"]
 _LAKE = lake_package.__path__[0]
@@ -66,9 +69,9 @@ def killed(at: int) -> Iterator[list[int]]:
         sys.setprofile(None)
 
 
-def moment(rng: np.random.Generator) -> float:
-    """A second of the four days: often near a midnight, often at a time that others have."""
-    day = float(rng.integers(0, DAYS)) * DAY_S
+def moment(rng: np.random.Generator, number: int = 0) -> float:
+    """A second of the four days of a history: often near a midnight, often at a time that others have."""
+    day = number * APART_S + float(rng.integers(0, DAYS)) * DAY_S
     kind = rng.random()
     if kind < 0.3:
         return day + float(rng.integers(-4, 5))
@@ -77,8 +80,8 @@ def moment(rng: np.random.Generator) -> float:
     return day + round(float(rng.uniform(0, DAY_S)), 6)
 
 
-def row(rng: np.random.Generator, name: str) -> tuple[Any, ...]:
-    event = moment(rng)
+def row(rng: np.random.Generator, name: str, number: int) -> tuple[Any, ...]:
+    event = moment(rng, number)
     created = event + float(rng.choice([-1.0, 0.0, 0.5, 3.0, 40.0, DAY_S * 2]))
     values = [
         None if rng.random() < 0.2 else float(rng.choice([np.nan, -0.0, 1.5, rng.normal()])) for _ in COLUMNS[name]
@@ -90,7 +93,7 @@ def row(rng: np.random.Generator, name: str) -> tuple[Any, ...]:
     return (str(rng.choice(SYMBOLS)), *times, *values, silence, bool(rng.random() < 0.3))
 
 
-def add(connection: psycopg.Connection[Any], rng: np.random.Generator, name: str, count: int) -> None:
+def add(connection: psycopg.Connection[Any], rng: np.random.Generator, name: str, count: int, number: int = 0) -> None:
     names = ["symbol", "event_timestamp", "created_timestamp", *COLUMNS[name], "feed_silence_ms", "recomputed"]
     statement = sql.SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT DO NOTHING").format(
         sql.Identifier(name),
@@ -98,46 +101,48 @@ def add(connection: psycopg.Connection[Any], rng: np.random.Generator, name: str
         sql.SQL(", ").join([sql.Placeholder()] * len(names)),
     )
     with connection.transaction(), connection.cursor() as cursor:
-        cursor.executemany(statement, [row(rng, name) for _ in range(count)])
+        cursor.executemany(statement, [row(rng, name, number) for _ in range(count)])
 
 
-def change(connection: psycopg.Connection[Any], rng: np.random.Generator) -> None:
-    """One change of one view: late rows, a deletion, another value, or everything of it at once."""
+def change(connection: psycopg.Connection[Any], rng: np.random.Generator, number: int = 0) -> None:
+    """One change of one view of a history: late rows, a deletion, another value, other recomputed rows; seldom all of the view is gone."""
     name = str(rng.choice(list(COLUMNS)))
-    at = T0 + timedelta(seconds=moment(rng))
+    at = T0 + timedelta(seconds=moment(rng, number))
+    end = T0 + timedelta(seconds=(number + 1) * APART_S)
     view, value = sql.Identifier(name), sql.Identifier(COLUMNS[name][0])
     kind = rng.integers(0, 5)
     if kind <= 1:
-        add(connection, rng, name, int(rng.integers(1, 5)))
+        add(connection, rng, name, int(rng.integers(1, 5)), number)
     elif kind == 2:
         near = sql.SQL("DELETE FROM {} WHERE event_timestamp BETWEEN %s AND %s").format(view)
         connection.execute(near, (at - timedelta(seconds=2), at + timedelta(seconds=2)))
     elif kind == 3:
-        near = sql.SQL("UPDATE {} SET {} = {} + 1 WHERE symbol = %s AND event_timestamp >= %s").format(
+        near = sql.SQL("UPDATE {} SET {} = {} + 1 WHERE symbol = %s AND event_timestamp BETWEEN %s AND %s").format(
             view, value, value
         )
-        connection.execute(near, (str(rng.choice(SYMBOLS)), at))
-    elif rng.random() < 0.2:
+        connection.execute(near, (str(rng.choice(SYMBOLS)), at, end))
+    elif rng.random() < 0.02:
         connection.execute(sql.SQL("TRUNCATE {}").format(view))
     else:  # a replacement that changes neither how many rows there are nor the newest created time
         gone = sql.SQL(
-            "WITH gone AS (DELETE FROM {0} WHERE event_timestamp >= %s AND recomputed RETURNING *) "
+            "WITH gone AS (DELETE FROM {0} WHERE event_timestamp BETWEEN %s AND %s AND recomputed RETURNING *) "
             "SELECT symbol, event_timestamp, created_timestamp FROM gone"
         ).format(view)
         with connection.transaction():
-            for key in connection.execute(gone, (at,)).fetchall():
+            for key in connection.execute(gone, (at, end)).fetchall():
                 put = sql.SQL(
                     "INSERT INTO {} (symbol, event_timestamp, created_timestamp, {}, recomputed) VALUES (%s, %s, %s, %s, true)"
                 ).format(view, value)
                 connection.execute(put, (*key, float(rng.normal())))
 
 
-def frame(rng: np.random.Generator, count: int) -> pd.DataFrame:
-    """Entity rows in any order, with duplicates, unknown symbols and a missing one."""
+def frame(rng: np.random.Generator, count: int, histories: int = 1) -> pd.DataFrame:
+    """Entity rows of several histories in any order, with duplicates, unknown symbols and a missing one."""
     symbols: list[Any] = [str(rng.choice([*SYMBOLS, "unknown"])) for _ in range(count)]
     symbols[0] = None
     times = [
-        T0 + timedelta(seconds=moment(rng) + float(rng.choice([0.0, 0.000001, 2.0, 5.0, 7.5]))) for _ in range(count)
+        T0 + timedelta(seconds=moment(rng, i % histories) + float(rng.choice([0.0, 0.000001, 2.0, 5.0, 7.5])))
+        for i in range(count)
     ]
     rows = pd.DataFrame({"symbol": symbols, "event_timestamp": times, "number": np.arange(count)})
     return pd.concat([rows, rows.iloc[: count // 4]], ignore_index=True)
