@@ -17,7 +17,7 @@ import psycopg
 import pytest
 import redis
 
-from feature_repo.stores.endpoints import DATA_VARIABLE, POSTGRES_VARIABLE, REDIS_VARIABLE, Endpoints
+from feature_repo.stores.endpoints import DATA_VARIABLE, POSTGRES_VARIABLE, REDIS_VARIABLE, SERVED_VARIABLE, Endpoints
 from ingest.servers import embedded
 
 WHOLE_SYSTEM = ("acceptance", "examples", "integration")
@@ -48,7 +48,7 @@ def _compiled_kernels(request: pytest.FixtureRequest) -> Iterator[None]:
 def _no_server_of_the_developer() -> Iterator[None]:
     """Forget every address in the environment: a test empties what it is given."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as nothing:
-        for variable in (REDIS_VARIABLE, POSTGRES_VARIABLE):
+        for variable in (REDIS_VARIABLE, POSTGRES_VARIABLE, SERVED_VARIABLE):
             patch.delenv(variable, raising=False)
         patch.setenv(DATA_VARIABLE, str(Path(nothing, "data")))
         yield

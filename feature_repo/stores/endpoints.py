@@ -1,7 +1,8 @@
-"""Where the online and the offline server are, and where the data folder is.
+"""Where the online and the offline server are, where the data folder is, and where the log of what was served is.
 
 ``TFS_REDIS_URL`` and ``TFS_POSTGRES_URL`` name real servers. Without them the embedded servers are used
 (``python -m ingest servers up``): they leave their addresses and passwords in ``servers.json`` in the data folder.
+``TFS_SERVED_LOG`` names the folder of the log of what was served, and ``TFS_SERVED_SHARE`` the share of reads in it.
 
 This is the one module of ``feature_repo`` that reads the environment: Feast needs these settings without ``ingest``. All others are
 read in ``ingest.settings``.
@@ -24,7 +25,11 @@ REDIS_VARIABLE: Final = "TFS_REDIS_URL"
 POSTGRES_VARIABLE: Final = "TFS_POSTGRES_URL"
 DATA_VARIABLE: Final = "TFS_DATA_DIR"
 LAKE_VARIABLE: Final = "TFS_LAKE"
+SERVED_VARIABLE: Final = "TFS_SERVED_LOG"
+SHARE_VARIABLE: Final = "TFS_SERVED_SHARE"
 STATE_NAME: Final = "servers.json"
+DEFAULT_SHARE: Final = 0.01
+"""One read in a hundred is logged, where the log is on."""
 
 _PROJECT_LINE: Final = 'name = "trading-feature-store"'
 _REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
@@ -35,6 +40,10 @@ _POSTGRES_SCHEMES: Final = ("postgresql", "postgres")
 
 class AddressError(UserError, ValueError):
     """An address is malformed; the message shows it without its password."""
+
+
+class ServedLogError(UserError, ValueError):
+    """A setting of the log of what was served has an impossible value; the message names the variable."""
 
 
 class NoServerError(UserError, RuntimeError):
@@ -72,6 +81,27 @@ def redis_url() -> str:
 def postgres_url() -> str:
     """Return the address of the offline server; errors as for `redis_url`."""
     return _address(POSTGRES_VARIABLE, "postgres_url", _POSTGRES_SCHEMES)
+
+
+def served_log() -> tuple[Path, float] | None:
+    """Return the folder of the log of what was served and the share of reads in it; None where there is no log.
+
+    Raise `ServedLogError` where the place is no folder or the share is not above 0 and up to 1.
+    """
+    folder, text = given(SERVED_VARIABLE), given(SHARE_VARIABLE)
+    if folder is None:
+        return None
+    if "://" in folder:
+        raise ServedLogError(
+            f"{SERVED_VARIABLE}={folder.partition('://')[0]:.20}://...: must be a folder of this machine"
+        )
+    try:
+        share = DEFAULT_SHARE if text is None else float(text)
+    except ValueError:
+        share = 0.0
+    if not 0.0 < share <= 1.0:
+        raise ServedLogError(f"{SHARE_VARIABLE}={text!r:.40}: must be a number above 0 and up to 1")
+    return Path(folder).expanduser().absolute(), share
 
 
 def given(variable: str) -> str | None:

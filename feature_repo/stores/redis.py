@@ -10,6 +10,7 @@ Keys and values are Feast's own. What differs:
   rows are decoded at once (`feature_repo.stores.online.record`). Its response makes protobuf when that is asked for
   (`feature_repo.stores.online.response`).
 - An older event never overwrites a newer one, whichever process writes it (`feature_repo.stores.online.write`).
+- A sample of the answers may be kept in files (`feature_repo.stores.online.served`).
 - A process may keep the replies of rows that do not change (`feature_repo.stores.online.cache`).
 - Addresses are URLs, passwords may hold any characters, calls have timeouts and bounded retries
   (`feature_repo.stores.online.client`, `feature_repo.stores.online.attempt`).
@@ -103,6 +104,7 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
 
     # Microseconds since the epoch; a view's ttl counts against it.
     clock: Callable[[], int] = staticmethod(lambda: time.time_ns() // 1_000)
+    served: Any = None  # the log of what was served, a `ServedLog`, or None
     _address: Address | None = None
     _client: Any = None
     _client_async: Any = None
@@ -112,6 +114,10 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self._plans = Plans(self._build_feature_types)
+        if (given := endpoints.served_log()) is not None:
+            from feature_repo.stores.online.served import log_of  # Parquet is not loaded for nothing
+
+            self.served = log_of(*given)
 
     def _where(self, settings: RedisOnlineStoreConfig) -> Address:
         if self._address is None:
@@ -237,18 +243,22 @@ class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]
         read.take(self._fetch(config.online_store, read.asks()))
         if asks := read.asks_again():
             read.take_again(self._fetch(config.online_store, asks))
-        return read.tables(self._now_us(config))
+        return self._answer(read, config)
 
     async def _tables_async(self, config: Any, requests: Sequence[Request]) -> list[Table]:
         read = Read(requests)
         read.take(await self._fetch_async(config.online_store, read.asks()))
         if asks := read.asks_again():
             read.take_again(await self._fetch_async(config.online_store, asks))
-        return read.tables(self._now_us(config))
+        return self._answer(read, config)
 
-    def _now_us(self, config: Any) -> int | None:
+    def _answer(self, read: Read, config: Any) -> list[Table]:
         # Called when the replies are here: a value that grows stale on the way is withheld, too.
-        return self.clock() if config.online_store.enforce_ttl else None
+        now_us = self.clock() if config.online_store.enforce_ttl else None
+        tables = read.tables(now_us)
+        if self.served is not None:
+            self.served.offer(read, tables, self.clock() if now_us is None else now_us)
+        return tables
 
     def _fetch(self, settings: RedisOnlineStoreConfig, asks: Sequence[Ask]) -> list[Reply]:
         def read() -> list[Reply]:

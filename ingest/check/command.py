@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ingest.check import consistency_command
+from ingest.check import consistency_command, served_log_command
 from ingest.cli import ExitCode
 from ingest.cli.arguments import count, make_parser, names, share
 from ingest.publish.report import report_unread
@@ -51,6 +51,7 @@ def add_parser(subparsers: Any) -> None:
         else:
             add("--starts", type=share, nargs="+", metavar="SHARE", help="of the recording (default 0.1 0.35 0.6)")
     consistency_command.add_parser(checks)
+    served_log_command.add_parser(checks)
 
 
 def run(args: argparse.Namespace) -> int:

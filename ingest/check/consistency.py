@@ -88,7 +88,7 @@ def read_online(store: Any, client: redis.Redis, symbols: Sequence[str]) -> list
         features=[f"{view.name}:{name}" for view, name in wanted], entity_rows=[{"symbol": s} for s in symbols]
     ).proto
     served = dict(zip(response.metadata.feature_names.val, response.results, strict=True))
-    read_ms = _now_ms(client)
+    read_ms = now_ms(client)
     reads = []
     for view in VIEWS:
         columns = [served[name] for name in view.names]
@@ -120,7 +120,7 @@ def compare(
     found = Consistency()
     left = list({read.key: read for read in reads}.values())
     deadline = time.monotonic() + wait_s
-    passed = _Passed(client, partitions)
+    passed = Passed(client, partitions)
     while True:
         due = passed.due(left)  # before the look-up: a row that is due now is in the tables when they are read
         offline = look_up(connection, left)
@@ -138,27 +138,35 @@ def compare(
         sleep(POLL_S)
 
 
-class _Passed:
+class Passed:
     """How far logs and outboxes are: a row is due once its log has passed the read, and then its outbox that moment."""
 
     def __init__(self, client: redis.Redis, partitions: int) -> None:
         self._client, self._partitions = client, partitions
+        self._now_ms = 0
+        self._oldest: dict[tuple[str, int | None], int | None] = {}
         self._committed_ms: dict[tuple[int, int], int] = {}
         """For a partition and the time of a read: when the log was first seen to have passed the read."""
 
     def due(self, reads: Sequence[Read]) -> set[RowKey]:
         """Return the rows that must be offline by now."""
-        now_ms = _now_ms(self._client)
-        oldest = {(s.name, s.partition): s.oldest_ms for s in streams(self._client, self._partitions)}
-        found = set()
-        for read in reads:
-            p = keys.partition_of(read.symbol, self._partitions)
-            if _is_after(oldest[EVENTS, p], read.read_ms):
-                self._committed_ms.setdefault((p, read.read_ms), now_ms)
-            committed_ms = self._committed_ms.get((p, read.read_ms))
-            if committed_ms is not None and _is_after(oldest[OUTBOX, p], committed_ms):
-                found.add(read.key)
-        return found
+        self._look()
+        return {read.key for read in reads if self._has(keys.partition_of(read.symbol, self._partitions), read.read_ms)}
+
+    def behind(self, at_ms: int) -> set[int]:
+        """Return the partitions of which rows that were served until a time may not be offline yet."""
+        self._look()
+        return {p for p in range(self._partitions) if not self._has(p, at_ms)}
+
+    def _look(self) -> None:
+        self._now_ms = now_ms(self._client)
+        self._oldest = {(s.name, s.partition): s.oldest_ms for s in streams(self._client, self._partitions)}
+
+    def _has(self, p: int, read_ms: int) -> bool:
+        if _is_after(self._oldest[EVENTS, p], read_ms):
+            self._committed_ms.setdefault((p, read_ms), self._now_ms)
+        committed_ms = self._committed_ms.get((p, read_ms))
+        return committed_ms is not None and _is_after(self._oldest[OUTBOX, p], committed_ms)
 
 
 def _is_after(oldest_ms: int | None, at_ms: int) -> bool:
@@ -186,11 +194,11 @@ def look_up(connection: psycopg.Connection[Any], reads: Sequence[Read]) -> dict[
     return found
 
 
-def _now_ms(client: redis.Redis) -> int:
+def now_ms(client: redis.Redis) -> int:
     seconds, micros = client.time()  # type: ignore[misc]
     return int(seconds) * 1000 + int(micros) // 1000
 
 
 def keep(client: redis.Redis, found: Consistency) -> None:
     """Store the outcome where the exporter reads it."""
-    client.hset(CONSISTENCY, mapping={**found.outcomes(), "time_ms": _now_ms(client)})
+    client.hset(CONSISTENCY, mapping={**found.outcomes(), "time_ms": now_ms(client)})

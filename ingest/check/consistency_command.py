@@ -75,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
     conf = settings.load()
     store = FeatureStore(repo_path=str(Path(feature_repo.__file__).parent))
     store.config.online_store.enforce_ttl = False
+    store._get_provider().online_store.served = None  # these reads feed no model
     with (
         deployment.opened(conf, fix=False) as client,
         psycopg.connect(postgres_url(), autocommit=True, connect_timeout=5) as connection,

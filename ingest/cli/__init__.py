@@ -51,7 +51,7 @@ class ExitCode(IntEnum):
     DONE = 0  # the command did what it was asked to do
     NO = 1  # it ran, and the answer is no or something was left undone: a check failed, a letter is not there, no server is up
     USER_ERROR = 2  # the user can mend it: an option, a setting, a file, an address, a server that is away
-    WAITING = 3  # ``check consistency`` alone: nothing differs, but some rows had not reached the offline store in time
+    WAITING = 3  # ``check consistency`` and ``check served``: nothing differs, but rows had not reached the offline store in time
     INTERRUPTED = 130  # Ctrl-C
 
 

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 
 from feature_repo.stores.errors import UserError
 from feature_repo.stores.online.format import decode_time, event_and_silence, time_field
-from feature_repo.stores.online.record import Ints, is_lone
+from feature_repo.stores.online.record import Ints, head_of, is_lone
 from feature_repo.stores.online.shape import NOT_FOUND, PRESENT, Reply, Shape, Table
 
 log = logging.getLogger(__name__)
@@ -101,6 +101,19 @@ class Reading:
             present = table.statuses[:, shape.view_of[j]] == PRESENT
             table.cells[j] = [cells.get(i, raw) if present[i] else b"" for i, raw in enumerate(column)]
         return table
+
+    def heads(self, plain: Sequence[Reply] = ()) -> Ints:
+        """Return what the time field of each row begins with, once `table` was made; `created_us` reads it."""
+        shape = self._shape
+        assert self._words is not None  # noqa: S101 - `table` sets it
+        heads = shape.heads(self._words)
+        for (i, v), reply in zip(self.again, plain, strict=True):
+            heads[i, v] = head_of(reply[-1] or b"")
+        for v, one in enumerate(shape.asked):
+            if one.layout is None:
+                at = shape.first[v] + len(one.features)
+                heads[:, v] = [head_of(reply[at] or b"") for reply in self._replies]
+        return heads
 
     def _put(self, i: int, v: int, reply: Reply, odd: dict[int, dict[int, bytes]]) -> None:
         """Put a row that was asked for again in its place."""

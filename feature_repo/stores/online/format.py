@@ -43,6 +43,7 @@ _ONE_BYTE: Final = tuple(bytes((value,)) for value in range(128))  # most varint
 _COUNT: Final = struct.Struct("<I")  # of the join keys
 _PART: Final = struct.Struct("<II")  # type and length of a name or value in an entity key
 _STRING: Final = 2  # Feast's ValueType of a text
+_WHOLE: Final = (3, 4)  # those of whole numbers of four and eight bytes
 
 
 class SymbolKeys:
@@ -78,6 +79,26 @@ def project_of_key(key: bytes) -> bytes | None:
     except struct.error:
         return None
     return key[at:] if at <= len(key) else None
+
+
+def entity_of_key(key: bytes) -> tuple[list[str], list[str | int]]:
+    """Return the names of the join keys and their values; a value that is no text and no whole number comes as hexadecimal.
+
+    >>> entity_of_key(SymbolKeys("trading", "symbol").keys(["BTCUSDT"])[0])
+    (['symbol'], ['BTCUSDT'])
+    """
+    (n,) = _COUNT.unpack_from(key)
+    parts: list[str | int] = []
+    at = _COUNT.size
+    for _ in range(2 * n):  # the names, then the values
+        kind, size = _PART.unpack_from(key, at)
+        at += _PART.size + size
+        raw = key[at - size : at]
+        if kind == _STRING:
+            parts.append(raw.decode(errors="replace"))
+        else:
+            parts.append(int.from_bytes(raw, "little", signed=True) if kind in _WHOLE else raw.hex())
+    return [str(name) for name in parts[:n]], parts[n:]
 
 
 @lru_cache(maxsize=65_536)

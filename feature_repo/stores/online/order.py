@@ -31,11 +31,14 @@ class Order:
         The features of each view, by the name under which references name the view.
     serialised : bytes
         The names as Feast's response holds them.
+    service : str
+        Name of the feature service; empty for a list of references.
     """
 
     names: list[str] = field(default_factory=list)
     features: dict[str, list[str]] = field(default_factory=dict)
     serialised: bytes = b""
+    service: str = ""
 
     def arrange(self, grouped_refs: Iterable[tuple[Any, list[str]]]) -> list[tuple[Any, list[str]]]:
         """Return Feast's groups with the features of each view in order.
@@ -78,10 +81,11 @@ def request_of(registry: Any, project: str, features: Any, *, full_names: bool) 
 
     Feast hands the references to no method of an online store but the outermost.
     """
-    refs = features if isinstance(features, list) else []  # Feast refuses anything else
+    refs, service = features if isinstance(features, list) else [], ""  # Feast refuses anything else
     if isinstance(features, FeatureService):  # as Feast resolves it: the registry's version of the service counts
         refs = utils._get_cached_request_context(registry, project, features, full_names)[0]
-    token = _requested.set(order_of(tuple(refs), full_names))
+        service = features.name
+    token = _requested.set(order_of(tuple(refs), full_names, service))
     try:
         yield _requested.get()
     finally:
@@ -89,9 +93,9 @@ def request_of(registry: Any, project: str, features: Any, *, full_names: bool) 
 
 
 @lru_cache(maxsize=256)
-def order_of(refs: tuple[str, ...], full_names: bool) -> Order:
+def order_of(refs: tuple[str, ...], full_names: bool, service: str = "") -> Order:
     names = column_names(refs, full_names=full_names)
-    order = Order(names, serialised=FeatureList(val=names).SerializeToString())
+    order = Order(names, serialised=FeatureList(val=names).SerializeToString(), service=service)
     for view, feature in map(split, refs):
         order.features.setdefault(view, []).append(feature)
     return order

@@ -33,6 +33,7 @@ class Plan:
     shape: Shape
     views: list[Any]
     types: FeatureTypes
+    service: str  # empty for a list of references
 
     def request(self, entity_rows: Any) -> PlannedRequest | None:
         """Return the request for some entities; None if they are given by anything but one text a row."""
@@ -62,6 +63,11 @@ class PlannedRequest(Request):
 
     plan: Plan
     symbols: list[str]  # one per row of the response
+
+    @property
+    def service(self) -> str:
+        """Name of the feature service; empty for a list of references."""
+        return self.plan.service
 
     def response(self, table: Table) -> ColumnResponse:
         """Return the response that says what was found."""
@@ -132,7 +138,8 @@ class Plans:
         entity, *renamed = entities.pop()
         if renamed != [None] or types.get(join_keys.get(entity)) != ValueType.STRING:
             return None
-        order = order_of(tuple(refs), full_names)
+        service = features.name if isinstance(features, FeatureService) else ""
+        order = order_of(tuple(refs), full_names, service)
         arranged = order.arrange(grouped)
         columns = {
             (view.projection.name_to_use(), name): i
@@ -147,4 +154,5 @@ class Plans:
             shape,
             [view for view, _ in arranged],
             self._make_types(arranged),
+            service,
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from feast import utils
 from feast.infra.online_stores.redis import _versioned_fv_name
@@ -22,6 +22,8 @@ from feature_repo.stores.online.from_feast import (
     layout_of_table,
     null_key,
 )
+from feature_repo.stores.online.order import requested
+from feature_repo.stores.online.record import Ints
 from feature_repo.stores.online.shape import Asked, Fields, Reply, Shape, Table
 from transforms.times import us_of_duration
 
@@ -39,6 +41,20 @@ class Request:
     order: list[int] | None  # index into the keys for each row of the response; None: row and key have the same index
     shape: Shape
     views: list[Any]  # Feast's views, as in `shape.asked`
+
+    @property
+    def service(self) -> str:
+        """Name of the feature service; empty for a list of references, and outside of `get_online_features`."""
+        return requested().service
+
+
+class Answer(NamedTuple):
+    """What a request found, for the log of what was served: a row of the table and of the heads for each key."""
+
+    service: str
+    keys: list[bytes]
+    table: Table
+    heads: Ints  # what the time fields begin with, shape (n, n_views, HEAD_WORDS)
 
 
 class Read:
@@ -76,6 +92,19 @@ class Read:
         return [
             reading.table(list(islice(left, len(reading.again))), now_us).take(request.order)
             for request, reading in zip(self._requests, self._readings, strict=True)
+        ]
+
+    def answers(self, tables: Sequence[Table]) -> list[Answer]:
+        """Return the tables with what the log of what was served holds beside them."""
+        left = iter(self._plain)
+        return [
+            Answer(
+                request.service,
+                request.keys,
+                table.take(_first_rows(request.order, len(request.keys))),
+                reading.heads(list(islice(left, len(reading.again)))),
+            )
+            for request, reading, table in zip(self._requests, self._readings, tables, strict=True)
         ]
 
 
@@ -214,6 +243,14 @@ def check_rows(entity_rows: Any) -> None:
     first = next(iter(entity_rows.values() if isinstance(entity_rows, Mapping) else entity_rows), None)
     if not (first.val if isinstance(first, RepeatedValue) else first):
         raise EntityRowsError('entity_rows is empty: name the entities, as in [{"symbol": "BTCUSDT"}]')
+
+
+def _first_rows(order: Sequence[int] | None, n: int) -> list[int] | None:
+    """Return the first row of the response for each key."""
+    if order is None:
+        return None
+    rows = {key: row for row, key in reversed(list(enumerate(order)))}
+    return [rows[key] for key in range(n)]
 
 
 _symbol_keys = lru_cache(maxsize=64)(SymbolKeys)

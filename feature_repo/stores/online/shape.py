@@ -19,6 +19,7 @@ from feature_repo.stores.online.format import (
 )
 from feature_repo.stores.online.record import (
     EVENT_AT,
+    HEAD_WORDS,
     HEARD_AT,
     KEY_AT,
     VALUES_AT,
@@ -143,6 +144,7 @@ class Shape:
         self._key_at, self._event_at, self._heard_at = (
             np.array([begin[v] + at for v in layouts], np.intp) for at in (KEY_AT, EVENT_AT, HEARD_AT)
         )
+        self._head_at = np.array([[begin[v] + i for i in range(HEAD_WORDS)] for v in layouts], np.intp)
         where = {
             j: begin[v] + VALUES_AT + layouts[v].index[name] for j, (v, name) in enumerate(columns) if v in layouts
         }
@@ -176,6 +178,15 @@ class Shape:
         event_us[:, self.recorded] = words[:, self._event_at]
         heard_us[:, self.recorded] = words[:, self._heard_at]
         return event_us, heard_us
+
+    def heads(self, words: Ints) -> Ints:
+        """Return what the time fields of all views begin with; zeros in those without records."""
+        if len(self.recorded) == len(self.asked):
+            return np.take(words, self._head_at, axis=1)
+        heads = np.zeros((len(words), len(self.asked), HEAD_WORDS), np.int64)
+        if self.recorded:
+            heads[:, self.recorded] = words[:, self._head_at]
+        return heads
 
     def statuses(self, heard_us: Ints, now_us: int | None) -> Statuses:
         """Return which rows may be served: those of which the feed sent a message within the ttl before `now_us`, or all."""
