@@ -34,9 +34,12 @@ API = {  # of each kind in use: its version, and what its `spec` must hold (of t
     "Deployment": ("apps/v1", {"replicas", "strategy", "selector", "template"}),
     "Job": ("batch/v1", {"backoffLimit", "template"}),
     "PodDisruptionBudget": ("policy/v1", {"selector"}),
+    "Service": ("v1", {"selector", "ports"}),
+    "NetworkPolicy": ("networking.k8s.io/v1", {"podSelector", "policyTypes"}),
     "RayJob": ("ray.io/v1", {"entrypoint", "submissionMode", "shutdownAfterJobFinishes", "rayClusterSpec"}),
 }
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+DATABASE_ROLE = {"apply": "owner", "writer": "writer", "scorer": "writer", "ray-head": "writer", "metrics": "reader"}
 QUANTITY = re.compile(r"\d+(m|Mi|Gi)?\Z")
 
 
@@ -47,6 +50,9 @@ def documents(name: str) -> list[dict[str, Any]]:
 FILES = sorted(path.name for path in FOLDER.glob("*.yaml") if path.name != "kustomization.yaml")
 EVERY = [(name, document) for name in FILES for document in documents(name)]
 DEPLOYMENTS = [(name, document) for name, document in EVERY if document["kind"] == "Deployment"]
+SERVERS = {"metrics.yaml": "9464", "feature-server.yaml": "6566"}
+"""The parts that others connect to, and their ports."""
+OF_THE_PIPELINE = [(name, document) for name, document in DEPLOYMENTS if name not in SERVERS]
 SHARED = {document["kind"]: document for document in documents("base.yaml") + documents("secret.example.yaml")}
 
 
@@ -120,6 +126,7 @@ def test_no_two_manifests_that_are_applied_together_have_a_name_in_common() -> N
 def test_a_pod_holds_no_privilege_and_writes_only_to_its_volumes(where: str, pod: dict[str, Any]) -> None:
     assert pod["serviceAccountName"] == SHARED["ServiceAccount"]["metadata"]["name"]
     assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False  # the variables of a service tfs-... would begin as the settings do
     context = pod["securityContext"]
     assert (context["runAsNonRoot"], context["runAsUser"]) == (True, int(user_of_the_image()))
     assert context["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -157,7 +164,9 @@ def settings_of_the_code() -> set[str]:
 
 def test_the_settings_are_ones_that_the_code_takes() -> None:
     data = SHARED["ConfigMap"]["data"]
-    assert set(data) <= settings_of_the_code() - {REDIS_VARIABLE, POSTGRES_VARIABLE}
+    assert set(data) == settings_of_the_code() - {REDIS_VARIABLE, POSTGRES_VARIABLE, "TFS_WEBHOOK_TOKEN"}
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    assert set(data) == set(compose["x-settings"])
     tape = {"TFS_TAPE": "/var/lib/tfs/tape", "TFS_IDLE_TO_TAPE": "0"}
     assert settings.load(data) == settings.load({"SENTIMENT_MODEL": "embedded", "TFS_PARTITIONS": "16", **tape})
 
@@ -166,8 +175,10 @@ def test_the_settings_are_ones_that_the_code_takes() -> None:
 def test_a_pod_gets_what_it_needs_and_no_secret_is_written_down(where: str, pod: dict[str, Any]) -> None:
     keys = set(SHARED["Secret"]["stringData"])
     for container in pod["containers"]:
-        for source in container.get("envFrom", []):
-            assert source == {"configMapRef": {"name": SHARED["ConfigMap"]["metadata"]["name"]}}
+        shared = {"configMapRef": {"name": SHARED["ConfigMap"]["metadata"]["name"]}}
+        of_the_tape = {"secretRef": {"name": "tfs-s3", "optional": True}}
+        expected = {"ray-worker": [], "worker": [shared, of_the_tape], "tape": [shared, of_the_tape]}
+        assert container.get("envFrom", []) == expected.get(container["name"], [shared])
         given = {entry["name"]: entry for entry in container.get("env", [])}
         assert set(given) <= settings_of_the_code() | {"RAY_USAGE_STATS_ENABLED"}
         for name in {REDIS_VARIABLE, POSTGRES_VARIABLE} & set(given):
@@ -175,7 +186,9 @@ def test_a_pod_gets_what_it_needs_and_no_secret_is_written_down(where: str, pod:
             assert reference["name"] == SHARED["Secret"]["metadata"]["name"]
             assert reference["key"] in keys
         stores = {REDIS_VARIABLE, POSTGRES_VARIABLE} & set(given)
-        needs_no_database = container["name"] in ("worker", "router", "tape")
+        if role := DATABASE_ROLE.get(container["name"]):
+            assert given[POSTGRES_VARIABLE]["valueFrom"]["secretKeyRef"]["key"] == f"postgres-{role}-url"
+        needs_no_database = container["name"] in ("worker", "router", "tape", "feature-server")
         if container["name"] != "ray-worker":  # those are told by the head
             assert stores == ({REDIS_VARIABLE} if needs_no_database else {REDIS_VARIABLE, POSTGRES_VARIABLE})
 
@@ -189,7 +202,7 @@ def test_the_secret_is_a_template_without_values() -> None:
 
 def test_every_role_has_a_deployment_whose_command_parses() -> None:
     roles = set()
-    for _, document in DEPLOYMENTS:
+    for _, document in OF_THE_PIPELINE:
         (container,) = document["spec"]["template"]["spec"]["containers"]
         assert "command" not in container  # the image's: python -m ingest
         args = parsed(container["args"])
@@ -231,10 +244,56 @@ def test_a_deployment_selects_its_own_pods_and_lets_them_stop_in_order(file: str
         assert len({"maxUnavailable", "minAvailable"} & set(budget["spec"])) == 1
 
 
-@pytest.mark.parametrize(("file", "document"), DEPLOYMENTS, ids=of_file)
+@pytest.mark.parametrize(("file", "port"), SERVERS.items())
+def test_a_server_listens_as_compose_has_it_and_is_reached_by_those_that_the_policy_names(file: str, port: str) -> None:
+    deployment, service, policy = documents(file)
+    name = deployment["metadata"]["name"]
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"][name.removeprefix("tfs-")]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container.get("command") == compose.get("entrypoint")
+    assert container["args"] == compose["command"]
+    assert container["args"][container["args"].index("--port") + 1] == port
+    assert container["ports"] == [{"name": "http", "containerPort": int(port)}]
+    assert service["metadata"]["name"] == policy["metadata"]["name"] == name
+    assert service["spec"]["selector"] == {"app.kubernetes.io/name": name}
+    assert service["spec"]["ports"] == [{"name": "http", "port": int(port), "targetPort": "http"}]
+    assert policy["spec"]["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": name}}
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": "http"}]
+    (source,) = rule["from"]
+    assert source["podSelector"]["matchLabels"]
+
+
+def test_every_pod_is_under_a_policy_and_only_servers_are_connected_to() -> None:
+    parts, ray = documents("network.yaml")
+    assert "ingress" not in parts["spec"]
+    assert parts["spec"]["policyTypes"] == ray["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    chosen = parts["spec"]["podSelector"]["matchLabels"].items()
+    labels = [labels for _, document in EVERY for labels in labels_of_pods(document)]
+    assert len(labels) == len(PODS)
+    assert all(chosen <= own.items() for own in labels)
+    (peer,) = ray["spec"]["ingress"][0]["from"]
+    assert peer["podSelector"] == ray["spec"]["podSelector"]
+    (job,) = documents("ray-job.yaml")
+    assert all(peer["podSelector"]["matchLabels"].items() <= own.items() for own in labels_of_pods(job))
+    opened = {name for name, document in EVERY if document["kind"] == "NetworkPolicy" and "ingress" in document["spec"]}
+    assert opened == {*SERVERS, "network.yaml"}
+
+
+def labels_of_pods(document: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """The labels of the pods of a manifest."""
+    for key, value in document.items():
+        if key == "template":
+            yield value["metadata"]["labels"]
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, dict) and key != "template":
+                yield from labels_of_pods(item)
+
+
+@pytest.mark.parametrize(("file", "document"), OF_THE_PIPELINE, ids=of_file)
 def test_a_probe_asks_for_signs_of_life_of_its_role(file: str, document: dict[str, Any]) -> None:
     (container,) = document["spec"]["template"]["spec"]["containers"]
-    ask = ["python", "-m", alive.__name__, container["name"]]
+    ask = ["env", "TFS_NUMBA=0", "python", "-m", alive.__name__, container["name"]]  # it needs no kernels
     assert container["readinessProbe"]["exec"]["command"] == ask
     for probe in ("startupProbe", "livenessProbe"):
         assert container[probe]["exec"]["command"] == [*ask, "--here"]

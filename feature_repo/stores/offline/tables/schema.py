@@ -205,8 +205,11 @@ def migrate(
     Tables and columns are made in one transaction, then the index of each table in one of its own, where `connection` is in autocommit
     mode: building an index stops writers for as long as it takes, and must not stop readers with them. The search path of `connection`
     decides the schema of unqualified names. `policy` is for a server with TimescaleDB.
-    Raise `SchemaError` where a column exists with another type.
+    Raise `SchemaError` where a column exists with another type, or the database does not hold text as UTF8.
     """
+    if (encoding := connection.info.parameter_status("server_encoding")) != "UTF8":
+        made = "CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0"
+        raise SchemaError(f"the database holds text as {encoding}, which not every symbol is: make one with {made}")
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         version = hypertable.version(connection)

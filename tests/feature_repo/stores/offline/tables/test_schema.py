@@ -97,6 +97,20 @@ def test_a_feature_that_changed_its_type_is_refused_by_name(database: psycopg.Co
         migrate(database, [replace(TABLE, features={"n": "double precision"})])
 
 
+def test_a_database_that_does_not_hold_every_symbol_is_refused_and_nothing_is_made(
+    database: psycopg.Connection[Any], postgres_url: str
+) -> None:
+    base, _, options = postgres_url.partition("?")
+    database.execute("CREATE DATABASE test_ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    try:
+        with psycopg.connect(f"{base.rpartition('/')[0]}/test_ascii?{options}", autocommit=True) as ascii_only:
+            with pytest.raises(SchemaError, match="holds text as SQL_ASCII"):
+                migrate(ascii_only, [TABLE])
+            assert columns(ascii_only, TABLE.name[-1]) == {}
+    finally:
+        database.execute("DROP DATABASE test_ascii WITH (FORCE)")
+
+
 def test_hostile_names_are_quoted(database: psycopg.Connection[Any]) -> None:
     odd = 'x"; DROP TABLE social; --'
     migrate(database, [TABLE, replace(TABLE, name=(odd,), features={'f"(': "bigint"})])
