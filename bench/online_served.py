@@ -2,7 +2,7 @@
 
 The kinds of reads take turns in one run, in an order that changes. Prints JSON lines. ``more_us`` is the median of what a read of a
 turn takes more than one of the turn without the log beside it; ``write_us`` is what the thread takes for a sampled read, and
-``file_us`` for a file of one. With a share s a read so costs ``more_us + s * write_us``, and the process ``file_us`` every ten seconds
+``file_us`` for a file of one. With a share s a read so costs ``more_us + s * write_us``, and the process ``file_us`` every minute
 beside it.
 
     python -m bench.online_served

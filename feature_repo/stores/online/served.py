@@ -23,7 +23,7 @@ from feature_repo.stores.online.shape import Table
 
 log = logging.getLogger(__name__)
 
-WRITE_S: Final = 10.0
+WRITE_S: Final = 60.0
 MOST_BYTES: Final = 64 << 20
 """How much may wait for the thread."""
 FILE_BYTES: Final = 16 << 20
