@@ -16,7 +16,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from feature_repo.stores.endpoints import POSTGRES_VARIABLE, REDIS_VARIABLE
+from feature_repo.stores.endpoints import POSTGRES_VARIABLE, REDIS_VARIABLE, SERVED_VARIABLE, SHARE_VARIABLE
 from ingest import alive, settings
 from ingest.cli import add_command
 from ingest.run.processes import ROLES, STOP_S
@@ -180,7 +180,9 @@ def test_a_pod_gets_what_it_needs_and_no_secret_is_written_down(where: str, pod:
         expected = {"ray-worker": [], "worker": [shared, of_the_tape], "tape": [shared, of_the_tape]}
         assert container.get("envFrom", []) == expected.get(container["name"], [shared])
         given = {entry["name"]: entry for entry in container.get("env", [])}
-        assert set(given) <= settings_of_the_code() | {"RAY_USAGE_STATS_ENABLED"}
+        assert set(given) <= settings_of_the_code() | {"RAY_USAGE_STATS_ENABLED", SERVED_VARIABLE, SHARE_VARIABLE}
+        if container["name"] == "feature-server":
+            assert {SERVED_VARIABLE, SHARE_VARIABLE} <= set(given)
         for name in {REDIS_VARIABLE, POSTGRES_VARIABLE} & set(given):
             reference = given[name]["valueFrom"]["secretKeyRef"]
             assert reference["name"] == SHARED["Secret"]["metadata"]["name"]
