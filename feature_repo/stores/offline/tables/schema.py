@@ -217,7 +217,8 @@ def migrate(
         for table in tables:
             _migrate(connection, table)
             if version:
-                hypertable.convert(connection, table.identifier, table.event, tuple(table.keys), policy)
+                keys = tuple(table.keys)
+                hypertable.convert(connection, table.identifier, table.unique[len(keys) :], keys, policy)
     for table in tables:
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
