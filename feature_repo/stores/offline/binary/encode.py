@@ -165,9 +165,10 @@ def microseconds(array: pa.Array) -> NDArray[np.int64]:
     """
     if not pa.types.is_timestamp(array.type):
         array = array.cast(pa.timestamp("us"))
-    array = pc.floor_temporal(array, unit="microsecond") if array.type.unit == "ns" else array
-    whole = array.cast(pa.timestamp("us", array.type.tz)).cast(pa.int64())
-    return np.asarray(pc.fill_null(whole, 0).to_numpy(zero_copy_only=False), dtype=np.int64)
+    unit = "ns" if array.type.unit == "ns" else "us"  # Arrow cuts digits a hundred times slower than numpy
+    whole = pc.fill_null(array.cast(pa.timestamp(unit, array.type.tz)).cast(pa.int64()), 0)
+    numbers = np.asarray(whole.to_numpy(zero_copy_only=False), dtype=np.int64)
+    return numbers // 1000 if unit == "ns" else numbers
 
 
 def copy_in(

@@ -189,9 +189,8 @@ def _of_piece(
     holds &= event[at] >= lookup.since if lookup.since is not None else True
     found[order[holds]] = True
     if lookup.tells_silence:
-        told = pc.fill_null(rows.column(SILENCE), 0).combine_chunks().to_numpy().astype(np.int64) * 1_000
-        told = told if kept is None else told[kept]
-        holds &= event[at] - told[at] >= moment - lookup.heard
+        told = pc.fill_null(rows.column(SILENCE), 0).to_numpy()[at if kept is None else kept[at]]
+        holds &= event[at] - told.astype(np.int64) * 1_000 >= moment - lookup.heard
     at = at[holds] if kept is None else kept[at[holds]]
     target = asked.row[mine[order[holds]]]
     into.put_taken(target, [rows.column(name) for name in lookup.features], at)

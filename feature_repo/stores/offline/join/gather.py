@@ -47,7 +47,8 @@ class Columns:
         for column, values in zip(self._columns, columns, strict=True):
             if not isinstance(column, _Fixed):
                 raise TypeError("a column of texts takes Arrow arrays")
-            column.put_taken(rows, values.combine_chunks(), at)
+            # Arrow would copy a single chunk, too.
+            column.put_taken(rows, values.chunk(0) if values.num_chunks == 1 else values.combine_chunks(), at)
 
     def put_values(self, index: int, rows: _Ints, values: NDArray[Any], valid: _Bools) -> None:
         """Fill in `rows` of one column of numbers."""

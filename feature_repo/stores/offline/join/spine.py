@@ -132,13 +132,23 @@ def asked_of_spine(spine: Spine, names: Sequence[str]) -> Asked:
         indices = np.asarray(pc.fill_null(encoded.indices, 0).to_numpy(zero_copy_only=False), np.int64)
         codes = codes * max(1, len(encoded.dictionary)) + indices
     rows = np.flatnonzero(present)
-    rows = rows[np.argsort(spine.moments[rows], kind="stable")]
-    distinct, codes = np.unique(codes[rows], return_inverse=True)
+    rows = rows[np.argsort(spine.moments[rows])]  # in any order at one moment
+    distinct, codes = _distinct(codes[rows])
     columns = []
     for part in reversed(parts):
         distinct, index = np.divmod(distinct, max(1, len(part)))
         columns.append(part.take(pa.array(index)))
     return Asked(tuple(reversed(columns)), rows, spine.moments[rows], codes)
+
+
+def _distinct(codes: _Ints) -> tuple[_Ints, _Ints]:
+    """Return the distinct values of codes, sorted, and the position of each code among them; small ones need no sorting."""
+    if not len(codes) or codes.max() > 4 * len(codes):
+        distinct, positions = np.unique(codes, return_inverse=True)
+        return distinct, positions
+    present = np.zeros(int(codes.max()) + 1, np.bool_)
+    present[codes] = True
+    return np.flatnonzero(present), (np.cumsum(present) - 1)[codes]
 
 
 def upload_asked(connection: psycopg.Connection[Any], asked: Asked) -> None:
