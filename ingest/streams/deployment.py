@@ -163,7 +163,8 @@ def check_database(
 def _store(client: redis.Redis, connection: psycopg.Connection, wanted: str) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))  # one part at a time
     if _id_of(connection) is None:
-        connection.execute(_TABLE)
+        if connection.execute("SELECT to_regclass('tfs_deployment')").fetchone() == (None,):
+            connection.execute(_TABLE)  # a role that may not make tables is refused even where it is there
         connection.execute("INSERT INTO tfs_deployment (id) VALUES (%s) ON CONFLICT DO NOTHING", (wanted,))
     theirs = _id_of(connection)  # another part may have been first
     pipe: Any = client.pipeline(transaction=True)

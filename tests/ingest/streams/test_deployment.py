@@ -59,6 +59,21 @@ def test_the_first_start_fixes_the_number_of_partitions(redis_client: redis.Redi
         check(redis_client, Settings(partitions=8))
 
 
+def test_a_writer_that_may_not_make_tables_stores_the_id_in_the_table_that_is_there(
+    redis_client: redis.Redis, other_url: str
+) -> None:
+    with psycopg.connect(other_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE tfs_deployment (one boolean PRIMARY KEY DEFAULT true, id text NOT NULL)")
+        connection.execute("CREATE ROLE test_appends")
+        try:
+            connection.execute("GRANT SELECT, INSERT ON tfs_deployment TO test_appends; SET ROLE test_appends")
+            deployment.check_database(redis_client, connection)
+        finally:
+            connection.execute("RESET ROLE; DROP OWNED BY test_appends; DROP ROLE test_appends")
+    in_redis, *in_database = ids(redis_client, other_url)
+    assert in_database == [in_redis] != [None]
+
+
 def test_of_parts_that_start_at_once_with_different_numbers_one_number_wins(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         gate, won = threading.Barrier(8), list[int]()
