@@ -32,15 +32,7 @@ from pydantic import Field, NonNegativeInt, StrictStr, model_validator
 from feature_repo.stores import endpoints
 from feature_repo.stores.online.attempt import attempt, attempt_async
 from feature_repo.stores.online.cache import ReplyCache
-from feature_repo.stores.online.client import (
-    LOGINS,
-    Address,
-    address_of_connection_string,
-    address_of_url,
-    connect,
-    is_cluster,
-    with_sentinels,
-)
+from feature_repo.stores.online.client import LOGINS, Address, address_of, connect, is_cluster, with_sentinels
 from feature_repo.stores.online.cluster_cache import ClusterReplyCache
 from feature_repo.stores.online.delete import delete_keys, delete_rows, keys_of
 from feature_repo.stores.online.from_feast import script_calls_of_feast
@@ -91,12 +83,7 @@ class RedisOnlineStoreConfig(stock.RedisOnlineStoreConfig):  # type: ignore[misc
 
     def address(self) -> Address:
         """Return where the servers are and how to connect."""
-        if self.connection_string is not None:
-            address = address_of_connection_string(self.connection_string)
-        else:
-            address = address_of_url(self.url if self.url is not None else endpoints.redis_url())
-        logins = {name: value for name in LOGINS if (value := getattr(self, name)) is not None}
-        return Address(address.nodes, address.options | logins)
+        return address_of(self.connection_string, self.url, {name: getattr(self, name) for name in LOGINS})
 
 
 class RedisOnlineStore(stock.RedisOnlineStore):  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
 
-from feature_repo.stores.endpoints import AddressError
+from feature_repo.stores.endpoints import AddressError, redis_url
 
 _TIMEOUTS_S: Final = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
 _SENTINEL_LOGIN: Final = ("sentinel_username", "sentinel_password")
@@ -33,6 +34,15 @@ class Address:
 
     def __str__(self) -> str:
         return ",".join(f"{host}:{port}" for host, port in self.nodes) or str(self.options.get("path"))
+
+
+def address_of(connection_string: str | None, url: str | None, logins: Mapping[str, str | None]) -> Address:
+    """Return the address in Feast's form or as a URL, else that of the environment, with the logins that are given."""
+    if connection_string is not None:
+        address = address_of_connection_string(connection_string)
+    else:
+        address = address_of_url(redis_url() if url is None else url)
+    return Address(address.nodes, address.options | {k: v for k, v in logins.items() if v is not None})
 
 
 def address_of_url(url: str) -> Address:

@@ -7,12 +7,13 @@ at the end of the process. A process that is killed loses what it had not writte
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
+import random
 import threading
 from collections.abc import Sequence
 from functools import cache
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Final
 from weakref import WeakSet
@@ -38,9 +39,10 @@ _TURN: Final = 2**64
 class ServedLog:
     """Takes a share of the answers of this process, and writes them to a folder.
 
-    Which reads are sampled follows from their number alone: those of which number times golden ratio has a fraction below the
-    share. They are spread evenly over all reads, and over every second, third, n-th of them, so that callers which take turns are
-    sampled alike.
+    Which reads are sampled follows from their number alone: those of which number times golden ratio, and a number of chance that
+    each process draws, has a fraction below the share. They are spread evenly over all reads, and over every second, third, n-th of
+    them, so that callers which take turns are sampled alike. Without chance each process would sample its first read, and processes
+    that read once would sample all.
 
     Parameters
     ----------
@@ -64,7 +66,7 @@ class ServedLog:
         self._thread: threading.Thread | None = None
         self._stopped = False
         self._is_failing = self._is_dropping = False
-        self._n_reads = 0
+        self._n_reads, self._phase = 0, random.getrandbits(64)
         self._forget()
 
     def _forget(self) -> None:
@@ -78,7 +80,7 @@ class ServedLog:
             number = self._n_reads
             self._n_reads += 1
             self._counts.reads += 1
-        if number * _GOLDEN % _TURN >= self._below:
+        if (number * _GOLDEN + self._phase) % _TURN >= self._below:
             return
         try:
             self._take([Sample(at_us, answer) for answer in read.answers(tables)])
@@ -91,6 +93,8 @@ class ServedLog:
             with self._lock:
                 samples, counts = self._waiting, self._counts
                 self._forget()
+            if not counts.dropped:
+                self._is_dropping = False  # else each file would tell it again
             if not samples:
                 self._carry(counts)
                 return
@@ -105,15 +109,26 @@ class ServedLog:
             self._is_failing = False
 
     def close(self) -> None:
-        """Write what waits, and end the thread."""
+        """Write what waits, and end the thread. What the disk has not taken after `STOP_S` is lost, and told."""
         self._stopped = True
         self._wake.set()
         if self._thread is not None:
             self._thread.join(STOP_S)
+            if self._thread.is_alive():
+                log.warning("the log of what was served loses answers: they were not written within %g s", STOP_S)
+
+    def _start(self) -> None:
+        """Start the thread, and let the end of the process wait for it; a child of `multiprocessing` runs no ``atexit``."""
+        thread = threading.Thread(target=self._run, name="served-log", daemon=True)
+        thread.start()
+        self._thread = thread
+        Finalize(None, self.close, exitpriority=0)
 
     def _take(self, samples: list[Sample]) -> None:
         n_bytes = sum(_size(sample.answer) for sample in samples)
         with self._lock:
+            if self._thread is None and not self._stopped:
+                self._start()
             is_full = self._n_bytes + n_bytes > MOST_BYTES
             if is_full:
                 self._counts.dropped += 1
@@ -121,10 +136,8 @@ class ServedLog:
                 self._waiting += samples
                 self._n_bytes += n_bytes
                 self._counts.sampled += 1
-            begins, self._is_dropping = is_full and not self._is_dropping, is_full
-            if self._thread is None and not self._stopped:
-                self._thread = threading.Thread(target=self._run, name="served-log", daemon=True)
-                self._thread.start()
+            begins = is_full and not self._is_dropping
+            self._is_dropping |= is_full
         if begins:
             log.warning("the log of what was served drops answers: they come faster than they are written")
         if self._n_bytes > FILE_BYTES:
@@ -163,9 +176,7 @@ def _size(answer: Answer) -> int:
 @cache
 def log_of(folder: Path, share: float) -> ServedLog:
     """Return the log of this process at a folder; all its stores share it."""
-    made = ServedLog(folder, share)
-    atexit.register(made.close)
-    return made
+    return ServedLog(folder, share)
 
 
 _of_this_process: WeakSet[ServedLog] = WeakSet()

@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
@@ -48,6 +47,8 @@ _TEXTS: Final = ["service", "view", "join_key", "entity", "status", "features.li
 _TIMES: Final = ["time", "event_timestamp", "created_timestamp"]
 STATUSES: Final = {PRESENT: "PRESENT", NOT_FOUND: "NOT_FOUND", OUTSIDE_MAX_AGE: "OUTSIDE_MAX_AGE"}
 COUNTS: Final = b"tfs:counts"
+VALUES: Final = 500_000
+"""About how many values of a file are made into rows at once."""
 _DAY: Final = "day="
 
 
@@ -74,7 +75,7 @@ class Sample(NamedTuple):
 
 def write_file(folder: Path, samples: Sequence[Sample], counts: Counts) -> Path:
     """Write samples into a new file, and return its path."""
-    table = rows_of(samples).replace_schema_metadata({COUNTS: json.dumps(asdict(counts))})
+    schema = SCHEMA.with_metadata({COUNTS: json.dumps(asdict(counts))})
     begin = datetime_of_us(samples[0].at_us)
     name = f"{begin:%Y%m%dT%H%M%S}-{os.getpid()}-{uuid4().hex[:12]}"
     place = folder / f"{_DAY}{begin:%Y-%m-%d}"
@@ -82,13 +83,29 @@ def write_file(folder: Path, samples: Sequence[Sample], counts: Counts) -> Path:
     part, path = place / f".{name}.part", place / f"{name}.parquet"
     try:
         with open(part, "wb") as file:
-            pq.write_table(table, file, compression="zstd", use_dictionary=_TEXTS, write_statistics=_TIMES)
+            with pq.ParquetWriter(
+                file, schema, compression="zstd", use_dictionary=_TEXTS, write_statistics=_TIMES
+            ) as to:
+                for some in _parts(samples):
+                    to.write_table(rows_of(some))
             file.flush()
             os.fsync(file.fileno())  # else a power failure could leave the name without the bytes
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
     return path
+
+
+def _parts(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
+    """Yield the samples in parts of about `VALUES` values: the rows of one part take several times its memory."""
+    first = n_values = 0
+    for i, sample in enumerate(samples):
+        n_values += sample.answer.table.values.size
+        if n_values >= VALUES:
+            yield samples[first : i + 1]
+            first, n_values = i + 1, 0
+    if first < len(samples):
+        yield samples[first:]
 
 
 def rows_of(samples: Sequence[Sample]) -> pa.Table:
@@ -103,7 +120,10 @@ def _rows_of_shape(shape: Shape, samples: Sequence[Sample]) -> Iterator[pa.Table
     """Yield the rows of samples of one shape, view by view."""
     answers = [sample.answer for sample in samples]
     sizes = [len(answer.keys) for answer in answers]
-    entities = [entity_of(key) for answer in answers for key in answer.keys]
+    of_key = {
+        key: entity_of(key) for answer in answers for key in answer.keys
+    }  # a cache would keep whatever readers ask for
+    entities = [of_key[key] for answer in answers for key in answer.keys]
     same = {
         "time": _times(np.repeat([sample.at_us for sample in samples], sizes)),
         "service": _repeated([answer.service for answer in answers], sizes),
@@ -166,7 +186,6 @@ def number_of(raw: bytes) -> float | None:
     return None if whole is None or abs(whole) > EXACT else float(whole)
 
 
-@lru_cache(maxsize=16_384)
 def entity_of(key: bytes) -> tuple[str, str]:
     """Return the join key and the value of an entity as the log has them."""
     names, values = entity_of_key(key)

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import threading
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -194,9 +195,22 @@ def test_the_share_is_that_of_every_caller_that_takes_turns_with_others(
     n = 100_000
     for i in range(n):
         log.offer(Answered(), i % callers, 0)  # type: ignore[arg-type]
-    assert taken[0] == 0
     for caller in range(callers):
         assert abs(taken.count(caller) - share * n / callers) <= 4
+
+
+def test_processes_that_read_once_are_sampled_by_the_share(tmp_path: Path) -> None:
+    class Answered:
+        def answers(self, tables: Any) -> list[Any]:
+            taken.append(1)
+            return []
+
+    taken: list[int] = []
+    for _ in range(1_000):
+        log = ServedLog(tmp_path, 0.3)
+        log._stopped = True  # no thread
+        log.offer(Answered(), [], 0)  # type: ignore[arg-type]
+    assert 200 < len(taken) < 400  # six standard deviations
 
 
 def test_what_does_not_fit_is_dropped_counted_and_told_once(
@@ -209,6 +223,10 @@ def test_what_does_not_fit_is_dropped_counted_and_told_once(
     n = len(entries(logged))
     assert 1 <= n <= 4
     assert counts(logged) == [{"share": 1.0, "reads": 10, "sampled": n, "dropped": 10 - n}]
+    for _ in range(10):  # a small answer fits where a large one did not
+        logged.read("ours", REFS, rows_of("X" * 6_000))
+        logged.read("ours", REFS, rows_of("A"))
+        logged.online.served.write()
     assert [r.message for r in caplog.records if r.levelno >= logging.WARNING] == [
         "the log of what was served drops answers: they come faster than they are written"
     ]
@@ -276,6 +294,54 @@ def test_a_forked_process_that_is_killed_leaves_whole_files_with_its_own_reads_a
     (path,) = served_file.files(tmp_path / "served", date.min, date.max)
     path.with_name(".of-a-write-that-was-killed.part").write_bytes(path.read_bytes()[:100])
     assert {e["entity"] for e in entries(logged)} == {"OF_THE_CHILD", "OF_THE_PARENT"}
+
+
+def test_a_child_of_multiprocessing_writes_what_waits_when_it_ends(logged: Any, tmp_path: Path) -> None:
+    process = multiprocessing.get_context("fork").Process(target=lambda: logged.read("ours", REFS, rows_of("A")))
+    process.start()
+    process.join(20)
+    assert process.exitcode == 0
+    assert [e["entity"] for e in entries(logged)] == ["A"]
+
+
+def test_a_thread_that_cannot_start_fails_no_read_and_is_tried_again(
+    logged: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fails)
+        logged.read("ours", REFS, rows_of("A"))
+        logged.online.served.close()
+        logged.online.served._stopped = False
+    logged.read("ours", REFS, rows_of("B"))
+    logged.online.served.close()
+    assert [e["entity"] for e in entries(logged)] == ["B"] and counts(logged)[0]["dropped"] == 1
+
+
+def test_what_the_disk_does_not_take_before_the_process_ends_is_told(
+    logged: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(served, "write_file", lambda *_: answers.wait(20))
+    monkeypatch.setattr(served, "STOP_S", 0.01)
+    logged.read("ours", REFS, rows_of("A"))
+    logged.online.served.close()
+    answers.set()
+    assert [r.message for r in caplog.records if r.name == served.__name__] == [
+        "the log of what was served loses answers: they were not written within 0.01 s"
+    ]
+
+
+def test_a_large_file_is_made_in_parts_of_bounded_memory(logged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served_file, "VALUES", 5)  # each row has two
+    for symbols in ("AB", "C", "D", "EFGH", "I"):
+        logged.read("ours", REFS, rows_of(*symbols))
+    assert "".join(e["entity"] for e in entries(logged)) == "ABCDEFGHI"
+    (path,) = served_file.files(logged.online.served._folder, date.min, date.max)
+    metadata = pq.read_metadata(path)
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [3, 5, 1]
 
 
 def test_the_thread_writes_by_itself_and_at_the_end(
