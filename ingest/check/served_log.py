@@ -20,7 +20,7 @@ import psycopg
 import redis
 from feast.protos.feast.types.Value_pb2 import Value
 
-from feature_repo.stores.online.served_file import STATUSES, Counts, files, read_file
+from feature_repo.stores.online.served_file import STATUSES, Counts, read_file
 from feature_repo.stores.online.shape import NOT_FOUND, PRESENT
 from ingest.check.consistency import POLL_S, Passed, now_ms
 from ingest.check.logged_rows import Entry, OfflineRows, Stored, entries
@@ -92,7 +92,7 @@ class Found:
 
 
 def compare(
-    folder: Path,
+    paths: Sequence[Path],
     connection: psycopg.Connection[Any],
     since: datetime,
     before: datetime,
@@ -102,10 +102,12 @@ def compare(
     symbols: Sequence[str] = (),
     progress: Callable[[int, int], object] = lambda done, of: None,
 ) -> Found:
-    """Compare the log of a folder with the database, file by file.
+    """Compare files of the log with the database, one by one.
 
     Parameters
     ----------
+    paths : sequence of Path
+        Of files that were there before `wait_for_writer` was called: what they hold was read before it, whichever clock a reader has.
     late : callable
         Whether the newest rows of a symbol may not be in the database yet: what is missing then is counted as waiting.
     lag_s : float
@@ -115,7 +117,6 @@ def compare(
     offline = {view: OfflineRows(connection, view) for view in VIEWS}
     by_name = {view.name: view for view in VIEWS}
     span = range(us_of_datetime(since), us_of_datetime(before))
-    paths = files(folder, since.date(), before.date())
     for n, path in enumerate(paths):
         progress(n, len(paths))
         for batch in read_file(path, ROWS, found.add_counts):
@@ -176,11 +177,9 @@ def _compare_values(view: View, entry: Entry, stored: Stored, found: Found) -> N
 
 
 def _same(served: Any, stored: Any) -> bool:
-    """Return whether two values are the same: null and null, or numbers of the same bits. A NaN is no null."""
+    """Return whether two values are the same: null and null, doubles of the same bits, or equal whole numbers. A NaN is no null."""
     if served is None or stored is None:
         return served is stored
-    if isinstance(served, float) and isinstance(stored, int):
-        stored = float(stored)
     if isinstance(served, float) and isinstance(stored, float):
         return pack("d", served) == pack("d", stored) or (math.isnan(served) and math.isnan(stored))
     return bool(served == stored)
@@ -210,15 +209,9 @@ def _iso(us: int) -> str:
         return f"{us} us"
 
 
-def wait_for_writer(client: redis.Redis, partitions: int, wait_s: float) -> tuple[int, set[int]]:
-    """Wait until the database has all rows that were served until now, `wait_s` at most.
-
-    Returns
-    -------
-    tuple of int and set of int
-        The time of this call, in milliseconds, and the partitions of which the database had not all rows at the end.
-    """
+def wait_for_writer(client: redis.Redis, partitions: int, wait_s: float) -> set[int]:
+    """Wait until the database has all rows that were served until now, `wait_s` at most; return the partitions of which it has not."""
     passed, at_ms, deadline = Passed(client, partitions), now_ms(client), time.monotonic() + wait_s
     while (behind := passed.behind(at_ms)) and time.monotonic() < deadline:
         time.sleep(POLL_S)
-    return at_ms, behind
+    return behind

@@ -55,29 +55,31 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from feature_repo.stores.endpoints import SERVED_VARIABLE, postgres_url, served_log
+    from feature_repo.stores.online.served_file import files
     from ingest import settings
     from ingest.check import served_log as check
     from ingest.streams import deployment, keys
-    from transforms.times import datetime_of_ms
 
     folder = args.folder
     if folder is None:
         if (given := served_log()) is None:
             raise UserError(f"name the folder of the log, or set {SERVED_VARIABLE}")
         folder, _ = given
+    since = args.since or datetime.min.replace(tzinfo=UTC)
+    before = args.before or datetime.max.replace(tzinfo=UTC)
+    paths = files(folder, since.date(), before.date())
     conf = settings.load()
     with (
         deployment.opened(conf, fix=False) as client,
         psycopg.connect(postgres_url(), autocommit=True, connect_timeout=5) as connection,
         Console(stderr=True).status("check served") as status,
     ):
-        begin_ms, behind = check.wait_for_writer(client, conf.partitions, args.wait)
-        begin = datetime_of_ms(begin_ms)
+        behind = check.wait_for_writer(client, conf.partitions, args.wait)
         found = check.compare(
-            folder,
+            paths,
             connection,
-            args.since or datetime(1, 1, 1, tzinfo=UTC),
-            begin if args.before is None else min(begin, args.before),
+            since,
+            before,
             late=lambda symbol: keys.partition_of(symbol, conf.partitions) in behind,
             lag_s=args.lag,
             symbols=args.symbols,

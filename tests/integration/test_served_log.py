@@ -16,6 +16,7 @@ from feature_repo.stores.offline.kernels import number_of
 from feature_repo.stores.online.format import SymbolKeys, time_field
 from feature_repo.stores.online.record import VALUES_AT, WORD
 from feature_repo.stores.online.served import ServedLog, log_of
+from ingest.check import served_log
 from ingest.check.served_log import FAULTS
 from ingest.cli import main
 from ingest.messages.kinds import OrderBook, Tick, Trade
@@ -190,6 +191,34 @@ def test_an_answer_that_a_newer_stored_row_should_have_been_is_told(desk) -> Non
     assert desk.check("--symbols", "BTCUSDT", "--lag", "1.5")[0] == 0
     assert desk.check("--symbols", "BTCUSDT", "--before", datetime_of_us(desk.now_us).isoformat())[0] == 0
     assert desk.check("--since", datetime_of_us(desk.now_us + 1).isoformat())[0] == 1  # nothing to compare
+
+
+def test_a_whole_number_has_no_sign_of_zero(desk) -> None:
+    desk.pipeline.store_rows()
+    desk.execute("UPDATE order_flow SET trade_count_1m = 0")
+    field, at = time_field("order_flow"), WORD * (VALUES_AT + VIEW["order_flow"].index["trade_count_1m"])
+    good = desk.pipeline.client.hget(desk.key("BTCUSDT"), field)
+    minus_zero = np.array([-0.0]).tobytes()
+    desk.pipeline.client.hset(desk.key("BTCUSDT"), field, good[:at] + minus_zero + good[at + WORD :])
+    desk.read("BTCUSDT", features=["order_flow:trade_count_1m"])
+    code, found = desk.check()
+    assert code == 0 and found["equal"] == 1
+
+
+def test_what_is_written_while_the_check_waits_is_not_read(desk, monkeypatch) -> None:
+    desk.pipeline.store_rows()
+    desk.read()
+    desk.online.served.write()
+
+    def wait(*_: object) -> set[int]:
+        desk.market(20, 22)
+        desk.read()  # of rows that are not stored yet, by the clock of a reader that is years behind
+        desk.online.served.write()
+        return set()
+
+    monkeypatch.setattr(served_log, "wait_for_writer", wait)
+    code, found = desk.check()
+    assert (code, found["files"], found["rows"]["missing"]) == (0, 1, 0)
 
 
 def test_hostile_names_times_and_files_break_nothing(desk, capsys, tmp_path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
@@ -50,6 +51,8 @@ COUNTS: Final = b"tfs:counts"
 VALUES: Final = 500_000
 """About how many values of a file are made into rows at once."""
 _DAY: Final = "day="
+_DAY_NAME: Final = re.compile(_DAY + r"\d{4}-\d\d-\d\d")
+_FILE_NAME: Final = re.compile(r"[^.].*\.parquet")
 
 
 class ServedFileError(UserError, ValueError):
@@ -210,14 +213,17 @@ def _decoded(codes: Any, texts: Sequence[str]) -> pa.Array:
 def files(folder: Path, since: date, until: date) -> list[Path]:
     """Return the files that may hold reads of the days from `since` to `until`, both included, the oldest first.
 
-    A file may begin before midnight and end after it. Raise `ServedFileError` if the folder is not there.
+    A file may begin before midnight and end after it. Raise `ServedFileError` if the folder is not there or may not be read.
     """
-    if not folder.is_dir():
-        raise ServedFileError(f"{folder} is no folder: set TFS_SERVED_LOG to the folder that readers write to")
     first = str(since - timedelta(1)) if since > date.min else ""
-    days = sorted(path for path in folder.glob(f"{_DAY}????-??-??") if path.is_dir())
-    wanted = [day for day in days if first <= day.name.removeprefix(_DAY) <= str(until)]
-    return [path for day in wanted for path in sorted(day.glob("[!.]*.parquet"))]
+    try:
+        if not folder.is_dir():
+            raise ServedFileError(f"{folder} is no folder: set TFS_SERVED_LOG to the folder that readers write to")
+        days = [folder / name for name in sorted(os.listdir(folder)) if _DAY_NAME.fullmatch(name)]
+        wanted = [day for day in days if first <= day.name.removeprefix(_DAY) <= str(until) and day.is_dir()]
+        return [day / name for day in wanted for name in sorted(os.listdir(day)) if _FILE_NAME.fullmatch(name)]
+    except PermissionError as error:  # `Path.glob` would find nothing
+        raise ServedFileError(f"{error.filename} cannot be read by this user") from error
 
 
 def read_file(path: Path, n_rows: int, add: Callable[[Counts], None]) -> Iterator[pa.RecordBatch]:

@@ -394,6 +394,22 @@ def test_files_of_the_wanted_days_are_found_and_others_are_refused(logged: Any, 
         served_file.files(tmp_path / "nothing", day, day)
 
 
+def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "day=2026-11-29").mkdir()
+    tmp_path.chmod(0o700)
+    if is_root := os.geteuid() == 0:
+        os.seteuid(65_534)  # root may read everything
+    else:
+        tmp_path.chmod(0)
+    try:
+        with pytest.raises(served_file.ServedFileError, match="cannot be read by this user"):
+            served_file.files(tmp_path, date.min, date.max)
+    finally:
+        if is_root:
+            os.seteuid(0)
+        tmp_path.chmod(0o700)
+
+
 def test_the_variables_turn_the_log_on_for_all_stores_of_a_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
