@@ -105,9 +105,14 @@ def feed(url: str, said: list[Said], *, plain: bool) -> None:
 def take_away(it: Deployment, what: str, seconds: float) -> None:
     """Let a part be away for some seconds."""
     if what == "router":
+        before = it.client.get(keys.owner("router"))
         it.crash("router")
         time.sleep(seconds)
         it.start("router")
+        give_up = time.monotonic() + DRAIN_S
+        while it.client.get(keys.owner("router")) in (before, None):  # a part ends where Redis is away at its start
+            assert time.monotonic() < give_up, "the router does not start"
+            time.sleep(0.1)
     elif what == "redis":
         it.redis_server.signal("SIGSTOP")
         time.sleep(seconds)
