@@ -52,7 +52,7 @@ def by_return(start: Ints, end: Ints, bars: Ints, close: Floats) -> Floats:
 def time_decay(unique: Floats, oldest: float) -> Floats:
     """Return factors that decay linearly in cumulative uniqueness, oldest sample first (snippet 4.11).
 
-    The newest sample has 1. ``oldest`` is the factor at the begin: 1 is no decay; below 0, the share ``-oldest`` of the begin has 0.
+    The newest sample has 1. ``oldest`` is the factor at the start: 1 is no decay; below 0, the share ``-oldest`` of the start has 0.
 
     >>> time_decay(np.ones(4), 0.5).tolist(), time_decay(np.ones(4), -0.5).tolist()
     ([0.625, 0.75, 0.875, 1.0], [0.0, 0.0, 0.5, 1.0])

@@ -100,7 +100,7 @@ NOTES = {
 
 
 class Header(msgspec.Struct):
-    """Our own recorder's note of the venue at the begin of a recording. ``prefix`` is what the live feed puts before its symbols."""
+    """Our own recorder's note of the venue at the start of a recording. ``prefix`` is what the live feed puts before its symbols."""
 
     prefix: str
 

@@ -182,7 +182,7 @@ def _is_csv(path: Path) -> bool:
 
 
 def seems_to_be(stream: IO[bytes]) -> str:
-    """Return what the text at the begin of ``stream`` seems to be if it is no recording; empty where it gives no hint."""
+    """Return what the text at the start of ``stream`` seems to be if it is no recording; empty where it gives no hint."""
     try:
         line = stream.read(_HEAD_BYTES).lstrip(b"\xef\xbb\xbf").split(b"\n")[0].rstrip(b"\r")
     except DAMAGE:

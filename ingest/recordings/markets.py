@@ -1,6 +1,6 @@
 """Two markets under one name are told by what their files say, before anything is written.
 
-A spot and a perpetual market of one venue may have the same symbol. Signs of a market in a few lines at the begin and at the end of each
+A spot and a perpetual market of one venue may have the same symbol. Signs of a market in a few lines at the start and at the end of each
 file: diffs of futures have ``pu``, trades of futures have ``X`` and those of spot ``M``; and trade ids of one market grow with time, so
 two files that contradict this are of two markets. A user who gives one of the files a prefix makes them two symbols.
 """

@@ -24,7 +24,7 @@ _SAMPLE_ROWS = 1000  # of a table
 _COUNTED = 4  # symbols that are counted in each block
 _SNAPSHOT = b'"lastUpdateId"'
 _SAMPLE_BYTES = 1 << 17
-"""Bytes at the begin and at the end of a capture whose lines are looked at for the signs of its markets."""
+"""Bytes at the start and at the end of a capture whose lines are looked at for the signs of its markets."""
 _FORMS = {"trade": (b'"trade"', b"@trade"), "aggTrade": (b"aggTrade",)}
 
 

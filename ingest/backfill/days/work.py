@@ -159,7 +159,7 @@ class _Task:
 
 
 def at_begin(plan: Plan, unit: Unit, before: Followed | None, settings: Settings, store: Store) -> Followed:
-    """Return the symbol of a plan at the begin of a day: ``before`` where that is at the end of the day before, else from a kept state."""
+    """Return the symbol of a plan at the start of a day: ``before`` where that is at the end of the day before, else from a kept state."""
     if before is None or before.unit.fingerprint != unit.before:
         saved = None
         if unit.before:
