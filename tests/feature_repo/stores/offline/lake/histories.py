@@ -31,6 +31,7 @@ TOGETHER = 10
 SYMBOLS = ("A", "B", "Bb", "é")
 FEATURES = ["quick:a", "quick:n", "slow:b"]
 _LAKE = lake_package.__path__[0]
+_IGNORED = {"__del__", "remove", "_remove"}  # what Python calls when an object goes: it ignores what is raised there
 COLUMNS = {"quick": ("a", "n"), "slow": ("b",)}
 
 
@@ -55,7 +56,7 @@ def killed(at: int) -> Iterator[list[int]]:
 
     def step(frame: FrameType, event: str, arg: Any) -> None:
         caller = frame if event.startswith("c_") else frame.f_back
-        if caller is not None and caller.f_code.co_filename.startswith(_LAKE):
+        if caller is not None and caller.f_code.co_filename.startswith(_LAKE) and frame.f_code.co_name not in _IGNORED:
             count[0] += 1
             if count[0] == at:
                 raise Killed
