@@ -1,7 +1,7 @@
 """Point-in-time join from the lake: 3 views of 15 features, 20 symbols of one-second rows.
 
 Prints JSON lines: seconds of ``get_historical_features(...).to_arrow()`` of a day in the lake beside the database alone and beside Polars,
-which has the same rows in memory; then rows a second of `training.slices` to Parquet and its peak memory above what was held before.
+which has the same rows in memory, and the peak memory of the join above what was held before.
 
     python -m bench.pit_lake
 """
