@@ -13,5 +13,6 @@ if __name__ == "__main__":
     unknown = sorted(set(wanted) - set(NAMES))
     if unknown:
         raise SystemExit(f"no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    sys.argv[1:] = []  # a benchmark has arguments of its own
     for name in wanted:
         runpy.run_module(f"bench.{name}", run_name="__main__")
