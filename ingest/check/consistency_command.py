@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feature_repo.stores.errors import UserError
-from ingest.check import served_command
+from ingest.check import from_tape_command
 from ingest.cli import ExitCode
 from ingest.cli.arguments import count, day, make_parser, names
 from transforms.times import iso_of_us
@@ -58,7 +58,7 @@ def add_parser(checks: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Read, compare, store the outcome for the exporter, and print it."""
     if args.from_tape:
-        return served_command.run(args)
+        return from_tape_command.run(args)
     if args.since or args.before:
         raise UserError("--since and --before go with --from-tape")
     import psycopg

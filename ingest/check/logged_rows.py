@@ -75,11 +75,8 @@ class Stored(NamedTuple):
 
 def entries(batch: pa.RecordBatch) -> Iterable[tuple[str, str, Entry]]:
     """Yield the rows of a batch of the log, each with its view and its join key."""
-    times = (
-        "time",
-        "event_timestamp",
-        "created_timestamp",
-    )  # as numbers: a datetime cannot hold what a stranger may write
+    # Times stay numbers, because a datetime cannot hold what a stranger may write.
+    times = ("time", "event_timestamp", "created_timestamp")
     columns = {
         name: (batch[name].cast(pa.int64()) if name in times else batch[name]).to_pylist()
         for name in batch.schema.names

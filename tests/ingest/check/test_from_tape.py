@@ -14,7 +14,7 @@ import pytest
 from feature_repo.stores.offline.kernels import number_of
 from ingest import settings
 from ingest.backfill.days.run import backfill_from_tape
-from ingest.check import served
+from ingest.check import from_tape
 from ingest.cli import main
 from ingest.messages.decode import encode
 from ingest.messages.kinds import time_us
@@ -57,8 +57,8 @@ def database(conf: Settings, postgres_url: str) -> Iterator[psycopg.Connection[A
         yield connection
 
 
-def check(conf: Settings, connection: psycopg.Connection[Any], **which: Any) -> served.Served:
-    return served.compare_served(open_tape(conf), connection, conf, served.sample(100), **which)
+def check(conf: Settings, connection: psycopg.Connection[Any], **which: Any) -> from_tape.Served:
+    return from_tape.compare_served(open_tape(conf), connection, conf, from_tape.sample(100), **which)
 
 
 def test_rows_of_a_worker_are_those_of_the_tape_with_and_without_kept_states(conf, database, postgres_url) -> None:

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
 
     from feature_repo.stores.endpoints import postgres_url
     from ingest import settings
-    from ingest.check import served
+    from ingest.check import from_tape
     from ingest.streams import deployment
     from ingest.tape.table import open_tape
 
@@ -46,11 +46,11 @@ def run(args: argparse.Namespace) -> int:
             raise UserError(
                 f"the workers run with another {variables} than is set here; set the same, and run this again"
             )
-        found = served.compare_served(
+        found = from_tape.compare_served(
             tape,
             connection,
             conf,
-            served.sample(args.samples or SAMPLES),
+            from_tape.sample(args.samples or SAMPLES),
             symbols=args.symbols,
             since=date.min if args.since is None else args.since.date(),
             before=date.max if args.before is None else args.before.date(),
