@@ -66,6 +66,17 @@ def in_memory(store: Bench) -> list[pl.DataFrame]:
     return frames
 
 
+def random_rows(rng: np.random.Generator, size: int) -> pd.DataFrame:
+    """Return entity rows at random symbols and times, numbered."""
+    return pd.DataFrame(
+        {
+            "symbol": [f"SYM{1 + i}" for i in rng.integers(0, SYMBOLS, size)],
+            "event_timestamp": START + pd.to_timedelta(rng.integers(0, SECONDS * 10**6, size), unit="us"),
+            "number": np.arange(size),
+        }
+    )
+
+
 def merge(frame: pd.DataFrame, rows: list[pl.DataFrame]) -> Any:
     """Polars' own as-of join of each view in turn: of the same frame, to the same Arrow table in the same order."""
     asked = pl.from_pandas(frame.assign(event_timestamp=frame["event_timestamp"].dt.tz_localize(None)))
@@ -106,13 +117,7 @@ def main() -> None:
         duck, query = in_duckdb(rows)
         rng = np.random.default_rng(7)
         for size in SIZES:
-            frame = pd.DataFrame(
-                {
-                    "symbol": [f"SYM{1 + i}" for i in rng.integers(0, SYMBOLS, size)],
-                    "event_timestamp": START + pd.to_timedelta(rng.integers(0, SECONDS * 10**6, size), unit="us"),
-                    "number": np.arange(size),
-                }
-            )
+            frame = random_rows(rng, size)
             ours, peak, result = [], [], None
             for _ in range(ROUNDS):
                 del result

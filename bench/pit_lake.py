@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import polars as pl
 import psycopg
 
-from bench.offline_stores import SECONDS, START, SYMBOLS, bench, fill, references, report
-from bench.pit_dense import VIEWS, Peak, in_memory, merge
+from bench.offline_stores import SECONDS, SYMBOLS, bench, fill, references, report
+from bench.pit_dense import VIEWS, Peak, in_memory, merge, random_rows
 from feature_repo.stores.endpoints import LAKE_VARIABLE
 from feature_repo.stores.offline.lake.write import write
 from feature_repo.stores.offline.tables.schema import table_of_feature_view
@@ -49,13 +48,7 @@ def main() -> None:
         rows = in_memory(store)
         rng = np.random.default_rng(7)
         for size in SIZES:
-            frame = pd.DataFrame(
-                {
-                    "symbol": [f"SYM{1 + i}" for i in rng.integers(0, SYMBOLS, size)],
-                    "event_timestamp": START + pd.to_timedelta(rng.integers(0, SECONDS * 10**6, size), unit="us"),
-                    "number": np.arange(size),
-                }
-            )
+            frame = random_rows(rng, size)
             taken: dict[str, list[float]] = {}
             results: dict[str, Any] = {}
             for name in ["database", *["lake", "polars in memory"] * ROUNDS]:

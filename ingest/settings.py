@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from feature_repo.stores.endpoints import LAKE_VARIABLE
+from feature_repo.stores.endpoints import LAKE_VARIABLE, AddressError, place_of
 from feature_repo.stores.errors import UserError
 from transforms.instrument import Instrument, known
 
@@ -25,7 +25,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 DEFAULT_MODEL = "ProsusAI/finbert"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z").match
-_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,62}(/[\w.=/-]*)?\Z").match
 _PASSED_ON = ("TFS_", "SENTIMENT_", "HF_")
 """How the names of the variables begin that parts of the pipeline on other machines are given."""
 
@@ -174,14 +173,6 @@ def s3_address(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {**found, "region": region} if region else found
 
 
-def without_secrets(text: str, environ: Mapping[str, str] = os.environ) -> str:
-    """Return a message of a storage without the keys of this process: an S3 server may repeat what it was sent."""
-    for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"):
-        if value := environ.get(name):
-            text = text.replace(value, "***")
-    return text
-
-
 def adopt(environ: Mapping[str, str]) -> None:
     """Make variables that were passed on part of this process's environment, for a process that another machine started."""
     os.environ.update(environ)
@@ -197,12 +188,10 @@ def instruments(path: Path) -> dict[str, Instrument]:
 
 
 def _tape(environ: Mapping[str, str]) -> str:
-    place = environ.get("TFS_TAPE", "")
-    if not place or _BUCKET(place):
-        return place.rstrip("/")
-    if "://" in place:
-        raise SettingsError(f"TFS_TAPE={place.partition('://')[0]:.20}://...: must be a folder or s3://bucket/prefix")
-    return str(Path(place).expanduser().absolute())
+    try:
+        return place_of("TFS_TAPE", environ.get("TFS_TAPE", ""))
+    except AddressError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _deployment(environ: Mapping[str, str]) -> str:

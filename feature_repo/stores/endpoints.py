@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -111,14 +112,27 @@ def given(variable: str) -> str | None:
 
 def lake_place() -> str:
     """Return where the lake is, a folder or ``s3://bucket/prefix``; empty for no lake. Raise `AddressError` for other addresses."""
-    place = given(LAKE_VARIABLE) or ""
-    if not place or _BUCKET.match(place):
-        return place.rstrip("/")
-    if "://" in place:
-        raise AddressError(
-            f"{LAKE_VARIABLE}={place.partition('://')[0]:.20}://...: must be a folder or s3://bucket/prefix"
-        )
-    return str(Path(place).expanduser().absolute())
+    return place_of(LAKE_VARIABLE, given(LAKE_VARIABLE) or "")
+
+
+def place_of(variable: str, text: str) -> str:
+    """Return the place that a variable names: an absolute folder or ``s3://bucket/prefix``, empty for none.
+
+    Raise `AddressError` for other addresses.
+    """
+    if not text or _BUCKET.match(text):
+        return text.rstrip("/")
+    if "://" in text:
+        raise AddressError(f"{variable}={text.partition('://')[0]:.20}://...: must be a folder or s3://bucket/prefix")
+    return str(Path(text).expanduser().absolute())
+
+
+def without_secrets(text: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Return a message of a storage without the keys of this process: an S3 server may repeat what it was sent."""
+    for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"):
+        if value := environ.get(name):
+            text = text.replace(value, "***")
+    return text
 
 
 def postgres_parameters(url: str) -> dict[str, Any]:

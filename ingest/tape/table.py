@@ -21,7 +21,6 @@ and wherever one dies.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -34,22 +33,13 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from feature_repo.stores.delta import options, told
 from feature_repo.stores.errors import UserError
-from ingest.settings import Settings, SettingsError, without_secrets
+from ingest.settings import Settings, SettingsError
 from ingest.streams.read import id_numbers
 from ingest.tape.columns import CHECK_BITS, PARTITIONED_BY, SCHEMA, check_of
 
-S3_OPTIONS = {
-    "conditional_put": "etag",  # a commit is an object that must not exist yet
-    "connect_timeout": "5s",
-    "timeout": "20s",
-    "max_retries": "2",  # the role itself tries again, for as long as the storage is away
-    "retry_timeout": "20s",
-}
 WRITER = WriterProperties(compression="ZSTD", compression_level=3)
-
-
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class TapeError(UserError, RuntimeError):
@@ -80,8 +70,7 @@ def storage(place: str) -> Iterator[None]:
     except CommitFailedError as error:
         raise ConflictError(f"another writer has appended to the tape at {place}") from error
     except (DeltaError, OSError) as error:
-        said = without_secrets(" ".join(_COLOUR.sub("", str(error)).split()))
-        raise StorageError(f"the tape at {place} cannot be used: {said:.300}") from None
+        raise StorageError(f"the tape at {place} cannot be used: {told(error)}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,11 +198,6 @@ def parts(rows: pa.Table) -> dict[tuple[int, date], pa.Table]:
             if part.num_rows:
                 found[partition, day] = part
     return found
-
-
-def options(place: str) -> dict[str, str]:
-    """Return the storage's options beside those that it reads from the environment."""
-    return dict(S3_OPTIONS) if place.startswith("s3://") else {}
 
 
 def open_tape(settings: Settings, version: int | None = None) -> Tape:

@@ -39,10 +39,9 @@ _TURN: Final = 2**64
 class ServedLog:
     """Takes a share of the answers of this process, and writes them to a folder.
 
-    Which reads are sampled follows from their number alone: those of which number times golden ratio, and a number of chance that
-    each process draws, has a fraction below the share. They are spread evenly over all reads, and over every second, third, n-th of
-    them, so that callers which take turns are sampled alike. Without chance each process would sample its first read, and processes
-    that read once would sample all.
+    Read number n of a process is sampled if the fraction of n times the golden ratio, plus a phase, is below the share. So sampled reads
+    are spread evenly over all reads, and over every second, third or n-th of them: callers that take turns are sampled alike. Each process
+    draws its phase by chance, because else every process would sample its first read.
 
     Parameters
     ----------

@@ -123,9 +123,8 @@ def _rows_of_shape(shape: Shape, samples: Sequence[Sample]) -> Iterator[pa.Table
     """Yield the rows of samples of one shape, view by view."""
     answers = [sample.answer for sample in samples]
     sizes = [len(answer.keys) for answer in answers]
-    of_key = {
-        key: entity_of(key) for answer in answers for key in answer.keys
-    }  # a cache would keep whatever readers ask for
+    # Made for each part, because a cache would keep whatever readers ask for.
+    of_key = {key: entity_of(key) for answer in answers for key in answer.keys}
     entities = [of_key[key] for answer in answers for key in answer.keys]
     same = {
         "time": _times(np.repeat([sample.at_us for sample in samples], sizes)),

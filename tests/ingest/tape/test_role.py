@@ -193,7 +193,7 @@ def test_the_role_appends_what_is_left_when_it_is_told_to_stop(redis_client, in_
 
 def test_a_storage_that_is_away_is_told_without_a_key(redis_client, bucket, monkeypatch, caplog) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    monkeypatch.setattr("ingest.tape.table.S3_OPTIONS", {"max_retries": "0", "conditional_put": "etag"})
+    monkeypatch.setattr("feature_repo.stores.delta.S3_OPTIONS", {"max_retries": "0", "conditional_put": "etag"})
     with pytest.raises(StorageError, match=r"the tape at s3://tape\d+/market cannot be used: ") as found:
         open_to_append(Settings(partitions=2, tape=bucket), "")
     assert "not-to-be-shown" not in str(found.value)

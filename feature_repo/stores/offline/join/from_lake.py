@@ -220,7 +220,7 @@ def counting(rows: pa.Table, lookup: Lookup, rank: _Ints, event: _Ints) -> _Ints
 def _latest(rank: _Ints, event: _Ints, created: _Ints, wanted: _Ints, moment: _Ints, *, known: bool) -> _Ints:
     """Return for each entity row the position of the last row that is not after its moment, of its symbol or one before it; -1 for none.
 
-    Rows are sorted by rank, event and created time; all times count from the begin of the day. With `known` a row is there from its created
+    Rows are sorted by rank, event and created time; all times count from the start of the day. With `known` a row is there from its created
     time on, and of the rows that are there the last in order counts, as in ``retrieve.latest``.
     """
     asked = (wanted << _BITS) + np.minimum(moment, _FAR)

@@ -75,7 +75,6 @@ def _of_day(lake: read.View, lookup: Lookup, day: int, begin: int, end: int) -> 
     order = pa.array(kept[np.lexsort((created[kept], rank[kept], event[kept]))])
     sorted_rows = found.select([EVENT, CREATED, KEY, *lookup.features]).combine_chunks().take(order)
     columns = sorted_rows.columns
-    times = [
-        column.cast(pa.timestamp("us")) for column in columns[:2]
-    ]  # UTC without a zone, as rows of the database are decoded
+    # UTC without a zone, as rows of the database are decoded.
+    times = [column.cast(pa.timestamp("us")) for column in columns[:2]]
     return pa.table([*times, columns[2].cast(pa.string()), *columns[3:]], names=names)

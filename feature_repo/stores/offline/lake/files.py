@@ -18,6 +18,7 @@ from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction
 
+from feature_repo.stores.delta import options
 from feature_repo.stores.offline.lake import tables
 from feature_repo.stores.offline.lake.tables import DAY, EVENT, KEY
 from feature_repo.stores.offline.tables.schema import Table
@@ -44,7 +45,7 @@ def storage_of(target: DeltaTable, place: str) -> pyarrow.fs.FileSystem:
     """Return the file system whose root is the table, which has the addresses and keys that deltalake reads from the environment."""
     if "://" not in place:
         return pyarrow.fs.SubTreeFileSystem(place, pyarrow.fs.LocalFileSystem(use_mmap=True))
-    return pyarrow.fs.PyFileSystem(DeltaStorageHandler.from_table(target._table, tables.options(place)))
+    return pyarrow.fs.PyFileSystem(DeltaStorageHandler.from_table(target._table, options(place)))
 
 
 def save(target: DeltaTable, place: str, table: Table, day: date, state: int, symbols: Iterable[pa.Table]) -> Saved:

@@ -21,6 +21,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from feature_repo.stores.delta import options, told
 from feature_repo.stores.errors import UserError
 from feature_repo.stores.offline.tables.schema import KERNELS, RECOMPUTED, SILENCE, TYPES, Table
 
@@ -30,15 +31,7 @@ KEY: Final = "symbol"
 DAY: Final = "day"
 TIME: Final = pa.timestamp("us", "UTC")
 _FEATURES: Final = {TYPES["Float64"]: pa.float64(), TYPES["Int64"]: pa.int64()}
-_S3_OPTIONS: Final = {
-    "conditional_put": "etag",  # a commit is an object that must not exist yet
-    "connect_timeout": "5s",
-    "timeout": "20s",
-    "max_retries": "2",
-    "retry_timeout": "20s",
-}
 _NAMED: Final = re.compile(r".*/([0-9a-f]{16})-[0-9a-f-]{36}\.parquet")
-_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class LakeError(UserError, RuntimeError):
@@ -57,8 +50,7 @@ def storage(place: str) -> Iterator[None]:
     except CommitFailedError as error:
         raise ConflictError(f"another writer has written to the lake at {place}") from error
     except (DeltaError, TableNotFoundError, OSError) as error:
-        said = " ".join(_COLOUR.sub("", str(error)).split())
-        raise LakeError(f"the lake at {place} cannot be used: {said:.300}") from None
+        raise LakeError(f"the lake at {place} cannot be used: {told(error)}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +93,6 @@ def place_of(lake: str, name: str) -> str:
     if not re.fullmatch(r"\w+", name):
         raise LakeError(f"a view of the lake must have a name of letters, digits and _, not {name!r:.80}")
     return f"{lake}/{name}"
-
-
-def options(place: str) -> dict[str, str] | None:
-    """Return the options of the storage beside those that it reads from the environment."""
-    return dict(_S3_OPTIONS) if place.startswith("s3://") else None
 
 
 def open_table(lake: str, name: str) -> DeltaTable | None:
