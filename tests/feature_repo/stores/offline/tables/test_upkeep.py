@@ -49,6 +49,17 @@ def test_a_policy_that_failed_is_run_in_the_foreground(scaled: psycopg.Connectio
     assert (job,) in scaled.execute("SELECT job FROM done").fetchall()
 
 
+def test_a_report_of_the_server_that_fails_is_no_failed_policy(scaled: psycopg.Connection[Any]) -> None:
+    assert hypertable.version(scaled)
+    # As the server notes it where its maker cannot be reached.
+    scaled.execute(
+        "INSERT INTO _timescaledb_internal.bgw_job_stat SELECT job_id, now(), now(), now() + '1 hour', '-infinity', "
+        "false, 1, '0', '0', 0, 1, 0, 1, 0, 0 FROM timescaledb_information.jobs WHERE proc_name = 'policy_telemetry' "
+        "ON CONFLICT (job_id) DO UPDATE SET last_run_success = false"
+    )
+    assert "policy_telemetry" not in [job.procedure for job in upkeep.failed_jobs(scaled)]
+
+
 def test_a_plain_server_has_tables_without_chunks_and_no_jobs(plain: psycopg.Connection[Any]) -> None:
     migrate(plain, [TABLE])
     assert fill(plain) == 2 * N
