@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -32,13 +34,14 @@ log = logging.getLogger(__name__)
 
 DAY_US: Final = 86_400_000_000
 GROUP_COST: Final = 100  # look-ups by the database's index that take as long as reading one row group
-PIECE_CELLS: Final = 40_000_000  # values that are read at a time: the bound of the memory
+PIECE_ROWS: Final = 4_000_000  # that are read at a time: the bound of the memory
 _BITS: Final = 45  # of a time within a day or up to 400 days after it; the bits above are for the symbol
 _FAR: Final = 2**_BITS - 2
 _MOST_SYMBOLS: Final = 2 ** (63 - _BITS) - 1
 _TYPES: Final = {wire.FLOAT8, wire.INT8}
 
 _Ints = NDArray[np.int64]
+_Put = Callable[[Sequence[read.Group], _Ints, _Ints], None]
 
 
 def view_of(connection: psycopg.Connection[Any], lookup: Lookup, types: Sequence[int]) -> read.View | None:
@@ -56,35 +59,90 @@ def view_of(connection: psycopg.Connection[Any], lookup: Lookup, types: Sequence
         return None
 
 
-def fill(view: read.View, lookup: Lookup, asked: Asked, into: Columns) -> Asked:
-    """Put the features that the lake has into the result, and return the entity rows that the database has to answer."""
+def by_symbol(asked: Asked) -> _Ints:
+    """Return the positions of the entity rows, sorted by symbol, then by moment; all views with these keys share them."""
+    return _order(asked.code)
+
+
+def fill(
+    view: read.View, lookup: Lookup, asked: Asked, ordered: _Ints, into: Columns, pool: Executor
+) -> Callable[[], Asked]:
+    """Begin to put the features that the lake has into the result; `ordered` is what `by_symbol` gives.
+
+    Threads of `pool` read the features, and one of them may call this, because it waits for no other. Return a function that waits until
+    all is put, and returns the entity rows that the database has to answer.
+    """
     if not len(asked.row) or (
         not pa.types.is_string(asked.keys[0].type) and not pa.types.is_large_string(asked.keys[0].type)
     ):
-        return asked
+        return lambda: asked
+    reads: list[Future[None]] = []
+
+    def put(groups: Sequence[read.Group], rows: _Ints, at: _Ints) -> None:
+        reads.extend(pool.submit(step) for step in _puts(view, groups, lookup.features, into, rows, at))
+
     try:
-        rest = _fill(view, lookup, asked, into)
+        rest = _find(view, lookup, asked, ordered, put)
     except (OSError, pa.ArrowException) as error:
-        log.warning("%s is read from the database: %.300s", lookup.view, error)
-        read.forget(view)
-        return asked
-    return asked.part(np.sort(rest))
+        return partial(_failed, view, lookup, asked, error)
+
+    def finish() -> Asked:
+        errors = [error for error in (one.exception() for one in reads) if error is not None]
+        for error in errors:
+            if not isinstance(error, OSError | pa.ArrowException):
+                raise error
+        return _failed(view, lookup, asked, errors[0]) if errors else asked.part(np.sort(rest))
+
+    return finish
 
 
-def _fill(view: read.View, lookup: Lookup, asked: Asked, into: Columns) -> _Ints:
+def _failed(view: read.View, lookup: Lookup, asked: Asked, error: BaseException) -> Asked:
+    """Leave all entity rows of a view to the database, because a file of the lake could not be read."""
+    log.warning("%s is read from the database: %.300s", lookup.view, error)
+    read.forget(view)
+    return asked
+
+
+def _puts(
+    view: read.View, groups: Sequence[read.Group], features: Sequence[str], into: Columns, rows: _Ints, at: _Ints
+) -> Iterator[Callable[[], None]]:
+    """Yield steps that put the values of row groups at positions `at` into `rows` of the result: one a column, or one for a far storage."""
+    if len(rows) > 1 and (np.diff(rows) < 0).any():  # to write in order is quicker than to read in order
+        position = np.full(int(rows.max()) + 1, -1, np.int64)
+        position[rows] = at
+        rows = np.flatnonzero(position >= 0)
+        at = position[rows]
+
+    def step(first: int, last: int) -> None:
+        found = view.read(groups, features[first:last])
+        for index in range(first, last):
+            into.put_taken(index, rows, found.column(index - first), at)
+
+    size = len(features) if view.is_far else 1
+    for first in range(0, len(features), size):
+        yield partial(step, first, first + size)
+
+
+def _find(view: read.View, lookup: Lookup, asked: Asked, ordered: _Ints, put: _Put) -> _Ints:
+    """Find the row of each entity row and `put` the features; return the entity rows that the database has to answer."""
     rest: list[_Ints] = []
     todo: defaultdict[int, list[_Ints]] = defaultdict(list)
-    day = asked.moment // DAY_US
+    by_day = ordered
+    day = asked.moment[ordered] // DAY_US
+    if day.min() != day.max():
+        order = _order(day - day.min())
+        by_day, day = ordered[order], day[order]
     edges = np.flatnonzero(np.diff(day, prepend=day[0] - 1, append=day[-1] + 1))
     for first, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        todo[int(day[first])].append(np.arange(first, end))
+        todo[int(day[first])].append(by_day[first:end])
+    names = asked.keys[0].to_pylist()
     while todo:
         number = max(todo)
-        mine = np.concatenate(todo.pop(number))
-        if number not in view.files:
-            rest.append(mine)
-            continue
-        found = _of_day(view, lookup, asked, number, mine, into)
+        parts = todo.pop(number)
+        mine = np.concatenate(parts)
+        if len(parts) > 1:  # those of a later day that found no row there come last
+            mine = mine[_order(asked.code[mine])]
+        found = _of_day(view, lookup, asked, names, number, mine, put) if number in view.files else None
         if found is None:
             rest.append(mine)
             continue
@@ -98,54 +156,57 @@ def _fill(view: read.View, lookup: Lookup, asked: Asked, into: Columns) -> _Ints
 
 
 def _of_day(
-    view: read.View, lookup: Lookup, asked: Asked, number: int, mine: _Ints, into: Columns
+    view: read.View, lookup: Lookup, asked: Asked, names: Sequence[str], number: int, mine: _Ints, put: _Put
 ) -> NDArray[np.bool_] | None:
-    """Answer the entity rows `mine` from one day; return which have a row in it, or None where the database is quicker."""
+    """Answer the entity rows `mine`, sorted by symbol and moment, from one day.
+
+    Return which have a row in it, or None where the database is quicker.
+    """
     found = np.zeros(len(mine), np.bool_)
     rows = view.rows(number)
     if not rows:
         return found
-    if len(mine) < GROUP_COST or (asked.moment[mine] - number * DAY_US >= _FAR).any():
+    moment = asked.moment[mine]
+    if len(mine) < GROUP_COST or moment.max() - number * DAY_US >= _FAR or len(names) > _MOST_SYMBOLS:
         return None
-    names = asked.keys[0].to_pylist()
-    by_symbol = mine[_order(asked.code[mine])]
-    groups = list(_needed(view.groups(number), lookup, asked, by_symbol, names))
-    if len(mine) < GROUP_COST * len(groups) or len(names) > _MOST_SYMBOLS:
+    code = asked.code[mine]
+    edges = np.flatnonzero(np.diff(code, prepend=-1, append=-1))
+    of_symbol = {
+        names[code[first]]: slice(first, end)
+        for first, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
+    }
+    groups = list(_needed(view.groups(number), lookup, of_symbol, moment))
+    if len(mine) < GROUP_COST * len(groups):
         return None
-    code_of = {name: code for code, name in enumerate(names)}
-    columns = [KEY, EVENT, CREATED, RECOMPUTED, *([SILENCE] if lookup.tells_silence else []), *lookup.features]
-    for piece in _pieces(groups, len(columns)):
-        _of_piece(view.read(piece, columns), lookup, asked, number * DAY_US, mine, code_of, found, into)
+    columns = [KEY, EVENT, CREATED, RECOMPUTED, *([SILENCE] if lookup.tells_silence else [])]
+    for piece in _pieces(groups):
+        asked_rows, at = _of_piece(view.read(piece, columns), lookup, number * DAY_US, of_symbol, moment, found)
+        put(piece, asked.row[mine[asked_rows]], at)
     return found
 
 
 def _needed(
-    groups: Sequence[read.Group], lookup: Lookup, asked: Asked, by_symbol: _Ints, names: Sequence[str]
+    groups: Sequence[read.Group], lookup: Lookup, of_symbol: Mapping[str, slice], moment: _Ints
 ) -> Iterator[read.Group]:
-    """Yield the row groups that may hold a row for one of the entity rows, which are sorted by symbol and moment."""
-    code = asked.code[by_symbol]
-    edges = np.flatnonzero(np.diff(code, prepend=-1, append=-1))
-    moments = {
-        names[code[first]]: asked.moment[by_symbol[first:end]]
-        for first, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
-    }
-    symbols = sorted(moments)
+    """Yield the row groups that may hold a row for one of the entity rows, whose moments are sorted for each symbol."""
+    symbols = sorted(of_symbol)
     for group in groups:
         for symbol in symbols[bisect_left(symbols, group.symbols[0]) :]:
             if symbol > group.symbols[1]:
                 break
-            at = np.searchsorted(moments[symbol], group.events[0])
-            if at < len(moments[symbol]) and (not lookup.ttl or moments[symbol][at] - lookup.ttl <= group.events[1]):
+            moments = moment[of_symbol[symbol]]
+            at = np.searchsorted(moments, group.events[0])
+            if at < len(moments) and (not lookup.ttl or moments[at] - lookup.ttl <= group.events[1]):
                 yield group
                 break
 
 
-def _pieces(groups: Sequence[read.Group], width: int) -> Iterator[list[read.Group]]:
-    """Cut row groups into pieces of about `PIECE_CELLS` values; no symbol is in two of them."""
+def _pieces(groups: Sequence[read.Group]) -> Iterator[list[read.Group]]:
+    """Cut row groups into pieces of about `PIECE_ROWS` rows; no symbol is in two of them."""
     piece: list[read.Group] = []
     for group in groups:
-        cells = width * sum(one.rows for one in piece)
-        if piece and cells + width * group.rows > PIECE_CELLS and group.symbols[0] > piece[-1].symbols[1]:
+        rows = sum(one.rows for one in piece)
+        if piece and rows + group.rows > PIECE_ROWS and group.symbols[0] > piece[-1].symbols[1]:
             yield piece
             piece = []
         piece.append(group)
@@ -154,46 +215,45 @@ def _pieces(groups: Sequence[read.Group], width: int) -> Iterator[list[read.Grou
 
 
 def _of_piece(
-    rows: pa.Table,
-    lookup: Lookup,
-    asked: Asked,
-    begin: int,
-    mine: _Ints,
-    code_of: dict[str, int],
-    found: NDArray[np.bool_],
-    into: Columns,
-) -> None:
-    """Answer entity rows from rows of whole symbols that are sorted by symbol, event and created time; note in `found` which have one."""
+    rows: pa.Table, lookup: Lookup, begin: int, of_symbol: Mapping[str, slice], moment: _Ints, found: NDArray[np.bool_]
+) -> tuple[_Ints, _Ints]:
+    """Find entity rows in rows of whole symbols that are sorted by symbol, event and created time; note in `found` which have one.
+
+    Return the positions of those whose features count, and of their rows.
+    """
     event, created = (rows.column(name).combine_chunks().view(pa.int64()).to_numpy() for name in (EVENT, CREATED))
     symbol = rows.column(KEY).combine_chunks()
     index = symbol.indices.to_numpy()
     first = np.flatnonzero(np.diff(index, prepend=-1))
     rank = np.repeat(np.arange(len(first)), np.diff(first, append=len(index)))
-    rank_of_code = np.full(len(code_of), -1, np.int64)
-    for position, name in enumerate(symbol.dictionary.take(pa.array(index[first])).to_pylist()):
-        if name in code_of:
-            rank_of_code[code_of[name]] = position
-    ranks = rank_of_code[asked.code[mine]]
-    order = _order(ranks + 1)
-    order = order[np.searchsorted(ranks[order], 0) :]
-    wanted, moment = ranks[order], asked.moment[mine[order]]
+    # The symbols of the rows and of the entity rows may be in different orders.
+    of_rank = [
+        (position, of_symbol[name])
+        for position, name in enumerate(symbol.dictionary.take(pa.array(index[first])).to_pylist())
+        if name in of_symbol
+    ]
+    if not of_rank:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    order = np.concatenate([np.arange(part.start, part.stop) for _, part in of_rank])
+    wanted = np.repeat([position for position, _ in of_rank], [part.stop - part.start for _, part in of_rank])
+    at_moment = moment[order]
     kept = counting(rows, lookup, rank, event)
     if kept is not None:
         rank, event, created = rank[kept], event[kept], created[kept]
-    at = _latest(rank, event - begin, created - begin, wanted, moment - begin, known=lookup.known)
+    at = _latest(rank, event - begin, created - begin, wanted, at_moment - begin, known=lookup.known)
     holds = at >= 0
     at[~holds] = 0
     holds &= rank[at] == wanted
-    oldest = moment - lookup.ttl if lookup.ttl else None
-    holds &= event[at] >= oldest if oldest is not None else True
-    holds &= event[at] >= lookup.since if lookup.since is not None else True
+    if lookup.ttl:
+        holds &= event[at] >= at_moment - lookup.ttl
+    if lookup.since is not None:
+        holds &= event[at] >= lookup.since
     found[order[holds]] = True
     if lookup.tells_silence:
         told = pc.fill_null(rows.column(SILENCE), 0).to_numpy()[at if kept is None else kept[at]]
-        holds &= event[at] - told.astype(np.int64) * 1_000 >= moment - lookup.heard
+        holds &= event[at] - told.astype(np.int64) * 1_000 >= at_moment - lookup.heard
     at = at[holds] if kept is None else kept[at[holds]]
-    target = asked.row[mine[order[holds]]]
-    into.put_taken(target, [rows.column(name) for name in lookup.features], at)
+    return order[holds], at
 
 
 def _order(small: _Ints) -> _Ints:

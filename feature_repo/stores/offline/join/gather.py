@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -30,25 +31,27 @@ class Columns:
 
     def __init__(self, types: Sequence[int], rows: int) -> None:
         kinds = [arrow_type(kind) for kind in types]
-        self._columns = [_Fixed(kind, rows) if kind in _STORED else _Variable(kind, rows) for kind in kinds]
+        # One block for all columns of a type: the kernel gives it in huge pages, which is quicker than many small ones.
+        counts = Counter(_STORED[kind] for kind in kinds if kind in _STORED)
+        blocks = {stored: iter(np.zeros((count, rows), stored)) for stored, count in counts.items()}
+        valid = iter(np.zeros((counts.total(), rows), np.bool_))
+        self._columns = [
+            _Fixed(kind, next(blocks[_STORED[kind]]), next(valid)) if kind in _STORED else _Variable(kind, rows)
+            for kind in kinds
+        ]
 
     def put(self, rows: _Ints, columns: Sequence[pa.Array]) -> None:
         """Fill in `rows` of every column."""
         for column, values in zip(self._columns, columns, strict=True):
             column.put_array(rows, values)
 
-    def put_taken(self, rows: _Ints, columns: Sequence[pa.ChunkedArray], at: _Ints) -> None:
-        """Fill in `rows` of every column, which are numbers, from the positions `at` of `columns`."""
-        if len(rows) > 1 and (np.diff(rows) < 0).any():  # to write in order is quicker than to read in order
-            position = np.full(int(rows.max()) + 1, -1, np.int64)
-            position[rows] = at
-            rows = np.flatnonzero(position >= 0)
-            at = position[rows]
-        for column, values in zip(self._columns, columns, strict=True):
-            if not isinstance(column, _Fixed):
-                raise TypeError("a column of texts takes Arrow arrays")
-            # Arrow would copy a single chunk, too.
-            column.put_taken(rows, values.chunk(0) if values.num_chunks == 1 else values.combine_chunks(), at)
+    def put_taken(self, index: int, rows: _Ints, values: pa.ChunkedArray, at: _Ints) -> None:
+        """Fill in `rows`, which are sorted, of one column of numbers from the positions `at` of `values`."""
+        column = self._columns[index]
+        if not isinstance(column, _Fixed):
+            raise TypeError("a column of texts takes Arrow arrays")
+        # Arrow would copy a single chunk, too.
+        column.put_taken(rows, values.chunk(0) if values.num_chunks == 1 else values.combine_chunks(), at)
 
     def put_values(self, index: int, rows: _Ints, values: NDArray[Any], valid: _Bools) -> None:
         """Fill in `rows` of one column of numbers."""
@@ -65,12 +68,12 @@ class Columns:
 
 
 class _Fixed:
-    """Values of one width: an array to write into."""
+    """Values of one width: arrays to write into."""
 
-    def __init__(self, kind: pa.DataType, rows: int) -> None:
+    def __init__(self, kind: pa.DataType, values: NDArray[Any], valid: _Bools) -> None:
         self.kind = kind
-        self._values = np.zeros(rows, _STORED[kind])
-        self._valid = np.zeros(rows, np.bool_)
+        self._values = values
+        self._valid = valid
 
     def put(self, rows: _Ints, values: NDArray[Any], valid: _Bools) -> None:
         self._values[rows] = values

@@ -82,7 +82,7 @@ def join(
     views = [_View(*_typed(lookup, asked[lookup.key_names], connection), spine.table.num_rows) for lookup in lookups]
     with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:
         lakes = [from_lake.view_of(connection, view.lookup, view.types) for view in views]
-        rests = list(pool.map(partial(_from_lake, asked), views, lakes))
+        rests = _from_lakes(pool, asked, views, lakes)
     if any(len(rest.row) for rest in rests):
         are_many = max(len(rest.row) for rest in rests) >= MANY
         _from_database([connection, *(more() if are_many else ())], views, rests)
@@ -93,10 +93,23 @@ def join(
     return result
 
 
-def _from_lake(asked: Mapping[tuple[str, ...], Asked], view: _View, lake: read.View | None) -> Asked:
-    """Put what the lake has; return the other entity rows."""
-    mine = asked[view.lookup.key_names]
-    return mine if lake is None else from_lake.fill(lake, view.lookup, mine, view.columns)
+def _from_lakes(
+    pool: ThreadPoolExecutor,
+    asked: Mapping[tuple[str, ...], Asked],
+    views: Sequence[_View],
+    lakes: Sequence[read.View | None],
+) -> list[Asked]:
+    """Put what the lake has; return the other entity rows of each view."""
+    names = {view.lookup.key_names for view, lake in zip(views, lakes, strict=True) if lake is not None}
+    ordered = {name: from_lake.by_symbol(asked[name]) for name in names}
+
+    def begun(view: _View, lake: read.View | None) -> Callable[[], Asked]:
+        mine = asked[view.lookup.key_names]
+        if lake is None:
+            return lambda: mine
+        return from_lake.fill(lake, view.lookup, mine, ordered[view.lookup.key_names], view.columns, pool)
+
+    return [rest() for rest in list(pool.map(begun, views, lakes))]
 
 
 def _from_database(connections: Sequence[_Connection], views: Sequence[_View], asked: Sequence[Asked]) -> None:

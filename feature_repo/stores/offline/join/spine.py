@@ -132,7 +132,9 @@ def asked_of_spine(spine: Spine, names: Sequence[str]) -> Asked:
         indices = np.asarray(pc.fill_null(encoded.indices, 0).to_numpy(zero_copy_only=False), np.int64)
         codes = codes * max(1, len(encoded.dictionary)) + indices
     rows = np.flatnonzero(present)
-    rows = rows[np.argsort(spine.moments[rows])]  # in any order at one moment
+    moments = spine.moments[rows]
+    if (moments[1:] < moments[:-1]).any():
+        rows = rows[np.argsort(moments)]  # in any order at one moment
     distinct, codes = _distinct(codes[rows])
     columns = []
     for part in reversed(parts):

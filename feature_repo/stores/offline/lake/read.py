@@ -65,6 +65,11 @@ class View:
     place: str
     files: Mapping[int, tuple[tuple[str, int], ...]]
 
+    @property
+    def is_far(self) -> bool:
+        """Whether the files are in S3, so that columns are read together and not one by one."""
+        return "://" in self.place
+
     def rows(self, day: int) -> int:
         """Return how many rows a day has."""
         return sum(rows for _, rows in self.files[day])
@@ -80,9 +85,8 @@ class View:
         for path in dict.fromkeys(group.path for group in groups):
             numbers = [group.number for group in groups if group.path == path]
             source = self._source(path)
-            buffered = "://" in self.place
             with source.open() as opened:
-                file = pq.ParquetFile(opened, metadata=_metadata(source), read_dictionary=[KEY], pre_buffer=buffered)
+                file = pq.ParquetFile(opened, metadata=_metadata(source), read_dictionary=[KEY], pre_buffer=self.is_far)
                 parts.append(file.read_row_groups(numbers, columns=list(columns), use_threads=True))
         return pa.concat_tables(parts).unify_dictionaries()
 

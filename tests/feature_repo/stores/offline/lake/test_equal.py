@@ -34,14 +34,19 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
     fill = from_lake.fill
 
-    def counted(view: Any, lookup: Any, asked: Any, into: Any) -> Any:
-        rest = fill(view, lookup, asked, into)
-        counts.append(len(asked.row) - len(rest.row))
-        return rest
+    def counted(view: Any, lookup: Any, asked: Any, *others: Any) -> Any:
+        finish = fill(view, lookup, asked, *others)
+
+        def finish_counted() -> Any:
+            rest = finish()
+            counts.append(len(asked.row) - len(rest.row))
+            return rest
+
+        return finish_counted
 
     monkeypatch.setattr(from_lake, "fill", counted)
     monkeypatch.setattr(from_lake, "GROUP_COST", 0)
-    monkeypatch.setattr(from_lake, "PIECE_CELLS", 500)
+    monkeypatch.setattr(from_lake, "PIECE_ROWS", 70)
     monkeypatch.setattr(files, "GROUP_ROWS", 13)
     return counts
 
