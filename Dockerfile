@@ -53,7 +53,7 @@ RUN find transforms feature_repo ingest -name "*.py" -exec touch -d 2026-01-01T0
 
 # The registry, the tape, the log of what was served and the compiled kernels are all that is written; a volume mounted there takes these owners.
 RUN useradd --uid 10001 --home-dir /var/cache/tfs --no-create-home --shell /usr/sbin/nologin tfs \
-    && install -d -o tfs -g tfs /var/cache/tfs /var/lib/tfs/tape /var/lib/tfs/served /app/feature_repo/data
+    && install -d -o tfs -g tfs /var/cache/tfs /var/lib/tfs/tape /var/lib/tfs/lake /var/lib/tfs/served /app/feature_repo/data
 USER tfs
 
 ENTRYPOINT ["python", "-m", "ingest"]

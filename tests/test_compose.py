@@ -19,9 +19,10 @@ import redis
 import yaml
 from click.testing import CliRunner
 
+from feature_repo.stores.endpoints import LAKE_VARIABLE
 from ingest import alive
 from ingest.cli import add_command
-from ingest.run.processes import ROLES, STOP_S
+from ingest.run.processes import STOP_S, WITH_LAKE
 from ingest.streams.membership import Member
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +31,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 ROLE_OF = {
-    **{name: name for name in ("router", "worker", "writer", "tape", "scorer")},
+    **{name: name for name in ("router", "worker", "writer", "tape", "lake", "scorer")},
     "scorer-gpu": "scorer",
 }
 KEYS = {  # of the compose specification, those in use here: anything else is a slip of the pen
@@ -48,7 +49,14 @@ SECRETS = {
     "TFS_READER_PASSWORD": "read",
     "GRAFANA_PASSWORD": "g",
 }
-DATABASE_ROLE = {"apply": "owner", "writer": "writer", "scorer": "writer", "scorer-gpu": "writer", "metrics": "reader"}
+DATABASE_ROLE = {
+    "apply": "owner",
+    "lake": "owner",
+    "writer": "writer",
+    "scorer": "writer",
+    "scorer-gpu": "writer",
+    "metrics": "reader",
+}
 """The parts that know the database, and as whom."""
 VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)((?::?[-?+])[^}]*)?\}")
 
@@ -203,7 +211,7 @@ def test_every_command_of_the_pipeline_parses(name: str) -> None:
 
 
 def test_every_role_has_a_service_and_the_two_scorers_cannot_run_at_once() -> None:
-    assert set(ROLE_OF.values()) == set(ROLES)
+    assert set(ROLE_OF.values()) == set(WITH_LAKE)
     cpu, gpu = SERVICES["scorer"], SERVICES["scorer-gpu"]
     assert cpu["container_name"] == gpu["container_name"]
     assert (cpu["profiles"], gpu["profiles"]) == (["cpu"], ["gpu"])
@@ -276,9 +284,17 @@ def test_the_settings_of_the_example_are_ones_that_the_code_takes(name: str) -> 
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_part_that_reaches_the_tape_in_a_folder_reaches_it_in_s3(name: str) -> None:
-    mounted = any(volume.startswith("tape:") for volume in SERVICES[name]["volumes"])
+def test_a_part_that_reaches_the_tape_or_the_lake_in_a_folder_reaches_it_in_s3(name: str) -> None:
+    mounted = any(volume.startswith(("tape:", "lake:")) for volume in SERVICES[name]["volumes"])
     assert (COMPOSE["x-s3"].items() <= SERVICES[name]["environment"].items()) is mounted
+
+
+def test_the_lake_is_written_where_it_is_asked_for_and_where_its_volume_is() -> None:
+    service = SERVICES["lake"]
+    assert service["profiles"] == ["lake"]
+    assert resolved(service["environment"][LAKE_VARIABLE]) == "/var/lib/tfs/lake"
+    assert "lake:/var/lib/tfs/lake" in service["volumes"]
+    assert " /var/lib/tfs/lake " in (ROOT / "Dockerfile").read_text()  # with the owner of the image's user
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -16,10 +16,16 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from feature_repo.stores.endpoints import POSTGRES_VARIABLE, REDIS_VARIABLE, SERVED_VARIABLE, SHARE_VARIABLE
+from feature_repo.stores.endpoints import (
+    LAKE_VARIABLE,
+    POSTGRES_VARIABLE,
+    REDIS_VARIABLE,
+    SERVED_VARIABLE,
+    SHARE_VARIABLE,
+)
 from ingest import alive, settings
 from ingest.cli import add_command
-from ingest.run.processes import ROLES, STOP_S
+from ingest.run.processes import STOP_S, WITH_LAKE
 from ingest.streams import outage
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +45,14 @@ API = {  # of each kind in use: its version, and what its `spec` must hold (of t
     "RayJob": ("ray.io/v1", {"entrypoint", "submissionMode", "shutdownAfterJobFinishes", "rayClusterSpec"}),
 }
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
-DATABASE_ROLE = {"apply": "owner", "writer": "writer", "scorer": "writer", "ray-head": "writer", "metrics": "reader"}
+DATABASE_ROLE = {
+    "apply": "owner",
+    "lake": "owner",
+    "writer": "writer",
+    "scorer": "writer",
+    "ray-head": "writer",
+    "metrics": "reader",
+}
 QUANTITY = re.compile(r"\d+(m|Mi|Gi)?\Z")
 
 
@@ -113,7 +126,7 @@ def test_no_two_manifests_that_are_applied_together_have_a_name_in_common() -> N
     (kustomization,) = documents("kustomization.yaml")
     applied = kustomization["resources"]
     assert set(applied) == {
-        name for name in FILES if name not in ("ray-job.yaml", "scorer-gpu.yaml", "secret.example.yaml")
+        name for name in FILES if name not in ("lake.yaml", "ray-job.yaml", "scorer-gpu.yaml", "secret.example.yaml")
     }
     names = [(d["kind"], d["metadata"]["name"]) for file in applied for d in documents(file)]
     assert len(set(names)) == len(names)
@@ -176,13 +189,20 @@ def test_a_pod_gets_what_it_needs_and_no_secret_is_written_down(where: str, pod:
     keys = set(SHARED["Secret"]["stringData"])
     for container in pod["containers"]:
         shared = {"configMapRef": {"name": SHARED["ConfigMap"]["metadata"]["name"]}}
-        of_the_tape = {"secretRef": {"name": "tfs-s3", "optional": True}}
-        expected = {"ray-worker": [], "worker": [shared, of_the_tape], "tape": [shared, of_the_tape]}
+        of_s3 = {"secretRef": {"name": "tfs-s3", "optional": True}}
+        expected = {"ray-worker": [], **{key: [shared, of_s3] for key in ("worker", "tape", "lake")}}
         assert container.get("envFrom", []) == expected.get(container["name"], [shared])
         given = {entry["name"]: entry for entry in container.get("env", [])}
-        assert set(given) <= settings_of_the_code() | {"RAY_USAGE_STATS_ENABLED", SERVED_VARIABLE, SHARE_VARIABLE}
+        assert set(given) <= settings_of_the_code() | {
+            "RAY_USAGE_STATS_ENABLED",
+            LAKE_VARIABLE,
+            SERVED_VARIABLE,
+            SHARE_VARIABLE,
+        }
         if container["name"] == "feature-server":
             assert {SERVED_VARIABLE, SHARE_VARIABLE} <= set(given)
+        if container["name"] == "lake":
+            assert given[LAKE_VARIABLE]["value"] in [mount["mountPath"] for mount in container["volumeMounts"]]
         for name in {REDIS_VARIABLE, POSTGRES_VARIABLE} & set(given):
             reference = given[name]["valueFrom"]["secretKeyRef"]
             assert reference["name"] == SHARED["Secret"]["metadata"]["name"]
@@ -210,7 +230,7 @@ def test_every_role_has_a_deployment_whose_command_parses() -> None:
         args = parsed(container["args"])
         assert (args.roles, args.engine) == (container["name"], "embedded")
         roles.add(args.roles)
-    assert roles == set(ROLES)
+    assert roles == set(WITH_LAKE)
 
 
 def parsed(words: list[str]) -> argparse.Namespace:

@@ -7,7 +7,7 @@
 --
 -- Passwords come from the environment only: not from this file, and not from the arguments of a process. A role without
 -- one keeps the password it has. Another schema than public: -v schema=desk, and db_schema: desk in feature_store.yaml.
--- Who uses which role: tfs_owner for `feast apply` and the backfill; tfs_writer for the offline writer, the scorer;
+-- Who uses which role: tfs_owner for `feast apply`, the backfill and the role `lake`; tfs_writer for the offline writer, the scorer;
 -- tfs_reader for training, `ingest status` and `feast materialize`.
 -- Tables that another role made earlier stay its own until `ALTER TABLE ... OWNER TO tfs_owner`; then run this again.
 
