@@ -45,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
     add("--label", type=_label, action="append", default=[], metavar="COLUMN=60s", help=label)
     add("--features", type=names, default=[], help="comma-separated (default: all other columns of numbers)")
     add("--without", type=names, default=[], metavar="COLUMNS", help="comma-separated columns that are no features")
-    periods = "length of the periods: 1h, 1d (default: the longest from 1d to 1m of which the frame has ten)"
+    periods = "length of the periods: 1h, 1d (default: the longest from 1d to 1m of which the frame has twenty)"
     add("--by", type=_period, metavar="DURATION", help=periods)
     estimator = "ridge, or a class with fit and predict, as package.module:Class (default ridge)"
     add("--estimator", default="ridge", help=estimator)

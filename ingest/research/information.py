@@ -27,8 +27,15 @@ from ingest.research.ranks import centred, cosine, ranks, z_of_t
 
 LEAST: Final = 20
 """Rows that a symbol needs in a period."""
-PERIODS: Final = 10
-"""Periods that a frame should have."""
+PERIODS: Final = 20
+"""Periods that a frame should have: of ten, a signal that 20,000 rows show clearly was chosen in 13 % of frames, and of
+30 in 77 %."""
+ENOUGH: Final = 5
+"""Periods in which a coefficient must be known to decide."""
+HORIZONS: Final = 5
+"""A period must be so many horizons long to decide. In a shorter one all returns are nearly one return: the coefficient
+of a trend is near 1 or -1, t is not that of Student, and among five periods of two horizons a t that chance gives once
+in 100,000 frames is there once in 500."""
 _LENGTHS_US: Final = tuple(seconds * 1_000_000 for seconds in (86_400, 14_400, 3600, 1800, 600, 300, 60))
 
 
@@ -66,11 +73,22 @@ class Coefficients:
 
 
 def period_of(frame: Frame) -> int:
-    """Return the longest of some lengths, from a day to a minute, of which the frame has `PERIODS`, in microseconds."""
-    for length in _LENGTHS_US:
-        if len(np.unique(frame.t_us // length)) >= PERIODS:
-            return length
-    return _LENGTHS_US[-1]
+    """Return the longest of some lengths, from a day to a minute, of which the frame has `PERIODS`, in microseconds.
+
+    Where that is too short for the longest horizon, return the shortest that is not, if the frame has `ENOUGH` of these.
+    """
+    counts = {length: len(np.unique(frame.t_us // length)) for length in _LENGTHS_US}
+    chosen = next((length for length in _LENGTHS_US if counts[length] >= PERIODS), _LENGTHS_US[-1])
+    least = HORIZONS * max(frame.returns, default=0)
+    longer = [length for length in _LENGTHS_US if length >= max(least, chosen) and counts[length] >= ENOUGH]
+    return min(longer, default=chosen)
+
+
+def undecided(one: Summary, period: int, horizon: int) -> str:
+    """Return why a coefficient decides nothing; empty where it does."""
+    if period < HORIZONS * horizon:
+        return f"periods of {period / 1e6:g} s are shorter than {HORIZONS} times the horizon"
+    return f"it is known in {one.periods} periods of {ENOUGH} at least" if one.periods < ENOUGH else ""
 
 
 def coefficients(frame: Frame, horizon: int, period: int) -> Coefficients:

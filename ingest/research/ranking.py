@@ -22,9 +22,7 @@ from ingest.research.ranks import two_sided
 from transforms.times import iso_of_us
 
 CHANCE: Final = 0.001
-"""Of choosing one or more features of a frame in which none tells."""
-PERIODS: Final = 5
-"""Periods in which a coefficient must be known."""
+"""Of choosing one or more features of a frame in which none tells: the family-wise error rate."""
 
 
 def rank(
@@ -116,11 +114,13 @@ def _add_coefficients(found: Mapping[str, dict[str, Any]], frame: Frame, horizon
     tests = len(frame.names) * len(frame.returns)
     for i, name in enumerate(frame.names):
         textbook, causal = (information.summary(of[:, i]) for of in (by_period.textbook, by_period.causal))
+        why = information.undecided(causal, period, horizon)
         found[name]["horizons"][lookahead.seconds(horizon)] = {
             "ic": _known(asdict(textbook)),
             "causal_ic": _known(asdict(causal)),
-            "z": causal.z if causal.periods >= PERIODS else 0.0,
-            "chance": min(1.0, two_sided(causal.z) * tests) if causal.periods >= PERIODS else 1.0,
+            "undecided": why,
+            "z": 0.0 if why else causal.z,
+            "chance": 1.0 if why else min(1.0, two_sided(causal.z) * tests),
             "by_period": _plain(by_period.textbook[:, i]),
         }
 
@@ -165,10 +165,11 @@ def _judge(found: Mapping[str, dict[str, Any]], clusters: list[list[str]]) -> li
             if _tells(horizons[best]):
                 one["verdict"] = "chosen"
                 one["why"] = f"by {best}: t {horizons[best]['causal_ic']['t']:.1f}, and a model loses without it"
+            elif horizons[best]["chance"] < CHANCE:
+                one["why"] = "no model loses without it"
             else:
-                one["why"] = f"chance would show as much in {horizons[best]['chance']:.0%} of such frames"
-                if horizons[best]["chance"] < CHANCE:
-                    one["why"] = "no model loses without it"
+                chance = f"chance would show as much in {horizons[best]['chance']:.0%} of such frames"
+                one["why"] = horizons[best]["undecided"] or chance
 
     def place(name: str) -> tuple[int, float]:
         one = found[name]

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ingest.research.frame import Frame
-from ingest.research.information import coefficients, period_of, summary
+from ingest.research.information import HORIZONS, _causal, coefficients, period_of, summary
 from ingest.research.ranks import ranks, spearman, z_of_t
 from tests.ingest.research.frames import SECOND, T0, Walk, frame
 
@@ -61,8 +61,34 @@ def test_the_normal_equivalent_of_t_is_that_of_tables() -> None:
         assert z_of_t(t, n) == pytest.approx(z, abs=0.02)
 
 
-@pytest.mark.parametrize(("rows", "seconds"), [(599, 60), (3000, 300), (6 * 3600, 1800), (15 * 86_400, 86_400)])
-def test_the_period_is_the_longest_of_which_there_are_ten(rows: int, seconds: int) -> None:
+@pytest.mark.parametrize(
+    ("rows", "horizon", "seconds"),
+    [
+        (1199, 1, 60),
+        (6000, 60, 300),
+        (12 * 3600, 360, 1800),
+        (25 * 86_400, 3600, 86_400),
+        (6000, 61, 600),  # 300 s are shorter than five horizons
+        (6000, 240, 300),  # of 30 minutes there are four, so nothing is decided
+    ],
+)
+def test_the_period_is_the_longest_of_which_there_are_twenty_or_one_of_five_horizons(
+    rows: int, horizon: int, seconds: int
+) -> None:
     times = T0 + np.arange(0, rows, 1 if rows < 9999 else 600) * SECOND
-    one = Frame((slice(0, len(times)),), times, ("a",), np.zeros((len(times), 1)), {}, SECOND)
+    returns = {horizon * SECOND: np.zeros(len(times))}
+    one = Frame((slice(0, len(times)),), times, ("a",), np.zeros((len(times), 1)), returns, SECOND)
     assert period_of(one) == seconds * SECOND
+
+
+def test_in_periods_of_five_horizons_the_t_of_a_trend_is_as_rare_as_it_says_and_in_shorter_ones_it_is_not() -> None:
+    """A feature that only rises has the coefficient of the returns alone: five periods of random walks, 8,000 times."""
+    rng, horizon, wanted = np.random.default_rng(5), 20, 3.29  # a normal value that is passed once in 1,000
+    passed = {}
+    for horizons in (2, HORIZONS):
+        log = np.cumsum(rng.standard_normal((40_000, 1 + horizons * horizon)), axis=1)
+        returns = log[:, horizon:] - log[:, :-horizon]
+        found = np.array([_causal(np.ones(len(row)), row) for row in returns]).reshape(-1, 5)
+        passed[horizons] = sum(abs(summary(row).z) > wanted for row in found)
+    assert passed[HORIZONS] <= 2.5 * 8
+    assert passed[2] > 5 * 8

@@ -13,6 +13,7 @@ import pytest
 from ingest.cli import main
 from ingest.research import lookahead, page
 from ingest.research.ranking import rank
+from tests.ingest.research import seeds
 from tests.ingest.research.frames import Walk, frame, write
 
 
@@ -35,6 +36,32 @@ def test_noise_is_not_chosen_in_a_hundred_seeds(monkeypatch: pytest.MonkeyPatch)
         found = rank(frame(features, {5: walk.coming(5)}))
         chosen += [(seed, one["name"]) for one in found["features"] if one["verdict"] != "no evidence"]
     assert chosen == []
+
+
+def test_in_a_hundred_seeds_what_was_planted_is_first_what_leaks_is_flagged_and_noise_is_not_chosen() -> None:
+    """Short frames with a signal that one sees in them; ``seeds`` says how smaller ones are tried in longer frames."""
+    found = seeds.count(range(100), rows=1500, told=0.35)
+    assert found["planted_first"] == 100
+    assert found["planted_chosen"] >= 95
+    assert found["leaks_missed"] == {}
+    assert found["noise_not_refused"] == []
+
+
+def test_a_horizon_that_is_long_beside_the_period_decides_nothing_and_says_so() -> None:
+    """A price that rose in each of six periods: a clock would tell of it, by chance."""
+    rows = 400
+    rising = np.random.default_rng(1).normal(1.0, 0.7, rows)
+    one = frame({"clock": np.arange(rows, dtype=float)}, {40: rising, 5: rising})
+    (found,) = rank(one, period=60_000_000)["features"]
+    assert found["horizons"]["40 s"]["causal_ic"]["t"] > 20
+    assert found["horizons"]["40 s"]["chance"] == 1
+    assert found["horizons"]["40 s"]["undecided"] == "periods of 60 s are shorter than 5 times the horizon"
+    assert found["best"] == "5 s"
+    assert found["horizons"]["5 s"]["chance"] < 1e-4
+    (found,) = rank(frame({"clock": np.arange(rows, dtype=float)}, {40: rising}), period=60_000_000)["features"]
+    assert (found["verdict"], found["why"]) == ("no evidence", found["horizons"]["40 s"]["undecided"])
+    (found,) = rank(frame({"clock": np.arange(rows, dtype=float)}, {5: rising}), period=120_000_000)["features"]
+    assert found["why"] == "it is known in 3 periods of 5 at least"
 
 
 def test_noise_and_the_past_do_not_look_ahead() -> None:
