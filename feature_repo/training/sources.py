@@ -145,12 +145,26 @@ def prices_of(rows: Rows, definition: Label) -> Prices:
 
 def _sides(rows: Rows, definition: Label) -> tuple[Floats, Floats, int]:
     """Return the prices at which one begins and ends, and the sign of a gain."""
+    if definition.price not in ("long", "short"):
+        return rows.price, rows.price, 1
     half = rows.spread / 2.0
-    if definition.price == "long":
-        return rows.price + half, rows.price - half, 1
-    if definition.price == "short":
-        return rows.price - half, rows.price + half, -1
-    return rows.price, rows.price, 1
+    ask, bid = _as_quoted(rows.price + half), _as_quoted(rows.price - half)
+    return (ask, bid, 1) if definition.price == "long" else (bid, ask, -1)
+
+
+def _as_quoted(price: Floats) -> Floats:
+    """Return prices without the rounding errors of mid and spread: quotes have at most twelve digits.
+
+    Else a price that came back to the same quote would be a gain or a loss of 1e-16, and its label 1 or -1 in place of 0.
+
+    >>> 2809.37 + 0.34 / 2, _as_quoted(np.array([2809.37 + 0.34 / 2, 0.1 + 0.2, np.nan])).tolist()
+    (2809.54, [2809.54, 0.3, nan])
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        digits = 12 - np.ceil(np.log10(price))
+        # a power of ten up to 22 is exact, so the quotient is the double that is nearest to the decimal number
+        scale = 10.0 ** np.clip(np.nan_to_num(digits, nan=0.0, posinf=0.0, neginf=0.0), 0, 22)
+        return np.asarray(np.round(price * scale) / scale, np.float64)
 
 
 def _us(column: pa.Array | pa.ChunkedArray) -> Ints:

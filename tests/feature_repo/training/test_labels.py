@@ -22,51 +22,12 @@ from feature_repo.training.definitions import (
 )
 from feature_repo.training.labels import TOUCHES, Known, label, sign
 from feature_repo.training.prices import Prices, first_above, parts
+from tests.feature_repo.training import loops
 
 SECOND = 1_000_000
-Row = tuple[int, float, float]
-"""Time, price to enter at, price to leave at; NaN is unknown."""
 
 
-def one(definition: Label, rows: list[Row], t: int, volatility: float, side: int) -> tuple[Any, ...]:
-    """Return value, return, end, touch and reason of a label; prices known at t are the newest at or before it."""
-    longest = definition.longest_pause // timedelta(microseconds=1)
-    end = t + definition.horizon // timedelta(microseconds=1)
-    before = [row for row in rows if row[0] <= t]
-    if not before or isnan(before[-1][1]):
-        return nan, nan, None, None, "no_price"
-    if isinstance(definition, Barriers) and not volatility > 0:
-        return nan, nan, None, None, "no_volatility"
-    base = before[-1][1]
-    whole, came, last_us = True, None, before[-1][0]
-    for t_us, _, leave in rows:
-        if not t < t_us <= end:
-            continue
-        whole = whole and t_us - last_us <= longest and not isnan(leave)
-        last_us = t_us
-        if not whole:
-            break
-        came = side * log(leave / base)
-        if isinstance(definition, Barriers):
-            if definition.profit and came > definition.profit * volatility:
-                return 1.0, came, t_us, "profit", None
-            if definition.loss and came < -definition.loss * volatility:
-                return -1.0, came, t_us, "loss", None
-    following = [row for row in rows if row[0] > end and not isnan(row[1])]
-    if whole and last_us < end:  # the price at the end is known only if the next one is near and known
-        behind = [row for row in rows if row[0] > end]
-        whole = bool(behind) and behind[0][0] - last_us <= longest and not isnan(behind[0][1])
-    if not whole:
-        newest = max(row[0] for row in rows if not isnan(row[1]))
-        return nan, nan, None, None, "end" if end > newest else "hole"
-    assert following or last_us == end
-    if came is None:
-        return nan, nan, None, None, "no_price"
-    at_time = float(np.sign(came)) if getattr(definition, "at_time", "") == "sign" else 0.0
-    return at_time, came, end, "horizon", None
-
-
-def market(seed: int) -> list[Row]:
+def market(seed: int) -> list[loops.Row]:
     """A price that walks, with silences, unknown prices, and a spread."""
     rng = np.random.default_rng(seed)
     t_us = np.cumsum(rng.choice([250_000, SECOND, 2 * SECOND, 11 * SECOND], 120, p=[0.3, 0.5, 0.17, 0.03]))
@@ -108,7 +69,7 @@ def test_labels_equal_a_loop_over_all_prices(definition: Label, side: int, seed:
 
     reasons = set()
     for i, t in enumerate(t_us.tolist()):
-        value, came, end, touch, missing = one(definition, rows, t, volatility[i], side)
+        value, came, end, touch, missing = loops.label(definition, rows, t, volatility[i], side)
         assert (None if found.missing[i] < 0 else MISSING[found.missing[i]]) == missing
         reasons.add(missing)
         if missing is None:
