@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from transforms.catalog import FEATURE_VECTOR_V1, NORMALIZED, SENTIMENT, SOCIAL, View
+from transforms.catalog import FEATURE_VECTOR_V1, NORMALIZED, SENTIMENT, SOCIAL, Feed, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,10 @@ class Kernel:
         What it writes to the rows.
     needs : tuple of str
         The kernels whose state or values its own are made of.
+    also_reads : tuple of str
+        Feeds that it reads besides that of its view.
+    is_signed : bool
+        Whether it depends on the aggressor's side. Where the venue does not tell that, it is inferred from the books.
     """
 
     name: str
@@ -42,14 +46,20 @@ class Kernel:
     code: tuple[str, ...]
     features: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    also_reads: tuple[Feed, ...] = ()
+    is_signed: bool = False
 
 
 def _book(name: str, version: int, code: str, features: str = "", needs: str = "book") -> Kernel:
     return Kernel(name, version, _in("microstructure", code), tuple(features.split()), tuple(needs.split()))
 
 
-def _flow(name: str, version: int, code: str, features: str = "", needs: str = "trades") -> Kernel:
-    return Kernel(name, version, _in("order_flow", code), tuple(features.split()), tuple(needs.split()))
+def _flow(
+    name: str, version: int, code: str, features: str = "", needs: str = "trades", *, books: bool = False, signed: bool = False
+) -> Kernel:  # fmt: skip
+    reads: tuple[Feed, ...] = ("book",) if books else ()
+    of = tuple(features.split())
+    return Kernel(name, version, _in("order_flow", code), of, tuple(needs.split()), reads, signed)
 
 
 def _technical(name: str, version: int, code: str, features: str = "", needs: str = "prices") -> Kernel:
@@ -70,16 +80,16 @@ RAW: tuple[Kernel, ...] = (
     _book("book_flow", 1, "ofi quote_rate", "ofi_1s ofi_10s ofi_60s mlofi_l1 mlofi_l2 mlofi_l3 mlofi_l4 mlofi_l5 quote_rate_10s"),
     _flow("trades", 1, "kernel mids lee_ready", needs=""),
     _flow("trade_rate", 1, "trade_rate", "trade_rate_10s"),
-    _flow("session", 1, "session", "cvd vwap_session vwap_dev_bps session_complete"),
+    _flow("session", 1, "session", "cvd vwap_session vwap_dev_bps session_complete", signed=True),
     _flow("bucket_volume", 1, "bucket_volume", needs="session"),
-    _flow("vpin", 1, "vpin vpin_bvc", "vpin vpin_bvc", needs="bucket_volume"),
+    _flow("vpin", 1, "vpin vpin_bvc", "vpin vpin_bvc", needs="bucket_volume", signed=True),
     _flow("trade_valid", 1, "kernel", "trade_valid", needs="trades vpin"),
-    _flow("kyle", 1, "kyle", "kyle_lambda_5m"),
+    _flow("kyle", 1, "kyle", "kyle_lambda_5m", books=True, signed=True),
     _flow("amihud", 1, "amihud", "amihud_60m"),
-    _flow("trade_volume", 1, "volume", "buy_volume_1m sell_volume_1m delta_volume_1s delta_volume_1m delta_volume_5m trade_flow_imbalance_1m trade_flow_imbalance_5m trade_count_1m avg_trade_size_1m side_inferred_share_1m vwap_1m vwap_5m"),
+    _flow("trade_volume", 1, "volume", "buy_volume_1m sell_volume_1m delta_volume_1s delta_volume_1m delta_volume_5m trade_flow_imbalance_1m trade_flow_imbalance_5m trade_count_1m avg_trade_size_1m side_inferred_share_1m vwap_1m vwap_5m", signed=True),
     _flow("roll", 1, "roll", "roll_spread_5m"),
-    _flow("effective_spread", 1, "effective_spread", "effective_spread_bps_1m"),
-    _flow("realized_spread", 1, "realized_spread", "realized_spread_bps_5s"),
+    _flow("effective_spread", 1, "effective_spread", "effective_spread_bps_1m", books=True, signed=True),
+    _flow("realized_spread", 1, "realized_spread", "realized_spread_bps_5s", books=True, signed=True),
     _technical("prices", 1, "kernel", "trade_valid_bars", needs=""),
     _technical("calendar", 1, "calendar", "market_hour day_of_week hour_sin hour_cos weekday_sin weekday_cos is_weekend", needs=""),
     _technical("funding", 1, "calendar", "minutes_to_funding", needs=""),

@@ -25,7 +25,7 @@ from ingest.worker.idle import FIELD, KEPT, Idle
 from ingest.worker.idle_load import AwayError
 from ingest.worker.missing import LastHoles, Missing
 from ingest.worker.symbol import Symbol
-from ingest.worker.symbols import Symbols
+from ingest.worker.symbols import Make, Symbols
 from transforms.catalog import VIEWS, View
 from transforms.kernel import Vector
 from transforms.saved import VersionError
@@ -66,7 +66,11 @@ class Partition:
     """
 
     def __init__(
-        self, number: int, settings: Settings, load_idle: Callable[[str], bytes | None] = lambda _: None
+        self,
+        number: int,
+        settings: Settings,
+        load_idle: Callable[[str], bytes | None] = lambda _: None,
+        make: Make = Symbol,
     ) -> None:
         self.number = number
         self._load_idle = load_idle
@@ -78,6 +82,7 @@ class Partition:
             self._emit,
             self._keep_refused,
             most=settings.max_symbols,
+            make=make,
             recall=self.idle.find,
             opened=self.idle.remove,
         )

@@ -280,10 +280,13 @@ class Symbol:
         self._know_before(watermark)  # the kernels may have been given entries again that are held: up to there
         self._restore_order([watermark, self.timeline.boundary, *rest], saved[1])
 
-    def take_over(self, other: Symbol) -> None:
-        """Let the kernels that begin anew take their states from ``other``, which heard what the log still has, but for what came late."""
+    def take_over(self, other: Symbol, *, is_whole: bool = False) -> None:
+        """Let the kernels that begin anew have their states of a symbol that was given what the log still has.
+
+        ``is_whole`` says that it heard all that the kernels need: else it may lack messages that came late when its history begins.
+        """
         other._know_before(self.timeline.watermark)
-        self.engine.take_over(other.engine, self.timeline.lateness_us)
+        self.engine.take_over(other.engine, 0 if is_whole else self.timeline.lateness_us)
 
     def _know_before(self, t_us: int) -> None:
         """Let time pass until everything before ``t_us`` is known."""
