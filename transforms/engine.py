@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from transforms import anew, holes, normalization, saved
 from transforms import kernel as k
@@ -174,6 +174,10 @@ class Engine:
         """Return the time of the last row that the events so far can give: a feed's newest event plus its ttl; 0 before any event."""
         return max((newest + ttl for newest, ttl in zip(self._newest(), _TTL_US, strict=True) if newest), default=0)
 
+    def first_trade_us(self) -> int:
+        """Return the time of the first trade that the kernel of trades heard; 0 before any."""
+        return int(self._flow[order_flow.FIRST_US])
+
     def silence_us(self, view: View, t_us: int) -> int:
         """Return for how long the feed of a view had been silent at ``t_us``; 0 for a derived view, which has no feed."""
         return t_us - self._newest()[_INDEX[view.name]] if view.feed != "derived" else 0
@@ -243,12 +247,13 @@ class Engine:
         anew.begin(states, self.anew)
         self._take(states)
 
-    def take_over(self, other: Engine, late_us: int) -> None:
-        """Let the kernels that begin anew have their states of an engine that was given the last part of the history.
+    def take_over(self, other: Engine, late_us: int, names: Collection[str] | None = None) -> None:
+        """Let kernels, those that begin anew unless others are named, have their states of an engine that was given the last history.
 
         Both stand at the same moment. ``other`` may lack messages of its first ``late_us``.
         """
-        self._take(anew.take_over(self._states(), other._states(), self.anew, self._about[1], late_us))
+        names = self.anew if names is None else names
+        self._take(anew.take_over(self._states(), other._states(), names, self._about[1], late_us))
 
     def _states(self) -> saved.States:
         vectors = {

@@ -29,6 +29,7 @@ COMMANDS = {
     "tape": ("ingest.tape.command", "every message for good: status, verify, compact, export"),
     "lake": ("ingest.lake.command", "closed days of every view as Delta tables, for fast training joins"),
     "import": ("ingest.imports.command", "history in files of venues and vendors onto the tape"),
+    "warm": ("ingest.warm.command", "states of symbols rebuilt from the tape: a new symbol, an emptied Redis"),
     "symbols": ("ingest.worker.symbols_command", "the symbols that the workers know, and which of them are idle"),
     "dead-letters": ("ingest.worker.dead_letters_command", "refused messages, with their reasons"),
     "metrics": ("ingest.observe.metrics_command", "the Prometheus exporter"),

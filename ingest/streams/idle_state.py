@@ -44,8 +44,13 @@ unpack = msgspec.msgpack.Decoder(IdleState).decode
 
 def pack(heard_ms: int, watermark_us: int, parts: Mapping[str, bytes]) -> bytes:
     """Return the value of a symbol whose state is in it."""
-    packed = zlib.compress(msgspec.msgpack.encode(parts), 1)
+    packed = pack_parts(parts)
     return _encode(IdleState(heard_ms, packed, watermark_us, len(packed)))
+
+
+def pack_parts(parts: Mapping[str, bytes]) -> bytes:
+    """Return the packed state of a symbol."""
+    return zlib.compress(msgspec.msgpack.encode(parts), 1)
 
 
 def parts_of(packed: bytes) -> dict[str, bytes]:

@@ -47,6 +47,16 @@ def taped(p: int) -> str:
     return f"taped:{{{p}}}"
 
 
+def rebuilt(p: int) -> str:
+    """Return the hash of states that were rebuilt for symbols of a partition, until its owner takes them over (``worker.rebuilt``)."""
+    return f"rebuilt:{{{p}}}"
+
+
+def kept(p: int) -> str:
+    """Return the entry behind which a log is not trimmed, because a rebuilt state stands there; it expires."""
+    return f"kept:{{{p}}}"
+
+
 def outbox(p: int) -> str:
     """Return the stream of rows on their way to the offline store."""
     return f"outbox:{{{p}}}"

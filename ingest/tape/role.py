@@ -72,6 +72,18 @@ def _passes(error: Exception) -> bool:
     return isinstance(error, StorageError) or outage.is_passing(error)
 
 
+def go_on_behind(client: redis.Redis, stream: str, position: bytes) -> None:
+    """Let a stream whose last id is before the last on the tape give higher ones: Redis was emptied or is of a moment ago.
+
+    Else entries would get ids that count as read, where the clock of this Redis is behind that of the one before.
+    """
+    about: Any = client.xinfo_stream(stream)
+    if read.is_newer(position, about["last-generated-id"]):
+        _LOG.error("%s ends before entry %s, the last on the tape: it goes on behind that one", stream, position)
+        with contextlib.suppress(redis.ResponseError):  # a newer entry has come meanwhile
+            client.execute_command("XSETID", stream, position)  # type: ignore[no-untyped-call]
+
+
 def patiently(call: Callable[[], Any], beat: Callable[[], object]) -> Any:
     """Return what ``call`` returns, or raise what it raises; give signs of life meanwhile, as a storage may take long to answer."""
     found: list[Any] = []
@@ -163,21 +175,14 @@ class Follower:
         self._tell(dict(self.positions))
 
     def _go_on_behind(self, stream: str, position: bytes) -> None:
-        """Let a stream whose last id is before the last on the tape give higher ones: Redis was emptied or is of a moment ago.
-
-        Else entries would get ids that count as read, where the clock of this Redis is behind that of the one before.
-        """
+        """Let a stream give higher ids than the last on the tape (``go_on_behind``), if it is there; a log is made."""
         if position == read.START:
             return
         if stream in self._logs:
             read.join_group(self._client, [stream])  # makes it, if it is not there
         elif not self._client.exists(stream):
             return
-        about: Any = self._client.xinfo_stream(stream)
-        if read.is_newer(position, about["last-generated-id"]):
-            _LOG.error("%s ends before entry %s, the last on the tape: it goes on behind that one", stream, position)
-            with contextlib.suppress(redis.ResponseError):  # a newer entry has come meanwhile
-                self._client.execute_command("XSETID", stream, position)  # type: ignore[no-untyped-call]
+        go_on_behind(self._client, stream, position)
 
     def _has_hole(self, stream: str) -> bool:
         """Return whether the stream has lost entries that the tape lacks: the last one that the tape has is kept in it, or it is empty."""

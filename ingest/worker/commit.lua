@@ -1,9 +1,9 @@
 -- Commit a batch of a partition: all steps happen, or none does. So a message is counted once, whichever process dies.
 -- KEYS: the owner's lease, the checkpoint, the idle symbols, the outbox, the features, the log, the counters, the missing trades, the
--- dead letters, and where there is a tape, what it has of the log.
+-- entry of rebuilt states, the dead letters, and where there is a tape, what it has of the log.
 -- ARGV: eight values, then the lists of steps 4 to 8, each behind its length; a letter of step 8 is a list of its own.
 
-local owner, state, idle, outbox, features, events, counters, holes, dead, taped = unpack(KEYS)
+local owner, state, idle, outbox, features, events, counters, holes, kept, dead, taped = unpack(KEYS)
 local token, lease_ms, group, after_id, last_id, kept_from, n_entries, maxlen = unpack(ARGV, 1, 8)
 local at = 9
 
@@ -70,14 +70,16 @@ while at <= #ARGV do
 end
 -- 9. Move the consumer group, which tells how many entries wait.
 redis.call('XGROUP', 'SETID', events, group, last_id, 'ENTRIESREAD', entries)
--- 10. Trim the log: it keeps what the saved state lacks, the history that was asked for, and where there is a tape, what the tape lacks.
+-- 10. Trim the log: it keeps what the saved state lacks, the history that was asked for, what rebuilt states lack, and where there is a
+--     tape, what the tape lacks.
 local function before(a, b) -- whether an entry id comes before another
   local a_ms, a_n = string.match(a, '(%d+)-(%d+)')
   local b_ms, b_n = string.match(b, '(%d+)-(%d+)')
   a_ms, b_ms = tonumber(a_ms), tonumber(b_ms)
   return a_ms < b_ms or (a_ms == b_ms and tonumber(a_n) < tonumber(b_n))
 end
-local on_tape = taped and (redis.call('GET', taped) or '0-0')
-if on_tape and before(on_tape, kept_from) then kept_from = on_tape end
+for _, needed in ipairs({redis.call('GET', kept) or kept_from, taped and (redis.call('GET', taped) or '0-0')}) do
+  if before(needed, kept_from) then kept_from = needed end
+end
 redis.call('XTRIM', events, 'MINID', '~', kept_from)
 return 1

@@ -27,6 +27,7 @@ _KEYS: Final = (
     keys.events,
     keys.counters,
     keys.holes,
+    keys.kept,
 )
 
 

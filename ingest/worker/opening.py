@@ -55,7 +55,7 @@ def open_partition(
             else:
                 partition.symbols.open(name, symbol.save())
         partition.restart(refused)  # they keep their watermark and what they held
-    _replay(client, partition, partition.last_id, keep_lease)
+    replay(client, partition, partition.last_id, keep_lease)
     if before != settings:
         _LOG.warning("partition %d: other settings count from entry %s on", p, partition.position.decode())
         partition = partition.with_settings(settings, keep_lease)
@@ -84,7 +84,7 @@ def _from_the_log(
     """
     alone = dataclasses.replace(settings, symbols=frozenset(names), max_symbols=len(names))
     past = Partition(partition.number, alone)
-    _replay(client, past, partition.state_id, keep_lease)
+    replay(client, past, partition.state_id, keep_lease)
     return past.symbols
 
 
@@ -105,8 +105,8 @@ def _read_checkpoint(client: redis.Redis, p: int, keep_lease: Callable[[], None]
             return saved
 
 
-def _replay(client: redis.Redis, partition: Partition, last_id: bytes, keep_lease: Callable[[], None]) -> None:
-    """Process entries again, up to and with ``last_id``, without giving their rows."""
+def replay(client: redis.Redis, partition: Partition, last_id: bytes, keep_lease: Callable[[], None]) -> None:
+    """Process entries behind the partition's position, up to and with ``last_id``, without giving their rows."""
     stream = keys.events(partition.number)
     count = read.FIRST
     while batch := read.entries_between(client, stream, partition.position, last_id, count):

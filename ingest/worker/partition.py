@@ -279,6 +279,17 @@ class Partition:
                 self._touched.add(name)
         return refused
 
+    def find(self, name: str) -> Symbol | None:
+        """Return a symbol, also an idle one; None where it was not heard. Raise `AwayError` as ``process``."""
+        if (symbol := self.symbols.get(name)) is None and name in self.idle.names:
+            symbol = self.symbols.recalled(name)
+        return symbol
+
+    def install(self, name: str, parts: Mapping[str, bytes]) -> None:
+        """Let a symbol, open, idle or new, go on with another state of ``position``."""
+        self.symbols.open(name, parts)
+        self._touched.add(name)
+
     def restart(self, refused: Mapping[str, Mapping[str, bytes]]) -> None:
         """Let symbols whose state was refused go on where that state was, with the kernels as they are here."""
         for name, parts in refused.items():

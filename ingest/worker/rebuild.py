@@ -114,7 +114,7 @@ def rebuild(
         if found := {name for name, reach in reaches.items() if reach.without_sides}:
             without_sides |= found
             continue
-        heard = {name: symbol for name in symbols if (symbol := _symbol(past, name)) is not None}
+        heard = {name: symbol for name in symbols if (symbol := past.find(name)) is not None}
         short = {
             name
             for name, symbol in heard.items()
@@ -170,13 +170,6 @@ def _read(
             if any(reach.without_sides for reach in reaches.values()):
                 return past
     return past
-
-
-def _symbol(partition: Partition, name: str) -> Symbol | None:
-    """Return a symbol, also one that left the memory; None where it was not heard."""
-    if (symbol := partition.symbols.get(name)) is None and name in partition.idle.names:
-        symbol = partition.symbols.recalled(name)
-    return symbol
 
 
 def _at_us(symbol: Symbol) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -151,9 +151,9 @@ class Symbol:
             return
         since_us = max(timeline.watermark, timeline.newest_trade_us())
         timeline.pass_to(newest_us + 1)
-        self._know_before(since_us)
+        self.know_before(since_us)
         engine.lose_trades(since_us, until_us)
-        self._know_before(newest_us + 1)
+        self.know_before(newest_us + 1)
         self._lose_book(newest_us + 1)
 
     def _lose_book(self, t_us: int) -> None:
@@ -277,18 +277,18 @@ class Symbol:
         if number not in (FORMAT, *OLDER_FORMATS):
             return
         watermark, _, *rest = saved[0]
-        self._know_before(watermark)  # the kernels may have been given entries again that are held: up to there
+        self.know_before(watermark)  # the kernels may have been given entries again that are held: up to there
         self._restore_order([watermark, self.timeline.boundary, *rest], saved[1])
 
-    def take_over(self, other: Symbol, *, is_whole: bool = False) -> None:
-        """Let the kernels that begin anew have their states of a symbol that was given what the log still has.
+    def take_over(self, other: Symbol, kernels: Collection[str] | None = None, *, is_whole: bool = False) -> None:
+        """Let kernels, those that begin anew unless others are named, have their states of a symbol that was given what the log still has.
 
         ``is_whole`` says that it heard all that the kernels need: else it may lack messages that came late when its history begins.
         """
-        other._know_before(self.timeline.watermark)
-        self.engine.take_over(other.engine, 0 if is_whole else self.timeline.lateness_us)
+        other.know_before(self.timeline.watermark)
+        self.engine.take_over(other.engine, 0 if is_whole else self.timeline.lateness_us, kernels)
 
-    def _know_before(self, t_us: int) -> None:
+    def know_before(self, t_us: int) -> None:
         """Let time pass until everything before ``t_us`` is known."""
         self.timeline.tick(t_us - 1)
         self.timeline.advance(self._apply, self._emit_rows, self.engine.last_row_us)

@@ -113,6 +113,14 @@ class Symbols(dict[str, Symbol]):
     def _admit(self, envelope: Envelope) -> Symbol:
         """Return a symbol that is not open yet, as it was when it left the memory; raise ``Refused`` if it may not be opened."""
         name = envelope.message.symbol
+        self.check_place(name)
+        symbol = self.recalled(name)
+        if envelope.kind == "book":
+            symbol.check_book(envelope.message)
+        return symbol
+
+    def check_place(self, name: str) -> None:
+        """Raise ``Refused`` if a symbol may not be opened: it is not in ``TFS_SYMBOLS``, or too many others are open."""
         settings = self._settings
         if settings.symbols and name not in settings.symbols:
             raise Refused(Reason.UNKNOWN_SYMBOL, f"{name} is not in TFS_SYMBOLS")
@@ -120,10 +128,6 @@ class Symbols(dict[str, Symbol]):
             unknown = sum(not settings.is_known(one) for one in self)
             if unknown >= self._most:
                 raise Refused(Reason.UNKNOWN_SYMBOL, _FULL.format(most=self._most, name=name))
-        symbol = self.recalled(name)
-        if envelope.kind == "book":
-            symbol.check_book(envelope.message)
-        return symbol
 
     def recalled(self, name: str) -> Symbol:
         """Return a symbol with the state with which it left the memory, or a new one; it is not open yet."""

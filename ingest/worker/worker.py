@@ -24,7 +24,7 @@ from feature_repo.stores.online.write import Lease, OnlineWriter
 from ingest.settings import Settings
 from ingest.streams import deployment, keys, memory, outage, read
 from ingest.streams.membership import LEASE_MS, FencedError, Member
-from ingest.worker import commit, kernels, latency
+from ingest.worker import commit, kernels, latency, rebuilt
 from ingest.worker.idle import release_memory, release_memory_of
 from ingest.worker.idle_load import AwayError, IdleLoad, Waits, reader
 from ingest.worker.opening import open_partition
@@ -68,7 +68,7 @@ class Worker:
         self._saved: dict[str, float] = {}
         self._idle = IdleLoad(client, reader(settings.tape))
         self._waits = Waits()
-        self._flushed = self._committed = 0.0
+        self._flushed = self._committed = self._looked = 0.0
         self._count = read.FIRST
         self._stop = threading.Event()
         self._opened = self._has_dropped = False
@@ -267,6 +267,19 @@ class Worker:
                 self._partitions[stream] = partition
                 self._saved[stream] = time.monotonic()
                 _LOG.info("partition %s is worked here, with %d symbols so far", seat, len(partition.symbols))
+                self._looked = 0.0
+        if time.monotonic() - self._looked >= rebuilt.LOOK_S:
+            self._looked = time.monotonic()
+            self._take_rebuilt()
+
+    def _take_rebuilt(self) -> None:
+        """Take over the states that ``warm`` rebuilt, each with the commit that saves it: no row of it is written before."""
+        for partition, fields in rebuilt.waiting(self._client, list(self._partitions.values())):
+            done = rebuilt.take_over(self._client, self._settings, partition, fields, self._keep_leases)
+            if done:
+                self._flush([partition], save=True)
+            if self._partitions.get(keys.events(partition.number)) is partition:
+                rebuilt.finish(self._client, partition.number, done)
 
     def _keep_leases(self) -> None:
         """Renew the leases if that is due, in the middle of long work."""

@@ -1,0 +1,143 @@
+"""``python -m ingest warm``: states of symbols rebuilt from the tape, for the workers that run or start later."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+import redis
+from rich.console import Console
+
+from feature_repo.stores.errors import UserError
+from ingest import settings
+from ingest.cli import ExitCode
+from ingest.cli.arguments import count, make_parser
+from ingest.messages.check import is_symbol
+from ingest.settings import Settings
+from ingest.streams import deployment, keys
+from ingest.streams.read import id_numbers
+from ingest.tape.table import Tape
+from ingest.warm import leaving
+from ingest.warm.known import lacks_past, on_tape, saved
+from ingest.warm.leaving import Warmed
+from ingest.worker.idle_load import IdleLoad, reader
+from transforms.times import datetime_of_ms
+
+DAYS = 32
+"""The longest memory of a feature; a symbol that was not heard for so long has little to be rebuilt."""
+_EXAMPLE = """\
+examples:
+  python -m ingest warm
+  python -m ingest warm NEWUSDT ETHUSDT
+  python -m ingest warm BTCUSDT --take-all
+
+Without symbols it rebuilds those that the tape has and the workers do not, or know for a shorter time, as after Redis was emptied.
+With symbols it rebuilds these, for example after history was imported, after kernels began anew, or after TFS_INSTRUMENTS changed.
+Where the tape lacks what a kernel needs, and the worker has heard the symbol for longer, that kernel stays as the worker has it.
+Set the variables TFS_... as the workers have them. Workers may run meanwhile.
+exit codes: 0 done, 1 a symbol is not on the tape or its worker refused the state, 2 a server, the tape or an option is wrong
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    about = "Rebuild the states of symbols from the tape; their workers go on with them, and no row is lost or doubled."
+    add = make_parser(subparsers, "warm", run, about, _EXAMPLE).add_argument
+    add("symbols", nargs="*", metavar="SYMBOL", help="which (default: all that lack what the tape has)")
+    add(
+        "--days",
+        type=count,
+        default=DAYS,
+        metavar="N",
+        help=f"without symbols: those heard in the last N days ({DAYS})",
+    )
+    add("--take-all", action="store_true", help="take every kernel from the tape, also where it lacks something")
+    add("--json", action="store_true", help="one JSON object a line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Rebuild states; return the exit code."""
+    if wrong := [name for name in args.symbols if not is_symbol(name)]:
+        raise UserError(f"{wrong[0]!r:.80} is no symbol")
+    conf = settings.load()
+    if outside := sorted(set(args.symbols) - conf.symbols if conf.symbols else ()):
+        raise UserError(f"{outside[0]} is not in TFS_SYMBOLS, so no worker takes it")
+    console = Console(stderr=True)
+    with deployment.opened(conf) as client, console.status("looking at the tape") as status:
+        tape = leaving.opened(client, conf)
+        names = args.symbols or _lacking(client, tape, conf, args.days)
+        every, left = list[Warmed](), dict[bytes, Warmed]()
+        n_done = 0
+
+        def told(n: int) -> None:
+            nonlocal n_done
+            n_done += n
+            status.update(f"{n_done:,} of {len(names):,} symbols are rebuilt")
+
+        for p, some in sorted(_by_partition(names, conf.partitions).items()):
+            for state, about in leaving.rebuild_all(client, conf, p, some, take_all=args.take_all, told=told):
+                every.append(about)
+                if state:
+                    left[state] = about
+        status.update("waiting for the workers")
+        leaving.wait(client, left)
+        for p in {about.partition for about in every}:
+            leaving.release(client, p)
+    for about in every:
+        print(json.dumps(asdict(about)) if args.json else _text(about))
+    if not args.json:
+        _sum_up(every, left)
+    return ExitCode.DONE if all(about.outcome in ("taken over", "waits") for about in every) else ExitCode.NO
+
+
+def _lacking(client: redis.Redis, tape: Tape, conf: Settings, days: int) -> list[str]:
+    """Return the symbols that the tape has heard in the last days, and of which the workers lack the past."""
+    newest = max((day for _, day in tape.days()), default=None)
+    if newest is None:
+        return []
+    idle = IdleLoad(client, reader(conf.tape))
+    found = []
+    for p in range(conf.partitions):
+        for name, first_ms in on_tape(tape, p, newest - timedelta(days - 1), lambda: None).items():
+            is_wanted = not conf.symbols or name in conf.symbols
+            if is_wanted and lacks_past(saved(client, conf, idle, p, name), first_ms):
+                found.append(name)
+    return sorted(found)
+
+
+def _by_partition(names: Iterable[str], partitions: int) -> dict[int, set[str]]:
+    found = defaultdict(set)
+    for name in names:
+        found[keys.partition_of(name, partitions)].add(name)
+    return found
+
+
+def _text(about: Warmed) -> str:
+    if not about.position:
+        return f"{about.symbol}: {about.outcome}"
+    at = datetime_of_ms(id_numbers(about.position.encode())[0]).isoformat(" ", "seconds")
+    lines = [f"{about.symbol}: rebuilt up to {at} ({about.position}), {about.outcome}"]
+    by_lack = defaultdict(list)
+    for kernel, lack in about.missing.items():
+        by_lack[lack].append(kernel)
+    lines += [f"  the tape lacks {lack}: {', '.join(kernels)}" for lack, kernels in by_lack.items()]
+    if about.kept:
+        lines.append("  the worker has heard the symbol for longer than the tape, and keeps these as they are")
+    elif not about.missing:
+        lines.append("  as if it had been heard for ever")
+    return "\n".join(lines)
+
+
+def _sum_up(every: list[Warmed], left: dict[bytes, Warmed]) -> None:
+    if not every:
+        print("nothing to do: no symbol lacks what the tape has")
+        return
+    n_taken = sum(about.outcome == "taken over" for about in every)
+    print(f"{n_taken} of {len(every)} symbols are taken over by their workers")
+    if left:
+        print(f"{len(left)} wait in Redis; a worker takes them over when it runs and has come so far")
