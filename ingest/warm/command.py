@@ -21,6 +21,7 @@ from ingest.messages.check import is_symbol
 from ingest.settings import Settings
 from ingest.streams import deployment, keys
 from ingest.streams.read import id_numbers
+from ingest.tape.columns import NO_PARTITION
 from ingest.tape.table import Tape
 from ingest.warm import leaving
 from ingest.warm.known import lacks_past, on_tape, saved
@@ -97,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _lacking(client: redis.Redis, tape: Tape, conf: Settings, days: int) -> list[str]:
     """Return the symbols that the tape has heard in the last days, and of which the workers lack the past."""
-    newest = max((day for _, day in tape.days()), default=None)
+    newest = max((day for p, day in tape.days() if p != NO_PARTITION), default=None)
     if newest is None:
         return []
     idle = IdleLoad(client, reader(conf.tape))

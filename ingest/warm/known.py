@@ -20,7 +20,6 @@ from ingest.tape.table import StorageError, Tape, storage
 from ingest.worker.idle_load import AwayError, IdleLoad
 from ingest.worker.reach import MARKET, SLACK_MS
 from ingest.worker.symbol import Symbol
-from transforms.kernels import KERNEL
 from transforms.saved import VersionError
 
 STORAGE_S = 30.0
@@ -90,14 +89,10 @@ def lacks_past(symbol: Symbol | None, first_ms: int) -> bool:
     return first_us > (first_ms + SLACK_MS) * 1000 if first_ms < FOREVER_MS else False
 
 
-def taken(mine: Symbol | None, theirs: Symbol, missing: Mapping[str, str]) -> list[str] | None:
-    """Return the kernels whose rebuilt states are better than those that the workers have; None for all.
-
-    Where the tape lacks something that a kernel needs, the one that has heard the symbol for longer is better.
-    """
-    if mine is None or not missing:
-        return None
+def kept(mine: Symbol | None, theirs: Symbol, missing: Mapping[str, str]) -> list[str]:
+    """Return the kernels of which the tape lacks something, where the worker has heard the symbol for longer than the tape."""
+    if mine is None:
+        return []
     first_us = theirs.engine.first_trade_us()
-    if first_us and first_us <= (mine.engine.first_trade_us() or first_us):
-        return None
-    return sorted(KERNEL.keys() - missing.keys())
+    is_older = not first_us or first_us > (mine.engine.first_trade_us() or first_us)
+    return sorted(missing) if is_older else []

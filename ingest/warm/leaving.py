@@ -16,13 +16,12 @@ from ingest.streams import deployment, idle_state, keys, read
 from ingest.streams.membership import count_alive, silent_ms
 from ingest.tape.role import go_on_behind
 from ingest.tape.table import Tape, TapeError, compare, open_tape
-from ingest.warm.known import saved, taken
+from ingest.warm.known import kept, saved
 from ingest.worker import basis
 from ingest.worker.idle_load import IdleLoad, reader
 from ingest.worker.opening import REPLAY
 from ingest.worker.rebuild import Rebuilt, rebuild
 from ingest.worker.rebuilt import KEPT_S, REFUSED, RebuiltState, reaches_back
-from transforms.kernels import KERNEL
 
 AT_ONCE = 100  # symbols that are rebuilt together, so that their states fit into the memory
 BEAT_S = 30.0
@@ -102,11 +101,11 @@ def rebuild_all(
                 yield b"", about
                 continue
             about.missing = rebuilt.missing.get(name, {})
-            kernels = None if take_all else taken(saved(client, settings, idle, p, name), theirs, about.missing)
-            about.kept = sorted(KERNEL.keys() - set(kernels)) if kernels is not None else []
+            about.kept = [] if take_all else kept(saved(client, settings, idle, p, name), theirs, about.missing)
+            every = sorted({*about.kept, *rebuilt.unheard(name)})
             about.position = rebuilt.partition.position.decode()
             packed = idle_state.pack_parts(theirs.save())
-            value = msgspec.msgpack.encode(RebuiltState(rebuilt.partition.position, settings_here, packed, kernels))
+            value = msgspec.msgpack.encode(RebuiltState(rebuilt.partition.position, settings_here, packed, every))
             state = f"{name} {blake2b(value, digest_size=8).hexdigest()}".encode()
             client.hset(keys.rebuilt(p), state, value)  # type: ignore[arg-type]
             about.outcome = "waits"

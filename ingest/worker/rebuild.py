@@ -59,10 +59,19 @@ class Rebuilt:
         Has the symbols; ``position`` is the last entry that they were given. ``replay`` lets them go on.
     missing : dict of str to dict of str to str
         By symbol and kernel, what the tape lacks; other kernels are as if they had heard everything.
+    kinds : dict of str to frozenset of str
+        By symbol, the kinds of messages of which the tape has any.
     """
 
     partition: Partition
     missing: dict[str, dict[str, str]] = field(default_factory=dict)
+    kinds: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    def unheard(self, name: str) -> set[str]:
+        """Return the kernels of a symbol that are made of a kind of message of which the tape has none."""
+        has = self.kinds[name]
+        needs = {kernel: needed_alone(kernel, 0, Instrument(), has_sides=True) for kernel in KERNEL}
+        return {kernel for kernel, need in needs.items() if not need.keys() <= has}
 
     def parts(self) -> dict[str, dict[str, bytes]]:
         """Return the state of each symbol, also of those that left the memory."""
@@ -135,7 +144,7 @@ def rebuild(
             )
         )
     }
-    return Rebuilt(past, missing)
+    return Rebuilt(past, missing, {name: reaches[name].kinds for name in heard})
 
 
 def _read(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -49,14 +49,14 @@ class RebuiltState(msgspec.Struct, array_like=True, frozen=True):
         Those that it was made with (``basis.encode``).
     parts : bytes
         The packed parts of the symbol.
-    kernels : list of str or None
-        Which kernels are taken over, where the symbol has a state; None takes over all, and the order of the messages.
+    kept : list of str
+        The kernels whose state stays that of the worker, where the worker has one.
     """
 
     position: bytes
     settings: bytes
     parts: bytes
-    kernels: list[str] | None = None
+    kept: list[str]
 
 
 _decode = msgspec.msgpack.Decoder(RebuiltState).decode
@@ -146,7 +146,7 @@ def _take_over_from(
             continue
         between()
         try:
-            done[field] = _install(partition, past, _name(field), state.kernels)
+            done[field] = _install(partition, past, _name(field), state.kept)
         except AwayError:
             del done[field]  # it waits until the state of the idle symbol can be read
     return done
@@ -166,7 +166,7 @@ def _opened(past: Partition, name: str, state: RebuiltState, settings: Settings)
     return ""
 
 
-def _install(partition: Partition, past: Partition, name: str, kernels: Iterable[str] | None) -> str:
+def _install(partition: Partition, past: Partition, name: str, kept: Collection[str]) -> str:
     """Let a symbol go on with its state in ``past``, which stands at the same entry; return why that cannot be, or nothing."""
     theirs = past.find(name)
     if theirs is None:
@@ -180,9 +180,7 @@ def _install(partition: Partition, past: Partition, name: str, kernels: Iterable
     else:
         mine.know_before(theirs.timeline.watermark)
         theirs.know_before(mine.timeline.watermark)
-        if kernels is not None:
-            mine.take_over(theirs, list(kernels), is_whole=True)
-            theirs = mine
+        theirs.take_over(mine, kept, is_whole=True)
     partition.install(name, theirs.save())
     return ""
 
