@@ -35,10 +35,12 @@ _EXAMPLE = """\
 examples:
   python -m ingest warm
   python -m ingest warm NEWUSDT ETHUSDT
+  python -m ingest warm --all
   python -m ingest warm BTCUSDT --take-all
 
 Without symbols it rebuilds those that the tape has and the workers do not, or know for a shorter time, as after Redis was emptied.
-With symbols it rebuilds these, for example after history was imported, after kernels began anew, or after TFS_INSTRUMENTS changed.
+With symbols it rebuilds these, for example after history was imported or TFS_INSTRUMENTS changed; with --all every symbol of the tape,
+after an upgrade for which kernels began anew.
 Where the tape lacks what a kernel needs, and the worker has heard the symbol for longer, that kernel stays as the worker has it.
 Set the variables TFS_... as the workers have them. Workers may run meanwhile.
 exit codes: 0 done, 1 a symbol is not on the tape or its worker refused the state, 2 a server, the tape or an option is wrong
@@ -50,13 +52,8 @@ def add_parser(subparsers: Any) -> None:
     about = "Rebuild the states of symbols from the tape; their workers go on with them, and no row is lost or doubled."
     add = make_parser(subparsers, "warm", run, about, _EXAMPLE).add_argument
     add("symbols", nargs="*", metavar="SYMBOL", help="which (default: all that lack what the tape has)")
-    add(
-        "--days",
-        type=count,
-        default=DAYS,
-        metavar="N",
-        help=f"without symbols: those heard in the last N days ({DAYS})",
-    )
+    add("--all", action="store_true", help="every symbol that the tape has heard in the last days")
+    add("--days", type=count, default=DAYS, metavar="N", help=f"without symbols: of the last N days ({DAYS})")
     add("--take-all", action="store_true", help="take every kernel from the tape, also where it lacks something")
     add("--json", action="store_true", help="one JSON object a line")
 
@@ -66,12 +63,14 @@ def run(args: argparse.Namespace) -> int:
     if wrong := [name for name in args.symbols if not is_symbol(name)]:
         raise UserError(f"{wrong[0]!r:.80} is no symbol")
     conf = settings.load()
+    if args.all and args.symbols:
+        raise UserError("give symbols, or --all, not both")
     if outside := sorted(set(args.symbols) - conf.symbols if conf.symbols else ()):
         raise UserError(f"{outside[0]} is not in TFS_SYMBOLS, so no worker takes it")
     console = Console(stderr=True)
     with deployment.opened(conf) as client, console.status("looking at the tape") as status:
         tape = leaving.opened(client, conf)
-        names = args.symbols or _lacking(client, tape, conf, args.days)
+        names = sorted(set(args.symbols)) or _wanted(client, tape, conf, args.days, every=args.all)
         every, left = list[Warmed](), dict[bytes, Warmed]()
         n_done = 0
 
@@ -96,8 +95,8 @@ def run(args: argparse.Namespace) -> int:
     return ExitCode.DONE if all(about.outcome in ("taken over", "waits") for about in every) else ExitCode.NO
 
 
-def _lacking(client: redis.Redis, tape: Tape, conf: Settings, days: int) -> list[str]:
-    """Return the symbols that the tape has heard in the last days, and of which the workers lack the past."""
+def _wanted(client: redis.Redis, tape: Tape, conf: Settings, days: int, *, every: bool) -> list[str]:
+    """Return the symbols that the tape has heard in the last days: every one, or those of which the workers lack the past."""
     newest = max((day for p, day in tape.days() if p != NO_PARTITION), default=None)
     if newest is None:
         return []
@@ -106,7 +105,7 @@ def _lacking(client: redis.Redis, tape: Tape, conf: Settings, days: int) -> list
     for p in range(conf.partitions):
         for name, first_ms in on_tape(tape, p, newest - timedelta(days - 1), lambda: None).items():
             is_wanted = not conf.symbols or name in conf.symbols
-            if is_wanted and lacks_past(saved(client, conf, idle, p, name), first_ms):
+            if is_wanted and (every or lacks_past(saved(client, conf, idle, p, name), first_ms)):
                 found.append(name)
     return sorted(found)
 

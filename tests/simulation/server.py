@@ -244,6 +244,7 @@ _HANDLERS: dict[bytes, Callable[[Server, Sequence[bytes]], Any]] = {
     b"HMGET": lambda server, words: [(server.get(words[1]) or {}).get(name) for name in words[2:]],
     b"HGETALL": lambda server, words: [x for pair in (server.get(words[1]) or {}).items() for x in pair],
     b"HSCAN": lambda server, words: [b"0", [x for pair in (server.get(words[1]) or {}).items() for x in pair]],
+    b"HKEYS": lambda server, words: list(server.get(words[1]) or {}),
     b"HLEN": lambda server, words: len(server.get(words[1]) or {}),
     b"OBJECT": lambda server, words: b"hashtable",
     b"ZADD": Server._zadd,

@@ -271,7 +271,7 @@ def test_a_worker_that_is_older_than_the_tape_keeps_what_the_tape_lacks(here: De
     late = [entry for entry in LIFE[:CUT] if id_numbers(entry[0])[0] > END - 2 * DAY]
     tape_of(Path(here.conf.tape), late, here.conf)
     assert not warm(capsys)
-    found = warm_beside(here, worker, capsys, NAME)[NAME]
+    found = warm_beside(here, worker, capsys, "--all")[NAME]
     assert found["outcome"] == "taken over"
     assert {"vpin", "posts", "rsi"} <= set(found["kept"]) and not {"volatility", "spread_pct_z"} & set(found["kept"])
     before = here.rows()
@@ -352,6 +352,8 @@ def test_what_is_no_symbol_or_not_on_the_tape_is_said(here: Deployment, capsys, 
     tape_of(Path(here.conf.tape), LIFE[:100], here.conf)
     assert main(["warm", "a b"]) == 2
     assert "is no symbol" in capsys.readouterr().err
+    assert main(["warm", "A", "--all"]) == 2
+    assert "not both" in capsys.readouterr().err
     assert warm(capsys, "ZZZ", code=1)["ZZZ"]["outcome"] == "not on the tape"
     monkeypatch.setenv("TFS_SYMBOLS", "OTHER")
     assert main(["warm", "A"]) == 2

@@ -14,10 +14,12 @@ from ingest.tape.columns import IMPORT
 from ingest.tape.table import Tape
 from ingest.worker.partition import Partition
 from ingest.worker.rebuild import Rebuilt, rebuild
-from transforms import kernels
-from transforms.catalog import VIEW
+from transforms import kernels, normalization
+from transforms.catalog import FEATURE_VECTOR_V1, VIEW
 from transforms.instrument import Instrument
 from transforms.kernels import with_users
+from transforms.normalization import SCORED
+from transforms.warmup import stated
 
 from .long_life import CONF, DAY, END, HOUR, NAME, Entry, live, tape_of
 
@@ -174,3 +176,66 @@ def test_a_symbol_that_the_tape_does_not_know_is_left_out(tape: Tape) -> None:
     calls: list[int] = []
     between: Callable[[], None] = lambda: calls.append(1)  # noqa: E731
     assert not rebuild(tape, CONF, 0, ["B"], between=between).parts() and calls
+
+
+@pytest.mark.parametrize("hours", [10, 16])
+def test_the_normaliser_of_a_short_tape_is_off_by_the_share_of_the_weight_that_it_lacks_at_most(
+    hours: int, tape: Tape, tmp_path: Path
+) -> None:
+    """Of the full sums a share s of the weight is missing. With R the range of the values, and m and v mean and variance:
+
+    m - m' = s (m_missing - m')                                      |m - m'| <= s R
+    v - v' = s (v_missing - v') + s (1 - s) (m_missing - m')^2       |v - v'| <= s R^2 (1/4 + 1)
+
+    For a steady feed s is 2**-hours.
+    """
+    short = [entry for entry in LIFE if id_numbers(entry[0])[0] > END - (1 + hours) * HOUR]
+    upto = LIFE[CUT - 1][0]
+    whole = rebuild(tape, CONF, 0, [NAME], upto=upto).partition.symbols[NAME].engine._normal
+    less = rebuild(tape_of(tmp_path / "tape", short), CONF, 0, [NAME], upto=upto).partition.symbols[NAME].engine._normal
+    values = raw_values(LIFE[:CUT], END - 27 * HOUR)
+    n = 0
+    for i, feature in enumerate(name for name, is_scored in zip(FEATURE_VECTOR_V1, SCORED, strict=True) if is_scored):
+        warm_up = stated(feature)
+        at = normalization._SCORES + i * normalization.SCORE
+        if warm_up.session or warm_up.bars or warm_up.recursive or warm_up.seconds > HOUR // 1000:
+            continue  # its values themselves differ
+        full, part = moments(whole, at), moments(less, at)
+        if full is None or part is None:
+            continue
+        n += 1
+        share = 1.0 - part[0] / full[0]
+        span = np.ptp(values[feature])
+        assert 0.0 <= share < 2.0 * 2.0**-hours, feature
+        assert abs(full[1] - part[1]) <= share * span + 1e-12 * span, feature
+        assert abs(full[2] - part[2]) <= 1.25 * share * span**2 + 1e-12 * span**2, feature
+    assert n >= 4
+
+
+def raw_values(entries: list[Entry], since_ms: int) -> dict[str, np.ndarray]:
+    """The values of each raw feature in the rows of entries, from a time on."""
+    partition = Partition(0, CONF)
+    for entry in entries:
+        partition.process(*entry, 0)
+    found = {}
+    for batch in partition.take_pending().batches.values():
+        if len(batch):
+            columns = batch.columns()
+            late = columns.values[columns.event_us >= since_ms * 1000]
+            found |= {name: late[~np.isnan(late[:, k]), k] for k, name in enumerate(columns.view.names)}
+    return found
+
+
+def moments(state: np.ndarray, at: int) -> tuple[float, float, float] | None:
+    """The weight, the mean and the variance of a score at the end of the life, None where it is not ready."""
+    before, now = at + normalization._BEFORE, at + normalization._OPEN
+    z = [normalization._z(state, before, now, END * 1000, x) for x in (0.0, 1.0)]
+    if np.isnan(z).any():
+        return None
+    sigma = 1.0 / (z[1] - z[0])
+    decays = [
+        state[sums + normalization._WEIGHT]
+        * 2.0 ** (-(END * 1000 - state[sums + normalization._AT_US]) / (HOUR * 1000))
+        for sums in (before, now)
+    ]
+    return sum(decays), -z[0] * sigma, sigma**2
