@@ -3,30 +3,28 @@
 It follows from the warm-ups that are stated (``warmup``), and from what a kernel is made of (``kernels``). Books are read for as long as
 the feature that needs them, and trades without a side make every feature of signed volume need them.
 
-Example: The books of the last minute, and the books and trades of five minutes:
+Example: The flow of the book looks at a minute of books, and the price impact at five minutes of books and trades:
 
 >>> from transforms.instrument import Instrument
 >>> at_us = 1_700_006_400_000_000
->>> {feed: (at_us - need.since_us) // 1_000_000 for feed, need in needs({"book_flow"}, at_us, Instrument()).items()}
-{'book': 61}
->>> {feed: (at_us - need.since_us) // 1_000_000 for feed, need in needs({"kyle"}, at_us, Instrument()).items()}
-{'book': 301, 'trade': 301}
+>>> found = needs("book_flow", at_us, Instrument()), needs("kyle", at_us, Instrument())
+>>> [{kind: (at_us - need.since_us) // 1_000_000 for kind, need in one.items()} for one in found]
+[{'book': 61}, {'book': 301, 'trade': 301}]
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from transforms.instrument import Instrument
 from transforms.kernel import MINUTE_US, SECOND_US
-from transforms.kernels import KERNEL, Kernel, made_of, with_users
+from transforms.kernels import ALL, KERNEL, Kernel, made_of
 from transforms.sessions import utc_day
 from transforms.warmup import WarmUp, stated
 
-Source = Literal["book", "trade", "post", "table"]
-"""Feeds, and the fitted tables of ``microprice``."""
+Source = Literal["book", "trade", "post", "microprice"]
+"""Kinds of messages: of the feeds, and the fitted tables."""
 
 _FEED: dict[str, Source] = {"microstructure": "book", "order_flow": "trade", "technical": "trade", "sentiment": "post"}
 
@@ -62,13 +60,19 @@ class Need:
         )
 
 
-def needs(names: Iterable[str], at_us: int, instrument: Instrument, *, has_sides: bool = True) -> dict[Source, Need]:
-    """Return what must be read so that these kernels, and all that are made of them, have their states of ``at_us``.
+def needs(name: str, at_us: int, instrument: Instrument, *, has_sides: bool = True) -> dict[Source, Need]:
+    """Return what must be read of each kind of message so that a kernel has its state of ``at_us``; what is made of it may need more.
 
-    ``has_sides`` says whether the venue tells the aggressor's side of its trades.
+    A kernel that gives no feature itself looks as far back as those that are made of it. ``has_sides`` says whether the venue tells the
+    aggressor's side of its trades.
+
+    >>> {kind: need.bars for kind, need in needs("bars", 1_700_006_400_000_000, Instrument()).items()}
+    {'trade': 251}
     """
     found: dict[Source, Need] = {}
-    for kernel in map(KERNEL.__getitem__, with_users(names)):
+    for kernel in (
+        [KERNEL[name]] if KERNEL[name].features else [KERNEL[name], *(one for one in ALL if name in one.needs)]
+    ):
         for source in sorted(_sources(kernel, has_sides)):
             for need in _of(kernel, source, at_us, instrument):
                 found[source] = found[source] | need if source in found else need
@@ -79,7 +83,7 @@ def _sources(kernel: Kernel, has_sides: bool) -> set[Source]:
     found: set[Source] = set()
     for one in map(KERNEL.__getitem__, made_of(kernel.name)):
         if one.name == "microprice_table":
-            found.add("table")
+            found.add("microprice")
         elif (package := one.code[0].partition(".")[0]) in _FEED:
             found.add(_FEED[package])
         if "book" in one.also_reads or (one.is_signed and not has_sides):
@@ -88,7 +92,7 @@ def _sources(kernel: Kernel, has_sides: bool) -> set[Source]:
 
 
 def _of(kernel: Kernel, source: Source, at_us: int, instrument: Instrument) -> list[Need]:
-    if source == "table":
+    if source == "microprice":
         return [Need(at_us)]
     warm_ups = [stated(feature) for feature in kernel.features] or [WarmUp()]
     return [_need(warm_up, at_us, instrument) for warm_up in warm_ups]

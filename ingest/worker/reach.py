@@ -22,8 +22,7 @@ from ingest.messages.envelope import Envelope
 from ingest.tape.columns import EVENTS, IMPORT
 from ingest.tape.read import FOREVER_MS, day_ms
 from ingest.tape.table import Tape, storage
-from ingest.worker.history import alone
-from transforms.history import Need
+from transforms.history import Need, needs
 from transforms.instrument import Instrument
 from transforms.kernel import DAY_US, MINUTE_US
 from transforms.kernels import with_users
@@ -110,8 +109,8 @@ def needed(names: frozenset[str], at_us: int, instrument: Instrument, *, has_sid
 
 def needed_alone(name: str, at_us: int, instrument: Instrument, *, has_sides: bool) -> dict[str, Need]:
     """Return what is read of each kind so that one kernel is as if it had heard everything."""
-    found = {}
-    for kind, need in alone(name, at_us, instrument, has_sides=has_sides).items():
+    found: dict[str, Need] = {}
+    for kind, need in needs(name, at_us, instrument, has_sides=has_sides).items():
         back_us = at_us - need.since_us
         if kind == "trade" and name in _OF_BUCKETS and instrument.vpin_bucket is not None:
             found[kind] = replace(need, since_us=0)

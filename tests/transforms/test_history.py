@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.worker.history import messages
 from tests.transforms.test_saved import at_the_cut, bits, changed, restored, undisturbed, values
 from tests.transforms.two_days import CUT, END, MIDNIGHT, S, engine, play
+from transforms import history
 from transforms.catalog import view_of
-from transforms.history import Need, needs
+from transforms.history import Need
 from transforms.instrument import Instrument
-from transforms.kernels import KERNEL
+from transforms.kernels import KERNEL, with_users
 
 __all__ = ["changed"]  # a fixture
 AT = CUT * S
 HOUR, DAY = 3600 * S, 86_400 * S
 YESTERDAY = MIDNIGHT + 86_400
 """Midnight before ``CUT``."""
+
+
+def needs(names: set[str], at_us: int, instrument: Instrument, *, has_sides: bool = True) -> dict[str, Need]:
+    """What kernels, and all that are made of them, need."""
+    found: dict[str, Need] = {}
+    for name in with_users(names):
+        for kind, need in history.needs(name, at_us, instrument, has_sides=has_sides).items():
+            found[kind] = found[kind] | need if kind in found else need
+    return found
 
 
 def test_a_minute_of_books_is_all_that_the_flow_of_the_book_needs() -> None:
@@ -53,13 +62,7 @@ def test_books_are_read_for_as_long_as_sides_are_inferred_from_them() -> None:
 
 def test_the_newest_table_is_all_that_is_read_of_tables() -> None:
     found = needs({"microprice_table"}, AT, Instrument())
-    assert found == {"table": Need(AT), "book": Need(AT)}
-
-
-def test_kinds_of_messages_with_what_lets_time_pass() -> None:
-    found = messages({"book_flow", "amihud"}, AT, Instrument())
-    hour, minute = Need(AT - 3720 * S), Need(AT - 61 * S, before=2)
-    assert found == {"trade": hour, "book": minute, **dict.fromkeys(("gap", "tick", "clock"), hour | minute)}
+    assert found == {"microprice": Need(AT), "book": Need(AT)}
 
 
 @pytest.mark.parametrize(
