@@ -28,6 +28,7 @@ ONE_OF_EACH = {
     "tape": ["status"],
     "lake": ["status"],
     "import": ["file.csv"],
+    "warm": [],
     "symbols": [],
     "dead-letters": [],
     "metrics": ["--once"],
@@ -45,11 +46,12 @@ ONE_OF_EACH = {
 
 NEEDS_A_SERVER = (
     *("run", "replay", "feed", "simulate", "status", "dead-letters", "metrics", "drift", "backfill", "fit-microprice"),
-    "check",
+    *("check", "warm"),
 )
 """`training-frame` reads the registry first, and `apply`, which makes it, needs a server too."""
 ENDS_WITHOUT_ITS_SERVER = (
     "run",
+    "warm",
     "replay",
     "feed",
     "simulate",
@@ -82,6 +84,7 @@ BAD_VALUES = (
     ["simulate", "--history", "4x"],
     ["simulate", "--symbols", "A B"],
     ["status", "--watch", "0"],
+    ["warm", "A", "--all"],
     ["dead-letters", "show"],
     ["dead-letters", "list", "1-1"],
     ["metrics", "--port", "http"],
