@@ -27,8 +27,10 @@ from ingest.warm import leaving
 from ingest.warm.known import lacks_past, on_tape, saved
 from ingest.warm.leaving import Warmed
 from ingest.worker.idle_load import IdleLoad, reader
+from transforms.catalog import NORMALIZED
 from transforms.times import datetime_of_ms
 
+_SCORES = frozenset(name for name in NORMALIZED.names if name.endswith("_z"))
 DAYS = 32
 """The longest memory of a feature; a symbol that was not heard for so long has little to be rebuilt."""
 _EXAMPLE = """\
@@ -105,7 +107,7 @@ def _wanted(client: redis.Redis, tape: Tape, conf: Settings, days: int, *, every
     for p in range(conf.partitions):
         for name, first_ms in on_tape(tape, p, newest - timedelta(days - 1), lambda: None).items():
             is_wanted = not conf.symbols or name in conf.symbols
-            if is_wanted and (every or lacks_past(saved(client, conf, idle, p, name), first_ms)):
+            if is_wanted and (every or lacks_past(saved(client, conf, idle, p, name), first_ms, conf)):
                 found.append(name)
     return sorted(found)
 
@@ -124,7 +126,7 @@ def _text(about: Warmed) -> str:
     lines = [f"{about.symbol}: rebuilt up to {at} ({about.position}), {about.outcome}"]
     by_lack = defaultdict(list)
     for kernel, lack in about.missing.items():
-        by_lack[lack].append(kernel)
+        by_lack["some of the 25 hours before" if kernel in _SCORES else lack].append(kernel)
     lines += [f"  the tape lacks {lack}: {', '.join(kernels)}" for lack, kernels in by_lack.items()]
     if about.kept:
         lines.append("  the worker has heard the symbol for longer than the tape, and keeps these as they are")

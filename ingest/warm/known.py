@@ -18,7 +18,7 @@ from ingest.tape.columns import EVENTS, FOR_ALL, IMPORT
 from ingest.tape.read import FOREVER_MS
 from ingest.tape.table import StorageError, Tape, storage
 from ingest.worker.idle_load import AwayError, IdleLoad
-from ingest.worker.reach import MARKET, SLACK_MS
+from ingest.worker.reach import MARKET
 from ingest.worker.symbol import Symbol
 from transforms.saved import VersionError
 
@@ -81,12 +81,15 @@ def on_tape(tape: Tape, p: int, since: date, between: Callable[[], None]) -> dic
     return found
 
 
-def lacks_past(symbol: Symbol | None, first_ms: int) -> bool:
-    """Return whether a symbol, as the workers have it, lacks what the tape has: its first trade there arrived at ``first_ms``."""
+def lacks_past(symbol: Symbol | None, first_ms: int, settings: Settings) -> bool:
+    """Return whether a symbol, as the workers have it, lacks what the tape has: its first trade there arrived at ``first_ms``.
+
+    The time of that trade is not known, but that it is not later than ``TFS_MAX_FUTURE_MS`` behind its arrival.
+    """
     if symbol is None or symbol.engine.anew:
         return True
     first_us = symbol.engine.first_trade_us() or FOREVER_MS
-    return first_us > (first_ms + SLACK_MS) * 1000 if first_ms < FOREVER_MS else False
+    return first_us > (first_ms + settings.max_future_ms) * 1000 if first_ms < FOREVER_MS else False
 
 
 def kept(mine: Symbol | None, theirs: Symbol, missing: Mapping[str, str]) -> list[str]:

@@ -348,6 +348,24 @@ def test_a_symbol_for_which_there_is_no_place_is_not_opened(here: Deployment, ca
     assert "TFS_MAX_SYMBOLS" in found[NAME]["outcome"] and not partition.symbols
 
 
+def test_a_symbol_that_was_heard_two_minutes_later_than_the_tape_lacks_its_past(here: Deployment, capsys) -> None:
+    some = [entry for entry in LIFE if id_numbers(entry[0])[0] > END - 5 * 60_000]
+    tape_of(Path(here.conf.tape), some, here.conf)
+    here.append(some)
+    worker = here.worker()
+    here.work(worker)
+    worker._flush(worker._partitions.values(), save=True)
+    assert not warm(capsys)
+    here.client.flushall()
+    later = next(i for i, (entry_id, _) in enumerate(some) if id_numbers(entry_id)[0] > END - 3 * 60_000)
+    here.append(some[later:])
+    worker = here.worker()
+    here.work(worker)
+    worker._flush(worker._partitions.values(), save=True)
+    worker.close()
+    assert warm(capsys).keys() == {NAME}
+
+
 def test_what_is_no_symbol_or_not_on_the_tape_is_said(here: Deployment, capsys, monkeypatch) -> None:
     tape_of(Path(here.conf.tape), LIFE[:100], here.conf)
     assert main(["warm", "a b"]) == 2
