@@ -64,8 +64,8 @@ def bench(views: int, features: int) -> Iterator[Bench]:
             yield Bench(stores[0], stores[1], url)
 
 
-def fill(store: Bench) -> None:
-    """One row a second and symbol for a day in every table, all known at once, in order of time as they would arrive."""
+def fill(store: Bench, days: int = 1) -> None:
+    """One row a second and symbol for some days in every table, all known at once, in order of time as they would arrive."""
     with psycopg.connect(store.url, autocommit=True) as connection:
         for view in store.ours.list_feature_views():
             table = table_of_feature_view(view)
@@ -81,7 +81,7 @@ def fill(store: Bench) -> None:
                     table.identifier,
                     sql.SQL(", ").join(map(sql.Identifier, columns)),
                     randoms,
-                    SECONDS,
+                    SECONDS * days,
                     SYMBOLS,
                     START.isoformat(),
                 )

@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import datetime, timedelta
 from heapq import merge
 from itertools import islice
@@ -25,12 +27,13 @@ from feast import FeatureStore
 
 from feature_repo.stores.errors import UserError
 from feature_repo.stores.history import History, current
+from feature_repo.training.books import Books
 from feature_repo.training.definitions import ForwardReturn, Label
 from feature_repo.training.labelling import UTC_US, Labels, weighted
 from feature_repo.training.prices import Ints
-from feature_repo.training.sources import Books, Source
+from feature_repo.training.sources import Source
 
-SLICE: Final = 100_000  # rows: the bound of the memory that a frame of months needs
+SLICE: Final = 500_000  # rows: the bound of the memory that a frame of months needs, of which two are there at a time
 
 
 class FrameError(UserError, ValueError):
@@ -66,10 +69,12 @@ def grid(
     """Yield entity frames of about `size` rows (`SLICE`): every symbol at each time from `start` to `end`, in steps of `every`."""
     moments = grid_rows(symbols, start, end, every) // max(1, len(symbols))
     step = max(1, (size or SLICE) // max(1, len(symbols)))
+    codes, categories = pd.factorize(np.array(symbols, object))
     for first in range(0, moments, step):
         times = pd.date_range(start + first * every, periods=min(step, moments - first), freq=every)
         times = times.tz_convert("UTC").as_unit("us")
-        symbol = np.tile(list(symbols), len(times))
+        # As numbers of names, because a million texts take longer than a join of them.
+        symbol = pd.Categorical.from_codes(np.tile(codes, len(times)), categories=categories)
         yield pd.DataFrame({"symbol": symbol, "event_timestamp": times.repeat(len(symbols))})
 
 
@@ -118,43 +123,51 @@ def book_prices(store: FeatureStore) -> dict[str, Source]:
 
 
 def frames(
-    store: FeatureStore, service: str, moments: Iterable[pd.DataFrame], labels: Labels, *, weights: bool = False
+    store: FeatureStore,
+    service: str,
+    moments: Iterable[pd.DataFrame],
+    labels: Labels | None = None,
+    *,
+    weights: bool = False,
 ) -> Iterator[pa.Table]:
     """Yield the frame, a table for each entity frame of `moments`, in order of time.
 
-    Columns are ``symbol``, ``event_timestamp`` (UTC), the features of the feature service, and those of the labels (`labelling`). With
+    Columns are ``symbol``, ``event_timestamp`` (UTC), the features of the feature service, and those of `labels` (`labelling`). With
     `weights` each label also has ``<label>_weight``, its average uniqueness among the labels of its symbol (`training.weights`). As many
     rows are then in memory as the longest label is long. The metadata of the schema says under ``history`` which one was read, and under
     ``features`` and ``labels``, as JSON, the columns of the features and the definitions of the labels. The offline store of `store` is
     a `TimescaleOfflineStore`.
     """
     features = store.get_feature_service(service)
+    definitions = labels.definitions if labels else ()
 
     def tables() -> Iterator[pa.Table]:
         for frame in moments:
             table = store.get_historical_features(frame, features, filter_by_created_timestamp=True).to_arrow()
             table = table.set_column(1, "event_timestamp", table.column("event_timestamp").cast(UTC_US))
             names = table.column_names[2:]
-            labels.check(names)
-            described = [{"column": label.column, **label.described()} for label in labels.definitions]
+            if labels:
+                labels.check(names)
+                table = labels.append(table)
+            described = [{"column": label.column, **label.described()} for label in definitions]
             metadata = {"history": history_of(store), "features": json.dumps(names), "labels": json.dumps(described)}
-            yield labels.append(table).replace_schema_metadata(metadata)
+            yield table.replace_schema_metadata(metadata)
 
-    yield from weighted(tables(), labels.definitions) if weights else tables()
+    yield from weighted(tables(), definitions) if weights else tables()
 
 
 def write_parquet(path: Path, tables: Iterator[pa.Table], progress: Callable[[int], Any] | None = None) -> int:
     """Write the tables of `slices` to one parquet file, and return the number of rows.
 
-    The file appears under its name, or replaces the one there, only when it is whole. `progress` is called with the
-    number of rows of each table.
+    A thread makes the next table meanwhile. The file appears under its name, or replaces the one there, only when it is whole.
+    `progress` is called with the number of rows of each table.
     """
     part = path.with_name(f".{path.name}.part")
     written = 0
     writer: pq.ParquetWriter | None = None
     try:
-        for table in tables:
-            writer = writer or pq.ParquetWriter(part, table.schema, compression="zstd")
+        for table in _ahead(tables):
+            writer = writer or _writer(part, table.schema)
             writer.write_table(table)
             written += table.num_rows
             if progress is not None:
@@ -167,3 +180,23 @@ def write_parquet(path: Path, tables: Iterator[pa.Table], progress: Callable[[in
             writer.close()
         part.unlink(missing_ok=True)
     return written
+
+
+def _ahead(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the tables; a thread makes the next one while one is in use."""
+    context = copy_context()  # which history is read
+
+    def following() -> pa.Table | None:
+        return context.run(lambda: next(tables, None))
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(following)
+        while (table := coming.result()) is not None:
+            coming = pool.submit(following)
+            yield table
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Open a file. Doubles are written as they are: a dictionary of them costs time and saves nothing, and LZ4 is the quicker to read."""
+    texts = [field.name for field in schema if not pa.types.is_floating(field.type)]
+    return pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=texts)

@@ -7,6 +7,7 @@ more: ``<label>_return``, ``<label>_touch`` (``profit``, ``loss`` or ``horizon``
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import chain
 from typing import Final
 
@@ -69,15 +70,19 @@ class Labels:
 
     def append(self, table: pa.Table) -> pa.Table:
         """Return the table, which has ``symbol``, ``event_timestamp`` and features, with the columns of the labels."""
-        symbols = table.column("symbol").to_numpy()
+        symbols = table.column("symbol").combine_chunks().dictionary_encode()
+        code = symbols.indices.to_numpy()
         t_us = table.column("event_timestamp").cast(pa.int64()).to_numpy()
         found = [_empty(len(t_us)) for _ in self.definitions]
         units = [_unit(table, definition) for definition in self.definitions]
-        for symbol in dict.fromkeys(symbols):
-            rows = np.flatnonzero(symbols == symbol)
-            rows = rows[np.argsort(t_us[rows], kind="stable")]
-            for part in self._stretches(t_us[rows]):
-                self._label(symbol, t_us, rows[part], units, found)
+        with ExitStack() as stack:
+            for source in self._distinct():
+                stack.enter_context(source.reading())
+            for number, symbol in enumerate(symbols.dictionary.to_pylist()):
+                rows = np.flatnonzero(code == number)
+                rows = rows[np.argsort(t_us[rows], kind="stable")]
+                for part in self._stretches(t_us[rows]):
+                    self._label(symbol, t_us, rows[part], units, found)
         for definition, labelled in zip(self.definitions, found, strict=True):
             for name, column in _columns(definition, labelled).items():
                 table = table.append_column(name, column)
@@ -85,12 +90,14 @@ class Labels:
 
     def _stretches(self, t_us: Ints) -> Iterator[slice]:
         """Yield parts of sorted moments whose prices are read together."""
-        begin = 0
         most, around = max(STRETCH_US, self.horizon_us), self.horizon_us + 2 * self._longest_us() + _PAUSE_US
-        for i in range(1, len(t_us) + 1):
-            if i == len(t_us) or t_us[i] - t_us[begin] > most or t_us[i] - t_us[i - 1] > around:
-                yield slice(begin, i)
-                begin = i
+        far = [*(np.flatnonzero(np.diff(t_us) > around) + 1).tolist(), len(t_us)]
+        begin = 0
+        for end in far:
+            while begin < end:
+                last = min(end, int(np.searchsorted(t_us, t_us[begin] + most, side="right")))
+                yield slice(begin, last)
+                begin = last
 
     def _longest_us(self) -> int:
         return max(
@@ -105,10 +112,7 @@ class Labels:
         moments, longest_us = t_us[rows], self._longest_us()
         begin_us = int(moments[0]) - longest_us
         end_us = int(moments[-1]) + self.horizon_us + longest_us
-        read = {
-            id(source): source.read(symbol, begin_us, end_us)
-            for source in {id(s): s for s in map(self._source, self.definitions)}.values()
-        }
+        read = {id(source): source.read(symbol, begin_us, end_us) for source in self._distinct()}
         for definition, unit, into in zip(self.definitions, units, found, strict=True):
             stored = read[id(self._source(definition))]
             known = known_at(stored, definition, moments)
@@ -117,6 +121,9 @@ class Labels:
             labelled = label(definition, prices_of(stored, definition), known, newest_us, volatility)
             for name in ("returns", "end_us", "touch", "missing"):
                 getattr(into, name)[rows] = getattr(labelled, name)
+
+    def _distinct(self) -> list[Source]:
+        return list({id(source): source for source in map(self._source, self.definitions)}.values())
 
     def _source(self, definition: Label) -> Source:
         return self._sources[definition.price]

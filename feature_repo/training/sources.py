@@ -1,31 +1,21 @@
-"""The prices that labels are made of, and where they come from: rows of the book from the offline store, or trades given by a reader."""
+"""The prices that labels are made of: as they are stored, as they were known at a moment, and as they are in hindsight.
+
+They come from rows of the book (``books``) or from trades given by a reader.
+"""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Protocol
 
 import numpy as np
-import psycopg
-import pyarrow as pa
-from feast import FeatureStore
-from psycopg import sql
 
-from feature_repo.stores.history import History
-from feature_repo.stores.offline.binary import decode
-from feature_repo.stores.offline.binary import format as wire
-from feature_repo.stores.offline.binary.cells import arrow_type
-from feature_repo.stores.offline.histories import counts
 from feature_repo.stores.offline.join.retrieve import NONE, latest
-from feature_repo.stores.offline.session import snapshot
-from feature_repo.stores.offline.tables.schema import SILENCE, is_managed
 from feature_repo.training.definitions import Label
 from feature_repo.training.labels import Known
 from feature_repo.training.prices import Floats, Ints, Prices, parts
-from transforms import catalog
-from transforms.times import datetime_of_us, us_of_duration
-
-_TYPES: Final = (wire.TIMESTAMPTZ, wire.TIMESTAMPTZ, wire.FLOAT8, wire.FLOAT8, wire.INT8)
+from transforms.times import us_of_duration
 
 
 def _no_holes() -> Ints:
@@ -67,57 +57,14 @@ class Source(Protocol):
 
     ttl_us: int
 
+    def reading(self) -> AbstractContextManager[object]:
+        """Let the reads inside be of one state of the source."""
+
     def newest_us(self, symbol: str) -> int:
         """Return the event time of the newest price of a symbol, -1 where it has none."""
 
     def read(self, symbol: str, begin_us: int, end_us: int) -> Rows:
         """Return the prices with event times from ``begin_us`` to ``end_us``, both included."""
-
-
-class Books:
-    """The mid and the spread of the view ``microstructure``, on its grid. Each read is a transaction of its own."""
-
-    def __init__(self, store: FeatureStore, history: History) -> None:
-        view = catalog.view_of("mid_price")
-        self.ttl_us = view.ttl_s * 1_000_000
-        self._settings = store.config.offline_store
-        self._table = sql.Identifier(view.name)
-        self._history = history if is_managed(store.get_feature_view(view.name)) else None
-
-    def newest_us(self, symbol: str) -> int:
-        """Return the event time of the newest row that has a mid, -1 where none has."""
-        query = sql.SQL(
-            "SELECT event_timestamp FROM {} WHERE symbol = {} AND mid_price IS NOT NULL ORDER BY event_timestamp DESC LIMIT 1"
-        ).format(self._table, sql.Literal(symbol))
-        with snapshot(self._settings) as connection:
-            found = list(decode.read_columns(connection, query, [wire.TIMESTAMPTZ]))
-        return int(_us(found[0][0])[0]) if found else NONE
-
-    def read(self, symbol: str, begin_us: int, end_us: int) -> Rows:
-        """Return the rows of one history with event times from ``begin_us`` to ``end_us``, both included."""
-        with snapshot(self._settings) as connection:
-            return self._read(connection, symbol, begin_us, end_us)
-
-    def _read(self, connection: psycopg.Connection[Any], symbol: str, begin_us: int, end_us: int) -> Rows:
-        bounds = sql.SQL("BETWEEN {} AND {}").format(datetime_of_us(begin_us), datetime_of_us(end_us))
-        where = [
-            sql.SQL("r.symbol = {}").format(sql.Literal(symbol)),
-            sql.SQL("r.event_timestamp {} AND r.created_timestamp IS NOT NULL").format(bounds),
-        ]
-        silence: sql.Composable = sql.SQL("0::bigint")
-        if self._history is not None:
-            other = [sql.SQL("o.event_timestamp {}").format(bounds)]
-            where.append(counts("r", self._table, ["symbol"], "event_timestamp", self._history, other))
-            silence = sql.SQL("COALESCE({}, 0)::bigint").format(sql.Identifier("r", SILENCE))
-        query = sql.SQL(
-            "SELECT r.event_timestamp, r.created_timestamp, r.mid_price, r.spread, {} FROM {} AS r WHERE {} ORDER BY 1, 2"
-        ).format(silence, self._table, sql.SQL(" AND ").join(where))
-        batches = list(decode.read_columns(connection, query, _TYPES))
-        t_us, created_us, mid, spread, silence_ms = (
-            pa.chunked_array([batch[i] for batch in batches], arrow_type(kind)) for i, kind in enumerate(_TYPES)
-        )
-        silence_us = silence_ms.to_numpy() * 1000
-        return Rows(_us(t_us), _us(created_us), _floats(mid), _floats(spread), silence_us, self.ttl_us)
 
 
 def known_at(rows: Rows, definition: Label, t_us: Ints) -> Known:
@@ -165,11 +112,3 @@ def _as_quoted(price: Floats) -> Floats:
         # a power of ten up to 22 is exact, so the quotient is the double that is nearest to the decimal number
         scale = 10.0 ** np.clip(np.nan_to_num(digits, nan=0.0, posinf=0.0, neginf=0.0), 0, 22)
         return np.asarray(np.round(price * scale) / scale, np.float64)
-
-
-def _us(column: pa.Array | pa.ChunkedArray) -> Ints:
-    return np.asarray(column.cast(pa.int64()).to_numpy(), np.int64)
-
-
-def _floats(column: pa.ChunkedArray) -> Floats:
-    return np.asarray(column.to_numpy(), np.float64)  # null is NaN

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
@@ -72,6 +73,10 @@ class TapedTrades:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._folder.cleanup()
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Do nothing: what was loaded does not change."""
+        return nullcontext()
 
     def load(self, tape: Tape, symbols: Sequence[str], begin_us: int, end_us: int) -> None:
         """Read the trades with event times from ``begin_us`` to ``end_us``, and the holes among them."""

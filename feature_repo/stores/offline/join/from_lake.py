@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from feature_repo.stores.endpoints import lake_place
+from feature_repo.stores.history import History
 from feature_repo.stores.offline.binary import format as wire
 from feature_repo.stores.offline.join.gather import Columns
 from feature_repo.stores.offline.join.lookup import Lookup
@@ -33,7 +34,8 @@ from feature_repo.stores.offline.tables.schema import RECOMPUTED, SILENCE
 log = logging.getLogger(__name__)
 
 DAY_US: Final = 86_400_000_000
-GROUP_COST: Final = 100  # look-ups by the database's index that take as long as reading one row group
+GROUP_COST: Final = 50  # look-ups by the database's index that take as long as reading one row group
+PACKED: Final = 10  # the same, where the database has to unpack what it looks up: as many times fewer
 PIECE_ROWS: Final = 4_000_000  # that are read at a time: the bound of the memory
 _BITS: Final = 45  # of a time within a day or up to 400 days after it; the bits above are for the symbol
 _FAR: Final = 2**_BITS - 2
@@ -46,16 +48,20 @@ _Put = Callable[[Sequence[read.Group], _Ints, _Ints], None]
 
 def view_of(connection: psycopg.Connection[Any], lookup: Lookup, types: Sequence[int]) -> read.View | None:
     """Return the days of a look-up that the lake may answer in the connection's snapshot, or None for none."""
-    lake = lake_place()
-    if not lake or not lookup.table or lookup.history is None or not set(types) <= _TYPES or any(lookup.casts):
+    if not lookup.table or lookup.history is None or not set(types) <= _TYPES or any(lookup.casts):
         return None
     own = (lookup.event, lookup.created, tuple(name for _, name in lookup.keys))
-    if own != (EVENT, CREATED, (KEY,)):
+    return days_of(connection, lookup.table) if own == (EVENT, CREATED, (KEY,)) else None
+
+
+def days_of(connection: psycopg.Connection[Any], table: tuple[str, ...]) -> read.View | None:
+    """Return the days of a managed table that the lake has as the snapshot of the connection does, or None for none."""
+    if not (lake := lake_place()):
         return None
     try:
-        return read.view(connection, lake, lookup.table)
+        return read.view(connection, lake, table)
     except (LakeError, OSError, pa.ArrowException) as error:
-        log.warning("%s is read from the database alone: %.300s", lookup.view, error)
+        log.warning("%s is read from the database alone: %.300s", table[-1], error)
         return None
 
 
@@ -127,8 +133,7 @@ def _find(view: read.View, lookup: Lookup, asked: Asked, ordered: _Ints, put: _P
     """Find the row of each entity row and `put` the features; return the entity rows that the database has to answer."""
     rest: list[_Ints] = []
     todo: defaultdict[int, list[_Ints]] = defaultdict(list)
-    by_day = ordered
-    day = asked.moment[ordered] // DAY_US
+    by_day, day = ordered, asked.moment[ordered] // DAY_US
     if day.min() != day.max():
         order = _order(day - day.min())
         by_day, day = ordered[order], day[order]
@@ -163,11 +168,11 @@ def _of_day(
     Return which have a row in it, or None where the database is quicker.
     """
     found = np.zeros(len(mine), np.bool_)
-    rows = view.rows(number)
-    if not rows:
+    if not view.rows(number):
         return found
     moment = asked.moment[mine]
-    if len(mine) < GROUP_COST or moment.max() - number * DAY_US >= _FAR or len(names) > _MOST_SYMBOLS:
+    cost = GROUP_COST / (PACKED if number in view.packed else 1)
+    if len(mine) < cost or moment.max() - number * DAY_US >= _FAR or len(names) > _MOST_SYMBOLS:
         return None
     code = asked.code[mine]
     edges = np.flatnonzero(np.diff(code, prepend=-1, append=-1))
@@ -176,7 +181,7 @@ def _of_day(
         for first, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
     }
     groups = list(_needed(view.groups(number), lookup, of_symbol, moment))
-    if len(mine) < GROUP_COST * len(groups):
+    if len(mine) < cost * len(groups):
         return None
     columns = [KEY, EVENT, CREATED, RECOMPUTED, *([SILENCE] if lookup.tells_silence else [])]
     for piece in _pieces(groups):
@@ -237,7 +242,7 @@ def _of_piece(
     order = np.concatenate([np.arange(part.start, part.stop) for _, part in of_rank])
     wanted = np.repeat([position for position, _ in of_rank], [part.stop - part.start for _, part in of_rank])
     at_moment = moment[order]
-    kept = counting(rows, lookup, rank, event)
+    kept = counting(rows, lookup.history, rank, event)
     if kept is not None:
         rank, event, created = rank[kept], event[kept], created[kept]
     at = _latest(rank, event - begin, created - begin, wanted, at_moment - begin, known=lookup.known)
@@ -262,13 +267,13 @@ def _order(small: _Ints) -> _Ints:
     return np.argsort(small.astype(np.uint16) if fits else small, kind="stable")
 
 
-def counting(rows: pa.Table, lookup: Lookup, rank: _Ints, event: _Ints) -> _Ints | None:
+def counting(rows: pa.Table, history: History | None, rank: _Ints, event: _Ints) -> _Ints | None:
     """Return the positions of the rows that count in the history that is read; None where all do.
 
     Rows of the other history count at event times at which the one that is read has no row.
     """
     other = rows.column(RECOMPUTED).to_numpy()
-    if lookup.history == "recomputed":
+    if history == "recomputed":
         other = ~other
     if not other.any() or other.all():
         return None

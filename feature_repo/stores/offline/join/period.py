@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import psycopg
@@ -22,6 +22,8 @@ from transforms.times import datetime_of_us, us_of_datetime
 
 log = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
+
 
 def rows(connection: psycopg.Connection[Any], lookup: Lookup, period: tuple[datetime, datetime]) -> pa.Table:
     """Return what ``statement.rows_between`` asks for, in its order."""
@@ -32,7 +34,13 @@ def rows(connection: psycopg.Connection[Any], lookup: Lookup, period: tuple[date
     if lake is None:
         return decode.read_table(connection, query)
     try:
-        parts = list(_parts(connection, lake, lookup, *map(us_of_datetime, period)))
+        begin, end = map(us_of_datetime, period)
+
+        def asked(first: int, last: int) -> pa.Table:
+            between = (datetime_of_us(first), datetime_of_us(last))
+            return decode.read_table(connection, statement.rows_between(lookup, between))
+
+        parts = list(days(lake, begin, end, lambda day: _of_day(lake, lookup, day, begin, end), asked))
         return pa.concat_tables(parts) if parts else decode.read_table(connection, query)
     except (OSError, pa.ArrowException) as error:
         log.warning("%s is read from the database: %.300s", lookup.view, error)
@@ -40,21 +48,20 @@ def rows(connection: psycopg.Connection[Any], lookup: Lookup, period: tuple[date
         return decode.read_table(connection, query)
 
 
-def _parts(
-    connection: psycopg.Connection[Any], lake: read.View, lookup: Lookup, begin: int, end: int
-) -> Iterator[pa.Table]:
-    """Yield the rows from `begin` to `end`, both included, oldest first."""
+def days(
+    lake: read.View, begin: int, end: int, of_day: Callable[[int], _T | None], asked: Callable[[int, int], _T]
+) -> Iterator[_T]:
+    """Yield what there is from `begin` to `end`, both included, oldest first.
 
-    def asked(first: int, last: int) -> pa.Table:
-        between = (datetime_of_us(first), datetime_of_us(last))
-        return decode.read_table(connection, statement.rows_between(lookup, between))
-
+    `of_day` reads a day of the lake, None where it has nothing; `asked` reads from the database what lies between these, by its first and
+    last microsecond.
+    """
     at = begin
     for day in sorted(day for day in lake.files if begin // DAY_US <= day <= end // DAY_US):
         if at < day * DAY_US:
             yield asked(at, day * DAY_US - 1)
         at = (day + 1) * DAY_US
-        if (found := _of_day(lake, lookup, day, begin, end)) is not None:
+        if (found := of_day(day)) is not None:
             yield found
     if at <= end:
         yield asked(at, end)
@@ -69,7 +76,7 @@ def _of_day(lake: read.View, lookup: Lookup, day: int, begin: int, end: int) -> 
     event, created = (found.column(name).combine_chunks().view(pa.int64()).to_numpy() for name in (EVENT, CREATED))
     index = found.column(KEY).combine_chunks().indices.to_numpy()
     rank = np.cumsum(np.diff(index, prepend=index[0]) != 0)
-    kept = from_lake.counting(found, lookup, rank, event)
+    kept = from_lake.counting(found, lookup.history, rank, event)
     kept = np.arange(len(event)) if kept is None else kept
     kept = kept[(event[kept] >= begin) & (event[kept] <= end)]
     order = pa.array(kept[np.lexsort((created[kept], rank[kept], event[kept]))])

@@ -79,7 +79,8 @@ SELECT
     to_regclass(%(marks)s) IS NOT NULL"""
 _STATES: Final = "SELECT day, bit_xor(mark) FROM {} WHERE name = %s AND (day IS NULL OR day >= '0001-01-01' AND isfinite(day)) GROUP BY day"
 _CHUNKS: Final = """
-SELECT chunk_schema || '.' || chunk_name, (range_start AT TIME ZONE 'UTC')::date, ((range_end - interval '1 us') AT TIME ZONE 'UTC')::date
+SELECT chunk_schema || '.' || chunk_name, is_compressed,
+    (range_start AT TIME ZONE 'UTC')::date, ((range_end - interval '1 us') AT TIME ZONE 'UTC')::date
 FROM timescaledb_information.chunks
 WHERE format('%%I.%%I', hypertable_schema, hypertable_name)::regclass = to_regclass(%s) ORDER BY 1"""
 _MERGE: Final = """
@@ -97,10 +98,14 @@ class OpenTransactionError(UserError, RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class States:
-    """The states of the days of a table in one snapshot: of every day ``of_table``, which its own marks and chunks change."""
+    """The states of the days of a table in one snapshot: of every day ``of_table``, which its own marks and chunks change.
+
+    ``packed`` are the days whose rows lie in the columnstore of TimescaleDB, or some of them. It is no part of a state.
+    """
 
     of_table: int
     of_day: dict[date, int]
+    packed: frozenset[date] = frozenset()
 
     def __getitem__(self, day: date) -> int:
         return self.of_table ^ self.of_day.get(day, 0)
@@ -157,15 +162,18 @@ def states(connection: psycopg.Connection[Any], name: tuple[str, ...]) -> States
         return None
     found = dict(connection.execute(sql.SQL(_STATES).format(marks), (name[-1],)).fetchall())
     of_table = row[1] ^ found.pop(None, 0)
+    packed: set[date] = set()
     if hypertable.installed(connection):
         # A retention policy drops chunks without a trigger. A day knows the chunks that may hold its rows.
         chunks: dict[date, str] = {}
-        for chunk, first, last in connection.execute(_CHUNKS, (shown,)):
-            for ordinal in range(first.toordinal(), last.toordinal() + 1):
-                chunks[date.fromordinal(ordinal)] = chunks.get(date.fromordinal(ordinal), "") + chunk + " "
+        for chunk, is_packed, first, last in connection.execute(_CHUNKS, (shown,)):
+            for day in map(date.fromordinal, range(first.toordinal(), last.toordinal() + 1)):
+                chunks[day] = chunks.get(day, "") + chunk + " "
+                if is_packed:
+                    packed.add(day)
         for day, named in chunks.items():
             found[day] = found.get(day, 0) ^ number_of(named)
-    return States(of_table, found)
+    return States(of_table, found, frozenset(packed))
 
 
 def number_of(text: str) -> int:

@@ -59,11 +59,15 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The days of a view that may be read: those whose rows are the ones that the database has, by days since 1970."""
+    """The days of a view that may be read: those whose rows are the ones that the database has, by days since 1970.
+
+    ``packed`` are the days that the database has in its columnstore, where a look-up takes longer.
+    """
 
     table: DeltaTable
     place: str
     files: Mapping[int, tuple[tuple[str, int], ...]]
+    packed: frozenset[int] = frozenset()
 
     @property
     def is_far(self) -> bool:
@@ -133,7 +137,8 @@ def view(connection: psycopg.Connection[Any], lake: str, name: tuple[str, ...]) 
     if states is None:
         return None
     readable = {day.toordinal() - EPOCH_ORDINAL: of.files for day, of in have.items() if of.state == states[day]}
-    return View(opened.table, place, readable) if readable else None
+    packed = frozenset(day.toordinal() - EPOCH_ORDINAL for day in states.packed)
+    return View(opened.table, place, readable, packed) if readable else None
 
 
 def _began_us(connection: psycopg.Connection[Any]) -> int:
