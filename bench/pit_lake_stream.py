@@ -58,7 +58,8 @@ def main(days: int = DAYS) -> None:
                 table = table_of_feature_view(view)
                 assert table is not None
                 write(connection, lake, table)
-        store.ours.apply([FeatureService("15 features", views[:1]), FeatureService("45 features", views)])
+        services = {"15 features": views[:1], "45 features": views}
+        store.ours.apply([FeatureService(name=name, features=of) for name, of in services.items()])
         config = store.ours.config.model_dump_json(exclude_unset=True)
         for service, every in RUNS:
             for _ in ("the files come into the page cache", "measured"):
