@@ -26,7 +26,7 @@ SETTLE_S = 1.0  # after a connection is open: what a trade before it does not sh
 LONGEST_PAUSE_S = 5.0  # between two questions for the same trades
 NAMES_SHOWN = 10
 REFUSALS = (400, 401, 404, 405)  # statuses that say that this venue gives no old trades to who has no key
-_MICROSECONDS = {"X-MBX-TIME-UNIT": "MICROSECOND"}
+IN_MICROSECONDS = {"X-MBX-TIME-UNIT": "MICROSECOND"}
 _NS_PER_MS = 1_000_000
 _LOG = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ class Recovery:
 
         symbol, first = wanted.symbol, wanted.first - 1
         query = {"symbol": symbol, "fromId": str(first), "limit": str(PAGE)}
-        headers = _MICROSECONDS if self._venue.has_micros else None
+        headers = IN_MICROSECONDS if self._venue.has_micros else None
         try:
             answer = await self._rest.get(self._venue.old_trades, query, self._venue.weight_of_trades, due_s, headers)
             if not answer.startswith(b"["):

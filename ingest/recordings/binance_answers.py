@@ -43,7 +43,7 @@ def read_answer(
             Reason.MISSING_FIELD, f"an answer without the trade {answer.first}, from which on it was asked for"
         )
     for known in (*(hole.before for hole in ids.holes), ids.newest):
-        if known is not None and known.trade_id == answer.first and not _is_same(known, found[0]):
+        if known is not None and known.trade_id == answer.first and not is_same(known, found[0]):
             raise Refused(
                 Reason.OUT_OF_RANGE,
                 f"the trade {answer.first} is another one than was heard: an answer for another symbol",
@@ -55,6 +55,7 @@ def _decoded(answer: wire.Answer) -> list[wire.OldTrade]:
     return decode(LISTS[answer.form], bytes(answer.trades))
 
 
-def _is_same(heard: Trade, told: Trade) -> bool:
+def is_same(heard: Trade, told: Trade) -> bool:
+    """Return whether a trade that was heard and one that an answer tells, of the same id, are one."""
     # REST may give milliseconds where the stream gives microseconds
     return (heard.price, heard.size, time_us(heard) // 1000) == (told.price, told.size, time_us(told) // 1000)

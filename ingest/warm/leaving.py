@@ -42,6 +42,8 @@ class Warmed:
         What the tape lacks, by kernel.
     kept : list of str
         The kernels that stay as the worker has them, because it has heard the symbol for longer than the tape.
+    fetched : str
+        What a venue gave; empty where none was asked.
     outcome : str
         ``taken over``, ``waits``, ``not on the tape``, or why the owner refused the state.
     """
@@ -51,6 +53,7 @@ class Warmed:
     position: str = ""
     missing: dict[str, str] = field(default_factory=dict)
     kept: list[str] = field(default_factory=list)
+    fetched: str = ""
     outcome: str = "not on the tape"
 
 
@@ -70,12 +73,13 @@ def rebuild_all(
     names: Iterable[str],
     *,
     take_all: bool,
+    were_new: bool,
     told: Callable[[int], None],
 ) -> Iterator[tuple[bytes, Warmed]]:
     """Rebuild symbols of a partition and leave their states in Redis. Yield the name of each state there, and what it is.
 
-    ``take_all`` lets them take the place of all that the worker has. ``told`` is called with how many were rebuilt. Raise `TapeError` where
-    the log lost entries that the tape lacks.
+    ``take_all`` lets them take the place of all that the worker has. ``were_new`` is as in ``rebuild``. ``told`` is called with how many
+    were rebuilt. Raise `TapeError` where the log lost entries that the tape lacks.
     """
     beaten = time.monotonic()
 
@@ -91,7 +95,7 @@ def rebuild_all(
     ordered = sorted(names)
     for first in range(0, len(ordered), AT_ONCE):
         some = ordered[first : first + AT_ONCE]
-        rebuilt = rebuild(tape, settings, p, some, between=beat)
+        rebuilt = rebuild(tape, settings, p, some, between=beat, were_new=were_new)
         follow(client, rebuilt, tape.position(keys.events(p)) or read.START, beat)
         for name in some:
             beat()

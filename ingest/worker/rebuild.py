@@ -87,6 +87,8 @@ def rebuild(
     kernels: Collection[str] = tuple(KERNEL),
     upto: bytes | None = None,
     between: Callable[[], None] = lambda: None,
+    *,
+    were_new: bool = True,
 ) -> Rebuilt:
     """Return symbols of partition ``p`` with the states that kernels, and all that are made of them, have behind an entry.
 
@@ -106,6 +108,8 @@ def rebuild(
         The last entry that counts; by default the last of the log that is on the tape.
     between : callable
         Is called again and again, because this takes longer than a lease.
+    were_new : bool
+        Whether a symbol whose first message came long after the begin of the tape was not traded before, and so lacks nothing.
     """
     end = id_numbers(upto) if upto else (FOREVER_MS, 0)
     without_sides, whole = set[str](), set[str]()
@@ -134,7 +138,7 @@ def rebuild(
             break
         whole |= short
     past.position = upto or tape.position(keys.events(p)) or past.position
-    begin_ms = _begin_ms(tape, p)
+    begin_ms = _begin_ms(tape, p) if were_new else FOREVER_MS
     missing = {
         name: lacks
         for name, symbol in heard.items()

@@ -85,6 +85,7 @@ BAD_VALUES = (
     ["simulate", "--symbols", "A B"],
     ["status", "--watch", "0"],
     ["warm", "A", "--all"],
+    ["warm", "A", "--from-venue", "nowhere"],
     ["dead-letters", "show"],
     ["dead-letters", "list", "1-1"],
     ["metrics", "--port", "http"],
