@@ -18,7 +18,7 @@ from bench.book_kernel import SECOND, feed
 from ingest.messages.decode import encode
 from ingest.messages.flat_book import decode_book
 from ingest.messages.kinds import OrderBook, time_us
-from transforms.engine import warm_up
+from transforms.compiling import warm_up
 from transforms.instrument import Instrument
 from transforms.kernel import zeros
 from transforms.microstructure import kernel

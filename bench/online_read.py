@@ -22,7 +22,7 @@ from bench.online_stores import PLAIN, PROJECT, Bench, bench, report
 from feature_repo.stores.online.format import SymbolKeys, decode_time, encode_time, time_field
 from feature_repo.stores.online.shape import Asked
 from feature_repo.stores.online.write import OnlineWriter
-from transforms.catalog import RAW_VIEWS as VIEWS
+from transforms.catalog import SIGNAL_V1 as VIEWS
 
 STOCK = "Feast RedisOnlineStore"
 TAKEN: list[tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = [

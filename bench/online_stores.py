@@ -81,7 +81,7 @@ def _store(folder: Path, project: str, online: dict[str, Any]) -> FeatureStore:
     types = {"Float64": Float64, "Int64": Int64}
     symbol = Entity(name="symbol", join_keys=["symbol"], value_type=ValueType.STRING)
     views = []
-    for view in catalog.RAW_VIEWS:
+    for view in catalog.SIGNAL_V1:
         table = FileSource(path=str(folder / f"{view.name}.parquet"), timestamp_field="event_timestamp")
         fields = [Field(name=f.name, dtype=types[f.dtype]) for f in view.features]
         views.append(

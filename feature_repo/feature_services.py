@@ -16,6 +16,11 @@ def _in_order(features: Sequence[str]) -> list[FeatureView]:
     return [VIEWS[view][wanted] for view, wanted in names.items()]
 
 
+def _not_twice(view: catalog.View) -> list[str]:
+    """Return the features of a view whose names `derivatives` does not have; a service can have each name once."""
+    return [name for name in view.names if name not in catalog.DERIVATIVES.names]
+
+
 feature_vector_v1 = FeatureService(
     name="feature_vector_v1",
     features=_in_order(catalog.FEATURE_VECTOR_V1),
@@ -34,8 +39,27 @@ feature_vector_normalized_v1 = FeatureService(
 
 signal_v1 = FeatureService(
     name="signal_v1",
-    features=[VIEWS[view.name] for view in catalog.RAW_VIEWS],
-    description="Every feature of the raw views.",
+    features=[VIEWS[view.name] for view in catalog.SIGNAL_V1],
+    description="Every feature of the raw views of books, trades and posts.",
+    owner="quant-research",
+    tags={"stage": "research"},
+)
+
+feature_vector_v2 = FeatureService(
+    name="feature_vector_v2",
+    features=[*_in_order(catalog.FEATURE_VECTOR_V1), VIEWS[catalog.DERIVATIVES.name]],
+    description="The vector, and what venues tell of derivatives.",
+    owner="quant-research",
+    tags={"stage": "research"},
+)
+
+signal_v2 = FeatureService(
+    name="signal_v2",
+    features=[
+        *(VIEWS[view.name][_not_twice(view)] for view in catalog.SIGNAL_V1),
+        VIEWS[catalog.DERIVATIVES.name],
+    ],
+    description="Every feature of the raw views, each name once.",
     owner="quant-research",
     tags={"stage": "research"},
 )

@@ -1,9 +1,9 @@
 """The router: it moves entries of the plain streams into the partition logs, for producers that do not know the partitions.
 
-Entries of ``order_book`` and ``market_data`` are merged by id, also after a pause in which more of them gathered than one read gives, and
-within a millisecond by event time. Only symbol and time are decoded here; the worker checks the rest. The script in ``streams.move`` moves
-each entry once, even with several routers. To keep the order of the entries too, only the holder of the router's seat moves; every other
-router stands by.
+Entries of the plain streams but ``social_data`` are merged by id, also after a pause in which more of them gathered than one read gives,
+and within a millisecond by event time. Only symbol and time are decoded here; the worker checks the rest. The script in ``streams.move``
+moves each entry once, even with several routers. To keep the order of the entries too, only the holder of the router's seat moves; every
+other router stands by.
 """
 
 from __future__ import annotations

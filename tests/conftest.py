@@ -22,7 +22,9 @@ from ingest.servers import embedded
 
 WHOLE_SYSTEM = ("acceptance", "examples", "integration")
 """Folders of the tests that run the compiled kernels in processes of their own."""
-COMPILE = "from ingest.messages import flat_book; from transforms import engine; engine.warm_up(); flat_book.warm_up()"
+COMPILE = (
+    "from ingest.messages import flat_book; from transforms import compiling; compiling.warm_up(); flat_book.warm_up()"
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from transforms import window
-from transforms.kernel import NAN, SECOND_US, Vector
-from transforms.layouts import layouts, places
+from transforms.derivatives import told
+from transforms.kernel import NAN, SECOND_US, Vector, zeros
+from transforms.layouts import DERIVATIVES, layouts, places
 from transforms.microstructure import layout as book
 from transforms.order_flow import bucket_volume, kyle, realized_spread, roll
 from transforms.order_flow import kernel as flow
@@ -47,6 +48,9 @@ def begin(states: States, names: Collection[str]) -> None:
     of_prices = states.vectors["technical"]
     if "volatility" in names and of_prices[technical.NEWEST] > 0.0:
         volatility.begin(of_prices, technical.VOLATILITY, of_prices[technical.NEWEST])
+    told_last = states.vectors.get(DERIVATIVES)
+    if "liquidations" in names and told_last is not None and told_last[told.HEARD_US] > 0.0:
+        told_last[told.HEARD_US] = max(told_last[told.HEARD_US], told_last[told.NEWEST_US])
 
 
 def take_over(states: States, others: States, names: Collection[str], bucket_us: int, late_us: int) -> States:
@@ -70,8 +74,12 @@ def take_over(states: States, others: States, names: Collection[str], bucket_us:
         "order_flow": theirs["order_flow"][flow.FIRST_US],
         "technical": theirs["technical"][technical.NEWEST],
     }
+    if DERIVATIVES not in ours and DERIVATIVES in theirs and "derivatives" in names:
+        ours[DERIVATIVES] = zeros(len(theirs[DERIVATIVES]))
+    if DERIVATIVES in ours:
+        heard[DERIVATIVES] = theirs[DERIVATIVES][told.NEWEST_US] if DERIVATIVES in theirs else 0.0
     for part, layout in layouts(bucket_us).items():
-        if heard.get(part) == 0.0:
+        if part not in ours or heard.get(part) == 0.0:
             continue
         for name in dict(layout).keys() & set(names) - left:
             for at in places(layout, name):
@@ -82,6 +90,8 @@ def take_over(states: States, others: States, names: Collection[str], bucket_us:
                 ours[part][flow.VOLUME_FIRST] += late_us
             if name == "amihud":
                 ours[part][flow.AMIHUD_FIRST] += late_us
+            if name == "liquidations" and theirs[part][told.HEARD_US] > 0.0:
+                ours[part][told.HEARD_US] = theirs[part][told.HEARD_US] + late_us
     return States(ours, others.posts if "posts" in names and others.posts.last_us else states.posts)
 
 

@@ -15,7 +15,7 @@ from math import inf
 from typing import Literal
 
 Dtype = Literal["Float64", "Int64"]
-Feed = Literal["book", "trade", "post", "derived"]
+Feed = Literal["book", "trade", "post", "derivatives", "derived"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,11 @@ _SESSION = "the session was not heard from its beginning (no trade in its first 
 _TRADES = f"fewer than 100 trades, or {_SESSION}"
 _HOLE = "a hole in the window"
 _POSTS = "no scored post in the window"
+_NO_FUNDING = "the instrument has no funding that is known"
+_MARK = "no mark price was told in the last 60 s"
+_INDEX = "no index price was told in the last 60 s"
+_INTEREST = "no open interest was told in the last 60 s"
+_LIQUIDATIONS = "liquidations are not heard since the beginning of the window: from the first one on, or from the end of the last gap of theirs"
 
 MICROSTRUCTURE = View("microstructure", "book", 10, "State and recent flow of the limit order book.", (
         Feature("mid_price", "quote", 0, inf, "m = (P_b1 + P_a1)/2", _BOOK),
@@ -155,7 +160,7 @@ TECHNICAL = View("technical", "trade", 300, "Momentum, volatility, indicators of
         Feature("weekday_sin", "", -1, 1, "sin(2 pi day_of_week/7)"),
         Feature("weekday_cos", "", -1, 1, "cos(2 pi day_of_week/7)"),
         Feature("is_weekend", "flag", 0, 1, "1 on Saturday and Sunday, UTC"),
-        Feature("minutes_to_funding", "min", 0, 1440, "minutes to the next settlement of funding: the venue's own time where a trade carried one that lies ahead by a day at most, else the next of every `funding_hours` of the instrument from 00:00 UTC on (8 where its name tells a perpetual)", "the instrument has no funding that is known"),
+        Feature("minutes_to_funding", "min", 0, 1440, "minutes to the next settlement of funding: the venue's own time where a message carried one that lies ahead by a day at most, else the next of every `funding_hours` of the instrument from 00:00 UTC on (8 where its name tells a perpetual)", _NO_FUNDING),
         _count("trade_valid_bars", "flag", 0, 1, "1, or 0 while a window of this view holds a hole in the trades (the session too) and until 250 bars after it: by then the indicators that go from bar to bar have forgotten the bars that are missing"),
     ),
 )
@@ -188,7 +193,25 @@ SOCIAL = View("social", "post", 3600, "How much is posted, by how many authors, 
     ),
 )
 
-RAW_VIEWS: tuple[View, ...] = (MICROSTRUCTURE, ORDER_FLOW, TECHNICAL, SENTIMENT, SOCIAL)
+DERIVATIVES = View("derivatives", "derivatives", 60, "Funding, basis, open interest and liquidations of perpetuals and futures; a symbol of which none of these is heard has no row.", (
+        Feature("basis_bps", "bps", -1e4, inf, "1e4*(mark - index)/index", f"{_MARK}, or {_INDEX}"),
+        Feature("last_basis_bps", "bps", -1e4, inf, "1e4*(p - index)/index, p the price of the last trade", f"{_INDEX}, no trade came in as long, or one may be missing since the last"),
+        Feature("funding_rate", "share", -1, 1, "the rate that the venue told last: what longs pay to shorts at the next settlement", "no rate was told in the last 5 min, or the settlement that it was told for has passed"),
+        Feature("funding_annualised", "share per year", -8760, 8760, "funding_rate*8760/h, h the `funding_hours` of the instrument", f"funding_rate is null, or {_NO_FUNDING}"),
+        Feature("minutes_to_funding", "min", 0, 1440, "that of `technical`, at the same time", _NO_FUNDING),
+        Feature("open_interest", "base", 0, inf, "n c of n contracts of the size c, n c/mark of inverse ones", f"{_INTEREST}, or, of inverse contracts, {_MARK}"),
+        Feature("oi_value", "quote", 0, inf, "n c*mark of n contracts of the size c, n c of inverse ones", f"{_INTEREST}, or, unless contracts are inverse, {_MARK}"),
+        *(Feature(f"oi_change_{w}", "log return", -inf, inf, f"ln of the contracts over those {text} before", f"no open interest was told in the last 60 s, or in the 60 s up to {text} before; or it was 0") for w, text in (("5m", "5 min"), ("1h", "1 h"))),
+        Feature("liquidation_buy_1m", "quote", 0, inf, "sum of the value of forced buys, which close shorts, 1 min", _LIQUIDATIONS),
+        Feature("liquidation_sell_1m", "quote", 0, inf, "sum of the value of forced sells, which close longs, 1 min", _LIQUIDATIONS),
+        Feature("liquidation_imbalance_5m", "share", -1, 1, "(forced buys - forced sells)/(their sum), by value, 5 min", f"no liquidation in the window, or {_LIQUIDATIONS}"),
+    ),
+)
+
+SIGNAL_V1: tuple[View, ...] = (MICROSTRUCTURE, ORDER_FLOW, TECHNICAL, SENTIMENT, SOCIAL)
+"""The views of the service ``signal_v1``."""
+
+RAW_VIEWS: tuple[View, ...] = (*SIGNAL_V1, DERIVATIVES)
 """The views computed from messages."""
 
 FEATURE_VECTOR_V1: tuple[str, ...] = (
@@ -235,7 +258,7 @@ VIEW: dict[str, View] = {v.name: v for v in VIEWS}
 
 
 def view_of(feature: str) -> View:
-    """Return the view that declares ``feature``; names are unique over all views. Raise ``KeyError`` if none does."""
+    """Return the first view that declares ``feature``; only ``minutes_to_funding`` is in two. Raise ``KeyError`` if none does."""
     for view in VIEWS:
         if feature in view.names:
             return view

@@ -13,8 +13,11 @@ from collections.abc import Collection, Mapping, Sequence
 from transforms import anew, holes, normalization, saved
 from transforms import kernel as k
 from transforms.catalog import RAW_VIEWS, VIEWS, View
+from transforms.derivatives import told
+from transforms.derivatives.contract import Contract
 from transforms.instrument import Instrument
 from transforms.kernel import SECOND_US, Vector
+from transforms.layouts import DERIVATIVES
 from transforms.limits import MAX_LEVELS
 from transforms.microstructure import kernel as microstructure
 from transforms.microstructure import layout
@@ -30,7 +33,7 @@ from transforms.validation import OK, check_book, check_ranges, ranges
 
 _RANGES = [ranges(view) for view in VIEWS]
 _TTL_US = [view.ttl_s * SECOND_US for view in RAW_VIEWS]
-_MICROSTRUCTURE, _ORDER_FLOW, _TECHNICAL, _SENTIMENT, _SOCIAL, _NORMALIZED = range(len(VIEWS))
+_MICROSTRUCTURE, _ORDER_FLOW, _TECHNICAL, _SENTIMENT, _SOCIAL, _DERIVATIVES, _NORMALIZED = range(len(VIEWS))
 """Numbers of the views, in the order of the catalogue."""
 _INDEX = {view.name: i for i, view in enumerate(RAW_VIEWS)}
 
@@ -49,13 +52,15 @@ class Engine:
     ----------
     anew : frozenset of str
         The kernels that the last ``restore`` had no state for.
+    contract : Contract
+        What venues tell of the symbol besides its book and trades.
     out_of_range : Counter of str
         How often each feature fell outside the catalogue's range and was made null; the caller counts it and clears it.
     """
 
     __slots__ = (
         "_about", "_book", "_clock", "_emit_us", "_flow", "_instrument", "_micro", "_normal", "_out_of_range", "_outs", "_posts",
-        "_relative", "_session_end_us", "_technical", "anew", "out_of_range",
+        "_relative", "_session_end_us", "_technical", "anew", "contract", "out_of_range",
     )  # fmt: skip
 
     def __init__(self, instrument: Instrument, emit_us: int) -> None:
@@ -144,8 +149,14 @@ class Engine:
         relative_volume.step_trade(self._relative, t_us, price, size)
 
     def next_funding(self, at_us: int) -> None:
-        """Set when the venue settles funding next, as the newest trade carried it."""
+        """Set when the venue settles funding next, as the newest message told it."""
         technical.step_funding(self._technical, at_us)
+
+    def tell_contract(self, t_us: int, *, settled_us: int | None = None, **told: float | None) -> None:
+        """Fold in what a venue tells of a contract, as ``Contract.tell``; the newest message tells when it settles funding next."""
+        if settled_us is not None and t_us >= self.contract.newest_us:
+            self.next_funding(settled_us)
+        self.contract.tell(t_us, settled_us=settled_us, **told)
 
     def post(self, t_us: int, post: Post) -> bool:
         """Fold in a post that counts from ``t_us``; return False if it is so old that it may have been counted before."""
@@ -204,8 +215,11 @@ class Engine:
                 relative_volume.emit(self._relative, t_us, out)
             elif i == _SENTIMENT:
                 posts.emit_sentiment(self._posts, t_us, out)
-            else:
+            elif i == _SOCIAL:
                 posts.emit_social(self._posts, t_us, out)
+            else:
+                last = technical.last_price(self._technical, t_us, told.FRESH_US)
+                self.contract.emit(t_us, last, technical.minutes_to_funding(self._technical, t_us), out)
             if check_ranges(out, *_RANGES[i], self._out_of_range[i]):
                 self._count_out_of_range(i)
             normalization.keep_row(self._normal, t_us, i, out)
@@ -264,6 +278,8 @@ class Engine:
             "relative_days": self._relative[relative_volume.HEAD :],
             "normalization": self._normal,
         }
+        if self.contract.state is not None:
+            vectors[DERIVATIVES] = self.contract.state
         return saved.States(vectors, self._posts)
 
     def _take(self, states: saved.States) -> None:
@@ -271,24 +287,12 @@ class Engine:
         self._micro, self._flow, self._technical = of["microstructure"], of["order_flow"], of["technical"]
         self._relative = k.concatenate(of["relative_now"], of["relative_days"])
         self._posts, self._normal = states.posts, of["normalization"]
+        self.contract = Contract(self._about, of.get(DERIVATIVES))
         ends_us = self._flow[order_flow.SESSION_END], self._technical[technical.SESSION_END]
         self._session_end_us = int(min(ends_us))
 
-    def _newest(self) -> tuple[int, int, int, int, int]:
+    def _newest(self) -> tuple[int, int, int, int, int, int]:
         post = posts.last_event_us(self._posts)
         book = int(self._micro[layout.NEWEST])
-        return book, int(self._flow[order_flow.NEWEST_US]), int(self._technical[technical.NEWEST]), post, post
-
-
-def warm_up() -> None:
-    """Compile every kernel, or load it from the cache, so that the first message does not wait for it."""
-    engine = Engine(Instrument(), SECOND_US)
-    levels = [(100.0 - i, 1.0) for i in range(2)]
-    for t_us in (1, SECOND_US + 1):
-        engine.book(t_us, levels, [(200.0 + i, 1.0) for i in range(2)])
-        engine.book(t_us, levels, [(200.0 + i, 1.0) for i in range(MAX_LEVELS + 1)])
-        engine.trade(t_us, 100.0, 1.0, 0)
-        engine.emit(SECOND_US)
-    engine.lose_book(2 * SECOND_US)
-    engine.lose_trades(2 * SECOND_US, 2 * SECOND_US)
-    engine.emit(2 * SECOND_US)
+        flow, price = int(self._flow[order_flow.NEWEST_US]), int(self._technical[technical.NEWEST])
+        return book, flow, price, post, post, self.contract.newest_us

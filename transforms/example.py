@@ -43,6 +43,14 @@ class HandFeed:
         """Say that trades of these times and between them may be missing."""
         self._engine.lose_trades(_t_us(since), _t_us(until))
 
+    def derivatives(self, at: float, **told: float) -> None:
+        """Give what a venue tells of a contract: ``mark``, ``index``, ``funding_rate``, ``open_interest``."""
+        self._engine.tell_contract(_t_us(at), settled_us=None, **told)
+
+    def liquidation(self, at: float, price: float, size: float, side: int) -> None:
+        """Give a position that was closed by force; ``side`` is 1 where it was bought back, -1 where it was sold."""
+        self._engine.contract.liquidate(_t_us(at), price, size, side)
+
     def post(self, at: float, *, positive: float, negative: float, **fields: Any) -> None:
         """Give a scored post with a new id, or the ``id`` of ``fields``; what is not positive or negative is neutral."""
         fields.setdefault("id", f"{at}")

@@ -18,15 +18,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 from transforms.instrument import Instrument
-from transforms.kernel import MINUTE_US, SECOND_US
+from transforms.kernel import DAY_US, MINUTE_US, SECOND_US
 from transforms.kernels import ALL, KERNEL, Kernel, made_of
 from transforms.sessions import utc_day
 from transforms.warmup import WarmUp, stated
 
-Source = Literal["book", "trade", "post", "microprice"]
+Source = Literal["book", "trade", "post", "derivatives", "liquidation", "microprice"]
 """Kinds of messages: of the feeds, and the fitted tables."""
 
-_FEED: dict[str, Source] = {"microstructure": "book", "order_flow": "trade", "technical": "trade", "sentiment": "post"}
+_FEED: dict[str, Source] = {
+    "microstructure": "book",
+    "order_flow": "trade",
+    "technical": "trade",
+    "sentiment": "post",
+    "derivatives": "derivatives",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +88,14 @@ def needs(name: str, at_us: int, instrument: Instrument, *, has_sides: bool = Tr
 def _sources(kernel: Kernel, has_sides: bool) -> set[Source]:
     found: set[Source] = set()
     for one in map(KERNEL.__getitem__, made_of(kernel.name)):
+        if one.name == "liquidations":
+            found.add("liquidation")
         if one.name == "microprice_table":
             found.add("microprice")
         elif (package := one.code[0].partition(".")[0]) in _FEED:
             found.add(_FEED[package])
-        if "book" in one.also_reads or (one.is_signed and not has_sides):
+        found |= set(one.also_reads)
+        if one.is_signed and not has_sides:
             found.add("book")
     return found
 
@@ -94,6 +103,8 @@ def _sources(kernel: Kernel, has_sides: bool) -> set[Source]:
 def _of(kernel: Kernel, source: Source, at_us: int, instrument: Instrument) -> list[Need]:
     if source == "microprice":
         return [Need(at_us)]
+    if kernel.name == "funding":
+        return [Need(at_us - DAY_US)]  # a time of settlement that a venue told counts for a day
     warm_ups = [stated(feature) for feature in kernel.features] or [WarmUp()]
     return [_need(warm_up, at_us, instrument) for warm_up in warm_ups]
 

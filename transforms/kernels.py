@@ -16,8 +16,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
-from transforms.catalog import FEATURE_VECTOR_V1, NORMALIZED, SENTIMENT, SOCIAL, Feed, View
+from transforms.catalog import FEATURE_VECTOR_V1, NORMALIZED, SENTIMENT, SOCIAL, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Kernel:
     needs : tuple of str
         The kernels whose state or values its own are made of.
     also_reads : tuple of str
-        Feeds that it reads besides that of its view.
+        Kinds of messages that it reads besides those of its view.
     is_signed : bool
         Whether it depends on the aggressor's side. Where the venue does not tell that, it is inferred from the books.
     """
@@ -46,7 +47,7 @@ class Kernel:
     code: tuple[str, ...]
     features: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
-    also_reads: tuple[Feed, ...] = ()
+    also_reads: tuple[Literal["book", "derivatives"], ...] = ()
     is_signed: bool = False
 
 
@@ -57,13 +58,17 @@ def _book(name: str, version: int, code: str, features: str = "", needs: str = "
 def _flow(
     name: str, version: int, code: str, features: str = "", needs: str = "trades", *, books: bool = False, signed: bool = False
 ) -> Kernel:  # fmt: skip
-    reads: tuple[Feed, ...] = ("book",) if books else ()
+    reads: tuple[Literal["book"], ...] = ("book",) if books else ()
     of = tuple(features.split())
     return Kernel(name, version, _in("order_flow", code), of, tuple(needs.split()), reads, signed)
 
 
 def _technical(name: str, version: int, code: str, features: str = "", needs: str = "prices") -> Kernel:
     return Kernel(name, version, _in("technical", code), tuple(features.split()), tuple(needs.split()))
+
+
+def _derivatives(name: str, version: int, code: str, features: str = "", needs: str = "derivatives") -> Kernel:
+    return Kernel(name, version, _in("derivatives", code), tuple(features.split()), tuple(needs.split()))
 
 
 def _in(package: str, modules: str) -> tuple[str, ...]:
@@ -92,7 +97,7 @@ RAW: tuple[Kernel, ...] = (
     _flow("realized_spread", 1, "realized_spread", "realized_spread_bps_5s", books=True, signed=True),
     _technical("prices", 1, "kernel", "trade_valid_bars", needs=""),
     _technical("calendar", 1, "calendar", "market_hour day_of_week hour_sin hour_cos weekday_sin weekday_cos is_weekend", needs=""),
-    _technical("funding", 1, "calendar", "minutes_to_funding", needs=""),
+    Kernel("funding", 1, _in("technical", "calendar"), ("minutes_to_funding",), also_reads=("derivatives",)),
     _technical("momentum", 1, "momentum", "price_momentum_1m price_momentum_5m price_momentum_15m"),
     _technical("volatility", 1, "volatility", "volatility_1m volatility_5m volatility_15m"),
     _technical("bars", 1, "bars"),
@@ -106,6 +111,11 @@ RAW: tuple[Kernel, ...] = (
     Kernel("posts", 1, _in("sentiment", "kernel state simhash scores")),
     Kernel("sentiment", 1, _in("sentiment", "scores"), SENTIMENT.names, ("posts",)),
     Kernel("social", 1, _in("sentiment", "activity"), SOCIAL.names, ("posts",)),
+    _derivatives("derivatives", 1, "contract kernel told", needs=""),
+    _derivatives("basis", 1, "basis", "basis_bps last_basis_bps", needs="derivatives prices"),
+    _derivatives("funding_rate", 1, "funding", "funding_rate funding_annualised"),
+    _derivatives("open_interest", 1, "open_interest", "open_interest oi_value oi_change_5m oi_change_1h"),
+    _derivatives("liquidations", 1, "liquidations", "liquidation_buy_1m liquidation_sell_1m liquidation_imbalance_5m"),
 )  # fmt: skip
 """The kernels that messages are given to."""
 
@@ -125,7 +135,7 @@ VERSIONS: Versions = tuple((kernel.name, kernel.version) for kernel in ALL)
 """The version of each kernel in this process."""
 KERNEL: dict[str, Kernel] = {kernel.name: kernel for kernel in ALL}
 MAKES: dict[str, str] = {feature: kernel.name for kernel in ALL for feature in kernel.features}
-"""The kernel of each feature."""
+"""The kernel of each feature; ``minutes_to_funding`` of both its views is of one."""
 
 
 def with_users(names: Iterable[str]) -> set[str]:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from transforms import normalization, sessions
 from transforms.catalog import NORMALIZED, TECHNICAL
+from transforms.derivatives import liquidations, open_interest, told
 from transforms.kernel import SECOND_US
 from transforms.kernels import MAKES
 from transforms.microstructure import layout as book
@@ -48,6 +49,8 @@ from transforms.technical import (
 from transforms.technical import kernel as technical
 
 Layout = tuple[tuple[str, int], ...]
+DERIVATIVES = "derivatives"
+"""The part that a symbol has only from its first message of these kinds on; without it these kernels are as in a new symbol."""
 
 
 @cache
@@ -105,6 +108,11 @@ def layouts(bucket_us: int) -> dict[str, Layout]:
                 for name, scored in zip(NORMALIZED.names, normalization.SCORED, strict=True)
                 if scored
             ),
+        ),
+        DERIVATIVES: (
+            ("derivatives", told.SIZE),
+            ("open_interest", open_interest.SIZE),
+            ("liquidations", liquidations.size(bucket_us)),
         ),
     }
 

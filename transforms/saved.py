@@ -8,6 +8,7 @@ of, is in no head: a feature of that kind comes and goes without changing a byte
 ::
 
     engine        the format, and the grid
+    derivatives   only of a symbol that heard a message for it
     posts_days    the ids of posts of earlier days, which belong to ``posts``
     all others    | length of the head | head | doubles (``packing``), for ``posts`` its own bytes |
 """
@@ -24,10 +25,11 @@ import msgspec
 import numpy as np
 
 from transforms import joined, kernels, normalization
+from transforms.derivatives import kernel as derivatives
 from transforms.instrument import Instrument
 from transforms.kernel import SECOND_US, Vector, vector
 from transforms.kernels import Versions
-from transforms.layouts import Layout, layouts, places
+from transforms.layouts import DERIVATIVES, Layout, layouts, places
 from transforms.microstructure import kernel as microstructure
 from transforms.order_flow import kernel as order_flow
 from transforms.packing import pack, unpack
@@ -142,10 +144,12 @@ def restore(parts: Mapping[str, bytes], instrument: Instrument, emit_us: int) ->
         for part, (_, data) in split.items()
         if part != "posts"
     }
-    if not anew and all(heads[part].layout == layout for part, layout in here.items()):
+    if not anew and all(heads[part].layout == here[part] for part in heads):
         vectors = {part: vector(state) for part, state in saved.items()}
         return States(vectors, posts.from_bytes(split["posts"][1], parts["posts_days"])), anew
     states = fresh(instrument, bucket_us)
+    if DERIVATIVES in saved:
+        states.vectors[DERIVATIVES] = derivatives.init(instrument, bucket_us)
     for part, before in saved.items():
         state = np.array(states.vectors[part], np.float64)
         for name in dict(here[part]).keys() - anew:
@@ -161,6 +165,8 @@ def _anew(heads: tuple[tuple[str, Head], ...], versions: Versions, bucket_us: in
     """Return the kernels that find no state in parts with these heads."""
     changed: set[str] = set()
     for part, layout in _layouts(bucket_us).items():
+        if part == DERIVATIVES and part not in dict(heads):
+            continue
         head = dict(heads).get(part, Head((), ()))
         saved = dict(head.versions)
         for name in dict(layout):

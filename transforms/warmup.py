@@ -21,7 +21,7 @@ class WarmUp:
     """A stated warm-up: ``seconds`` of history from the first event of the view's feed, and ``bars`` of one minute.
 
     For order flow the first event is one of both trades and books, and if trades have no side the first change of the price, because
-    the tick rule looks back to it. A minute without a trade makes no bar.
+    the tick rule looks back to it; for liquidations it is the first of them. A minute without a trade makes no bar.
 
     Attributes
     ----------
@@ -97,6 +97,12 @@ _STATED: dict[str, WarmUp] = {
     "sentiment_ew_15m": WarmUp(6 * HOUR, recursive=True),
     **_window(2 * HOUR, *SOCIAL.names),
     **_window(29 * DAY, "social_volume_z"),
+    **_window(MINUTE, "basis_bps", "last_basis_bps", "open_interest", "oi_value"),
+    **_window(MINUTE + _BUCKET, "liquidation_buy_1m", "liquidation_sell_1m"),
+    **_window(5 * MINUTE, "funding_rate", "funding_annualised"),
+    **_window(5 * MINUTE + _BUCKET, "liquidation_imbalance_5m"),
+    **_window(6 * MINUTE, "oi_change_5m"),
+    **_window(HOUR + MINUTE, "oi_change_1h"),
 }
 
 CONFIGURED_VPIN = ("vpin", "vpin_bvc")

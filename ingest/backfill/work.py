@@ -22,7 +22,7 @@ from ingest.recordings.refused import RefusedFile
 from ingest.recordings.venue_clock import Pace
 from ingest.settings import Settings
 from transforms.catalog import VIEW
-from transforms.engine import warm_up
+from transforms.compiling import warm_up
 
 
 @dataclass(frozen=True, slots=True)

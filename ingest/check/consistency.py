@@ -85,13 +85,15 @@ def read_online(store: Any, client: redis.Redis, symbols: Sequence[str]) -> list
     """Read the newest row of every view and symbol through Feast. The ttl must be off in ``store``."""
     wanted = [(view, name) for view in VIEWS for name in view.names]
     response = store.get_online_features(
-        features=[f"{view.name}:{name}" for view, name in wanted], entity_rows=[{"symbol": s} for s in symbols]
+        features=[f"{view.name}:{name}" for view, name in wanted],
+        entity_rows=[{"symbol": s} for s in symbols],
+        full_feature_names=True,  # two views may have a feature of one name
     ).proto
     served = dict(zip(response.metadata.feature_names.val, response.results, strict=True))
     read_ms = now_ms(client)
     reads = []
     for view in VIEWS:
-        columns = [served[name] for name in view.names]
+        columns = [served[f"{view.name}__{name}"] for name in view.names]
         for i, symbol in enumerate(symbols):
             if columns[0].statuses[i] == FieldStatus.PRESENT:
                 t_us = columns[0].event_timestamps[i].ToMicroseconds()

@@ -27,7 +27,7 @@ from ingest.tape import verify
 from ingest.tape.columns import EVENTS, FOR_ALL
 from ingest.tape.store import Store
 from ingest.tape.table import Tape, TapeError, compare
-from transforms.engine import warm_up
+from transforms.compiling import warm_up
 
 DELAY_US = 1_000_000
 """The states that a backfill keeps are told apart by its ``--available-after``; those of the default are used."""

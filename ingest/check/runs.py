@@ -10,7 +10,7 @@ import msgspec
 
 from ingest.check.recording import Arrival
 from ingest.messages.envelope import Envelope, Origin
-from ingest.messages.kinds import TRADE_CHANNEL, Tick, since_us, time_fields, time_us
+from ingest.messages.kinds import BOOK_CHANNEL, Tick, since_us, time_fields, time_us
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.worker.symbol import Symbol
@@ -35,6 +35,7 @@ class Accepted(NamedTuple):
 
 
 POSTS = frozenset({"post", "withdrawal"})
+OF_CONTRACT = frozenset({"derivatives", "liquidation"})
 
 
 class Run:
@@ -59,7 +60,9 @@ class Run:
         if kind in POSTS:
             t_us = max(message.available * 1000 if kind == "post" else t_us, watermark)
         elif kind == "gap":
-            t_us = max(since_us(message) if message.channel == TRADE_CHANNEL else t_us, watermark)
+            t_us = max(t_us if message.channel == BOOK_CHANNEL else since_us(message), watermark)
+        elif kind in OF_CONTRACT:
+            t_us = max(t_us, watermark)
         envelope = Envelope(kind, message, received_ms=getattr(message, "received", None) or 0)
         if self._symbols.accept(envelope) is not None:
             heappush(self._waiting, (t_us, self._accepted, kind, message))
@@ -70,9 +73,10 @@ class Run:
     def accept_again(self, one: Accepted) -> None:
         """Give the symbol a message that another run accepted and has released, so that it counts from the same time.
 
-        A hole would count from where it begins. So time passes first to where it counted: all messages before have come.
+        A hole would count from where it begins, and what came behind the watermark from its own time. So time passes first to where it
+        counted: all messages before have come.
         """
-        if one.kind == "gap":
+        if one.kind == "gap" or (one.kind in OF_CONTRACT and time_us(one.message) < one.t_us):
             self.tick(one.t_us - 1)
         self.accept(one.kind, one.message)
 

@@ -17,7 +17,7 @@ from ingest.settings import Settings
 from ingest.tape.period import in_order
 from ingest.tape.table import Tape
 
-_TAKEN = frozenset({"book", "trade", "gap", "post", "withdrawal"})
+_TAKEN = frozenset({"book", "trade", "derivatives", "liquidation", "gap", "post", "withdrawal"})
 _PASSED_OVER = frozenset(kind.encode() for kind in KIND.keys() - _TAKEN)
 """Entries with which a worker lets time pass or lets a symbol leave its memory, and tables, for which the checks have a stand-in."""
 

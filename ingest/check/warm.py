@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ingest.check.result import Key
 from ingest.check.runs import Accepted
 from transforms import sessions
-from transforms.catalog import ORDER_FLOW, View, view_of
+from transforms.catalog import ORDER_FLOW, VIEW, View, view_of
 from transforms.instrument import Instrument
 from transforms.kernel import MINUTE_US, SECOND_US
 from transforms.warmup import CONFIGURED_VPIN, WarmUp, raw
@@ -17,7 +17,7 @@ NEVER = 1 << 62
 WarmUps = Mapping[Key, WarmUp]
 _EVENTS = 2
 """The largest ``WarmUp.events``."""
-_FUNDING: Key = ("technical", "minutes_to_funding")
+_FUNDING = "minutes_to_funding"
 
 
 class Warm:
@@ -53,7 +53,7 @@ class Warm:
 
     def miss(self, one: Accepted) -> None:
         """Note a message that comes before the history begins."""
-        if one.kind == "trade" and one.message.next_funding:
+        if _tells_funding(one):
             self._funding_missed = True
 
     def add(self, one: Accepted) -> None:
@@ -61,6 +61,9 @@ class Warm:
         changed = len(self._firsts[one.kind]) < _EVENTS
         if changed:
             self._firsts[one.kind].append(one.t_us)
+        if _tells_funding(one) and self._funding_us == NEVER:
+            self._funding_us = one.t_us
+            changed = True
         if (one.kind == "trade" and self._add_trade(one)) or changed:
             self.times = {key: self._time(key, warm_up) for key, warm_up in self._warm_ups.items()}
             self._earliest_us = min(self.times.values())
@@ -82,15 +85,12 @@ class Warm:
         if not one.message.side and not self._without_side:
             self._without_side = True
             changed = True
-        if one.message.next_funding and self._funding_us == NEVER:
-            self._funding_us = one.t_us
-            changed = True
         return changed
 
     def _time(self, key: Key, warm_up: WarmUp) -> int:
         name = raw(key[1])
-        view = view_of(name)
-        events = self._firsts.get(view.feed, ())
+        view = VIEW[key[0]] if key[1] == name else view_of(name)
+        events = self._firsts.get("liquidation" if name.startswith("liquidation") else view.feed, ())
         if name in self._skipped or len(events) < warm_up.events:
             return NEVER
         begin = max(events[warm_up.events - 1], *self._needs(key, view))
@@ -108,6 +108,13 @@ class Warm:
             # the tick rule looks back to the last change of the price; if all trades have a side, it is not asked
             sides_us = self._changed_us if self._without_side else 0
             return (sides_us, *self._firsts.get("book", ())[:1])
-        if key == _FUNDING and self._funding_missed:
+        if key[1] == _FUNDING and self._funding_missed:
             return (self._funding_us,)
         return (0,)
+
+
+def _tells_funding(one: Accepted) -> bool:
+    """Return whether a message tells when the venue settles funding next."""
+    if one.kind == "trade":
+        return bool(one.message.next_funding)
+    return one.kind == "derivatives" and bool(one.message.next_funding_time)

@@ -26,6 +26,13 @@ A value is null, never a default, when the column *null when* applies; that incl
 range becomes null and is counted. `m` is the mid price, `P`, `Q` price and size, `b` bid, `a` ask, `p`, `q` price and size of a trade,
 `s` its side (1 bought, -1 sold), `r` a log return.
 """
+_FEEDS = {
+    "book": "order book",
+    "trade": "trades",
+    "post": "posts",
+    "derivatives": "derivatives and liquidations",
+    "derived": "the other views",
+}
 _COLUMNS = ("name", "type", "unit", "range", "formula", "null when", "source")
 
 
@@ -35,13 +42,14 @@ def page() -> str:
     names = ", ".join(f"`{name}`" for name in FEATURE_VECTOR_V1)
     parts.append(
         f"## Service `feature_vector_v1`\n\nIn this order: {names}.\n\n"
-        "`feature_vector_normalized_v1` is the view `normalized`, in the same order.\n"
+        "`feature_vector_normalized_v1` is the view `normalized`, in the same order.\n\n"
+        "`feature_vector_v2` is the same and then the view `derivatives`. It is not released yet, and may grow.\n"
     )
     return "\n".join(parts)
 
 
 def _view(view: View) -> str:
-    kind = {"book": "order book", "trade": "trades", "post": "posts", "derived": "the other views"}[view.feed]
+    kind = _FEEDS[view.feed]
     head = f"{view.description} Feed: {kind}. ttl: {view.ttl_s} s. Features: {len(view.features)}."
     rows = [_COLUMNS, *map(_cells, view.features)]
     table = [f"| {' | '.join(row)} |" for row in rows]

@@ -43,7 +43,7 @@ example:
   python -m ingest feed kraken BTC-USD ETH-USD                         as KRAKEN:BTC-USD and KRAKEN:ETH-USD
   TFS_WEBHOOK_TOKEN=... python -m ingest feed posts --listen 127.0.0.1:8800
   tail -F messages.jsonl | python -m ingest feed jsonl -
-  python -m ingest feed kafka --brokers a:9092,b:9092                  topics order_book, market_data and social_data
+  python -m ingest feed kafka --brokers a:9092,b:9092                  topics of the names of the plain streams
   python -m ingest feed kafka order_book=books.v1 --brokers a:9092     another name, and this topic alone
 
 sources: binance, binance-us, binance-futures, binance-coinm; any other venue of cryptofeed by its name; posts (by HTTP); jsonl; kafka

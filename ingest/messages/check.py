@@ -6,10 +6,12 @@ import math
 import re
 from unicodedata import is_normalized
 
+from ingest.messages.contract_kinds import Derivatives, Liquidation
 from ingest.messages.kinds import (
     BOOK_CHANNEL,
     EARLIEST_MS,
     EARLIEST_US,
+    LIQUIDATION_CHANNEL,
     MAX_AHEAD_MS,
     MAX_HOLD_MS,
     MAX_INTEGER,
@@ -31,6 +33,7 @@ from transforms.microstructure.layout import G_SIZE, Depth
 
 # \w: letters and digits of any script, and _. A symbol may hold dots and slashes, so it is never a part of a path or of SQL's text.
 _SYMBOL = re.compile(r"[\w:./\-]{1,64}\Z").match
+RATE_MAX = 1.0  # of funding, as a share of the position: no venue lets it be as large
 TEXT_ID_MAX = 128  # characters of a trade id
 INTEGER_DIGITS = 18  # a text id of at most so many digits is a whole number below MAX_INTEGER
 
@@ -71,8 +74,45 @@ def check_trade(trade: Trade) -> None:
     check_number("size", trade.size)
     if trade.side not in ("buy", "sell", None):
         raise Refused(Reason.WRONG_TYPE, f"side {trade.side!r:.20} is not buy, sell or null")
-    if trade.next_funding is not None and not EARLIEST_MS <= trade.next_funding <= MAX_TIME_MS:
-        raise Refused(Reason.OUT_OF_RANGE, f"next_funding {trade.next_funding!s:.40}; it is in milliseconds since 1970")
+    _check_funding_time("next_funding", trade.next_funding)
+
+
+def check_derivatives(told: Derivatives) -> None:
+    """Check that one value is there, and each that is.
+
+    Reasons are ``missing_field`` (none is there), those of ``check_number`` for mark and index, ``not_finite``, and ``out_of_range`` for an
+    open interest below zero, a rate of funding of a whole position or more, and an impossible time.
+    """
+    prices = (("mark", told.mark), ("index", told.index))
+    others = (told.funding_rate, told.next_funding_time, told.open_interest)
+    if all(value is None for value in (told.mark, told.index, *others)):
+        raise Refused(
+            Reason.MISSING_FIELD, "none of mark, index, funding_rate, next_funding_time and open_interest is there"
+        )
+    for name, price in prices:
+        if price is not None:
+            check_number(name, price)
+    for name, value in (("funding_rate", told.funding_rate), ("open_interest", told.open_interest)):
+        if value is not None and not math.isfinite(value):
+            raise Refused(Reason.NOT_FINITE, f"{name} {value}")
+    if told.funding_rate is not None and not abs(told.funding_rate) < RATE_MAX:
+        raise Refused(Reason.OUT_OF_RANGE, f"funding_rate {told.funding_rate}; it is a share of the position")
+    if told.open_interest is not None and not 0.0 <= told.open_interest <= MAX_NUMBER:
+        raise Refused(Reason.OUT_OF_RANGE, f"open_interest {told.open_interest}")
+    _check_funding_time("next_funding_time", told.next_funding_time)
+
+
+def check_liquidation(liquidation: Liquidation) -> None:
+    """Check price, size and side: as ``check_number``, or ``wrong_type`` where the side is not buy or sell."""
+    check_number("price", liquidation.price)
+    check_number("size", liquidation.size)
+    if liquidation.side not in ("buy", "sell"):
+        raise Refused(Reason.WRONG_TYPE, f"side {liquidation.side!r:.20} is not buy or sell")
+
+
+def _check_funding_time(name: str, ms: int | None) -> None:
+    if ms is not None and not EARLIEST_MS <= ms <= MAX_TIME_MS:
+        raise Refused(Reason.OUT_OF_RANGE, f"{name} {ms!s:.40}; it is in milliseconds since 1970")
 
 
 def check_depth(depth: Depth) -> None:
@@ -141,8 +181,9 @@ def check_gap(gap: Gap) -> None:
     """Check the channel, the begin and the number of missing messages: ``wrong_type``, ``too_old``, ``out_of_range``."""
     if gap.channel == BOOK_CHANNEL:
         return
-    if gap.channel != TRADE_CHANNEL:
-        raise Refused(Reason.WRONG_TYPE, f"channel {gap.channel!r:.20} is neither {BOOK_CHANNEL} nor {TRADE_CHANNEL}")
+    if gap.channel not in (TRADE_CHANNEL, LIQUIDATION_CHANNEL):
+        known = ", ".join((BOOK_CHANNEL, TRADE_CHANNEL, LIQUIDATION_CHANNEL))
+        raise Refused(Reason.WRONG_TYPE, f"channel {gap.channel!r:.20} is none of {known}")
     if gap.since and gap.since_us is not None:
         raise Refused(Reason.WRONG_TYPE, "both since and since_us: send one of them")
     begin_us = since_us(gap)

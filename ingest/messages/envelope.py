@@ -19,7 +19,7 @@ Origin = tuple[bytes, Mapping[bytes, Any]]
 A backfill has no entries: it puts the message itself in the field ``message``, to keep it where it is refused.
 """
 NO_ORIGIN: Origin = (b"", {})
-AGED = frozenset({"book", "trade", "gap"})
+AGED = frozenset({"book", "trade", "derivatives", "liquidation", "gap"})
 """Kinds whose live messages may be too old: the age of a post was checked when it was scored, and a table is published again as it was."""
 HEARD_LIVE = b"live"
 """The value of the field ``recorded`` of a replayed entry that was heard live: it is refused as too old where it was refused so then."""

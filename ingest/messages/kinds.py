@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from ingest.messages.contract_kinds import Derivatives, Liquidation
 from transforms.microstructure.layout import Depth
 
 EARLIEST_MS = 1_230_768_000_000  # 2009-01-01; an earlier time is a wrong unit, such as seconds
@@ -20,7 +21,7 @@ UNITS = "`timestamp` is in milliseconds since 1970, `timestamp_us` in microsecon
 NO_TIME = f"neither timestamp nor timestamp_us: {UNITS}"
 TWO_TIMES = f"both timestamp and timestamp_us: send one of them; {UNITS}"
 MAX_INTEGER = 2**63  # whole numbers must be smaller than this, to fit the 64 bits of a column
-BOOK_CHANNEL, TRADE_CHANNEL = "book", "trade"  # the channels of a gap
+BOOK_CHANNEL, TRADE_CHANNEL, LIQUIDATION_CHANNEL = "book", "trade", "liquidation"  # the channels of a gap
 MAX_HOLD_MS = 600_000  # the longest hold
 MAX_AHEAD_MS = 31 * 86_400_000  # how long before its use a microprice table may be published
 
@@ -184,7 +185,7 @@ class Gap(msgspec.Struct, gc=False, omit_defaults=True):
     ``book``: the book is unknown from ``timestamp`` until the next one. ``trade``: trades from ``since`` until ``timestamp``, both
     included, may be missing. ``since`` is the event time of the last trade known before, None where none was known; ``timestamp`` is that
     of the first one known after it, or the newest time known where there is none. ``missing`` is how many are missing, None where that
-    is not known.
+    is not known. ``liquidation``: the same of liquidations, which are heard from ``timestamp`` on; so a feed that begins tells one.
     """
 
     timestamp: int
@@ -214,10 +215,25 @@ class MicropriceTable(msgspec.Struct, gc=False, omit_defaults=True):
     timestamp_us: int | None = None
 
 
-Message = OrderBook | Trade | ScoredPost | WithdrawnPost | Tick | Clock | Hold | Leave | Gap | MicropriceTable
+Message = (
+    OrderBook
+    | Trade
+    | Derivatives
+    | Liquidation
+    | ScoredPost
+    | WithdrawnPost
+    | Tick
+    | Clock
+    | Hold
+    | Leave
+    | Gap
+    | MicropriceTable
+)
 KIND: dict[str, type[Message]] = {
     "book": OrderBook,
     "trade": Trade,
+    "derivatives": Derivatives,
+    "liquidation": Liquidation,
     "post": ScoredPost,
     "withdrawal": WithdrawnPost,
     "tick": Tick,
@@ -230,7 +246,12 @@ KIND: dict[str, type[Message]] = {
 """The messages of a partition log, by the field ``kind`` of their entries."""
 TIMED: frozenset[type] = frozenset({*KIND.values(), SocialPost})
 """The structs with an event time, which a producer gives in milliseconds or in microseconds."""
-PLAIN_STREAM: dict[str, str] = {"order_book": "book", "market_data": "trade"}
+PLAIN_STREAM: dict[str, str] = {
+    "order_book": "book",
+    "market_data": "trade",
+    "derivatives": "derivatives",
+    "liquidation": "liquidation",
+}
 """The plain streams that the router reads, and the kind of their messages."""
 
 

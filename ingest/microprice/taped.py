@@ -23,7 +23,7 @@ from ingest.tape.period import in_order
 from ingest.tape.table import Tape
 from ingest.worker.partition import Partition
 from transforms.catalog import MICROSTRUCTURE
-from transforms.engine import warm_up
+from transforms.compiling import warm_up
 from transforms.microstructure.microprice_fit import Floats
 from transforms.times import EPOCH, us_of_datetime
 

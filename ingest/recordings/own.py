@@ -1,4 +1,7 @@
-"""This project's own messages as JSON lines. A message's fields tell its kind, or its key ``stream`` does; a gap has ``"kind": "gap"``."""
+"""This project's own messages as JSON lines. A message's fields tell its kind, or its key ``stream`` does; a gap has ``"kind": "gap"``.
+
+The fields of a liquidation are those of a trade, so it needs the key: ``"stream": "liquidation"``.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,15 @@ from typing import Any
 
 import msgspec
 
-from ingest.messages.check import check_gap, check_header, check_number, check_trade
+from ingest.messages.check import (
+    check_derivatives,
+    check_gap,
+    check_header,
+    check_liquidation,
+    check_number,
+    check_trade,
+)
+from ingest.messages.contract_kinds import Derivatives, Liquidation
 from ingest.messages.decode import decode, encode
 from ingest.messages.kinds import KIND, MAX_INTEGER, PLAIN_STREAM, Message, OrderBook, SocialPost, Trade, time_us
 from ingest.messages.posts import decode_post
@@ -23,7 +34,7 @@ SIDES: dict[str, str | None] = {
 """The aggressor's side by the words that venues and vendors use, in lower case. A trade of unknown side keeps its volume."""
 GAP = "gap"  # the kind of a message that says what a feed missed
 _COUNTS = ("likes", "reposts", "replies", "followers")
-_INTEGERS = ("sequence", "trade_id", "next_funding", "received", "observed_at", *_COUNTS)
+_INTEGERS = ("sequence", "trade_id", "next_funding", "next_funding_time", "received", "observed_at", *_COUNTS)
 
 
 class _Told(msgspec.Struct):
@@ -37,6 +48,11 @@ class _Told(msgspec.Struct):
     price: Any = None
     size: Any = None
     deleted: Any = None
+    mark: Any = None
+    index: Any = None
+    funding_rate: Any = None
+    next_funding_time: Any = None
+    open_interest: Any = None
 
 
 def parse(line: Line, max_future_ms: int, *, received_ms: int | None = None) -> Output:
@@ -52,9 +68,13 @@ def parse(line: Line, max_future_ms: int, *, received_ms: int | None = None) -> 
 
 
 def check_numbers(message: Message | SocialPost) -> None:
-    """Check the prices and sizes of a trade or a book, as the worker does at its turn; raise ``Refused`` if one is impossible."""
+    """Check the prices and sizes of a message, as the worker does at its turn; raise ``Refused`` if one is impossible."""
     if isinstance(message, Trade):
         check_trade(message)
+    elif isinstance(message, Derivatives):
+        check_derivatives(message)
+    elif isinstance(message, Liquidation):
+        check_liquidation(message)
     elif isinstance(message, OrderBook):
         if not (message.bids and message.asks):
             raise Refused(Reason.EMPTY_BOOK, "a side without levels")
@@ -80,14 +100,21 @@ def _kind(data: bytes) -> str:
         return POST
     if told.price is not None or told.size is not None:
         return "trade"
-    raise Refused(Reason.MISSING_FIELD, "neither bids and asks, nor price and size, nor text")
+    if any(
+        x is not None for x in (told.mark, told.index, told.funding_rate, told.next_funding_time, told.open_interest)
+    ):
+        return "derivatives"
+    raise Refused(
+        Reason.MISSING_FIELD, "neither bids and asks, nor price and size, nor mark, index or others, nor text"
+    )
 
 
 def parse_kind(kind: str, data: bytes, max_future_ms: int, *, received_ms: int | None = None) -> Parsed:
     """Return the message in ``data``, whose kind is known, as ``parse`` does; raise ``Refused`` if it is impossible."""
     message: Any = decode_post({b"data": data}, received_ms) if kind == POST else decode(KIND[kind], data)
-    if kind == "trade" and message.side is not None:
-        message.side = SIDES.get(message.side.strip().lower(), message.side)  # the checks refuse another word
+    if kind in ("trade", "liquidation") and message.side is not None:
+        side = SIDES.get(message.side.strip().lower(), message.side)  # the checks refuse another word
+        message.side = side if kind == "trade" else side or message.side
     if kind == GAP:
         check_gap(message)
     for name in _INTEGERS:

@@ -32,8 +32,8 @@ example:
   python -m ingest replay --from-tape --imported --symbols BTCUSDT    what the logs had, and what came from files
 
 a line of a text file is a receive time in nanoseconds followed by a raw Binance message, or one JSON message of
-order_book, market_data or social_data; .parquet and .csv hold trades (columns price, size, side, ...), books (bids and
-asks, or bid_px_0, bid_qty_0, ask_px_0, ...) or posts; text and .csv may be packed: .gz, .zst, .bz2, .xz, or the
+order_book, market_data, derivatives, liquidation or social_data; .parquet and .csv hold trades (columns price, size,
+side, ...), books (bids and asks, or bid_px_0, bid_qty_0, ask_px_0, ...) or posts; text and .csv may be packed: .gz, .zst, .bz2, .xz, or the
 only file of a .zip; a file that `tape export` wrote, or --from-tape, goes into the logs with the bytes that it had there;
 a replay into the deployment that writes this tape puts the entries on it once more
 exit codes: 0 all was read (refused lines are in the dead letters), 1 nothing could be read of a file that has rows,

@@ -26,7 +26,7 @@ exit codes: 0 done, 2 an option or a server is wrong, or nothing reads the strea
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    about = "Publish a seeded, simulated market: books, trades, and posts about them."
+    about = "Publish a seeded, simulated market: books, trades, what venues tell of perpetuals, and posts about them."
     add = make_parser(subparsers, "simulate", run, about, _EXAMPLE).add_argument
     add("--symbols", type=_symbols, default=SYMBOLS, metavar="A,B", help=f"names (default: {','.join(SYMBOLS)})")
     live = "length of the live part; 0 is none (default: until Ctrl-C)"

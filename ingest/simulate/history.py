@@ -10,16 +10,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from heapq import merge
 
+from ingest.messages.contract_kinds import Derivatives, Liquidation
 from ingest.messages.kinds import Clock, OrderBook, SocialPost, Trade
 from ingest.recordings.lines import POST
 from ingest.recordings.venue_clock import Pace
+from ingest.simulate.contract import Contract
 from ingest.simulate.market import SPECS, Market
 from ingest.simulate.talk import Talk
 
-Simulated = OrderBook | Trade | SocialPost
+Simulated = OrderBook | Trade | SocialPost | Derivatives | Liquidation
 SYMBOLS: tuple[str, ...] = tuple(SPECS)
 _CHUNK_S = 300
-_RANK = {"book": 0, "trade": 1, POST: 2}
+_RANK = {"book": 0, "trade": 1, POST: 2, "derivatives": 3, "liquidation": 4}
+MARKET: tuple[str, ...] = tuple(kind for kind in _RANK if kind != POST)
+"""The kinds that a venue gives."""
 _Keyed = tuple[int, int, int, str, Simulated]
 
 
@@ -29,19 +33,21 @@ def history(
     """Yield the messages from ``start_ms`` until before ``end_ms`` by event time, then by kind and symbol.
 
     ``symbols`` may be any names; those of ``SPECS`` have prices and sizes of their own. Each ``seed`` gives another market. ``kinds``
-    are of ``book``, ``trade`` and ``social``. ``received`` of a message is some milliseconds after its ``timestamp``.
+    are of those of ``MARKET`` and ``social``. ``received`` of a message is some milliseconds after its ``timestamp``.
     """
     markets = [Market(symbol, seed) for symbol in symbols]
-    talks = [Talk(market, seed) for market in markets]
+    others = [(Talk(market, seed), Contract(market, seed)) for market in markets]
     for from_s in range(start_ms // 1000, -(-end_ms // 1000), _CHUNK_S):
         to_s = min(from_s + _CHUNK_S, -(-end_ms // 1000))
         low, high = max(start_ms, from_s * 1000), min(end_ms, to_s * 1000)
         feeds: list[Iterator[_Keyed]] = []
-        for number, (market, talk) in enumerate(zip(markets, talks, strict=True)):
+        for number, (market, (talk, contract)) in enumerate(zip(markets, others, strict=True)):
             streams: dict[str, Iterator[Simulated]] = {
                 "book": market.books(from_s, to_s),
                 "trade": market.trades(from_s, to_s),
                 POST: talk.posts(low, high),
+                "derivatives": contract.derivatives(from_s, to_s),
+                "liquidation": contract.liquidations(from_s, to_s),
             }
             feeds += [_keyed(kind, number, stream, low, high) for kind, stream in streams.items() if kind in kinds]
         for _, _, _, kind, message in merge(*feeds, key=lambda item: item[:3]):

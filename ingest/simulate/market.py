@@ -70,9 +70,13 @@ class Market:
             for name in ("book", "spread", "gap", "size", "delay", "trade", "side", "lots", "count", "wait")
         }
 
+    def level(self, t_ms: Ints) -> Floats:
+        """Return the relative deviation of the price from its base at each time."""
+        return level(self._price, t_ms)
+
     def drift(self, t_ms: Ints, over_ms: int) -> Floats:
         """Return the relative change of the price over the last ``over_ms``."""
-        return level(self._price, t_ms) - level(self._price, t_ms - over_ms)
+        return self.level(t_ms) - self.level(t_ms - over_ms)
 
     def books(self, start_s: int, end_s: int) -> Iterator[OrderBook]:
         """Yield the books of the seconds from ``start_s`` until before ``end_s``, in time order."""
@@ -113,7 +117,7 @@ class Market:
         """Return sequence, time, best bid and best ask of each book."""
         sequence = np.arange(start_s * BOOKS, end_s * BOOKS, dtype=np.int64)
         t_ms = sequence * _HALF_MS + (self._draw("book", sequence) * 400).astype(np.int64)
-        mid = (self.spec.base * (1.0 + level(self._price, t_ms))).astype(np.int64)
+        mid = (self.spec.base * (1.0 + self.level(t_ms))).astype(np.int64)
         wide = self._draw("spread", sequence)
         spread = 1 + (wide * wide * wide * (self.spec.base * 1e-4)).astype(np.int64)
         bid = mid - spread // 2

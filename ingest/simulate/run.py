@@ -9,14 +9,14 @@ from typing import Any
 
 import redis
 
-from ingest.messages.kinds import Gap
+from ingest.messages.kinds import LIQUIDATION_CHANNEL, Gap
 from ingest.publish.counts import Counts
 from ingest.publish.publisher import Publisher
 from ingest.publish.sink import PATIENCE_S, Sink
 from ingest.recordings.lines import POST
 from ingest.recordings.venue_clock import Pace
 from ingest.settings import Settings
-from ingest.simulate.history import SYMBOLS, history, live
+from ingest.simulate.history import MARKET, SYMBOLS, history, live
 from ingest.streams import keys
 from ingest.worker.partition import Partition
 from ingest.worker.timeline import RANK
@@ -77,7 +77,7 @@ def simulate(
         if progress is not None and counts.published.total() % REPORT_EVERY == 0:
             progress(counts)
 
-    for kinds in ((POST,), ("book", "trade")):
+    for kinds in ((POST,), MARKET):
         for kind, message in history(start_ms, now_ms, symbols=symbols, seed=seed, kinds=kinds):
             sink.publish(kind, message, recorded=True)
             report()
@@ -107,7 +107,8 @@ def simulate(
 def resume(client: redis.Redis, settings: Settings, symbols: Sequence[str], start_ms: int) -> int:
     """Return the time from which a simulation continues: ``start_ms``, or later if the symbols' checkpoints reach a later time.
 
-    So no message is late or a repeat. After an earlier feed a gap is published for each symbol: its book is unknown until the next one.
+    So no message is late or a repeat. After an earlier feed gaps are published for each symbol: its book is unknown until the next one, and
+    liquidations may be missing until then.
     """
     known_ms = _known_until_ms(client, settings, symbols)
     at_ms = max(start_ms, known_ms)
@@ -115,6 +116,8 @@ def resume(client: redis.Redis, settings: Settings, symbols: Sequence[str], star
         with Publisher(client, settings.partitions) as publisher:
             for symbol in symbols:
                 publisher.publish("gap", Gap(at_ms, symbol, received=at_ms), recorded=True)
+                missed = Gap(at_ms, symbol, received=at_ms, channel=LIQUIDATION_CHANNEL)
+                publisher.publish("gap", missed, recorded=True)
     return at_ms
 
 

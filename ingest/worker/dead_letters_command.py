@@ -25,6 +25,7 @@ from ingest.publish.report import utc
 from ingest.streams import dead_letters, deployment
 from ingest.streams.dead_letters import Letter, RetryError, shown
 from ingest.worker import saved
+from ingest.worker.contract import BEHIND_US
 
 SHOWN = 160  # characters shown of a message in the list
 WHOLE = 20_000  # characters shown of each field of one letter
@@ -147,7 +148,8 @@ def _check_not_late(client: redis.Redis, letter: Letter, partitions: int) -> Non
     """Raise ``RetryError`` if the message is behind its symbol's watermark as it was saved last: the worker would refuse it again."""
     fields = dict(letter.fields)
     source = letter.source.decode(errors="replace")
-    if PLAIN_STREAM.get(source, fields.get(b"kind", b"").decode(errors="replace")) not in ("book", "trade"):
+    kind = PLAIN_STREAM.get(source, fields.get(b"kind", b"").decode(errors="replace"))
+    if kind not in ("book", "trade", "derivatives", "liquidation"):
         return  # the others are never late
     try:
         message = decode_entry(Gap, fields)  # symbol and time, which both have
@@ -156,7 +158,8 @@ def _check_not_late(client: redis.Redis, letter: Letter, partitions: int) -> Non
     if time_us(message) < 0 or not is_symbol(message.symbol):
         return
     watermark_us = saved.watermark_us(client, partitions, message.symbol)
-    if time_us(message) < watermark_us:
+    behind_us = 0 if kind in ("book", "trade") else BEHIND_US
+    if time_us(message) < watermark_us - behind_us:
         raise RetryError(
             f"{letter.id} is of {utc(time_us(message) // 1000)} and would be refused again as late: "
             f"rows of {shown(message.symbol, 64)} are written up to {utc(watermark_us // 1000)}"

@@ -10,7 +10,7 @@ import threading
 import time
 
 from ingest.messages import flat_book
-from transforms import engine
+from transforms import compiling
 
 TOLD_S = 3.0
 """From here on it is compiling and not loading, and is told."""
@@ -24,7 +24,7 @@ def warm_up() -> None:
     told.daemon = True
     told.start()
     try:
-        engine.warm_up()
+        compiling.warm_up()
         flat_book.warm_up()
     finally:
         told.cancel()

@@ -28,7 +28,7 @@ from transforms.kernel import DAY_US, MINUTE_US
 from transforms.kernels import with_users
 
 MARKET = ("book", "trade")
-FEEDS = (*MARKET, "post", "microprice")
+FEEDS = (*MARKET, "post", "derivatives", "liquidation", "microprice")
 """The kinds of messages that kernels are made of; gaps and withdrawals go with theirs."""
 SLACK_MS = 120_000
 """Read so much further back than the arrivals tell: a message arrives later than its time, and minutes are counted as a whole."""

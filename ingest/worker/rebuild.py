@@ -23,13 +23,14 @@ from itertools import islice
 
 from ingest.messages.check import known_trade_id
 from ingest.messages.envelope import Envelope
-from ingest.messages.kinds import TRADE_CHANNEL, Trade
+from ingest.messages.kinds import Trade, time_us
 from ingest.settings import Settings
 from ingest.streams import keys
 from ingest.streams.read import id_numbers
 from ingest.tape.columns import EVENTS, FOR_ALL, IMPORT, entries_of
 from ingest.tape.read import FOREVER_MS, rows
 from ingest.tape.table import Tape
+from ingest.worker.contract import OF_CONTRACT
 from ingest.worker.partition import Partition
 from ingest.worker.reach import Reach, needed, needed_alone, survey
 from ingest.worker.symbol import Emit, Refuse, Symbol
@@ -45,8 +46,10 @@ NEW_MS = 3_600_000
 """A symbol that was first heard so long after the begin of the tape was not heard before."""
 _COLUMNS = ("id_ms", "id_n", "kind", "symbol", "source", "recorded", "data", "fields")
 _TTL_US = {
-    feed: max(view.ttl_s for view in VIEWS if view.feed == feed) * SECOND_US for feed in ("book", "trade", "post")
+    feed: max(view.ttl_s for view in VIEWS if view.feed == feed) * SECOND_US
+    for feed in ("book", "trade", "post", "derivatives")
 }
+_TTL_US["liquidation"] = _TTL_US["derivatives"]
 
 
 @dataclass(slots=True)
@@ -229,10 +232,11 @@ class _Rebuilding(Symbol):
     def _apply(self, t_us: int, envelope: Envelope) -> None:
         message, kind = envelope.message, envelope.kind
         if kind == "gap":
-            kind = "trade" if message.channel == TRADE_CHANNEL else "book"
+            kind = message.channel
         elif kind == "withdrawal":
             kind = "post"
-        self._last_row_us = max(self._last_row_us, t_us + _TTL_US.get(kind, 0))
+        heard_us = time_us(message) if isinstance(message, OF_CONTRACT) else t_us
+        self._last_row_us = max(self._last_row_us, heard_us + _TTL_US.get(kind, 0))
         since_ms = self.reach.since_ms.get(kind)
         if since_ms is None or envelope.arrived_ms < since_ms:
             if isinstance(message, Trade):

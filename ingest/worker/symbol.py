@@ -11,6 +11,8 @@ from ingest.messages.check import check_depth, check_gap, check_microprice, chec
 from ingest.messages.envelope import Envelope
 from ingest.messages.flat_book import FlatBook
 from ingest.messages.kinds import (
+    BOOK_CHANNEL,
+    LIQUIDATION_CHANNEL,
     MAX_INTEGER,
     TRADE_CHANNEL,
     Gap,
@@ -26,6 +28,7 @@ from ingest.messages.kinds import (
 from ingest.messages.posts import as_counted
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
+from ingest.worker import contract
 from ingest.worker.book_faults import book_refusal
 from ingest.worker.timeline import Timeline
 from transforms import validation
@@ -99,10 +102,14 @@ class Symbol:
             t_us = max(message.available * 1000, timeline.watermark)
         elif kind == "gap":
             check_gap(message)
-            if message.channel == TRADE_CHANNEL:
+            if message.channel != BOOK_CHANNEL:
                 t_us = since_us(message)
+            if message.channel == LIQUIDATION_CHANNEL:
+                kind = "liquidation"  # its place among the others: it says nothing of how far the market is
             # never late: the rows before are written, and those from now on have the gap
             t_us = max(t_us, timeline.watermark)
+        elif type(message) in contract.OF_CONTRACT:
+            t_us = contract.accept(message, timeline.watermark)
         elif timeline.is_late(t_us):
             raise Refused(Reason.LATE, f"{(timeline.watermark - t_us) / 1000} ms behind the watermark")
         elif kind == "trade":
@@ -145,6 +152,7 @@ class Symbol:
         _, lost_us = engine.last_hole_us()
         if lost_us >= timeline.watermark - 1 and not timeline.holds_market():  # a tick before said so
             engine.lose_trades(lost_us, until_us)
+            engine.contract.lose(until_us, if_heard=True)
             return
         newest_us = timeline.heard_us()
         if newest_us >= until_us:
@@ -153,6 +161,7 @@ class Symbol:
         timeline.pass_to(newest_us + 1)
         self.know_before(since_us)
         engine.lose_trades(since_us, until_us)
+        engine.contract.lose(until_us, if_heard=True)
         self.know_before(newest_us + 1)
         self._lose_book(newest_us + 1)
 
@@ -197,10 +206,14 @@ class Symbol:
                     self.engine.next_funding(message.next_funding * 1000)
             elif kind is FlatBook or kind is OrderBook:
                 self._apply_book(t_us, message)
+            elif kind in contract.OF_CONTRACT:
+                contract.apply(self.engine, message)
             elif kind is Gap and message.channel == TRADE_CHANNEL:
                 self.engine.lose_trades(since_us(message), time_us(message))
-            elif kind is Gap:
+            elif kind is Gap and message.channel == BOOK_CHANNEL:
                 self._lose_book(t_us)
+            elif kind is Gap:
+                self.engine.contract.lose(time_us(message))
             elif kind is MicropriceTable:
                 self.engine.install_microprice(t_us, message.tick, message.g)
             elif kind is WithdrawnPost:

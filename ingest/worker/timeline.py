@@ -5,8 +5,9 @@ The watermark W is the newest event time of the symbol's books and trades, less 
     ---- released, in order ----|W ---- held ----|newest book or trade
       row t once W > t                             t_message < W is late
 
-Messages of the same time are ordered by kind (book, trade, post, table), then sequence, then arrival. A tick moves W without a message.
+Messages of the same time are ordered by kind (``RANK``), then sequence, then arrival. A tick moves W without a message.
 A hole in the trades stands where it begins, before the trades of that time, or at W where that is later: so it is never late.
+What venues tell of derivatives moves W no more than a post does: it comes by other ways than the market, and may be ahead of it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,16 @@ from typing import Any
 
 from ingest.messages.envelope import Envelope, from_entry
 
-RANK = {"book": 0, "gap": 0, "trade": 1, "post": 2, "withdrawal": 3, "microprice": 4}
+RANK = {
+    "book": 0,
+    "gap": 0,
+    "trade": 1,
+    "post": 2,
+    "withdrawal": 3,
+    "microprice": 4,
+    "derivatives": 5,
+    "liquidation": 6,
+}
 """Books come before trades of the same time: the trade met that book."""
 _TRADE, _POST, _TABLE = RANK["trade"], RANK["post"], RANK["microprice"]
 

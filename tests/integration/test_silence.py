@@ -13,12 +13,14 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feature_repo.project import project
 from feature_repo.stores.online.format import SymbolKeys
 from feature_repo.stores.online.write import OnlineWriter
+from ingest.messages.contract_kinds import Derivatives
 from ingest.messages.kinds import OrderBook, ScoredPost, Tick, Trade
 from ingest.publish.publisher import Publisher
 from transforms.catalog import RAW_VIEWS, VIEW
 
 T0 = 1_700_000_000_000
 SECOND = 1_000_000
+KINDS = ("book", "trade", "post", "derivatives")
 PRESENT, OUTSIDE = FieldStatus.PRESENT, FieldStatus.OUTSIDE_MAX_AGE
 
 
@@ -31,6 +33,9 @@ def publish(pipeline: Any, from_s: int, to_s: int, *kinds: str) -> None:
                 publisher.publish("book", book, recorded=True)
             if "trade" in kinds:
                 publisher.publish("trade", Trade(ms, "A", 100.0, 1.0, "buy", received=ms), recorded=True)
+            if "derivatives" in kinds:
+                told = Derivatives(ms, "A", 100.0, 100.5, 0.0001, open_interest=7.0, received=ms)
+                publisher.publish("derivatives", told, recorded=True)
             if "post" in kinds and ms % 1000 == 0:
                 post = ScoredPost(ms, "A", str(ms), ms, ms % 97, 0.6, 0.1, 0.3, received=ms)
                 publisher.publish("post", post, recorded=True)
@@ -51,13 +56,15 @@ def statuses(store: Any, at_s: float) -> dict[str, set[int]]:
     return found
 
 
-@pytest.mark.parametrize(("view", "stopped"), [("microstructure", "book"), ("order_flow", "trade")])
+@pytest.mark.parametrize(
+    ("view", "stopped"), [("microstructure", "book"), ("order_flow", "trade"), ("derivatives", "derivatives")]
+)
 def test_a_feed_that_stops_is_past_its_age_after_its_ttl_while_the_others_stay(
     pipeline: Any, store: Any, view: str, stopped: str
 ) -> None:
-    ttl, others = VIEW[view].ttl_s, {"book", "trade", "post"} - {stopped}
+    ttl, others = VIEW[view].ttl_s, set(KINDS) - {stopped}
     worker = pipeline.worker()
-    publish(pipeline, 0, 20, "book", "trade", "post")
+    publish(pipeline, 0, 20, *KINDS)
     pipeline.work(worker)
     assert statuses(store, 20) == {v.name: {PRESENT} for v in RAW_VIEWS}
 
@@ -72,7 +79,7 @@ def test_a_feed_that_stops_is_past_its_age_after_its_ttl_while_the_others_stay(
     assert statuses(store, 19.9 + ttl)[view] == {PRESENT}
     assert statuses(store, 19.9 + ttl + 0.002)[view] == {OUTSIDE}
 
-    publish(pipeline, 20 + ttl + 1, 20 + ttl + 3, "book", "trade", "post")
+    publish(pipeline, 20 + ttl + 1, 20 + ttl + 3, *KINDS)
     pipeline.work(worker)
     assert statuses(store, 20 + ttl + 3) == {v.name: {PRESENT} for v in RAW_VIEWS}
 

@@ -12,6 +12,7 @@ from ingest.backfill.run import backfill
 from ingest.check.recording import StandIn
 from ingest.messages.kinds import SocialPost, Tick
 from ingest.publish.publisher import Publisher
+from ingest.recordings.own import KIND_OF_STREAM
 from ingest.replay import messages, replay
 from ingest.sentiment.history import History
 from ingest.simulate import history
@@ -20,7 +21,7 @@ from transforms.catalog import VIEWS
 MIDNIGHT = 1_700_006_400_000
 DELAY = timedelta(hours=1)
 """Tells the rows of the backfill: no live row is so late."""
-STREAM = {"book": "order_book", "trade": "market_data", "social": "social_data"}
+STREAM = {kind: stream for stream, kind in KIND_OF_STREAM.items()}
 
 
 def bits(value):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from ingest.messages.contract_kinds import Derivatives, Liquidation
 from ingest.messages.kinds import Clock, Gap, Hold, OrderBook, SocialPost, Trade
 from ingest.settings import Settings
 from tests.simulation.faults import draw_faults, losses, pauses
@@ -49,6 +50,7 @@ def draw(seed: int) -> Plan:
     for symbol in symbols:
         if seed % 10 != BUSY or symbol != symbols[0]:
             sent += _market(rng, symbol, rng.choice(sources), settings, end_us)
+            sent += _contract(random.Random(f"{seed} {symbol}"), symbol, sent[-1].source, end_us)
     if has_posts:
         sent += _posts(rng, symbols, rng.choice([*sources, PLAIN]), end_us)
     is_busy = seed % 10 == BUSY
@@ -123,6 +125,23 @@ def _market(rng: random.Random, symbol: str, source: str, settings: Settings, en
         else:
             kind, message = _of_a_feed(rng, symbol, n, t, now_ms, newest if has_clock else 0)
         found.append(Sent(at_us, source, kind, message, is_sound, is_recorded))
+    return found
+
+
+def _contract(rng: random.Random, symbol: str, source: str, end_us: int) -> list[Sent]:
+    """Return what a venue tells of some contracts, often later than it tells the market; no two are of equal bytes."""
+    found = []
+    for n, at_us in enumerate(_times(rng, rng.choice((0, 0, 3, 8)), end_us), 1):
+        now_ms = at_us // 1000
+        t = now_ms - rng.randrange(BOUNDS_MS) - rng.choice((0, 0, 400, 3000))
+        kind, message = rng.choice(
+            (
+                ("derivatives", Derivatives(t, symbol, 100.0 + n / 64, 100.0, received=now_ms)),
+                ("derivatives", Derivatives(t, symbol, open_interest=10.0 + n / 64, received=now_ms)),
+                ("liquidation", Liquidation(t, symbol, rng.choice(("buy", "sell")), 100.0, n / 64, now_ms)),
+            )
+        )
+        found.append(Sent(at_us, source, kind, message))
     return found
 
 

@@ -133,7 +133,7 @@ PLANTS: dict[str, Plant] = {
     "position": Plant("a commit does not look at the position that it began from", 126, [(_SAVED, "")]),
     "server": Plant(
         "what was read from a Redis counts on the one that replaced it",
-        722,
+        1342,
         [(_SAME_SERVER, ""), *((one, "if false then") for one in (_RENEWED, _MOVED, _LAST_IN_LOG))],
     ),
     "both checks of a commit": Plant(
@@ -145,7 +145,7 @@ PLANTS: dict[str, Plant] = {
     "compare": Plant(
         "an older row replaces the one that is online", 512, [(_COMPARE, "newer = true\n  if false then")]
     ),
-    "write fence": Plant("online rows are written without the lease", 73, [(_FENCE_WRITE, "")]),
+    "write fence": Plant("online rows are written without the lease", 90, [(_FENCE_WRITE, "")]),
     "cut": Plant("the router sorts what it read, and does not cut it", 39, members=[(read, "in_order", _unordered)]),
     "offsets": Plant("a batch is appended without a look at its number", 14, [(_OFFSETS, "")]),
     "presence": Plant("an entry is moved also where it is gone", 508, [(_PRESENT, f"({_PRESENT} or true)")]),

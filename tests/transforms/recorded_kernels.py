@@ -28,7 +28,7 @@ from transforms.sentiment import state as posts
 FILE = Path(__file__).with_suffix(".json")
 ROOT = Path(kernels.__file__).parent
 APART = frozenset((
-    "anew", "catalog", "example", "joined", "kernels", "layouts", "packing", "saved", "times", "warmup",
+    "anew", "catalog", "compiling", "example", "history", "joined", "kernels", "layouts", "packing", "saved", "times", "warmup",
     "microstructure.microprice_fit", "sentiment.symbols", "sentiment.text",
 ))  # fmt: skip
 """Modules that no version covers: what they do is no formula of a kernel, or is told to the backfill in another way (the catalogue)."""
@@ -92,9 +92,8 @@ def code_of(modules: Iterable[str]) -> dict[str, str]:
 
 
 def _layout_of(kernel: Kernel) -> object:
-    pieces = [
-        [size for name, size in layout if name == kernel.name] for us in _BUCKETS_US for layout in layouts(us).values()
-    ]
+    parts = [layout for us in _BUCKETS_US for layout in layouts(us).values()]
+    pieces = [found for layout in parts if (found := [size for name, size in layout if name == kernel.name])]
     records = [posts.HEADER.format, posts.RECORD.format, posts.ID.format] if kernel.name == "posts" else []
     return [pieces, records]
 

@@ -9,13 +9,14 @@ import pytest
 from tests.transforms import recorded_kernels
 from transforms import kernels, saved
 from transforms.catalog import VIEWS
+from transforms.derivatives import kernel as derivatives
 from transforms.instrument import Instrument
-from transforms.layouts import layouts
+from transforms.layouts import DERIVATIVES, layouts
 
 
 def test_every_feature_is_of_one_kernel() -> None:
     made = [feature for kernel in kernels.ALL for feature in kernel.features]
-    assert sorted(made) == sorted(name for view in VIEWS for name in view.names)
+    assert sorted(made) == sorted({name for view in VIEWS for name in view.names})
 
 
 def test_a_kernel_stands_behind_those_that_it_needs() -> None:
@@ -29,6 +30,9 @@ def test_a_kernel_stands_behind_those_that_it_needs() -> None:
 @pytest.mark.parametrize("bucket_us", [1_000_000, 250_000, 100_000])
 def test_the_pieces_of_kernels_fill_every_vector(bucket_us: int) -> None:
     vectors = saved.fresh(Instrument(), bucket_us).vectors
+    vectors[DERIVATIVES] = derivatives.init(
+        Instrument(), bucket_us
+    )  # which a symbol has from its first message of the kind on
     assert list(vectors) == list(layouts(bucket_us))
     for part, layout in layouts(bucket_us).items():
         assert len(vectors[part]) == sum(size for _, size in layout), part

@@ -69,7 +69,13 @@ def bits(x: float | None) -> bytes:
 
 NORMALISED = {kernel.name for kernel in kernels.ALL} - {kernel.name for kernel in kernels.RAW}
 STATES = sorted(({name for layout in layouts(S).values() for name, _ in layout} | {"posts"}) - NORMALISED)
-OF_THE_FEED = {"book": "microstructure", "trades": "order_flow", "prices": "technical", "posts": "sentiment"}
+OF_THE_FEED = {
+    "book": "microstructure",
+    "trades": "order_flow",
+    "prices": "technical",
+    "posts": "sentiment",
+    "derivatives": "derivatives",
+}
 """Kernels that know when a feed was heard: without their state a view has no row until it is heard again."""
 
 
@@ -94,7 +100,7 @@ def test_a_kernel_of_another_version_begins_anew_alone(kernel: str, changed) -> 
 
 EXACT = (
     "book", "book_flow", "session", "trade_volume", "amihud", "roll", "realized_spread", "bucket_volume", "vpin", "momentum", "volatility",
-    "ranges", "rsi", "ema", "bollinger", "atr", "volume_profile", "relative_volume",
+    "ranges", "rsi", "ema", "bollinger", "atr", "volume_profile", "relative_volume", "open_interest", "liquidations",
 )  # fmt: skip
 """Kernels that are null until they know all that their value needs."""
 DAYS = ("bucket_volume", "vpin", "vpin_n", "rsi", "rsi_14_n", "ema", "atr", "relative_volume")
@@ -126,6 +132,8 @@ def test_a_kernel_that_begins_anew_has_the_value_of_before_or_none(kernel: str, 
                 "momentum",
                 "volatility",
                 "volume_profile",
+                "open_interest",
+                "liquidations",
             ):
                 last = max(theirs)
                 assert bits(ours[last]) == bits(theirs[last]), (
@@ -166,7 +174,7 @@ def test_a_state_of_the_format_before_goes_on() -> None:
     parts, expected = msgspec.msgpack.decode(zlib.decompress(two_days.BEFORE.read_bytes()))
     engine = restored(parts)
     assert not engine.anew
-    assert digest(play(engine, CUT, END)) == expected
+    assert digest(play(engine, CUT, END, contract=False)) == expected
 
 
 def test_a_state_of_the_format_before_is_refused_kernel_by_kernel_too(changed) -> None:

@@ -37,8 +37,11 @@ def engine() -> Engine:
     return Engine(ABOUT, S)
 
 
-def play(of: Engine, begin: int, end: int) -> Rows:
-    """Give an engine what happens from second ``begin`` until before ``end``, and return its rows."""
+def play(of: Engine, begin: int, end: int, *, contract: bool = True) -> Rows:
+    """Give an engine what happens from second ``begin`` until before ``end``, and return its rows.
+
+    Without ``contract`` nothing is told of derivatives, which the code before did not know.
+    """
     rows: Rows = {}
     for second in _seconds(begin, end):
         price = 100.0 + 0.25 * (second // 3 % 17) - 0.5 * (second // 40 % 5)
@@ -53,9 +56,22 @@ def play(of: Engine, begin: int, end: int) -> Rows:
                 of.post(second * S + 2, Post(f"p{second}", f"a{second % 5}", text, lean, 0.9 - lean, 0.1, 3, 1, 1, 10))
         bought = second // 2 % 3 == 0
         of.trade(second * S + 3, price + (0.25 if bought else -0.25), 0.5 + second % 7, 1 if bought else -1)
+        if second >= BUSY and contract:
+            _tell(of, second, price)
         if second >= BUSY and second % 10 < 2:
             rows[second + 1] = {view.name: to_bytes(row) for view, row in of.emit((second + 1) * S)}
     return rows
+
+
+def _tell(of: Engine, second: int, price: float) -> None:
+    settled_us = (second // 28_800 + 1) * 28_800 * S
+    of.tell_contract(
+        second * S + 4, mark=price + 0.125, index=price, funding_rate=second % 7 / 1e5, settled_us=settled_us
+    )
+    if second % 20 == 0:
+        of.tell_contract(second * S + 5, open_interest=1000.0 + second % 331)
+    if second % 46 == 0:
+        of.contract.liquidate(second * S + 6, price, 1.0 + second % 9, 1 if second % 4 else -1)
 
 
 def _seconds(begin: int, end: int) -> Iterator[int]:
@@ -69,6 +85,7 @@ def digest(rows: Rows) -> bytes:
 
 if __name__ == "__main__":
     made = engine()
-    play(made, MIDNIGHT, CUT)
+    play(made, MIDNIGHT, CUT, contract=False)
     parts = made.save()
-    BEFORE.write_bytes(zlib.compress(msgspec.msgpack.encode([parts, digest(play(made, CUT, END))]), 9))
+    rows = play(made, CUT, END, contract=False)
+    BEFORE.write_bytes(zlib.compress(msgspec.msgpack.encode([parts, digest(rows)]), 9))

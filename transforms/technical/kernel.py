@@ -159,6 +159,12 @@ def _heard(state: Vector) -> float:
 
 
 @jit
+def last_price(state: Vector, t_us: int, for_us: int) -> float:
+    """Return the price of the last trade, NaN where that is older than ``for_us`` at ``t_us`` or a later one may be missing."""
+    return _heard(state) if state[NEWEST] > 0.0 and t_us - state[NEWEST] <= for_us else NAN
+
+
+@jit
 def start_session(state: Vector, start_us: int, end_us: int, day: int) -> None:
     """Begin a session, as ``order_flow.kernel.start_session`` does."""
     volume_profile.start(state, PROFILE, start_us, end_us, day, state[NEWEST])
@@ -192,6 +198,12 @@ def step_trade(state: Vector, t_us: int, price: float, size: float) -> None:
 def step_funding(state: Vector, at_us: int) -> None:
     """Set the time at which the venue settles funding next."""
     state[FUNDING] = float(at_us)
+
+
+@jit
+def minutes_to_funding(state: Vector, t_us: int) -> float:
+    """Return the minutes to the next settlement of funding, NaN where it is not known."""
+    return calendar.minutes_to_funding(t_us, int(state[FUNDING]), int(state[_FUNDING_EVERY]))
 
 
 @jit

@@ -94,9 +94,10 @@ class Followed:
 
 
 def _last_us(symbol: Symbol) -> int:
-    """Return the time of the newest book, trade or gap; of a symbol that has posts alone that of the newest post."""
+    """Return the time of the newest message of the market; of a symbol that has posts alone that of the newest post."""
     timeline = symbol.timeline
-    market = [t_us for t_us, rank, *_ in timeline.held if rank < RANK["post"]]
+    others = {RANK[kind] for kind in ("post", "withdrawal", "microprice")}
+    market = [t_us for t_us, rank, *_ in timeline.held if rank not in others]
     if market or timeline.watermark:
         return max(market, default=timeline.watermark - 1)
     return max((t_us for t_us, *_ in timeline.held), default=0)

@@ -32,7 +32,7 @@ from ingest.tape.read import day_ms, rows
 from ingest.tape.store import Store
 from ingest.tape.table import Tape, TapeError, open_tape
 from transforms.catalog import VIEW
-from transforms.engine import warm_up
+from transforms.compiling import warm_up
 
 CHECK_EVERY = 2000
 """Messages between two checks whether enough rows are collected to write them."""

@@ -164,6 +164,8 @@ def definitions() -> Iterator[list[Any]]:
             *modules[2].VIEWS.values(),
             modules[3].feature_vector_v1,
             modules[3].signal_v1,
+            modules[3].feature_vector_v2,
+            modules[3].signal_v2,
         ]
         for name in names:
             sys.modules.pop(name, None)  # the folders that share this fixture have one each

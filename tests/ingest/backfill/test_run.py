@@ -19,6 +19,7 @@ from ingest.check.recording import StandIn
 from ingest.cli import main
 from ingest.messages.decode import encode
 from ingest.messages.kinds import SocialPost, Tick, WithdrawnPost
+from ingest.recordings.own import KIND_OF_STREAM
 from ingest.replay import messages
 from ingest.sentiment.history import History
 from ingest.simulate import history
@@ -28,7 +29,7 @@ from transforms.times import us_of_datetime
 
 MIDNIGHT = 1_700_006_400_000
 CONF = settings.load({"TFS_PARTITIONS": "1"})
-STREAM = {"book": "order_book", "trade": "market_data", "social": "social_data"}
+STREAM = {kind: stream for stream, kind in KIND_OF_STREAM.items()}
 
 Rows = dict[tuple[str, str, int], bytes]
 

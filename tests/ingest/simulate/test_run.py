@@ -14,6 +14,7 @@ from ingest.messages.kinds import KIND
 from ingest.publish.readers import NotReadError
 from ingest.settings import Settings
 from ingest.simulate import history, simulate
+from ingest.simulate.history import MARKET
 from ingest.streams import keys
 from ingest.worker.partition import Partition
 
@@ -43,9 +44,7 @@ def test_history_is_recorded_and_a_tick_ends_it(redis_client: redis.Redis) -> No
     counts = simulate(redis_client, SETTINGS, symbols=["SIM-ETH"], history_ms=10_000, clock=clock, patience_s=1)
 
     *market, tick = entries(redis_client)
-    assert [(k, m) for k, m, _ in market] == list(
-        history(T0, T0 + 10_000, symbols=["SIM-ETH"], kinds=["book", "trade"])
-    )
+    assert [(k, m) for k, m, _ in market] == list(history(T0, T0 + 10_000, symbols=["SIM-ETH"], kinds=MARKET))
     assert all(recorded for _, _, recorded in market)
     assert (tick[0], tick[1].timestamp) == ("tick", T0 + 10_000)
     assert counts.published["book"] == 20
@@ -57,7 +56,7 @@ def test_the_live_part_begins_where_the_history_ends_and_is_not_recorded(redis_c
     simulate(redis_client, SETTINGS, symbols=["SIM-ETH"], clock=clock, sleep=clock.sleep, **span)
     got = entries(redis_client)
     market = [(k, m) for k, m, _ in got if k != "clock"]
-    assert market == list(history(T0, T0 + 10_000, symbols=["SIM-ETH"], kinds=["book", "trade"], seed=3))
+    assert market == list(history(T0, T0 + 10_000, symbols=["SIM-ETH"], kinds=MARKET, seed=3))
     assert all(recorded == (m.timestamp < T0 + 5000) for _, m, recorded in got)
     assert clock.now_s < T0 / 1000 + 10.5
 
@@ -72,12 +71,14 @@ def test_a_second_run_goes_on_where_the_first_stopped_and_says_that_it_was_away(
     first = redis_client.xlen(keys.events(0))
 
     simulate(redis_client, SETTINGS, history_ms=13_000, clock=Clock(T0 / 1000 + 13), **span)
-    gap, *market, _ = entries(redis_client)[first:]
+    (*gaps,) = entries(redis_client)[first : first + 2]
+    *market, _ = entries(redis_client)[first + 2 :]
     after = T0 + 10_001  # the tick at the first run's end spoke for all up to and with its own millisecond
-    assert (gap[0], gap[1].timestamp) == ("gap", after)
-    assert [(k, m) for k, m, _ in market] == list(
-        history(after, T0 + 13_000, symbols=["SIM-ETH"], kinds=["book", "trade"])
-    )
+    assert [(gap[0], gap[1].channel, gap[1].timestamp) for gap in gaps] == [
+        ("gap", "book", after),
+        ("gap", "liquidation", after),
+    ]
+    assert [(k, m) for k, m, _ in market] == list(history(after, T0 + 13_000, symbols=["SIM-ETH"], kinds=MARKET))
 
 
 def test_live_posts_go_to_the_scorer_unrecorded(redis_client: redis.Redis) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ingest import settings
+from ingest.messages.contract_kinds import Derivatives, Liquidation
 from ingest.messages.decode import encode
 from ingest.messages.kinds import Clock, Gap, MicropriceTable, OrderBook, ScoredPost, Tick, Trade
 from ingest.settings import Settings
@@ -70,6 +71,7 @@ def live(days: float = 40, *, sides: bool = True, seed: int = 1, busy_h: int = 3
             book(at - 200)
             book(at + 300 + int(rng.integers(100)))
             book(at + 700)
+    told += _contract(max(begin, END - busy_h * HOUR), seed, name)
     for at in [*range(begin + HOUR, END - 2 * HOUR, 4 * DAY), *range(END - 2 * HOUR, END, 70_000)]:
         delay = int(rng.integers(2)) * 1500
         score = ScoredPost(
@@ -93,6 +95,27 @@ def live(days: float = 40, *, sides: bool = True, seed: int = 1, busy_h: int = 3
         before = arrived
         entries.append((b"%d-%d" % (arrived, n), {b"kind": kind.encode(), b"data": encode(message)}))
     return entries
+
+
+def _contract(begin: int, seed: int, name: str) -> list[tuple[int, str, object]]:
+    """Return what a venue tells of a contract up to ``END``: marks, open interest a little late, and liquidations now and then."""
+    rng = np.random.default_rng([seed, 1])
+    told: list[tuple[int, str, object]] = []
+    for at in range(begin, END, MINUTE // 2):
+        index = 100.0 + float(rng.random())
+        settled = at // HOUR * HOUR + HOUR
+        mark = Derivatives(
+            at, name, index + float(rng.random()), index, float(rng.random()) / 1e4, settled, received=at + 40
+        )
+        told.append((at + 40, "derivatives", mark))
+        interest = Derivatives(at + 9, name, open_interest=1000.0 + float(rng.integers(99)), received=at + 3000)
+        told.append((at + 3000, "derivatives", interest))
+        if rng.random() < 0.05:
+            forced = Liquidation(
+                at + 50, name, ["buy", "sell"][int(rng.integers(2))], index, 2.0 + float(rng.random()), at + 800
+            )
+            told.append((at + 800, "liquidation", forced))
+    return told
 
 
 def tape_of(place: Path, entries: Sequence[Entry], conf: Settings = CONF, source: str = EVENTS) -> Tape:

@@ -20,7 +20,7 @@ def test_a_compilation_is_told_when_it_begins_and_when_it_is_over(
 ) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(kernels, "TOLD_S", 0.05)
-    monkeypatch.setattr(kernels.engine, "warm_up", lambda: time.sleep(0.2))
+    monkeypatch.setattr(kernels.compiling, "warm_up", lambda: time.sleep(0.2))
     monkeypatch.setattr(kernels.flat_book, "warm_up", lambda: None)
     kernels.warm_up()
     first, last = caplog.messages
@@ -32,7 +32,7 @@ def test_kernels_that_are_only_loaded_are_not_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(kernels.engine, "warm_up", lambda: None)
+    monkeypatch.setattr(kernels.compiling, "warm_up", lambda: None)
     monkeypatch.setattr(kernels.flat_book, "warm_up", lambda: None)
     kernels.warm_up()
     assert caplog.messages == []

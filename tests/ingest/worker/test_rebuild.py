@@ -89,6 +89,9 @@ def test_all_kernels_of_an_emptied_redis_are_as_if_the_worker_never_stopped(tape
         "sentiment_ew_15m",
         "ofi_60s",
         "volatility_5m_z",
+        "basis_bps",
+        "oi_change_1h",
+        "liquidation_imbalance_5m",
     } <= names
 
 
@@ -103,7 +106,7 @@ def test_it_follows_the_log_from_there_on(tape: Tape, whole) -> None:
     [
         ("book_flow", {"book": 2}), ("kyle", {"book": 2, "trade": 2}), ("volatility", {"trade": 28}), ("session", {"trade": 37 * 24}),
         ("ema", {"trade": 960}), ("posts", {"post": 32 * 24}), ("microprice_table", {"book": 2, "microprice": 960}),
-        ("spread_pct_z", {"book": 28}),
+        ("spread_pct_z", {"book": 28}), ("open_interest", {"derivatives": 3}), ("liquidations", {"derivatives": 2, "liquidation": 4}),
     ],
 )  # fmt: skip
 def test_a_kernel_alone_reads_what_it_needs_and_goes_on_to_the_bit(

@@ -17,6 +17,7 @@ from ingest.messages.decode import encode
 from ingest.messages.kinds import Tick, time_us
 from ingest.settings import Settings
 from ingest.simulate import history
+from ingest.simulate.history import MARKET
 from ingest.tape import columns
 from ingest.tape.read import rows
 from ingest.tape.table import open_tape, open_to_append
@@ -47,7 +48,7 @@ def market(day: int, symbols: Sequence[str] = SYMBOLS, seconds: tuple[int, int] 
     """Return books and trades of the last seconds before the midnight that ends a day; times begin at that ``seconds`` of them."""
     begin = MIDNIGHT + (day + 1) * DAY - 12_000
     span = (begin + 1000 * seconds[0], begin + 1000 * seconds[1])
-    return [(kind, one) for kind, one in history(*span, symbols=symbols, seed=day, kinds=("book", "trade"))]
+    return [(kind, one) for kind, one in history(*span, symbols=symbols, seed=day, kinds=MARKET)]
 
 
 def put(conf: Settings, messages: Sequence[tuple[str, Any]], tag: int = 0) -> int:

@@ -13,6 +13,7 @@ from ingest.messages.decode import encode
 from ingest.messages.kinds import Clock, Gap, Hold, Leave, ScoredPost, Tick, WithdrawnPost
 from ingest.settings import Settings
 from ingest.simulate import history
+from ingest.simulate.history import MARKET
 from ingest.worker.partition import Partition
 from tests.ingest.backfill.days.tapes import DAY, MIDNIGHT, SYMBOLS, put_entries, stored, worker_rows
 
@@ -29,7 +30,7 @@ def post(at: int, name: str, symbol: str = BTC) -> ScoredPost:
 def entries(day: int) -> list[Entry]:
     """Return what a log gets in eight seconds before a midnight, and a second after it."""
     end = MIDNIGHT + day * DAY
-    told: list[tuple[str, Any]] = list(history(end - 8000, end, symbols=SYMBOLS, seed=day, kinds=("book", "trade")))
+    told: list[tuple[str, Any]] = list(history(end - 8000, end, symbols=SYMBOLS, seed=day, kinds=MARKET))
     told += [("clock", Clock(at, list(SYMBOLS))) for at in range(end - 7700, end, 1000)]
     told += [
         ("post", post(end - 6000, f"first {day}")),

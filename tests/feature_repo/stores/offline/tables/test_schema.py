@@ -91,6 +91,15 @@ def test_a_new_feature_adds_a_column_and_one_that_is_gone_keeps_its_own(
     assert "social: no longer defined, kept with its rows: gone" in messages
 
 
+def test_a_view_that_is_new_gets_its_table_beside_those_that_are_there(database: psycopg.Connection[Any]) -> None:
+    before = [table_of_view(view) for view in catalog.VIEWS if view is not catalog.DERIVATIVES]
+    migrate(database, before)
+    database.execute("INSERT INTO social (symbol, event_timestamp, created_timestamp) VALUES ('A', now(), now())")
+    migrate(database, [table_of_view(view) for view in catalog.VIEWS])
+    assert columns(database, "derivatives").keys() > set(catalog.DERIVATIVES.names)
+    assert database.execute("SELECT count(*) FROM social").fetchone() == (1,)
+
+
 def test_a_feature_that_changed_its_type_is_refused_by_name(database: psycopg.Connection[Any]) -> None:
     migrate(database, [replace(TABLE, features={"n": "bigint"})])
     with pytest.raises(SchemaError, match="table social: n is bigint, not double precision"):
