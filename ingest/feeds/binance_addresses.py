@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 DEPTH = "depth@100ms"  # the stream of a symbol's book
+CONTRACT = ("markPrice@1s", "forceOrder")  # the streams of a perpetual or a future besides its book and trades
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class Venue:
     stream: str  # address of the streams, without a path
     rest: str  # address of ``/depth``
     trades: str = "trade"  # name of its stream of trades
-    others: tuple[str, ...] = ()  # further streams of a symbol; ``markPrice`` tells when funding is settled next
+    others: tuple[str, ...] = ()  # further streams of a symbol
+    open_interest: str = ""  # address of ``/openInterest``, where the venue has contracts
     is_routed: bool = False  # books are given at ``/public``, aggregated trades and mark prices at ``/market``
     has_micros: bool = False  # its streams give times in microseconds where they are asked for
     depths: tuple[tuple[int, int], ...] = ((5000, 250), (1000, 50))  # levels of ``/depth`` and the weight of a request
@@ -76,7 +78,8 @@ VENUES: dict[str, Venue] = {
         "wss://fstream.binance.com",
         "https://fapi.binance.com/fapi/v1/depth",
         trades="aggTrade",
-        others=("markPrice",),
+        open_interest="https://fapi.binance.com/fapi/v1/openInterest",
+        others=CONTRACT,
         is_routed=True,
         prefix="BINANCE-FUTURES:",
         depths=((1000, 20),),
@@ -87,7 +90,8 @@ VENUES: dict[str, Venue] = {
         "wss://dstream.binance.com",
         "https://dapi.binance.com/dapi/v1/depth",
         trades="aggTrade",
-        others=("markPrice",),
+        open_interest="https://dapi.binance.com/dapi/v1/openInterest",
+        others=CONTRACT,
         is_routed=True,
         prefix="BINANCE-COINM:",
         depths=((1000, 20),),

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ingest.feeds.binance_addresses import Route
-from ingest.feeds.binance_socket import Connection, kind_of, stream_of
+from ingest.feeds.binance_socket import Connection, is_regular, kind_of, stream_of
 from ingest.feeds.binance_venue import RESTRICTED, RestrictedError
 from ingest.feeds.channels import Channels
 from ingest.publish.outlet import pauses
@@ -94,6 +94,7 @@ class Connections:
     ) -> None:
         self.names = [f"{symbol.lower()}@{channel}" for symbol in symbols for channel in route.channels]
         self._addresses = [f"{stream}{path}?streams=" + "/".join(self.names) + query for path in route.paths]
+        self._regular = [name for name in self.names if is_regular(name.partition("@")[2])]
         self._at = 0  # which of the addresses is used
         told = dict.fromkeys(kind_of(channel) for channel in route.channels)
         self._carried = {} if is_only else {"channels": list(told)}
@@ -154,9 +155,9 @@ class Connections:
         address = self._addresses[self._at]
         async with asyncio.timeout(HANDSHAKE_S):
             socket = await http.ws_connect(address, heartbeat=HEARTBEAT_S, max_msg_size=FRAME_MAX_BYTES, autoping=False)
-        new = Connection(socket, self.names, self._clock() + LIFE_S + LIFE_SPREAD_S * random())  # noqa: S311  # no secret
+        new = Connection(socket, self._regular, self._clock() + LIFE_S + LIFE_SPREAD_S * random())  # noqa: S311  # no secret
         if not self._open:
-            self._channels.opened(self.names)
+            self._channels.opened(self._regular)
             self.open_since = self._clock()
         self._open.add(new)
         new.reading = asyncio.create_task(self._read(new))
@@ -189,7 +190,7 @@ class Connections:
         finally:
             self._open.discard(connection)
             if not self._open:
-                self._channels.closed(self.names)
+                self._channels.closed(self._regular)
             await self.tell()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_S):

@@ -30,11 +30,12 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from feature_repo.stores.errors import UserError
+from ingest.feeds import open_interest
 from ingest.feeds.binance_addresses import Allowance, Venue, depth_to_ask
 from ingest.feeds.binance_connection import Connections
 from ingest.feeds.binance_recovery import Recovery
 from ingest.feeds.binance_rest import Rest
-from ingest.feeds.binance_socket import kind_of
+from ingest.feeds.binance_socket import is_regular, kind_of
 from ingest.feeds.binance_venue import ANSWER_S, RestrictedError, check_symbols
 from ingest.feeds.channels import MARKET, Channels
 from ingest.feeds.pump import Pump
@@ -124,6 +125,7 @@ class BinanceFeed:
                 for symbol in symbols
                 for route in venue.routes
                 for channel in route.channels
+                if is_regular(channel)
             }
         )
         self._connections = [
@@ -199,6 +201,7 @@ class BinanceFeed:
         await self._recovery.start(await asyncio.to_thread(self._outlet.last_trades, self._symbols))
         tasks = [asyncio.create_task(each.listen(self._http)) for each in self._connections]
         tasks += [asyncio.create_task(self._watch()), asyncio.create_task(self._recovery.run())]
+        tasks += [asyncio.create_task(open_interest.ask(self._rest, self._venue, self._symbols, self._put))]
         try:
             await asyncio.gather(*tasks)
         finally:

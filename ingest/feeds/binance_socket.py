@@ -9,23 +9,30 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ingest.messages.kinds import LIQUIDATION_CHANNEL
+
 if TYPE_CHECKING:
     from aiohttp import ClientWebSocketResponse
 
 ASK_NS = 500_000_000  # a connection that gave nothing for so long is asked whether it lives
 SHUTDOWN = b"!serverShutdown"
-_KIND = {"depth": "book", "trade": "trade", "aggTrade": "trade"}
+_KIND = {"depth": "book", "trade": "trade", "aggTrade": "trade", "forceOrder": LIQUIDATION_CHANNEL}
 _STREAM = re.compile(rb'\{\s*"stream"\s*:\s*"([^"]*)"').match
 
 
 def kind_of(channel: str) -> str:
-    """Return what a channel gives: ``book``, ``trade``, or its own name.
+    """Return what a channel gives: ``book``, ``trade``, ``liquidation``, or its own name.
 
-    >>> kind_of("depth@100ms"), kind_of("aggTrade"), kind_of("markPrice")
-    ('book', 'trade', 'markPrice')
+    >>> kind_of("depth@100ms"), kind_of("aggTrade"), kind_of("forceOrder"), kind_of("markPrice@1s")
+    ('book', 'trade', 'liquidation', 'markPrice')
     """
     name = channel.partition("@")[0]
     return _KIND.get(name, name)
+
+
+def is_regular(channel: str) -> bool:
+    """Return whether a channel speaks as long as it is carried; liquidations may be hours apart, so nobody expects a word of them."""
+    return kind_of(channel) != LIQUIDATION_CHANNEL
 
 
 def stream_of(frame: bytes) -> bytes:

@@ -5,8 +5,8 @@ A line is ``<receive time, ns> <one JSON message>``. Books are made from depth d
 Trades come one by one (``@trade``) or as aggregates (``@aggTrade``), whose ``f`` and ``l`` are the ids of the first and last trade in
 them. No trade counts twice: an aggregate of trades that are recorded one by one is passed over, and so is a trade that an aggregate
 counted already. Trades that were not made in the order book (insurance fund, auto-deleveraging) are passed over too. Where ids
-say that trades are missing, the messages behind them wait (``whole_trades``). Notes of our own feed, such as a lost connection, are lines
-too (``binance_notes``).
+say that trades are missing, the messages behind them wait (``whole_trades``). What futures say of contracts is read by
+``binance_contracts``. Notes of our own feed, such as a lost connection, are lines too (``binance_notes``).
 
 Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
 """
@@ -20,8 +20,6 @@ from ingest.messages.check import check_header, check_trade
 from ingest.messages.decode import decode
 from ingest.messages.kinds import (
     BOOK_CHANNEL,
-    EARLIEST_MS,
-    MAX_TIME_MS,
     TRADE_CHANNEL,
     Clock,
     Trade,
@@ -29,8 +27,10 @@ from ingest.messages.kinds import (
     time_us,
 )
 from ingest.messages.refusal import Reason, Refused
+from ingest.recordings import binance_contract_wire as contract
 from ingest.recordings import binance_wire as wire
 from ingest.recordings.binance_books import Books
+from ingest.recordings.binance_contracts import Contracts
 from ingest.recordings.binance_notes import Notes
 from ingest.recordings.binance_state import SymbolState
 from ingest.recordings.followed_trades import Followed, Rule, Wanted
@@ -96,6 +96,7 @@ class Binance:
         self._clocks: dict[int, VenueClock] = {}
         self._heard: tuple[str, int] | None = None  # the channel and the event time of the line, microseconds
         self._whole = WholeTrades(self._followed, self.passed_over)
+        self._contracts = Contracts(self._symbol, self.passed_over, max_future_ms)
         self._notes = Notes(self._symbols, self._books, self._whole, self._symbol, max_future_ms)
 
     @property
@@ -172,8 +173,10 @@ class Binance:
             yield from self._diff(decode(wire.Diff, body), line)
         elif name in ("trade", "aggTrade"):
             yield from self._trade(name, decode(wire.AggTrade if name == "aggTrade" else wire.Trade, body), line)
-        elif name == "markPriceUpdate" or (name and name.split("@")[0] == "markPrice"):
-            self._mark_price(decode(wire.MarkPrice, body), line)
+        elif name == "markPriceUpdate" or (name and name.partition("@")[0] == "markPrice"):
+            yield from self._mark_price(decode(contract.MarkPrice, body), line)
+        elif name == "forceOrder":
+            yield from self._contracts.liquidation(decode(contract.ForcedOrder, body), line)
         elif name in wire.NOTES:
             self.passed_over[wire.NOTES[name]] += 1
             if name == "feed" and (clock := self._clock(line)) is not None:
@@ -185,6 +188,8 @@ class Binance:
                         clock.go_on(symbol, state.followed.given_us)
         elif name == "alive":
             yield from self._answer(decode(wire.Alive, body), line)
+        elif envelope.open_interest:
+            yield from self._contracts.interest(decode(contract.OpenInterest, body), line)
         elif name or envelope.ask_size or envelope.id:
             # another stream, a quote (it has no type), or the answer to a subscription
             self.passed_over[wire.name_of_other(name)] += 1
@@ -208,7 +213,6 @@ class Binance:
         state.market = same_market(state.market, kind_of_trade(has_ignored=bool(trade.ignored), has_type=has_type))
         state.after_newest_us = max(state.after_newest_us, trade.after_us)
         self._hear(state, "trade", t_us)
-        message.next_funding = state.next_funding
         if state.trades.is_repeated(trade, self._trades.get(trade.symbol)):
             self.passed_over[stream] += 1
             return
@@ -231,14 +235,9 @@ class Binance:
         else:
             yield from whole.trade(followed, message, trade.id, line)
 
-    def _mark_price(self, mark: wire.MarkPrice, line: Line) -> None:
-        self.passed_over["mark price"] += 1
-        name = line.prefix + mark.symbol
-        next_ms, time_us = wire.time_us(mark.next_funding) // 1000, wire.time_us(mark.time)
-        if name in self._symbols and time_us <= (line.received_ms + self._max_future_ms) * 1000:
-            self._hear(self._symbols[name], "trade", time_us)
-        if name in self._symbols and EARLIEST_MS <= next_ms <= MAX_TIME_MS:
-            self._symbols[name].next_funding = next_ms
+    def _mark_price(self, mark: contract.MarkPrice, line: Line) -> Iterator[Output]:
+        yield from self._contracts.mark(mark, line)
+        self._hear(self._symbols[line.prefix + mark.symbol], "trade", mark.time_us)
 
     def _diff(self, diff: wire.Diff, line: Line) -> Iterator[Output]:
         diff.symbol = line.prefix + diff.symbol

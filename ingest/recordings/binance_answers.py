@@ -13,9 +13,7 @@ from ingest.recordings.trade_ids import TradeIds
 LISTS: dict[str, type] = {"trade": list[wire.HistoricalTrade], "aggTrade": list[wire.OldAggTrade]}
 
 
-def read_answer(
-    answer: wire.Answer, ids: TradeIds, next_funding: int | None, line: Line, max_future_ms: int
-) -> list[Trade]:
+def read_answer(answer: wire.Answer, ids: TradeIds, line: Line, max_future_ms: int) -> list[Trade]:
     """Return the trades of an answer, each received with ``line``.
 
     The first one must be the trade ``answer.first``, which is known: an answer names no symbol, and that trade shows that it is of the
@@ -34,7 +32,7 @@ def read_answer(
         side = "sell" if told.maker_bought else "buy"
         ms, us = time_fields(told.time_us)
         trade = Trade(
-            ms, answer.symbol, told.price, told.size, side, told.id, line.received_ms, next_funding, us, recovered=True
+            ms, answer.symbol, told.price, told.size, side, told.id, line.received_ms, None, us, recovered=True
         )
         check_trade(trade)
         found.append(trade)

@@ -10,8 +10,9 @@
     {"e":"unrecovered","s":[symbols]}               missing trades are not asked for any more
     {"e":"stopped","s":[symbols]}                   the feed ends
 
-Notes of connections are of the ``channels`` that they name, or of all. After a disconnect or a silence of the channel ``book``, these books
-are unknown from right after their newest event until a snapshot, or until a diff shows that nothing was missed.
+Notes of connections are of the ``channels`` that they name, or of all; liquidations are heard where a note names their channel. After a
+disconnect or a silence of the channel ``book``, these books are unknown from right after their newest event until a snapshot, or until a
+diff shows that nothing was missed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 
 from ingest.messages.check import is_symbol
 from ingest.messages.decode import decode
-from ingest.messages.kinds import BOOK_CHANNEL, TRADE_CHANNEL, Gap, Trade, time_fields
+from ingest.messages.kinds import BOOK_CHANNEL, LIQUIDATION_CHANNEL, TRADE_CHANNEL, Gap, Trade, time_fields
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings import binance_wire as wire
 from ingest.recordings.binance_answers import read_answer
@@ -128,6 +129,9 @@ class Notes:
         if connections.carry(TRADE_CHANNEL):
             followed = state.followed
             yield from self._whole.connect(name, line) if n else self._whole.lose(name, followed, line)
+        if LIQUIDATION_CHANNEL in (connections.channels or ()):
+            state.begins_liquidations |= n > 0 and not state.hears_liquidations
+            state.hears_liquidations = n > 0
 
     def _lose_book(self, state: SymbolState, name: str, line: Line) -> Iterator[Output]:
         if state.last is not None and not state.lost:
@@ -149,7 +153,7 @@ class Notes:
         name = answer.symbol = line.prefix + answer.symbol
         state = self._symbols.get(name)
         if state is not None and name in self._whole.held:
-            trades = read_answer(answer, state.followed.ids, state.next_funding, line, self._max_future_ms)
+            trades = read_answer(answer, state.followed.ids, line, self._max_future_ms)
             is_end = answer.is_end and len(trades) == 1  # the known one alone
             yield from self._whole.answer(name, state.followed, trades[1:], is_end=is_end, line=line)
 

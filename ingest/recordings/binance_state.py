@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from ingest.messages.kinds import Gap, OrderBook, time_fields
 from ingest.recordings import binance_wire as wire
@@ -16,6 +17,7 @@ from ingest.recordings.renewal import Renewal
 from transforms.instrument import Instrument
 from transforms.limits import MAX_LEVELS
 
+FORCED_KEPT = 64  # forced orders of a symbol that are told from repeats; the venue tells one a second at most
 SLOWER_NS = 250_000_000
 """How long a diff is expected of a slower connection. Later its book would be late, by the default of ``TFS_ALLOWED_LATENESS_MS``."""
 
@@ -44,7 +46,13 @@ class SymbolState:
     followed: Followed = field(default_factory=Followed)
     after_newest_us: int = 0  # right after the newest event time of its diffs and trades
     after_booked_us: int = 0  # right after the event time of its newest book
-    next_funding: int | None = None
+    marked_us: int = 0  # the newest time of a mark price
+    interest_us: int = 0  # and of an open interest
+    forced: deque[tuple[Any, ...]] = field(
+        default_factory=lambda: deque(maxlen=FORCED_KEPT)
+    )  # what tells the last forced orders
+    hears_liquidations: bool = False  # a connection of our feed carries them
+    begins_liquidations: bool = False  # it does so since the last mark price
     silent: set[str] = field(default_factory=set)  # channels that were told to be silent, and have not spoken since
 
     def can_apply(self, diff: wire.Diff) -> bool:

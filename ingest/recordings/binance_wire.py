@@ -33,7 +33,6 @@ _OTHER_LINES = {
     "kline": "bar",
     "24hrTicker": "ticker",
     "ticker": "ticker",
-    "forceOrder": "liquidation",
 }
 
 
@@ -46,7 +45,7 @@ def time_us(time: int) -> int:
     return time if time > MAX_TIME_MS else time * 1000
 
 
-class _Timed(msgspec.Struct):
+class Timed(msgspec.Struct):
     """A message with a time ``time``, in milliseconds or in microseconds."""
 
     time: int
@@ -63,12 +62,13 @@ class _Timed(msgspec.Struct):
 
 
 class Envelope(msgspec.Struct):
-    """A line of a combined stream (stream and data), of a single one (e), or a REST answer (lastUpdateId)."""
+    """A line of a combined stream (stream and data), of a single one (e), or a REST answer (lastUpdateId, openInterest)."""
 
     stream: str | None = None
     data: msgspec.Raw = _ABSENT
     e: str | None = None
     last_update_id: int | None = msgspec.field(name="lastUpdateId", default=None)
+    open_interest: msgspec.Raw = msgspec.field(name="openInterest", default=_ABSENT)
     ask_size: msgspec.Raw = msgspec.field(name="A", default=_ABSENT)
     id: msgspec.Raw = _ABSENT
 
@@ -162,7 +162,7 @@ class Start(Symbols):
     last: dict[str, LastTrade]
 
 
-class OldTrade(_Timed):
+class OldTrade(Timed):
     """A trade of REST ``/historicalTrades``, or of ``/aggTrades`` with its names."""
 
     id: int
@@ -201,7 +201,7 @@ class Answer(msgspec.Struct):
     trades: msgspec.Raw
 
 
-class Diff(_Timed):
+class Diff(Timed):
     """``<symbol>@depth``. E is the event time; U and u are the first and last update in it; pu (futures only) is the u before it."""
 
     time: int = msgspec.field(name="E")
@@ -221,7 +221,7 @@ class Diff(_Timed):
         return self.last > last and (self.first <= last + 1 or (self.before is not None and self.before <= last))
 
 
-class Trade(_Timed):
+class Trade(Timed):
     """``<symbol>@trade``. T is the trade time; m means that the buyer was the maker, so the seller was the aggressor."""
 
     symbol: str = msgspec.field(name="s")
@@ -241,14 +241,6 @@ class AggTrade(Trade):
     first: int | None = msgspec.field(name="f", default=None)
     last: int | None = msgspec.field(name="l", default=None)
     normal_size: msgspec.Raw = msgspec.field(name="nq", default=_ABSENT)  # only futures have it
-
-
-class MarkPrice(msgspec.Struct):
-    """``<symbol>@markPrice`` of futures. E is the event time, T the next time of funding, 0 for contracts that expire."""
-
-    symbol: str = msgspec.field(name="s")
-    next_funding: int = msgspec.field(name="T")
-    time: int = msgspec.field(name="E", default=0)
 
 
 def open_envelope(payload: bytes) -> Envelope:

@@ -182,7 +182,7 @@ async def _answered(rest: Rest, venue: Venue, symbol: str, begin: int) -> tuple[
 
 def _read(answer: Answer) -> list[Trade]:
     line = Line("", 0, time.time_ns(), b"", False)
-    trades = read_answer(answer, TradeIds(), None, line, 0)
+    trades = read_answer(answer, TradeIds(), line, 0)
     for trade in trades:
         trade.received, trade.recovered = None, False
     return trades

@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-EVERYTHING = {"/stream": ("depth", "trade", "aggTrade", "markPrice", "bookTicker")}
+EVERYTHING = {"/stream": ("depth", "trade", "aggTrade", "markPrice", "forceOrder", "bookTicker")}
 ROUTED = {
     "/public/stream": ("depth", "trade", "bookTicker"),
     "/market/stream": ("aggTrade", "markPrice", "forceOrder"),

@@ -207,7 +207,7 @@ def test_lines_about_the_connections_of_a_routed_venue_name_their_channels() -> 
 
     there = {"e": "connections", "s": ["BTCUSDT"], "n": 1}
     lost = {"e": "disconnect", "s": ["BTCUSDT"]}
-    channels = {"channels": ["trade", "markPrice"]}
+    channels = {"channels": ["trade", "markPrice", "liquidation"]}
     routed = play(scene, Streams(ROUTED), route=market, is_only=False).lines
     assert routed[:2] == [there | channels, lost | channels]
     assert play(scene, Streams(ROUTED), route=public, is_only=False).lines[1] == {**lost, "channels": ["book"]}
@@ -240,10 +240,10 @@ def test_a_path_that_accepts_the_streams_and_gives_nothing_is_left_for_the_other
         listening.now += SPEAK_S
         await opened(venue, listening, 2)
         assert venue.peers[1].path == "/stream"
-        await venue.send("btcusdt@markPrice", {"i": 1})
+        await venue.send("btcusdt@markPrice@1s", {"i": 1})
         await until(lambda: listening.heard(1))
         listening.now += 10 * SPEAK_S
-        await venue.send("btcusdt@markPrice", {"i": 2})
+        await venue.send("btcusdt@markPrice@1s", {"i": 2})
         await until(lambda: listening.heard(2))
         assert len(venue.peers) == 2
 

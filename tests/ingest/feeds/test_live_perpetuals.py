@@ -15,9 +15,10 @@ import redis
 
 pytest.importorskip("aiohttp", reason="the extra `feeds` is not installed")
 
-from ingest.feeds import binance_connection, binance_live, channels
+from ingest.feeds import binance_connection, binance_live, channels, open_interest
 from ingest.feeds.binance_addresses import VENUES
 from ingest.feeds.binance_live import BinanceFeed
+from ingest.messages.contract_kinds import Derivatives, Liquidation
 from ingest.messages.kinds import Gap, OrderBook, Trade
 from ingest.publish.outlet import Outlet
 from ingest.recordings.binance import Binance
@@ -70,7 +71,26 @@ class Market:
         await self._send("aggTrade", {**data, "l": self.trades, "T": self.now_ms, "m": True, "nq": "7"})
 
     async def mark(self) -> None:
-        await self._send("markPrice", {"e": "markPriceUpdate", "s": self.symbol, "p": "100.4", "T": FUNDING})
+        data = {"e": "markPriceUpdate", "E": self.now_ms, "s": self.symbol, "p": "100.4", "i": "100", "r": "0.0001"}
+        await self._send("markPrice@1s", {**data, "T": FUNDING})
+
+    async def force(self) -> None:
+        order = {
+            "s": self.symbol,
+            "S": "SELL",
+            "o": "LIMIT",
+            "f": "IOC",
+            "q": "3",
+            "p": "99",
+            "ap": "99.5",
+            "X": "FILLED",
+        }
+        await self._send(
+            "forceOrder", {"e": "forceOrder", "E": self.now_ms, "o": {**order, "z": "2", "T": self.now_ms}}
+        )
+
+    def interest(self, request: Any) -> dict[str, Any]:
+        return {"openInterest": "10659.509", "symbol": request.query["symbol"], "time": self.now_ms}
 
     async def _send(self, channel: str, data: dict[str, Any]) -> None:
         await self.venue.send(f"{self.symbol.lower()}@{channel}", data)
@@ -86,8 +106,12 @@ def play(
         async with Streams(carried).served() as venue:
             market = Market(venue, symbol)
             venue.answers = {"/v1/depth": market.depth}
+            venue.answers["/v1/openInterest"] = market.interest
             venue.answers["/v1/exchangeInfo"] = lambda _: {"symbols": [{"symbol": symbol}]}
-            here = replace(VENUES[name], stream=f"ws://{venue.at}", rest=f"http://{venue.at}/v1/depth")
+            rest = f"http://{venue.at}/v1"
+            here = replace(
+                VENUES[name], stream=f"ws://{venue.at}", rest=f"{rest}/depth", open_interest=f"{rest}/openInterest"
+            )
             outlet = Kept(client, here.prefix)
             feed = BinanceFeed(
                 here, [symbol], outlet, 5000, record=record, first_pause_s=0.001, connections=connections
@@ -134,8 +158,54 @@ def test_perpetuals_give_books_trades_and_funding_wherever_the_venue_has_its_str
 ) -> None:
     outlet = play(begin, name, symbol, carried, redis_client)
     assert outlet.of(OrderBook)[0].bids[0] == (100.0, 1.0)
-    assert [trade.next_funding for trade in outlet.of(Trade)] == [None, FUNDING]
-    assert outlet.counts.ignored >= 1
+    (told,) = outlet.of(Derivatives)
+    assert (told.mark, told.index, told.funding_rate, told.next_funding_time) == (100.4, 100.0, 0.0001, FUNDING)
+
+
+def test_a_feed_says_from_when_on_it_hears_liquidations_and_again_after_a_lost_connection(
+    redis_client: redis.Redis,
+) -> None:
+    record = io.BytesIO()
+
+    def begins(outlet: Kept) -> list[Gap]:
+        return [gap for gap in outlet.of(Gap) if gap.channel == "liquidation"]
+
+    async def scene(market: Market, outlet: Kept) -> None:
+        await begin(market, outlet)
+        await market.force()
+        await until(lambda: len(outlet.of(Liquidation)) == 1)
+        lost = next(peer for peer in market.venue.open if peer.path == "/market/stream")
+        lost.cut()
+        await until(lambda: len(market.venue.peers) == 3)
+        while len(begins(outlet)) == 1:
+            await market.mark()
+            await asyncio.sleep(0.005)
+        await market.force()
+        await until(lambda: len(outlet.of(Liquidation)) == 2)
+
+    outlet = play(scene, "binance-futures", "BTCUSDT", ROUTED, redis_client, record)
+    first, second = begins(outlet)
+    marks = [told.timestamp for told in outlet.of(Derivatives) if told.mark]
+    assert (first.since, first.timestamp) == (None, marks[0])
+    assert second.since in marks and second.timestamp in marks
+    assert [(one.side, one.price, one.size) for one in outlet.of(Liquidation)] == [("sell", 99.5, 2.0)] * 2
+    assert replayed(record) == shown(outlet.outputs)
+
+
+def test_open_interest_is_asked_for_at_its_own_pace_and_recorded(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_interest, "EVERY_S", 0.02)
+    record = io.BytesIO()
+
+    async def scene(market: Market, outlet: Kept) -> None:
+        await begin(market, outlet)
+        await until(lambda: len([told for told in outlet.of(Derivatives) if told.open_interest]) >= 3)
+
+    outlet = play(scene, "binance-coinm", "BTCUSD_PERP", ROUTED, redis_client, record)
+    told = [one for one in outlet.of(Derivatives) if one.open_interest]
+    assert {(one.symbol, one.open_interest, one.mark) for one in told} == {("BTCUSD_PERP", 10659.509, None)}
+    assert replayed(record) == shown(outlet.outputs)
 
 
 def test_coin_margined_sizes_are_contracts_of_100_dollars_in_the_depths(redis_client: redis.Redis) -> None:

@@ -342,12 +342,3 @@ def test_the_symbols_that_wait_for_a_snapshot_are_named() -> None:
 
     steps = [diff(10, 12), snapshot(9, at=12), diff(13, 14), disconnect(15, "BTCUSDT"), diff(20, 21)]
     assert [missing_after(one) for one in steps] == [["BTCUSDT"], [], [], [], ["BTCUSDT"]]
-
-
-def test_a_trade_says_when_funding_is_settled_as_the_mark_price_before_it_told() -> None:
-    mark = {"e": "markPriceUpdate", "E": T0, "s": "BTCUSDT", "p": "1.5", "r": "0.0001", "T": T0 + 3_600_000}
-    feed = Binance(5000)
-    lines = [trade(1), {"stream": "btcusdt@markPrice@1s", "data": mark}, trade(2), {**mark, "T": 0}, trade(3)]
-    outputs = run([line(one) for one in lines], feed)
-    assert [o.message.next_funding for o in outputs if isinstance(o, Parsed)] == [None, T0 + 3_600_000, T0 + 3_600_000]
-    assert feed.ignored == 2
