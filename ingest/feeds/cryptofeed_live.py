@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from feature_repo.stores.errors import UserError
 from ingest.feeds.channels import Channels
 from ingest.feeds.cryptofeed_book import VenueBook
+from ingest.feeds.cryptofeed_contract import Contracts, now_ms, subscription
 from ingest.feeds.pump import Pump
 from ingest.feeds.silent_channels import SilentChannels
 from ingest.feeds.venue_trades import VenueTrades
@@ -160,7 +160,7 @@ async def _end_of(tasks: Sequence[asyncio.Task[None]]) -> list[Exception]:
 
 
 class CryptofeedFeed:
-    """Books and trades of one venue, until stopped.
+    """Books and trades of one venue, and what it tells of contracts, until stopped.
 
     ``venue`` is a name of ``venues``, symbols are named as in cryptofeed (``BTC-USD``), and ``first_pause_s`` is the wait before the first
     new attempt at a connection. ``instrument`` returns what is known of a symbol. The constructor may raise ``FeedError``.
@@ -188,7 +188,8 @@ class CryptofeedFeed:
         self._stop = asyncio.Event()
         self._lost: set[str] = set()  # symbols whose connection was lost, and that no next one was heard of yet
         name = kind.id.replace("_", "-")
-        self._translator = Translator(name, self._pump.put, lambda: time.time_ns() // 1_000_000, instrument)
+        self._translator = Translator(name, self._pump.put, now_ms, instrument)
+        self._contracts = Contracts(name, self._pump.put)
         self._silent = SilentChannels(outlet.client, f"{name}:")
         self._channels: Channels
         feed_log = logging.getLogger("feedhandler")  # of cryptofeed: it also prints the trace of what it raises
@@ -196,9 +197,9 @@ class CryptofeedFeed:
         try:
             self._feed = kind(
                 config={"log": {"disabled": True}},
-                symbols=list(dict.fromkeys(symbols)),
-                channels=["l2_book", "trades"],
-                callbacks={"l2_book": self._translator.book, "trades": self._translator.trade},
+                subscription=subscription(name, list(dict.fromkeys(symbols))),
+                callbacks={"l2_book": self._translator.book, "trades": self._translator.trade}
+                | self._contracts.callbacks,
                 checksum_validation=True,
             )
         except Exception as error:  # of cryptofeed, requests or the venue: they have no common class
@@ -229,8 +230,9 @@ class CryptofeedFeed:
         """Return symbol and kind of the channels of a connection, by the name that the translator calls each."""
         wanted = connection.subscription or self._feed.subscription
         names = {
-            (self._feed.exchange_symbol_to_std_symbol(symbol), KINDS[self._feed.exchange_channel_to_std(channel)])
+            (self._feed.exchange_symbol_to_std_symbol(symbol), KINDS[kind])
             for channel, symbols in wanted.items()
+            if (kind := self._feed.exchange_channel_to_std(channel)) in KINDS
             for symbol in symbols
         }
         return {f"{symbol} {kind}": (symbol, kind) for symbol, kind in sorted(names)}
@@ -271,6 +273,7 @@ class CryptofeedFeed:
                         if not heard:
                             heard = True
                             await self._end_loss(symbols)
+                            await self._contracts.begin(symbols)
                         await handle(frame, opened, connection.last_message)
             except StopAsyncIteration:
                 why = "it was closed"
