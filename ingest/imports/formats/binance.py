@@ -178,7 +178,8 @@ def _format(table: Table) -> Format:
     )
 
 
-def _is_bars(head: Head) -> bool:
+def is_bars(head: Head) -> bool:
+    """Return whether a file without names has bars of twelve cells."""
     row = head.rows[0] if head.rows else ()
     try:
         times = int(row[0]), int(row[6])
@@ -190,5 +191,10 @@ def _is_bars(head: Head) -> bool:
 
 FORMATS = (
     *map(_format, TABLES),
-    refusing("Binance klines", "bars: features are computed from trades, so import trades or aggTrades", _is_bars),
+    refusing(
+        "Binance klines",
+        "bars: features are computed from trades, so import trades or aggTrades; bars of a mark or an index price are read from a folder "
+        "markPriceKlines or indexPriceKlines, or with this word in their names",
+        lambda head: is_bars(head) and not re.search("(?i)(mark|index)PriceKlines", str(head.path)),
+    ),
 )

@@ -22,7 +22,7 @@ from ingest.streams.read import id_numbers
 from ingest.tape.lines import LineError, entry_of
 
 _OURS = {"timestamp", "timestamp_us"}
-_OF_MARKET = frozenset({"book", "trade", "gap"})
+_OF_MARKET = frozenset({"book", "trade", "derivatives", "liquidation", "gap"})
 _OF_BINANCE = frozenset({"stream", "e"})
 # of Hyperliquid, Bybit, OKX, Kraken, Deribit, Coinbase
 _OF_OTHERS = frozenset({"channel", "topic", "arg", "method", "jsonrpc", "type"})
@@ -43,7 +43,8 @@ def _is_ours(line: str) -> bool:
         return False
     if told.get("stream") in KIND_OF_STREAM or told.get("kind") == "gap":
         return True
-    return "datetime" not in told and bool({"bids", "asks", "price", "size", "text"} & told.keys())
+    told_of = {"bids", "asks", "price", "size", "text", "mark", "index", "funding_rate", "open_interest"}
+    return "datetime" not in told and bool(told_of & told.keys())
 
 
 def _is_export(head: Head) -> bool:

@@ -6,6 +6,7 @@ from ingest.imports.formats import (
     binance,
     captures,
     columns,
+    contracts,
     databento_csv,
     databento_dbn,
     hftbacktest,
@@ -26,6 +27,7 @@ KRAKEN_BARS = refusing(
 FORMATS: tuple[Format, ...] = (
     *binance.FORMATS,
     *tardis.FORMATS,
+    *contracts.FORMATS,
     *trade_tables.FORMATS,
     *json_files.FORMATS,
     *captures.FORMATS,

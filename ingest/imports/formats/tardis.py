@@ -1,4 +1,4 @@
-"""Books of Tardis: https://docs.tardis.dev/downloadable-csv-files. Its trades are in ``trades``."""
+"""Books of Tardis: https://docs.tardis.dev/downloadable-csv-files. Its trades are in ``trades``, its other files in ``contracts``."""
 
 from __future__ import annotations
 
@@ -210,19 +210,9 @@ FORMATS = (
         _read_books,
     ),
     refusing(
-        "Tardis liquidations",
-        "liquidations, and each of them is among the trades as well: import the file of trades",
-        lambda head: _is(head, *_TRADE_COLUMNS) and tardis_kind(head) == "liquidation",
-    ),
-    refusing(
         "Tardis trades or liquidations",
         "trades or liquidations, whose columns are the same: put the word trades or liquidations into the name of the file",
         lambda head: _is(head, *_TRADE_COLUMNS) and not tardis_kind(head),
-    ),
-    refusing(
-        "Tardis derivative_ticker",
-        "funding, open interest and index prices, which no feature reads from a file: import trades and books",
-        lambda head: _is(head, "funding_rate", "mark_price"),
     ),
     refusing(
         "Tardis options_chain",

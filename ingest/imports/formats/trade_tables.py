@@ -84,7 +84,7 @@ def tardis_kind(head: Head) -> str:
     return ""
 
 
-_TARDIS = {
+TARDIS = {
     "exchange": "exchange", "symbol": "symbol", "time": "timestamp", "received": "local_timestamp", "trade_id": "id",
     "side": "side", "price": "price", "size": "amount",
 }  # fmt: skip
@@ -135,7 +135,7 @@ FORMATS = (
         "Tardis trades",
         "Nothing is missing.",
         lambda head: _is_tardis(head) and tardis_kind(head) == "trade",
-        TradeTable(_TARDIS, note=_CONTRACTS),
+        TradeTable(TARDIS, note=_CONTRACTS),
     ),
     _format(
         "Bybit or BitMEX trades",
