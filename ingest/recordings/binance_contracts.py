@@ -71,9 +71,14 @@ class Contracts:
         yield Parsed("derivatives", message)
 
     def interest(self, told: wire.OpenInterest, line: Line) -> Iterator[Output]:
-        """Yield the open interest that an answer tells."""
-        name, t_us = line.prefix + told.symbol, told.time_us
-        state = self._state(name, t_us, line)
+        """Yield the open interest that an answer tells.
+
+        The venue's time may be that of the last change, and the answer says that it is so still. So it counts at the time of the newest
+        mark price before it, where that is later.
+        """
+        name = line.prefix + told.symbol
+        state = self._state(name, told.time_us, line)
+        t_us = max(told.time_us, state.marked_us)
         if t_us <= state.interest_us:
             self._passed_over["open interest"] += 1
             return

@@ -89,6 +89,16 @@ def test_an_answer_of_rest_tells_open_interest_of_its_own_time(tmp_path: Path) -
     ]
 
 
+def test_an_open_interest_that_has_not_changed_counts_at_the_time_of_the_newest_mark_price(tmp_path: Path) -> None:
+    same = {"time": T0 - 600_000}
+    messages, refused, passed = found(
+        tmp_path, mark(1000), interest(1500, **same), mark(2000), interest(2500, **same), interest(2600, **same)
+    )
+    assert refused == []
+    assert [one.timestamp - T0 for one in messages if one.open_interest] == [1000, 2000]
+    assert passed["open interest"] == 1
+
+
 def test_what_two_files_say_counts_once(tmp_path: Path) -> None:
     lines = mark(0) + forced(500) + interest(2500) + mark(1000)
     files = written(tmp_path, a=lines, b=lines)
