@@ -21,7 +21,7 @@ from ingest.backfill.days import contents, records, work
 from ingest.backfill.days.run import backfill_from_tape
 from ingest.backfill.run import backfill
 from ingest.cli import main
-from ingest.messages.kinds import Trade
+from ingest.messages.kinds import PLAIN_STREAM, Trade
 from ingest.microprice import tables as microprice
 from ingest.settings import Settings, s3_address
 from ingest.tape import compact, store
@@ -281,7 +281,7 @@ def test_the_last_backfill_of_a_day_decides_and_those_before_know_that_it_is_the
     backfill_from_tape(postgres_url, conf)
     first = stored(postgres_url)
     path = tmp_path / "alone.jsonl"
-    names = {"book": "order_book", "trade": "market_data"}
+    names = {kind: stream for stream, kind in PLAIN_STREAM.items()}
     with path.open("wb") as file:  # the second day, without what the kernels remember of the first one
         for kind, one in market(1):
             fields = {name: getattr(one, name) for name in one.__struct_fields__}
