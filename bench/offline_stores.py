@@ -43,9 +43,8 @@ def bench(views: int, features: int) -> Iterator[Bench]:
     with tempfile.TemporaryDirectory(prefix="tfs-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # the servers may run as another user
-        with embedded.running(folder / "servers", durable=False) as endpoints, _database(endpoints.postgres_url) as url:
-            symbol = Entity(name="symbol", join_keys=["symbol"], value_type=ValueType.STRING)
-            made = [_view(symbol, i, features) for i in range(views)]
+        with embedded.running(folder / "servers", durable=False) as endpoints, database(endpoints.postgres_url) as url:
+            made = [view_of(i, features) for i in range(views)]
             stores: list[FeatureStore] = []
             for kind in ("feature_repo.stores.timescale.TimescaleOfflineStore", "postgres"):
                 config = RepoConfig(
@@ -53,11 +52,11 @@ def bench(views: int, features: int) -> Iterator[Bench]:
                     provider="local",
                     registry={"path": str(folder / f"{len(stores)}.db"), "cache_ttl_seconds": 3_600},
                     online_store={"type": "sqlite", "path": str(folder / "online.db")},
-                    offline_store={"type": kind, **_settings(url)},
+                    offline_store={"type": kind, **settings(url)},
                     entity_key_serialization_version=3,
                 )
                 store = FeatureStore(config=config)
-                store.apply([symbol, *made])
+                store.apply([symbol_entity(), *made])
                 stores.append(store)
             with psycopg.connect(url) as connection:
                 migrate(connection, [table for table in map(table_of_feature_view, made) if table is not None])
@@ -101,11 +100,17 @@ def report(name: str, size: int, ours: float, peer_name: str, peer: float, unit:
     print(json.dumps({"bench": name, "size": size, "peer_name": peer_name, "unit": unit} | rounded), flush=True)
 
 
-def _view(symbol: Entity, number: int, features: int) -> FeatureView:
+def symbol_entity() -> Entity:
+    """The entity of the views."""
+    return Entity(name="symbol", join_keys=["symbol"], value_type=ValueType.STRING)
+
+
+def view_of(number: int, features: int) -> FeatureView:
+    """A view over the table of its name."""
     fields = [Field(name=f"f{number}_{i}", dtype=Float64) for i in range(features)]
     return FeatureView(
         name=f"view{number}",
-        entities=[symbol],
+        entities=[symbol_entity()],
         ttl=timedelta(minutes=5),
         schema=[Field(name="symbol", dtype=String), *fields],
         tags=dict(MANAGED),  # a table as the catalogue's are, with the silence of the feed
@@ -118,13 +123,15 @@ def _view(symbol: Entity, number: int, features: int) -> FeatureView:
     )
 
 
-def _settings(url: str) -> dict[str, Any]:
+def settings(url: str) -> dict[str, Any]:
+    """How Feast names the parts of an address."""
     parameters = postgres_parameters(url)
     return {key: parameters[key] for key in ("host", "port", "database", "user", "password", "sslmode")}
 
 
 @contextlib.contextmanager
-def _database(url: str) -> Iterator[str]:
+def database(url: str) -> Iterator[str]:
+    """Make a database on a server for a while."""
     name = f"bench_{uuid.uuid4().hex}"
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))

@@ -25,6 +25,7 @@ from feature_repo.stores.endpoints import lake_place
 from feature_repo.stores.history import History
 from feature_repo.stores.offline.binary import format as wire
 from feature_repo.stores.offline.join.gather import Columns
+from feature_repo.stores.offline.join.lake_values import puts
 from feature_repo.stores.offline.join.lookup import Lookup
 from feature_repo.stores.offline.join.spine import Asked
 from feature_repo.stores.offline.lake import read
@@ -34,7 +35,7 @@ from feature_repo.stores.offline.tables.schema import RECOMPUTED, SILENCE
 log = logging.getLogger(__name__)
 
 DAY_US: Final = 86_400_000_000
-GROUP_COST: Final = 50  # look-ups by the database's index that take as long as reading one row group
+GROUP_COST: Final = 40  # look-ups by the database's index that take as long as reading one row group
 PACKED: Final = 10  # the same, where the database has to unpack what it looks up: as many times fewer
 PIECE_ROWS: Final = 4_000_000  # that are read at a time: the bound of the memory
 _BITS: Final = 45  # of a time within a day or up to 400 days after it; the bits above are for the symbol
@@ -85,7 +86,7 @@ def fill(
     reads: list[Future[None]] = []
 
     def put(groups: Sequence[read.Group], rows: _Ints, at: _Ints) -> None:
-        reads.extend(pool.submit(step) for step in _puts(view, groups, lookup.features, into, rows, at))
+        reads.extend(pool.submit(step) for step in puts(view, groups, lookup.features, into, rows, at))
 
     try:
         rest = _find(view, lookup, asked, ordered, put)
@@ -107,26 +108,6 @@ def _failed(view: read.View, lookup: Lookup, asked: Asked, error: BaseException)
     log.warning("%s is read from the database: %.300s", lookup.view, error)
     read.forget(view)
     return asked
-
-
-def _puts(
-    view: read.View, groups: Sequence[read.Group], features: Sequence[str], into: Columns, rows: _Ints, at: _Ints
-) -> Iterator[Callable[[], None]]:
-    """Yield steps that put the values of row groups at positions `at` into `rows` of the result: one a column, or one for a far storage."""
-    if len(rows) > 1 and (np.diff(rows) < 0).any():  # to write in order is quicker than to read in order
-        position = np.full(int(rows.max()) + 1, -1, np.int64)
-        position[rows] = at
-        rows = np.flatnonzero(position >= 0)
-        at = position[rows]
-
-    def step(first: int, last: int) -> None:
-        found = view.read(groups, features[first:last])
-        for index in range(first, last):
-            into.put_taken(index, rows, found.column(index - first), at)
-
-    size = len(features) if view.is_far else 1
-    for first in range(0, len(features), size):
-        yield partial(step, first, first + size)
 
 
 def _find(view: read.View, lookup: Lookup, asked: Asked, ordered: _Ints, put: _Put) -> _Ints:

@@ -133,12 +133,15 @@ def _query(text: str) -> sql.Composable:
 
 
 def look_up(lookup: Lookup, begin: int, end: int) -> sql.Composed:
-    """Return the statement for `ASKED`: ``n`` and the features of the row that holds, where one does.
+    """Return the statement for the rows of `ASKED` from `begin` to `end`, both included, in microseconds.
 
-    `begin` and `end` are the earliest and latest moment in `ASKED`, in microseconds.
+    Columns are ``n`` and the features of the row that holds, where one does.
     """
-    return sql.SQL("SELECT a.n, f.* FROM {} AS a CROSS JOIN LATERAL ({}) AS f").format(
-        ASKED, holding(lookup, "a", key_columns(len(lookup.keys)), "t", (begin, end))
+    return sql.SQL("SELECT a.n, f.* FROM {} AS a CROSS JOIN LATERAL ({}) AS f WHERE a.t BETWEEN {} AND {}").format(
+        ASKED,
+        holding(lookup, "a", key_columns(len(lookup.keys)), "t", (begin, end)),
+        datetime_of_us(begin),
+        datetime_of_us(end),
     )
 
 

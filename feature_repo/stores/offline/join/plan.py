@@ -6,7 +6,7 @@ The planner's estimates decide, on a sample of the entity rows.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -21,6 +21,9 @@ from feature_repo.stores.offline.join.spine import Asked, upload_asked, upload_k
 FEW: Final = 100  # entity rows that are looked up without asking what a scan would cost
 SAMPLE: Final = 10_000  # entity rows by which the cost of looking up all is estimated
 PART: Final = 25_000  # entity rows of one look-up
+STRETCH_US: Final = (
+    5 * 86_400_000_000
+)  # of time of one statement: each look-up asks every chunk of it, and 90 take ten times as long as 3
 SLICE_CELLS: Final = 4_000_000  # feature values that one scan should hold: the bound of its memory
 
 # Cost of packing and sending a row of a scan, and of sending it by itself, in the planner's units. Measured: a row
@@ -35,6 +38,14 @@ class LookUp:
 
     asked: Asked
     uploaded: bool = False
+
+    def stretches(self) -> Iterator[tuple[int, int]]:
+        """Yield the first and last moment of each statement."""
+        start, moment = 0, self.asked.moment
+        while start < len(moment):
+            stop = int(np.searchsorted(moment, moment[start] + STRETCH_US, side="right"))
+            yield int(moment[start]), int(moment[stop - 1])
+            start = stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,11 @@ class Scan:
         first, second = (self.asked.part(half) for half in (slice(0, middle), slice(middle, None)))
         span = max(1, self.span // 2)
         return Scan(first, span, self.limit), Scan(second, span, self.limit)
+
+
+def is_long(asked: Asked) -> bool:
+    """Return whether look-ups of these entity rows need several statements."""
+    return bool(len(asked.row)) and asked.end - asked.begin > STRETCH_US
 
 
 def choose(

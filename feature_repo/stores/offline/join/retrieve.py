@@ -70,7 +70,7 @@ def join(
     """Return the entity rows with the features of each view, every row once and in order.
 
     What the lake has as the database does is read from there (``from_lake``), and the rest from the database. `connection` and those that
-    `more` opens, where at least `MANY` entity rows are left for the database, are each in a transaction, all with one snapshot. As many
+    `more` opens, where many entity rows or a long time is left for the database, are each in a transaction, all with one snapshot. As many
     steps run at a time, each with temporary tables that end with the transaction. Raise ``decode.UnsupportedTypeError`` for a feature of
     another type.
     """
@@ -84,7 +84,7 @@ def join(
         lakes = [from_lake.view_of(connection, view.lookup, view.types) for view in views]
         rests = _from_lakes(pool, asked, views, lakes)
     if any(len(rest.row) for rest in rests):
-        are_many = max(len(rest.row) for rest in rests) >= MANY
+        are_many = any(len(rest.row) >= MANY or plan.is_long(rest) for rest in rests)
         _from_database([connection, *(more() if are_many else ())], views, rests)
     result = spine.table
     for view in views:
@@ -173,9 +173,9 @@ def _run(view: _View, step: plan.LookUp | plan.Scan, connection: _Connection) ->
 def _look_up(view: _View, step: plan.LookUp, connection: _Connection) -> None:
     if not step.uploaded:
         upload_asked(connection, step.asked)
-    query = look_up(view.lookup, step.asked.begin, step.asked.end)
-    for number, *columns in decode.read_columns(connection, query, [INT8, *view.types]):
-        view.columns.put(number.to_numpy(), columns)
+    for begin, end in step.stretches():
+        for number, *columns in decode.read_columns(connection, look_up(view.lookup, begin, end), [INT8, *view.types]):
+            view.columns.put(number.to_numpy(), columns)
 
 
 def _scan(view: _View, step: plan.Scan, connection: _Connection) -> None:

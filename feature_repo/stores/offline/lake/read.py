@@ -7,14 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
+from numpy.typing import NDArray
 
-from feature_repo.stores.offline.lake import files, marks, tables
+from feature_repo.stores.offline.binary.cells import at_every_byte
+from feature_repo.stores.offline.lake import files, marks, plain, tables
 from feature_repo.stores.offline.lake.tables import EVENT, KEY
 from transforms.times import us_of_datetime
 
@@ -23,6 +28,7 @@ ANY_SYMBOL: Final = ("", chr(0x10FFFF))
 """Bounds of the symbols of a row group that has no statistics of them: they are left out where a text is very long."""
 _OPEN: Final[dict[str, _Opened]] = {}
 _LOCK: Final = threading.Lock()
+_Ints = NDArray[np.int64]
 
 
 class _Opened:
@@ -94,6 +100,23 @@ class View:
                 parts.append(file.read_row_groups(numbers, columns=list(columns), use_threads=True))
         return pa.concat_tables(parts).unify_dictionaries()
 
+    def values(self, groups: Sequence[Group], column: str, group_of: _Ints, within: _Ints) -> NDArray[Any] | None:
+        """Return single values of one column, each from the row `within` the row group at position `group_of` in `groups`.
+
+        None where a value cannot be read alone, because the file is far, or one of the row groups has a null in the column or packs it.
+        """
+        paths = {group.path for group in groups}
+        if self.is_far or len(paths) != 1:
+            return None
+        source = self._source(paths.pop())
+        with Path(self.place, source.path).open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            places = [_place(source, data, group.number, column) for group in groups]
+            dtypes = {place[1] for place in places if place is not None}
+            if None in places or len(dtypes) != 1:
+                return None
+            starts = np.array([place[0] for place in places if place is not None])
+            return at_every_byte(data, dtypes.pop())[starts[group_of] + plain.WIDTH * within]
+
     def _source(self, path: str) -> _Source:
         return _Source(self.place, path, self.table)
 
@@ -157,6 +180,24 @@ def forget(view: View) -> None:
 def _metadata(source: _Source) -> pq.FileMetaData:
     with source.open() as opened:
         return pq.read_metadata(opened)
+
+
+def _place(source: _Source, data: mmap, number: int, column: str) -> tuple[int, str] | None:
+    """Return what ``plain.place_of`` says of a column of a row group; a file never changes, so it is asked once."""
+    known = _places(source)
+    if (number, column) not in known:
+        metadata = _metadata(source)
+        index = metadata.schema.names.index(column) if column in metadata.schema.names else -1
+        with memoryview(data) as view:
+            known[number, column] = (
+                plain.place_of(view, metadata.row_group(number).column(index)) if index >= 0 else None
+            )
+    return known[number, column]
+
+
+@lru_cache(maxsize=512)
+def _places(source: _Source) -> dict[tuple[int, str], tuple[int, str] | None]:
+    return {}
 
 
 @lru_cache(maxsize=4096)

@@ -15,7 +15,7 @@ from feast import FeatureStore, FeatureView
 from feast.types import Float64, Int64
 
 from feature_repo.stores.history import NAMES, reading
-from feature_repo.stores.offline.join import from_lake
+from feature_repo.stores.offline.join import from_lake, lake_values
 from feature_repo.stores.offline.lake import files
 from tests.feature_repo.stores.offline.lake import histories
 
@@ -79,10 +79,17 @@ def compare_periods(store: FeatureStore, place: str, rng: np.random.Generator) -
 
 
 def test_random_histories_give_the_same_with_the_lake_and_without(
-    store: FeatureStore, database: psycopg.Connection[Any], tmp_path: Path, answered: list[int]
+    store: FeatureStore,
+    database: psycopg.Connection[Any],
+    tmp_path: Path,
+    answered: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for seed in range(FIRST, FIRST + HISTORIES, histories.TOGETHER):
         rng = np.random.default_rng(seed)
+        monkeypatch.setattr(
+            lake_values, "SPARSE", rng.choice([0, 16])
+        )  # each value alone, or as how many are asked for
         database.execute("TRUNCATE quick, slow")
         for name in histories.COLUMNS:
             for number in range(histories.TOGETHER):

@@ -1,0 +1,56 @@
+"""Values of row groups of the lake, put into a result: gathered from whole columns, or each read alone where few are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_repo.stores.offline.join.gather import Columns
+from feature_repo.stores.offline.lake import read
+
+SPARSE: Final = 16  # rows for each one that is asked for, from which on values are read one by one
+TOGETHER: Final = 8  # columns of which one step then reads the values
+
+_Ints = NDArray[np.int64]
+
+
+def puts(
+    view: read.View, groups: Sequence[read.Group], features: Sequence[str], into: Columns, rows: _Ints, at: _Ints
+) -> Iterator[Callable[[], None]]:
+    """Yield steps that put the values of row groups at positions `at` into `rows` of the result, each step some columns.
+
+    A column is a step of its own where it is read whole. From a far storage all columns are read together.
+    """
+    if len(rows) > 1 and (np.diff(rows) < 0).any():  # to write in order is quicker than to read in order
+        position = np.full(int(rows.max()) + 1, -1, np.int64)
+        position[rows] = at
+        rows = np.flatnonzero(position >= 0)
+        at = position[rows]
+
+    begins = np.cumsum([0, *(group.rows for group in groups)])
+    is_sparse = len(at) * SPARSE < begins[-1] and not view.is_far
+    group_of = np.searchsorted(begins, at, side="right") - 1 if is_sparse else at
+    alone = np.ones(len(at), np.bool_) if is_sparse else None
+
+    def step(first: int, last: int) -> None:
+        missing = []
+        for index in range(first, last):
+            values = None
+            if alone is not None:
+                values = view.values(groups, features[index], group_of, at - begins[group_of])
+            if values is None:
+                missing.append(index)
+            elif alone is not None:
+                into.put_values(index, rows, values, alone)
+        if missing:
+            found = view.read(groups, [features[index] for index in missing])
+            for column, index in enumerate(missing):
+                into.put_taken(index, rows, found.column(column), at)
+
+    size = len(features) if view.is_far else TOGETHER if is_sparse else 1
+    for first in range(0, len(features), size):
+        yield partial(step, first, min(first + size, len(features)))

@@ -1,0 +1,68 @@
+"""Single values from the bytes of a file: those that Arrow reads, or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from feature_repo.stores.offline.binary.cells import at_every_byte
+from feature_repo.stores.offline.lake import plain
+
+
+def written(path: Path, column: pa.Array, **how: Any) -> None:
+    options: dict[str, Any] = {"compression": "none", "use_dictionary": False, "data_page_size": 8 << 20} | how
+    pq.write_table(pa.table({"other": column, "x": column}), path, **options)
+
+
+def value_of(path: Path, group: int, row: int) -> Any:
+    """The value of ``x`` from the bytes, None where they do not lie there one by one."""
+    data = path.read_bytes()
+    place = plain.place_of(memoryview(data), pq.read_metadata(path).row_group(group).column(1))
+    return None if place is None else at_every_byte(data, place[1])[place[0] + plain.WIDTH * row]
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 127, 128, 5_000])
+def test_each_value_of_whole_columns_lies_where_it_is_said(tmp_path: Path, size: int) -> None:
+    rng = np.random.default_rng(size)
+    numbers = rng.normal(size=2 * size)
+    numbers[0] = np.nan
+    for values in (numbers, rng.integers(-(2**62), 2**62, 2 * size)):
+        written(tmp_path / "a", pa.array(values, from_pandas=False), row_group_size=size)
+        for group in (0, 1):
+            for row in {0, size - 1, size // 2}:
+                found = value_of(tmp_path / "a", group, row)
+                assert np.asarray(found).tobytes() == values[group * size + row].tobytes()
+
+
+@pytest.mark.parametrize("nulls", [[0], [4_999], [17], list(range(0, 5_000, 2)), list(range(5_000))])
+def test_where_a_value_is_null_none_is_read_alone(tmp_path: Path, nulls: list[int]) -> None:
+    mask = np.zeros(5_000, np.bool_)
+    mask[nulls] = True
+    written(tmp_path / "a", pa.array(np.arange(5_000.0), mask=mask))
+    assert value_of(tmp_path / "a", 0, 1) is None
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"compression": "lz4"},
+        {"use_dictionary": True},
+        {"data_page_size": 8_000, "write_batch_size": 100},
+        {"data_page_version": "2.0"},
+        {"column_encoding": {"x": "BYTE_STREAM_SPLIT", "other": "PLAIN"}},
+    ],
+)
+def test_a_column_that_is_written_otherwise_is_not_read_so(tmp_path: Path, how: dict[str, Any]) -> None:
+    written(tmp_path / "a", pa.array(np.arange(5_000.0)), **how)
+    assert value_of(tmp_path / "a", 0, 1) is None
+
+
+def test_other_types_are_not_read_so(tmp_path: Path) -> None:
+    for column in (pa.array(["a"] * 10), pa.array([1.0] * 10, pa.float32()), pa.array([True] * 10)):
+        written(tmp_path / "a", column)
+        assert value_of(tmp_path / "a", 0, 1) is None
