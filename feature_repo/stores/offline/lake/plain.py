@@ -13,15 +13,15 @@ from typing import Final
 import pyarrow.parquet as pq
 
 WIDTH: Final = 8
-_DTYPES: Final = {"DOUBLE": "<f8", "INT64": "<i8"}
+DTYPES: Final = {"DOUBLE": "<f8", "INT64": "<i8"}
 _ENCODINGS: Final = {"PLAIN", "RLE"}  # of the values and of the levels
 _I32_NEXT: Final = 0x15  # a field of 32 bits whose number is one more than that before
 _DATA_PAGE: Final = 0
 _LONGEST_HEADER: Final = 256
 
 
-def place_of(data: memoryview, chunk: pq.ColumnChunkMetaData) -> tuple[int, str] | None:
-    """Return where in a file the values of a column of a row group begin, and their dtype; None where they do not lie there one by one.
+def place_of(data: memoryview, chunk: pq.ColumnChunkMetaData) -> int | None:
+    """Return where in a file the values of a column of a row group begin; None where they do not lie there one by one.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def place_of(data: memoryview, chunk: pq.ColumnChunkMetaData) -> tuple[int, str]
     rows = chunk.num_values
     if (
         chunk.compression != "UNCOMPRESSED"
-        or chunk.physical_type not in _DTYPES
+        or chunk.physical_type not in DTYPES
         or chunk.has_dictionary_page
         or not set(chunk.encodings) <= _ENCODINGS
     ):
@@ -47,7 +47,7 @@ def place_of(data: memoryview, chunk: pq.ColumnChunkMetaData) -> tuple[int, str]
     # One page of exactly these bytes: of two pages, or with a null among the values, the first is shorter.
     if told != (body, body) or not begin < at < begin + _LONGEST_HEADER or data[at : at + len(levels)] != levels:
         return None
-    return end - WIDTH * rows, _DTYPES[chunk.physical_type]
+    return int(end - WIDTH * rows)
 
 
 def _sizes(header: bytes) -> tuple[int, int] | None:

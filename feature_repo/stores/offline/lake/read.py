@@ -28,6 +28,9 @@ ANY_SYMBOL: Final = ("", chr(0x10FFFF))
 """Bounds of the symbols of a row group that has no statistics of them: they are left out where a text is very long."""
 _OPEN: Final[dict[str, _Opened]] = {}
 _LOCK: Final = threading.Lock()
+_NOWHERE: Final = -1
+_UNKNOWN: Final = -2
+
 _Ints = NDArray[np.int64]
 
 
@@ -103,19 +106,22 @@ class View:
     def values(self, groups: Sequence[Group], column: str, group_of: _Ints, within: _Ints) -> NDArray[Any] | None:
         """Return single values of one column, each from the row `within` the row group at position `group_of` in `groups`.
 
-        None where a value cannot be read alone, because the file is far, or one of the row groups has a null in the column or packs it.
+        `column` has doubles or whole numbers. None where a value cannot be read alone, because the file is far, or one of the row groups has a
+        null in the column or packs it.
         """
         paths = {group.path for group in groups}
         if self.is_far or len(paths) != 1:
             return None
         source = self._source(paths.pop())
+        schema = _metadata(source).schema
+        if column not in schema.names:
+            return None
+        dtype = plain.DTYPES[schema.column(schema.names.index(column)).physical_type]
         with Path(self.place, source.path).open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-            places = [_place(source, data, group.number, column) for group in groups]
-            dtypes = {place[1] for place in places if place is not None}
-            if None in places or len(dtypes) != 1:
+            starts = _starts(source, data, groups, column)
+            if (starts == _NOWHERE).any():
                 return None
-            starts = np.array([place[0] for place in places if place is not None])
-            return at_every_byte(data, dtypes.pop())[starts[group_of] + plain.WIDTH * within]
+            return np.asarray(at_every_byte(data, dtype)[starts[group_of] + plain.WIDTH * within])
 
     def _source(self, path: str) -> _Source:
         return _Source(self.place, path, self.table)
@@ -182,22 +188,23 @@ def _metadata(source: _Source) -> pq.FileMetaData:
         return pq.read_metadata(opened)
 
 
-def _place(source: _Source, data: mmap, number: int, column: str) -> tuple[int, str] | None:
-    """Return what ``plain.place_of`` says of a column of a row group; a file never changes, so it is asked once."""
-    known = _places(source)
-    if (number, column) not in known:
+def _starts(source: _Source, data: mmap, groups: Sequence[Group], column: str) -> _Ints:
+    """Return where the values of a column begin in the file for each row group, `_NOWHERE` where they do not lie there one by one."""
+    found = _known_starts(source, column)
+    numbers = np.array([group.number for group in groups])
+    for number in numbers[found[numbers] == _UNKNOWN].tolist():
         metadata = _metadata(source)
-        index = metadata.schema.names.index(column) if column in metadata.schema.names else -1
         with memoryview(data) as view:
-            known[number, column] = (
-                plain.place_of(view, metadata.row_group(number).column(index)) if index >= 0 else None
-            )
-    return known[number, column]
+            chunk = metadata.row_group(number).column(metadata.schema.names.index(column))
+            place = plain.place_of(view, chunk)
+        found[number] = _NOWHERE if place is None else place
+    return np.asarray(found[numbers])
 
 
-@lru_cache(maxsize=512)
-def _places(source: _Source) -> dict[tuple[int, str], tuple[int, str] | None]:
-    return {}
+@lru_cache(maxsize=2048)
+def _known_starts(source: _Source, column: str) -> _Ints:
+    """Return what `_starts` has found out: a file never changes."""
+    return np.full(_metadata(source).num_row_groups, _UNKNOWN, np.int64)
 
 
 @lru_cache(maxsize=4096)
