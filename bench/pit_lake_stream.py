@@ -23,7 +23,7 @@ from pathlib import Path
 import psycopg
 from feast import FeatureService, FeatureStore, RepoConfig
 
-from bench.offline_stores import START, SYMBOLS, bench, fill, report
+from bench.offline_stores import START, SYMBOLS, bench, fill, report, settings
 from feature_repo.stores.endpoints import LAKE_VARIABLE
 from feature_repo.stores.offline.lake.write import write
 from feature_repo.stores.offline.tables.schema import table_of_feature_view
@@ -60,7 +60,16 @@ def main(days: int = DAYS) -> None:
                 write(connection, lake, table)
         services = {"15 features": views[:1], "45 features": views}
         store.ours.apply([FeatureService(name=name, features=of) for name, of in services.items()])
-        config = store.ours.config.model_dump_json(exclude_unset=True)
+        config = json.dumps(
+            {
+                "project": store.ours.project,
+                "provider": "local",
+                "registry": {"path": store.ours.config.registry.path, "cache_ttl_seconds": 3_600},
+                "online_store": {"type": "sqlite", "path": str(Path(folder, "online.db"))},
+                "offline_store": {"type": "feature_repo.stores.timescale.TimescaleOfflineStore", **settings(store.url)},
+                "entity_key_serialization_version": 3,
+            }
+        )
         for service, every in RUNS:
             for _ in ("the files come into the page cache", "measured"):
                 output = Path(folder, "frame.parquet")

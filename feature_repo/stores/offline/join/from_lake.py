@@ -236,7 +236,7 @@ def _of_piece(
         holds &= event[at] >= lookup.since
     found[order[holds]] = True
     if lookup.tells_silence:
-        told = pc.fill_null(rows.column(SILENCE), 0).to_numpy()[at if kept is None else kept[at]]
+        told = pc.fill_null(rows.column(SILENCE).take(pa.array(at if kept is None else kept[at])), 0).to_numpy()
         holds &= event[at] - told.astype(np.int64) * 1_000 >= at_moment - lookup.heard
     at = at[holds] if kept is None else kept[at[holds]]
     return order[holds], at

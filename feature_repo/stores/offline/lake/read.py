@@ -106,8 +106,8 @@ class View:
     def values(self, groups: Sequence[Group], column: str, group_of: _Ints, within: _Ints) -> NDArray[Any] | None:
         """Return single values of one column, each from the row `within` the row group at position `group_of` in `groups`.
 
-        `column` has doubles or whole numbers. None where a value cannot be read alone, because the file is far, or one of the row groups has a
-        null in the column or packs it.
+        `column` has doubles or whole numbers. None where a value cannot be read alone: the file is far, or a row group has a null in the
+        column or packs it.
         """
         paths = {group.path for group in groups}
         if self.is_far or len(paths) != 1:
