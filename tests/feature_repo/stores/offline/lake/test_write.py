@@ -167,6 +167,24 @@ def test_a_snapshot_that_is_older_than_the_copy_and_a_day_that_another_program_r
     assert same(store, place)
 
 
+def test_a_day_that_timescaledb_packs_keeps_its_state_and_is_told_as_packed(
+    store: FeatureStore, database: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    if not hypertable.version(database):
+        pytest.skip("this server does not load TimescaleDB")
+    histories.write_lake(database, store, str(tmp_path))
+    before = marks.states(database, ("quick",))
+    database.execute("SELECT compress_chunk(c) FROM show_chunks('quick') AS c")
+    after = marks.states(database, ("quick",))
+    assert before is not None
+    assert after is not None
+    assert (after.of_table, after.of_day) == (before.of_table, before.of_day)
+    assert before.packed == frozenset()
+    assert after.packed >= {day for day, of in days(str(tmp_path)).items() if sum(rows for _, rows in of.files)}
+    assert len(readable(database, str(tmp_path))) == len(days(str(tmp_path)))
+    assert same(store, str(tmp_path))
+
+
 def test_two_writers_of_a_day_at_once_do_not_double_it(
     store: FeatureStore, database: psycopg.Connection[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
