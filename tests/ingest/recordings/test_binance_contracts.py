@@ -100,7 +100,7 @@ def test_an_open_interest_that_has_not_changed_counts_at_the_time_of_the_newest_
 
 
 def test_what_two_files_say_counts_once(tmp_path: Path) -> None:
-    lines = mark(0) + forced(500) + interest(2500) + mark(1000)
+    lines = mark(0) + forced(500) + mark(1000) + interest(2500)
     files = written(tmp_path, a=lines, b=lines)
     messages, refused, recording = read(files)
     assert refused == []
