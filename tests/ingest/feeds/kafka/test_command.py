@@ -29,7 +29,10 @@ def test_without_the_library_the_command_names_the_extra(
     ("arguments", "says"),
     [
         ([], "name the brokers"),
-        (["orders=x", "--brokers", "a:1"], "no stream orders; streams are order_book, market_data, derivatives, liquidation, social_data"),
+        (
+            ["orders=x", "--brokers", "a:1"],
+            "no stream orders; streams are order_book, market_data, derivatives, liquidation, social_data",
+        ),
         (["--brokers", "a:1", "--name", "a b"], "the name must be 1 to 64 letters"),
         (["--brokers", "a:1", "--config", "nowhere"], "No such file"),
     ],
