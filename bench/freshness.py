@@ -9,6 +9,9 @@ A second run, ``freshness_quiet``, has five symbols with 100 messages a second e
 makes frames as Binance sends them and gives them to the parser and the outlet of the live feed; only the socket is left out. The rows of
 the fifteen are measured: the clock of the connection makes time pass for them.
 
+A third run, ``freshness_followers``, is the first one with nineteen symbols that follow the twentieth: their rows, and
+``freshness_context``, those of the view that waits for the leader's.
+
     python -m bench.freshness
 """
 
@@ -45,6 +48,7 @@ from ingest.streams import keys
 SYMBOLS = [f"SYM{i}USDT" for i in range(20)]
 QUIET = SYMBOLS[5:]
 QUIET_MS, BUSY_MS = 5000, 10  # between two messages of a symbol of ``freshness_quiet``
+LEADER, *FOLLOWERS = SYMBOLS
 RATE = 2000
 STEP_MS = 5
 """The feed appends what is due every so often: ten messages, each its own time."""
@@ -112,13 +116,17 @@ def feed_quiet(client: redis.Redis, conf: settings.Settings, stop: threading.Eve
 
 
 def watch(
-    client: redis.Redis, lateness_us: int, seconds: float, symbols: Sequence[str] = SYMBOLS
+    client: redis.Redis,
+    lateness_us: int,
+    seconds: float,
+    symbols: Sequence[str] = SYMBOLS,
+    views: Sequence[str] = VIEWS,
 ) -> dict[str, list[float]]:
     """For each view, how long after a boundary and the allowed lateness each of its rows was first seen, in ms."""
     rows = SymbolKeys(project(), "symbol").keys(symbols)
-    fields = [time_field(view) for view in VIEWS]
+    fields = [time_field(view) for view in views]
     seen: dict[tuple[bytes, int], bytes] = {}
-    late: dict[str, list[float]] = {view: [] for view in VIEWS}
+    late: dict[str, list[float]] = {view: [] for view in views}
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         pipe = client.pipeline(transaction=False)
@@ -130,7 +138,7 @@ def watch(
             for i, raw in enumerate(reply):
                 if raw is not None and seen.get((key, i)) != raw:
                     if (key, i) in seen:
-                        late[VIEWS[i]].append((now_us - decode_time(raw) - lateness_us) / 1000)
+                        late[views[i]].append((now_us - decode_time(raw) - lateness_us) / 1000)
                     seen[key, i] = raw
         time.sleep(POLL_S)
     return late
@@ -169,18 +177,27 @@ def fed(client: redis.Redis, environ: Mapping[str, str], which: str = "feed") ->
         yield
 
 
-def measured(conf: settings.Settings, which: str, symbols: Sequence[str]) -> list[float]:
-    """How long after a boundary and the allowed lateness each row of some symbols was readable, with one of the feeds, in ms."""
+def measured(
+    conf: settings.Settings, which: str, symbols: Sequence[str], views: Sequence[str] = VIEWS, instruments: str = ""
+) -> dict[str, list[float]]:
+    """How long after a boundary and the allowed lateness each row of some symbols was readable, with one of the feeds, by view, in ms."""
     with tempfile.TemporaryDirectory(prefix="tfs-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)
         with embedded.running(folder / "servers") as servers:
             environ = {**os.environ, "TFS_REDIS_URL": servers.redis_url}
+            if instruments:
+                (folder / "instruments.toml").write_text(instruments)
+                environ["TFS_INSTRUMENTS"] = str(folder / "instruments.toml")
             url = address_of_url(servers.redis_url)
             with role("worker", environ), connect(url, "redis") as client:
                 wait_for_leases(client, conf.partitions)
                 with fed(client, environ, which):
-                    late = watch(client, conf.allowed_lateness_ms * 1000, MEASURE_S, symbols)
+                    return watch(client, conf.allowed_lateness_ms * 1000, MEASURE_S, symbols, views)
+
+
+def together(late: Mapping[str, Sequence[float]]) -> list[float]:
+    """The times of all views."""
     return [ms for times in late.values() for ms in times]
 
 
@@ -209,5 +226,9 @@ if __name__ == "__main__":
             else:
                 feed_quiet(to, loaded, threading.Event())
     else:
-        report("freshness", measured(loaded, "feed", SYMBOLS))
-        report("freshness_quiet", measured(loaded, "feed_quiet", QUIET))
+        report("freshness", together(measured(loaded, "feed", SYMBOLS)))
+        report("freshness_quiet", together(measured(loaded, "feed_quiet", QUIET)))
+        following = "".join(f'[{symbol}]\nleader = "{LEADER}"\n' for symbol in FOLLOWERS)
+        found = measured(loaded, "feed", FOLLOWERS, (*VIEWS, "context"), following)
+        report("freshness_context", found.pop("context"))
+        report("freshness_followers", together(found))

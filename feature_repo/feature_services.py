@@ -47,8 +47,8 @@ signal_v1 = FeatureService(
 
 feature_vector_v2 = FeatureService(
     name="feature_vector_v2",
-    features=[*_in_order(catalog.FEATURE_VECTOR_V1), VIEWS[catalog.DERIVATIVES.name]],
-    description="The vector, and what venues tell of derivatives.",
+    features=[*_in_order(catalog.FEATURE_VECTOR_V1), VIEWS[catalog.DERIVATIVES.name], VIEWS[catalog.CONTEXT.name]],
+    description="The vector, what venues tell of derivatives, and what is known of other symbols.",
     owner="quant-research",
     tags={"stage": "research"},
 )
@@ -58,8 +58,9 @@ signal_v2 = FeatureService(
     features=[
         *(VIEWS[view.name][_not_twice(view)] for view in catalog.SIGNAL_V1),
         VIEWS[catalog.DERIVATIVES.name],
+        VIEWS[catalog.CONTEXT.name],
     ],
-    description="Every feature of the raw views, each name once.",
+    description="Every feature of the raw views, each name once, and what is known of other symbols.",
     owner="quant-research",
     tags={"stage": "research"},
 )

@@ -10,12 +10,14 @@ import logging
 import os
 import re
 import tomllib
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from feature_repo.stores.endpoints import LAKE_VARIABLE, AddressError, place_of
 from feature_repo.stores.errors import UserError
+from transforms.context.layout import Neighbours, neighbours
 from transforms.instrument import Instrument, known
 
 # Threads of OpenMP, which torch computes with, wait for each other at the end of each matrix product. By default they wait busily, and on a
@@ -89,6 +91,25 @@ class Settings:
     def instrument(self, symbol: str) -> Instrument:
         """Return what the instruments file or its name tells of a symbol, or the defaults."""
         return self.instruments.get(symbol) or known(symbol)
+
+    def neighbours(self, symbol: str) -> Neighbours | None:
+        """Return whose rows a symbol is given: those of its leader, of its pair and of the other instruments of its asset, by name."""
+        about = self.instrument(symbol)
+        every = self.instruments.items() if about.asset else ()
+        venues = sorted(name for name, other in every if other.asset == about.asset and name != symbol)
+        return neighbours(about.leader, about.pair, venues)
+
+    def followers(self) -> dict[str, list[str]]:
+        """Return the symbols that are given the rows of each that others name, as ``neighbours`` has them."""
+        of_asset: defaultdict[str, list[str]] = defaultdict(list)
+        for name, about in self.instruments.items():
+            of_asset[about.asset].append(name)
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for name, about in sorted(self.instruments.items()):
+            for other in {about.leader, about.pair, *(of_asset[about.asset] if about.asset else ())} - {"", name}:
+                if not self.symbols or name in self.symbols:
+                    found[other].append(name)
+        return dict(found)
 
     def is_known(self, symbol: str) -> bool:
         """Return whether the settings name a symbol; others can be invented by a producer, and only so many may be open."""
@@ -182,7 +203,11 @@ def instruments(path: Path) -> dict[str, Instrument]:
     """Return the instruments of a TOML file that has one table a symbol, with no other keys than an instrument's fields."""
     try:
         tables = tomllib.loads(path.read_text())
-        return {symbol: replace(known(symbol), **table) for symbol, table in tables.items()}
+        found = {symbol: replace(known(symbol), **table) for symbol, table in tables.items()}
+        for symbol, about in found.items():
+            if symbol in (about.leader, about.pair):
+                raise ValueError(f"{symbol} names itself as leader or pair")
+        return found
     except (OSError, ValueError, TypeError) as error:
         raise SettingsError(f"TFS_INSTRUMENTS={path}: {error}") from error
 

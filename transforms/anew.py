@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from transforms import window
+from transforms.context.layout import Shape
 from transforms.derivatives import told
 from transforms.kernel import NAN, SECOND_US, Vector, zeros
 from transforms.layouts import DERIVATIVES, layouts, places
@@ -53,7 +54,9 @@ def begin(states: States, names: Collection[str]) -> None:
         told_last[told.HEARD_US] = max(told_last[told.HEARD_US], told_last[told.NEWEST_US])
 
 
-def take_over(states: States, others: States, names: Collection[str], bucket_us: int, late_us: int) -> States:
+def take_over(
+    states: States, others: States, names: Collection[str], bucket_us: int, late_us: int, shape: Shape | None = None
+) -> States:
     """Return ``states`` with those that kernels have in ``others``, where these heard their feed.
 
     A session must be the same one, and the bucket volume V of VPIN must come from the same days. ``others`` may lack messages of their
@@ -78,7 +81,7 @@ def take_over(states: States, others: States, names: Collection[str], bucket_us:
         ours[DERIVATIVES] = zeros(len(theirs[DERIVATIVES]))
     if DERIVATIVES in ours:
         heard[DERIVATIVES] = theirs[DERIVATIVES][told.NEWEST_US] if DERIVATIVES in theirs else 0.0
-    for part, layout in layouts(bucket_us).items():
+    for part, layout in layouts(bucket_us, shape).items():
         if part not in ours or heard.get(part) == 0.0:
             continue
         for name in dict(layout).keys() & set(names) - left:

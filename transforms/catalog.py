@@ -15,7 +15,7 @@ from math import inf
 from typing import Literal
 
 Dtype = Literal["Float64", "Int64"]
-Feed = Literal["book", "trade", "post", "derivatives", "derived"]
+Feed = Literal["book", "trade", "post", "derivatives", "neighbour", "derived"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +253,24 @@ NORMALIZED = View("normalized", "derived", 60,
     tuple(map(_normalized, FEATURE_VECTOR_V1)),
 )
 
-VIEWS: tuple[View, ...] = (*RAW_VIEWS, NORMALIZED)
+_AGE = "its newest row up to t is more than 2 s old"
+_LEADER = f"the leader's book was not valid in its newest row up to t, or {_AGE}"
+_READY = "fewer than 300 seconds with both changes"
+
+CONTEXT = View("context", "neighbour", 10,
+    "What a symbol's row knows of other symbols: rows that its `leader`, its `pair` and the venues of its `asset` (all in the instruments file) finished "
+    "at whole seconds up to t, and that stand in the symbol's own log before it. A symbol without neighbours gives no row.", (
+        *(Feature(f"return_leader_{w}s", "log return", -inf, inf, f"ln(m_u/m_(u - {w} s)) of the leader, u the second of its newest row up to t", f"{_LEADER}, or its mid {w} s before was not known") for w in (1, 10, 60)),
+        Feature("beta_60m", "ratio", -inf, inf, "cov(dl, dy)/var(dl) of the one-second log returns of the mids, l the leader, y the symbol, over the seconds of (t - 60 min, t] in which both are known", f"{_READY}, or the leader did not move, or {_LEADER}"),
+        Feature("correlation_60m", "share", -1, 1, "cov(dl, dy)/sqrt(var(dl) var(dy)) over the same seconds", f"{_READY}, or one of them did not move, or {_LEADER}"),
+        Feature("relative_strength_60m", "log return", -inf, inf, "log return of the symbol's mid over 60 min - that of the leader's, both up to u", f"{_LEADER}, or one of the four mids was not known"),
+        Feature("pair_basis_bps", "bps", -1e4, inf, "1e4*(m - m_pair)/m_pair, m_pair of the pair's newest row up to t", f"no valid book of one of both, or {_AGE}"),
+        Feature("cross_venue_mid_dev_bps", "bps", -1e4, inf, "1e4*(m - mean)/mean, the mean of the mids of the asset's other venues", f"no valid book here or at all others, or {_AGE} at all others"),
+        Feature("consolidated_imbalance", "share", -1, 1, "(sum Q_b1 - sum Q_a1)/(sum Q_b1 + sum Q_a1) over the asset's venues, this one too, base units", f"no valid book here or at all others, or {_AGE} at all others"),
+    ),
+)
+
+VIEWS: tuple[View, ...] = (*RAW_VIEWS, NORMALIZED, CONTEXT)
 VIEW: dict[str, View] = {v.name: v for v in VIEWS}
 
 

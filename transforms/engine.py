@@ -12,7 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from transforms import anew, holes, normalization, saved
 from transforms import kernel as k
-from transforms.catalog import RAW_VIEWS, VIEWS, View
+from transforms.catalog import CONTEXT, MICROSTRUCTURE, RAW_VIEWS, VIEWS, View
+from transforms.context.layout import Neighbours
+from transforms.context.view import Context
 from transforms.derivatives import told
 from transforms.derivatives.contract import Contract
 from transforms.instrument import Instrument
@@ -33,9 +35,10 @@ from transforms.validation import OK, check_book, check_ranges, ranges
 
 _RANGES = [ranges(view) for view in VIEWS]
 _TTL_US = [view.ttl_s * SECOND_US for view in RAW_VIEWS]
-_MICROSTRUCTURE, _ORDER_FLOW, _TECHNICAL, _SENTIMENT, _SOCIAL, _DERIVATIVES, _NORMALIZED = range(len(VIEWS))
+_MICROSTRUCTURE, _ORDER_FLOW, _TECHNICAL, _SENTIMENT, _SOCIAL, _DERIVATIVES, _NORMALIZED, _CONTEXT = range(len(VIEWS))
 """Numbers of the views, in the order of the catalogue."""
 _INDEX = {view.name: i for i, view in enumerate(RAW_VIEWS)}
+_MID = MICROSTRUCTURE.index["mid_price"]
 
 
 class Engine:
@@ -47,9 +50,13 @@ class Engine:
         What is known of the symbol before its first message.
     emit_us : int
         The grid interval, µs: a divisor of one second, or whole seconds.
+    neighbours : Neighbours, optional
+        Other symbols whose rows it is given.
 
     Attributes
     ----------
+    context : Context or None
+        The view ``context``, whose rows may wait for neighbours: it is told and asked apart from the others.
     anew : frozenset of str
         The kernels that the last ``restore`` had no state for.
     contract : Contract
@@ -60,13 +67,15 @@ class Engine:
 
     __slots__ = (
         "_about", "_book", "_clock", "_emit_us", "_flow", "_instrument", "_micro", "_normal", "_out_of_range", "_outs", "_posts",
-        "_relative", "_session_end_us", "_technical", "anew", "contract", "out_of_range",
+        "_relative", "_session_end_us", "_technical", "anew", "context", "contract", "out_of_range",
     )  # fmt: skip
 
-    def __init__(self, instrument: Instrument, emit_us: int) -> None:
+    def __init__(self, instrument: Instrument, emit_us: int, neighbours: Neighbours | None = None) -> None:
         self._instrument = instrument if instrument.in_contracts else None
         self._emit_us = emit_us
-        self._about = instrument, min(SECOND_US, emit_us)
+        self._about = instrument, min(SECOND_US, emit_us), neighbours
+        self.out_of_range: Counter[str] = Counter()
+        self.context = Context(neighbours, self.out_of_range) if neighbours else None
         self._clock = instrument.session_clock()
         self._session_end_us = 0
         self.anew: frozenset[str] = frozenset()
@@ -74,7 +83,6 @@ class Engine:
         self._book = layout.empty(MAX_LEVELS)
         self._outs = [k.zeros(len(view.features)) for view in VIEWS]
         self._out_of_range = [k.zeros(len(view.features)) for view in VIEWS]
-        self.out_of_range: Counter[str] = Counter()
 
     def book(self, t_us: int, bids: layout.Levels, asks: layout.Levels, depth: layout.Depth | None = None) -> int:
         """Fold in a book, given as the levels of both sides, best first.
@@ -191,6 +199,8 @@ class Engine:
 
     def silence_us(self, view: View, t_us: int) -> int:
         """Return for how long the feed of a view had been silent at ``t_us``; 0 for a derived view, which has no feed."""
+        if view is CONTEXT:
+            return self.context.silence_us(t_us) if self.context else 0
         return t_us - self._newest()[_INDEX[view.name]] if view.feed != "derived" else 0
 
     def emit(self, t_us: int) -> list[tuple[View, Vector]]:
@@ -230,7 +240,17 @@ class Engine:
             if check_ranges(out, *_RANGES[_NORMALIZED], self._out_of_range[_NORMALIZED]):
                 self._count_out_of_range(_NORMALIZED)
             rows.append((VIEWS[_NORMALIZED], out))
+            if self.context is not None:
+                self.context.keep_own(t_us, *self.quote(t_us))
         return rows
+
+    def quote(self, t_us: int) -> tuple[float, float, float]:
+        """Return the mid and the sizes of the best bid and ask of ``t_us``, for which rows were given last; NaN without a valid book."""
+        newest = int(self._micro[layout.NEWEST])
+        mid = self._outs[_MICROSTRUCTURE][_MID]
+        if not newest or t_us - newest > _TTL_US[_MICROSTRUCTURE] or mid != mid:
+            return k.NAN, k.NAN, k.NAN
+        return float(mid), float(self._micro[layout.BID_SIZE]), float(self._micro[layout.ASK_SIZE])
 
     def _start_session(self, clock: SessionClock, t_us: int) -> None:
         """Begin the session that holds ``t_us``; where an instrument names no sessions, the kernels begin UTC days themselves."""
@@ -250,14 +270,14 @@ class Engine:
 
     def save(self) -> dict[str, bytes]:
         """Return the whole state in named parts; states are equal when their bytes are. Parts that did not change can be skipped."""
-        return saved.save(self._states(), self._emit_us)
+        return saved.save(self._states(), self._emit_us, self._about[2])
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
         """Replace the state by one that ``save`` returned; ``anew`` then says which kernels it has no state for.
 
         Raise ``VersionError`` if it is of another grid or format.
         """
-        states, self.anew = saved.restore(parts, self._about[0], self._emit_us)
+        states, self.anew = saved.restore(parts, self._about[0], self._emit_us, self._about[2])
         anew.begin(states, self.anew)
         self._take(states)
 
@@ -267,10 +287,12 @@ class Engine:
         Both stand at the same moment. ``other`` may lack messages of its first ``late_us``.
         """
         names = self.anew if names is None else names
-        self._take(anew.take_over(self._states(), other._states(), names, self._about[1], late_us))
+        shape = self._about[2].shape if self._about[2] else None
+        self._take(anew.take_over(self._states(), other._states(), names, self._about[1], late_us, shape))
 
     def _states(self) -> saved.States:
         vectors = {
+            **({} if self.context is None else {"context": self.context.state}),
             "microstructure": self._micro,
             "order_flow": self._flow,
             "technical": self._technical,
@@ -287,7 +309,9 @@ class Engine:
         self._micro, self._flow, self._technical = of["microstructure"], of["order_flow"], of["technical"]
         self._relative = k.concatenate(of["relative_now"], of["relative_days"])
         self._posts, self._normal = states.posts, of["normalization"]
-        self.contract = Contract(self._about, of.get(DERIVATIVES))
+        self.contract = Contract(self._about[:2], of.get(DERIVATIVES))
+        if self.context is not None:
+            self.context.take(of["context"])
         ends_us = self._flow[order_flow.SESSION_END], self._technical[technical.SESSION_END]
         self._session_end_us = int(min(ends_us))
 

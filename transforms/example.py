@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from math import isnan
 from typing import Any
 
+from transforms.catalog import CONTEXT
+from transforms.context.layout import neighbours
 from transforms.engine import Engine
 from transforms.instrument import Instrument
 from transforms.kernel import DAY_US, SECOND_US
@@ -19,13 +21,14 @@ from transforms.sentiment.state import Post
 
 
 class HandFeed:
-    """An engine on a grid of one second; ``settings`` are those of the ``Instrument``.
+    """An engine on a grid of one second; ``settings`` are those of the ``Instrument``, ``venues`` are the asset's other ones.
 
     Times are seconds after a midnight (UTC); they must not go back.
     """
 
-    def __init__(self, **settings: Any) -> None:
-        self._engine = Engine(Instrument(**settings), SECOND_US)
+    def __init__(self, venues: Sequence[str] = (), **settings: Any) -> None:
+        about = Instrument(**settings)
+        self._engine = Engine(about, SECOND_US, neighbours(about.leader, about.pair, venues))
 
     def book(self, at: float, bids: Sequence[tuple[float, float]], asks: Sequence[tuple[float, float]]) -> None:
         """Give a book: levels of price and size, best first."""
@@ -57,6 +60,11 @@ class HandFeed:
         post = Post(positive=positive, negative=negative, neutral=1.0 - positive - negative, **fields)
         self._engine.post(_t_us(at), post)
 
+    def neighbour(self, at: int, name: str, mid: float, bid_size: float = 1.0, ask_size: float = 1.0) -> None:
+        """Give the row that another symbol finished for second ``at``."""
+        if self._engine.context is not None:
+            self._engine.context.hear(name, _t_us(at), mid, bid_size, ask_size)
+
     def value(self, feature: str, at: int) -> float | None:
         """Return ``feature`` in the row of second ``at``, None where it is null or its view gives no row."""
         x = self.rows(at).get(feature)
@@ -65,6 +73,8 @@ class HandFeed:
     def rows(self, at: int) -> dict[str, float]:
         """Return all features in the rows of second ``at``, NaN where null."""
         rows = self._engine.emit(_t_us(at))
+        if self._engine.context is not None and (found := self._engine.context.next_row(_t_us(at) + 1)) is not None:
+            rows.append((CONTEXT, found[1]))
         return {name: float(x) for view, row in rows for name, x in zip(view.names, row, strict=True)}
 
 

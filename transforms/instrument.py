@@ -52,12 +52,17 @@ class Instrument:
     funding_hours : int
         Hours between two settlements of funding, which begin at 00:00 UTC; 0 for an instrument without funding. A time that the venue
         sends comes before it.
+    leader, pair : str
+        Symbols whose rows the view ``context`` of this one uses: the one that it is held against, and the same asset in the other form,
+        such as the spot market of a perpetual. Empty for none.
+    asset : str
+        Instruments of one asset are its venues: each sees the others in its view ``context``. Empty for none.
 
     Raises
     ------
     ValueError
         The time zone is not known, the opening is no time, ``contract_size`` is not a finite positive number, or ``funding_hours`` does not
-        divide a day.
+        divide a day, or ``leader``, ``pair`` or ``asset`` is no text.
 
     Notes
     -----
@@ -75,6 +80,9 @@ class Instrument:
     contract_size: float = 1.0
     inverse: bool = False
     funding_hours: int = 0
+    leader: str = ""
+    pair: str = ""
+    asset: str = ""
 
     def __post_init__(self) -> None:
         self.session_clock()
@@ -86,6 +94,11 @@ class Instrument:
         if self.funding_hours not in (0, 1, 2, 3, 4, 6, 8, 12, 24):
             raise ValueError(
                 f"funding_hours {self.funding_hours} must divide a day, or be 0 for an instrument without funding"
+            )
+
+        if not all(isinstance(name, str) for name in (self.leader, self.pair, self.asset)):
+            raise ValueError(
+                f"leader {self.leader!r:.80}, pair {self.pair!r:.80} and asset {self.asset!r:.80} must be texts"
             )
 
     @property

@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from transforms import normalization, sessions
 from transforms.catalog import NORMALIZED, TECHNICAL
+from transforms.context import layout as context
+from transforms.context.layout import Shape
 from transforms.derivatives import liquidations, open_interest, told
 from transforms.kernel import SECOND_US
 from transforms.kernels import MAKES
@@ -54,11 +56,12 @@ DERIVATIVES = "derivatives"
 
 
 @cache
-def layouts(bucket_us: int) -> dict[str, Layout]:
-    """Return the layout of each saved vector, with window buckets of ``bucket_us``."""
+def layouts(bucket_us: int, shape: Shape | None = None) -> dict[str, Layout]:
+    """Return the layout of each saved vector, with window buckets of ``bucket_us``; only a symbol with neighbours has a ``shape``."""
     per_second = SECOND_US // bucket_us
     of_bar = [MAKES[name] for name in TECHNICAL.names[technical.FIRST_OF_BAR : technical.LAST_OF_BAR + 1]]
     return {
+        **({} if shape is None else {"context": _context(shape)}),
         "microstructure": (
             ("book", book.TABLE),
             ("microprice_table", book.TABLE_SIZE),
@@ -115,6 +118,11 @@ def layouts(bucket_us: int) -> dict[str, Layout]:
             ("liquidations", liquidations.size(bucket_us)),
         ),
     }
+
+
+def _context(shape: Shape) -> Layout:
+    lead = (("lead", 2 * context.LOGS),) if shape.leads else ()
+    return ("neighbours", context.size(shape)), *lead
 
 
 @cache

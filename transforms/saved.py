@@ -25,6 +25,8 @@ import msgspec
 import numpy as np
 
 from transforms import joined, kernels, normalization
+from transforms.context import layout as context
+from transforms.context.layout import Neighbours, Shape
 from transforms.derivatives import kernel as derivatives
 from transforms.instrument import Instrument
 from transforms.kernel import SECOND_US, Vector, vector
@@ -53,11 +55,12 @@ class States(NamedTuple):
     posts: State
 
 
-def fresh(instrument: Instrument, bucket_us: int) -> States:
-    """Return the states of a new symbol."""
+def fresh(instrument: Instrument, bucket_us: int, neighbours: Neighbours | None = None) -> States:
+    """Return the states of a new symbol; only one with neighbours has a part for what it knows of them."""
     about = instrument, bucket_us
     relative = relative_volume.init(*about)
     vectors = {
+        **({} if neighbours is None else {"context": context.init(neighbours)}),
         "microstructure": microstructure.init(*about),
         "order_flow": order_flow.init(*about),
         "technical": technical.init(*about),
@@ -76,18 +79,18 @@ class Head(NamedTuple):
 
 
 @cache
-def _heads(versions: Versions, bucket_us: int) -> dict[str, bytes]:
+def _heads(versions: Versions, bucket_us: int, shape: Shape | None) -> dict[str, bytes]:
     """Return the packed head of each part."""
     of = dict(versions)
     found = {}
-    for part, layout in _layouts(bucket_us).items():
+    for part, layout in _layouts(bucket_us, shape).items():
         names = sorted(set().union(*(kernels.made_of(name) for name, _ in layout)))
         found[part] = _pack_head(Head(tuple((name, of[name]) for name in names), layout))
     return found
 
 
-def _layouts(bucket_us: int) -> dict[str, Layout]:
-    return {**layouts(bucket_us), "posts": (("posts", 0),)}
+def _layouts(bucket_us: int, shape: Shape | None) -> dict[str, Layout]:
+    return {**layouts(bucket_us, shape), "posts": (("posts", 0),)}
 
 
 def _pack_head(head: Head) -> bytes:
@@ -110,9 +113,9 @@ def _split(part: bytes) -> tuple[Head, bytes]:
     return _read_head(part[:end]), part[end:]
 
 
-def save(states: States, emit_us: int) -> dict[str, bytes]:
+def save(states: States, emit_us: int, neighbours: Neighbours | None = None) -> dict[str, bytes]:
     """Return the parts; states are equal when their bytes are."""
-    heads = _heads(kernels.VERSIONS, min(emit_us, SECOND_US))
+    heads = _heads(kernels.VERSIONS, min(emit_us, SECOND_US), neighbours.shape if neighbours else None)
     now, days = posts.to_bytes(states.posts)
     return {
         "engine": f"{FORMAT} {emit_us}".encode(),
@@ -122,13 +125,16 @@ def save(states: States, emit_us: int) -> dict[str, bytes]:
     }
 
 
-def restore(parts: Mapping[str, bytes], instrument: Instrument, emit_us: int) -> tuple[States, frozenset[str]]:
+def restore(
+    parts: Mapping[str, bytes], instrument: Instrument, emit_us: int, neighbours: Neighbours | None = None
+) -> tuple[States, frozenset[str]]:
     """Return the saved states, and the kernels that begin anew: their state is that of a new symbol.
 
     Raise ``VersionError`` if the states are of another grid or format.
     """
     bucket_us = min(emit_us, SECOND_US)
-    here = _layouts(bucket_us)
+    shape = neighbours.shape if neighbours else None
+    here = _layouts(bucket_us, shape)
     text = parts["engine"].decode()
     if text == f"{FORMAT} {emit_us}":
         split = {part: _split(parts[part]) for part in here if part in parts}
@@ -138,7 +144,7 @@ def restore(parts: Mapping[str, bytes], instrument: Instrument, emit_us: int) ->
     else:
         raise VersionError(f"the state is {text:.60}, this engine has {FORMAT} {emit_us}")
     heads = {part: head for part, (head, _) in split.items()}
-    anew = _anew(tuple(heads.items()), kernels.VERSIONS, bucket_us)
+    anew = _anew(tuple(heads.items()), kernels.VERSIONS, bucket_us, shape)
     saved = {
         part: unpack(data, sum(size for _, size in heads[part].layout))
         for part, (_, data) in split.items()
@@ -147,7 +153,7 @@ def restore(parts: Mapping[str, bytes], instrument: Instrument, emit_us: int) ->
     if not anew and all(heads[part].layout == here[part] for part in heads):
         vectors = {part: vector(state) for part, state in saved.items()}
         return States(vectors, posts.from_bytes(split["posts"][1], parts["posts_days"])), anew
-    states = fresh(instrument, bucket_us)
+    states = fresh(instrument, bucket_us, neighbours)
     if DERIVATIVES in saved:
         states.vectors[DERIVATIVES] = derivatives.init(instrument, bucket_us)
     for part, before in saved.items():
@@ -161,10 +167,12 @@ def restore(parts: Mapping[str, bytes], instrument: Instrument, emit_us: int) ->
 
 
 @cache
-def _anew(heads: tuple[tuple[str, Head], ...], versions: Versions, bucket_us: int) -> frozenset[str]:
+def _anew(
+    heads: tuple[tuple[str, Head], ...], versions: Versions, bucket_us: int, shape: Shape | None
+) -> frozenset[str]:
     """Return the kernels that find no state in parts with these heads."""
     changed: set[str] = set()
-    for part, layout in _layouts(bucket_us).items():
+    for part, layout in _layouts(bucket_us, shape).items():
         if part == DERIVATIVES and part not in dict(heads):
             continue
         head = dict(heads).get(part, Head((), ()))

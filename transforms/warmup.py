@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from transforms.catalog import MICROSTRUCTURE, ORDER_FLOW, SENTIMENT, SOCIAL, TECHNICAL, VIEWS
+from transforms.catalog import CONTEXT, MICROSTRUCTURE, ORDER_FLOW, SENTIMENT, SOCIAL, TECHNICAL, VIEWS
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 FADED = 1e-6
@@ -59,6 +59,9 @@ _WILDER = WarmUp(bars=251, recursive=True)
 _BUCKET = 1
 """A window of one-second buckets may begin up to a second after its first event."""
 
+AGE = 3
+"""How old a neighbour's row may be, and a second."""
+
 _STATED: dict[str, WarmUp] = {
     **_window(0, *MICROSTRUCTURE.names),
     **_window(1 + _BUCKET, "ofi_1s", events=2),
@@ -103,6 +106,9 @@ _STATED: dict[str, WarmUp] = {
     **_window(5 * MINUTE + _BUCKET, "liquidation_imbalance_5m"),
     **_window(6 * MINUTE, "oi_change_5m"),
     **_window(HOUR + MINUTE, "oi_change_1h"),
+    **_window(AGE, *CONTEXT.names),
+    **{f"return_leader_{w}s": WarmUp(w + AGE) for w in (1, 10, 60)},
+    **_window(HOUR + AGE, "beta_60m", "correlation_60m", "relative_strength_60m"),
 }
 
 CONFIGURED_VPIN = ("vpin", "vpin_bvc")

@@ -7,7 +7,7 @@ out the group's symbols: each process of the group reads all its files and keeps
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,16 +45,24 @@ class Task:
         return self.shares == 1 or zlib.crc32(symbol.encode()) % self.shares == self.share
 
 
-def plan(files: Sequence[Survey], jobs: int, columns: GivenColumns = COMMON) -> list[Task]:
+def plan(
+    files: Sequence[Survey],
+    jobs: int,
+    columns: GivenColumns = COMMON,
+    followers: Mapping[str, Collection[str]] | None = None,
+) -> list[Task]:
     """Share out files among ``jobs`` processes.
 
-    A file that names no symbol (snapshots, for example) may hold any: it joins all files into one group.
+    A file that names no symbol (snapshots, for example) may hold any: it joins all files into one group. Files of a symbol and of its
+    ``followers`` form one too.
     """
     groups: list[tuple[list[Path], frozenset[str]]] = []
     texts = [one for one in files if one.market]
     all_named = all(one.symbols for one in texts)
     for one in texts:
-        joined = [group for group in groups if not all_named or group[1] & one.symbols]
+        linked = one.symbols.union(*((followers or {}).get(name, ()) for name in one.symbols))
+        of_others = (name for name, names in (followers or {}).items() if not one.symbols.isdisjoint(names))
+        joined = [group for group in groups if not all_named or group[1] & linked.union(of_others)]
         paths = [path for group in joined for path in group[0]] + [one.path]
         symbols = one.symbols.union(*(group[1] for group in joined))
         groups = [group for group in groups if group not in joined] + [(paths, symbols)]

@@ -88,7 +88,7 @@ def backfill(
             total.refused += refused
             total.lines += refused.total()
             total.of += refused.total() + sum(n for of_symbol in days.values() for n in of_symbol.values())
-    tasks = plan(scans, jobs, columns) if source is None else plan_days(days, jobs)
+    tasks = plan(scans, jobs, columns, settings.followers()) if source is None else plan_days(days, jobs)
     recording = Recording([one.path for one in scans if one.posts], None, columns, settings.max_future_ms, known)
     rows = (columns, source, sorted((symbol, sorted(of_symbol.items())) for symbol, of_symbol in days.items()))
     content = [_digest(path) for path in paths]

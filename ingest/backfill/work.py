@@ -104,6 +104,8 @@ def _read_files(task: Task, shared: Shared, feed: Feed, done: Done) -> None:
         if isinstance(output, Parsed):
             if task.takes(output.message.symbol):  # type: ignore[union-attr]  # the market has no posts
                 feed.accept(*output)
+            else:
+                feed.overhear(*output)
         elif is_first:
             feed.refuse(output)
     if is_first:

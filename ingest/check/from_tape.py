@@ -14,8 +14,8 @@ from typing import Any
 
 import psycopg
 
-from ingest.backfill.days import contents
-from ingest.backfill.days.contents import Contents, files_of
+from ingest.backfill.days import contents, neighbours
+from ingest.backfill.days.contents import files_of
 from ingest.backfill.days.follow import Followed
 from ingest.backfill.days.plan import Plan, base_of, chain, choose
 from ingest.backfill.days.work import at_begin, follow
@@ -93,7 +93,7 @@ def compare_served(
     wanted: defaultdict[tuple[int, str], set[date]] = defaultdict(set)
     for name, day in found.days:
         wanted[there[name, day], name].add(day)
-    plans = [_plan(p, name, of_symbol, days[p], settings, store) for (p, name), of_symbol in sorted(wanted.items())]
+    plans = [_plan(p, name, of_symbol, days, settings, store) for (p, name), of_symbol in sorted(wanted.items())]
     found.holes = sum(tape.number(f"holes/{keys.events(p)}") or 0 for p in {plan.partition for plan in plans})
     warm_up()
     served = ServedRows(connection, found)
@@ -109,16 +109,17 @@ def _plan(
     partition: int,
     symbol: str,
     wanted: set[date],
-    days: Sequence[tuple[date, Contents]],
+    days: neighbours.Days,
     settings: Settings,
     store: Store,
 ) -> Plan:
     """Return which days of a symbol are computed: states that contain imported history are not used."""
     made = Plan(symbol, partition, base_of(settings, symbol, DELAY_US))
+    near = neighbours.of_symbol(settings, symbol, days)
     last = max(wanted)
-    made.chain = [unit for unit in chain(symbol, days, made.base) if unit.day <= last]
+    made.chain = [unit for unit in chain(symbol, days[partition], made.base, neighbours=near) if unit.day <= last]
     is_wanted = [unit.day in wanted for unit in made.chain]
-    has_imported = any(day <= last and symbol in of_day and of_day[symbol].imported for day, of_day in days)
+    has_imported = any(day <= last and symbol in of_day and of_day[symbol].imported for day, of_day in days[partition])
     choose(made, is_wanted, is_wanted, (lambda _: False) if has_imported else store.has)
     return made
 

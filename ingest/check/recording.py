@@ -19,6 +19,7 @@ from ingest.recordings.recording import Recording, find_out
 from ingest.recordings.venue_clock import Pace
 from ingest.sentiment.history import History
 from ingest.settings import Settings
+from ingest.worker.neighbours import Leaders
 
 Arrival = tuple[str, Any]
 """Kind and message, as it arrives."""
@@ -78,10 +79,15 @@ class Messages:
         )
         self.refused = Counter()
         posts = [message for _, message in self._parsed(recording.posts())]
+        leaders = Leaders(settings)
         for kind, message in chain(scored(posts, self._settings), self._parsed(recording.market())):
+            rows = leaders.accept(kind, message)
             if not self._wanted or message.symbol in self._wanted:
                 self.symbols.add(message.symbol)
                 yield kind, message
+            for row in rows:
+                for name in self.symbols.intersection(row.symbols):
+                    yield "neighbour", structs.replace(row, symbol=name)
         self.unread = recording.unread()
 
     def _parsed(self, outputs: Iterable[Output]) -> Iterator[Arrival]:

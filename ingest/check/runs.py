@@ -34,6 +34,7 @@ class Accepted(NamedTuple):
     message: Any
 
 
+NEVER_US = 2**63
 POSTS = frozenset({"post", "withdrawal"})
 OF_CONTRACT = frozenset({"derivatives", "liquidation"})
 
@@ -57,6 +58,12 @@ class Run:
     def accept(self, kind: str, message: Any) -> None:
         """Give the symbol a message; one that is refused (late, repeated) is not among those that ``released`` returns."""
         t_us, watermark = time_us(message), self.symbol.timeline.watermark
+        if kind == "neighbour":
+            context = self.symbol.engine.context
+            first_us = context.undecided_us() if context else 0  # the first row that can use it
+            if self.symbol.hear_neighbour(Envelope(kind, message)):
+                self._wait(max(t_us, first_us), kind, message)
+            return
         if kind in POSTS:
             t_us = max(message.available * 1000 if kind == "post" else t_us, watermark)
         elif kind == "gap":
@@ -65,10 +72,19 @@ class Run:
             t_us = max(t_us, watermark)
         envelope = Envelope(kind, message, received_ms=getattr(message, "received", None) or 0)
         if self._symbols.accept(envelope) is not None:
-            heappush(self._waiting, (t_us, self._accepted, kind, message))
-            self._accepted += 1
+            self._wait(t_us, kind, message)
             of_posts = kind in POSTS
             self._newest_us[of_posts] = max(t_us, self._newest_us.get(of_posts, 0))
+
+    def _wait(self, t_us: int, kind: str, message: Any) -> None:
+        heappush(self._waiting, (t_us, self._accepted, kind, message))
+        self._accepted += 1
+
+    def known_us(self) -> int:
+        """Return the time before which every message is known and every row given: none waits for a neighbour."""
+        context = self.symbol.engine.context
+        waiting_us = context.waiting_us() if context else 0
+        return min(self.symbol.timeline.watermark, waiting_us or NEVER_US)
 
     def accept_again(self, one: Accepted) -> None:
         """Give the symbol a message that another run accepted and has released, so that it counts from the same time.
@@ -94,18 +110,21 @@ class Run:
         yield end_us
 
     def take_rows(self) -> Rows:
-        """Return the rows since the last call."""
-        rows, self._rows = self._rows, {}
+        """Return the rows since the last call, up to the first time that waits for a neighbour."""
+        known_us = self.known_us()
+        rows = {t_us: row for t_us, row in self._rows.items() if t_us < known_us}
+        self._rows = {t_us: row for t_us, row in self._rows.items() if t_us >= known_us}
         return rows
 
     def released(self) -> list[Accepted]:
-        """Return the messages that the watermark has passed since the last call, in the order of the times from which they count.
+        """Return the messages that ``known_us`` has passed since the last call, in the order of the times from which they count.
 
         No message before them can come any more. A post or a withdrawal gets this time as its own, so that it counts from the same time
         whatever messages are around it.
         """
         out = []
-        while self._waiting and self._waiting[0][0] < self.symbol.timeline.watermark:
+        known_us = self.known_us()
+        while self._waiting and self._waiting[0][0] < known_us:
             t_us, _, kind, message = heappop(self._waiting)
             if kind in POSTS:
                 ms = -(-t_us // 1000)  # the first millisecond at which it counts: so much a score can say

@@ -13,11 +13,12 @@ from ingest.check.recording import Arrival
 from ingest.messages.envelope import checked_entry
 from ingest.messages.kinds import KIND
 from ingest.messages.refusal import Refused
+from ingest.replay.leaders import with_rows
 from ingest.settings import Settings
 from ingest.tape.period import in_order
 from ingest.tape.table import Tape
 
-_TAKEN = frozenset({"book", "trade", "derivatives", "liquidation", "gap", "post", "withdrawal"})
+_TAKEN = frozenset({"book", "trade", "derivatives", "liquidation", "gap", "neighbour", "post", "withdrawal"})
 _PASSED_OVER = frozenset(kind.encode() for kind in KIND.keys() - _TAKEN)
 """Entries with which a worker lets time pass or lets a symbol leave its memory, and tables, for which the checks have a stand-in."""
 
@@ -48,7 +49,9 @@ class TapedMessages:
         limits = self._settings.max_future_ms, self._settings.max_age_ms
         self.refused = Counter()
         with_posts: defaultdict[int, dict[str, None]] = defaultdict(dict)
-        for entry_id, p, fields in in_order(self._tape, self._settings, *self._period, imported=True):
+        for entry_id, p, fields in with_rows(
+            in_order(self._tape, self._settings, *self._period, imported=True), self._settings
+        ):
             if fields.get(b"kind") in _PASSED_OVER:
                 continue
             try:
@@ -60,6 +63,10 @@ class TapedMessages:
             if envelope.kind == "withdrawal":
                 for name in with_posts[p]:
                     yield "withdrawal", structs.replace(message, symbol=name)
+                continue
+            if envelope.kind == "neighbour":
+                for name in self.symbols.intersection(message.symbols):
+                    yield "neighbour", structs.replace(message, symbol=name)
                 continue
             if envelope.kind == "post":
                 with_posts[p][message.symbol] = None

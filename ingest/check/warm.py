@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ingest.check.result import Key
 from ingest.check.runs import Accepted
 from transforms import sessions
-from transforms.catalog import ORDER_FLOW, VIEW, View, view_of
+from transforms.catalog import CONTEXT, ORDER_FLOW, VIEW, View, view_of
 from transforms.instrument import Instrument
 from transforms.kernel import MINUTE_US, SECOND_US
 from transforms.warmup import CONFIGURED_VPIN, WarmUp, raw
@@ -108,6 +108,8 @@ class Warm:
             # the tick rule looks back to the last change of the price; if all trades have a side, it is not asked
             sides_us = self._changed_us if self._without_side else 0
             return (sides_us, *self._firsts.get("book", ())[:1])
+        if view is CONTEXT:
+            return (0, *self._firsts.get("book", ())[:1])
         if key[1] == _FUNDING and self._funding_missed:
             return (self._funding_us,)
         return (0,)

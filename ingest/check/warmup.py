@@ -118,9 +118,9 @@ class _Late:
             self._warm.add(one)
             self._run.accept_again(one)
         self._run.released()
-        watermark_us = whole.symbol.timeline.watermark
-        if watermark_us > self._start_us:
-            self._run.tick(watermark_us - 1)
+        known_us = whole.known_us()
+        if known_us > self._start_us:
+            self._run.tick(known_us - 1)
 
     def compare(self, every: dict[Key, Result], rows: Rows, largest: dict[Key, float]) -> None:
         """Compare the new rows with those of the run from the start."""

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ingest.cli.arguments import make_parser
-from transforms.catalog import FEATURE_VECTOR_V1, VIEWS, Feature, View
+from transforms.catalog import FEATURE_VECTOR_V1, VIEWS, Feature, Feed, View
 
 _HEAD = """\
 # Features
@@ -26,11 +26,12 @@ A value is null, never a default, when the column *null when* applies; that incl
 range becomes null and is counted. `m` is the mid price, `P`, `Q` price and size, `b` bid, `a` ask, `p`, `q` price and size of a trade,
 `s` its side (1 bought, -1 sold), `r` a log return.
 """
-_FEEDS = {
+_FEEDS: dict[Feed, str] = {
     "book": "order book",
     "trade": "trades",
     "post": "posts",
     "derivatives": "derivatives and liquidations",
+    "neighbour": "rows of other symbols",
     "derived": "the other views",
 }
 _COLUMNS = ("name", "type", "unit", "range", "formula", "null when", "source")
@@ -43,7 +44,7 @@ def page() -> str:
     parts.append(
         f"## Service `feature_vector_v1`\n\nIn this order: {names}.\n\n"
         "`feature_vector_normalized_v1` is the view `normalized`, in the same order.\n\n"
-        "`feature_vector_v2` is the same and then the view `derivatives`. It is not released yet, and may grow.\n"
+        "`feature_vector_v2` is the same and then the views `derivatives` and `context`. It is not released yet, and may grow.\n"
     )
     return "\n".join(parts)
 

@@ -28,6 +28,7 @@ from ingest.simulate import history, live
 from ingest.simulate.run import resume
 from ingest.streams import membership
 from ingest.streams.backlog import backlog
+from ingest.worker.neighbours import Leaders
 
 NEAR_MS = 2000
 """How far from now the simulation may be when it goes live."""
@@ -134,7 +135,7 @@ def _emptiness(path: Path) -> str:
 @contextlib.contextmanager
 def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int) -> Iterator[None]:
     """Simulate the hours until now as fast as the pipeline reads them, then go on live while the block runs."""
-    sink = Sink(feed.client, feed.settings, Counts())
+    sink = Sink(feed.client, feed.settings, Counts(), leaders=Leaders(feed.settings).accept)
     worker_runs = False
     feed.wait_for("scorer")
     earliest_ms = time.time_ns() // 1_000_000 - history_s * 1000

@@ -22,12 +22,14 @@ from ingest.messages.kinds import (
     Gap,
     Hold,
     MicropriceTable,
+    Neighbour,
     ScoredPost,
     Trade,
     since_us,
     time_us,
 )
 from ingest.messages.refusal import Reason, Refused
+from transforms.kernel import SECOND_US
 from transforms.limits import MAX_NUMBER
 from transforms.microstructure.layout import G_SIZE, Depth
 
@@ -175,6 +177,17 @@ def check_hold(hold: Hold) -> None:
     held_ms = hold.until - time_us(hold) // 1000
     if held_ms > MAX_HOLD_MS:
         raise Refused(Reason.OUT_OF_RANGE, f"a hold of {held_ms!s:.40} ms, {MAX_HOLD_MS} allowed")
+
+
+def check_neighbour(row: Neighbour) -> None:
+    """Check the time, the name and the numbers of a neighbour's row: ``wrong_type``, ``bad_symbol``, or as ``check_number``."""
+    if time_us(row) % SECOND_US:
+        raise Refused(Reason.WRONG_TYPE, f"a neighbour's row at {time_us(row)} us, which is no whole second")
+    if not is_symbol(row.neighbour):
+        raise Refused(Reason.BAD_SYMBOL, f"{row.neighbour[:64]!r}; a symbol has letters, digits and : . _ / -")
+    for name, value in (("mid", row.mid), ("bid_size", row.bid_size), ("ask_size", row.ask_size)):
+        if value is not None:
+            check_number(name, value)
 
 
 def check_gap(gap: Gap) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ingest.messages.check import check_header, check_hold
+from ingest.messages.check import check_header, check_hold, check_neighbour
 from ingest.messages.decode import decode_entry
 from ingest.messages.flat_book import decode_book
 from ingest.messages.kinds import KIND, OrderBook, time_us
@@ -69,6 +69,8 @@ def checked_entry(entry_id: bytes, fields: Mapping[bytes, bytes], max_future_ms:
     check_header(message.symbol, time_us(message), received_ms or arrived_ms, max_future_ms, age_ms)
     if envelope.kind == "hold":
         check_hold(message)
+    if envelope.kind == "neighbour":
+        check_neighbour(message)
     if envelope.kind == "post":  # a score stamped far ahead would be held until then
         check_header(message.symbol, message.available * 1000, arrived_ms, max_future_ms)
     return envelope

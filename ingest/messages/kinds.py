@@ -166,6 +166,25 @@ class Hold(msgspec.Struct, gc=False, omit_defaults=True):
     timestamp_us: int | None = None
 
 
+class Neighbour(msgspec.Struct, gc=False, omit_defaults=True):
+    """What ``neighbour`` was at the whole second ``timestamp``, as its finished row says, for the ``symbols`` that follow it.
+
+    A log gets one entry for all of its symbols. A null is unknown: the book was not valid. The owner of ``neighbour`` appends the entry
+    before it commits its row, and where the row comes from a recording, whoever writes the recording does, behind the message that
+    finished the row. It is no event: it opens no symbol and makes no time pass. One that is not newer than the last is passed over.
+    """
+
+    timestamp: int
+    symbols: list[str]
+    neighbour: str
+    mid: float | None = None
+    bid_size: float | None = None
+    ask_size: float | None = None
+    symbol: str = "-"
+    received: int | None = None
+    timestamp_us: int | None = None
+
+
 class Leave(msgspec.Struct, gc=False, omit_defaults=True):
     """A symbol leaves the worker's memory, if no message came since the owner decided so and ``arrivals`` is still its count.
 
@@ -225,6 +244,7 @@ Message = (
     | Tick
     | Clock
     | Hold
+    | Neighbour
     | Leave
     | Gap
     | MicropriceTable
@@ -239,6 +259,7 @@ KIND: dict[str, type[Message]] = {
     "tick": Tick,
     "clock": Clock,
     "hold": Hold,
+    "neighbour": Neighbour,
     "leave": Leave,
     "gap": Gap,
     "microprice": MicropriceTable,

@@ -19,7 +19,7 @@ class Counts:
     lines : int
         Lines and rows read.
     published : Counter of str
-        Messages by kind: ``book``, ``trade``, ``gap``, ``tick``, ``clock``, ``hold``, ``social``.
+        Messages by kind: ``book``, ``trade``, ``gap``, ``tick``, ``clock``, ``hold``, ``neighbour``, ``social``.
     refused : Counter of str
         Lines by reason.
     ignored : int
@@ -62,7 +62,7 @@ class Counts:
         if isinstance(message, SocialPost):
             self.first_post_ms = min(self.first_post_ms or first, first)
             return
-        if kind in ("tick", "clock", "hold"):
+        if kind in ("tick", "clock", "hold", "neighbour"):
             return
         t = -(-time_us(message) // 1000)
         self.first_ms = min(self.first_ms or first, first)

@@ -8,7 +8,7 @@ import msgspec
 import redis
 
 from ingest.messages.decode import encode
-from ingest.messages.kinds import Clock, Message, SocialPost
+from ingest.messages.kinds import Clock, Message, Neighbour, SocialPost
 from ingest.recordings.lines import Output, Rejected
 from ingest.streams.dead_letters import refuse
 from ingest.streams.keys import SOCIAL, events, partition_of
@@ -19,12 +19,12 @@ SOURCE_MAX = 200  # characters kept of the name of a refused line's file
 def entries_of(kind: str, message: Message | SocialPost, partitions: int) -> list[tuple[str, dict[bytes, bytes]]]:
     """Return the entries of a message: for each the stream that it is appended to and its fields.
 
-    A post goes to the stream of posts, a clock to the logs of its symbols, each with those that it has, anything else to the log of its
-    symbol.
+    A post goes to the stream of posts, a clock and a neighbour's row to the logs of their symbols, each with those that it has, anything
+    else to the log of its symbol.
     """
     if isinstance(message, SocialPost):
         return [(SOCIAL, {b"data": encode(message)})]
-    if not isinstance(message, Clock):
+    if not isinstance(message, (Clock, Neighbour)):
         return [(events(partition_of(message.symbol, partitions)), {b"kind": kind.encode(), b"data": encode(message)})]
     names: dict[int, list[str]] = {}
     for name in message.symbols:
@@ -56,7 +56,7 @@ class Publisher:
         self._letters: Any = client.pipeline(transaction=False)
 
     def publish(self, kind: str, message: Message | SocialPost, *, recorded: bool = False) -> None:
-        """Append a message to the log of its symbol (a clock to those of its symbols), or a post to the stream that the scorer reads."""
+        """Append a message to the log of its symbol (what names several, to theirs), or a post to the stream that the scorer reads."""
         for stream, fields in entries_of(kind, message, self._partitions):
             if recorded:
                 fields[b"recorded"] = b"1"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import redis
 
 from ingest.messages.check import is_symbol
-from ingest.messages.kinds import Message, SocialPost, Tick, time_us
+from ingest.messages.kinds import Message, Neighbour, SocialPost, Tick, time_us
 from ingest.publish.counts import Counts
 from ingest.publish.publisher import Publisher
 from ingest.publish.readers import Readers
 from ingest.recordings.lines import Output, Rejected
 from ingest.settings import Settings
 
+Leaders = Callable[[str, Message | SocialPost], Iterable[Neighbour]]
 PATIENCE_S = 120.0  # how long a reader may make no progress at all; a scorer loads its model in that time
 POST_SYMBOLS = 100  # symbols of posts whose last time is remembered
 
@@ -29,6 +30,8 @@ class Sink:
         What is written is counted there.
     patience_s : float
         How long to wait for a reader that makes no progress.
+    leaders : callable, optional
+        Is given each recorded message, and returns the rows that it finishes, for symbols that follow: they are published behind it.
 
     Attributes
     ----------
@@ -37,9 +40,16 @@ class Sink:
     """
 
     def __init__(
-        self, client: redis.Redis, settings: Settings, counts: Counts, *, patience_s: float = PATIENCE_S
+        self,
+        client: redis.Redis,
+        settings: Settings,
+        counts: Counts,
+        *,
+        patience_s: float = PATIENCE_S,
+        leaders: Leaders = lambda *_: (),
     ) -> None:
         self.counts = counts
+        self._leaders = leaders
         self._grid_ms = settings.emit_interval_ms
         self._publisher = Publisher(client, settings.partitions)
         self._readers = Readers(client, settings.partitions, patience_s=patience_s)
@@ -59,6 +69,8 @@ class Sink:
         if isinstance(message, SocialPost):
             self.remember_symbols(message, message.symbols or ())
         self.counts.add(kind, message)
+        if recorded:
+            self._tell(kind, message)
         if self._readers.is_check_due(1):
             self.flush()
             self._readers.wait_for_workers()
@@ -78,10 +90,18 @@ class Sink:
         self._readers.wait_for_scorer()
 
     def end(self) -> None:
-        """Publish a tick at the grid's next boundary for every symbol, so that its last rows are made."""
-        for symbol, last in {**self.post_symbols, **self.counts.last_event}.items():
+        """Publish a tick at the grid's next boundary for every symbol, so that its last rows are made; first what they tell to others."""
+        ends = {**self.post_symbols, **self.counts.last_event}
+        for symbol, last in ends.items():
+            self._tell("tick", Tick(-(-last // self._grid_ms) * self._grid_ms, symbol))
+        for symbol, last in ends.items():
             self.publish("tick", Tick(-(-last // self._grid_ms) * self._grid_ms, symbol), recorded=True)
         self.flush()
+
+    def _tell(self, kind: str, message: Message | SocialPost) -> None:
+        for row in self._leaders(kind, message):
+            self._publisher.publish("neighbour", row, recorded=True)
+            self.counts.add("neighbour", row)
 
     def remember_symbols(self, post: SocialPost, symbols: Iterable[str]) -> None:
         """Note the symbols of a post: for one without market data no other message makes time pass."""

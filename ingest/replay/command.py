@@ -13,6 +13,7 @@ from ingest.cli.arguments import count, make_parser, non_negative
 from ingest.publish import report
 from ingest.recordings.columns import add_column_options, given_columns
 from ingest.replay.entries import are_exports, of_exports, replay_entries
+from ingest.replay.leaders import with_rows
 from ingest.replay.run import replay
 from ingest.settings import load
 from ingest.streams import deployment
@@ -72,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
             if args.from_tape:
                 period = args.since, args.before, args.symbols
                 entries = in_order(open_tape(settings), settings, *period, imported=args.imported)
+                if args.imported:
+                    entries = with_rows(entries, settings)
             else:
                 entries = of_exports(args.paths, n)
             counts = replay_entries(islice(entries, args.limit), client, n, speed=args.speed, progress=progress)

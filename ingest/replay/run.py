@@ -18,6 +18,7 @@ from ingest.recordings.recording import Recording
 from ingest.replay.shift import received_ms, shift, shift_to_end_now
 from ingest.sentiment.scoring import finder
 from ingest.settings import Settings
+from ingest.worker.neighbours import Leaders
 
 REPORT_EVERY = 1000
 """Lines between two calls of ``progress``."""
@@ -67,6 +68,8 @@ def replay(
 ) -> Counts:
     """Publish recordings: posts first, then the market by receive time, then a tick that ends each symbol.
 
+    Behind a message that finishes a row of a symbol that others follow, that row is published for them.
+
     All messages are marked as recorded: their receive times take the place of the clock. The same files give the same messages.
 
     Raise ``NotReadError`` if a scorer or a worker makes no progress for ``patience_s``, ``UserError`` or ``OSError`` if a file cannot be
@@ -94,7 +97,7 @@ def replay(
         shift_ms = shift_to_end_now(read_ahead, settings.emit_interval_ms, speed, clock())
     counts = Counts()
     find_symbols = finder(settings).find
-    sink = Sink(client, settings, counts, patience_s=patience_s)
+    sink = Sink(client, settings, counts, patience_s=patience_s, leaders=Leaders(settings).accept)
     pace = Pace(speed, clock, sleep, sink.flush)
     reported = 0
 

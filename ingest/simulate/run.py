@@ -18,6 +18,7 @@ from ingest.recordings.venue_clock import Pace
 from ingest.settings import Settings
 from ingest.simulate.history import MARKET, SYMBOLS, history, live
 from ingest.streams import keys
+from ingest.worker.neighbours import Leaders
 from ingest.worker.partition import Partition
 from ingest.worker.timeline import RANK
 
@@ -67,7 +68,7 @@ def simulate(
         Posts are not scored, or the logs are full and no worker reads them.
     """
     counts = Counts()
-    sink = Sink(client, settings, counts, patience_s=patience_s)
+    sink = Sink(client, settings, counts, patience_s=patience_s, leaders=Leaders(settings).accept)
     grid = settings.emit_interval_ms
     now_ms = int(clock() * 1000) // grid * grid
 

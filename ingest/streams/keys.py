@@ -57,6 +57,11 @@ def kept(p: int) -> str:
     return f"kept:{{{p}}}"
 
 
+def told(log: str) -> str:
+    """Return the hash of how far a log has the rows of other logs' symbols, which its own follow (``worker.neighbours``)."""
+    return log.replace("events", "told")
+
+
 def outbox(p: int) -> str:
     """Return the stream of rows on their way to the offline store."""
     return f"outbox:{{{p}}}"

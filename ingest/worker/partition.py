@@ -24,6 +24,7 @@ from ingest.worker import basis, rows
 from ingest.worker.idle import FIELD, KEPT, Idle
 from ingest.worker.idle_load import AwayError
 from ingest.worker.missing import LastHoles, Missing
+from ingest.worker.neighbours import Told, as_told
 from ingest.worker.symbol import Symbol
 from ingest.worker.symbols import Make, Symbols
 from transforms.catalog import VIEWS, View
@@ -40,13 +41,14 @@ FROM_FEED = frozenset({"clock", "hold"})
 class Pending:
     """What has happened since the last commit, which ended at ``after``; ``counts`` is what the commit adds to the counters.
 
-    ``missing`` is what it adds to the hash of missing trades.
+    ``missing`` is what it adds to the hash of missing trades, ``told`` is for the logs of other symbols, before the commit.
     """
 
     batches: dict[str, rows.Batch] = field(default_factory=lambda: {v.name: rows.Batch(v) for v in VIEWS})
     dead: list[tuple[Origin, Refused]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     missing: Missing = field(default_factory=Missing)
+    told: list[Told] = field(default_factory=list)
     entries: int = 0
     n_rows: int = 0
     after: bytes = START
@@ -54,6 +56,8 @@ class Pending:
 
 class Partition:
     """State of a partition. It does no I/O: the worker gives it entries and writes what is ``pending``.
+
+    Of recorded symbols it tells nothing to those that follow them, because the log has that, unless ``tells_recorded``.
 
     Attributes
     ----------
@@ -71,8 +75,11 @@ class Partition:
         settings: Settings,
         load_idle: Callable[[str], bytes | None] = lambda _: None,
         make: Make = Symbol,
+        *,
+        tells_recorded: bool = False,
     ) -> None:
         self.number = number
+        self._tells_recorded = tells_recorded
         self._load_idle = load_idle
         self._basis = basis.encode(settings)
         self._saved_basis: bytes | None = None
@@ -90,6 +97,7 @@ class Partition:
         self.unsaved = 0
         self.left = 0
         self.pending = Pending()
+        self._followers = settings.followers()
         self._max_future_ms = settings.max_future_ms
         self._max_age_ms = settings.max_age_ms
         self._saved: dict[str, dict[str, bytes]] = {}
@@ -131,6 +139,10 @@ class Partition:
             if kind == "hold" and (symbol := self.symbols.get(message.symbol)):
                 self.pending.missing.note(envelope, self._last_holes, symbol.engine)
             return None
+        if kind == "neighbour":
+            self._touched.update(self.symbols.hear_neighbour(envelope))
+            self.symbols.accepted[kind] += 1
+            return None
         if kind == "leave":
             self._leave(message)
             return None
@@ -169,6 +181,10 @@ class Partition:
         silent_us = symbol.engine.silence_us(view, t_us)
         self.pending.batches[view.name].add(symbol.name, t_us, created_us, values, silent_us, live=not symbol.recorded)
         self.pending.n_rows += 1
+        if self._followers and (self._tells_recorded or not symbol.recorded):
+            names = self._followers.get(symbol.name)
+            if names and (row := as_told(symbol, view, t_us, names)):
+                self.pending.told.append((self.position, row))
         if found := symbol.engine.out_of_range:
             self.pending.counts.update({f"out_of_range.{feature}": n for feature, n in found.items()})
             found.clear()

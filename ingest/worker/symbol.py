@@ -17,6 +17,7 @@ from ingest.messages.kinds import (
     TRADE_CHANNEL,
     Gap,
     MicropriceTable,
+    Neighbour,
     OrderBook,
     ScoredPost,
     Trade,
@@ -32,9 +33,9 @@ from ingest.worker import contract
 from ingest.worker.book_faults import book_refusal
 from ingest.worker.timeline import Timeline
 from transforms import validation
-from transforms.catalog import View
+from transforms.catalog import CONTEXT, View
 from transforms.engine import Engine
-from transforms.kernel import Vector
+from transforms.kernel import NAN, Vector
 from transforms.saved import VersionError
 
 SIDE = {"buy": 1, "sell": -1, None: 0}
@@ -70,7 +71,7 @@ class Symbol:
     def __init__(self, name: str, settings: Settings, emit: Emit, refuse: Refuse) -> None:
         self.name = name
         self._instrument = settings.instrument(name)
-        self.engine = Engine(self._instrument, settings.emit_us)
+        self.engine = Engine(self._instrument, settings.emit_us, settings.neighbours(name))
         self.timeline = Timeline(settings.emit_us, settings.allowed_lateness_ms * 1000)
         self.recorded = False
         self.received_us = 0
@@ -130,7 +131,7 @@ class Symbol:
             self.received_us = max(self.received_us, envelope.received_ms * 1000)
         if kind != "tick":
             timeline.hold(t_us, kind, sequence, envelope)
-        timeline.advance(self._apply, self._emit_rows, self.engine.last_row_us)
+        self._advance()
 
     def hear_feed(self, envelope: Envelope, ticks_from_ms: int) -> bool:
         """Take a clock or a hold of the symbol's feed; return whether it changed anything.
@@ -143,7 +144,19 @@ class Symbol:
         if envelope.kind == "clock":
             self.received_us = max(self.received_us, envelope.received_ms * 1000)
             self.timeline.pass_to(time_us(envelope.message))
-            self.timeline.advance(self._apply, self._emit_rows, self.engine.last_row_us)
+            self._advance()
+        return True
+
+    def hear_neighbour(self, envelope: Envelope) -> bool:
+        """Take a row that a neighbour finished; return whether it told anything new."""
+        row: Neighbour = envelope.message
+        context = self.engine.context
+        values = (NAN if x is None else x for x in (row.mid, row.bid_size, row.ask_size))
+        if context is None or not context.hear(row.neighbour, time_us(row), *values):
+            return False
+        if self.recorded:
+            self.received_us = max(self.received_us, envelope.received_ms * 1000)
+        self._emit_context()
         return True
 
     def _lose_feed(self, until_us: int) -> None:
@@ -248,9 +261,22 @@ class Symbol:
             self._sequence = None  # so that the next good book is accepted whatever its number
             raise book_refusal(fault)
 
+    def _advance(self) -> None:
+        """Give the kernels what the watermark has passed, and give the rows that are due."""
+        self.timeline.advance(self._apply, self._emit_rows, self.engine.last_row_us)
+        self._emit_context()
+
     def _emit_rows(self, t_us: int) -> None:
         for view, values in self.engine.emit(t_us):
             self._emit(self, view, t_us, values)
+        self._emit_context()
+
+    def _emit_context(self) -> None:
+        """Give the rows of ``context`` that are due: they wait for neighbours, for one allowed lateness."""
+        context = self.engine.context
+        while context is not None and (found := context.next_row(self.timeline.settled_us())) is not None:
+            t_us, values = found
+            self._emit(self, CONTEXT, t_us, values)
 
     def has_post(self, identity: str) -> bool:
         """Return whether a post is in a window, is remembered, or is held."""
@@ -266,7 +292,9 @@ class Symbol:
 
     def _waits(self) -> bool:
         timeline = self.timeline
-        return 0 < timeline.boundary <= self.engine.last_row_us() or timeline.waits()
+        context = self.engine.context
+        is_due = 0 < timeline.boundary <= self.engine.last_row_us() or timeline.waits()
+        return is_due or (context is not None and context.waiting_us() > 0)
 
     def save(self) -> dict[str, bytes]:
         """Return what a restart needs, in named parts."""
@@ -301,10 +329,15 @@ class Symbol:
         other.know_before(self.timeline.watermark)
         self.engine.take_over(other.engine, 0 if is_whole else self.timeline.lateness_us, kernels)
 
+    def pass_time(self, t_us: int) -> None:
+        """Let time pass up to ``t_us``; rows of ``context`` still wait for neighbours."""
+        self.timeline.pass_to(t_us + 1 + self.timeline.lateness_us)
+        self._advance()
+
     def know_before(self, t_us: int) -> None:
         """Let time pass until everything before ``t_us`` is known."""
         self.timeline.tick(t_us - 1)
-        self.timeline.advance(self._apply, self._emit_rows, self.engine.last_row_us)
+        self._advance()
 
     def _restore_order(self, order: Sequence[Any], memory: Sequence[Any]) -> None:
         self._sequence, self.recorded, self.received_us, *rest = memory

@@ -110,6 +110,17 @@ class Symbols(dict[str, Symbol]):
         self.accepted[envelope.kind] += 1
         return changed
 
+    def hear_neighbour(self, envelope: Envelope) -> list[str]:
+        """Give a neighbour's row to the open symbols that follow it, and return the names of those that it changed."""
+        changed = []
+        for name in envelope.message.symbols:
+            try:
+                if (symbol := self.get(name)) is not None and symbol.hear_neighbour(envelope):
+                    changed.append(name)
+            except Exception as error:  # one symbol must not stop the rest
+                self.refuse(envelope.origin, error)
+        return changed
+
     def _admit(self, envelope: Envelope) -> Symbol:
         """Return a symbol that is not open yet, as it was when it left the memory; raise ``Refused`` if it may not be opened."""
         name = envelope.message.symbol

@@ -31,6 +31,7 @@ RANK = {
 }
 """Books come before trades of the same time: the trade met that book."""
 _TRADE, _POST, _TABLE = RANK["trade"], RANK["post"], RANK["microprice"]
+_OF_NO_MARKET = frozenset(RANK[kind] for kind in ("post", "withdrawal", "microprice"))
 
 Held = tuple[int, int, int, int, Envelope]
 """Event time in microseconds, rank, sequence, arrival, message; no two messages share an arrival."""
@@ -46,6 +47,7 @@ class Timeline:
     boundary: int = 0  # the next grid boundary that gives rows; 0 before the first event
     arrivals: int = 0  # how many messages were held so far
     held: list[Held] = field(default_factory=list)  # a heap of the messages that wait for their turn
+    ticked: int = 0  # the watermark of the last tick
 
     def is_late(self, t_us: int) -> bool:
         """Return whether rows that an event of ``t_us`` belongs to may be written already."""
@@ -67,6 +69,13 @@ class Timeline:
         """Return the time of the newest trade that is held, 0 where none is."""
         return max((t_us for t_us, rank, *_ in self.held if rank == _TRADE), default=0)
 
+    def last_us(self) -> int:
+        """Return the time of the newest message of the market; of a symbol that has posts alone that of the newest post."""
+        market = [t_us for t_us, rank, *_ in self.held if rank not in _OF_NO_MARKET]
+        if market or self.watermark:
+            return max(market, default=self.watermark - 1)
+        return max((t_us for t_us, *_ in self.held), default=0)
+
     def holds_market(self) -> bool:
         """Return whether a book, a gap or a trade is held."""
         return any(rank < _POST for _, rank, *_ in self.held)
@@ -81,7 +90,11 @@ class Timeline:
 
     def tick(self, t_us: int) -> None:
         """Note that all events up to and with ``t_us`` are known."""
-        self.watermark = max(self.watermark, t_us + 1)
+        self.watermark = self.ticked = max(self.watermark, t_us + 1)
+
+    def settled_us(self) -> int:
+        """Return the time before which no row waits for a neighbour: an allowed lateness behind the watermark, or where a tick put that."""
+        return max(self.watermark - self.lateness_us, self.ticked)
 
     def pass_to(self, t_us: int) -> None:
         """Move the watermark as a book or trade of ``t_us`` would."""

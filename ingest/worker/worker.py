@@ -24,7 +24,7 @@ from feature_repo.stores.online.write import Lease, OnlineWriter
 from ingest.settings import Settings
 from ingest.streams import deployment, keys, memory, outage, read
 from ingest.streams.membership import LEASE_MS, FencedError, Member
-from ingest.worker import commit, kernels, latency, rebuilt
+from ingest.worker import commit, kernels, latency, neighbours, rebuilt
 from ingest.worker.idle import release_memory, release_memory_of
 from ingest.worker.idle_load import AwayError, IdleLoad, Waits, reader
 from ingest.worker.opening import open_partition
@@ -181,7 +181,7 @@ class Worker:
         self._committed = time.monotonic()
 
     def _flush(self, partitions: Iterable[Partition], *, save: bool = False) -> None:
-        """Write the newest rows online, then commit each partition; drop a partition that another worker has taken over."""
+        """Write the newest rows online, and rows for those that follow; then commit each partition, or drop it if another worker has it."""
         chosen = [(partition, partition.take_pending(self._clock())) for partition in partitions]
         self._write_online(chosen)
         ready = []
@@ -220,6 +220,7 @@ class Worker:
             if (token := self._member.held.get(partition.number)) is None:
                 continue  # its lease was lost on the way
             lease = Lease(keys.owner(partition.number), token)
+            neighbours.add_told(pipe, partition.number, token, pending.told, self._settings.partitions)
             for writer, batch in zip(self._online, pending.batches.values(), strict=True):
                 if len(batch):
                     newest = batch.newest()

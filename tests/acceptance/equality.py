@@ -7,6 +7,7 @@ import json
 import random
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,19 @@ from ingest.messages.kinds import Gap, OrderBook, ScoredPost, SocialPost, Tick, 
 from ingest.replay import messages
 from ingest.sentiment.history import History
 from ingest.simulate import history
+from ingest.worker import contract
 from ingest.worker.partition import Partition, Pending
 from ingest.worker.rows import Columns
-from transforms.catalog import VIEWS
+from tests.leaders import with_rows
+from transforms.catalog import CONTEXT, MICROSTRUCTURE, VIEWS
 from transforms.engine import Engine
 from transforms.sentiment.state import Post
 
 CONF = settings.load({"TFS_PARTITIONS": "1"})
+_SOLD = {"SIM-ETH": {"asset": "SIM"}, "SIM-SOL": {"asset": "SIM", "pair": "SIM-ETH"}}
+CONF = replace(
+    CONF, instruments={name: replace(about, **_SOLD.get(name, {})) for name, about in CONF.instruments.items()}
+)
 MIDNIGHT = 1_700_006_400_000
 SYMBOLS = ("SIM-BTC", "SIM-ETH", "SIM-SOL", "ODD")
 PER_SECOND = 12.8
@@ -68,7 +75,8 @@ def tape(events: int, squeeze: int, recordings: Path | None) -> Entries:
         m = out[i][1]
         out.insert(i, ("gap", Gap(m.timestamp, m.symbol, m.received, channel="trade", since=m.timestamp)))
     last = {m.symbol: max(m.timestamp, m.received) for _, m in out}
-    return out + [("tick", Tick(-(-t // 1000) * 1000, symbol)) for symbol, t in last.items()]
+    ticks = [("tick", Tick(-(-t // 1000) * 1000, symbol)) for symbol, t in last.items()]
+    return with_rows(out, ticks, CONF)
 
 
 def entries(log: Entries) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
@@ -118,7 +126,7 @@ def _rows(parts: list[Columns]) -> Rows:
     return out
 
 
-RANK = {"book": 0, "gap": 0, "trade": 1, "post": 2}
+RANK = {"book": 0, "gap": 0, "trade": 1, "post": 2, "derivatives": 3, "liquidation": 4}
 
 
 def batch(log: Entries) -> Rows:
@@ -126,6 +134,8 @@ def batch(log: Entries) -> Rows:
     by_symbol: dict[str, list[tuple[int, int, int, int, Message]]] = {}
     ends: dict[str, int] = {}
     for n, (kind, m) in enumerate(log):
+        if kind == "neighbour":
+            continue
         if kind == "tick":
             ends[m.symbol] = m.timestamp * 1000
             continue
@@ -133,24 +143,45 @@ def batch(log: Entries) -> Rows:
         number = m.sequence if kind == "book" else m.trade_id if kind == "trade" else 0
         by_symbol.setdefault(m.symbol, []).append((t_us, RANK[kind], number, n, m))
     out: dict[str, tuple[list[tuple[str, int]], list[bytes]]] = {view.name: ([], []) for view in VIEWS}
-    for symbol in sorted(by_symbol):
+    quotes: dict[tuple[str, int], tuple[float, float, float]] = {}
+    for symbol, found in by_symbol.items():
+        of_book = [event for event in found if isinstance(event[4], (OrderBook, Gap))]
         engine = Engine(CONF.instrument(symbol), 1_000_000)
-        events = sorted(by_symbol[symbol], key=lambda e: e[:4])
-        at = 0
-        for t_us in range(-(-events[0][0] // 1_000_000) * 1_000_000, ends[symbol] + 1, 1_000_000):
-            while at < len(events) and events[at][0] <= t_us:
-                _apply(engine, events[at][0], events[at][4])
-                at += 1
-            for view, values in engine.emit(t_us):
-                keys, found = out[view.name]
+        for t_us, rows in _emitted(engine, of_book, ends[symbol]):
+            if any(view is MICROSTRUCTURE for view, _ in rows):
+                quotes[symbol, t_us] = engine.quote(t_us)
+    for symbol in sorted(by_symbol):
+        neighbours = CONF.neighbours(symbol)
+        engine = Engine(CONF.instrument(symbol), 1_000_000, neighbours)
+        for t_us, rows in _emitted(engine, by_symbol[symbol], ends[symbol]):
+            for name in neighbours.names if neighbours else ():
+                if (name, t_us) in quotes:
+                    engine.context.hear(name, t_us, *quotes[name, t_us])
+            if engine.context is not None and (row := engine.context.next_row(t_us + 1)) is not None:
+                rows.append((CONTEXT, row[1]))
+            for view, values in rows:
+                keys, of_view = out[view.name]
                 keys.append((symbol, t_us))
-                found.append(np.asarray(values, np.float64).tobytes())
+                of_view.append(np.asarray(values, np.float64).tobytes())
     n_features = {view.name: len(view.features) for view in VIEWS}
     return {
         name: (keys, np.frombuffer(b"".join(found)).reshape(-1, n_features[name]))
         for name, (keys, found) in out.items()
         if keys
     }
+
+
+def _emitted(
+    engine: Engine, events: list[tuple[int, int, int, int, Message]], end_us: int
+) -> Iterator[tuple[int, Any]]:
+    """Give an engine the events of a symbol, sorted by time; yield the rows of each second."""
+    events = sorted(events, key=lambda event: event[:4])
+    at = 0
+    for t_us in range(-(-events[0][0] // 1_000_000) * 1_000_000, end_us + 1, 1_000_000):
+        while at < len(events) and events[at][0] <= t_us:
+            _apply(engine, events[at][0], events[at][4])
+            at += 1
+        yield t_us, engine.emit(t_us)
 
 
 def _apply(engine: Engine, t_us: int, m: Message) -> None:
@@ -160,6 +191,8 @@ def _apply(engine: Engine, t_us: int, m: Message) -> None:
         engine.lose_trades(m.since * 1000, m.timestamp * 1000)
     elif isinstance(m, Gap):
         engine.lose_book(t_us)
+    elif isinstance(m, contract.OF_CONTRACT):
+        contract.apply(engine, m)
     elif isinstance(m, Trade):
         engine.trade(t_us, m.price, m.size, {"buy": 1, "sell": -1, None: 0}[m.side])
     else:

@@ -19,6 +19,7 @@ from transforms.warmup import stated
 
 from . import equality
 
+ROOT = Path(__file__).parents[2]
 EVENTS = int(os.environ.get("TFS_EQUALITY_EVENTS", "60000"))
 FULL = EVENTS >= 1_000_000
 SQUEEZE = 4 if FULL else 20
@@ -48,9 +49,17 @@ def test_the_log_is_long_mixed_and_interleaved_and_every_view_speaks(log, expect
     rows, _ = expected
     assert len(log) > 0.98 * EVENTS
     # a capture has gaps where its price leaves what is known of the book
-    assert {kind for kind, _ in log} - {"gap"} == {"book", "trade", "post", "tick"}
-    neighbours = sum(a.symbol != b.symbol for (_, a), (_, b) in itertools.pairwise(log))
-    assert neighbours > len(log) / 4
+    assert {kind for kind, _ in log} - {"gap"} == {
+        "book",
+        "trade",
+        "post",
+        "derivatives",
+        "liquidation",
+        "neighbour",
+        "tick",
+    }
+    changes = sum(a.symbol != b.symbol for (_, a), (_, b) in itertools.pairwise(log))
+    assert changes > len(log) / 4
     assert set(rows) == {view.name for view in VIEWS}
     silent = {name for view in VIEWS for i, name in enumerate(view.names) if np.isnan(rows[view.name][1][:, i]).all()}
     # a table is fitted first; a week comes first; the books do not reach so far
@@ -79,6 +88,6 @@ def test_commits_of_any_size_change_no_bit(log, expected, size):
 def test_plain_python_gives_the_bits_of_compiled_code(captures, expected):
     if not COMPILED:
         pytest.skip("this run is plain Python already: numba is absent or TFS_NUMBA is 0")
-    program = [sys.executable, equality.__file__, str(EVENTS), str(SQUEEZE), str(captures or "")]
-    done = subprocess.run(program, env={**os.environ, "TFS_NUMBA": "0"}, capture_output=True, check=True)
+    program = [sys.executable, "-m", equality.__name__, str(EVENTS), str(SQUEEZE), str(captures or "")]
+    done = subprocess.run(program, env={**os.environ, "TFS_NUMBA": "0"}, cwd=ROOT, capture_output=True, check=True)
     assert json.loads(done.stdout) == expected[1]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ingest.settings import Settings, SettingsError, environment, instruments, load, passed_on
+from transforms.context.layout import Neighbours
 from transforms.instrument import Instrument
 
 
@@ -63,8 +64,33 @@ def test_an_instruments_file_adds_to_what_a_name_tells(tmp_path: Path):
     assert settings.instrument("OKX:BTC-USDT-PERP") == Instrument(contract_size=0.01)
 
 
+def test_the_instruments_file_says_whose_rows_a_symbol_is_given_and_who_follows_it(tmp_path: Path):
+    path = tmp_path / "instruments.toml"
+    venues = '["X:ETH"]\nasset = "ETH"\n["A:ETH"]\nasset = "ETH"\n'
+    path.write_text(f'[ETH]\nleader = "BTC"\npair = "ETH-PERP"\nasset = "ETH"\n{venues}[SOL]\nleader = "BTC"\n')
+    settings = load({"TFS_INSTRUMENTS": str(path)})
+    assert settings.neighbours("ETH") == Neighbours(("BTC", "ETH-PERP", "A:ETH", "X:ETH"), 0, 1, (2, 3))
+    assert settings.neighbours("X:ETH") == Neighbours(("A:ETH", "ETH"), venues=(0, 1))
+    assert settings.neighbours("BTC") is None
+    followers = {"BTC": ["ETH", "SOL"], "ETH-PERP": ["ETH"], "ETH": ["A:ETH", "X:ETH"]}
+    followers |= {"X:ETH": ["A:ETH", "ETH"], "A:ETH": ["ETH", "X:ETH"]}
+    assert settings.followers() == followers
+    assert load({"TFS_INSTRUMENTS": str(path), "TFS_SYMBOLS": "BTC SOL"}).followers() == {"BTC": ["SOL"]}
+
+
 @pytest.mark.parametrize(
-    "line", ["contract_size = 0", "contract_size = inf", "funding_hours = 5", "inverse = 1", "contract_size = 'x'"]
+    "line",
+    [
+        "leader = 'A'",
+        "pair = 'A'",
+        "leader = 1",
+        "asset = ['A']",
+        "contract_size = 0",
+        "contract_size = inf",
+        "funding_hours = 5",
+        "inverse = 1",
+        "contract_size = 'x'",
+    ],
 )
 def test_an_impossible_instrument_is_refused(tmp_path: Path, line: str):
     path = tmp_path / "instruments.toml"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -17,7 +18,9 @@ from ingest.messages.kinds import PLAIN_STREAM, OrderBook, ScoredPost, Tick, Tra
 from ingest.publish.publisher import Publisher
 from ingest.streams import keys
 from ingest.streams.backlog import backlog, counters
+from tests.leaders import with_rows
 from transforms.catalog import VIEW, VIEWS
+from transforms.instrument import Instrument
 
 T0 = 1_700_000_000_000
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "BINANCE:SOL-USDT")
@@ -51,7 +54,7 @@ def messages(seconds=90):
 
 def publish(pipeline, some):
     with Publisher(pipeline.client, pipeline.settings.partitions) as publisher:
-        for kind, message in some:
+        for kind, message in with_rows(some, [], pipeline.settings):
             publisher.publish(kind, message, recorded=True)
 
 
@@ -76,6 +79,9 @@ def online(store, service, symbols):
 
 
 def test_online_equals_offline_to_the_bit_for_every_feature(pipeline, store):
+    about = Instrument(leader="BINANCE:SOL-USDT", asset="A")
+    instruments = {"BTCUSDT": about, "ETHUSDT": about, "BINANCE:SOL-USDT": Instrument(pair="BTCUSDT")}
+    pipeline.settings = replace(pipeline.settings, instruments=instruments)
     publish(pipeline, messages())
     assert pipeline.run() > 0
     read = online(store, "signal_v2", SYMBOLS).join(online(store, "feature_vector_normalized_v1", SYMBOLS))
@@ -88,6 +94,7 @@ def test_online_equals_offline_to_the_bit_for_every_feature(pipeline, store):
                 served = read.loc[symbol, name]
                 assert bits(None if pd.isna(served) else served) == bits(value), name
     assert read.notna()["ofi_60s"].all() and read.notna()["sentiment_compound"].all() and read.notna()["vwap_1m"].all()
+    assert read.notna()["return_leader_60s"].sum() == read.notna()["consolidated_imbalance"].sum() == 2
     assert read.notna()["basis_bps"].all() and read.notna()["liquidation_buy_1m"].all()
 
 

@@ -13,6 +13,8 @@ from feature_repo.project import project
 from feature_repo.stores.online.format import SymbolKeys, time_field
 from feature_repo.stores.online.pack import RowEncoder
 from feature_repo.stores.online.record import VALUES_AT, WORD
+from ingest.messages.kinds import Neighbour
+from ingest.publish.publisher import entries_of
 from ingest.streams import keys
 from ingest.worker.basis import decode as settings_of
 from ingest.worker.partition import Partition
@@ -38,11 +40,13 @@ class Undisturbed:
     newest: dict[tuple[str, str], int] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     letters: list[tuple[bytes, str]] = field(default_factory=list)
+    told: list[Neighbour] = field(default_factory=list)
 
     def take(self, partition: Partition) -> None:
         """Add what a partition has given."""
         self.counts.update(partition.pending.counts)
         self.counts.update(partition.symbols.take_counts())
+        self.told += [row for _, row in partition.pending.told]
         self.letters += [(entry_id, str(why.reason)) for (entry_id, _), why in partition.pending.dead]
         for view, batch in partition.pending.batches.items():
             if not len(batch):
@@ -82,7 +86,7 @@ def violations(site: Site) -> list[str]:
     upgraded = Upgraded.of(site.plan)
     for run in runs:
         run.rows = {key: upgraded.known(key, bits) for key, bits in run.rows.items()}
-    for check in (_rows, _online, _both, _counters, _letters):
+    for check in (_rows, _online, _both, _counters, _letters, _told):
         found += check(site, runs, upgraded)
     return [*found, *accepted.messages(site), *accepted.lateness(site)]
 
@@ -256,6 +260,32 @@ def _counters(site: Site, runs: list[Undisturbed], upgraded: Upgraded) -> Iterat
         if counted != expected:
             differ = {k: (counted.get(k, 0), expected.get(k, 0)) for k in counted.keys() | expected.keys()}
             yield f"counters of {p} are not those of its log: { {k: v for k, v in sorted(differ.items()) if v[0] != v[1]} }"
+
+
+def _told(site: Site, runs: list[Undisturbed], upgraded: Upgraded) -> Iterator[str]:
+    """Each log has each row of the symbols that its own follow once, as the undisturbed run gives it, and no other.
+
+    After a failover, and where settings or kernels change, an owner may have told a row and died, and the next one makes another of its
+    time, or completes it with another entry.
+    """
+    if site.watch.n_restored or upgraded.changed or any(fault.kind == "settings" for fault in site.plan.faults):
+        return
+    n = site.plan.settings.partitions
+    expected = Counter(
+        (log.encode(), fields[b"data"])
+        for run in runs
+        for row in run.told
+        for log, fields in entries_of("neighbour", row, n)
+    )
+    found: Counter[tuple[bytes, bytes]] = Counter()
+    for p in range(n):
+        key = keys.events(p).encode()
+        log = site.server.get(key)
+        for _, words in log.history if log else ():
+            if words[words.index(b"kind") + 1] == b"neighbour":
+                found[key, words[words.index(b"data") + 1]] += 1
+    if found != expected:
+        yield f"rows of neighbours: too many {dict(found - expected)}, missing {dict(expected - found)}"
 
 
 def _letters(site: Site, runs: list[Undisturbed], upgraded: Upgraded) -> Iterator[str]:

@@ -16,6 +16,7 @@ from tests.simulation.schedule import (
     BUSY,
     FALSE,
     FEEDS,
+    FOLLOW,
     KAFKA,
     OF_KAFKA,
     PLAIN,
@@ -25,6 +26,9 @@ from tests.simulation.schedule import (
     Plan,
     Sent,
 )
+from transforms.instrument import Instrument
+
+FOLLOWERS = {"D": Instrument(leader="A", asset="D"), "B": Instrument(leader="A", pair="D"), "E": Instrument(asset="D")}
 
 
 def draw(seed: int) -> Plan:
@@ -44,6 +48,8 @@ def draw(seed: int) -> Plan:
         log_history_s=rng.choice((0, 0, 3600)),
         features_maxlen=rng.choice((3, 1000)),
     )
+    if seed % 10 in FOLLOW:
+        settings = replace(settings, instruments=FOLLOWERS)
     is_of_kafka = seed % 10 == OF_KAFKA
     sources = [KAFKA] if is_of_kafka else [FEEDS[0]] * 2 + [FEEDS[1]] + [PLAIN] * (2 * has_plain) + [KAFKA] * has_kafka
     sent: list[Sent] = []

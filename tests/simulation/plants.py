@@ -128,6 +128,7 @@ _COMPARE = "newer = not old\n  if old then"
 _OFFSETS = "if call('HGET', offsets, ARGV[i]) ~= ARGV[i + 1] then return redis.error_reply('OFFSETS CHANGED') end"
 _PRESENT = "call('XDEL', KEYS[tonumber(source)], id) == 1"
 _FREE = "if left ~= -2 and left <= tonumber(ARGV[2]) then return false end"
+_TOLD = "if ms > had_ms or (ms == had_ms and n > had_n) then"
 
 PLANTS: dict[str, Plant] = {
     "position": Plant("a commit does not look at the position that it began from", 126, [(_SAVED, "")]),
@@ -173,5 +174,6 @@ PLANTS: dict[str, Plant] = {
         10,
         members=[(Producer, "_find_lost", _go_on)],
     ),
+    "told twice": Plant("a log takes a row of a neighbour again", 55, [(_TOLD, "if true then")]),
     "millisecond": Plant("the router orders by id alone", 69, members=[(read, "in_order", _by_id_alone)]),
 }

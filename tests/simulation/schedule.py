@@ -16,6 +16,10 @@ PLAIN, KAFKA = "producer", "kafka"
 BUSY = 9  # schedules of seeds that end so have a busy producer
 OF_KAFKA = 2  # schedules of seeds that end so read Kafka alone, and lose a tail near the end
 FALSE = 6  # schedules of seeds that end so have one place for symbols, and impossible messages
+FOLLOW = (
+    3,
+    5,
+)  # schedules of seeds that end so have symbols that follow others, in their own partition and in the other
 BOUNDS_MS = 90  # how far a sound message lies behind its sending
 
 

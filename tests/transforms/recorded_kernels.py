@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from transforms import kernels
+from transforms.context.layout import Shape
 from transforms.kernels import Kernel
 from transforms.layouts import layouts
 from transforms.sentiment import state as posts
@@ -92,7 +93,7 @@ def code_of(modules: Iterable[str]) -> dict[str, str]:
 
 
 def _layout_of(kernel: Kernel) -> object:
-    parts = [layout for us in _BUCKETS_US for layout in layouts(us).values()]
+    parts = [layout for us in _BUCKETS_US for layout in layouts(us, Shape(2, leads=True)).values()]
     pieces = [found for layout in parts if (found := [size for name, size in layout if name == kernel.name])]
     records = [posts.HEADER.format, posts.RECORD.format, posts.ID.format] if kernel.name == "posts" else []
     return [pieces, records]

@@ -9,6 +9,7 @@ import pytest
 from tests.transforms import recorded_kernels
 from transforms import kernels, saved
 from transforms.catalog import VIEWS
+from transforms.context.layout import Neighbours
 from transforms.derivatives import kernel as derivatives
 from transforms.instrument import Instrument
 from transforms.layouts import DERIVATIVES, layouts
@@ -27,14 +28,17 @@ def test_a_kernel_stands_behind_those_that_it_needs() -> None:
         seen.add(kernel.name)
 
 
+@pytest.mark.parametrize(
+    "neighbours", [None, Neighbours(("A",), pair=0), Neighbours(("A", "B"), leader=0, venues=(1,))]
+)
 @pytest.mark.parametrize("bucket_us", [1_000_000, 250_000, 100_000])
-def test_the_pieces_of_kernels_fill_every_vector(bucket_us: int) -> None:
-    vectors = saved.fresh(Instrument(), bucket_us).vectors
-    vectors[DERIVATIVES] = derivatives.init(
-        Instrument(), bucket_us
-    )  # which a symbol has from its first message of the kind on
-    assert list(vectors) == list(layouts(bucket_us))
-    for part, layout in layouts(bucket_us).items():
+def test_the_pieces_of_kernels_fill_every_vector(bucket_us: int, neighbours: Neighbours | None) -> None:
+    vectors = saved.fresh(Instrument(), bucket_us, neighbours).vectors
+    # a symbol has it from its first message of the kind on
+    vectors[DERIVATIVES] = derivatives.init(Instrument(), bucket_us)
+    found = layouts(bucket_us, neighbours.shape if neighbours else None)
+    assert list(vectors) == list(found)
+    for part, layout in found.items():
         assert len(vectors[part]) == sum(size for _, size in layout), part
         assert {name for name, _ in layout} <= kernels.KERNEL.keys()
 

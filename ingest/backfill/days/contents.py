@@ -20,7 +20,9 @@ from ingest.tape.columns import CHECK_BITS, FOR_ALL, IMPORT, checks_of
 from ingest.tape.store import Store
 from ingest.tape.table import File, Tape, TapeError, open_tape, storage
 
-KINDS_FOR_ALL = frozenset({"clock", "withdrawal"})
+FOR_SOME = frozenset({"clock", "neighbour"})
+"""Kinds of messages that name several symbols."""
+KINDS_FOR_ALL = FOR_SOME | {"withdrawal"}
 """Kinds of messages that name no symbol. Other rows that name none cannot be read, and a worker refuses them."""
 _COLUMNS = ["id_ms", "id_n", "kind", "symbol", "source", "recorded", "data", "fields"]
 

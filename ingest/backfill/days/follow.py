@@ -6,14 +6,13 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from ingest.backfill.days.neighbours import Told
 from ingest.backfill.days.plan import Plan, Unit
 from ingest.messages.decode import encode
 from ingest.messages.envelope import Envelope, from_entry
 from ingest.messages.kinds import MicropriceTable, Tick
 from ingest.settings import Settings
 from ingest.worker.partition import Partition, Pending
-from ingest.worker.symbol import Symbol
-from ingest.worker.timeline import RANK
 
 
 class Followed:
@@ -64,6 +63,11 @@ class Followed:
             self._tables_from_ms = table.usable_from
             self._partition.symbols.accept(_held_as_entry(table))
 
+    def hear(self, told: Told) -> None:
+        """Take a neighbour's row that the log does not have."""
+        fields = {b"kind": b"neighbour", b"data": encode(told.row), b"recorded": b"1"}
+        self._partition.process(b"%d-%d" % told.at, fields, 0)
+
     def has_rows(self) -> int:
         """Return how many rows and refused entries wait to be taken."""
         return self._partition.pending.n_rows + len(self._partition.pending.dead)
@@ -87,20 +91,10 @@ class Followed:
         symbol = self._partition.symbols.get(self.plan.symbol)
         if symbol is None or not symbol.recorded:
             return
-        last_us = _last_us(symbol)
+        last_us = symbol.timeline.last_us()
         end_ms = -(-last_us // self._emit_us) * self._emit_us // 1000
         self._install_tables(end_ms)
         symbol.accept(Envelope("tick", Tick(end_ms, self.plan.symbol)))
-
-
-def _last_us(symbol: Symbol) -> int:
-    """Return the time of the newest message of the market; of a symbol that has posts alone that of the newest post."""
-    timeline = symbol.timeline
-    others = {RANK[kind] for kind in ("post", "withdrawal", "microprice")}
-    market = [t_us for t_us, rank, *_ in timeline.held if rank not in others]
-    if market or timeline.watermark:
-        return max(market, default=timeline.watermark - 1)
-    return max((t_us for t_us, *_ in timeline.held), default=0)
 
 
 def _held_as_entry(table: MicropriceTable) -> Envelope:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import msgspec
@@ -105,6 +105,7 @@ class Plan:
     chain: Sequence[Unit] = ()
     stale: list[Record] = field(default_factory=list)
     tables: Sequence[MicropriceTable] = ()
+    neighbours: Mapping[str, date] = field(default_factory=dict)
     passed: list[Record] = field(default_factory=list)
     again: list[date] = field(default_factory=list)
 
@@ -138,16 +139,20 @@ def base_of(settings: Settings, symbol: str, delay_us: int) -> bytes:
     catalog = [
         (v.name, v.feed, v.ttl_s, [(f.name, repr(f.low), repr(f.high), f.dtype) for f in v.features]) for v in VIEWS
     ]
-    instrument = repr(settings.instrument(symbol))
+    instrument = [repr(settings.instrument(symbol)), repr(settings.neighbours(symbol))]
     kernels = [sorted(versions_of(view).items()) for view in VIEWS]
     about = [FORMAT, kernels, ORDER_FORMAT, times, settings.recover_s, delay_us, instrument, catalog]
     return _hash(b"", about)
 
 
 def chain(
-    symbol: str, days: Sequence[tuple[date, Contents]], base: bytes, tables: Sequence[MicropriceTable] = ()
+    symbol: str,
+    days: Sequence[tuple[date, Contents]],
+    base: bytes,
+    tables: Sequence[MicropriceTable] = (),
+    neighbours: Sequence[tuple[str, Mapping[date, Contents]]] = (),
 ) -> Iterator[Unit]:
-    """Yield the days of a symbol, from what its partition has on each day, in order."""
+    """Yield the days of a symbol, from what its partition has on each day, in order, and from what its neighbours have in theirs."""
     before, last = b"", None
     for day, of_day in days:
         own, shared = of_day.get(symbol, Content()), of_day.get(FOR_ALL, Content())
@@ -156,9 +161,20 @@ def chain(
         elif not shared.rows or last is None or (day - last).days > QUIET_DAYS:
             continue
         used = [t for t in tables if t.usable_from < day_ms(day) + DAY_MS] if own.imported else []
-        fingerprint = _hash(before or base, [symbol, str(day), own, shared, used])
+        known = [symbol, str(day), own, shared, used]
+        if neighbours:
+            known.append(list(_of_neighbours(neighbours, day)))
+        fingerprint = _hash(before or base, known)
         yield Unit(day, before, fingerprint, own.rows + shared.rows)
         before = fingerprint
+
+
+def _of_neighbours(neighbours: Sequence[tuple[str, Mapping[date, Contents]]], day: date) -> Iterator[list[Any]]:
+    """Yield what rows of neighbours on a day are made of: their messages of the day and, for the book at its begin, of the day before."""
+    for name, days in neighbours:
+        for one in (day - timedelta(days=1), day):
+            of_day = days.get(one, {})
+            yield [name, of_day.get(name, Content()), of_day.get(FOR_ALL, Content())]
 
 
 def plan(

@@ -11,7 +11,7 @@ import psycopg
 
 from feature_repo.stores.errors import UserError
 from ingest.backfill import table
-from ingest.backfill.days import contents, records
+from ingest.backfill.days import contents, neighbours, records
 from ingest.backfill.days.cluster import process_on_ray, processors
 from ingest.backfill.days.contents import Contents, files_of
 from ingest.backfill.days.plan import Plan, base_of, chain, plan, share_out
@@ -120,8 +120,9 @@ def backfill_from_tape(
     for symbol, partition in sorted(_symbols(days, settings, symbols).items()):
         base = base_of(settings, symbol, delay_ms * 1000)
         of_symbol = tables.get(symbol, ())
-        links = list(chain(symbol, days[partition], base, of_symbol))
-        one = Plan(symbol, partition, base, chain=links, tables=of_symbol)
+        near = neighbours.of_symbol(settings, symbol, days)
+        links = list(chain(symbol, days[partition], base, of_symbol, near))
+        one = Plan(symbol, partition, base, chain=links, tables=of_symbol, neighbours=neighbours.last_days(near))
         known = before_this.get(symbol, {})
         plans.append(plan(one, known, store.has, since, before, views))
     due = [one for one in plans if one.units or one.stale]

@@ -17,8 +17,9 @@ import psycopg
 import pyarrow.compute as pc
 
 from ingest.backfill import table
-from ingest.backfill.days.contents import KINDS_FOR_ALL
+from ingest.backfill.days.contents import FOR_SOME, KINDS_FOR_ALL
 from ingest.backfill.days.follow import Followed
+from ingest.backfill.days.neighbours import Told, told
 from ingest.backfill.days.plan import Plan, Unit
 from ingest.backfill.days.records import Writer
 from ingest.backfill.done import Done, Progress
@@ -26,6 +27,7 @@ from ingest.messages.envelope import from_entry
 from ingest.messages.refusal import Refused
 from ingest.recordings.refused import RefusedFile
 from ingest.settings import Settings
+from ingest.streams.read import id_numbers
 from ingest.tape.columns import DAY_MS, EVENTS, FOR_ALL, IMPORT, entries_of
 from ingest.tape.lines import line_of
 from ingest.tape.read import day_ms, rows
@@ -130,7 +132,9 @@ class _Task:
         self._write([one], complete=True)
 
     def _read(self, partition: int, day: date, at: Mapping[str, Followed]) -> None:
-        for n in follow(self._tape, partition, day, at):
+        lasts = {name: last for one in at.values() for name, last in one.plan.neighbours.items()}
+        rows_told = told(self._tape, self._settings, partition, day, lasts)
+        for n in follow(self._tape, partition, day, at, told=rows_told):
             self._done.lines += n
             if sum(one.has_rows() for one in at.values()) >= table.ROWS:
                 self._write(at.values())
@@ -176,11 +180,21 @@ def at_begin(plan: Plan, unit: Unit, before: Followed | None, settings: Settings
 
 
 def follow(
-    tape: Tape, partition: int, day: date, at: Mapping[str, Followed], sources: Sequence[str] = (EVENTS, IMPORT)
+    tape: Tape,
+    partition: int,
+    day: date,
+    at: Mapping[str, Followed],
+    sources: Sequence[str] = (EVENTS, IMPORT),
+    told: Iterable[Told] = (),
 ) -> Iterator[int]:
-    """Give symbols what the tape has of a day, in order; yield again and again how many entries were read since."""
+    """Give symbols what the tape has of a day, in order; yield again and again how many entries were read since.
+
+    ``told`` are rows of neighbours, each given before the entries that arrived after it was finished.
+    """
     begin_ms = day_ms(day)
     n = 0
+    waiting = iter(told)
+    first = next(waiting, None)
     for window in rows(
         tape,
         partition,
@@ -193,6 +207,11 @@ def follow(
         names = window["symbol"].to_pylist()
         imported = pc.equal(window["source"], IMPORT).to_pylist()
         for (entry_id, fields), name, is_imported in zip(entries_of(window), names, imported, strict=True):
+            if first is not None:
+                now = id_numbers(entry_id)
+                while first is not None and first.at < now:
+                    _tell(first, at)
+                    first = next(waiting, None)
             if name is None or name == FOR_ALL:
                 for one in _concerned(entry_id, fields, at):
                     one.process(entry_id, fields)
@@ -201,16 +220,25 @@ def follow(
             n += 1
             if n % CHECK_EVERY == 0:
                 yield CHECK_EVERY
+    while first is not None:
+        _tell(first, at)
+        first = next(waiting, None)
     if n % CHECK_EVERY:
         yield n % CHECK_EVERY
 
 
+def _tell(told: Told, at: Mapping[str, Followed]) -> None:
+    for name in told.row.symbols:
+        if name in at:
+            at[name].hear(told)
+
+
 def _concerned(entry_id: bytes, fields: Mapping[bytes, bytes], at: Mapping[str, Followed]) -> Iterable[Followed]:
-    """Return the symbols to which a message is given that names none itself: those that a clock is for, or all for another."""
+    """Return the symbols to which a message is given that names none itself: those that a clock or a row is for, or all for another."""
     kind = fields.get(b"kind", b"").decode(errors="replace")
     if kind not in KINDS_FOR_ALL:
         return ()
-    if kind != "clock":
+    if kind not in FOR_SOME:
         return at.values()
     try:
         names = from_entry(entry_id, fields).message.symbols

@@ -5,6 +5,7 @@ import math
 import struct
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import psycopg
@@ -24,6 +25,7 @@ from ingest.replay import messages
 from ingest.sentiment.history import History
 from ingest.simulate import history
 from ingest.worker.partition import Partition
+from tests.leaders import with_rows
 from transforms.catalog import VIEWS, View
 from transforms.times import us_of_datetime
 
@@ -71,7 +73,8 @@ def replay(paths) -> Rows:
     last: dict[str, int] = {}
     for _, message in market:
         last[message.symbol] = max(message.timestamp, last.get(message.symbol, 0))
-    entries += [("tick", Tick(-(-t // 1000) * 1000, symbol)) for symbol, t in last.items()]
+    ticks: list[tuple[str, Any]] = [("tick", Tick(-(-t // 1000) * 1000, symbol)) for symbol, t in last.items()]
+    entries = with_rows(entries, ticks, CONF)
     partition = Partition(0, CONF)
     arrived = max(message.timestamp for _, message in entries) + 60_000
     for n, (kind, message) in enumerate(entries, 1):
@@ -158,7 +161,7 @@ def test_a_run_that_was_stopped_is_carried_on(paths, replayed, postgres_url, mon
         pass
 
     def stop(done):
-        if done.taken["book"] > 300:
+        if done.taken["book"] > 900:  # after midnight
             raise Stopped
 
     with pytest.raises(Stopped):

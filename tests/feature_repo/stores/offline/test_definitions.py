@@ -40,11 +40,11 @@ def test_the_vector_is_in_its_order_and_the_signal_has_everything(definitions: l
     assert features(named(definitions, "signal_v1")) == [name for view in raw for name in view.names]
 
 
-def test_the_second_version_adds_derivatives_and_has_each_name_once(definitions: list[Any]) -> None:
-    told = list(catalog.DERIVATIVES.names)
-    assert features(named(definitions, "feature_vector_v2")) == [*catalog.FEATURE_VECTOR_V1, *told]
+def test_the_second_version_adds_derivatives_and_context_and_has_each_name_once(definitions: list[Any]) -> None:
+    told, context = list(catalog.DERIVATIVES.names), list(catalog.CONTEXT.names)
+    assert features(named(definitions, "feature_vector_v2")) == [*catalog.FEATURE_VECTOR_V1, *told, *context]
     first = features(named(definitions, "signal_v1"))
     second = features(named(definitions, "signal_v2"))
-    assert second == [name for name in first if name not in told] + told
+    assert second == [name for name in first if name not in told] + told + context
     assert set(first) <= set(second)
     assert len(set(second)) == len(second)

@@ -70,7 +70,7 @@ def test_the_rows_are_those_of_the_worker_whose_log_it_was(conf, postgres_url) -
         backfill_from_tape(postgres_url, conf)
     rows = stored(postgres_url)
     assert rows == worker_rows(conf, close=False)
-    assert all(rows.values())
+    assert all(of_view for view, of_view in rows.items() if view != "context")  # no symbol follows another here
 
 
 def test_a_day_with_nothing_but_messages_for_all_symbols_lets_time_pass_for_those_that_wait(conf, postgres_url) -> None:
