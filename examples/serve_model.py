@@ -7,7 +7,8 @@ Train it first, then run it beside a pipeline, for the symbols of the feed::
 
 The model is given exactly what training gave it: the same service, the features by name in the model's order, null where the value is
 unknown or older than its view's ttl. A null counts as the feature's mean, as it did in training. Where more than half of the features
-are null, nothing is predicted, and the line says so.
+are null, nothing is predicted, and the line says so. A model that has the manifest of its frame serves only what the same kernels compute:
+it waits until rows were served, and ends if kernels of another version made them.
 """
 # ruff: noqa: T201 - an example prints
 
@@ -17,6 +18,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from feast import FeatureStore
 from train_model import FILLED, Saved
 
 import feature_repo
+from feature_repo.training import manifest
 
 
 def predictions(store: FeatureStore, saved: Saved, symbols: Sequence[str]) -> list[tuple[str, float | None, float]]:
@@ -40,6 +43,21 @@ def predictions(store: FeatureStore, saved: Saved, symbols: Sequence[str]) -> li
     ]
 
 
+def check_kernels(store: FeatureStore, saved: Saved, symbols: Sequence[str], patience_s: float = 120.0) -> list[str]:
+    """What the fleet computes otherwise than the rows of the model's frame were; wait until it has written rows."""
+    deadline = time.monotonic() + patience_s
+    while saved.manifest is not None:
+        now = datetime.now(UTC)
+        span, nothing = (now - timedelta(minutes=1), now), timedelta(0)
+        data = manifest.data_version(store, saved.service, symbols, span, nothing, nothing, labelled=False)
+        if manifest.served_kernels(data):
+            return manifest.other_kernels(saved.manifest["data"], data)
+        if time.monotonic() > deadline:
+            return [f"no row of {', '.join(symbols)} was served in {patience_s:.0f} s"]
+        time.sleep(0.5)
+    return []
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a prediction of each symbol, round after round."""
     parser = argparse.ArgumentParser(description="Predictions of a saved model from the online store; an example.")
@@ -52,6 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     store = FeatureStore(repo_path=str(Path(feature_repo.__file__).parent))
     left = args.rounds
     try:
+        if wrong := check_kernels(store, saved, args.symbols):
+            print("error: this model was trained on other features:", *wrong, sep="\n  ", file=sys.stderr)
+            return 1
         while left is None or left > 0:
             for symbol, value, share in predictions(store, saved, args.symbols):
                 told = "no prediction" if value is None else f"{saved.label} {value:+.6f}"

@@ -11,7 +11,8 @@ needs to know of the data (means, deviations, which columns, how much to shrink)
 regression; the score is out of sample, against the training mean, with a standard error that knows that labels overlap. On a simulated
 market there is little to find, and the score says so.
 
-``--save model.json`` keeps the model; ``examples/serve_model.py`` predicts with it from the online store.
+``--save model.json`` keeps the model; ``examples/serve_model.py`` predicts with it from the online store. ``examples/lake_to_model.py``
+goes the whole way, from files over the lake and a ranking of the features to predictions.
 """
 # ruff: noqa: T201 - an example prints
 
@@ -20,10 +21,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -100,12 +102,14 @@ class Ridge:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A model as a file keeps it: the service that it reads, the label that it predicts, and its features by name, in its own order."""
+    """A model as a file keeps it: the service that it reads, the label that it predicts, its features by name, in its own order, and the
+    manifest of the frame that it was trained on, where there is one."""
 
     service: str
     label: str
     features: tuple[str, ...]
     model: Ridge
+    manifest: Mapping[str, Any] | None = None
 
     def write(self, path: Path) -> None:
         """Write JSON; its numbers are the shortest ones that give the same bits again."""
@@ -117,6 +121,7 @@ class Saved:
             "deviation": self.model.deviation.tolist(),
             "weights": self.model.weights.tolist(),
             "bias": self.model.bias,
+            "manifest": self.manifest,
         }
         path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
@@ -126,7 +131,7 @@ class Saved:
         content = json.loads(path.read_text())
         mean, deviation, weights = (np.array(content[name], np.float64) for name in ("mean", "deviation", "weights"))
         model = Ridge(np.arange(len(mean)), mean, deviation, weights, content["bias"])
-        return cls(content["service"], content["label"], tuple(content["features"]), model)
+        return cls(content["service"], content["label"], tuple(content["features"]), model, content["manifest"])
 
 
 def fit(frame: Frame, shrink: float) -> Ridge:

@@ -158,6 +158,45 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [*_other_code(then["code"], now["code"]), *_other_data(then["data"], now["data"])]
 
 
+def served_kernels(data: Mapping[str, Any]) -> dict[str, dict[str, set[int]]]:
+    """Return, for each view of a data version that has served rows, the versions of the kernels that made them."""
+    return {name: found for name, view in data.items() if (found := _versions(view, served=True))}
+
+
+def other_kernels(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each kernel by which the served rows of one data version were made otherwise than the rows
+    of an earlier one: a model of a frame is then not given what it was trained on.
+
+    A view without served rows in `now` says nothing.
+
+    >>> made = {"kernels": {"rsi": 1, "macd": 1}, "recomputed": True, "rows": 9}
+    >>> served = {"kernels": {"rsi": 2}, "recomputed": False, "rows": 3}
+    >>> other_kernels({"technical": {"made_by": [made]}}, {"technical": {"made_by": [made, served]}})
+    ['macd made rows of technical in version 1, and makes none now', 'rsi made rows of technical in version 1, and now in 2']
+    """
+    found = []
+    for name, versions in served_kernels(now).items():
+        for kernel, were in sorted(_versions(then.get(name), served=False).items()):
+            are = versions.get(kernel, set())
+            if not are <= were or not are:
+                what = f"now in {_text(are)}" if are else "makes none now"
+                found.append(f"{kernel} made rows of {name} in version {_text(were)}, and {what}")
+    return found
+
+
+def _versions(view: Mapping[str, Any] | None, *, served: bool) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = {}
+    for made in view["made_by"] if view else ():
+        if made["kernels"] and not (served and made["recomputed"]):
+            for kernel, version in made["kernels"].items():
+                found.setdefault(kernel, set()).add(version)
+    return found
+
+
+def _text(versions: set[int]) -> str:
+    return " or ".join(map(str, sorted(versions)))
+
+
 def _other_code(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for part, was in then["sources"].items():
         if now["sources"].get(part) != was:

@@ -45,19 +45,24 @@ def follow(copy: Path) -> None:
             path.write_text(block[named.end() :])
 
 
+def edited_copy(folder: Path) -> Path:
+    """Copy the packages, with the example's edits."""
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "data"))
+    follow(folder)
+    return folder
+
+
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """The packages with the example's edits."""
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "data"))
-    follow(tmp_path)
-    return tmp_path
+    return edited_copy(tmp_path)
 
 
-def run(copy: Path, *command: str, **environ: str) -> str:
+def run(copy: Path, *command: str, timeout_s: float = 120, **environ: str) -> str:
     # compiling every kernel anew would take a minute; the bits are the same without
     given = {**os.environ, "PYTHONPATH": str(copy), "TFS_NUMBA": "0", **environ}
-    done = subprocess.run(command, cwd=copy, env=given, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=copy, env=given, capture_output=True, text=True, timeout=timeout_s, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     return done.stdout
 
