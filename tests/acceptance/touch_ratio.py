@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import product
 from math import log
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = Path(name)
         folder.chmod(0o711)  # the servers run as another user
         conf = tapes.settings(str(folder / "tape"), emit_interval_ms=GRID_MS)
-        messages = sum(tapes.put(conf, tapes.market(day, symbols)) for day in range(args.days))
+        messages = 0
+        for day in range(args.days):
+            told = tapes.market(day, symbols)
+            assert {(one.symbol, kind) for kind, one in told} == set(product(symbols, ("book", "trade")))
+            messages += tapes.put(conf, told)
         copy = edited_copy(folder / "copy")
         plain = stack.enter_context(embedded.running(folder / "servers", durable=False)).postgres_url
         for server in filter(None, (plain, os.environ.get("TFS_TIMESCALE_URL"))):
