@@ -47,9 +47,8 @@ from feast.types import (
 from feature_repo.project import project
 from feature_repo.stores.endpoints import Endpoints
 from feature_repo.stores.online.write import OnlineWriter
-from tests.feature_repo.stores.feast_rows import SYMBOLS
+from tests.feature_repo.stores.feast_rows import SYMBOLS, TOGETHER
 from tests.feature_repo.stores.redis_servers import Servers
-from transforms import catalog
 
 PROJECT = project()
 NOW_US = 1_700_000_000_123_456
@@ -146,9 +145,7 @@ def definitions(folder: Path) -> list[Any]:
     venue = Entity(name="venue", join_keys=["venue"], value_type=ValueType.STRING)
     account = Entity(name="account", join_keys=["account"], value_type=ValueType.INT64)
     types = {"Float64": Float64, "Int64": Int64}
-    signal = {
-        v.name: view(v.name, [symbol], {f.name: types[f.dtype] for f in v.features}, v.ttl_s) for v in catalog.VIEWS
-    }
+    signal = {v.name: view(v.name, [symbol], {f.name: types[f.dtype] for f in v.features}, v.ttl_s) for v in TOGETHER}
     every = view("every_type", [symbol], EVERY_TYPE, 0)
     fees = view("fees", [symbol, venue], {"maker_bps": Float64, "tier": Int64}, 0)
     limits = view("limits", [account], {"leverage": Float64}, 0)
@@ -217,9 +214,9 @@ def stores(both_stores: Stores, redis_client: redis.Redis) -> Iterator[Stores]:
 
 @pytest.fixture
 def filled(stores: Any, redis_client: redis.Redis) -> Any:
-    """Every view of the catalogue for 60 symbols, rows a microsecond old, one value in eight null, some columns whole."""
+    """The views of the catalogue for 60 symbols, rows a microsecond old, one value in eight null, some columns whole."""
     rng = np.random.default_rng(7)
-    for view in catalog.VIEWS:
+    for view in TOGETHER:
         values = rng.normal(size=(len(SYMBOLS), len(view.names)))
         for i, feature in enumerate(view.features):
             if feature.dtype == "Int64":

@@ -25,11 +25,13 @@ from feature_repo.stores.online.format import (
 )
 from feature_repo.stores.online.from_feast import EntityRowsError
 from feature_repo.stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
-from transforms.catalog import SOCIAL, View
+from transforms.catalog import DERIVATIVES, SOCIAL, VIEWS, View
 from transforms.times import datetime_of_us
 
 T_US = 1_700_000_000_000_000
 SYMBOLS = [f"SYM{i}USDT" for i in range(60)]
+TOGETHER = tuple(view for view in VIEWS if view is not DERIVATIVES)
+"""The views that can be read together: `derivatives` and `technical` share a name, and Feast refuses a name twice."""
 
 
 def rows_of(*symbols: str) -> list[dict[str, str]]:

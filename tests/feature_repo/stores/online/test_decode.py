@@ -17,8 +17,8 @@ from feature_repo.stores.online import decode, shape
 from feature_repo.stores.online.decode import UnreadableRowError
 from feature_repo.stores.online.format import encode_time, feature_field, time_field, varint
 from feature_repo.stores.online.write import OnlineWriter
-from tests.feature_repo.stores.feast_rows import SYMBOLS, entity, key_of, rows_of, without_records
-from transforms.catalog import SOCIAL, VIEWS, View
+from tests.feature_repo.stores.feast_rows import SYMBOLS, TOGETHER, entity, key_of, rows_of, without_records
+from transforms.catalog import SOCIAL, View
 from transforms.times import datetime_of_us
 
 NAMES = list(SOCIAL.names)
@@ -50,7 +50,7 @@ def test_the_numbers_of_statuses_are_those_of_feast() -> None:
 def test_rows_without_records_are_read_as_those_with_them(
     filled: Any, redis_client: redis.Redis, plain: list[str], way: str
 ) -> None:
-    refs = [f"{view.name}:{name}" for view in reversed(VIEWS) for name in view.names]
+    refs = [f"{view.name}:{name}" for view in reversed(TOGETHER) for name in view.names]
     rows = rows_of(*SYMBOLS[:6], "NOBODY", SYMBOLS[1])
 
     async def later() -> Any:

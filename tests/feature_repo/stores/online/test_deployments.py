@@ -20,6 +20,7 @@ from feature_repo.stores.online.delete import keys_of
 from feature_repo.stores.online.write import OnlineWriter
 from feature_repo.stores.redis import RedisOnlineStore
 from tests.feature_repo.stores.feast_rows import (
+    TOGETHER,
     Config,
     entity,
     key_of,
@@ -29,7 +30,7 @@ from tests.feature_repo.stores.feast_rows import (
 )
 from tests.feature_repo.stores.online.deployment import FORMS, SECRET, SYMBOLS, US, Deployment
 from tests.feature_repo.stores.redis_servers import Servers, free_port
-from transforms.catalog import SOCIAL, VIEWS
+from transforms.catalog import SOCIAL
 from transforms.times import datetime_of_us
 
 TTL_US = SOCIAL.ttl_s * 1_000_000
@@ -72,7 +73,7 @@ def on(servers_up: Deployment, form: str, way: str) -> Deployment:
 def test_every_feature_of_every_view_comes_back_to_the_bit_in_the_order_asked_for(on: Deployment) -> None:
     rng = np.random.default_rng(5)
     written = []
-    for view in reversed(VIEWS):
+    for view in reversed(TOGETHER):
         values = rng.standard_normal((len(SYMBOLS), len(view.names))) * 10.0 ** rng.integers(-300, 300)
         for j, feature in enumerate(view.features):
             if feature.dtype == "Int64":
@@ -81,7 +82,7 @@ def test_every_feature_of_every_view_comes_back_to_the_bit_in_the_order_asked_fo
         values[0, 0] = -0.0 if view.features[0].dtype == "Float64" else 0.0
         assert on.write(view, SYMBOLS, on.now_us - 1, values) == len(SYMBOLS)
         written.append(values)
-    refs = [f"{view.name}:{name}" for view in reversed(VIEWS) for name in view.names]
+    refs = [f"{view.name}:{name}" for view in reversed(TOGETHER) for name in view.names]
     response = on.read(refs, *SYMBOLS, "NOBODY")
     expected = np.vstack([np.hstack(written), np.full(len(refs), np.nan)])
     assert response.to_numpy().tobytes() == expected.tobytes()
@@ -184,12 +185,12 @@ def test_rows_that_feast_writes_meet_the_same_guard_and_some_features_join_those
 def test_a_torn_down_project_and_a_removed_view_leave_the_rows_of_others(servers_up: Deployment, form: str) -> None:
     on = servers_up
     on.begin(form, "blocking")
-    for view in VIEWS[:2]:
+    for view in TOGETHER[:2]:
         on.write(view, SYMBOLS, on.now_us, np.ones((12, len(view.names))))
     other = f"paper{on.project}"
     OnlineWriter(on.client, other, SOCIAL).write(SYMBOLS, np.full(12, on.now_us), np.ones((12, 8)))
-    on.online.delete_table(on.store.config, on.store.get_feature_view(VIEWS[0].name))
-    refs = [f"{view.name}:{view.names[-1]}" for view in VIEWS[:2]]
+    on.online.delete_table(on.store.config, on.store.get_feature_view(TOGETHER[0].name))
+    refs = [f"{view.name}:{view.names[-1]}" for view in TOGETHER[:2]]
     first, second = (on.read(refs, *SYMBOLS).to_dict()[ref.partition(":")[2]] for ref in refs)
     assert (first, second) == ([None] * 12, [1.0] * 12)
     on.online.delete_entity_values(on.store.config, ["symbol"])

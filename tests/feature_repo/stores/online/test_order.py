@@ -16,10 +16,10 @@ import pytest
 from feast.errors import FeatureNameCollisionError
 
 from feature_repo.stores.online.order import Order, request_of, requested
-from tests.feature_repo.stores.feast_rows import SYMBOLS, rows_of, serve
-from transforms.catalog import RAW_VIEWS, VIEW, VIEWS
+from tests.feature_repo.stores.feast_rows import SYMBOLS, TOGETHER, rows_of, serve
+from transforms.catalog import VIEW
 
-REFS = [f"{view.name}:{name}" for view in RAW_VIEWS for name in view.names]
+REFS = [f"{view.name}:{name}" for view in TOGETHER for name in view.names]
 ALTERNATING = ["social:author_ratio_1h", "fees:tier", "limits:leverage"]
 PAIR = [{"symbol": "A", "venue": "X", "account": 7}]
 READ = """
@@ -45,7 +45,7 @@ def test_a_service_answers_in_its_own_order_under_another_hash_seed(stores: Any)
     done = subprocess.run(
         [sys.executable, "-c", READ, config], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, check=True
     )
-    assert json.loads(done.stdout) == ["symbol", *(name for view in VIEWS for name in view.names)]
+    assert json.loads(done.stdout) == ["symbol", *(name for view in TOGETHER for name in view.names)]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -81,7 +81,7 @@ def test_full_names_keep_the_order(filled: Any) -> None:
 def test_the_feature_server_answers_in_the_order_of_the_service_and_of_the_list(filled: Any) -> None:
     entities = {"symbol": SYMBOLS[:2]}
     _, answer = serve(filled, {"feature_service": "signal_v1", "entities": entities})
-    assert answer["metadata"]["feature_names"] == ["symbol", *(name for view in VIEWS for name in view.names)]
+    assert answer["metadata"]["feature_names"] == ["symbol", *(name for view in TOGETHER for name in view.names)]
     refs = shuffled(4)
     _, answer = serve(filled, {"features": refs, "entities": entities})
     assert answer["metadata"]["feature_names"] == ["symbol", *(ref.partition(":")[2] for ref in refs)]

@@ -14,8 +14,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from feature_repo.stores.online.response import FeatureTypes, NotNumericError
 from feature_repo.stores.online.write import OnlineWriter
-from tests.feature_repo.stores.feast_rows import SYMBOLS, entity, rows_of
-from transforms.catalog import SOCIAL, VIEW, VIEWS
+from tests.feature_repo.stores.feast_rows import SYMBOLS, TOGETHER, entity, rows_of
+from transforms.catalog import SOCIAL, VIEW
 from transforms.times import datetime_of_us
 
 
@@ -31,7 +31,7 @@ def test_a_fresh_read_equals_the_stock_read_in_every_form(
     names = list(ours.to_dict())  # stock's own order is another in each process
     assert ours.to_df().equals(stock.to_df()[names])
     assert ours.to_arrow().equals(stock.to_arrow().select(names))
-    assert len(names) == 1 + sum(len(v.names) for v in VIEWS)
+    assert len(names) == 1 + sum(len(v.names) for v in TOGETHER)
 
 
 def test_an_absent_entity_is_not_found_and_null_without_a_time(filled: Any) -> None:
@@ -65,8 +65,8 @@ def test_a_feed_that_stops_is_outside_max_age_within_its_ttl_and_a_second_while_
     filled.clock.now_us += 1
     response = filled.read("ours", "signal_v1", rows_of(*SYMBOLS))
     past = filled.columns(response)
-    for view in VIEWS:
-        expected = FieldStatus.OUTSIDE_MAX_AGE if view is book else FieldStatus.PRESENT
+    for view in TOGETHER:
+        expected = FieldStatus.OUTSIDE_MAX_AGE if view.ttl_s <= book.ttl_s else FieldStatus.PRESENT
         for name in view.names:
             assert set(past[name].statuses) == {expected}
     for name in book.names:
