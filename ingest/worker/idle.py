@@ -6,6 +6,7 @@ A state is committed to Redis. Where there is a tape, the role ``tape`` moves it
 from __future__ import annotations
 
 import ctypes
+import gc
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -74,6 +75,12 @@ class Idle:
         """Go on with the symbols of another one, and with its changes that the server does not have."""
         self.names, self._added, self._removed = other.names, other._added, other._removed
 
+    def renew(self) -> None:
+        """Make the names anew: those that are there lie between the objects of symbols that left, and keep their memory from the system."""
+        saved = self.save()
+        self.names.clear()
+        self.restore(saved)
+
     def save(self) -> bytes:
         """Return the names for the checkpoint."""
         return msgspec.msgpack.encode(self.names)
@@ -83,16 +90,19 @@ class Idle:
         self.names = msgspec.msgpack.decode(saved, type=dict[str, bool]) if saved else {}
 
 
-def release_memory_of(left: int) -> int:
-    """Give memory back if that of enough symbols is free; return of how many it is still kept."""
+def release_memory_of(left: int, idle: Idle, before: Callable[[], None]) -> int:
+    """Give back the memory of enough symbols that left; return of how many it is still kept. Call ``before`` first, as it takes long."""
     if left < LEFT:
         return left
+    before()
+    idle.renew()
     release_memory()
     return 0
 
 
 def release_memory() -> None:
-    """Give the memory of symbols that left back to the system; the C library keeps it otherwise, until the process ends."""
+    """Give the memory of symbols that left back to the system; Python and the C library keep it otherwise, until the process ends."""
+    gc.collect()  # also what Python keeps for new objects
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError):

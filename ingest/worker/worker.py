@@ -41,6 +41,7 @@ SAVE_S, SAVE_ENTRIES = 5.0, 20_000  # save a state this old or this many entries
 LULL_FROM_S, LULL_UNTIL_S = 0.05, 0.3
 """No rows are expected this long after rows were written. A state is saved then, as that takes as long as several batches of rows."""
 ONLINE_CALLS = 100  # scripts with online rows to send at once
+COMMIT_ROWS = 2000  # rows to commit at once: those of thousands of symbols keep a busy server longer than a lease lasts
 
 
 class Worker:
@@ -193,7 +194,7 @@ class Worker:
         is_long = lease_ms >= 2 * LEASE_MS
         if is_long:
             self._extend_leases(lease_ms)
-        sent = []
+        sent, replies, n_rows = list[tuple[Partition, bool]](), list[Any](), 0
         with commit.patient(self._client, lease_ms) if is_long else contextlib.nullcontext(self._client) as client:
             pipe: Any = client.pipeline(transaction=False)
             for partition, pending, state in ready:
@@ -201,7 +202,12 @@ class Worker:
                     continue  # its lease was lost on the way
                 commit.add_commit(pipe, partition, token, pending, state, self._settings, lease_ms)
                 sent.append((partition, bool(state)))
-            replies = pipe.execute(raise_on_error=False)
+                n_rows += pending.n_rows
+                if n_rows >= COMMIT_ROWS and not is_long:
+                    replies += pipe.execute(raise_on_error=False)
+                    self._keep_leases()
+                    n_rows = 0
+            replies += pipe.execute(raise_on_error=False)
         for (partition, saved), reply in zip(sent, replies, strict=True):
             try:
                 commit.check(reply, partition.number)
@@ -211,7 +217,7 @@ class Worker:
             else:
                 if saved:
                     self._saved[keys.events(partition.number)] = time.monotonic()
-                    partition.left = release_memory_of(partition.left)
+                    partition.left = release_memory_of(partition.left, partition.idle, self._keep_leases)
 
     def _write_online(self, chosen: list[tuple[Partition, Pending]]) -> None:
         pipe: Any = self._client.pipeline(transaction=False)
@@ -306,6 +312,5 @@ class Worker:
 
     def _collect(self) -> None:
         """Free the memory of dropped partitions now: they are in circles, and the collector would come for them much later."""
-        gc.collect()
         release_memory()
         self._has_dropped = False

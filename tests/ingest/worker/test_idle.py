@@ -138,6 +138,18 @@ def test_the_states_of_invented_symbols_that_left_are_bounded_too() -> None:
     assert log.partition.pending.counts["forgotten.symbols"] == 10
 
 
+def test_names_that_are_made_anew_are_the_same_in_the_same_order() -> None:
+    log = Stored(settings.load({}))
+    for name in ("B", "A", "C"):
+        log.append(("trade", Trade(T0, name, 1.0, 1.0)))
+        log.leave(name)
+    before = log.partition.idle.save()
+    log.partition.idle.renew()
+    assert list(log.partition.idle.names) == ["B", "A", "C"] and log.partition.idle.save() == before
+    log.append(("trade", Trade(T0 + 1, "A", 1.0, 1.0)))
+    assert list(log.partition.idle.names) == ["B", "C"]
+
+
 def test_a_refused_message_opens_no_symbol_and_wakes_none() -> None:
     log = Stored()
     log.append(("trade", Trade(T0, "BAD1", -1.0, 1.0)), ("book", OrderBook(T0, "BAD2", ASKS, BIDS)))
