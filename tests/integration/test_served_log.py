@@ -94,14 +94,14 @@ def test_what_was_served_is_what_is_stored_and_rows_that_wait_are_told(desk, cap
     assert code == 0 and found["passed"]
     assert found["rows"] == {
         "compared": 9,  # of each symbol book, trades, technical and normalized, and one again
-        "not_found": 2 * 2 + 3,
+        "not_found": 2 * 3 + 3,
         **dict.fromkeys(["expired", "waiting", "unknown", *FAULTS], 0),
     }
     assert found["equal"] == sum(f["compared"] for f in found["features"]) and not found["differing"]
     assert (found["files"], found["reads"], found["sampled"], found["dropped"]) == (1, 2, 2, 0)
     monkeypatch.setenv("TFS_SERVED_LOG", str(desk.folder))
     assert main(["check", "served", "--symbols", "ETHUSDT"]) == 0
-    assert "passed: 1 files of 2 reads, 2 sampled, 0 dropped; rows: 4 compared, 2 not found" in capsys.readouterr().out
+    assert "passed: 1 files of 2 reads, 2 sampled, 0 dropped; rows: 4 compared, 3 not found" in capsys.readouterr().out
     monkeypatch.setattr("feature_repo.__file__", str(desk.store.repo_path / "__init__.py"))
     assert main(["check", "consistency", "--rounds", "1", "--wait", "0"]) == 0  # its reads feed no model
     log_of(desk.folder, DEFAULT_SHARE).write()
@@ -239,7 +239,7 @@ def test_hostile_names_times_and_files_break_nothing(desk, capsys, tmp_path) -> 
     desk.online.online_write_batch(desk.store.config, view, rows, None)
     desk.read(*hostile)
     code, found = desk.check()
-    assert code == 1 and found["rows"]["missing"] == len(hostile) and found["rows"]["not_found"] == 5 * len(hostile)
+    assert code == 1 and found["rows"]["missing"] == len(hostile) and found["rows"]["not_found"] == 6 * len(hostile)
     assert desk.check("--symbols", "'; DROP TABLE order_flow; --")[1]["rows"]["missing"] == 1
     assert main(["check", "served", str(desk.folder), "--wait", "0"]) == 1
     out = capsys.readouterr().out
