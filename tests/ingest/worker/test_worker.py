@@ -21,7 +21,7 @@ from ingest.publish.publisher import Publisher
 from ingest.streams import keys, membership, read
 from ingest.streams.backlog import counters
 from ingest.streams.dead_letters import newest
-from ingest.worker import commit, rows
+from ingest.worker import commit, kernels, rows
 from ingest.worker.partition import Partition
 from ingest.worker.symbol import Symbol
 from ingest.worker.worker import Worker
@@ -36,6 +36,7 @@ CONF = settings.load({"TFS_PARTITIONS": str(PARTITIONS)})
 def test_a_clock_that_is_set_forward_makes_no_symbol_quiet(redis_client: redis.Redis) -> None:
     now_us, steady_us = [T0 * 1000 + 400_000], [0]
     worker = Worker(redis_client, CONF, lambda: now_us[0], lambda: steady_us[0])
+    kernels.warm_up()  # takes long enough, the first time, to look like an outage
     _was_never_away(redis_client)
     worker.open()
     with Publisher(redis_client, PARTITIONS) as publisher:
