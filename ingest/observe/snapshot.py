@@ -19,7 +19,7 @@ from ingest.streams import dead_letters, keys
 from ingest.streams.backlog import EVENTS, OUTBOX, Stream, sum_up
 from ingest.streams.dead_letters import shown
 from ingest.streams.membership import SCORER, count_alive
-from ingest.worker import missing
+from ingest.worker import missing, versions
 from transforms.catalog import VIEWS
 
 LETTERS = 1000  # the newest letters, whose reasons are counted
@@ -39,6 +39,7 @@ def snapshot(client: redis.Redis, settings: Settings, now_us: int) -> dict[str, 
         "waiting": asdict(sum_up(state.streams)),
         "partitions": [_partition(state, p) for p in range(settings.partitions)],
         "processes": count_alive(state.silences),
+        "kernels": versions.fleet(client, settings.partitions),
         "streams": [_stream(s, state) for s in state.streams if s.partition is None],
         "freshness": {
             about.view.name: {s: None if s not in about.by_symbol else about.by_symbol[s] / 1e6 for s in seen}

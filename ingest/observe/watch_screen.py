@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ingest.streams.dead_letters import shown
+from ingest.worker.versions import shown as in_words
 from transforms.catalog import VIEWS
 
 NAME_WIDTH = 22  # of a symbol or an owner: the numbers beside it stay whole on 80 columns
@@ -64,7 +65,8 @@ def errors(seen: dict[str, Any]) -> Iterator[str]:
 
 
 def trouble(seen: dict[str, Any]) -> Iterator[str]:
-    """Yield a line for each of: channels that are silent, symbols that wait for missing trades, and trades that were missed."""
+    """Yield a line for each of: workers with other kernels, silent channels, symbols that wait for missing trades, and trades that were missed."""
+    yield from _fleet(seen["kernels"])
     if silent := seen["silent_channels_ms"]:
         yield f"silent: {listed({name: age_ms(ms) for name, ms in silent.items()})}; their features are null until they speak"
     if held := seen["held_ms"]:
@@ -131,6 +133,18 @@ def _streams(seen: dict[str, Any]) -> Rows:
 
 def _waits(stream: dict[str, Any]) -> tuple[str, str, str]:
     return f"{stream['lag']:,}", f"{stream['pending']:,}", age_ms(stream["oldest_ms"])
+
+
+def _fleet(kernels: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for the kernels that most partitions have, and one for each other version, where there are several."""
+    ranked = sorted(kernels, key=lambda code: (-kernels[code]["partitions"], -kernels[code]["serve"], code))
+    for code in ranked if len(ranked) > 1 else ():
+        about = kernels[code]
+        differs = (
+            "" if code == ranked[0] else f": {shown(in_words(kernels[ranked[0]]['versions'], about['versions']), 200)}"
+        )
+        counts = f"{about['serve']} workers serve, {about['wait']} wait, {about['partitions']} partitions"
+        yield f"kernels {shown(code, 8) or 'unknown'}: {counts}{differs}"
 
 
 def age_ms(ms: int | None) -> str:

@@ -27,7 +27,7 @@ def events(p: int) -> str:
     return f"events:{{{p}}}"
 
 
-def checkpoint(p: int) -> str:
+def checkpoint(p: int | str) -> str:
     """Return the hash of a partition's position in its log and the saved state of its symbols."""
     return f"checkpoint:{{{p}}}"
 
@@ -86,6 +86,14 @@ def members(role: str) -> str:
     """Return the sorted set of a role's processes, by the time of their last sign of life."""
     return f"members:{role}"
 
+
+def waiting(role: str) -> str:
+    """Return the same of processes that wait until those of other code are gone."""
+    return f"waiting:{role}"
+
+
+KERNELS = "kernels"
+"""A hash: the versions of kernels, as JSON, by the code that workers name them with (``worker.versions``)."""
 
 SIGNS_OF_LIFE = "signs_of_life"
 """A hash: when any process gave a sign of life last, and since when there was no pause between two, both in milliseconds."""

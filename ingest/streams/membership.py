@@ -7,6 +7,9 @@ A worker's seats are the partitions. The router and the offline writer have one 
   some, and one that holds fewer acquires free ones. No process commands another.
 - A seat is held by a lease that ends by itself ``LEASE_MS`` after it was last renewed. Its value is a fencing token, new for each lease.
   The script that writes checks the token, so an owner that slept too long changes nothing.
+- Processes of a role may have a code: workers with other kernels make other values, and may not go on with each other's states. Each
+  code divides the seats among its own. The first code is in, and a process of another one waits until those are gone. A checkpoint names
+  the code that saved it, and such a seat is not taken while processes of that other code live.
 - One long write may have a longer lease, up to ``LONGEST_LEASE_MS``. A lease that has more left was given before the server's clock was set
   back. It is free: otherwise its seat would be closed until the clock is where it was.
 """
@@ -34,6 +37,10 @@ LONGEST_LEASE_MS = 120_000
 BEAT_S = 0.2  # between two signs of life, and between two looks for free seats
 PAUSE_MS = 500  # without a sign of life of any process: Redis was away, or is one of a moment ago
 STAND_BY_S = 0.1
+GONE_MS = 30_000
+"""A silent process of other code is gone after so long, in which Redis was well: one that died is started again before."""
+CODE_FIELD = "kernels"
+"""Of a checkpoint: the code of the process that saved it. ``acquire_lease.lua`` looks at it."""
 ROLES = ("worker", "router", "writer")  # roles whose processes give signs of life
 TAPE = "tape"  # does so too, in a deployment that has a tape
 SCORER = "scorer"  # gives no sign of life while it scores a batch; what tells is when it last asked for posts
@@ -62,25 +69,35 @@ class Member:
     role : str
     seats : sequence of Seat
         Names of all seats of the role, the same for every process.
+    code : str
+        Names the code that the process runs, in hexadecimal digits, where processes of other code may not go on with its states.
 
     Attributes
     ----------
     held : dict of Seat to str
         The seats that this process holds, with their tokens.
+    is_in : bool
+        Whether it takes part. Else it waits until all processes of other code are gone, and holds no seat.
+    others : set of str
+        Codes of other processes, as of the last sign of life; empty for a process that tells none.
     well_s : float
         For how long Redis has had signs of life of any process without a pause, as of the last one of this process.
     """
 
-    def __init__(self, client: redis.Redis, role: str, seats: Sequence[Seat]) -> None:
+    def __init__(self, client: redis.Redis, role: str, seats: Sequence[Seat], code: str = "") -> None:
         self.held: dict[Seat, str] = {}
         self.well_s = 0.0
+        self.is_in = False
+        self.others: set[str] = set()
         self._client = client
-        self._key = keys.members(role)
+        self._places = keys.members(role), keys.SIGNS_OF_LIFE, keys.waiting(role)
         self._seats = seats
+        self._code = code
         self._goal = 0
         self._beaten = 0.0
         started = f"{time.time_ns() // 1000:016x}"  # first, so that names sort by age
-        self._name = f"{started}-{secrets.token_hex(4)}@{socket.gethostname()}"
+        of_code = f"+{code}" if code else ""
+        self._name = f"{started}-{secrets.token_hex(4)}{of_code}@{socket.gethostname()}"
 
     def is_beat_due(self) -> bool:
         """Return whether it is time for a sign of life."""
@@ -93,18 +110,33 @@ class Member:
     def beat(self) -> list[Seat]:
         """Give a sign of life and renew the leases; return the seats that were lost."""
         at = time.monotonic()
+        enters = bool(self.held) or (not self.is_in and self._has_state())
         pipe: Any = self._client.pipeline(transaction=False)
-        pipe.eval(_BEAT, 2, self._key, keys.SIGNS_OF_LIFE, self._name, LEASE_MS, PAUSE_MS)
+        about = (self._name, LEASE_MS, PAUSE_MS, self._code, GONE_MS, int(enters))
+        pipe.eval(_BEAT, len(self._places), *self._places, *about)
         for seat, token in self.held.items():
             pipe.eval(_RENEW, 1, keys.owner(seat), token, LEASE_MS)
-        (well_ms, living), *renewed = pipe.execute()
+        (well_ms, living, others, _, others_waiting, is_in), *renewed = pipe.execute()
         self.well_s = well_ms / 1000
+        self.is_in = bool(is_in)
+        self.others = {code_of(name.decode()) for name in (*others, *(others_waiting if is_in else ()))}
         lost = [seat for seat, kept in zip(list(self.held), renewed, strict=True) if not kept]
         for seat in lost:
             self.lose(seat)
-        self._goal = share(len(self._seats), sorted(living), self._name.encode())
+        self._goal = share(len(self._seats), sorted(living), self._name.encode()) if is_in else 0
         self._beaten = at
         return lost
+
+    def _has_state(self) -> bool:
+        """Return whether a seat has a state of this code: then its processes take part, also one that starts again."""
+        return bool(self._code) and self._code.encode() in self._codes(self._seats)
+
+    def _codes(self, seats: Sequence[Seat]) -> list[bytes]:
+        """Return the code that saved the state of each seat, empty where there is none."""
+        pipe: Any = self._client.pipeline(transaction=False)
+        for seat in seats:
+            pipe.hget(keys.checkpoint(seat), CODE_FIELD)
+        return [found or b"" for found in pipe.execute()]
 
     def extend(self, seat: Seat, lease_ms: int) -> bool:
         """Make the lease of a seat last ``lease_ms`` from now, for one write that takes long; return False if it was lost.
@@ -130,21 +162,24 @@ class Member:
         return list(self.held)[self._goal :]
 
     def acquire_free(self) -> None:
-        """Acquire free seats up to this process's share."""
+        """Acquire free seats up to this process's share, but none whose state is that of living processes of other code."""
         if len(self.held) >= self._goal:
             return
-        others = [seat for seat in self._seats if seat not in self.held]
         pipe: Any = self._client.pipeline(transaction=False)
+        others = [seat for seat in self._seats if seat not in self.held]
         for seat in others:
             pipe.pttl(keys.owner(seat))
-        for seat, left_ms in zip(others, pipe.execute(), strict=True):
-            free = left_ms == NO_KEY or left_ms > LONGEST_LEASE_MS
-            if free and len(self.held) < self._goal and (token := self._acquire(seat)):
+        is_free = [left_ms == NO_KEY or left_ms > LONGEST_LEASE_MS for left_ms in pipe.execute()]
+        free = [seat for seat, is_so in zip(others, is_free, strict=True) if is_so]
+        codes = self._codes(free) if free and self._code else [b""] * len(free)
+        for seat, code in zip(free, codes, strict=True):
+            is_open = code.decode() not in self.others
+            if is_open and len(self.held) < self._goal and (token := self._acquire(seat, code)):
                 self.held[seat] = token
 
-    def _acquire(self, seat: Seat) -> str | None:
-        touched = (keys.owner(seat), keys.fence(seat))
-        token: Any = self._client.eval(_ACQUIRE, 2, *touched, LEASE_MS, LONGEST_LEASE_MS, self._name)
+    def _acquire(self, seat: Seat, code: bytes) -> str | None:
+        touched = (keys.owner(seat), keys.fence(seat), *((keys.checkpoint(seat),) if self._code else ()))
+        token: Any = self._client.eval(_ACQUIRE, len(touched), *touched, LEASE_MS, LONGEST_LEASE_MS, self._name, code)
         return None if token is None else str(token.decode())
 
     def release(self, seat: Seat) -> None:
@@ -173,7 +208,9 @@ class Member:
         """Release every seat and leave the set of living processes."""
         for seat in list(self.held):
             self.release(seat)
-        self._client.zrem(self._key, self._name)
+        members, _, waiting = self._places
+        self._client.zrem(members, self._name)
+        self._client.zrem(waiting, self._name)
 
 
 def server_id(client: redis.Redis) -> str:
@@ -200,6 +237,15 @@ def share(seats: int, living: Sequence[bytes], me: bytes) -> int:
     return seats // len(living) + (living.index(me) < seats % len(living))
 
 
+def code_of(name: str) -> str:
+    """Return the code of a process, from its name among the living; empty where it has none.
+
+    >>> code_of("000645a1b2c3d4e5-0badcafe+1f2e3d4c@node-7")
+    '1f2e3d4c'
+    """
+    return name.partition("@")[0].partition("+")[2]
+
+
 def host(name: str) -> str:
     """Return the host of a process, from its name among the living.
 
@@ -211,16 +257,23 @@ def host(name: str) -> str:
 
 def silent_ms(client: redis.Redis, roles: Sequence[str] = (*ROLES, SCORER)) -> dict[str, dict[str, int]]:
     """Return for each process of each role how long ago it gave a sign of life, in ms of the server's clock."""
+    return _silent_ms(client, {role: keys.members(role) for role in roles})
+
+
+def worker_silences(client: redis.Redis) -> dict[str, dict[str, int]]:
+    """Return the same of the workers that ``serve``, and of those that ``wait`` because others have other code."""
+    return _silent_ms(client, {"serve": keys.members("worker"), "wait": keys.waiting("worker")})
+
+
+def _silent_ms(client: redis.Redis, places: Mapping[str, str]) -> dict[str, dict[str, int]]:
     calls = [
-        ("XINFO CONSUMERS", keys.SOCIAL, keys.GROUP)
-        if role == SCORER
-        else ("ZRANGE", keys.members(role), 0, -1, "WITHSCORES")
-        for role in roles
+        ("XINFO CONSUMERS", keys.SOCIAL, keys.GROUP) if role == SCORER else ("ZRANGE", place, 0, -1, "WITHSCORES")
+        for role, place in places.items()
     ]
     (seconds, micros), *replies = ask(client, [("TIME",), *calls])
     now_ms = int(seconds) * 1000 + int(micros) // 1000
     found: dict[str, dict[str, int]] = {}
-    for role, reply in zip(roles, replies, strict=True):
+    for role, reply in zip(places, replies, strict=True):
         if role == SCORER:
             found[role] = {c["name"].decode(): c["idle"] for c in reply or [] if c["name"] == keys.CONSUMER.encode()}
         else:

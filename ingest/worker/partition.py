@@ -19,8 +19,9 @@ from ingest.messages.envelope import Origin, checked_entry
 from ingest.messages.kinds import Leave
 from ingest.messages.refusal import Refused
 from ingest.settings import Settings
+from ingest.streams.membership import CODE_FIELD
 from ingest.streams.read import START
-from ingest.worker import basis, rows
+from ingest.worker import basis, rows, versions
 from ingest.worker.idle import FIELD, KEPT, Idle
 from ingest.worker.idle_load import AwayError
 from ingest.worker.missing import LastHoles, Missing
@@ -83,6 +84,7 @@ class Partition:
         self._load_idle = load_idle
         self._basis = basis.encode(settings)
         self._saved_basis: bytes | None = None
+        self._code, self._saved_code = versions.code(), b""
         self.idle = Idle(load_idle, KEPT * settings.max_symbols, settings.is_known)
         self.symbols = Symbols(
             settings,
@@ -217,8 +219,8 @@ class Partition:
         return pending
 
     def must_save(self) -> bool:
-        """Return whether the next commit must save the state, because the server has other settings than count here."""
-        return self._saved_basis != self._basis
+        """Return whether the next commit must save the state, because the server has other settings or kernels than count here."""
+        return self._saved_basis != self._basis or self._saved_code != self._code
 
     def with_settings(self, settings: Settings, between: Callable[[], None] = lambda: None) -> Partition:
         """Return this partition as it goes on with other settings; its next commit saves the state and the settings together."""
@@ -233,6 +235,7 @@ class Partition:
         after.position, after.last_id, after.state_id = self.position, self.last_id, self.state_id
         after.unsaved, after.left = self.unsaved, self.left
         after._saved, after._saved_idle, after._saved_basis = self._saved, self._saved_idle, self._saved_basis
+        after._saved_code = self._saved_code
         after._dropped, after._touched = self._dropped, set(after.symbols)
         return after
 
@@ -255,6 +258,7 @@ class Partition:
         changed |= self._last_holes.changed()
         if self.must_save():
             changed[basis.FIELD] = self._saved_basis = self._basis
+            changed[CODE_FIELD.encode()] = self._saved_code = self._code
         self.unsaved = 0
         changed[b"state_id"] = self.state_id = self.position
         return changed
@@ -274,6 +278,7 @@ class Partition:
         self.last_id = checkpoint.get(b"last_id", checkpoint.get(b"state_id", START))
         self.position = self.state_id = checkpoint.get(b"state_id", self.last_id)
         self._saved_basis = checkpoint.get(basis.FIELD)
+        self._saved_code = checkpoint.get(CODE_FIELD.encode(), b"")
         self._last_holes.restore(checkpoint)
         self.idle.restore(checkpoint.get(FIELD))
         self._saved_idle = self.idle.save()

@@ -24,7 +24,7 @@ from feature_repo.stores.online.write import Lease, OnlineWriter
 from ingest.settings import Settings
 from ingest.streams import deployment, keys, memory, outage, read
 from ingest.streams.membership import LEASE_MS, FencedError, Member
-from ingest.worker import commit, kernels, latency, neighbours, rebuilt
+from ingest.worker import commit, kernels, latency, neighbours, rebuilt, versions
 from ingest.worker.idle import release_memory, release_memory_of
 from ingest.worker.idle_load import AwayError, IdleLoad, Waits, reader
 from ingest.worker.opening import open_partition
@@ -63,7 +63,8 @@ class Worker:
         self._settings = settings
         self._clock = clock or (lambda: time.time_ns() // 1000)
         self._quiet = Quiet(client, settings, clock, steady)
-        self._member = Member(client, ROLE, range(settings.partitions))
+        self._member = Member(client, ROLE, range(settings.partitions), versions.code().decode())
+        self._door = versions.Door(client, self._member)
         self._partitions: dict[str, Partition] = {}
         self._online = [OnlineWriter(client, project(), view, packed_only=settings.packed_only) for view in VIEWS]
         self._saved: dict[str, float] = {}
@@ -91,6 +92,7 @@ class Worker:
     def open(self) -> None:
         """Start with nothing in memory, and open this process's share of the partitions."""
         deployment.fix_in_redis(self._client, self._settings.partitions, self._settings.deployment)
+        versions.announce(self._client)
         kernels.warm_up()
         self._partitions.clear()
         self._collect()
@@ -250,6 +252,7 @@ class Worker:
     def _settle(self) -> None:
         """Renew the leases, drop what was lost, give back what is due to others, take and open what is due here."""
         self._beat()
+        self._door.look()
         for seat in self._member.excess():
             if (partition := self._partitions.get(keys.events(int(seat)))) is not None:
                 self._flush([partition], save=True)
