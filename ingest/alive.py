@@ -1,8 +1,8 @@
 """``python -m ingest.alive ROLE``: whether a part of the pipeline is well, for the probes of a container scheduler.
 
 A part is well while a process of its role gives signs of life in Redis. The scorer gives none while it works on a batch: it is well if it
-asked for posts within the last minute. With ``--here`` only processes of this host count, also a worker that waits because others have other
-kernels; and a Redis that does not answer counts as well: the parts wait until it is back, and a restart would not help.
+asked for posts within the last minute. With ``--here`` only processes of this host count, also a worker that waits because others have
+other kernels; and a Redis that does not answer counts as well: the parts wait until it is back, and a restart would not help.
 """
 
 from __future__ import annotations

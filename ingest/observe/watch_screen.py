@@ -65,7 +65,7 @@ def errors(seen: dict[str, Any]) -> Iterator[str]:
 
 
 def trouble(seen: dict[str, Any]) -> Iterator[str]:
-    """Yield a line for each of: workers with other kernels, silent channels, symbols that wait for missing trades, and trades that were missed."""
+    """Yield a line for each version of the kernels, of silent channels, of symbols that wait for missing trades, and of missed trades."""
     yield from _fleet(seen["kernels"])
     if silent := seen["silent_channels_ms"]:
         yield f"silent: {listed({name: age_ms(ms) for name, ms in silent.items()})}; their features are null until they speak"

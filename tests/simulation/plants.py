@@ -82,7 +82,8 @@ def _take_free_unless_held(self: Any) -> None:
         if seat in self.held or len(self.held) >= self._goal:
             continue
         is_free = self._client.pttl(membership.keys.owner(seat)) == membership.NO_KEY
-        if is_free and (token := self._acquire(seat)):
+        (code,) = self._codes([seat])
+        if is_free and code.decode() not in self.others and (token := self._acquire(seat, code)):
             self.held[seat] = token
 
 
@@ -164,7 +165,7 @@ PLANTS: dict[str, Plant] = {
         [(Member, "acquire_free", _take_free_unless_held)],
     ),
     "opens": Plant("a refused message opens a symbol", 576, members=[(symbols.Symbols, "_admit", _admit_and_open)]),
-    "alone": Plant("a change of a kernel resets all of them", 116, members=[(saved, "_anew", _all_anew)]),
+    "alone": Plant("a change of a kernel resets all of them", 209, members=[(saved, "_anew", _all_anew)]),
     "facts": Plant("a row that is made again is stored again", 22, members=[(Database, "store", _store_every_stamp)]),
     "kept": Plant(
         "a Kafka reader does not look at its offsets", 32, members=[(kafka_feed, "_are_kept", lambda *_: True)]
