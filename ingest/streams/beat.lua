@@ -12,7 +12,7 @@ local ttl, pause, gone = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[5])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- 1. Since when is Redis well?
+-- Since when is Redis well?
 local seen = redis.call('HMGET', signs, 'last', 'since')
 local last, since = tonumber(seen[1]), tonumber(seen[2])
 if not last then -- the first sign of all; the uptime is negative if the clock was set back
@@ -22,7 +22,7 @@ elseif now < last or now - last > pause then
 end
 redis.call('HSET', signs, 'last', now, 'since', since)
 
--- 2. Who is alive? One of other code may be starting again: it is there until it was silent for long, in which Redis was well.
+-- Who is alive? One of other code may be starting again: it is there until it was silent for long, in which Redis was well.
 local function living(key)
   local fellows, others = {}, {}
   local found = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
@@ -45,7 +45,7 @@ local fellows, others = living(members)
 local is_in = enters or #others == 0
 for _, name in ipairs(fellows) do is_in = is_in or name == me end
 
--- 3. Be a member, or wait.
+-- Be a member, or wait.
 local waiting_fellows, waiting_others = {}, {}
 if code ~= '' then
   redis.call('ZREM', waiting, me)
