@@ -20,12 +20,12 @@ from ingest.streams.outage import open_redis
 SIGN_MS = 5000
 
 
-def is_well(client: redis.Redis, role: str, at_host: str | None = None) -> bool:
-    """Return whether a process of ``role`` is alive, on any host or on the given one."""
+def is_well(client: redis.Redis, role: str, at_host: str | None = None, *, serves: bool = False) -> bool:
+    """Return whether a process of ``role`` is alive, on any host or on the given one, and ``serves``, if that is asked."""
     silent = membership.silent_ms(client, [role])[role]
     if role == membership.SCORER:
         return any(ms < membership.ASKED_MS for ms in silent.values())
-    if role == "worker" and at_host is not None:
+    if role == "worker" and at_host is not None and not serves:
         silent |= membership.worker_silences(client)["wait"]
     return any(ms <= SIGN_MS and at_host in (None, membership.host(name)) for name, ms in silent.items())
 
@@ -37,10 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("role", help="worker, router, scorer, writer, tape, lake or kafka")
     here = "a process of this host; well also while Redis does not answer"
     parser.add_argument("--here", action="store_true", help=here)
+    parser.add_argument(
+        "--serves", action="store_true", help="with --here: a worker that waits, or still takes over, does not count"
+    )
     args = parser.parse_args(argv)
     try:
         with open_redis(redis_url()) as client:
-            return 0 if is_well(client, args.role, socket.gethostname() if args.here else None) else 1
+            return (
+                0 if is_well(client, args.role, socket.gethostname() if args.here else None, serves=args.serves) else 1
+            )
     except (redis.ConnectionError, redis.TimeoutError):
         return 0 if args.here else 1
 

@@ -135,14 +135,7 @@ def restore(
     bucket_us = min(emit_us, SECOND_US)
     shape = neighbours.shape if neighbours else None
     here = _layouts(bucket_us, shape)
-    text = parts["engine"].decode()
-    if text == f"{FORMAT} {emit_us}":
-        split = {part: _split(parts[part]) for part in here if part in parts}
-    elif text == f"{joined.VERSION} {emit_us}":
-        of_before = joined.split(parts, bucket_us)
-        split = {part: (Head(joined.VERSIONS, layout), data) for part, (layout, data) in of_before.items()}
-    else:
-        raise VersionError(f"the state is {text:.60}, this engine has {FORMAT} {emit_us}")
+    split = _split_all(parts, emit_us, shape)
     heads = {part: head for part, (head, _) in split.items()}
     anew = _anew(tuple(heads.items()), kernels.VERSIONS, bucket_us, shape)
     saved = {
@@ -164,6 +157,29 @@ def restore(
     if "posts" not in anew:
         states = states._replace(posts=posts.from_bytes(split["posts"][1], parts["posts_days"]))
     return states, anew
+
+
+def stateful(bucket_us: int) -> set[str]:
+    """Return the kernels that have a state."""
+    return {name for layout in _layouts(bucket_us, None).values() for name, _ in layout}
+
+
+def begin_anew(parts: Mapping[str, bytes], emit_us: int) -> frozenset[str]:
+    """Return the kernels of a symbol without neighbours that would begin anew with these parts; raise as ``restore``."""
+    heads = tuple((part, head) for part, (head, _) in _split_all(parts, emit_us, None).items())
+    return _anew(heads, kernels.VERSIONS, min(emit_us, SECOND_US), None)
+
+
+def _split_all(parts: Mapping[str, bytes], emit_us: int, shape: Shape | None) -> dict[str, tuple[Head, bytes]]:
+    """Return each part as its head and what stands behind it."""
+    bucket_us = min(emit_us, SECOND_US)
+    text = parts["engine"].decode()
+    if text == f"{FORMAT} {emit_us}":
+        return {part: _split(parts[part]) for part in _layouts(bucket_us, shape) if part in parts}
+    if text == f"{joined.VERSION} {emit_us}":
+        of_before = joined.split(parts, bucket_us)
+        return {part: (Head(joined.VERSIONS, layout), data) for part, (layout, data) in of_before.items()}
+    raise VersionError(f"the state is {text:.60}, this engine has {FORMAT} {emit_us}")
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import threading
+import time
 from typing import Any
 
 from feature_repo.stores.endpoints import lake_place
@@ -12,7 +13,7 @@ from feature_repo.stores.errors import UserError
 from ingest import settings
 from ingest.cli.arguments import count, make_parser
 from ingest.run.processes import ROLES, WITH_LAKE, Processes, run_role, stop_with_parent_or_signal
-from ingest.run.start import check_servers
+from ingest.run.start import check_history, check_servers
 
 LOOK_S = 0.2
 """Seconds between two looks for children that died."""
@@ -20,10 +21,12 @@ _EXAMPLE = """\
 examples:
   SENTIMENT_MODEL=embedded python -m ingest run
   python -m ingest run --roles worker --workers 4
+  python -m ingest run --roles worker --hand-over
   ray job submit -- python -m ingest run --engine ray --workers 16 --gpu-workers 1
 
 Workers share the partitions, wherever they were started. A second router or writer stands by. Without its servers `run` ends at once;
-a server that goes away later is waited for.
+a server that goes away later is waited for. A worker with other kernels than those of the running workers waits until they are gone, or
+takes over from them with --hand-over.
 exit codes: 0 stopped, 2 an option, a setting, a library or a server is wrong
 """
 
@@ -40,6 +43,14 @@ def add_parser(subparsers: Any) -> None:
     add("--engine", choices=("embedded", "ray"), default="embedded", help=engines)
     gpu_workers = "of ray: scorers with a GPU each (default: one without)"
     add("--gpu-workers", type=count, default=0, metavar="N", help=gpu_workers)
+    hand_over = "take the partitions over from workers with other kernels, which are rebuilt from the tape meanwhile"
+    add("--hand-over", action="store_true", help=hand_over)
+    add(
+        "--cold",
+        action="store_true",
+        help="with --hand-over: rebuild nothing; what changed is null until it is warm again",
+    )
+    add("--started", type=int, default=0, help=argparse.SUPPRESS)
     add("--inline", action="store_true", help=argparse.SUPPRESS)
 
 
@@ -50,24 +61,39 @@ def run(args: argparse.Namespace) -> None:
         roles = list(WITH_LAKE)
     if unknown := sorted(set(roles) - set(WITH_LAKE)):
         raise UserError(f"no role {', '.join(unknown)}; roles are {', '.join(WITH_LAKE)}")
+    if args.cold and not args.hand_over:
+        raise UserError("--cold is for --hand-over")
     conf = settings.load()
     if not conf.tape and len(roles) > 1:
         roles = [role for role in roles if role != "tape"]
     stop = threading.Event()
     if args.engine == "ray":
+        if args.hand_over:
+            raise UserError(
+                "--hand-over is not for --engine ray: stop the pipeline there, and start it with the new version"
+            )
         _run_on_ray(roles, args, stop)
         return
+    hand_over = ("cold" if args.cold else "rebuild") if args.hand_over else "wait"
     if args.gpu_workers:
         raise UserError("--gpu-workers is for --engine ray; here the scorer takes a GPU where there is one")
     if not args.inline:
         check_servers(conf, roles)
+        if hand_over == "rebuild" and "worker" in roles:
+            check_history(conf)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if args.inline:
         stop_with_parent_or_signal(stop)
-        run_role(roles[0], stop)
+        run_role(roles[0], stop, hand_over, args.started)
         return
-    with Processes([role for role in roles for _ in range(args.workers if role == "worker" else 1)]) as processes:
+    options = (
+        ["--hand-over", *["--cold"] * args.cold, "--started", str(time.time_ns() // 1_000_000)]
+        if args.hand_over
+        else []
+    )
+    children = [role for role in roles for _ in range(args.workers if role == "worker" else 1)]
+    with Processes(children, options=options) as processes:
         while not stop.wait(LOOK_S):
             processes.restart_dead()
 

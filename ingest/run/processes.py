@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ingest.cli import ExitCode
@@ -39,15 +39,19 @@ class Child(NamedTuple):
 
 
 class Processes:
-    """Child processes, one for each of `roles`; they end when this process ends, because each watches the pipe of its standard input."""
+    """Child processes, one for each of `roles`; they end when this process ends, because each watches the pipe of its standard input.
 
-    def __init__(self, roles: list[str], environ: Mapping[str, str] | None = None) -> None:
+    ``options`` are further words of the command of each child.
+    """
+
+    def __init__(self, roles: list[str], environ: Mapping[str, str] | None = None, options: Sequence[str] = ()) -> None:
         self._environ = environ  # of the children; by default this process's own
+        self._options = options
         self.restarts = 0
         self._children = [self._started(role) for role in roles]
 
     def _started(self, role: str) -> Child:
-        command = [sys.executable, "-m", "ingest", "run", "--roles", role, "--inline"]
+        command = [sys.executable, "-m", "ingest", "run", "--roles", role, *self._options, "--inline"]
         # In its own session: Ctrl-C reaches the parent alone, and the parent then stops the children in order.
         process = subprocess.Popen(command, stdin=subprocess.PIPE, env=self._environ, start_new_session=True)  # noqa: S603  # our own program
         return Child(role, process, time.monotonic())
@@ -119,8 +123,8 @@ def _end_after_grace() -> None:
     os._exit(1)
 
 
-def run_role(role: str, stop: threading.Event) -> None:
-    """Run one role until ``stop`` is set. Only what the role needs is imported."""
+def run_role(role: str, stop: threading.Event, hand_over: str = "wait", started_ms: int = 0) -> None:
+    """Run one role until ``stop`` is set. Only what the role needs is imported. ``hand_over`` and ``started_ms`` are for a worker."""
     from feature_repo.stores.endpoints import postgres_url, redis_url
     from ingest import settings
     from ingest.streams import deployment, outage
@@ -139,7 +143,7 @@ def run_role(role: str, stop: threading.Event) -> None:
         if role == "worker":
             from ingest.worker.worker import Worker
 
-            Worker(client, conf).run(stop)
+            Worker(client, conf, hand_over=hand_over, started_ms=started_ms).run(stop)
         elif role == "router":
             from ingest import router
 

@@ -12,6 +12,12 @@ from feature_repo.stores.errors import UserError
 from ingest.settings import Settings
 from ingest.streams import deployment
 from ingest.streams.outage import open_redis
+from ingest.tape.table import StorageError, TapeError, open_tape
+from ingest.worker import versions
+from transforms.kernel import SECOND_US
+from transforms.kernels import KERNEL, with_users
+from transforms.saved import stateful
+from transforms.warmup import stated
 
 CONNECT_S = 5
 
@@ -37,6 +43,32 @@ def check_servers(settings: Settings, roles: Sequence[str]) -> None:
             advice = "start the servers (`python -m ingest servers up`), or correct TFS_REDIS_URL and TFS_POSTGRES_URL"
             raise UserError("; ".join([*troubles, advice]))
         deployment.check(client, settings, database)
+
+
+def check_history(settings: Settings) -> None:
+    """Raise `UserError` where workers of a hand-over could not rebuild what changed, as no tape can be read; it says what would be null."""
+    with open_redis(redis_url()) as client:
+        theirs = [about["versions"] for about in versions.fleet(client, settings.partitions).values()]
+    changed = set().union(*map(versions.changed, theirs))
+    lost = sorted(with_users(changed) & stateful(min(settings.emit_us, SECOND_US)))
+    if not lost:
+        return
+    why = "TFS_TAPE is empty"
+    if settings.tape:
+        try:
+            open_tape(settings)
+        except (TapeError, StorageError) as error:
+            why = str(error)
+        else:
+            return
+    by_time: dict[str, list[str]] = {}
+    for feature in (feature for name in lost for feature in KERNEL[name].features):
+        by_time.setdefault(str(stated(feature)), []).append(feature)
+    told = "; ".join(f"{', '.join(features)}: {time}" for time, features in by_time.items())
+    raise UserError(
+        f"a hand-over cannot rebuild the kernels that changed: {why}. After it these features would be null, or begin anew, for so much "
+        f"history: {told}. Set TFS_TAPE to a tape that can be read here, or say --cold to take over all the same"
+    )
 
 
 def _line(error: Exception) -> str:

@@ -82,6 +82,15 @@ def fence(seat: int | str) -> str:
     return f"fence:{{{seat}}}"
 
 
+def heir(seat: int | str) -> str:
+    """Return the process that asks the owner of a seat to hand it over; it expires with that process."""
+    return f"heir:{{{seat}}}"
+
+
+HAND_OVER = "hand_over"
+"""The code of the kernels to which partitions are handed over, and when, in milliseconds, the command was started that wants it."""
+
+
 def members(role: str) -> str:
     """Return the sorted set of a role's processes, by the time of their last sign of life."""
     return f"members:{role}"

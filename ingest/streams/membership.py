@@ -27,7 +27,7 @@ from typing import Any
 import redis
 
 from feature_repo.stores.scripts import read_script
-from ingest.streams import keys
+from ingest.streams import handing, keys
 from ingest.streams.backlog import ask
 
 _LOG = logging.getLogger(__name__)
@@ -39,8 +39,6 @@ PAUSE_MS = 500  # without a sign of life of any process: Redis was away, or is o
 STAND_BY_S = 0.1
 GONE_MS = 30_000
 """A silent process of other code is gone after so long, in which Redis was well: one that died is started again before."""
-CODE_FIELD = "kernels"
-"""Of a checkpoint: the code of the process that saved it. ``acquire_lease.lua`` looks at it."""
 ROLES = ("worker", "router", "writer")  # roles whose processes give signs of life
 TAPE = "tape"  # does so too, in a deployment that has a tape
 SCORER = "scorer"  # gives no sign of life while it scores a batch; what tells is when it last asked for posts
@@ -70,7 +68,7 @@ class Member:
     seats : sequence of Seat
         Names of all seats of the role, the same for every process.
     code : str
-        Names the code that the process runs, in hexadecimal digits, where processes of other code may not go on with its states.
+        Names, in hexadecimal digits, the code that the process runs, where processes of other code may not go on with its states.
 
     Attributes
     ----------
@@ -80,6 +78,15 @@ class Member:
         Whether it takes part. Else it waits until all processes of other code are gone, and holds no seat.
     others : set of str
         Codes of other processes, as of the last sign of life; empty for a process that tells none.
+    fellows : list of str
+        Those among which the seats are divided, this one among them, oldest first.
+    heirs : dict of Seat to str
+        Processes that ask for seats of this one.
+    ready : set of Seat, optional
+        None for a process that waits until those of other code are gone, and takes their seats then. Else it hands over: it divides the
+        seats among those of its code also while it waits, and takes these seats whatever their code, and no others of other code.
+    enters : bool
+        Of a process that hands over: whether it has no seat to wait for any more.
     well_s : float
         For how long Redis has had signs of life of any process without a pause, as of the last one of this process.
     """
@@ -89,15 +96,19 @@ class Member:
         self.well_s = 0.0
         self.is_in = False
         self.others: set[str] = set()
+        self.fellows: list[str] = []
+        self.heirs: dict[Seat, str] = {}
+        self.ready: set[Seat] | None = None
+        self.enters = False
         self._client = client
         self._places = keys.members(role), keys.SIGNS_OF_LIFE, keys.waiting(role)
         self._seats = seats
-        self._code = code
+        self.code = code
         self._goal = 0
         self._beaten = 0.0
         started = f"{time.time_ns() // 1000:016x}"  # first, so that names sort by age
         of_code = f"+{code}" if code else ""
-        self._name = f"{started}-{secrets.token_hex(4)}{of_code}@{socket.gethostname()}"
+        self.name = f"{started}-{secrets.token_hex(4)}{of_code}@{socket.gethostname()}"
 
     def is_beat_due(self) -> bool:
         """Return whether it is time for a sign of life."""
@@ -110,33 +121,31 @@ class Member:
     def beat(self) -> list[Seat]:
         """Give a sign of life and renew the leases; return the seats that were lost."""
         at = time.monotonic()
-        enters = bool(self.held) or (not self.is_in and self._has_state())
+        enters = self.enters if self.ready is not None else bool(self.held) or (not self.is_in and self._has_state())
         pipe: Any = self._client.pipeline(transaction=False)
-        about = (self._name, LEASE_MS, PAUSE_MS, self._code, GONE_MS, int(enters))
+        about = (self.name, LEASE_MS, PAUSE_MS, self.code, GONE_MS, int(enters))
         pipe.eval(_BEAT, len(self._places), *self._places, *about)
         for seat, token in self.held.items():
-            pipe.eval(_RENEW, 1, keys.owner(seat), token, LEASE_MS)
-        (well_ms, living, others, _, others_waiting, is_in), *renewed = pipe.execute()
+            pipe.eval(_RENEW, 2, keys.owner(seat), keys.heir(seat), token, LEASE_MS)
+        (well_ms, living, others, waiting, others_waiting, is_in), *renewed = pipe.execute()
         self.well_s = well_ms / 1000
         self.is_in = bool(is_in)
         self.others = {code_of(name.decode()) for name in (*others, *(others_waiting if is_in else ()))}
-        lost = [seat for seat, kept in zip(list(self.held), renewed, strict=True) if not kept]
+        asked = dict(zip(list(self.held), renewed, strict=True))
+        self.heirs = {seat: heir.decode() for seat, heir in asked.items() if heir not in (0, 1, self.name.encode())}
+        lost = [seat for seat, kept in asked.items() if not kept]
         for seat in lost:
             self.lose(seat)
-        self._goal = share(len(self._seats), sorted(living), self._name.encode()) if is_in else 0
+        fellows = living if self.ready is None else {*living, *waiting}
+        self.fellows = sorted(name.decode() for name in fellows)
+        takes_part = self.is_in or self.ready is not None
+        self._goal = share(len(self._seats), self.fellows, self.name) if takes_part else 0
         self._beaten = at
         return lost
 
     def _has_state(self) -> bool:
         """Return whether a seat has a state of this code: then its processes take part, also one that starts again."""
-        return bool(self._code) and self._code.encode() in self._codes(self._seats)
-
-    def _codes(self, seats: Sequence[Seat]) -> list[bytes]:
-        """Return the code that saved the state of each seat, empty where there is none."""
-        pipe: Any = self._client.pipeline(transaction=False)
-        for seat in seats:
-            pipe.hget(keys.checkpoint(seat), CODE_FIELD)
-        return [found or b"" for found in pipe.execute()]
+        return bool(self.code) and self.code in handing.codes(self._client, self._seats)
 
     def extend(self, seat: Seat, lease_ms: int) -> bool:
         """Make the lease of a seat last ``lease_ms`` from now, for one write that takes long; return False if it was lost.
@@ -171,15 +180,15 @@ class Member:
             pipe.pttl(keys.owner(seat))
         is_free = [left_ms == NO_KEY or left_ms > LONGEST_LEASE_MS for left_ms in pipe.execute()]
         free = [seat for seat, is_so in zip(others, is_free, strict=True) if is_so]
-        codes = self._codes(free) if free and self._code else [b""] * len(free)
+        codes = handing.codes(self._client, free) if free and self.code else [""] * len(free)
         for seat, code in zip(free, codes, strict=True):
-            is_open = code.decode() not in self.others
+            is_open = code not in self.others if self.ready is None else code == self.code or seat in self.ready
             if is_open and len(self.held) < self._goal and (token := self._acquire(seat, code)):
                 self.held[seat] = token
 
-    def _acquire(self, seat: Seat, code: bytes) -> str | None:
-        touched = (keys.owner(seat), keys.fence(seat), *((keys.checkpoint(seat),) if self._code else ()))
-        token: Any = self._client.eval(_ACQUIRE, len(touched), *touched, LEASE_MS, LONGEST_LEASE_MS, self._name, code)
+    def _acquire(self, seat: Seat, code: str) -> str | None:
+        touched = (keys.owner(seat), keys.fence(seat), *((keys.checkpoint(seat),) if self.code else ()))
+        token: Any = self._client.eval(_ACQUIRE, len(touched), *touched, LEASE_MS, LONGEST_LEASE_MS, self.name, code)
         return None if token is None else str(token.decode())
 
     def release(self, seat: Seat) -> None:
@@ -209,8 +218,8 @@ class Member:
         for seat in list(self.held):
             self.release(seat)
         members, _, waiting = self._places
-        self._client.zrem(members, self._name)
-        self._client.zrem(waiting, self._name)
+        self._client.zrem(members, self.name)
+        self._client.zrem(waiting, self.name)
 
 
 def server_id(client: redis.Redis) -> str:
@@ -228,10 +237,10 @@ def server_of(token: str) -> str:
     return token.rpartition(":")[2]
 
 
-def share(seats: int, living: Sequence[bytes], me: bytes) -> int:
+def share(seats: int, living: Sequence[str], me: str) -> int:
     """Return the number of seats of ``me`` among the living, which are sorted oldest first.
 
-    >>> [share(7, [b"a", b"b", b"c"], who) for who in (b"a", b"b", b"c")]
+    >>> [share(7, ["a", "b", "c"], who) for who in ("a", "b", "c")]
     [3, 2, 2]
     """
     return seats // len(living) + (living.index(me) < seats % len(living))

@@ -31,13 +31,16 @@ def open_partition(
     p: int,
     keep_lease: Callable[[], None],
     load_idle: Callable[[int, str], bytes | None] = lambda *_: None,
+    past: Partition | None = None,
 ) -> Partition:
     """Return partition ``p`` as its last owner left it; call ``keep_lease`` again and again, as this may take longer than a lease.
 
-    ``load_idle`` returns the state of an idle symbol. Raise `AwayError` if a state that is needed cannot be read now.
+    ``load_idle`` returns the state of an idle symbol. ``past`` has symbols whose kernels heard all that they need, up to an entry whose
+    rows are committed: kernels that begin anew go on with their states of there. Raise `AwayError` if a state that is needed cannot be
+    read now.
     """
     read.join_group(client, [keys.events(p)])
-    saved = _read_checkpoint(client, p, keep_lease)
+    saved = read_checkpoint(client, p, keep_lease)
     if b"entries" not in saved:  # count what the log has lost as processed, so that the group's lag is that of the rest
         about: Any = client.xinfo_stream(keys.events(p))
         if trimmed := about["entries-added"] - about["length"]:
@@ -47,19 +50,50 @@ def open_partition(
     partition = Partition(p, before, functools.partial(load_idle, p))
     refused = partition.restore(saved, keep_lease)
     changed = {name: symbol.engine.anew for name, symbol in partition.symbols.items() if symbol.engine.anew}
-    if refused or changed:
-        _tell(p, refused, changed)
-        for name, symbol in _from_the_log(client, partition, before, refused.keys() | changed, keep_lease).items():
-            if name in changed:
+    heard = _heard(past, partition, refused.keys() | changed)
+    left = {name: kernels for name, kernels in changed.items() if name not in heard}
+    if begun := {name: parts for name, parts in refused.items() if name not in heard} | left:
+        _tell(p, begun.keys() - left, left)
+        for name, symbol in _from_the_log(client, partition, before, begun, keep_lease).items():
+            if name in left:
                 partition.symbols[name].take_over(symbol)
             else:
                 partition.symbols.open(name, symbol.save())
-        partition.restart(refused)  # they keep their watermark and what they held
+        partition.restart(
+            {name: refused[name] for name in begun.keys() - left}
+        )  # they keep their watermark and what they held
+    if past is not None and heard:
+        _take_past(client, partition, past, heard, keep_lease)
     replay(client, partition, partition.last_id, keep_lease)
     if before != settings:
         _LOG.warning("partition %d: other settings count from entry %s on", p, partition.position.decode())
         partition = partition.with_settings(settings, keep_lease)
     return partition
+
+
+def _heard(past: Partition | None, partition: Partition, names: Collection[str]) -> set[str]:
+    """Return which of these symbols go on with their kernels of ``past``."""
+    if past is None or read.is_newer(past.position, partition.last_id):  # Redis came back older
+        return set()
+    return {name for name in names if past.find(name) is not None}
+
+
+def _take_past(
+    client: redis.Redis, partition: Partition, past: Partition, names: Collection[str], keep_lease: Callable[[], None]
+) -> None:
+    """Bring a partition and ``past`` to the same entry, and let kernels that begin anew have their states of there."""
+    replay(client, past, partition.position, keep_lease)
+    replay(client, partition, past.position, keep_lease)
+    for name in names:
+        keep_lease()
+        theirs, mine = past.find(name), partition.symbols.get(name)
+        if theirs is None:
+            continue
+        if mine is not None and mine.engine.anew:
+            mine.take_over(theirs, is_whole=True)
+        else:  # its whole state was refused
+            partition.install(name, theirs.save())
+    _LOG.warning("partition %d: kernels of %d symbols were rebuilt and go on", partition.number, len(names))
 
 
 def _tell(p: int, refused: Collection[str], changed: Mapping[str, Collection[str]]) -> None:
@@ -88,7 +122,7 @@ def _from_the_log(
     return past.symbols
 
 
-def _read_checkpoint(client: redis.Redis, p: int, keep_lease: Callable[[], None]) -> dict[bytes, bytes]:
+def read_checkpoint(client: redis.Redis, p: int, keep_lease: Callable[[], None]) -> dict[bytes, bytes]:
     """Return the checkpoint, read in pieces: a thousand symbols are up to 70 MB, and the leases would end while one command reads them.
 
     Only the owner writes a checkpoint. A commit of its own may still arrive, whose reply it did not wait for: then all is read again.

@@ -19,7 +19,7 @@ from ingest.messages.envelope import Origin, checked_entry
 from ingest.messages.kinds import Leave
 from ingest.messages.refusal import Refused
 from ingest.settings import Settings
-from ingest.streams.membership import CODE_FIELD
+from ingest.streams.handing import CODE_FIELD
 from ingest.streams.read import START
 from ingest.worker import basis, rows, versions
 from ingest.worker.idle import FIELD, KEPT, Idle

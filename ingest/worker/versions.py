@@ -16,11 +16,17 @@ from typing import Any
 import redis
 
 from ingest.streams import keys
-from ingest.streams.membership import CODE_FIELD, LEASE_MS, Member, code_of, worker_silences
+from ingest.streams.handing import CODE_FIELD
+from ingest.streams.membership import LEASE_MS, Member, code_of, worker_silences
 from transforms import kernels, saved
 from transforms.kernels import Versions
 
 _LOG = logging.getLogger(__name__)
+_WAITS = (
+    "This worker waits, takes no partition and changes nothing. Stop those workers, and it goes on; or start it with --hand-over, and it "
+    "takes over from them; or stop it, if it is not the version that you want"
+)
+_TAKES = "This worker takes their partitions over, and serves those that it has"
 STATE = "the format of states"
 NOBODY = "a worker of an earlier release, which does not tell its kernels"
 
@@ -57,6 +63,14 @@ def here() -> dict[str, Any]:
     """Return the versions of the kernels of this process."""
     told: dict[str, Any] = json.loads(_told(kernels.VERSIONS, saved.FORMAT))
     return told
+
+
+def changed(theirs: Mapping[str, Any]) -> set[str]:
+    """Return the kernels whose versions are others here than there: all, where the format of states is another one or nobody has told."""
+    ours = here()
+    if ours[STATE] != theirs.get(STATE):
+        return {name for name, _ in kernels.VERSIONS}
+    return {name for name, version in kernels.VERSIONS if theirs.get(name) != version}
 
 
 def shown(theirs: Mapping[str, Any], ours: Mapping[str, Any], most: int = 10) -> str:
@@ -109,10 +123,10 @@ class Door:
         if found and found != self._told:
             for theirs in known(self._client, found).values():
                 _LOG.error(
-                    "workers with other kernels run: here %s. This worker waits, takes no partition and changes nothing. Stop those "
-                    "workers, and it goes on; or stop this one, if it is not the version that you want",
+                    "workers with other kernels run: here %s. %s",
                     shown(theirs, here()),
+                    _WAITS if self._member.ready is None else _TAKES,
                 )
         elif self._told and not found:
-            _LOG.warning("the workers with other kernels are gone, and this one goes on")
+            _LOG.warning("this worker takes part now")
         self._told = found

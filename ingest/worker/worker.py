@@ -19,18 +19,17 @@ from typing import Any
 
 import redis
 
-from feature_repo.project import project
-from feature_repo.stores.online.write import Lease, OnlineWriter
 from ingest.settings import Settings
-from ingest.streams import deployment, keys, memory, outage, read
-from ingest.streams.membership import LEASE_MS, FencedError, Member
-from ingest.worker import commit, kernels, latency, neighbours, rebuilt, versions
+from ingest.streams import deployment, handing, keys, memory, outage, read
+from ingest.streams.membership import LEASE_MS, FencedError, Member, Seat
+from ingest.worker import commit, kernels, rebuilt, versions
+from ingest.worker.hand_over import HandOver
 from ingest.worker.idle import release_memory, release_memory_of
 from ingest.worker.idle_load import AwayError, IdleLoad, Waits, reader
+from ingest.worker.online import Online
 from ingest.worker.opening import open_partition
 from ingest.worker.partition import Partition, Pending
 from ingest.worker.quiet import Quiet
-from transforms.catalog import VIEWS
 
 _LOG = logging.getLogger(__name__)
 ROLE = "worker"
@@ -40,7 +39,6 @@ COMMIT_S, COMMIT_ENTRIES = 1.0, 10_000  # commit at least this often, even when 
 SAVE_S, SAVE_ENTRIES = 5.0, 20_000  # save a state this old or this many entries behind: a takeover replays those
 LULL_FROM_S, LULL_UNTIL_S = 0.05, 0.3
 """No rows are expected this long after rows were written. A state is saved then, as that takes as long as several batches of rows."""
-ONLINE_CALLS = 100  # scripts with online rows to send at once
 COMMIT_ROWS = 2000  # rows to commit at once: those of thousands of symbols keep a busy server longer than a lease lasts
 
 
@@ -49,7 +47,8 @@ class Worker:
 
     ``clock`` gives microseconds since the epoch; without one, rows are stamped by the clock of this machine, and time passes for quiet
     symbols by the clock of Redis, which stamps the arrivals too: no worker's clock can refuse a message. ``steady`` gives microseconds of
-    a clock that is never set, and tells how long a symbol has been quiet. Tests inject their own.
+    a clock that is never set, and tells how long a symbol has been quiet. Tests inject their own. ``hand_over`` and
+    ``started_ms`` say what it does where workers with other kernels run (`HandOver`).
     """
 
     def __init__(
@@ -58,15 +57,17 @@ class Worker:
         settings: Settings,
         clock: Callable[[], int] | None = None,
         steady: Callable[[], int] = lambda: time.monotonic_ns() // 1000,
+        hand_over: str = "wait",
+        started_ms: int = 0,
     ) -> None:
         self._client = client
         self._settings = settings
         self._clock = clock or (lambda: time.time_ns() // 1000)
         self._quiet = Quiet(client, settings, clock, steady)
         self._member = Member(client, ROLE, range(settings.partitions), versions.code().decode())
-        self._door = versions.Door(client, self._member)
+        self._hand_over = HandOver(client, settings, self._member, hand_over, started_ms)
         self._partitions: dict[str, Partition] = {}
-        self._online = [OnlineWriter(client, project(), view, packed_only=settings.packed_only) for view in VIEWS]
+        self._online = Online(client, settings, self._clock)
         self._saved: dict[str, float] = {}
         self._idle = IdleLoad(client, reader(settings.tape))
         self._waits = Waits()
@@ -95,6 +96,7 @@ class Worker:
         versions.announce(self._client)
         kernels.warm_up()
         self._partitions.clear()
+        self._hand_over.reset()
         self._collect()
         if not self._opened:
             gc.freeze()  # the collector need not look again at what lives as long as the process
@@ -110,6 +112,7 @@ class Worker:
         for partition in list(self._partitions.values()):  # each state in a command of its own, as it may be large
             self._flush([partition], save=True)
         self._partitions.clear()
+        self._hand_over.reset()
         self._member.leave()
 
     def holds(self) -> list[int]:
@@ -222,43 +225,21 @@ class Worker:
                     partition.left = release_memory_of(partition.left, partition.idle, self._keep_leases)
 
     def _write_online(self, chosen: list[tuple[Partition, Pending]]) -> None:
-        pipe: Any = self._client.pipeline(transaction=False)
-        written = []
-        for partition, pending in chosen:
-            if (token := self._member.held.get(partition.number)) is None:
-                continue  # its lease was lost on the way
-            lease = Lease(keys.owner(partition.number), token)
-            neighbours.add_told(pipe, partition.number, token, pending.told, self._settings.partitions)
-            for writer, batch in zip(self._online, pending.batches.values(), strict=True):
-                if len(batch):
-                    newest = batch.newest()
-                    columns = (newest.event_us, newest.values, newest.silent_us, newest.created_us)
-                    writer.add_to(pipe, newest.symbols, *columns, lease)
-                    written.append((partition, pending, newest))
-            self._keep_leases()
-            if len(pipe) >= ONLINE_CALLS:  # a thousand symbols' rows take long on a busy server
-                pipe.execute()
-                self._keep_leases()
-        if not written:
-            return
-        pipe.execute()
-        self._keep_leases()
-        self._flushed = time.monotonic()
-        due_us = self._clock() - self._settings.allowed_lateness_ms * 1000
-        for partition, pending, newest in written:
-            live = [partition.is_live(symbol) for symbol in newest.symbols]
-            latency.count(pending.counts, (due_us - newest.event_us[live]).tolist())
+        if self._online.write(chosen, self._member.held, self._keep_leases):
+            self._flushed = time.monotonic()
 
     def _settle(self) -> None:
         """Renew the leases, drop what was lost, give back what is due to others, take and open what is due here."""
         self._beat()
-        self._door.look()
+        for seat, heir in list(self._member.heirs.items()):
+            self._give(seat, heir)
         for seat in self._member.excess():
             if (partition := self._partitions.get(keys.events(int(seat)))) is not None:
                 self._flush([partition], save=True)
             if seat in self._member.held:
                 self._drop(int(seat))
                 self._member.release(seat)
+        self._hand_over.look(self._keep_leases)
         self._member.acquire_free()
         for seat in list(self._member.held):
             if self._stop.is_set():
@@ -268,19 +249,33 @@ class Worker:
                 continue
             if self._has_dropped:
                 self._collect()
+            about = (self._settings, int(seat), self._keep_leases, self._idle.load, self._hand_over.past(int(seat)))
             try:
-                partition = open_partition(self._client, self._settings, int(seat), self._keep_leases, self._idle.load)
+                partition = open_partition(self._client, *about)
             except AwayError as why:
                 self._waits.begin(stream, why)
                 continue
+            is_taken_over = self._hand_over.finish(int(seat))
             if seat in self._member.held:  # else the lease was lost on the way
                 self._partitions[stream] = partition
                 self._saved[stream] = time.monotonic()
+                if is_taken_over:
+                    self._flush([partition], save=True)
                 _LOG.info("partition %s is worked here, with %d symbols so far", seat, len(partition.symbols))
                 self._looked = 0.0
         if time.monotonic() - self._looked >= rebuilt.LOOK_S:
             self._looked = time.monotonic()
             self._take_rebuilt()
+
+    def _give(self, seat: Seat, heir: str) -> None:
+        """Hand a partition over to a worker that asks for it: commit and save everything, then give it the lease."""
+        if (partition := self._partitions.get(keys.events(int(seat)))) is not None:
+            self._flush([partition], save=True)
+        token = self._member.held.get(seat)
+        if token is not None and handing.give(self._client, seat, token, heir, LEASE_MS):
+            del self._member.held[seat]
+            self._drop(int(seat))
+            _LOG.warning("partition %s was handed over to %s", seat, heir)
 
     def _take_rebuilt(self) -> None:
         """Take over the states that ``warm`` rebuilt, each with the commit that saves it: no row of it is written before."""

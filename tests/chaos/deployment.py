@@ -67,8 +67,8 @@ class Deployment:
         self._runs = [(role, self._run(role)) for role in roles]
         self._wait_for_parts(list(dict.fromkeys(roles)))
 
-    def command(self, *words: str, **variables: str) -> subprocess.Popen[bytes]:
-        """Start a command of this deployment, with other variables where some are given."""
+    def command(self, *words: str, tree: Path | None = None, **variables: str) -> subprocess.Popen[bytes]:
+        """Start a command of this deployment, with other variables where some are given, or of another version of the code in ``tree``."""
         environ = {
             **os.environ,
             "TFS_REDIS_URL": self.redis_url,
@@ -76,10 +76,22 @@ class Deployment:
             "TFS_PARTITIONS": str(PARTITIONS),
             "TFS_TAPE": self._tape,
             "SENTIMENT_MODEL": "embedded",
+            **({"PYTHONPATH": str(tree)} if tree else {}),
             **variables,
         }
+        command = [sys.executable, "-m", "ingest", *words]
         with self.log.open("ab") as out:
-            return subprocess.Popen([sys.executable, "-m", "ingest", *words], env=environ, stdout=out, stderr=out)
+            return subprocess.Popen(command, env=environ, stdout=out, stderr=out, cwd=tree)
+
+    def add(self, role: str, run: subprocess.Popen[bytes]) -> None:
+        """Let a process belong to the deployment, which ends it with the others."""
+        self._runs.append((role, run))
+
+    def end(self, run: subprocess.Popen[bytes]) -> int:
+        """Stop one process as a user does; return its exit code."""
+        self._runs = [one for one in self._runs if one[1] is not run]
+        run.send_signal(signal.SIGTERM)
+        return run.wait(60)
 
     def _run(self, role: str) -> subprocess.Popen[bytes]:
         return self.command("run", "--roles", role)

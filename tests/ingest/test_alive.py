@@ -43,3 +43,16 @@ def test_a_redis_that_is_away_makes_a_part_not_ready_and_is_no_reason_to_start_i
 ) -> None:
     monkeypatch.setenv(REDIS_VARIABLE, "redis://127.0.0.1:1/0")
     assert (alive.main(["worker"]), alive.main(["worker", "--here"])) == (1, 0)
+
+
+def test_a_worker_that_waits_is_alive_and_does_not_serve(
+    redis_client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(REDIS_VARIABLE, redis_url)
+    monkeypatch.setattr("socket.gethostname", lambda: "first")
+    Member(redis_client, "worker", [0], "00000001").beat()
+    monkeypatch.setattr("socket.gethostname", lambda: "second")
+    Member(redis_client, "worker", [0], "00000002").beat()
+    assert (alive.main(["worker", "--here"]), alive.main(["worker", "--here", "--serves"])) == (0, 1)
+    monkeypatch.setattr("socket.gethostname", lambda: "first")
+    assert alive.main(["worker", "--here", "--serves"]) == 0

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from tests.simulation.schedule import PLAIN, SECOND, START_US, Fault
+from tests.simulation.schedule import NEWCOMER, PLAIN, SECOND, START_US, Fault
 
 
 def pauses(rng: random.Random, is_busy: bool) -> list[Fault]:
@@ -24,6 +24,20 @@ def losses(rng: random.Random, is_of_kafka: bool, end_us: int) -> list[Fault]:
         return []
     age = rng.choice((200_000, 1_500_000, 4_000_000))
     return [Fault(end_us - rng.randrange(SECOND), "failover", "server", (rng.choice((1000, 20_000)), age))]
+
+
+def hand_over(seed: int, workers: Sequence[str], end_us: int) -> list[Fault]:
+    """Let a worker with other kernels take over, and let it and the owners die and sleep on the way. It has a generator of its own."""
+    rng = random.Random(f"hand over {seed}")
+    at_us = START_US + SECOND + rng.randrange(max(end_us - START_US - 2 * SECOND, SECOND))
+    found = [Fault(at_us, "hand over", NEWCOMER)]
+    for _ in range(rng.choice((0, 1, 1, 2, 3))):
+        target = rng.choice((NEWCOMER, NEWCOMER, *workers))
+        script = rng.choice(("ask_lease", "give_lease", "acquire_lease", "commit", "commit", "write", "beat", ""))
+        us = rng.choice((100_000, 1_000_000, 2_500_000, 7_000_000))
+        then_us = at_us + 100_000 + rng.randrange(2 * SECOND)
+        found.append(Fault(then_us, "call", target, (rng.choice(_CALLS), script, us, rng.choice((10_000, 300_000)))))
+    return found
 
 
 _CALLS = (

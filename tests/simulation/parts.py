@@ -20,7 +20,7 @@ from ingest.streams.dead_letters import RetryError
 from ingest.worker import dead_letters_command
 from ingest.worker.worker import Worker
 from tests.simulation.client import Client
-from tests.simulation.schedule import FEEDS, PLAIN, Sent, Written
+from tests.simulation.schedule import FEEDS, NEWCOMER, PLAIN, Sent, Written
 from tests.simulation.stand_ins import Model
 from tests.simulation.world import Process, Stop
 
@@ -37,7 +37,10 @@ def body(site: Site, process: Process, stop: Stop) -> None:
     role = process.name.split()[0]
     partitions = site.plan.settings.partitions
     if role == "worker":
-        Worker(client, site.settings).run(stop)
+        takes_over = process.name == NEWCOMER
+        Worker(client, site.settings, hand_over="rebuild" if takes_over else "wait", started_ms=int(takes_over)).run(
+            stop
+        )
     elif role == "router":
         router.run(client, partitions, stop)
     elif role == "writer":

@@ -10,13 +10,14 @@ from typing import Any
 from ingest.messages.contract_kinds import Derivatives, Liquidation
 from ingest.messages.kinds import Clock, Gap, Hold, OrderBook, SocialPost, Trade
 from ingest.settings import Settings
-from tests.simulation.faults import draw_faults, losses, pauses
+from tests.simulation.faults import draw_faults, hand_over, losses, pauses
 from tests.simulation.schedule import (
     BOUNDS_MS,
     BUSY,
     FALSE,
     FEEDS,
     FOLLOW,
+    HANDED,
     KAFKA,
     OF_KAFKA,
     PLAIN,
@@ -71,19 +72,20 @@ def draw(seed: int) -> Plan:
     roles = ["worker", "writer"] + ["router"] * (PLAIN in used) + ["scorer"] * has_posts + ["kafka"] * (KAFKA in used)
     processes += [f"{role} 0" for role in roles]
     processes += [f"{role} 1" for role in roles if rng.random() < (0.7 if role == "worker" else 0.4)]
+    lazy_us, uptime_us = rng.choice((100_000, 250_000, 400_000)), rng.choice((0, 100, 100)) * SECOND
+    faults = draw_faults(rng, processes, symbols, end_us) + pauses(rng, is_busy) + losses(rng, is_of_kafka, end_us)
+    if seed % 10 == HANDED:
+        faults = [fault for fault in faults if fault.kind not in ("settings", "version")]
+        faults += hand_over(seed, [name for name in processes if name.startswith("worker")], end_us)
+        settings = replace(settings, max_symbols=1000, forget_s=3600)
     return Plan(
         seed,
         settings,
-        lazy_us=rng.choice((100_000, 250_000, 400_000)),
-        uptime_us=rng.choice((0, 100, 100)) * SECOND,
+        lazy_us=lazy_us,
+        uptime_us=uptime_us,
         processes=tuple(processes),
         sent=tuple(sent),
-        faults=tuple(
-            sorted(
-                draw_faults(rng, processes, symbols, end_us) + pauses(rng, is_busy) + losses(rng, is_of_kafka, end_us),
-                key=lambda f: f.at_us,
-            )
-        ),
+        faults=tuple(sorted(faults, key=lambda f: f.at_us)),
         end_us=end_us,
         symbols=symbols,
         is_busy=is_busy,

@@ -13,7 +13,7 @@ from typing import Any
 
 from ingest.feeds.kafka import feed as kafka_feed
 from ingest.publish.producer import Producer
-from ingest.streams import membership, outage, read
+from ingest.streams import handing, membership, outage, read
 from ingest.streams.membership import Member
 from ingest.worker import opening, quiet, symbols
 from ingest.worker import worker as worker_module
@@ -82,8 +82,8 @@ def _take_free_unless_held(self: Any) -> None:
         if seat in self.held or len(self.held) >= self._goal:
             continue
         is_free = self._client.pttl(membership.keys.owner(seat)) == membership.NO_KEY
-        (code,) = self._codes([seat])
-        if is_free and code.decode() not in self.others and (token := self._acquire(seat, code)):
+        (code,) = handing.codes(self._client, [seat])
+        if is_free and code not in self.others and (token := self._acquire(seat, code)):
             self.held[seat] = token
 
 
@@ -164,11 +164,11 @@ PLANTS: dict[str, Plant] = {
         [(_FREE, "if left ~= -2 then return false end")],
         [(Member, "acquire_free", _take_free_unless_held)],
     ),
-    "opens": Plant("a refused message opens a symbol", 576, members=[(symbols.Symbols, "_admit", _admit_and_open)]),
-    "alone": Plant("a change of a kernel resets all of them", 209, members=[(saved, "_anew", _all_anew)]),
+    "opens": Plant("a refused message opens a symbol", 356, members=[(symbols.Symbols, "_admit", _admit_and_open)]),
+    "alone": Plant("a change of a kernel resets all of them", 433, members=[(saved, "_anew", _all_anew)]),
     "facts": Plant("a row that is made again is stored again", 22, members=[(Database, "store", _store_every_stamp)]),
     "kept": Plant(
-        "a Kafka reader does not look at its offsets", 32, members=[(kafka_feed, "_are_kept", lambda *_: True)]
+        "a Kafka reader does not look at its offsets", 22, members=[(kafka_feed, "_are_kept", lambda *_: True)]
     ),
     "again": Plant(
         "a feed goes on where a failover has lost what it wrote",

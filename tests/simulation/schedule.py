@@ -20,6 +20,8 @@ FOLLOW = (
     3,
     5,
 )  # schedules of seeds that end so have symbols that follow others, in their own partition and in the other
+HANDED = 4  # schedules of seeds that end so have a worker with other kernels that takes the partitions over
+NEWCOMER = "worker 9"
 BOUNDS_MS = 90  # how far a sound message lies behind its sending
 
 

@@ -119,6 +119,8 @@ class Server:
         self._expires.pop(key, None)
         if b"PX" in options:
             self._expires[key] = self.clock() + 1000 * stream.words_after(options, b"PX")
+        if b"EX" in options:
+            self._expires[key] = self.clock() + 1_000_000 * stream.words_after(options, b"EX")
         return b"OK"
 
     def _del(self, words: Sequence[bytes]) -> int:

@@ -10,11 +10,12 @@ from typing import Any
 from ingest.feeds.kafka import source as kafka_source
 from ingest.messages.decode import encode
 from ingest.streams import keys
+from ingest.streams.handing import CODE_FIELD
 from tests.simulation import parts, versions
 from tests.simulation.database import Connection, Database
 from tests.simulation.kafka import Broker, Consumer
 from tests.simulation.network import Network, Trouble
-from tests.simulation.schedule import FEEDS, KAFKA, PLAIN, SECOND, START_US, Fault, Plan, Sent, Written
+from tests.simulation.schedule import FEEDS, KAFKA, NEWCOMER, PLAIN, SECOND, START_US, Fault, Plan, Sent, Written
 from tests.simulation.server import Server
 from tests.simulation.watch import Watch
 from tests.simulation.world import Process, Stop, World
@@ -225,6 +226,9 @@ class Site:
                 self._crash(self.running[name], us)
             else:
                 self._stop(name, us)
+        elif kind == "hand over":
+            self.versions[name] = versions.SOME
+            self._start(name)
         elif kind == "retry":
             self._start("operator")
 
@@ -281,7 +285,15 @@ class Site:
             at = (server.get(keys.checkpoint(p).encode()) or {}).get(b"last_id", b"0-0")
             if log is not None and b"%d-%d" % log.last != at:
                 return False
-        return True
+        return NEWCOMER not in self.running or self._is_handed_over()
+
+    def _is_handed_over(self) -> bool:
+        """Return whether each state was saved by the worker that took over."""
+        saved = [
+            (self.server.get(keys.checkpoint(p).encode()) or {}).get(CODE_FIELD.encode())
+            for p in range(self.plan.settings.partitions)
+        ]
+        return {code for code in saved if code} <= {versions.code_of(versions.SOME)}
 
     def _end(self) -> None:
         for process in self.running.values():

@@ -8,7 +8,7 @@ import random
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -18,8 +18,11 @@ from redis.commands import core
 
 from ingest import offline_writer
 from ingest.feeds.kafka import feed as kafka_feed
-from ingest.streams import deployment
-from ingest.worker import kernels, worker
+from ingest.settings import Settings
+from ingest.streams import deployment, keys
+from ingest.streams.read import is_newer
+from ingest.worker import hand_over, kernels, worker
+from ingest.worker.partition import Partition
 from tests.simulation.world import Time, running
 
 _ROOMS = ("ingest.", "feature_repo.stores.")
@@ -44,6 +47,28 @@ def _draw() -> float:
     return running().world.rng.random()
 
 
+class Rebuilding:
+    """What a process beside a worker rebuilds: the simulated tape has all that a log ever had."""
+
+    def __init__(self, settings: Settings, p: int, names: Collection[str], _: Collection[str], state_id: bytes) -> None:
+        log = _site().server.stream(keys.events(p).encode())
+        partition = Partition(p, settings)
+        entries = [(entry_id, dict(zip(words[::2], words[1::2], strict=True))) for entry_id, words in log.history]
+        partition.replay(entries)
+        newer = Partition(p, settings)
+        newer.replay(entry for entry in entries if is_newer(entry[0], state_id))
+        both = partition.symbols.keys() & {*names, *newer.symbols}
+        parts = {name: partition.symbols[name].save() for name in both}
+        self._rebuilt = hand_over.Rebuilt(partition.position, parts, {})
+        self._until = Time.monotonic() + 3 * running().world.rng.random()
+
+    def look(self) -> hand_over.Rebuilt | None:
+        return self._rebuilt if Time.monotonic() >= self._until else None
+
+    def end(self) -> None:
+        pass
+
+
 class _NoCollector:
     """The collector of garbage, which a worker calls when it opens: it takes long and changes nothing."""
 
@@ -57,6 +82,7 @@ def _changes() -> list[tuple[ModuleType, str, Any]]:
         (worker, "gc", _NoCollector),
         (worker, "release_memory", lambda: None),
         (kernels, "warm_up", lambda: None),
+        (hand_over, "Rebuilding", Rebuilding),
         (offline_writer, "append_rows", lambda connection, *rows: connection.append(*rows)),
         (offline_writer, "psycopg", SimpleNamespace(connect=lambda *_, **__: _site().connect(), Error=psycopg.Error)),
         (deployment, "check_database", lambda *_, **__: None),

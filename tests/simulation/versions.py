@@ -9,6 +9,7 @@ import numpy as np
 
 from feature_repo.stores.online.format import event_and_silence, feature_field
 from feature_repo.stores.online.record import FRONT, VALUES_AT, WORD
+from ingest.worker import versions as worker_versions
 from tests.simulation.database import Bits, Key
 from tests.simulation.plan import Plan
 from transforms import kernels, saved
@@ -26,6 +27,14 @@ def become(change: str | None) -> None:
     """Let the process that runs be of a version of the code."""
     kernels.VERSIONS = tuple((n, v + (change == SOME and n in CHANGED)) for n, v in _VERSIONS)
     saved.FORMAT = f"{_FORMAT} of others" if change == ALL else _FORMAT
+
+
+def code_of(change: str | None) -> bytes:
+    """Return the code of a version, and let the process be of the first one."""
+    become(change)
+    code = worker_versions.code()
+    become(None)
+    return code
 
 
 def columns_apart() -> dict[str, list[int]]:

@@ -6,13 +6,16 @@ import pytest
 import redis
 
 from ingest.cli import ExitCode, main
+from ingest.streams.membership import Member
+from ingest.worker import versions
+from transforms import kernels
 
 AWAY = "127.0.0.1:1"
 
 
 @pytest.fixture(autouse=True)
 def _starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def started(*_: object) -> None:
+    def started(*_: object, **__: object) -> None:
         raise AssertionError("a part was started")
 
     monkeypatch.setattr("ingest.run.command.Processes", started)
@@ -55,3 +58,25 @@ def test_a_worker_needs_no_database(redis_client: redis.Redis, redis_url, monkey
     monkeypatch.setenv("TFS_POSTGRES_URL", f"postgresql://desk:p@{AWAY}/f")
     with pytest.raises(AssertionError, match="a part was started"):
         main(["run", "--roles", "worker"])
+
+
+def test_a_hand_over_without_a_tape_says_what_would_be_null_for_how_long(
+    redis_client: redis.Redis, redis_url, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv("TFS_REDIS_URL", redis_url)
+    with monkeypatch.context() as before:
+        others = tuple((name, version - (name in ("bollinger", "mid"))) for name, version in kernels.VERSIONS)
+        before.setattr(kernels, "VERSIONS", others)
+        versions.announce(redis_client)
+        Member(redis_client, "worker", range(4), versions.code().decode()).beat()
+    assert main(["run", "--roles", "worker", "--hand-over"]) == ExitCode.USER_ERROR
+    told = capsys.readouterr().err
+    assert "TFS_TAPE is empty. After it" in told and "bollinger_pctb, bollinger_width: 21 bars, exact;" in told
+    monkeypatch.setenv("TFS_TAPE", str(tmp_path / "tape"))
+    assert main(["run", "--roles", "worker", "--hand-over"]) == ExitCode.USER_ERROR
+    assert "there is no tape at" in capsys.readouterr().err
+    for options in (["--hand-over", "--cold"], []):
+        with pytest.raises(AssertionError, match="a part was started"):
+            main(["run", "--roles", "worker", *options])
+    assert main(["run", "--roles", "worker", "--cold"]) == ExitCode.USER_ERROR
+    assert "--cold is for --hand-over" in capsys.readouterr().err
