@@ -6,7 +6,8 @@ import pytest
 import redis
 
 from ingest.cli import ExitCode, main
-from ingest.streams.membership import Member
+from ingest.streams import keys
+from ingest.streams.handing import CODE_FIELD
 from ingest.worker import versions
 from transforms import kernels
 
@@ -68,7 +69,7 @@ def test_a_hand_over_without_a_tape_says_what_would_be_null_for_how_long(
         others = tuple((name, version - (name in ("bollinger", "mid"))) for name, version in kernels.VERSIONS)
         before.setattr(kernels, "VERSIONS", others)
         versions.announce(redis_client)
-        Member(redis_client, "worker", range(4), versions.code().decode()).beat()
+        redis_client.hset(keys.checkpoint(0), CODE_FIELD, versions.code())  # type: ignore[arg-type]
     assert main(["run", "--roles", "worker", "--hand-over"]) == ExitCode.USER_ERROR
     told = capsys.readouterr().err
     assert "TFS_TAPE is empty. After it" in told and "bollinger_pctb, bollinger_width: 21 bars, exact;" in told
