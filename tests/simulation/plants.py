@@ -120,9 +120,6 @@ _FIND_LOST = Producer._find_lost
 _ADMIT = symbols.Symbols._admit
 _SAVED = "if saved_id ~= after_id then return redis.error_reply('OTHER POSITION') end"
 _SAME_SERVER = "if string.match(token, '[^:]*$') ~= server then return redis.error_reply('OTHER SERVER') end"
-_LAST_IN_LOG = "if tonumber(n_entries) > 0 and not redis.call('XRANGE', events, last_id, last_id)[1] then"
-_RENEWED = "if string.match(ARGV[1], '[^:]*$') ~= server then"
-_MOVED = "if from ~= '' and string.match(call('INFO', 'replication'), 'master_replid:(%x+)') ~= from then"
 _FENCE_COMMIT = "if redis.call('GET', owner) ~= token then return redis.error_reply('FENCED') end"
 _FENCE_WRITE = "if redis.call('GET', KEYS[rows]) ~= token then return 0 end"
 _COMPARE = "newer = not old\n  if old then"
@@ -133,11 +130,6 @@ _TOLD = "if ms > had_ms or (ms == had_ms and n > had_n) then"
 
 PLANTS: dict[str, Plant] = {
     "position": Plant("a commit does not look at the position that it began from", 126, [(_SAVED, "")]),
-    "server": Plant(
-        "what was read from a Redis counts on the one that replaced it",
-        1342,
-        [(_SAME_SERVER, ""), *((one, "if false then") for one in (_RENEWED, _MOVED, _LAST_IN_LOG))],
-    ),
     "both checks of a commit": Plant(
         "a commit looks neither at the lease nor at the position",
         14,
