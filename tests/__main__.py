@@ -1,19 +1,21 @@
-"""``python -m tests``, which is ``make test``: every test, in two processes that share the machine's cores.
+"""``python -m tests``, which is ``make test``: every test, in three processes that share the machine's cores.
 
 Tests of the whole system wait for processes and servers most of the time, so those that compute, or ask a server of their own, run beside
-them. The process beside compiles the kernels first, so that both find them in the cache. Its report comes last. ``python -m pytest`` runs
-the same tests in one process.
+them, and so do the longest ones. Each process compiles the kernels first or finds them in the cache. The reports of those beside come last.
+``python -m pytest`` runs the same tests in one process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import tempfile
+from typing import IO
 
 from tests.conftest import COMPILE
 
-BESIDE = (
+COMPUTING = (
     "tests/transforms",
     "tests/feature_repo",
     "tests/ingest/backfill",
@@ -31,25 +33,40 @@ BESIDE = (
     "tests/simulation/test_plants.py",
     "tests/simulation/test_simulation.py",
 )
-"""About half of the time: tests that start no part of the system as a process."""
+"""Tests that start no part of the system as a process."""
+LONG = (
+    "tests/chaos",
+    "tests/examples",
+    "tests/ingest/lake",
+    "tests/ingest/research",
+    "tests/ingest/sentiment",
+    "tests/acceptance/test_demo.py",
+    "tests/acceptance/test_many_symbols.py",
+)
+"""Tests that take from half a minute to a minute each, and their neighbours."""
 _COMPILED_FIRST = f"import sys, pytest; {COMPILE}; sys.exit(pytest.main(['-q', *sys.argv[1:]]))"
 
 
 def main() -> int:
-    """Run both parts, and return a code other than 0 where one of them failed."""
-    with tempfile.TemporaryFile("w+") as report:
-        beside = subprocess.Popen(
-            [sys.executable, "-c", _COMPILED_FIRST, *BESIDE], stdout=report, stderr=subprocess.STDOUT
-        )
+    """Run all parts, and return a code other than 0 where one of them failed."""
+    with contextlib.ExitStack() as stack:
+        beside: list[tuple[subprocess.Popen[bytes], IO[str]]] = []
+        for paths in (COMPUTING, LONG):
+            report = stack.enter_context(tempfile.TemporaryFile("w+"))
+            command = [sys.executable, "-c", _COMPILED_FIRST, *paths]
+            beside.append((subprocess.Popen(command, stdout=report, stderr=subprocess.STDOUT), report))
         try:
-            code = subprocess.call([sys.executable, "-m", "pytest", *(f"--ignore={path}" for path in BESIDE)])
-            code = beside.wait() or code
+            ignored = (f"--ignore={path}" for path in (*COMPUTING, *LONG))
+            codes = [subprocess.call([sys.executable, "-m", "pytest", *ignored])]
+            codes += [process.wait() for process, _ in beside]
         finally:
-            beside.terminate()  # after Ctrl-C; one that has ended is left alone
-            beside.wait()
-        report.seek(0)
-        print("\nThe tests beside:", report.read(), sep="\n")
-    return code
+            for process, _ in beside:
+                process.terminate()  # after Ctrl-C; one that has ended is left alone
+                process.wait()
+        for _, report in beside:
+            report.seek(0)
+            print("\nTests beside:", report.read(), sep="\n")
+    return next((code for code in codes if code), 0)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,12 @@ def are_all_readable(connection: psycopg.Connection[Any], place: str) -> bool:
         if table is None or states is None:
             return False
         have = tables.days(table)
-        if len(have) < DAYS or any(of.state != states[day] for day, of in have.items()):
+        query = sql.SQL("SELECT DISTINCT (event_timestamp AT TIME ZONE 'UTC')::date FROM {}").format(
+            sql.Identifier(view.name)
+        )
+        if not {day for (day,) in connection.execute(query)} <= have.keys() or any(
+            of.state != states[day] for day, of in have.items()
+        ):
             return False
     return True
 
