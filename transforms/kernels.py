@@ -120,7 +120,8 @@ RAW: tuple[Kernel, ...] = (
     _derivatives("funding_rate", 1, "funding", "funding_rate funding_annualised"),
     _derivatives("open_interest", 1, "open_interest", "open_interest oi_value oi_change_5m oi_change_1h"),
     _derivatives("liquidations", 1, "liquidations", "liquidation_buy_1m liquidation_sell_1m liquidation_imbalance_5m"),
-    _context("neighbours", 1, "kernel layout view", needs="mid"),
+    _context("context_rows", 1, "kernel layout view", needs=""),
+    _context("neighbours", 1, "kernel layout", needs="mid context_rows"),
     _context("lead", 1, "lead", "return_leader_1s return_leader_10s return_leader_60s beta_60m correlation_60m relative_strength_60m"),
     _context("venues", 1, "venues", "pair_basis_bps cross_venue_mid_dev_bps consolidated_imbalance"),
 )  # fmt: skip

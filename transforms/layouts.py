@@ -122,7 +122,8 @@ def layouts(bucket_us: int, shape: Shape | None = None) -> dict[str, Layout]:
 
 def _context(shape: Shape) -> Layout:
     lead = (("lead", 2 * context.LOGS),) if shape.leads else ()
-    return ("neighbours", context.size(shape)), *lead
+    neighbour = ("context_rows", context.TOLD), ("neighbours", context.RING)
+    return ("context_rows", context.OWN), ("neighbours", context.RING), *shape.neighbours * neighbour, *lead
 
 
 @cache

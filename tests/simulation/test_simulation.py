@@ -29,6 +29,8 @@ LOST_IN_A_FAILOVER = (100632, 100902, 310026, 417552, 518922, 707032)
 CLOCK_SET_BACK = (104322, 801778)
 # a symbol starts anew with other kernels, and leaves before its state is saved
 LEAVES_ANEW = (621083,)
+# kernels begin anew of which neighbours' rows are made, while rows of others wait for these
+ANEW_WHILE_ROWS_WAIT = (3000795,)
 SEEDS = (
     *range(1, 201),
     *LEFT_ONLINE,
@@ -37,6 +39,7 @@ SEEDS = (
     *LOST_IN_A_FAILOVER,
     *CLOCK_SET_BACK,
     *LEAVES_ANEW,
+    *ANEW_WHILE_ROWS_WAIT,
     *CREATED_AT_ONCE,
     *AT_ONCE,
     *DECIDED_BEFORE,

@@ -18,6 +18,7 @@ from transforms.context.layout import (
     COUNT,
     DECIDED,
     FIRST,
+    HEAD,
     HEARD,
     IS_VENUE,
     KEPT,
@@ -29,7 +30,7 @@ from transforms.context.layout import (
     OWN,
     PAIR,
     SECOND,
-    SECONDS,
+    TOLD,
 )
 from transforms.context.lead import emit_lead, put_log
 from transforms.context.venues import emit_pair, emit_venues
@@ -59,7 +60,7 @@ def step_neighbour(state: Vector, number: int, second: int, mid: float, bid: flo
     if second <= state[at + HEARD]:
         return False
     state[at + HEARD] = float(second)
-    _put(state, at + SECONDS, second, mid, bid, ask)
+    _put(state, at + TOLD, second, mid, bid, ask)
     if number == int(state[LEADER]):
         put_log(state, FIRST + int(state[COUNT]) * NEIGHBOUR + LOGS, second, _log(mid))
     return True
@@ -71,6 +72,7 @@ def step_own(state: Vector, second: int, mid: float, bid: float, ask: float) -> 
     if state[DECIDED] == 0.0:
         state[DECIDED] = float(second - 1)
     state[NEWEST] = float(second)
+    state[HEAD + second % KEPT] = float(second)
     _put(state, OWN, second, mid, bid, ask)
     if state[LEADER] >= 0.0:
         put_log(state, FIRST + int(state[COUNT]) * NEIGHBOUR, second, _log(mid))
@@ -87,7 +89,7 @@ def next_row(state: Vector, before: int, ttl: int) -> int:
     if newest - second >= KEPT:
         second = newest - KEPT + 1
     while second <= newest:
-        if state[OWN + (second % KEPT) * CHANNELS + SECOND] == second:
+        if state[HEAD + second % KEPT] == second:
             last = 0
             first = newest + KEPT
             for i in range(int(state[COUNT])):
@@ -107,7 +109,7 @@ def next_row(state: Vector, before: int, ttl: int) -> int:
 @jit
 def usable(state: Vector, number: int, second: int) -> int:
     """Return the newest second that a neighbour told, up to a second and at most ``AGE`` older; 0 where there is none."""
-    ring = FIRST + number * NEIGHBOUR + SECONDS
+    ring = FIRST + number * NEIGHBOUR + TOLD
     for s in range(second, second - AGE - 1, -1):
         if s > 0 and state[ring + (s % KEPT) * CHANNELS + SECOND] == s:
             return s
@@ -125,14 +127,14 @@ def emit(state: Vector, second: int, out: Vector) -> None:
         emit_lead(state, FIRST + count * NEIGHBOUR, second, usable(state, leader, second), out)
     if pair >= 0:
         told = usable(state, pair, second)
-        if told > 0:
-            emit_pair(state, own, FIRST + pair * NEIGHBOUR + SECONDS + (told % KEPT) * CHANNELS, out)
+        if told > 0 and state[own + MID] > 0.0:
+            emit_pair(state, own, FIRST + pair * NEIGHBOUR + TOLD + (told % KEPT) * CHANNELS, out)
     mids = bids = asks = 0.0
     venues = 0
     for i in range(count):
         at = FIRST + i * NEIGHBOUR
         told = usable(state, i, second) if state[at + IS_VENUE] == 1.0 else 0
-        heard = at + SECONDS + (told % KEPT) * CHANNELS
+        heard = at + TOLD + (told % KEPT) * CHANNELS
         if told > 0 and state[heard + MID] > 0.0:
             venues += 1
             mids += state[heard + MID]

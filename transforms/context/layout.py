@@ -2,10 +2,12 @@
 
 ::
 
-    | head | own seconds | newest second, is it a venue, seconds of neighbour 0 | the same of neighbour 1 | ... | of the lead
+    | head | own seconds | own ring | newest second, is it a venue, ring of neighbour 0 | the same of neighbour 1 | ... | of the lead
 
-A ring of seconds holds a second, mid, bid size and ask size at ``second % KEPT``. The lead, where there is a leader, is two rings of
-logarithms of mids, the symbol's own and the leader's: the newest second, then ``LONG`` logarithms, NaN where a mid is not known.
+A ring holds a second, mid, bid size and ask size at ``second % KEPT``. The own seconds, at the same places, are those for which a row is
+due: with the head and the newest seconds they say which rows come, also where the values in the rings begin anew. The lead, where there is
+a leader, is two rings of logarithms of mids, the symbol's own and the leader's: the newest second, then ``LONG`` logarithms, NaN where a
+mid is not known.
 """
 
 from __future__ import annotations
@@ -29,11 +31,11 @@ IDENTITY, COUNT, LEADER, PAIR, DECIDED, NEWEST, HEAD = range(7)
 over, and the symbol's own newest second."""
 SECOND, MID, BID, ASK, CHANNELS = range(5)
 RING = KEPT * CHANNELS
-OWN = HEAD
-HEARD, IS_VENUE, SECONDS = range(3)
-NEIGHBOUR = SECONDS + RING
+OWN = HEAD + KEPT
+HEARD, IS_VENUE, TOLD = range(3)
+NEIGHBOUR = TOLD + RING
 FIRST = OWN + RING
-"""Where the first neighbour begins."""
+"""Where the own ring and the first neighbour begin."""
 LOGS = 1 + LONG
 
 
@@ -75,7 +77,7 @@ def neighbours(leader: str, pair: str, venues: Sequence[str]) -> Neighbours | No
 
 
 def size(shape: Shape) -> int:
-    """Return how many doubles the state of ``neighbours`` takes; that of ``lead`` stands behind it."""
+    """Return how many doubles the state of ``neighbours`` takes, with the order of rows; that of ``lead`` stands behind it."""
     return FIRST + shape.neighbours * NEIGHBOUR
 
 
