@@ -8,7 +8,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 import redis
@@ -25,35 +24,21 @@ from ingest.tape.table import open_to_append
 from ingest.worker import rebuilt, rows
 from ingest.worker.partition import Partition
 from ingest.worker.worker import Worker
-from tests.ingest.worker.long_life import DAY, END, HOUR, NAME, Entry, live, tape_of
+from tests.ingest.worker.long_life import DAY, END, HOUR, NAME, Entry, Rows, as_bits, live, rows_of, tape_of
 from transforms.instrument import Instrument
 from transforms.kernels import VERSIONS
 
-Rows = dict[tuple[str, int], bytes]
 MINUTE_US = 60_000_000
 LIFE = live()
 CUT = next(i for i, (entry_id, _) in enumerate(LIFE) if id_numbers(entry_id)[0] > END - HOUR)
 LATER = CUT + (len(LIFE) - CUT) // 2
 
 
-def as_bits(values: Any) -> bytes:
-    """The bytes of a row; all NaN are alike."""
-    return np.where(np.isnan(values), np.nan, values).tobytes()
-
-
 def undisturbed(entries: list[Entry], conf: Settings, begin: int = CUT) -> Rows:
     """The rows of a worker that never stopped, from the entry number ``begin`` on."""
     partition = Partition(0, conf)
     partition.replay(entries[:begin])
-    for entry in entries[begin:]:
-        partition.process(*entry, 0)
-    found = {}
-    for name, batch in partition.take_pending().batches.items():
-        if len(batch):
-            columns = batch.columns()
-            for at, values in zip(columns.event_us.tolist(), columns.values, strict=True):
-                found[name, at] = as_bits(values)
-    return found
+    return rows_of(partition, entries[begin:])
 
 
 class Deployment:

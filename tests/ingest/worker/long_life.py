@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ingest import settings
 from ingest.messages.contract_kinds import Derivatives, Liquidation
@@ -16,8 +17,10 @@ from ingest.settings import Settings
 from ingest.streams import keys
 from ingest.tape.columns import EVENTS, table_of
 from ingest.tape.table import Batch, Tape, open_to_append
+from ingest.worker.partition import Partition
 
 Entry = tuple[bytes, dict[bytes, bytes]]
+Rows = dict[tuple[str, int], bytes]
 CONF = settings.load({"TFS_PARTITIONS": "1", "TFS_EMIT_INTERVAL_MS": "60000"})
 NAME = "A"
 DAY, HOUR, MINUTE = 86_400_000, 3_600_000, 60_000
@@ -124,3 +127,21 @@ def tape_of(place: Path, entries: Sequence[Entry], conf: Settings = CONF, source
     if entries:
         tape.append([Batch(keys.events(0), table_of(entries, source, 0), entries[-1][0])])
     return tape
+
+
+def as_bits(values: NDArray[np.float64]) -> bytes:
+    """Return the bytes of a row; all NaN are alike."""
+    return np.where(np.isnan(values), np.nan, values).tobytes()
+
+
+def rows_of(partition: Partition, entries: Sequence[Entry]) -> Rows:
+    """Give a partition entries, and return the bytes of the rows that come of them, by view and time."""
+    for entry in entries:
+        partition.process(*entry, 0)
+    found = {}
+    for name, batch in partition.take_pending().batches.items():
+        if len(batch):
+            columns = batch.columns()
+            for at, values in zip(columns.event_us.tolist(), columns.values, strict=True):
+                found[name, at] = as_bits(values)
+    return found

@@ -21,31 +21,17 @@ from transforms.kernels import with_users
 from transforms.normalization import SCORED
 from transforms.warmup import stated
 
-from .long_life import CONF, DAY, END, HOUR, NAME, Entry, live, tape_of
+from .long_life import CONF, DAY, END, HOUR, NAME, Entry, Rows, live, rows_of, tape_of
 
-Rows = dict[tuple[str, int], bytes]
 LIFE = live()
 CUT = next(i for i, (entry_id, _) in enumerate(LIFE) if id_numbers(entry_id)[0] > END - HOUR)
 
 
-def rows(partition: Partition, entries: list[Entry]) -> Rows:
-    """Give a partition entries, and return the bytes of the rows that come of them; all NaN are alike."""
-    for entry in entries:
-        partition.process(*entry, 0)
-    found = {}
-    for name, batch in partition.take_pending().batches.items():
-        if len(batch):
-            columns = batch.columns()
-            for at, values in zip(columns.event_us.tolist(), columns.values, strict=True):
-                found[name, at] = np.where(np.isnan(values), np.nan, values).tobytes()
-    return found
-
-
 def undisturbed(life: list[Entry], conf=CONF) -> tuple[dict[str, bytes], Rows]:
     partition = Partition(0, conf)
-    rows(partition, life[:CUT])
+    rows_of(partition, life[:CUT])
     parts = partition.symbols[NAME].save()
-    return parts, rows(partition, life[CUT:])
+    return parts, rows_of(partition, life[CUT:])
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +49,7 @@ def going_on(rebuilt: Rebuilt, life: list[Entry] = LIFE, conf=CONF) -> Rows:
     """Return the rows of a partition that begins with what was rebuilt."""
     partition = Partition(0, conf)
     partition.symbols.open(NAME, rebuilt.parts()[NAME])
-    return rows(partition, life[CUT:])
+    return rows_of(partition, life[CUT:])
 
 
 def test_all_kernels_of_an_emptied_redis_are_as_if_the_worker_never_stopped(tape: Tape, whole) -> None:
@@ -122,19 +108,19 @@ def test_a_kernel_alone_reads_what_it_needs_and_goes_on_to_the_bit(
     restored = partition.symbols.open(NAME, whole[0])
     assert restored.engine.anew == with_users({kernel})
     restored.take_over(symbol, is_whole=True)
-    assert rows(partition, LIFE[CUT:]) == whole[1]
+    assert rows_of(partition, LIFE[CUT:]) == whole[1]
 
 
 def test_books_are_read_for_as_long_as_sides_are_inferred_from_them(tmp_path: Path) -> None:
     life = live(2, sides=False, busy_h=3)
     cut = next(i for i, (entry_id, _) in enumerate(life) if id_numbers(entry_id)[0] > END - HOUR)
     partition = Partition(0, CONF)
-    rows(partition, life[:cut])
-    expected = rows(partition, life[cut:])
+    rows_of(partition, life[:cut])
+    expected = rows_of(partition, life[cut:])
     rebuilt = rebuild(tape_of(tmp_path / "tape", life), CONF, 0, [NAME], upto=life[cut - 1][0])
     other = Partition(0, CONF)
     other.symbols.open(NAME, rebuilt.parts()[NAME])
-    assert rows(other, life[cut:]) == expected
+    assert rows_of(other, life[cut:]) == expected
     since = rebuilt.partition.symbols[NAME].reach.since_ms  # type: ignore[attr-defined]
     assert since["book"] == since["trade"]
 
