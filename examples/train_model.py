@@ -131,7 +131,7 @@ class Saved:
         content = json.loads(path.read_text())
         mean, deviation, weights = (np.array(content[name], np.float64) for name in ("mean", "deviation", "weights"))
         model = Ridge(np.arange(len(mean)), mean, deviation, weights, content["bias"])
-        return cls(content["service"], content["label"], tuple(content["features"]), model, content["manifest"])
+        return cls(content["service"], content["label"], tuple(content["features"]), model, content.get("manifest"))
 
 
 def fit(frame: Frame, shrink: float) -> Ridge:
