@@ -30,7 +30,7 @@ from feature_repo.stores.online.client import address_of_url, connect
 from ingest.messages.decode import encode
 from ingest.messages.kinds import OrderBook, Tick, Trade
 from ingest.servers import embedded
-from ingest.streams import keys
+from ingest.streams import dead_letters, keys
 from ingest.streams.backlog import backlog
 from transforms.limits import MAX_LEVELS
 
@@ -132,7 +132,7 @@ def measure(url: str, entries: list[tuple[int, dict[str, Any]]], workers: int) -
         found = time.monotonic() - began, spent(processes) - before, spent([server]) - served
         taken = [int(client.hget(keys.checkpoint(p), "entries") or 0) for p in range(PARTITIONS)]
         assert sum(taken) == len(entries), "not every message was taken once"
-        assert client.xlen(keys.DEAD_LETTER) == 0, "a message was refused"
+        assert dead_letters.kept(client, PARTITIONS) == 0, "a message was refused"
         return found
 
 

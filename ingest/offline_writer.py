@@ -19,6 +19,7 @@ from feature_repo.stores.offline.append import append_rows
 from ingest.messages.refusal import Reason
 from ingest.streams import deployment, keys, outage, read
 from ingest.streams.dead_letters import refuse
+from ingest.streams.keys import place_of
 from ingest.streams.membership import Member
 from ingest.worker import rows
 from transforms.catalog import VIEWS
@@ -84,10 +85,17 @@ def write(client: redis.Redis, connection: psycopg.Connection, batch: Sequence[r
         for view in VIEWS:
             for parts in gathered[view.name].values():  # of one release each
                 new += append_rows(connection, *rows.joined(parts))
-    with client.pipeline(transaction=True) as pipe:  # 5. Delete the entries; those without rows become dead letters.
-        for (outbox, entry_id, fields), detail in broken:
-            refuse(pipe, outbox, fields, Reason.FAILED, detail, entry_id)
-        for outbox, entry_id, _ in batch:
+    # 5. Delete the entries; those without rows become dead letters.
+    for (outbox, entry_id, fields), detail in broken:
+        with client.pipeline(transaction=True) as pipe:
+            refuse(pipe, outbox, fields, Reason.FAILED, detail, entry_id, place_of(outbox))
             pipe.xdel(outbox, entry_id)
+            pipe.execute()
+    done: dict[str, list[bytes]] = {}
+    for outbox, entry_id, _ in batch:
+        done.setdefault(outbox, []).append(entry_id)
+    with client.pipeline(transaction=False) as pipe:
+        for outbox, ids in done.items():
+            pipe.xdel(outbox, *ids)
         pipe.execute()
     return new

@@ -2,12 +2,14 @@
 
 Entries of the plain streams but ``social_data`` are merged by id, also after a pause in which more of them gathered than one read gives,
 and within a millisecond by event time. Only symbol and time are decoded here; the worker checks the rest. The script in ``streams.move``
-moves each entry once, even with several routers. To keep the order of the entries too, only the holder of the router's seat moves; every
-other router stands by.
+moves each entry once, even with several routers: a batch has every entry of each stream up to its last one that was not moved before, so
+what lies behind the marker of a log is new there. To read each entry once too, only the holder of the router's seat moves; every other
+router stands by.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 
@@ -16,19 +18,33 @@ import redis
 from ingest.messages.decode import decode_entry
 from ingest.messages.kinds import PLAIN_STREAM, Tick, time_us
 from ingest.messages.refusal import Refused
-from ingest.streams import outage, read
-from ingest.streams.membership import FencedError, Member
-from ingest.streams.move import Record, log_of, move_records, refused
+from ingest.streams import keys, outage, read
+from ingest.streams.membership import FencedError, Member, server_of
+from ingest.streams.move import (
+    START,
+    Batch,
+    Behind,
+    Place,
+    Position,
+    Record,
+    Step,
+    append,
+    by_place,
+    partition_of,
+    refused,
+)
 
 ROLE = "router"
 BATCH = 1000
 BLOCK_MS = 20
+_LOG = logging.getLogger(__name__)
 
 
 def run(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
     """Move entries until ``stop`` is set; stand by while another router moves, and wait while Redis is away."""
     member = Member(client, ROLE, [ROLE])
-    waiting = dict.fromkeys(PLAIN_STREAM, read.START)  # a move deletes, so the first entry is always the next
+    router = Router(client, partitions)
+    waiting = dict.fromkeys(PLAIN_STREAM, read.START)  # what is moved is deleted, so the first entry is always the next
 
     def work(well: Callable[[], None]) -> None:
         count = read.FIRST
@@ -37,33 +53,60 @@ def run(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
                 # 2. Read the plain streams from their first entries.
                 found = read.entries_after(client, waiting, count, BLOCK_MS)
                 # 3. Put them in order, as far as it is known.
-                parts = read.split_by_size(read.in_order(found, count, BATCH, _time_us))
+                parts = read.split_by_size(read.in_order(found, count, BATCH))
                 for part in parts:
-                    move(client, partitions, part, token)  # 4. Move them, and delete them with that.
+                    router.move(read.by_time(part, _time_us), server_of(token))  # 4. Append them, then delete them.
                 count = read.next_count(count, len(parts), BATCH)
-            except FencedError:  # 5. Where another router has the seat, stand by.
+            except FencedError:  # 5. Where Redis is another one, hold the seat there first.
                 member.lose(ROLE)
             well()
 
     outage.ride_out("the router", work, stop)
 
 
-def move(client: redis.Redis, partitions: int, batch: Sequence[read.Entry], token: str = "") -> int:
-    """Append a batch to the logs in its order, and delete it; return how many entries were still there.
+class Router:
+    """Moves entries, and tells what a log has lost that they are gone from."""
 
-    Parameters
-    ----------
-    token : str
-        Of the router's seat; without one no lease is checked.
+    def __init__(self, client: redis.Redis, partitions: int) -> None:
+        self._client = client
+        self._partitions = partitions
+        self._at: dict[tuple[Place, str], Position] = {}  # where the markers are, as this router put them
 
-    Raises
-    ------
-    FencedError
-        Another router holds the seat; nothing has changed.
-    """
-    if not batch:
-        return 0
-    return move_records(client, (_record(*entry, partitions) for entry in batch), seat=ROLE, token=token)
+    def move(self, entries: Sequence[read.Entry], server: str = "") -> int:
+        """Append entries to the logs in their order, and delete them; return how many were not there before.
+
+        Parameters
+        ----------
+        server : str
+            The id of the Redis that they were read from.
+
+        Raises
+        ------
+        FencedError
+            This is another Redis.
+        """
+        batches = [
+            Batch(place, records, [Step(name, before=self._at.get((place, name), START)) for name in PLAIN_STREAM])
+            for place, records in by_place(_record(*entry, self._partitions) for entry in entries).items()
+        ]
+        moved = 0
+        for batch, found in zip(batches, append(self._client, batches, server=server), strict=True):
+            if isinstance(found, Behind):
+                _LOG.error(
+                    "%s came back older: what was moved there after %d-%d is lost, unless it is where it came from again",
+                    keys.stream(batch.place), *found.position,
+                )  # fmt: skip
+                [found] = append(self._client, [batch._replace(steps=())], server=server)
+            moved += found if isinstance(found, int) else 0
+            self._at |= {(batch.place, source): position for source, position, _ in batch.records}
+        ids: dict[str, list[bytes]] = {}
+        for name, entry_id, _ in entries:
+            ids.setdefault(name, []).append(entry_id)
+        pipe = self._client.pipeline(transaction=False)
+        for name, of_stream in ids.items():
+            pipe.xdel(name, *of_stream)
+        pipe.execute()
+        return moved
 
 
 def _time_us(fields: read.Fields) -> int:
@@ -74,10 +117,11 @@ def _time_us(fields: read.Fields) -> int:
         return 0
 
 
-def _record(name: str, entry_id: bytes, fields: read.Fields, partitions: int) -> Record:
+def _record(name: str, entry_id: bytes, fields: read.Fields, partitions: int) -> tuple[Place, Record]:
+    position = read.id_numbers(entry_id)
     try:
-        log = log_of(fields, partitions)
+        place = partition_of(fields, partitions)
     except Exception as error:  # one entry must not stop the router, whatever is wrong with it
-        return refused(name, entry_id, fields, error)
+        return keys.EDGE, Record(name, position, refused(name, entry_id, fields, error))
     moved = {**fields, b"kind": PLAIN_STREAM[name]}
-    return Record([(log, [word for pair in moved.items() for word in pair])], name, entry_id)
+    return place, Record(name, position, [word for pair in moved.items() for word in pair])

@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from ingest.streams import keys, membership
+from ingest.streams import dead_letters, keys, membership
 from ingest.streams.backlog import Stream, add_up, counters_by_place, number, streams, untaped_ms
 from ingest.worker.missing import HELD_UNTIL
 
@@ -95,11 +95,10 @@ class RedisState:
 
 
 def look(client: redis.Redis, partitions: int, *, tape: bool = False) -> RedisState:
-    """Read everything once; six round trips, and two more with a ``tape``, whatever the number of partitions."""
+    """Read everything once; seven round trips, and two more with a ``tape``, whatever the number of partitions."""
     pipe: Any = client.pipeline(transaction=False)
     pipe.time()
     pipe.info("memory")
-    pipe.xlen(keys.DEAD_LETTER)
     pipe.hgetall(CONSISTENCY)
     pipe.hgetall(keys.SILENT_CHANNELS)
     for p in range(partitions):
@@ -107,7 +106,7 @@ def look(client: redis.Redis, partitions: int, *, tape: bool = False) -> RedisSt
         pipe.pttl(keys.owner(p))
         pipe.get(keys.fence(p))
         pipe.hgetall(keys.holes(p))
-    (seconds, micros), memory, dead_letters, checked, silent, *about = pipe.execute()
+    (seconds, micros), memory, checked, silent, *about = pipe.execute()
     counters = counters_by_place(client, partitions)
     now_ms = seconds * 1000 + micros // 1000
     untaped = untaped_ms(client, partitions) if tape else []
@@ -121,7 +120,7 @@ def look(client: redis.Redis, partitions: int, *, tape: bool = False) -> RedisSt
         silences=membership.silent_ms(client, roles),
         symbols=symbols_by_partition(client, partitions),
         consistency={name.decode(): number(value.decode()) for name, value in checked.items()},
-        dead_letters=dead_letters,
+        dead_letters=dead_letters.kept(client, partitions),
         memory_used=memory["used_memory"],
         memory_limit=memory["maxmemory"],
         missing=_missing(about[3::4]),

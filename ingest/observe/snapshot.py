@@ -33,7 +33,7 @@ def snapshot(client: redis.Redis, settings: Settings, now_us: int) -> dict[str, 
     state = redis_state.look(client, settings.partitions, tape=bool(settings.tape))
     ages = online.ages(client, state.all_symbols, now_us)
     seen = sorted({symbol for about in ages for symbol in about.by_symbol})
-    letters = list(dead_letters.newest(client, count=LETTERS))
+    letters = list(dead_letters.newest(client, settings.partitions, count=LETTERS))
     return {
         "counts": dict(state.totals),
         "waiting": asdict(sum_up(state.streams)),

@@ -16,7 +16,7 @@ from ingest.messages.kinds import Clock, Hold, OrderBook, Trade, time_us
 from ingest.recordings.binance_wire import LastTrade
 from ingest.recordings.lines import Output, Rejected
 from ingest.streams import keys
-from ingest.streams.move import Notes
+from ingest.streams.move import Notes, Place
 
 _NS_PER_MS = 1_000_000
 
@@ -29,24 +29,41 @@ class LastTrades:
     client : redis.Redis
     feed : str
         Names the venue and its form of trades: ids of another form are other ids.
+    partitions : int
+        What is stored of a symbol stands in the slot of its log.
     """
 
-    def __init__(self, client: redis.Redis, feed: str, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self, client: redis.Redis, feed: str, partitions: int, clock_ns: Callable[[], int] = time.time_ns
+    ) -> None:
         self._client = client
-        self._key = keys.last_trades(feed)
+        self._feed = feed
+        self._partitions = partitions
         self._clock_ns = clock_ns
         self._known: dict[str, LastTrade] = {}
         self._read: dict[str, LastTrade] = {}  # of the run before
 
     def read(self, symbols: Sequence[str]) -> dict[str, LastTrade]:
         """Return what an earlier run stored of these symbols."""
-        found: Any = self._client.hmget(self._key, list(symbols))
-        texts = zip(symbols, found, strict=True)
-        self._read = {symbol: msgspec.json.decode(text, type=LastTrade) for symbol, text in texts if text is not None}
+        self._read = {}
+        for p, names in self._by_partition(symbols).items():
+            found: Any = self._client.hmget(keys.last_trades(p, self._feed), names)
+            texts = zip(names, found, strict=True)
+            self._read |= {name: msgspec.json.decode(text, type=LastTrade) for name, text in texts if text is not None}
+        if absent := [name for name in symbols if name not in self._read]:
+            before: Any = self._client.hmget(f"last_trades:{self._feed}", absent)  # where the release before kept them
+            texts = zip(absent, before, strict=True)
+            self._read |= {name: msgspec.json.decode(text, type=LastTrade) for name, text in texts if text is not None}
         return dict(self._read)
 
-    def notes(self, outputs: Iterable[Output]) -> Notes | None:
-        """Return what to store with a batch of outputs; None where it says nothing of a symbol with trades.
+    def _by_partition(self, symbols: Iterable[str]) -> dict[int, list[str]]:
+        found: dict[int, list[str]] = {}
+        for symbol in symbols:
+            found.setdefault(keys.partition_of(symbol, self._partitions), []).append(symbol)
+        return found
+
+    def notes(self, outputs: Iterable[Output]) -> dict[Place, Notes]:
+        """Return what to store with a batch of outputs in each partition; nothing where it says nothing of a symbol with trades.
 
         A hold and a clock count as written too: for so long the worker lets no time pass without the feed. A hold before the first trade
         says that this run asks for what the one before missed: if it ends before it knows, the next one asks from the same trade on.
@@ -75,12 +92,13 @@ class LastTrades:
                         known.given_us = max(known.given_us, passed_us)
                         changed.add(symbol)
         changed &= self._known.keys()
-        if not changed:
-            return None
         now_ms = self._clock_ns() // _NS_PER_MS
         for symbol in changed:
             self._known[symbol].written_ms = now_ms
-        return Notes(self._key, {symbol: msgspec.json.encode(self._known[symbol]) for symbol in changed})
+        return {
+            p: Notes(keys.last_trades(p, self._feed), {name: msgspec.json.encode(self._known[name]) for name in names})
+            for p, names in self._by_partition(changed).items()
+        }
 
     def _of_book(self, symbol: str) -> LastTrade | None:
         """Return what is known of a symbol with a book; None where the trade of the run before must stay, because this one does not ask."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from random import random
+from typing import Any
 
 import redis
 
@@ -29,7 +30,7 @@ from ingest.recordings.lines import Output, Rejected
 from ingest.settings import Settings
 from ingest.streams import keys, outage, read
 from ingest.streams.dead_letters import dead_letter
-from ingest.streams.move import Record
+from ingest.streams.move import Place
 
 LONGEST_S = 30.0  # between two attempts at a venue; Redis is tried at least every `outage.LONGEST_PAUSE_S`
 BATCH = 500  # entries that one script appends
@@ -90,7 +91,7 @@ class Outlet:
         feed: str = "",
     ) -> None:
         self.counts = Counts()
-        self._last_trades = LastTrades(client, feed) if feed else None
+        self._last_trades = LastTrades(client, feed, settings.partitions) if feed else None
         self.stop = stop or threading.Event()
         self._is_given_up = False
         self.client = client
@@ -113,10 +114,9 @@ class Outlet:
         entries = [(output, *entry) for output in outputs for entry in self._entries(output)]
         for first in range(0, len(entries), BATCH):  # 1. Take the next batch.
             for part in read.split_by_size(entries[first : first + BATCH]):
-                notes = self._last_trades.notes(output for output, *_ in part) if self._last_trades else None
-                records = [_record(stream, fields) for _, stream, fields in part]
+                notes = self._last_trades.notes(output for output, *_ in part) if self._last_trades else {}
                 # 2. Write it, again and again until Redis has answered.
-                self._insist(partial(self._producer.write, Batch(records, notes)))
+                self._insist(partial(self._producer.write, Batch(_by_place(entry for _, *entry in part), notes)))
         for output in outputs:  # 3. Count what is written.
             self.counts.add_output(output)
         if self._readers.is_check_due(len(outputs)):  # 4. Wait while the worker is far behind.
@@ -126,7 +126,7 @@ class Outlet:
 
     def look(self) -> None:
         """Write again what Redis has lost, where there is nothing new to write."""
-        self._insist(partial(self._producer.write, Batch(())))
+        self._insist(partial(self._producer.write, Batch({})))
 
     def give_up(self) -> None:
         """Let ``write`` raise `NotWrittenError` from now on, and at once where it waits for an answer of Redis."""
@@ -152,27 +152,30 @@ class Outlet:
             else:
                 output.message.symbol = self.prefix + output.message.symbol
 
-    def _entries(self, output: Output) -> list[tuple[str, dict[bytes, bytes]]]:
+    def _entries(self, output: Output) -> list[tuple[Place, dict[bytes, bytes]]]:
         """Return where an output is appended, and its fields: a message in its log, a refused line byte for byte among the dead letters."""
         if not isinstance(output, Rejected):
             return entries_of(output.kind, output.message, self._partitions)
         line, reason, detail = output
         letter = dead_letter(line.source[:SOURCE_MAX], str(line.number), {b"data": line.data}, reason, detail)
-        return [(keys.DEAD_LETTER, dict(zip(letter[::2], letter[1::2], strict=True)))]
+        return [(keys.EDGE, dict(zip(letter[::2], letter[1::2], strict=True)))]
 
-    def _holes(self, again: Iterable[Record]) -> list[Record]:
-        """Return what tells that Redis has lost more than is written again: each symbol lost its feed until its first message of those.
+    def _holes(self, place: Place, again: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+        """Return what tells that a log has lost more than is written again: each symbol lost its feed until its first message of those.
 
         The log says better than this feed since when. A message may be out of order by the allowed lateness.
         """
-        now_ms, first = time.time_ns() // 1_000_000, self.counts.last_event.copy()
+        now_ms = time.time_ns() // 1_000_000
+        first = {
+            name: t for name, t in self.counts.last_event.items() if keys.partition_of(name, self._partitions) == place
+        }
         for symbol, t_ms in _events(again):
             first[symbol] = min(first.get(symbol, t_ms), t_ms)
         told: list[tuple[str, Message]] = []
         for symbol, t_ms in first.items():
             told.append(("tick", Tick(t_ms - self._lateness_ms - 1, symbol, lost=True)))
             told.append(("gap", Gap(t_ms + self._lateness_ms, symbol, now_ms, channel=TRADE_CHANNEL)))
-        return [_record(*entry) for one in told for entry in entries_of(*one, self._partitions)]
+        return [_words(fields) for one in told for _, fields in entries_of(*one, self._partitions)]
 
     def _insist(self, act: Callable[[], None]) -> None:
         if self._is_given_up:
@@ -191,15 +194,21 @@ class Outlet:
                 return
 
 
-def _record(stream: str, fields: dict[bytes, bytes]) -> Record:
-    return Record(((stream, tuple(word for pair in fields.items() for word in pair)),))
+def _by_place(entries: Iterable[Sequence[Any]]) -> dict[Place, list[Sequence[Any]]]:
+    found: dict[Place, list[Sequence[Any]]] = {}
+    for place, fields in entries:
+        found.setdefault(place, []).append(_words(fields))
+    return found
 
 
-def _events(records: Iterable[Record]) -> Iterator[tuple[str, int]]:
+def _words(fields: dict[bytes, bytes]) -> Sequence[Any]:
+    return tuple(word for pair in fields.items() for word in pair)
+
+
+def _events(entries: Iterable[Sequence[Any]]) -> Iterator[tuple[str, int]]:
     """Yield symbol and time of each book and trade."""
-    for record in records:
-        for _, words in record.copies:
-            fields = dict(zip(words[::2], words[1::2], strict=True))
-            if (kind := _EVENTS.get(fields.get(b"kind", b""))) is not None:
-                message = decode(kind, fields[b"data"])
-                yield message.symbol, time_us(message) // 1000
+    for words in entries:
+        fields = dict(zip(words[::2], words[1::2], strict=True))
+        if (kind := _EVENTS.get(fields.get(b"kind", b""))) is not None:
+            message = decode(kind, fields[b"data"])
+            yield message.symbol, time_us(message) // 1000

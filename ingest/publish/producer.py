@@ -1,14 +1,13 @@
 """A producer whose batches are appended once, also when the answer to an attempt is lost, or Redis comes back without its end.
 
-1. The producer has a name that no other has, and counts its batches. Redis keeps the number of the last one in ``producer:{name}``. It
-   is made where it is absent, and then changed by the script alone: a command that arrives late finds it and changes nothing.
-2. One script appends a batch and raises the number, or does nothing if the number is not the one before the batch (``streams/move.lua``).
-3. After an attempt without an answer the batch is sent again. If the number is that of the batch already, the attempt had arrived. An
-   attempt that arrives later still finds another number and changes nothing.
-4. Where a batch is given up after such an attempt, the next one has the next number if the attempt had arrived, else the same number.
-5. If the number is any other, Redis came back older or empty. The number says which batches it has lost. The producer takes a new name,
-   because under the old one an attempt that arrives late could still find its number, and appends the lost batches again, in their order.
-6. The batches of the last `KEPT_S` are kept for that. Where Redis has lost more, the producer first appends what tells the hole.
+1. The producer has a name that no other has, and counts its batches. The name is the source and the number the position of what a batch
+   appends (``streams.move``), so each place of the deployment has a marker: the number of the last batch that is there.
+2. After an attempt without an answer the batch is sent again, with the same number. What has arrived is left out then. An attempt that
+   arrives later finds the marker past it and changes nothing, also where its batch was given up and the next one is there.
+3. A batch says which number its places must have at least. Where a place has a smaller one, it came back older or empty. Then the batches
+   that it has lost are appended there again, with their numbers and in their order. The other places have theirs.
+4. The batches of the last `KEPT_S` are kept for that. Where a place has lost more, the producer first appends what tells the hole.
+5. A place that nothing is appended to is looked at after `LOOK_S`, and at once where another one came back older.
 """
 
 from __future__ import annotations
@@ -17,149 +16,130 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
 import redis
 
-from ingest.streams import keys
-from ingest.streams.move import Notes, Offsets, OffsetsChangedError, Record, move_records
+from ingest.streams import keys, move
+from ingest.streams.move import Behind, Notes, Place, Position, Record, Step
 
 KEPT_S = 30.0
 KEPT_BYTES = 64 << 20
-NUMBER_KEPT_S = 86_400  # the number of a producer that writes no more leaves Redis after a day
+MARKER_KEPT_S = 86_400  # the markers of a producer that writes no more leave Redis after a day
 RENEW_S = 3600.0
-FIELD = "batch"
-ENDED = 10**12  # is added to the number of a name that ends; no producer writes so many batches
+LOOK_S = 1.0
 _LOG = logging.getLogger(__name__)
 
 
 class Batch(NamedTuple):
-    """What one script appends."""
+    """What is appended together: of each place the entries, each as fields and values in turn, and of some the notes."""
 
-    records: Sequence[Record]
-    notes: Notes | None = None
+    entries: Mapping[Place, Sequence[Sequence[Any]]]
+    notes: Mapping[Place, Notes] = {}
 
 
 class _Written(NamedTuple):
-    """A batch that Redis has taken, under a name and a number."""
+    """A batch that Redis has taken, under its number."""
 
     batch: Batch
-    key: str
     number: int
     at_s: float
     size: int
 
 
 class Producer:
-    """Appends records to streams, batch by batch, each batch once.
+    """Appends entries to streams, batch by batch, each batch once.
 
     Parameters
     ----------
     client : redis.Redis
     tell_hole : callable, optional
-        Returns the records that tell readers of a hole: Redis has lost more than the records that are given, which follow.
+        Returns the entries that tell readers of a place of a hole: it has lost more than the entries that are given, which follow.
     """
 
     def __init__(
-        self, client: redis.Redis, tell_hole: Callable[[Sequence[Record]], Sequence[Record]] = lambda _: ()
+        self,
+        client: redis.Redis,
+        tell_hole: Callable[[Place, Sequence[Sequence[Any]]], Sequence[Sequence[Any]]] = lambda *_: (),
     ) -> None:
         self._client = client
         self._tell_hole = tell_hole
-        self._key = ""
-        self._number = 0  # of the last batch that was written under this name
-        self._noted = False  # whether Redis has the number
+        self._begin()
+
+    def _begin(self) -> None:
+        """Take a new name."""
+        self._name = f"feed:{secrets.token_hex(8)}"
+        self._number = 0  # of the last batch that was tried
         self._tried: Batch | None = None  # the batch of an attempt without an answer
-        self._renewed = 0.0
+        self._at: dict[Place, int] = {}  # the number of the last batch that each place is known to have
+        self._looked: dict[Place, float] = {}
         self._kept: deque[_Written] = deque()
         self._kept_bytes = 0
-        self._is_all_kept = True  # whether nothing that was written is forgotten
-        self._again: deque[Batch] = deque()  # batches that Redis has lost
+        self._forgotten: dict[Place, int] = {}  # the number of the last batch of each place that is not kept any more
+        self._renewed = time.monotonic()
 
     def write(self, batch: Batch) -> None:
         """Append a batch. After an error call it again with the same one, which is then appended unless it was before."""
-        quiet_s = time.monotonic() - self._renewed
-        if not self._noted or quiet_s >= NUMBER_KEPT_S - RENEW_S:  # then Redis may have dropped the number
-            self._begin()
-        elif quiet_s >= RENEW_S:
-            self._client.expire(self._key, NUMBER_KEPT_S)
-            self._renewed = time.monotonic()
-        self._again.append(batch)
-        try:
-            while self._again:
-                if self._append(self._again[0]):
-                    self._again.popleft()
-                else:
-                    self._find_lost()
-                    self._begin()
-        finally:
-            if self._again:
-                self._again.pop()  # the caller gives it again, or gives it up
-
-    def _append(self, batch: Batch) -> bool:
-        """Append a batch; return False where Redis came back older."""
-        if self._tried is not None and self._tried is not batch and self._arrived():
-            self._keep(self._tried)  # it was given up
-        self._tried = batch
-        offsets = Offsets(self._key, [(FIELD, self._number, self._number + 1)])
-        try:
-            move_records(self._client, batch.records, seat=keys.EDGE, offsets=offsets, notes=batch.notes)
-        except OffsetsChangedError:
-            if not self._arrived():
-                return False
-        self._tried = None
-        self._keep(batch)
-        return True
-
-    def _arrived(self) -> bool:
-        """Return whether the attempt whose answer was lost had arrived."""
-        stored: Any = self._client.hget(self._key, FIELD)
-        return bool(stored == b"%d" % (self._number + 1))
-
-    def _keep(self, batch: Batch) -> None:
-        """Count a batch that is written, and keep it for a while."""
-        self._number += 1
         now_s = time.monotonic()
-        size = sum(map(len, chain.from_iterable(words for record in batch.records for _, words in record.copies)))
-        self._kept.append(_Written(batch, self._key, self._number, now_s, size))
-        self._kept_bytes += size
+        if now_s - self._renewed >= MARKER_KEPT_S - RENEW_S:  # then Redis may have dropped the markers
+            self._begin()
+        if self._tried is not batch:
+            self._number += 1
+        self._tried = batch
+        due = [place for place, at_s in self._looked.items() if not batch.entries or now_s - at_s >= LOOK_S]
+        places = list(dict.fromkeys((*batch.entries, *due)))
+        if self._append(batch, places, now_s):  # then every place may have come back older
+            self._append(batch, [place for place in self._looked if place not in places], now_s)
+        self._renewed, self._tried = now_s, None
+        self._keep(batch, now_s)
+
+    def _append(self, batch: Batch, places: Sequence[Place], now_s: float) -> bool:
+        """Append what a batch has for some places; return whether one of them came back older, and has again what it lost."""
+        batches = [self._of(place, batch, self._number, (self._at.get(place, 0), 0)) for place in places]
+        is_older = False
+        for place, found in zip(places, move.append(self._client, batches, is_new=True), strict=True):
+            if isinstance(found, Behind):
+                is_older = True
+                self._append_again(place, batch, found.position)
+            self._at[place], self._looked[place] = self._number, now_s
+        return is_older
+
+    def _of(self, place: Place, batch: Batch, number: int, before: Position) -> move.Batch:
+        records = [Record(self._name, (number, 0), words) for words in batch.entries.get(place, ())]
+        step = Step(self._name, (number, 0), before, MARKER_KEPT_S * 1000)
+        return move.Batch(place, records, [step], batch.notes.get(place))
+
+    def _keep(self, batch: Batch, now_s: float) -> None:
+        """Keep a batch that is written for a while."""
+        size = sum(map(len, chain.from_iterable(chain.from_iterable(batch.entries.values()))))
+        if batch.entries:
+            self._kept.append(_Written(batch, self._number, now_s, size))
+            self._kept_bytes += size
         while self._kept and (now_s - self._kept[0].at_s > KEPT_S or self._kept_bytes > KEPT_BYTES):
-            self._kept_bytes -= self._kept.popleft().size
-            self._is_all_kept = False
+            old = self._kept.popleft()
+            self._kept_bytes -= old.size
+            self._forgotten |= dict.fromkeys(old.batch.entries, old.number)
 
-    def _find_lost(self) -> None:
-        """Let the batches that Redis has lost be appended again, behind what tells the hole where they are not all."""
-        stored = self._end_names()
-        had = [one for one in self._kept if one.number <= stored[one.key]]
-        lost = [one for one in self._kept if one.number > stored[one.key]]
-        is_whole = self._is_all_kept or had or (lost and 0 < stored[lost[0].key] == lost[0].number - 1)
-        hole = [] if is_whole else self._tell_hole([record for one in lost for record in one.batch.records])
-        _LOG.warning(
-            "redis came back older: %d batches of this feed are written again%s",
-            len(lost), "" if is_whole else ", and what it lost before them is told as missing",
-        )  # fmt: skip
-        self._kept, self._kept_bytes = deque(had), sum(one.size for one in had)
-        self._again.extendleft(one.batch for one in reversed(lost))
-        if hole:
-            self._again.appendleft(Batch(hole))
-        self._tried = None
-
-    def _end_names(self) -> dict[str, int]:
-        """Return the number that Redis has under each name; an attempt that arrives later finds another one under each."""
-        names = list(dict.fromkeys([*(one.key for one in self._kept), self._key]))
-        pipe: Any = self._client.pipeline()
-        for name in names:
-            pipe.hincrby(name, FIELD, ENDED)
-            pipe.expire(name, NUMBER_KEPT_S)
-        return {name: number % ENDED for name, number in zip(names, pipe.execute()[::2], strict=True)}
-
-    def _begin(self) -> None:
-        """Take a new name, and make its number."""
-        self._noted = False
-        self._key, self._number = keys.producer(secrets.token_hex(8)), 0
-        pipe: Any = self._client.pipeline()
-        pipe.hsetnx(self._key, FIELD, 0)
-        pipe.expire(self._key, NUMBER_KEPT_S)
-        pipe.execute()
-        self._noted, self._renewed = True, time.monotonic()
+    def _append_again(self, place: Place, batch: Batch, found: Position) -> None:
+        """Append again what a place has lost, then the batch; tell the hole first where more is lost than is kept."""
+        lost = [one for one in self._kept if place in one.batch.entries and (one.number, 0) > found]
+        forgotten = self._forgotten.get(place, 0)
+        again: list[move.Batch] = []
+        if found < (forgotten, 0):
+            entries = [words for one in lost for words in one.batch.entries[place]]
+            hole = [Record(self._name, (forgotten, 1), words) for words in self._tell_hole(place, entries)]
+            again.append(move.Batch(place, hole, [Step(self._name, (forgotten, 1), found)]))
+            found = forgotten, 1
+        if lost or again:
+            _LOG.warning(
+                "redis came back older: %d batches of this feed are written again to %s%s", len(lost), keys.stream(place),
+                ", and what it lost before them is told as missing" if again else "",
+            )  # fmt: skip
+        for one in lost:
+            again.append(self._of(place, one.batch, one.number, found))
+            found = one.number, 0
+        again.append(self._of(place, batch, self._number, found))
+        if any(isinstance(reply, Behind) for reply in move.append(self._client, again, is_new=True)):
+            raise redis.ConnectionError("redis came back older once more")

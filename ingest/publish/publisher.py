@@ -11,13 +11,14 @@ from ingest.messages.decode import encode
 from ingest.messages.kinds import Clock, Message, Neighbour, SocialPost
 from ingest.recordings.lines import Output, Rejected
 from ingest.streams.dead_letters import refuse
-from ingest.streams.keys import SOCIAL, events, partition_of
+from ingest.streams.keys import SOCIAL, partition_of, stream
+from ingest.streams.move import Place
 
 SOURCE_MAX = 200  # characters kept of the name of a refused line's file
 
 
-def entries_of(kind: str, message: Message | SocialPost, partitions: int) -> list[tuple[str, dict[bytes, bytes]]]:
-    """Return the entries of a message: for each the stream that it is appended to and its fields.
+def entries_of(kind: str, message: Message | SocialPost, partitions: int) -> list[tuple[Place, dict[bytes, bytes]]]:
+    """Return the entries of a message: for each the place that it is appended to and its fields.
 
     A post goes to the stream of posts, a clock and a neighbour's row to the logs of their symbols, each with those that it has, anything
     else to the log of its symbol.
@@ -25,12 +26,12 @@ def entries_of(kind: str, message: Message | SocialPost, partitions: int) -> lis
     if isinstance(message, SocialPost):
         return [(SOCIAL, {b"data": encode(message)})]
     if not isinstance(message, (Clock, Neighbour)):
-        return [(events(partition_of(message.symbol, partitions)), {b"kind": kind.encode(), b"data": encode(message)})]
+        return [(partition_of(message.symbol, partitions), {b"kind": kind.encode(), b"data": encode(message)})]
     names: dict[int, list[str]] = {}
     for name in message.symbols:
         names.setdefault(partition_of(name, partitions), []).append(name)
     return [
-        (events(p), {b"kind": kind.encode(), b"data": encode(msgspec.structs.replace(message, symbols=of_log))})
+        (p, {b"kind": kind.encode(), b"data": encode(msgspec.structs.replace(message, symbols=of_log))})
         for p, of_log in names.items()
     ]
 
@@ -57,10 +58,10 @@ class Publisher:
 
     def publish(self, kind: str, message: Message | SocialPost, *, recorded: bool = False) -> None:
         """Append a message to the log of its symbol (what names several, to theirs), or a post to the stream that the scorer reads."""
-        for stream, fields in entries_of(kind, message, self._partitions):
+        for place, fields in entries_of(kind, message, self._partitions):
             if recorded:
                 fields[b"recorded"] = b"1"
-            self._pipeline.xadd(stream, fields)
+            self._pipeline.xadd(stream(place), fields)
         if len(self._pipeline) >= self._batch:
             self._pipeline.execute()
 

@@ -10,6 +10,7 @@ from ingest.messages.refusal import Refused
 from ingest.publish.publisher import entries_of
 from ingest.settings import Settings
 from ingest.streams import keys
+from ingest.streams.keys import stream
 from ingest.streams.read import id_numbers
 from ingest.tape.period import LogEntry
 from ingest.worker.neighbours import Leaders
@@ -39,8 +40,8 @@ def with_rows(entries: Iterator[LogEntry], settings: Settings) -> Iterator[LogEn
             return
         message: Any = envelope.message
         for row in leaders.accept(envelope.kind, message):
-            for log, of_row in entries_of("neighbour", row, settings.partitions):
-                yield placed(id_numbers(entry_id), logs[log], {**of_row, b"recorded": b"1"})
+            for place, of_row in entries_of("neighbour", row, settings.partitions):
+                yield placed(id_numbers(entry_id), logs[stream(place)], {**of_row, b"recorded": b"1"})
 
     def ended() -> Iterator[LogEntry]:
         for tick in ticks:

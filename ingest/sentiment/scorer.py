@@ -1,17 +1,18 @@
 """The scorer: reads posts from the stream ``social_data``, scores each once, and moves it into the logs of its symbols.
 
-A batch is what waits in the stream. ``scoring`` first writes its scores to the table ``social_scores``. Then one script (``streams.move``)
-moves all its entries: scored posts to the logs, refused ones to the dead letters. A crash before the script loses no post: another scorer
-takes it over, and the scores are then in the table. No post enters a log twice. The scorer waits while Redis is away; it works without
-the table.
+A batch is what waits in the stream. ``scoring`` first writes its scores to the table ``social_scores``. Then ``streams.move`` appends
+scored posts to the logs and refused ones to the dead letters, and last the posts are deleted. A crash before that loses no post: another
+scorer takes it over, and the scores are then in the table. Each post is a source with a marker of its own, because several scorers move
+posts in any order. So no post enters a log twice. The scorer waits while Redis is away; it works without the table.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -24,15 +25,18 @@ from ingest.messages.refusal import Reason, Refused
 from ingest.sentiment.history import History
 from ingest.sentiment.scoring import NAME_MAX, Accepted, Model, Scoring, finder
 from ingest.settings import Settings
-from ingest.streams import keys, move, outage, read
+from ingest.streams import keys, outage, read
 from ingest.streams.dead_letters import FIELDS_MAX
 from ingest.streams.membership import FencedError, server_id
-from ingest.streams.move import Record
+from ingest.streams.move import FROM, Batch, Place, Record, Step, append, by_place, refused
 
 BLOCK_MS = 100
 # A batch takes seconds. After this time its scorer is dead, or so slow that another one may score it as well.
 ABANDONED_S = 60.0
 LOOK_S = 10.0  # between two looks for abandoned posts
+KEPT_MS = 3_600_000
+"""How long the marker of a post is kept. By then the post is deleted for sure: another scorer takes it over after ``ABANDONED_S``."""
+_FIRST = (1, 0)  # the position of the one record of a post
 _LOG = logging.getLogger(__name__)
 
 
@@ -64,7 +68,7 @@ class Scorer:
         """Score what an earlier scorer left unfinished, then new posts, until ``stop`` is set; wait while Redis is away.
 
         Now and then take over the posts of a scorer that died meanwhile. If it lives after all, no post enters a log twice: the script
-        moves only entries that are still in the stream.
+        leaves out what is in a log.
         """
 
         def score_until_stopped(well: Callable[[], None]) -> None:
@@ -93,32 +97,53 @@ class Scorer:
         for part in read.split_by_size(batch):
             if part:
                 records, facts = self.score(part)  # 4. Score them, and keep the scores in the history.
-                # 5. Move them, and delete them with that, where this is still the Redis that they were read from.
-                move.move_records(self._client, records, server=self._server, acknowledge=True, facts=facts)
+                # 5. Append them, where this is still the Redis that they were read from; then delete them.
+                self._move(records)
+                self._finish([entry_id for _, entry_id, _ in part], facts)
 
-    def score(self, batch: Sequence[read.Entry]) -> tuple[list[Record], dict[str, int | str]]:
-        """Score a batch; return where each entry moves, and facts about the work. The scores are in the history then."""
+    def _move(self, records: Sequence[tuple[Place, Record]]) -> None:
+        batches = [
+            Batch(place, of_place, [Step(source, kept_ms=KEPT_MS) for source, *_ in of_place])
+            for place, of_place in by_place(records).items()
+        ]
+        append(self._client, batches, server=self._server)
+
+    def _finish(self, entry_ids: Sequence[bytes], facts: Mapping[str, int | str]) -> None:
+        pipe: Any = self._client.pipeline(transaction=False)
+        pipe.xack(keys.SOCIAL, keys.GROUP, *entry_ids)
+        pipe.xdel(keys.SOCIAL, *entry_ids)
+        for name, fact in facts.items():
+            if isinstance(fact, int):
+                pipe.hincrby(keys.counters(keys.EDGE), name, fact)
+            else:
+                pipe.hset(keys.counters(keys.EDGE), name, fact)
+        pipe.execute()
+
+    def score(self, batch: Sequence[read.Entry]) -> tuple[list[tuple[Place, Record]], dict[str, int | str]]:
+        """Score a batch; return what enters which place, and facts about the work. The scores are in the history then."""
         entries: list[read.Entry] = []
         posts: list[Accepted] = []
-        refused: list[tuple[read.Entry, Refused]] = []
+        bad: list[tuple[read.Entry, Refused]] = []
+        sources = {entry_id: _source(entry_id, fields) for _, entry_id, fields in batch}
         for entry in batch:
+            entry[2].pop(FROM, None)
             try:
                 posts.append(self._accept(entry))
                 entries.append(entry)
             except Refused as why:
-                refused.append((entry, why))
+                bad.append((entry, why))
         scored = self._scoring.score(posts)
-        records = []
+        records: list[tuple[Place, Record]] = []
         for entry, post, messages in zip(entries, posts, scored.outcomes, strict=True):
             if isinstance(messages, Refused):
-                refused.append((entry, messages))
-            else:
-                stream, entry_id, _ = entry
-                copies = [copy for message in messages for copy in self._copies(message, post.is_recorded)]
-                if self._keeps_written:
-                    copies.append(_written(entry))
-                records.append(Record(copies, stream, entry_id))
-        records += [move.refused(*entry, why) for entry, why in refused]
+                bad.append((entry, messages))
+                continue
+            for message in messages:
+                copies = self._copies(message, post.is_recorded)
+                records += ((place, Record(sources[entry[1]], _FIRST, words)) for place, words in copies)
+            if self._keeps_written:
+                records.append((keys.WRITTEN, Record(sources[entry[1]], _FIRST, _written(entry))))
+        records += ((keys.EDGE, Record(sources[entry[1]], _FIRST, refused(*entry, why))) for entry, why in bad)
         return records, {
             "scorer.batches": 1,
             "scorer.texts": scored.texts,
@@ -136,8 +161,8 @@ class Scorer:
         post = decode_post({name: value for name, value in fields.items() if name != b"recorded"}, known_ms)
         return self._scoring.accept(post, is_recorded=is_recorded)
 
-    def _copies(self, message: ScoredPost | WithdrawnPost, is_recorded: bool) -> Iterator[tuple[str, list[Any]]]:
-        """Yield each log that a message enters, with the fields of its entry there.
+    def _copies(self, message: ScoredPost | WithdrawnPost, is_recorded: bool) -> Iterator[tuple[Place, list[Any]]]:
+        """Yield each partition whose log a message enters, with the fields of its entry there.
 
         A withdrawal enters all logs, because no part but the workers knows which symbols have the post.
         """
@@ -147,17 +172,24 @@ class Scorer:
             fields += ("recorded", "1")
         logs = range(self._partitions) if withdrawn else (keys.partition_of(message.symbol, self._partitions),)
         for p in logs:
-            yield keys.events(p), fields
+            yield p, fields
 
 
 def _is_passing(error: Exception) -> bool:
     return isinstance(error, FencedError) or outage.is_passing(error)
 
 
-def _written(entry: read.Entry) -> tuple[str, list[Any]]:
+def _source(entry_id: bytes, fields: Mapping[bytes, bytes]) -> str:
+    """Return the name of a post as a source: what its producer named it, or its entry. The first may be any text, so it is hashed."""
+    if (origin := fields.get(FROM)) is not None:
+        return f"post:{hashlib.blake2b(origin, digest_size=16).hexdigest()}"
+    return f"post:{entry_id.decode()}"
+
+
+def _written(entry: read.Entry) -> list[Any]:
     """Return the copy of a post as it was written, for the tape: its fields, behind its id in ``social_data``."""
     _, entry_id, fields = entry
-    return keys.WRITTEN, ["social_data", entry_id, *(word for pair in fields.items() for word in pair)]
+    return ["social_data", entry_id, *(word for pair in fields.items() for word in pair)]
 
 
 def run(client: redis.Redis, settings: Settings, stop: threading.Event, *, postgres_url: str | None = None) -> None:

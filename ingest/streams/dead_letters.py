@@ -1,11 +1,16 @@
-"""The stream ``dead_letter``: keeping refused messages, reading them, and putting one back after its cause is mended.
+"""Dead letters: keeping refused messages, reading them, and putting one back after its cause is mended.
+
+What a worker refuses is kept beside its log, in ``dead_letter:{p}``, by the script of its commit. What is refused before any log is in
+``dead_letter``. Letters are read from all of these in the order of their ids. As two streams may give the same id, the id of a letter of
+partition p ends with ``@p``.
 
 A retry is one script. It appends the message's fields, byte for byte as they were kept, to the stream that they came from, and marks the
-letter. So a letter is put back once, however many ask for it and however often. The letter itself stays.
+letter beside that. So a letter is put back once, however many ask for it and however often. The letter itself stays.
 """
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,9 +25,9 @@ from feature_repo.stores.scripts import read_script
 from ingest.messages.kinds import PLAIN_STREAM
 from ingest.streams import keys
 
-RETRIED = "dead_letter:retried"  # a hash: by the id of a letter, the stream and id of the entry that it became
+RETRIED_BEFORE = "dead_letter:retried"  # the hash of all letters that the release before has put back
 PAGE = 500  # letters to read at once
-ID = re.compile(r"\d{1,20}-\d{1,20}\Z").match
+ID = re.compile(r"(\d{1,20}-\d{1,20})(?:@(\d{1,9}))?\Z").match
 FIELD = b"field:"  # before the name of each field of the message
 MANY = b"fields"  # the name of the field that holds a message of more than `FIELDS_MAX` fields, as MessagePack
 
@@ -48,11 +53,17 @@ def dead_letter(
 
 
 def refuse(
-    client: Any, source: str, fields: Mapping[bytes, bytes], reason: str, detail: str, entry_id: bytes | str = b""
+    client: Any,
+    source: str,
+    fields: Mapping[bytes, bytes],
+    reason: str,
+    detail: str,
+    entry_id: bytes | str = b"",
+    place: int | str = keys.EDGE,
 ) -> None:
-    """Keep and count a message that never reached a log. ``client`` may be a pipeline."""
-    client.execute_command("XADD", keys.DEAD_LETTER, "*", *dead_letter(source, entry_id, fields, reason, detail))
-    client.hincrby(keys.counters(keys.EDGE), f"refused.{reason}", 1)
+    """Keep and count a message that never reached a log, or was of no use behind one. ``client`` may be a pipeline."""
+    client.execute_command("XADD", keys.letters(place), "*", *dead_letter(source, entry_id, fields, reason, detail))
+    client.hincrby(keys.counters(place), f"refused.{reason}", 1)
 
 
 class RetryError(UserError, ValueError):
@@ -86,46 +97,83 @@ class Letter:
     retried: str = ""
 
 
-def newest(client: redis.Redis, *, count: int | None = None, reason: str | None = None) -> Iterator[Letter]:
+def newest(
+    client: redis.Redis, partitions: int, *, count: int | None = None, reason: str | None = None
+) -> Iterator[Letter]:
     """Return letters, newest first; all of them where ``count`` is None."""
-    found = _read(client, lambda last: client.xrevrange(keys.DEAD_LETTER, max=last, count=PAGE), "+", reason)
+
+    def of_stream(key: str) -> Iterator[Letter]:
+        return _read(client, key, lambda last: client.xrevrange(key, max=last, count=PAGE), "+", reason)
+
+    found = heapq.merge(*map(of_stream, keys.letter_streams(partitions)), key=_id, reverse=True)
     return islice(found, None if count is None else max(count, 0))
 
 
-def oldest(client: redis.Redis, *, reason: str | None = None) -> Iterator[Letter]:
-    """Return letters in the order of their refusal, up to the newest one at the start."""
-    last: Any = client.xrevrange(keys.DEAD_LETTER, count=1)
-    if not last:
-        return iter(())
-    end = last[0][0]
-    return _read(client, lambda first: client.xrange(keys.DEAD_LETTER, min=first, max=end, count=PAGE), "-", reason)
+def oldest(client: redis.Redis, partitions: int, *, reason: str | None = None) -> Iterator[Letter]:
+    """Return letters in the order of their refusal, up to the newest one of each stream at the start."""
+
+    def of_stream(key: str) -> Iterator[Letter]:
+        last: Any = client.xrevrange(key, count=1)
+        if not last:
+            return iter(())
+        end = last[0][0]
+        return _read(client, key, lambda first: client.xrange(key, min=first, max=end, count=PAGE), "-", reason)
+
+    return heapq.merge(*map(of_stream, keys.letter_streams(partitions)), key=_id)
 
 
-def _read(client: redis.Redis, read_page: Callable[[str], Any], start: str, reason: str | None) -> Iterator[Letter]:
+def kept(client: redis.Redis, partitions: int) -> int:
+    """Return how many letters are kept."""
+    pipe: Any = client.pipeline(transaction=False)
+    for key in keys.letter_streams(partitions):
+        pipe.xlen(key)
+    return sum(pipe.execute())
+
+
+def _id(letter: Letter) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", letter.id)))
+
+
+def _read(
+    client: redis.Redis, stream: str, read_page: Callable[[str], Any], start: str, reason: str | None
+) -> Iterator[Letter]:
     """Yield the letters of a reason, or all, page by page from ``start``."""
     position = start
     while page := read_page(position):
-        yield from (letter for letter in _letters(client, page) if reason is None or letter.reason == reason)
+        yield from (letter for letter in _letters(client, stream, page) if reason is None or letter.reason == reason)
         position = "(" + page[-1][0].decode()
 
 
 def one(client: redis.Redis, letter_id: str) -> Letter | None:
     """Return the letter of that id."""
-    page: Any = client.xrange(keys.DEAD_LETTER, min=letter_id, max=letter_id) if ID(letter_id) else []
-    return next(iter(_letters(client, page)), None)
+    if (found := ID(letter_id)) is None:
+        return None
+    entry_id, p = found.groups()
+    stream = keys.letters(keys.EDGE if p is None else int(p))
+    page: Any = client.xrange(stream, min=entry_id, max=entry_id)
+    return next(iter(_letters(client, stream, page)), None)
 
 
-def _letters(client: redis.Redis, page: list[tuple[bytes, dict[bytes, bytes]]]) -> Iterator[Letter]:
-    marks: Any = client.hmget(RETRIED, [entry_id.decode() for entry_id, _ in page]) if page else []
-    for (entry_id, fields), mark in zip(page, marks, strict=True):
+def _letters(client: redis.Redis, stream: str, page: list[tuple[bytes, dict[bytes, bytes]]]) -> Iterator[Letter]:
+    place = keys.place_of(stream)
+    names = [entry_id.decode() + (f"@{place}" if isinstance(place, int) else "") for entry_id, _ in page]
+    sources = [fields.get(b"source", b"").decode(errors="replace") for _, fields in page]
+    pipe: Any = client.pipeline(transaction=False)
+    for name, source in zip(names, sources, strict=True):
+        pipe.hget(keys.retried(keys.place_of(source)), name)
+    if place == keys.EDGE:
+        pipe.hmget(RETRIED_BEFORE, names or [""])
+    marks = pipe.execute()
+    before = marks.pop() if place == keys.EDGE else [None] * len(names)
+    for name, (_, fields), mark, mark_before in zip(names, page, marks, before, strict=bool(names)):
         yield Letter(
-            entry_id.decode(),
+            name,
             fields.get(b"reason", b"").decode(errors="replace"),
             fields.get(b"detail", b""),
             fields.get(b"source", b""),
             fields.get(b"id", b""),
             _fields(fields),
-            (mark or b"").decode(errors="replace"),
+            (mark or mark_before or b"").decode(errors="replace"),
         )
 
 
@@ -139,7 +187,7 @@ def retry(client: redis.Redis, letter: Letter, partitions: int) -> tuple[bool, s
     """Put a letter's message back into its stream, unless it was put back before.
 
     Return whether it was put back now, and the stream and id of the entry. Raise ``RetryError`` if the message came from no stream of
-    this deployment, or if the letter is gone.
+    this deployment, or has no fields or too many.
     """
     of_partitions = (name(p) for p in range(partitions) for name in (keys.events, keys.outbox))
     streams = {*PLAIN_STREAM, keys.SOCIAL, *of_partitions}
@@ -148,13 +196,14 @@ def retry(client: redis.Redis, letter: Letter, partitions: int) -> tuple[bool, s
         raise RetryError(f"{letter.id} came from {shown(letter.source, 80)}, which is no stream of this deployment")
     if not letter.fields:
         raise RetryError(f"{letter.id} has no fields")
-    reply: Any = client.eval(_RETRY, 3, keys.DEAD_LETTER, source, RETRIED, letter.id)
-    state, text = reply
-    if state == -3:
+    if len(letter.fields) > FIELDS_MAX:
         raise RetryError(f"{letter.id} has {len(letter.fields):,} fields; no message that is accepted has as many")
-    if state < 0:
-        raise RetryError(f"{letter.id} is gone")
-    return state == 1, text.decode(errors="replace")
+    if letter.retried:
+        return False, letter.retried
+    words = (word for pair in letter.fields for word in pair)
+    reply: Any = client.eval(_RETRY, 2, source, keys.retried(keys.place_of(source)), letter.id, *words)
+    is_new, text = reply
+    return is_new == 1, text.decode(errors="replace")
 
 
 def shown(raw: bytes | str, most: int) -> str:

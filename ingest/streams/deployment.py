@@ -34,9 +34,13 @@ from feature_repo.stores.endpoints import (
 from feature_repo.stores.errors import UserError
 from feature_repo.stores.scripts import read_script
 from ingest.settings import Settings
+from ingest.streams import keys
 from ingest.streams.outage import open_redis
 
-PARTITIONS, DEPLOYMENT = "tfs:partitions", "tfs:deployment"  # keys in Redis
+DEPLOYMENT = "tfs:deployment"  # the id
+PARTITIONS = f"tfs:{{{DEPLOYMENT}}}:partitions"  # their number, in the slot of the id
+PARTITIONS_BEFORE = "tfs:partitions"  # where the release before stored it
+COUNTERS_BEFORE = "counters:{edge}"  # where it counted what was refused before any log
 CONNECT_S = 2
 OTHER_LOOKS, LOOK_S = 5, 0.2
 """Looks for the writer of another Redis before a part is refused: the lock of a writer whose Redis restarted is gone soon."""
@@ -94,7 +98,8 @@ def check(client: redis.Redis, settings: Settings, database: str | None = None, 
 def compare(client: redis.Redis, partitions: int, name: str) -> None:
     """Raise `DeploymentError` if Redis holds another number of partitions, or another name than a `name` that is set."""
     stored: Any = client.mget(PARTITIONS, DEPLOYMENT)
-    _refuse_other(stored, partitions, name)
+    before: Any = client.get(PARTITIONS_BEFORE)
+    _refuse_other([stored[0] or before, stored[1]], partitions, name)
 
 
 def fix_in_redis(client: redis.Redis, partitions: int, name: str = "") -> None:
@@ -102,6 +107,9 @@ def fix_in_redis(client: redis.Redis, partitions: int, name: str = "") -> None:
 
     Of parts that start at once on an empty Redis one wins with both values, as one script compares and stores.
     """
+    compare(client, partitions, name)
+    if client.exists(COUNTERS_BEFORE):
+        client.renamenx(COUNTERS_BEFORE, keys.counters(keys.EDGE))
     stored: Any = client.eval(_FIX, 2, PARTITIONS, DEPLOYMENT, partitions, name)
     _refuse_other(stored, partitions, name)
 

@@ -1,6 +1,7 @@
 """The names of all keys in Redis, and nothing else.
 
-The keys of a partition share a hash tag, so that one script may touch them all on Redis Cluster.
+The keys of a partition share a hash tag, so that one script may touch them all on Redis Cluster. A stream without a hash tag has the slot
+of its name; what a script writes together with it has that name as its hash tag. Such streams and the partitions are called places.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import zlib
 SOCIAL = "social_data"  # posts as written; the scorer reads them
 WRITTEN = "posts_written"
 """Copies of the posts that the scorer has moved, on their way to the tape; only where there is one."""
-DEAD_LETTER = "dead_letter"  # refused messages, byte for byte, with the reason
+DEAD_LETTER = "dead_letter"  # messages that were refused before any log, byte for byte, with the reason
+EDGE = DEAD_LETTER
+"""The place of refusals before any log: of the router, the scorer, the feeds and the replay."""
 SILENT_CHANNELS = "silent_channels"
 """A hash: since when, in milliseconds, a channel of a live feed is silent, by ``<symbol> <channel>``; only while it is."""
 GROUP = "tfs"
@@ -90,17 +93,6 @@ def heir(seat: int | str) -> str:
 HAND_OVER = "hand_over"
 """The code of the kernels to which partitions are handed over, and when, in milliseconds, the command was started that wants it."""
 
-
-def members(role: str) -> str:
-    """Return the sorted set of a role's processes, by the time of their last sign of life."""
-    return f"members:{role}"
-
-
-def waiting(role: str) -> str:
-    """Return the same of processes that wait until those of other code are gone."""
-    return f"waiting:{role}"
-
-
 KERNELS = "kernels"
 """A hash: the versions of kernels, as JSON, by the code that workers name them with (``worker.versions``)."""
 
@@ -108,27 +100,63 @@ SIGNS_OF_LIFE = "signs_of_life"
 """A hash: when any process gave a sign of life last, and since when there was no pause between two, both in milliseconds."""
 
 
-def producer(name: str) -> str:
-    """Return the hash with the number of the last batch that a producer appended."""
-    return f"producer:{{{name}}}"
+def members(role: str) -> str:
+    """Return the sorted set of a role's processes, by the time of their last sign of life; in the slot of ``SIGNS_OF_LIFE``."""
+    return f"members:{{{SIGNS_OF_LIFE}}}:{role}"
 
 
-def last_trades(feed: str) -> str:
-    """Return the hash of the last trade of each symbol that a live feed wrote, so that its next run knows what it missed."""
-    return f"last_trades:{feed}"
+def waiting(role: str) -> str:
+    """Return the same of processes that wait until those of other code are gone."""
+    return f"waiting:{{{SIGNS_OF_LIFE}}}:{role}"
 
 
-EDGE = "edge"
-"""The place whose counters hold refusals before any log: of the router, the scorer, the feeds and the replay."""
+def stream(place: int | str) -> str:
+    """Return the stream of a place: the log of a partition, or the stream that the place is named by."""
+    return events(place) if isinstance(place, int) else place
 
 
-def counters(where: int | str) -> str:
-    """Return the hash of counts of accepted, refused and emitted messages: of partition ``where``, or of the ``EDGE``.
+def place_of(key: str) -> int | str:
+    """Return the place that a stream is of: the partition that its hash tag names, or the stream itself.
+
+    >>> place_of("outbox:{3}"), place_of("market_data")
+    (3, 'market_data')
+    """
+    _, _, tag = key.rstrip("}").partition(":{")
+    return int(tag) if tag.isdecimal() else key
+
+
+def letters(place: int | str) -> str:
+    """Return the stream of the messages that the worker of a partition refused, or that were refused at the ``EDGE``."""
+    return f"{DEAD_LETTER}:{{{place}}}" if isinstance(place, int) else DEAD_LETTER
+
+
+def letter_streams(partitions: int) -> list[str]:
+    """Return the streams of all dead letters."""
+    return [letters(place) for place in (EDGE, *range(partitions))]
+
+
+def retried(place: int | str) -> str:
+    """Return the hash of the dead letters that were put back into the stream of a place: what each became, by the id of the letter."""
+    return f"retried:{{{place}}}"
+
+
+def moved(place: int | str, source: str) -> str:
+    """Return the position up to which the records of a source are in the stream of a place (``streams.move``)."""
+    return f"moved:{{{place}}}:{source}"
+
+
+def last_trades(p: int, feed: str) -> str:
+    """Return the hash of the last trade of each symbol of a partition that a live feed wrote, so that its next run knows what it missed."""
+    return f"last_trades:{{{p}}}:{feed}"
+
+
+def counters(place: int | str) -> str:
+    """Return the hash of counts of accepted, refused and emitted messages: of a partition, or of the ``EDGE``.
 
     The edge also holds ``scorer.batches``, ``scorer.texts``, ``scorer.tokens`` (that the model read), ``scorer.ms`` (that it took) and,
     as a name, ``scorer.model``.
     """
-    return f"counters:{{{where}}}"
+    return f"counters:{{{place}}}"
 
 
 def partition_of(symbol: str, partitions: int) -> int:

@@ -1,54 +1,66 @@
--- Move the records of a batch into their streams: all of them or none. Return how many were moved now.
--- KEYS: the edge's counters, the dead letters, the lease, the offsets and the notes where there are some, then streams.
--- ARGV: token or '', the Redis that the entries were read from or '', group or '', number of offsets, number of facts, number of notes,
--- the offsets, the facts, the notes, the records.
+-- Append the records of a batch to one stream, each once, and move the markers of their sources: all of it or nothing. Return how many
+-- were appended now.
+-- KEYS: the stream, the counters and the notes of its place, then the marker of each source. All are of one slot.
+-- ARGV: the Redis that the records were read from or '', '1' for new input, '1' where the records are dead letters, how many notes and
+-- markers there are, the markers, the notes, the records.
 
 local KEYS, ARGV, call = KEYS, ARGV, redis.call  -- locals are faster than globals
-local token, from, group = ARGV[1], ARGV[2], ARGV[3]
-local places, facts, notes, at = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), 7
-local counters, lease, offsets = KEYS[1], KEYS[3], KEYS[4]
+local stream, counters, notes = KEYS[1], KEYS[2], KEYS[3]
+local from, is_new, is_dead = ARGV[1], ARGV[2] == '1', ARGV[3] == '1'
+local n_notes, n_markers, at = tonumber(ARGV[4]), tonumber(ARGV[5]), 6
 
--- 1. Fence: without the lease of the seat, and on another Redis than the entries were read from, change nothing: they may be gone there,
---    and their ids may be those of other entries.
-if token ~= '' and call('GET', lease) ~= token then return redis.error_reply('FENCED') end
-if from ~= '' and string.match(call('INFO', 'replication'), 'master_replid:(%x+)') ~= from then return redis.error_reply('FENCED') end
-
--- 2. Offsets, each a name, the value that it must have, and the one after. Where the hash holds another value, change
---    nothing. Else write the new ones.
-local records = at + 3 * places + 2 * facts + 2 * notes
-for i = at, at + 3 * places - 1, 3 do
-  if call('HGET', offsets, ARGV[i]) ~= ARGV[i + 1] then return redis.error_reply('OFFSETS CHANGED') end
-end
-for i = at, at + 3 * places - 1, 3 do
-  if ARGV[i + 2] ~= ARGV[i + 1] then call('HSET', offsets, ARGV[i], ARGV[i + 2]) end
+-- Return whether a marker is before a position. Its numbers may be of 64 bits, which a double does not hold, so they are compared as
+-- texts: of two without leading zeros the longer one is larger.
+local function is_behind(marker, ms, n)
+  local a, b = marker[1], ms
+  if a == b then a, b = marker[2], n end
+  return #a < #b or (#a == #b and a < b)
 end
 
-local first_fact, first_note, last, moved = at + 3 * places, at + 3 * places + 2 * facts, #ARGV, 0
+-- 1. Fence: on another Redis than the records were read from, change nothing: they may be gone there, and their ids may be those of other
+--    records.
+if from ~= '' and string.match(call('INFO', 'replication'), 'master_replid:(%x+)') ~= from then return redis.error_reply('OTHER SERVER') end
+
+-- 2. Markers, each a pair of numbers: where it must be at least, where it moves, and for how many milliseconds it is kept (0: for good).
+--    Where one is not that far, this place came back older than the caller knows: change nothing.
+local before = {}
+for i = 1, n_markers do
+  local found = call('GET', KEYS[3 + i]) or '0-0'
+  before[i] = {string.match(found, '(%d+)-(%d+)')}
+  if is_behind(before[i], ARGV[at], ARGV[at + 1]) then return redis.error_reply('BEHIND ' .. found) end
+  at = at + 5
+end
+--    A full server refuses the first write of a script only. What is moved within Redis makes room where it came from, so its first
+--    write needs no memory; new input is refused whole.
+if not is_new then call('HDEL', counters, '') end
+local has_moved = false
+for i = 1, n_markers do
+  local ms, n, kept_ms = unpack(ARGV, 5 * i + 3, 5 * i + 5)
+  if is_behind(before[i], ms, n) then
+    call('SET', KEYS[3 + i], ms .. '-' .. n)
+    has_moved = true
+  end
+  if kept_ms ~= '0' then call('PEXPIRE', KEYS[3 + i], kept_ms) end
+end
+
+-- 3. Notes of the producer, each a field and its text, which are those of the newest batch.
+local records = at + 2 * n_notes
+if has_moved then
+  for i = at, records - 1, 2 do call('HSET', notes, ARGV[i], ARGV[i + 1]) end
+end
+
+-- 4. Append what lies behind the marker of its source: the number of the marker, the position, the number of words, and the words. What
+--    does not was appended before. So each record is appended once, whatever dies and however many processes move the same.
+local last, appended = #ARGV, 0
 at = records
 while at <= last do
-  -- 3. Delete the entry of the record from its stream, and acknowledge it: the record's stream (0: none), its id there, and
-  --    the number of its copies. An entry that is gone was moved before: leave its record out. So each entry is moved
-  --    once, whatever dies and however many processes move the same.
-  local source, id, copies = unpack(ARGV, at, at + 2)
-  local present = source == '0' or call('XDEL', KEYS[tonumber(source)], id) == 1
-  if group ~= '' then call('XACK', KEYS[tonumber(source)], group, id) end
-  if present then moved = moved + 1 end
-  at = at + 3
-  -- 4. Append the copies of the record, in the order of the batch: the stream of each, and its words behind their number.
-  for _ = 1, copies do
-    local target, n = tonumber(ARGV[at]), ARGV[at + 1]
-    if present then
-      call('XADD', KEYS[target], '*', unpack(ARGV, at + 2, at + 1 + n))
-      -- 5. Count what was refused. The first field of a dead letter is its reason.
-      if target == 2 then call('HINCRBY', counters, 'refused.' .. ARGV[at + 3], 1) end
-    end
-    at = at + 2 + n
+  local marker, words = before[tonumber(ARGV[at])], ARGV[at + 3]
+  if is_behind(marker, ARGV[at + 1], ARGV[at + 2]) then
+    call('XADD', stream, '*', unpack(ARGV, at + 4, at + 3 + words))
+    appended = appended + 1
+    -- 5. Count what was refused. The first field of a dead letter is its reason.
+    if is_dead then call('HINCRBY', counters, 'refused.' .. ARGV[at + 5], 1) end
   end
+  at = at + 4 + words
 end
-
--- 6. Note facts about the work: add a number, store a text. Store the notes of the producer, each a field and its text.
-for i = first_note, records - 1, 2 do call('HSET', KEYS[5], ARGV[i], ARGV[i + 1]) end
-for i = first_fact, first_note - 1, 2 do
-  call(tonumber(ARGV[i + 1]) and 'HINCRBY' or 'HSET', counters, ARGV[i], ARGV[i + 1])
-end
-return moved
+return appended

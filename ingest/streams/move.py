@@ -1,77 +1,103 @@
-"""Move records into streams: one script a batch, ``move.lua``, which does all of it or nothing.
+"""The one way into a log: a script in the slot of the target appends what lies behind the marker of its source, and moves the marker.
 
-The router moves entries of the plain streams, the scorer moves posts, the Kafka feed moves records of topics, and live feeds append
-messages.
+The router moves entries of the plain streams, the scorer posts, the Kafka feed records of topics, and live feeds append messages. Each
+record has a source and a position there. The place that it enters keeps a marker for each source: ``moved:{place}:<source>``. One script a
+place (``move.lua``) appends what lies behind the marker, so a record that is sent again, by anybody and however late, is left out. Only
+afterwards the source is trimmed or acknowledged. Marker and records are lost together or not at all. So the marker tells which records a
+failover has lost of a place, and a source that still has them gives them again.
 
-A full Redis refuses the first write of a script if that needs memory, and lets the later ones through. Deleting needs none, so router and
-scorer go on and make room. Writing offsets needs some, so the records of Kafka and of live feeds, which are new input, are refused whole.
+No script touches two slots, so all of this works on Redis Cluster. A batch for several places is appended to some of them and not to others
+when a process dies; then it is sent again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import msgspec
 import redis
 
+from feature_repo.stores.online.client import is_cluster
 from feature_repo.stores.scripts import read_script
 from ingest.messages.check import is_symbol
 from ingest.messages.decode import decode_entry
 from ingest.messages.refusal import Reason, Refused
-from ingest.streams import keys, membership
+from ingest.streams import keys
 from ingest.streams.dead_letters import FIELDS_MAX, dead_letter
 from ingest.streams.membership import FencedError
 
+Place = int | str
+"""A partition, whose log is written, or a stream by its name (``keys.EDGE``, ``keys.SOCIAL``, ``keys.WRITTEN``)."""
+Position = tuple[int, int]
+"""Of a record in its source: it only grows. An entry id is such a pair; a plain number n is (n, 0)."""
+START: Position = (0, 0)
+FROM = b"_from"
+"""The field of a post that says which record it was, as the stream of posts is itself a source. It is not part of the message."""
+
 _MOVE = read_script(__file__, "move.lua")
-
-
-class OffsetsChangedError(RuntimeError):
-    """The offsets in Redis are not those that the batch begins at: Redis was restored, or another process changed them."""
-
-
-class _Numbers(dict[str, bytes]):
-    """The number of each key of the script, given at its first use; bytes, because the client sends them as they are."""
-
-    def __missing__(self, key: str) -> bytes:
-        number = self[key] = b"%d" % (len(self) + 1)
-        return number
+_BEHIND = re.compile(r"BEHIND (\d+)-(\d+)").search
 
 
 class Record(NamedTuple):
-    """What becomes of a record.
+    """What becomes of a record at one place.
 
     Attributes
     ----------
-    copies : sequence of (str, sequence)
-        The streams that it enters, each with fields and values in turn.
-    source, entry_id : str, bytes
-        The stream and entry to delete; empty where the record came from elsewhere.
+    source : str
+        The marker of this source decides. The name is ours, never a text of a stream.
+    position : Position
+        Records of one position and place must be in one batch.
+    words : sequence
+        Fields and values in turn.
     """
 
-    copies: Sequence[tuple[str, Sequence[Any]]]
-    source: str = ""
-    entry_id: bytes = b""
-
-    @property
-    def reason(self) -> str:
-        """Why the record was refused; empty where it was not."""
-        target, words = self.copies[0]
-        return str(words[1]) if target == keys.DEAD_LETTER else ""
+    source: str
+    position: Position
+    words: Sequence[Any]
 
 
-class Offsets(NamedTuple):
-    """Offsets in the hash ``key``: of each its name, its value before the batch, and its value after."""
+class Step(NamedTuple):
+    """What a batch does to the marker of a source, besides what its records do.
 
-    key: str
-    steps: Sequence[tuple[str, int, int]]
+    Attributes
+    ----------
+    after : Position
+        Where the marker is afterwards; it is never moved back.
+    before : Position
+        The marker must have reached this, else nothing changes.
+    kept_ms : int
+        The marker expires after so long without a batch; 0 keeps it for good.
+    """
+
+    source: str
+    after: Position = START
+    before: Position = START
+    kept_ms: int = 0
 
 
 class Notes(NamedTuple):
-    """What a producer must know after a restart, in the hash ``key``; stored with the batch that it is of."""
+    """What a producer must know after a restart, in the hash ``key`` of the same slot; stored with the batch that it is of."""
 
     key: str
     texts: Mapping[str, bytes]
+
+
+class Batch(NamedTuple):
+    """What one script does at one place."""
+
+    place: Place
+    records: Sequence[Record]
+    steps: Sequence[Step] = ()
+    notes: Notes | None = None
+
+
+class Behind(NamedTuple):
+    """The place has a marker at ``position``, before the one that the batch asks for: it came back older, and nothing has changed."""
+
+    position: Position
 
 
 class Header(msgspec.Struct, gc=False):
@@ -80,8 +106,8 @@ class Header(msgspec.Struct, gc=False):
     symbol: str
 
 
-def log_of(fields: Mapping[bytes, bytes], partitions: int) -> str:
-    """Return the log of the symbol that a message names.
+def partition_of(fields: Mapping[bytes, bytes], partitions: int) -> int:
+    """Return the partition of the symbol that a message names.
 
     Raise ``Refused`` if the message has too many fields, cannot be decoded, or names no symbol.
     """
@@ -90,95 +116,108 @@ def log_of(fields: Mapping[bytes, bytes], partitions: int) -> str:
     symbol = decode_entry(Header, fields).symbol
     if not is_symbol(symbol):
         raise Refused(Reason.BAD_SYMBOL, repr(symbol[:64]))
-    return keys.events(keys.partition_of(symbol, partitions))
+    return keys.partition_of(symbol, partitions)
 
 
-def refused(
-    source: str, entry_id: bytes | str, fields: Mapping[bytes, bytes], error: Exception, *, delete: bool = True
-) -> Record:
-    """Return the record that keeps a message among the dead letters.
+def refused(source: str, entry_id: bytes | str, fields: Mapping[bytes, bytes], error: Exception) -> list[Any]:
+    """Return the dead letter of a message, for the place ``keys.EDGE``.
 
-    Parameters
-    ----------
-    source, entry_id, fields : str, bytes or str, mapping
-        Where the message came from, and the message.
-    error : Exception
-        ``Refused``; any other error is the fault of our code, and the reason is ``failed``.
-    delete : bool
-        Whether ``source`` is a stream that still holds the message.
+    ``error`` is ``Refused``; any other error is the fault of our code, and the reason is ``failed``.
     """
     why = error if isinstance(error, Refused) else Refused(Reason.FAILED, f"{type(error).__name__}: {error}")
-    letter = dead_letter(source, entry_id, fields, why.reason, why.detail)
-    origin: tuple[Any, Any] = (source, entry_id) if delete else ("", b"")
-    return Record([(keys.DEAD_LETTER, letter)], *origin)
+    return dead_letter(source, entry_id, fields, why.reason, why.detail)
 
 
-def move_records(
-    client: redis.Redis,
-    records: Iterable[Record],
-    *,
-    seat: str = "",
-    token: str = "",
-    server: str = "",
-    offsets: Offsets | None = None,
-    acknowledge: bool = False,
-    facts: Mapping[str, int | str] | None = None,
-    notes: Notes | None = None,
-) -> int:
-    """Move records into their streams, in their order; return how many were moved now.
+def by_place(records: Iterable[tuple[Place, Record]]) -> dict[Place, list[Record]]:
+    """Return the records of each place, in their order."""
+    found: dict[Place, list[Record]] = {}
+    for place, record in records:
+        found.setdefault(place, []).append(record)
+    return found
+
+
+def append(
+    client: redis.Redis, batches: Sequence[Batch], *, server: str = "", is_new: bool = False
+) -> list[int | Behind]:
+    """Append batches, one script each; return for each how many of its records were appended now, or how far behind its place is.
+
+    After any error send the same batches again: what was appended is left out then.
 
     Parameters
     ----------
-    records : iterable of Record
-    seat, token : str
-        The seat of this process and its fencing token; without a token no lease is checked.
     server : str
-        The id of the Redis that the records were read from (``membership.server_id``), where no token tells it.
-    offsets : Offsets, optional
-        What to check and to write; needs a seat, also without a token.
-    acknowledge : bool
-        Acknowledge each entry to the consumer group, also one that is gone.
-    facts : mapping, optional
-        Of the work, for the counters of the edge: a number is added, a text is stored.
-    notes : Notes, optional
-        What to store with the batch; needs offsets.
+        The id of the Redis that the records were read from (``membership.server_id``). On Redis Cluster it is not compared: there the
+        records come from another server than the one that is written to.
+    is_new : bool
+        Whether the records come from outside of Redis. A full Redis refuses those.
 
     Raises
     ------
     FencedError
-        Another process holds the seat, or this is another Redis than the records were read from; nothing has changed.
-    OffsetsChangedError
-        The offsets in Redis are not those before the batch; nothing has changed.
+        This is another Redis than ``server``; at a place where that was found nothing has changed.
     """
-    numbers = _Numbers({keys.counters(keys.EDGE): b"1", keys.DEAD_LETTER: b"2"})
-    group = keys.GROUP if acknowledge else ""
-    words: list[Any] = [
-        token,
-        server or membership.server_of(token),
-        group,
-        len(offsets.steps) if offsets else 0,
-        len(facts or ()),
-        len(notes.texts) if notes else 0,
-    ]
-    if seat:
-        numbers[keys.owner(seat)] = b"3"
-    if offsets:
-        numbers[offsets.key] = b"4"
-        words += (word for step in offsets.steps for word in step)
-    words += (word for fact in (facts or {}).items() for word in fact)
-    if notes:
-        numbers[notes.key] = b"5"
-        words += (word for note in notes.texts.items() for word in note)
-    for copies, source, entry_id in records:
-        words += (numbers[source] if source else b"0", entry_id, len(copies))
-        for target, entry in copies:
-            words += (numbers[target], len(entry), *entry)
-    try:
-        moved: Any = client.eval(_MOVE, len(numbers), *numbers, *words)
-    except redis.ResponseError as error:
-        if "FENCED" in str(error):
-            raise FencedError(f"another process holds the seat {seat}, or Redis was replaced") from None
-        if "OFFSETS CHANGED" in str(error):
-            raise OffsetsChangedError(offsets.key if offsets else "") from None
-        raise
-    return int(moved)
+    if not batches:
+        return []
+    server = "" if is_cluster(client) else server
+    pipe: Any = client.pipeline(transaction=False)
+    for batch in batches:
+        add_to(pipe, batch, server=server, is_new=is_new)
+    return [outcome(reply) for reply in pipe.execute(raise_on_error=False)]
+
+
+def add_to(pipe: Any, batch: Batch, *, server: str = "", is_new: bool = False) -> None:
+    """Add the script of a batch to a pipeline; its reply is for `outcome`."""
+    place, records, steps, notes = batch
+    known = {step.source: step for step in steps}
+    newest = {source: step.after for source, step in known.items()}
+    numbers = {source: b"%d" % number for number, source in enumerate(known, 1)}
+    entries: list[Any] = []
+    for source, position, words in _with_origin(records) if place == keys.SOCIAL else records:
+        if source not in numbers:
+            numbers[source], known[source], newest[source] = b"%d" % (len(numbers) + 1), Step(source), position
+        elif position > newest[source]:
+            newest[source] = position
+        entries += (numbers[source], *position, len(words), *words)
+    texts = notes.texts if notes else {}
+    head: list[Any] = [server, int(is_new), int(place == keys.EDGE), len(texts), len(known)]
+    for source, step in known.items():
+        head += (*step.before, *newest[source], step.kept_ms)
+    head += (word for note in texts.items() for word in note)
+    markers = (keys.moved(place, source) for source in known)
+    touched = (keys.stream(place), keys.counters(place), notes.key if notes else keys.counters(place), *markers)
+    pipe.eval(_MOVE, len(touched), *touched, *head, *entries)
+
+
+def _with_origin(records: Iterable[Record]) -> Iterator[Record]:
+    """Yield posts with the field ``FROM``: where a failover has lost some, they come again as other entries, which the scorer moves on."""
+    for (source, position), of_position in groupby(records, lambda record: record[:2]):
+        for i, (*_, entry) in enumerate(of_position):
+            yield Record(source, position, (*entry, FROM, f"{source}/{position[0]}-{position[1]}/{i}"))
+
+
+def outcome(reply: Any) -> int | Behind:
+    """Return what the reply to a script of `add_to` says; raise the error that it is."""
+    if isinstance(reply, redis.ResponseError):
+        if (found := _BEHIND(str(reply))) is not None:
+            return Behind((int(found[1]), int(found[2])))
+        if "OTHER SERVER" in str(reply):
+            raise FencedError("Redis was replaced by another one")
+    if isinstance(reply, Exception):
+        raise reply
+    return int(reply)
+
+
+def markers(client: redis.Redis, places: Sequence[Place], sources: Sequence[str]) -> dict[Place, list[Position | None]]:
+    """Return for each place the positions up to which it has the records of each source; None where it has no marker."""
+    pipe: Any = client.pipeline(transaction=False)
+    for place in places:
+        pipe.mget([keys.moved(place, source) for source in sources])
+    found = pipe.execute() if places and sources else [[] for _ in places]
+    return {place: [_position(text) for text in of] for place, of in zip(places, found, strict=True)}
+
+
+def _position(text: bytes | None) -> Position | None:
+    if text is None:
+        return None
+    ms, _, n = text.partition(b"-")
+    return int(ms), int(n)

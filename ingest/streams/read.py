@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain, pairwise
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -31,45 +31,61 @@ def entries_after(client: redis.Redis, positions: Mapping[str, bytes], count: in
     return _entries(client.xread(positions, count=count, block=block_ms))  # type: ignore[arg-type]
 
 
-def in_order(entries: Sequence[Entry], count: int, most: int, time_us: Callable[[Fields], int]) -> list[Entry]:
+def in_order(entries: Sequence[Entry], count: int, most: int) -> list[Entry]:
     """Return the entries of several streams, read together with ``count``, in the order of their ids, as far as that order is known.
 
-    1. A stream that gave ``count`` entries may hold more. What the others gave in the millisecond of its last one, or later, must wait for
-       those: if it went first, a slow stream of trades would overtake a fast stream of books after each pause, and the books would be late.
-    2. Ids of two streams do not tell the order within a millisecond. A producer that appends what it kept may append seconds of messages in
-       one. So there the event times decide, which ``time_us`` reads.
+    A stream that gave ``count`` entries may hold more. What the others gave in the millisecond of its last one, or later, must wait for
+    those: if it went first, a slow stream of trades would overtake a fast stream of books after each pause, and the books would be late.
 
     Return nothing where all entries are of one millisecond, and a read with a larger count, up to ``most``, may tell more.
 
     >>> books = [("books", b"%d-0" % ms, {}) for ms in (1, 2)]
     >>> trades = [("trades", b"%d-0" % ms, {}) for ms in (1, 9)]
-    >>> [(name, entry_id) for name, entry_id, _ in in_order(books + trades[:1], 3, 9, len)]
+    >>> [(name, entry_id) for name, entry_id, _ in in_order(books + trades[:1], 3, 9)]
     [('books', b'1-0'), ('trades', b'1-0'), ('books', b'2-0')]
-    >>> [(name, entry_id) for name, entry_id, _ in in_order(books + trades, 2, 9, len)]
+    >>> [(name, entry_id) for name, entry_id, _ in in_order(books + trades, 2, 9)]
     [('books', b'1-0'), ('trades', b'1-0')]
     """
     full = Counter(name for name, *_ in entries)
     if len(full) < 2:
         return list(entries)
-    placed = [(*by_id(entry), entry) for entry in entries]
-    last = {entry[0]: (ms, n) for ms, n, entry in placed}
+    placed = [(by_id(entry), entry) for entry in entries]
+    last = {entry[0]: position for position, entry in placed}
     ends = [last[name] for name, n in full.items() if n >= count]
     if ends:
-        known = [one for one in placed if one[0] < min(ends)[0]]
+        known = [one for one in placed if one[0][0] < min(ends)[0]]
         if not known and count >= most:
-            known = [one for one in placed if one[:2] <= min(ends)]
+            known = [one for one in placed if one[0] <= min(ends)]
         placed = known
-    placed.sort(key=itemgetter(0, 1))
-    tied = {a[0] for a, b in pairwise(placed) if a[0] == b[0] and a[2][0] != b[2][0]}
-    if tied:
-        placed.sort(key=lambda one: (one[0], time_us(one[2][2]) if one[0] in tied else 0))
-    return [entry for _, _, entry in placed]
+    placed.sort(key=itemgetter(0))
+    return [entry for _, entry in placed]
+
+
+def by_time(entries: Sequence[Entry], time_us: Callable[[Fields], int]) -> list[Entry]:
+    """Return entries that are in the order of their ids with those of one millisecond in the order of their event times.
+
+    Ids of two streams do not tell the order within a millisecond, and a producer that appends what it kept may append seconds of messages
+    in one. So there the event times decide, where entries of two streams meet.
+    """
+    found: list[Entry] = []
+    for _, of_millisecond in groupby(entries, lambda entry: entry[1].partition(b"-")[0]):
+        some = list(of_millisecond)
+        if len(some) > 1 and any(name != some[0][0] for name, *_ in some):
+            some.sort(key=lambda entry: time_us(entry[2]))
+        found += some
+    return found
 
 
 def moved_until(client: redis.Redis, streams: Sequence[str]) -> tuple[int, int]:
-    """Return the server's time, and the time up to which everything that arrived in the streams has been moved on, in ms."""
-    found: Any = client.eval(_MOVED_UNTIL, len(streams), *streams)
-    return found[0], found[1]
+    """Return the server's time, and the time up to which everything that arrived in the streams has been moved on, in ms.
+
+    On several servers these are the earliest times.
+    """
+    pipe: Any = client.pipeline(transaction=False)
+    for stream in streams:
+        pipe.eval(_MOVED_UNTIL, 1, stream)
+    found = pipe.execute()
+    return min(now for now, _ in found), min(moved for _, moved in found)
 
 
 def entries_between(

@@ -50,7 +50,6 @@ PARTITIONED_BY = ["day", "partition"]
 
 _KINDS = {name.encode(): name for name in KIND}
 _FORMS = (frozenset({b"kind", b"data"}), frozenset({b"kind", b"data", b"recorded"}))
-_KIND_OF_SOURCE = {keys.DEAD_LETTER: "refused", keys.WRITTEN: "social"}
 _symbol_of_json = json.Decoder(Header, strict=False).decode
 _symbol_of_msgpack = msgpack.Decoder(Header, strict=False).decode
 
@@ -62,6 +61,7 @@ def table_of(entries: Sequence[Entry], source: str, partition: int) -> pa.Table:
     ms, n, recorded = list[int](), list[int](), list[bool]()
     kinds, symbols = list[str | None](), list[str | None]()
     data, rest = list[bytes | None](), list[bytes | None]()
+    kind_of_source = "refused" if source.startswith(keys.DEAD_LETTER) else "social" if source == keys.WRITTEN else None
     for entry_id, fields in entries:
         first, _, second = entry_id.partition(b"-")
         ms.append(int(first))
@@ -75,7 +75,7 @@ def table_of(entries: Sequence[Entry], source: str, partition: int) -> pa.Table:
             data.append(body)
             rest.append(None)
         else:
-            kinds.append(kind or _KIND_OF_SOURCE.get(source))
+            kinds.append(kind or kind_of_source)
             symbols.append(_symbol_of_fields(fields))
             data.append(None)
             rest.append(msgpack.encode([word for pair in fields.items() for word in pair]))

@@ -137,7 +137,7 @@ def status(args: argparse.Namespace) -> int:
 
 
 def _streams(conf: Settings) -> list[str]:
-    return [*map(keys.events, range(conf.partitions)), keys.DEAD_LETTER, keys.WRITTEN]
+    return [*map(keys.events, range(conf.partitions)), *keys.letter_streams(conf.partitions), keys.WRITTEN]
 
 
 def run_verify(args: argparse.Namespace) -> int:

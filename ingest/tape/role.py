@@ -163,7 +163,7 @@ class Follower:
         self._tape = tape
         self._beat = beat
         self._logs = [keys.events(p) for p in range(partitions)]
-        streams = [*self._logs, keys.DEAD_LETTER, keys.WRITTEN]
+        streams = [*self._logs, *keys.letter_streams(partitions), keys.WRITTEN]
         self.positions = {stream: tape.position(stream) or read.START for stream in streams}
         for stream, position in self.positions.items():
             self._go_on_behind(stream, position)

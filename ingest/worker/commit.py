@@ -28,6 +28,7 @@ _KEYS: Final = (
     keys.counters,
     keys.holes,
     keys.kept,
+    keys.letters,
 )
 
 
@@ -46,7 +47,7 @@ def add_commit(
     """
     p, log = partition.number, keys.events(partition.number)
     dropped, idle, awake = partition.take_moves() if state else ([], {}, [])
-    touched = (*(key(p) for key in _KEYS), keys.DEAD_LETTER, *((keys.taped(p),) if settings.tape else ()))
+    touched = (*(key(p) for key in _KEYS), *((keys.taped(p),) if settings.tape else ()))
     kept_from = _kept_from(partition, settings.log_history_s)
     values = (
         token,

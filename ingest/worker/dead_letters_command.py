@@ -34,7 +34,7 @@ _EXAMPLE = """\
 examples:
   python -m ingest dead-letters --reason crossed_book --count 5 --json
   python -m ingest dead-letters show 1700000000000-0
-  python -m ingest dead-letters retry 1700000000000-0       after its cause is mended
+  python -m ingest dead-letters retry 1700000000000-0@3     after its cause is mended
   python -m ingest dead-letters retry --reason unknown_symbol
   python -m ingest dead-letters export --output letters.jsonl
 
@@ -67,9 +67,10 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("show needs an ID")
     if args.what == "retry" and not args.ids and args.reason is None:
         raise UserError("retry needs an ID, or --reason for all letters of that reason")
-    with deployment.opened(settings.load(), fix=False) as client:
+    conf = settings.load()
+    with deployment.opened(conf, fix=False) as client:
         if args.what == "list":
-            letters = list(dead_letters.newest(client, count=args.count, reason=args.reason))
+            letters = list(dead_letters.newest(client, conf.partitions, count=args.count, reason=args.reason))
             for letter in reversed(letters):
                 _print(letter, whole=False, as_json=args.json)
             if not letters:
@@ -79,9 +80,9 @@ def run(args: argparse.Namespace) -> int:
                 )
             return ExitCode.DONE
         if args.what == "export":
-            return _export(client, args.output, args.reason)
+            return _export(client, conf.partitions, args.output, args.reason)
         if args.what == "retry":
-            return _retry(client, args.ids, args.reason)
+            return _retry(client, conf.partitions, args.ids, args.reason)
         found = [dead_letters.one(client, letter_id) for letter_id in args.ids]
         for letter_id, letter_or_none in zip(args.ids, found, strict=True):
             if letter_or_none is None:
@@ -121,13 +122,12 @@ def _replaced(raw: bytes) -> str:
     return raw.decode(errors="backslashreplace")
 
 
-def _retry(client: redis.Redis, ids: list[str], reason: str | None) -> int:
-    partitions = settings.load().partitions
+def _retry(client: redis.Redis, partitions: int, ids: list[str], reason: str | None) -> int:
     done = failed = 0
     if ids:
         found = [(letter_id, dead_letters.one(client, letter_id)) for letter_id in ids]
     else:
-        found = [(letter.id, letter) for letter in dead_letters.oldest(client, reason=reason)]
+        found = [(letter.id, letter) for letter in dead_letters.oldest(client, partitions, reason=reason)]
     for letter_id, letter in found:
         try:
             if letter is None:
@@ -166,10 +166,10 @@ def _check_not_late(client: redis.Redis, letter: Letter, partitions: int) -> Non
         )
 
 
-def _export(client: redis.Redis, output: Path | None, reason: str | None) -> int:
+def _export(client: redis.Redis, partitions: int, output: Path | None, reason: str | None) -> int:
     n = 0
     with nullcontext(sys.stdout) if output is None else output.open("x", encoding="ascii") as file:
-        for letter in dead_letters.oldest(client, reason=reason):
+        for letter in dead_letters.oldest(client, partitions, reason=reason):
             fields = [[_exact(name), _exact(value)] for name, value in letter.fields]
             print(json.dumps({**_head(letter, _exact), "retried": letter.retried, "fields": fields}), file=file)
             n += 1

@@ -18,7 +18,6 @@ from ingest.messages.kinds import Message, Neighbour, SocialPost, time_fields
 from ingest.publish.publisher import entries_of
 from ingest.settings import Settings
 from ingest.streams import keys
-from ingest.streams.membership import server_of
 from ingest.worker.symbol import Symbol
 from ingest.worker.symbols import Symbols
 from transforms.catalog import MICROSTRUCTURE, View
@@ -40,14 +39,17 @@ def as_told(symbol: Symbol, view: View, t_us: int, names: Sequence[str]) -> Neig
     return Neighbour(ms, list(names), symbol.name, mid, bid_size, ask_size, received=received, timestamp_us=us)
 
 
-def add_told(pipe: Any, p: int, token: str, told: Sequence[Told], partitions: int) -> None:
-    """Add to a pipeline what appends rows of partition ``p``, held by ``token``, to the logs of those that follow: one script a log."""
+def add_told(pipe: Any, p: int, server: str, told: Sequence[Told], partitions: int) -> None:
+    """Add to a pipeline what appends rows of partition ``p`` to the logs of those that follow: one script a log.
+
+    ``server`` is the id of the Redis that the rows were made on; empty where the logs may be of several servers.
+    """
     words: dict[str, list[Any]] = {}
     for entry_id, row in told:
-        for log, fields in entries_of("neighbour", row, partitions):
-            words.setdefault(log, []).extend((entry_id, fields[b"data"]))
+        for place, fields in entries_of("neighbour", row, partitions):
+            words.setdefault(keys.stream(place), []).extend((entry_id, fields[b"data"]))
     for log, of_log in words.items():
-        pipe.eval(_TELL, 2, log, keys.told(log), server_of(token), p, *of_log)
+        pipe.eval(_TELL, 2, log, keys.told(log), server, p, *of_log)
 
 
 class Leaders:

@@ -8,10 +8,11 @@ from typing import Any
 import redis
 
 from feature_repo.project import project
+from feature_repo.stores.online.client import is_cluster
 from feature_repo.stores.online.write import Lease, OnlineWriter
 from ingest.settings import Settings
 from ingest.streams import keys
-from ingest.streams.membership import Seat
+from ingest.streams.membership import Seat, server_of
 from ingest.worker import latency, neighbours
 from ingest.worker.partition import Partition, Pending
 from transforms.catalog import VIEWS
@@ -39,7 +40,8 @@ class Online:
             if (token := held.get(partition.number)) is None:
                 continue  # its lease was lost on the way
             lease = Lease(keys.owner(partition.number), token)
-            neighbours.add_told(pipe, partition.number, token, pending.told, self._partitions)
+            server = "" if is_cluster(self._client) else server_of(token)
+            neighbours.add_told(pipe, partition.number, server, pending.told, self._partitions)
             for writer, batch in zip(self._writers, pending.batches.values(), strict=True):
                 if len(batch):
                     newest = batch.newest()

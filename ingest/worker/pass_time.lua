@@ -1,19 +1,15 @@
--- Append ticks and leaves to the logs; return 1. Append nothing and return 0 where Redis was away or has lost its newest writes: then another
--- Redis than this one told what is to be appended, and messages that were lost may be sent again.
--- KEYS: the newest sign of life of all roles, then the logs.
--- ARGV: 1. the milliseconds without a sign of life that are a pause;
---       2. how many milliseconds the last pause must end before the time of argument 3, or 0 if that does not matter. What came soon after
---          a pause may have waited for its end with its sender, and be as old as that;
---       3. the time in milliseconds until which all entries are in the logs;
---       then for each entry the number of its log (1 is the first log), its kind and its data.
+-- Append ticks and leaves to the log of a partition; return 1. Append nothing and return 0 where the lease of the partition has ended, was given
+-- by another Redis, or was not renewed just before: then Redis was away, or is one of a moment ago, and messages that were lost may be
+-- sent again.
+-- KEYS: the owner's lease, the log.
+-- ARGV: the owner's token, how many milliseconds of the lease are left where it was renewed just before, then for each entry its kind and
+-- its data.
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local seen = redis.call('HMGET', KEYS[1], 'last', 'since')
-local last, since, well = tonumber(seen[1]), tonumber(seen[2]), tonumber(ARGV[2])
-if not last or now < last or now - last > tonumber(ARGV[1]) then return 0 end
-if well > 0 and tonumber(ARGV[3]) - since < well then return 0 end
-for i = 4, #ARGV, 3 do
-  redis.call('XADD', KEYS[1 + tonumber(ARGV[i])], '*', 'kind', ARGV[i + 1], 'data', ARGV[i + 2])
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
+if string.match(ARGV[1], '[^:]*$') ~= server then return 0 end
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then return 0 end
+for i = 3, #ARGV, 2 do
+  redis.call('XADD', KEYS[2], '*', 'kind', ARGV[i], 'data', ARGV[i + 1])
 end
 return 1

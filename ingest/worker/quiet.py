@@ -3,8 +3,8 @@
 A tick stands in the log, so a replay sees time pass as the first reader did. No message that is on its way may be late because of one:
 
 1. No tick is appended for ``outage.WRITTEN_S`` after an outage: feeds write then what they kept. Redis knows an outage from a pause in the
-   signs of life (``streams/beat.lua``), and looks again when a tick is appended (``pass_time.lua``). After a turn that took long, Redis may
-   have stood still for everybody, which counts as an outage.
+   signs of life (``streams/beat.lua``). When a tick is appended, the lease of the log is looked at again (``pass_time.lua``). After a turn
+   that took long, Redis may have stood still for everybody, which counts as an outage.
 2. Time passes by the clock of Redis, which stamps the arrivals too, so no clock of a worker can refuse a message. It passes up to
    ``TFS_IDLE_AFTER_MS`` before the arrival of the oldest entry that waits for the router.
 3. No tick is appended for a symbol until ``TFS_RECOVER_S`` after the last clock or hold of its feed (``kinds.Clock``): its feed makes time
@@ -14,7 +14,8 @@ A tick stands in the log, so a replay sees time pass as the first reader did. No
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import redis
 
@@ -23,6 +24,7 @@ from ingest.messages.decode import encode
 from ingest.messages.kinds import PLAIN_STREAM, Leave, Tick
 from ingest.settings import Settings
 from ingest.streams import keys, membership, outage, read
+from ingest.streams.membership import Member, Seat
 from ingest.worker.partition import Partition
 
 LOOK_US = 50_000  # time between two searches for quiet symbols
@@ -79,7 +81,7 @@ class Quiet:
         for name in names:
             self._heard.pop(name, None)
 
-    def pass_time(self, partitions: Collection[Partition], has_sure_leases: Callable[[], bool]) -> None:
+    def pass_time(self, partitions: Collection[Partition], member: Member) -> None:
         """Append what is due to the logs: a tick for each live symbol that is quiet, and a word for each that leaves the memory."""
         steady_us = self._steady()
         if steady_us - self._searched_us < LOOK_US:
@@ -99,11 +101,15 @@ class Quiet:
             quiet.clear()
         if not quiet and not leaving:
             return
-        known_ms, moved_ms = self._known_ms()  # before the leases are looked at: a pause in between makes it no later
+        known_ms, waited_us = self._known_ms()  # before the leases are looked at: a pause in between makes it no later
         if self._steady() - steady_us > self._idle_us // 2:  # Redis stood still before it answered
             self.wait()
             return
-        if not has_sure_leases():
+        if (
+            steady_us - waited_us < self._ticks_from_us
+        ):  # what waits may have waited for the end of an outage with its sender
+            quiet.clear()
+        if not member.has_sure_leases():
             return
         found: list[tuple[str, Tick | Leave]] = []
         for symbol in quiet:
@@ -113,30 +119,28 @@ class Quiet:
         for symbol in leaving:
             found.append(("leave", Leave(known_ms, symbol.name, symbol.timeline.arrivals)))
             del self._heard[symbol.name]  # it waits as long again if a message came meanwhile
-        for first in range(0, len(found), AT_ONCE):
-            part = found[first : first + AT_ONCE]
-            if not self._append(part, moved_ms, well_s=outage.WRITTEN_S if quiet else 0.0):
-                self.wait()
-                return
+        if not self._append(found, member.held):
+            self.wait()
 
-    def _append(self, messages: Sequence[tuple[str, Tick | Leave]], moved_ms: int, well_s: float) -> bool:
-        """Append messages to their logs; return False where nothing was appended.
-
-        That is so where Redis has lost its tail, and where it was not well for ``well_s``, if that is more than 0, at ``moved_ms``.
-        """
-        logs: dict[str, int] = {}
-        words: list[str | int | bytes] = [membership.PAUSE_MS, round(well_s * 1000), moved_ms]
+    def _append(self, messages: Sequence[tuple[str, Tick | Leave]], held: Mapping[Seat, str]) -> bool:
+        """Append messages to their logs; return False where the lease of one does not say that Redis is the same and well."""
+        words: dict[int, list[str | bytes]] = {}
         for kind, message in messages:
-            log = keys.events(keys.partition_of(message.symbol, self._partitions))
-            words += (logs.setdefault(log, len(logs) + 1), kind, encode(message))
-        return bool(self._client.eval(_PASS_TIME, 1 + len(logs), keys.SIGNS_OF_LIFE, *logs, *words))
+            words.setdefault(keys.partition_of(message.symbol, self._partitions), []).extend((kind, encode(message)))
+        pipe: Any = self._client.pipeline(transaction=False)
+        for p, of_log in words.items():
+            for first in range(0, len(of_log), 2 * AT_ONCE):
+                about = held.get(p, ""), membership.LEASE_MS - membership.PAUSE_MS
+                pipe.eval(_PASS_TIME, 2, keys.owner(p), keys.events(p), *about, *of_log[first : first + 2 * AT_ONCE])
+        return all(pipe.execute())
 
     def _known_ms(self) -> tuple[int, int]:
         """Return up to which time every message is in the logs, as far as its feed is not slower than ``TFS_IDLE_AFTER_MS``.
 
-        Return also until when, by the clock of Redis, every entry that arrived is there.
+        Return also for how many microseconds the oldest entry has waited that is not in its log.
         """
         now_ms, moved_ms = read.moved_until(self._client, list(PLAIN_STREAM))
+        waited_us = (now_ms - moved_ms) * 1000
         if self._clock is not None:
             now_ms = self._clock() // 1000
-        return (min(now_ms, moved_ms) * 1000 - self._idle_us) // 1000, moved_ms
+        return (min(now_ms, moved_ms) * 1000 - self._idle_us) // 1000, waited_us

@@ -1,10 +1,10 @@
 -- Append rows of one log's symbols to a log of symbols that follow them, each once. Return how many were appended now.
 -- KEYS: the log, the hash of how far it has the rows of each log.
--- ARGV: the Redis that the rows were made on: on another one they may be of entries that are gone; the log that the
--- rows are of, then for each row the id of the entry that completed it, in order, and its data.
+-- ARGV: the Redis that the rows were made on, as on another one they may be of entries that are gone, or '' where the two logs may be of two
+-- servers; the log that the rows are of, then for each row the id of the entry that completed it, in order, and its data.
 
 local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
-if ARGV[1] ~= server then return 0 end
+if ARGV[1] ~= '' and ARGV[1] ~= server then return 0 end
 local function numbers(text) return tonumber(string.match(text, '^%d+')), tonumber(string.match(text, '%d+$')) end
 local had_ms, had_n = numbers(redis.call('HGET', KEYS[2], ARGV[2]) or '0-0')
 local appended = 0

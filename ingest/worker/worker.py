@@ -19,6 +19,7 @@ from typing import Any
 
 import redis
 
+from feature_repo.stores.online.client import is_cluster
 from ingest.settings import Settings
 from ingest.streams import deployment, handing, keys, memory, outage, read
 from ingest.streams.membership import LEASE_MS, FencedError, Member, Seat
@@ -144,7 +145,7 @@ class Worker:
         busy = len(batch) >= count
         # A tick would stand behind all that waits, and a feed may wait for this worker with older messages.
         if not busy:
-            self._quiet.pass_time(ready.values(), self._member.has_sure_leases)
+            self._quiet.pass_time(ready.values(), self._member)
         self._write(busy=busy)
         return len(batch)
 
@@ -258,6 +259,8 @@ class Worker:
             is_taken_over = self._hand_over.finish(int(seat))
             if seat in self._member.held:  # else the lease was lost on the way
                 self._partitions[stream] = partition
+                if is_cluster(self._client):  # nobody tells for how long the server of this partition has been well
+                    self._quiet.wait()
                 self._saved[stream] = time.monotonic()
                 if is_taken_over:
                     self._flush([partition], save=True)
@@ -298,9 +301,10 @@ class Worker:
                 self._drop(int(seat))
 
     def _beat(self) -> None:
-        for seat in self._member.beat():
+        lost = self._member.beat()
+        for seat in lost:
             self._drop(int(seat))
-        self._quiet.wait(self._member.well_s)
+        self._quiet.wait(0.0 if lost else self._member.well_s)
 
     def _drop(self, p: int) -> None:
         """Forget a partition, with everything that was not committed."""

@@ -173,7 +173,7 @@ class Feed:
         loop = asyncio.get_running_loop()
         self._clock_ns = lambda: T0 * 1_000_000 + round(loop.time() * 1e9)
         self._parser = Binance(5000, pace=Pace.of(SETTINGS))
-        self._last_trades = LastTrades(self, "test", self._clock_ns)  # type: ignore[arg-type]  # of a client it needs `hmget`
+        self._last_trades = LastTrades(self, "test", 1, self._clock_ns)  # type: ignore[arg-type]  # of a client it needs `hmget`
         self._recovery = Recovery(
             VENUES["binance"], [SYMBOL], self, self.answers, self._put,  # type: ignore[arg-type]  # the same, without sockets
             hold_ms=self.hold_s * 1000, lateness_ms=SETTINGS.allowed_lateness_ms, clock_ns=self._clock_ns, first_pause_s=0.2,
@@ -231,7 +231,7 @@ class Feed:
         self.lines.append(line)
         outputs = list(self._parser.parse(line))
         self.outputs += outputs
-        if (notes := self._last_trades.notes(outputs)) is not None:
+        for notes in self._last_trades.notes(outputs).values():
             self._stored.update(notes.texts)
         for output in outputs:
             if not isinstance(output, Rejected):

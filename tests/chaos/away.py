@@ -32,7 +32,7 @@ from ingest.messages.decode import encode
 from ingest.messages.kinds import OrderBook, SocialPost, Tick, Trade
 from ingest.publish.outlet import Outlet
 from ingest.recordings.lines import Parsed
-from ingest.streams import keys, outage
+from ingest.streams import dead_letters, keys, outage
 from ingest.streams.backlog import counters
 from ingest.worker import kernels
 from ingest.worker.partition import Partition
@@ -222,7 +222,7 @@ def run(case: str, seed: int, pairs: int = 1, before_s: float = BEFORE_S, after_
             it.drain()
             have = found(it.postgres_url, ends)
         counted = counters(it.client, PARTITIONS)
-        letters = Counter(fields[b"reason"].decode() for _, fields in it.client.xrange(keys.DEAD_LETTER))
+        letters = Counter(letter.reason for letter in dead_letters.oldest(it.client, PARTITIONS))
         codes = [*(one.exitcode for one in feeds), *it.close()]
     accepted = sum(number for name, number in counted.items() if name in ("accepted.book", "accepted.trade"))
     other = sum(key not in have or have[key] != rows for key, rows in wanted.items()) + len(have.keys() - wanted.keys())

@@ -37,7 +37,7 @@ class Listener:
     """
 
     def __init__(self, url: str) -> None:
-        names = [*map(keys.events, range(PARTITIONS)), keys.DEAD_LETTER, keys.WRITTEN]
+        names = [*map(keys.events, range(PARTITIONS)), *keys.letter_streams(PARTITIONS), keys.WRITTEN]
         self.heard: dict[str, list[Entry]] = {name: [] for name in names}
         self._client = redis.Redis.from_url(url, socket_timeout=5.0)
         self._stop = threading.Event()
@@ -93,7 +93,7 @@ def compare_tape(heard: Listener) -> list[str]:
     ]
     for p in range(PARTITIONS):
         out += differences(keys.events(p), list(entries(tape, p)), heard.heard[keys.events(p)])
-    for name in (keys.DEAD_LETTER, keys.WRITTEN):
+    for name in (*keys.letter_streams(PARTITIONS), keys.WRITTEN):
         out += differences(name, list(entries(tape, NO_PARTITION, source=name)), heard.heard[name])
     return out
 
@@ -112,7 +112,7 @@ def differences(name: str, taped: list[Entry], expected: list[Entry]) -> list[st
 def compare_sent(of: Venue, said: list[Said], heard: Listener) -> list[str]:
     """Compare the logs and the dead letters with what the venue and the stranger have sent."""
     logs = [fields for p in range(PARTITIONS) for _, fields in heard.heard[keys.events(p)]]
-    letters = [fields for _, fields in heard.heard[keys.DEAD_LETTER]]
+    letters = [fields for name in keys.letter_streams(PARTITIONS) for _, fields in heard.heard[name]]
     out = []
     trades = [decode(Trade, f[b"data"]) for f in logs if f[b"kind"] == b"trade"]
     gaps = [gap for gap in (decode(Gap, f[b"data"]) for f in logs if f[b"kind"] == b"gap") if gap.channel == "trade"]

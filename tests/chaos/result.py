@@ -36,7 +36,7 @@ def read(deployment: Deployment) -> Result:
         (f[b"symbol"], f[b"event_timestamp"], f[b"created"], f[b"values"]) for f in _features(client)
     )
     result["dead letters"] = Counter(
-        tuple(sorted((k, v) for k, v in f.items() if k != b"id")) for _, f in _all(client, keys.DEAD_LETTER)
+        tuple(sorted((k, v) for k, v in f.items() if k != b"id")) for _, f in _letters(client)
     )
     counted = counters(client, PARTITIONS)
     result["counters"] = {k: v for k, v in counted.items() if k.startswith(("accepted.", "refused.", "rows."))}
@@ -59,7 +59,7 @@ def read_of_logs(deployment: Deployment) -> Result:
     result["features"] = Counter((f[b"symbol"], f[b"event_timestamp"], f[b"values"]) for f in _features(client))
     result["dead letters"] = Counter(
         tuple(sorted((k, v) for k, v in f.items() if k != b"field:recorded"))
-        for _, f in _all(client, keys.DEAD_LETTER)
+        for _, f in _letters(client)
         if f[b"source"].startswith(b"events:")
     )
     counted = counters_by_place(client, PARTITIONS)
@@ -97,6 +97,10 @@ def _features(client: Any) -> Iterator[dict[bytes, bytes]]:
     for p in range(PARTITIONS):
         for _, fields in _all(client, keys.features(p)):
             yield fields
+
+
+def _letters(client: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    return [letter for stream in keys.letter_streams(PARTITIONS) for letter in _all(client, stream)]
 
 
 def _all(client: Any, stream: str) -> list[tuple[bytes, dict[bytes, bytes]]]:

@@ -71,7 +71,7 @@ def test_an_entry_without_rows_is_kept_in_the_dead_letters_and_the_others_are_wr
     append(redis_client, "A")
     assert offline_writer.write(redis_client, database, waiting(redis_client)) == 1
     assert redis_client.xlen(keys.outbox(0)) == 0
-    [letter] = newest(redis_client)
+    [letter] = newest(redis_client, 4)
     assert (letter.reason, dict(letter.fields)) == ("failed", {b"rows": b"\xc1"})
 
 

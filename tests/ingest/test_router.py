@@ -36,19 +36,58 @@ def test_two_routers_with_the_same_batch_move_each_entry_once(redis_client: redi
     for i in range(50):
         redis_client.xadd("market_data", entry(SYMBOLS[i % 12], T0 + i))
     batch = read.entries_after(redis_client, {"market_data": read.START}, 100, 1)
-    assert router.move(redis_client, PARTITIONS, batch[:30]) == 30
-    assert router.move(redis_client, PARTITIONS, batch) == 20
+    one, other = (router.Router(redis_client, PARTITIONS) for _ in range(2))
+    assert one.move(batch[:30]) == 30
+    assert other.move(batch) == 20
+    assert one.move(batch) == 0
     assert in_logs(redis_client) == 50
     assert redis_client.xlen("market_data") == 0
 
 
-def test_a_router_that_lost_its_seat_moves_nothing(redis_client: redis.Redis) -> None:
+def test_what_was_read_from_a_redis_that_was_replaced_is_not_moved(redis_client: redis.Redis) -> None:
     redis_client.xadd("market_data", entry("A", T0))
     batch = read.entries_after(redis_client, {"market_data": read.START}, 100, 1)
-    redis_client.set(keys.owner("router"), "2:another")
     with pytest.raises(FencedError):
-        router.move(redis_client, PARTITIONS, batch, "1:me")
+        router.Router(redis_client, PARTITIONS).move(batch, "0" * 40)
     assert (in_logs(redis_client), redis_client.xlen("market_data")) == (0, 1)
+
+
+def test_a_router_that_died_before_it_deleted_what_it_moved_doubles_nothing(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(20):
+        redis_client.xadd("market_data", entry(SYMBOLS[i % 12], T0 + i))
+    batch = read.entries_after(redis_client, {"market_data": read.START}, 100, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr("redis.client.Pipeline.xdel", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            router.Router(redis_client, PARTITIONS).move(batch)
+    assert (in_logs(redis_client), redis_client.xlen("market_data")) == (20, 20)
+    redis_client.xadd("market_data", entry("A", T0 + 20))
+    again = read.entries_after(redis_client, {"market_data": read.START}, 100, 1)
+    assert router.Router(redis_client, PARTITIONS).move(again) == 1
+    assert (in_logs(redis_client), redis_client.xlen("market_data")) == (21, 0)
+
+
+def test_a_log_that_came_back_older_is_told_of_and_goes_on(
+    redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    mover = router.Router(redis_client, 1)
+
+    def move(at_ms: int) -> None:
+        redis_client.xadd("market_data", entry("A", at_ms))
+        mover.move(read.entries_after(redis_client, {"market_data": read.START}, 100, 1))
+
+    move(T0)
+    marker = redis_client.get(keys.moved(0, "market_data"))
+    move(T0 + 1)
+    redis_client.set(keys.moved(0, "market_data"), marker)  # type: ignore[arg-type]
+    redis_client.xtrim(keys.events(0), maxlen=1, approximate=False)
+    for at_ms in (T0 + 2, T0 + 3):
+        move(at_ms)
+    [told] = [r.message for r in caplog.records if r.levelname == "ERROR"]
+    assert told.startswith(f"events:{{0}} came back older: what was moved there after {marker.decode()} is lost")  # type: ignore[union-attr]
+    assert in_logs(redis_client) == 3
 
 
 def test_after_a_pause_of_the_router_no_trade_overtakes_a_book(redis_client: redis.Redis) -> None:
@@ -75,12 +114,12 @@ def test_what_a_producer_appends_within_one_millisecond_goes_by_event_time() -> 
     books = [("order_book", b"7-%d" % n, {b"data": encode(Trade(T0 + 10 * n, "A", 1.0, 1.0))}) for n in range(200)]
     trades = [("market_data", b"7-%d" % n, {b"data": encode(Trade(T0 + 200 * n, "A", 1.0, 1.0))}) for n in range(10)]
     later = [("market_data", b"8-0", {b"data": encode(Trade(T0 + 1950, "A", 1.0, 1.0))})]
-    found = read.in_order(books + trades + later, 1000, 1000, router._time_us)
+    found = read.by_time(read.in_order(books + trades + later, 1000, 1000), router._time_us)
     times = [decode_entry(Trade, fields).timestamp for _, _, fields in found]
     assert len(times) == 211
     assert times[:-1] == sorted(times[:-1])
-    assert read.in_order(books[:16] + trades, 16, 1000, router._time_us) == []  # more of that millisecond may be there
-    assert len(read.in_order(books[:16] + trades, 16, 16, router._time_us)) == 26
+    assert read.in_order(books[:16] + trades, 16, 1000) == []  # more of that millisecond may be there
+    assert len(read.in_order(books[:16] + trades, 16, 16)) == 26
 
 
 def test_two_routers_run_and_when_one_goes_the_other_moves_on(redis_client: redis.Redis) -> None:

@@ -65,7 +65,13 @@ class Pipeline:
     def route(self) -> None:
         """Move what waits in the plain streams."""
         while batch := read.entries_after(self.client, dict.fromkeys(PLAIN_STREAM, read.START), 1000, 1):
-            router.move(self.client, self.settings.partitions, read.in_order(batch, 1000, 1000, router._time_us))
+            found = read.by_time(read.in_order(batch, 1000, 1000), router._time_us)
+            router.Router(self.client, self.settings.partitions).move(found)
+
+    def letters(self) -> list[dict[bytes, bytes]]:
+        """The fields of all dead letters."""
+        streams = keys.letter_streams(self.settings.partitions)
+        return [fields for stream in streams for _, fields in self.client.xrange(stream)]
 
     def work(self, worker: Worker) -> None:
         """Take everything that waits in the logs, and commit it."""

@@ -9,7 +9,6 @@ from collections import Counter
 
 from ingest.replay import replay
 from ingest.simulate import history
-from ingest.streams import keys
 from ingest.streams.backlog import counters
 
 T0 = 1_700_000_000_000
@@ -105,7 +104,7 @@ def test_damage_is_refused_with_its_reason_and_nothing_else_is_lost(pipeline, tm
     replay([path], pipeline.client, pipeline.settings)
     pipeline.run()
 
-    letters = [fields for _, fields in pipeline.client.xrange(keys.DEAD_LETTER)]
+    letters = pipeline.letters()
     assert Counter(fields[b"reason"].decode() for fields in letters) == expected
     counts = counters(pipeline.client, pipeline.settings.partitions)
     n_gaps = expected["sequence_gap"]

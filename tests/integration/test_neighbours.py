@@ -232,6 +232,6 @@ def test_a_worker_tells_nothing_on_a_redis_that_did_not_give_its_lease(pipeline,
         for kind, message in market(20):
             publisher.publish(kind, message)
     worker = pipeline.worker()
-    monkeypatch.setattr("ingest.worker.neighbours.server_of", lambda token: "0" * 40)
+    monkeypatch.setattr("ingest.worker.online.server_of", lambda token: "0" * 40)
     pipeline.work(worker)
     assert sum(map(len, told(client, 5))) == 0

@@ -241,7 +241,7 @@ def test_what_is_refused_is_kept_whole_and_counted_and_nothing_else_is_lost(pipe
     )
     publish(pipeline, messages(3))
     pipeline.run()
-    letters = [fields for _, fields in pipeline.client.xrange(keys.DEAD_LETTER)]
+    letters = pipeline.letters()
     assert sorted(f[b"reason"] for f in letters) == [b"bad_symbol", b"missing_field", b"not_positive", b"undecodable"]
     assert {f[b"field:data"] for f in letters if b"field:data" in f} == {
         b'{"timestamp": 17',

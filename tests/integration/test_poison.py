@@ -16,7 +16,7 @@ from ingest.messages.decode import encode
 from ingest.messages.kinds import Trade
 from ingest.streams import keys, read
 from ingest.streams.backlog import backlog, counters
-from ingest.streams.dead_letters import newest, retry
+from ingest.streams.dead_letters import kept, newest, retry
 from ingest.worker import rows
 from ingest.worker.worker import Worker
 from tests.integration.test_recovery import PARTITIONS, SYMBOLS, entries, publish, wait_until
@@ -67,9 +67,11 @@ def until_done(work: Any, done: Any) -> None:
 def test_large_entries_do_not_stop_a_log(strict: redis.Redis) -> None:
     large(strict, keys.events(keys.partition_of(SYMBOLS[0], PARTITIONS)), kind="trade")
     until_done(Worker(strict, CONF).run, lambda: counters(strict, PARTITIONS).get("accepted.trade") == 1)
-    assert counters(strict, PARTITIONS)["refused.wrong_type"] == LARGE == strict.xlen(keys.DEAD_LETTER)
+    assert counters(strict, PARTITIONS)["refused.wrong_type"] == LARGE == kept(strict, PARTITIONS)
     strict.config_set("maxmemory-clients", 0)  # the letters are read here at once
-    assert [letter.fields[-1] for letter in newest(strict)] == [(b"n", b"%d" % i) for i in reversed(range(LARGE))]
+    assert [letter.fields[-1] for letter in newest(strict, PARTITIONS)] == [
+        (b"n", b"%d" % i) for i in reversed(range(LARGE))
+    ]
 
 
 def test_large_entries_do_not_stop_the_router(strict: redis.Redis) -> None:
@@ -94,7 +96,7 @@ def test_a_batch_that_holds_no_rows_is_kept_and_the_writer_goes_on(pipeline: Any
     pipeline.store_rows()
     assert backlog(client, PARTITIONS).outbox == 0
     assert pipeline.postgres.execute("SELECT count(*) FROM microstructure").fetchone() == (6 * len(SYMBOLS),)
-    letters = list(newest(client))
+    letters = list(newest(client, PARTITIONS))
     assert [letter.reason for letter in letters] == ["failed"] * 4
     assert counters(client, PARTITIONS)["refused.failed"] == 4
     put_back, _ = retry(client, letters[-1], PARTITIONS)

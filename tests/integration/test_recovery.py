@@ -278,7 +278,7 @@ def test_a_redis_that_fills_up_takes_a_commit_and_a_move_whole_and_no_new_messag
         with pytest.raises(exceptions.OutOfMemoryError):
             worker._write_online(chosen)
         assert pipe.execute() == [1] * PARTITIONS
-        assert router.move(redis_client, PARTITIONS, plain) == 1
+        assert router.Router(redis_client, PARTITIONS).move(plain) == 1
         with pytest.raises(exceptions.OutOfMemoryError):
             publish_one(redis_client)
     finally:

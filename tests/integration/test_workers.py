@@ -175,12 +175,12 @@ def test_an_entry_of_ten_thousand_fields_is_refused_and_stops_neither_router_nor
     redis_client.xadd("market_data", entry("A", T0))
     redis_client.xadd(keys.events(1), {"kind": "trade", **many})
     batch = read.entries_after(redis_client, {"market_data": read.START}, 100, 1)
-    assert router.move(redis_client, PARTITIONS, batch) == 2
+    assert router.Router(redis_client, PARTITIONS).move(batch) == 2
     worker = Worker(redis_client, CONF)
     worker.open()
     turn_until(lambda: backlog(redis_client, PARTITIONS).events == 0, worker)
     worker.close()
-    letters = [fields for _, fields in redis_client.xrange(keys.DEAD_LETTER)]
+    letters = [fields for name in keys.letter_streams(PARTITIONS) for _, fields in redis_client.xrange(name)]
     assert [letter[b"reason"] for letter in letters] == [b"wrong_type", b"missing_field"]
     assert all(b"f9999" in letter[b"fields"] for letter in letters)
 

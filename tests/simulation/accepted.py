@@ -8,7 +8,8 @@ from typing import Any
 
 from ingest.messages.decode import decode, encode
 from ingest.messages.kinds import Clock, ScoredPost, SocialPost, WithdrawnPost
-from ingest.streams import dead_letters, keys
+from ingest.streams import keys
+from tests.simulation import parts
 from tests.simulation.schedule import PLAIN, Sent
 from tests.simulation.site import Site
 
@@ -25,8 +26,7 @@ def messages(site: Site) -> Iterator[str]:
         for entry_id, words in log.history if log else ():
             if f"{keys.events(p)} {entry_id.decode()}" not in back:
                 seen[_identity(p, words)] += 1
-    edge = site.server.get(keys.DEAD_LETTER.encode())
-    refused = {words[words.index(b"field:data") + 1] for _, words in edge.entries} if edge else set()
+    refused = {words[words.index(b"field:data") + 1] for _, words in letters(site)}
     lost = {data for words in site.watch.lost_entries for data in words}
     acknowledged = {id(one) for one in site.acknowledged}
     n_restored = site.watch.n_restored
@@ -50,8 +50,16 @@ def messages(site: Site) -> Iterator[str]:
 
 def _put_back(site: Site) -> set[str]:
     """Return the entries that letters became, each as its stream and id."""
-    marks = site.server.get(dead_letters.RETRIED.encode()) or {}
-    return {mark.decode() for mark in marks.values()}
+    places = (*parts.KIND_STREAM.values(), *range(site.plan.settings.partitions))
+    marks = [site.server.get(keys.retried(place).encode()) or {} for place in places]
+    return {mark.decode() for of_place in marks for mark in of_place.values()}
+
+
+def letters(site: Site) -> Iterator[tuple[bytes, list[bytes]]]:
+    """Yield all dead letters, each with its id."""
+    for place in (keys.EDGE, *range(site.plan.settings.partitions)):
+        found = site.server.get(keys.letters(place).encode())
+        yield from found.entries if found else ()
 
 
 def _identity(p: int, words: list[bytes]) -> Any:
@@ -84,9 +92,8 @@ def lateness(site: Site) -> Iterator[str]:
     """
     reasons = (b"late",) if site.watch.clock_back_us else (b"late", b"future_time")
     back = _put_back(site)
-    found = site.server.get(keys.DEAD_LETTER.encode())
     late: dict[bytes, int] = {}
-    for name, words in found.entries if found else ():
+    for name, words in letters(site):
         letter = dict(zip(words[::2], words[1::2], strict=True))
         if letter[b"reason"] in reasons and (letter[b"source"] + b" " + letter[b"id"]).decode() not in back:
             late[letter[b"field:data"]] = int(name.partition(b"-")[0]) * 1000

@@ -16,8 +16,9 @@ from tests.simulation.scripts import script_bytes
 class Client(redis.Redis):
     """redis-py's client, whose commands go through the network of the simulation; it is made once a process."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, *, is_cluster: bool = False) -> None:
         self._network = network
+        self.is_cluster = is_cluster
         self.connection_pool = _POOL
         self.connection = None
         self.auto_close_connection_pool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from tests.simulation.schedule import NEWCOMER, PLAIN, SECOND, START_US, Fault
@@ -38,6 +39,21 @@ def hand_over(seed: int, workers: Sequence[str], end_us: int) -> list[Fault]:
         then_us = at_us + 100_000 + rng.randrange(2 * SECOND)
         found.append(Fault(then_us, "call", target, (rng.choice(_CALLS), script, us, rng.choice((10_000, 300_000)))))
     return found
+
+
+def split(rng: random.Random, faults: Sequence[Fault], end_us: int) -> list[Fault]:
+    """Let failovers be of one of two masters, of which each loses a tail of its own, and let there be one at least.
+
+    The clocks of the masters of a cluster agree, else the ids of a new master may be those of the old one.
+    """
+    found = [fault for fault in faults if (fault.kind, fault.target) != ("clock", "server")]
+    for _ in range(rng.choice((1, 2))):
+        at_us, us = rng.randrange(START_US + SECOND, end_us), rng.choice((1000, 20_000, 300_000, 3_000_000))
+        found.append(Fault(at_us, "failover", "server", (us, rng.choice((20_000, 200_000, 1_500_000, 4_000_000)))))
+    return [
+        replace(fault, about=(*fault.about, rng.randrange(2))) if fault.kind in ("older", "failover") else fault
+        for fault in found
+    ]
 
 
 _CALLS = (

@@ -5,7 +5,8 @@ A call is one request: a command, a pipeline, or a transaction. The faults of a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,10 +48,10 @@ class Trouble:
 class Request:
     """A call on its way."""
 
-    __slots__ = ("atomic", "batch", "deadline", "epoch", "number", "streams", "who")
+    __slots__ = ("atomic", "batch", "deadline", "lives", "number", "streams", "who")
 
-    def __init__(self, who: Process, batch: list[Words], atomic: bool, epoch: int, number: int) -> None:
-        self.who, self.batch, self.atomic, self.epoch, self.number = who, batch, atomic, epoch, number
+    def __init__(self, who: Process, batch: list[Words], atomic: bool, lives: dict[int, int], number: int) -> None:
+        self.who, self.batch, self.atomic, self.lives, self.number = who, batch, atomic, lives, number
         self.deadline = 0
         self.streams: Sequence[bytes] = ()  # those that it waits for
 
@@ -66,31 +67,38 @@ class Network:
         self.is_quiet = False  # no faults any more
         self.executed: Callable[[Words, Any], None] = lambda *_: None  # is given each command and its reply
         self.calls = 0
-        self._epoch = 0
-        self._is_down = self._is_hung = False
+        self._lives = Counter[int]()  # how often the connections to each master have ended
+        self._down: set[int] = set()
+        self._is_hung = False
         self._queued: list[Request] = []
         self._blocked: dict[bytes, list[Request]] = {}
         server.appended = self._wake
 
     # What happens to the server
 
-    def take_down(self) -> None:
-        """Stop the server: connections end, calls find nobody."""
-        self._is_down, self._is_hung = True, False
-        self._epoch += 1
+    def take_down(self, masters: Collection[int] = (0,)) -> None:
+        """Stop masters: connections to them end, calls find nobody."""
+        self._down.update(masters)
+        self._is_hung = False
+        self._lives.update(masters)
         blocked = {id(r): r for waiting in self._blocked.values() for r in waiting}
         for request in (*blocked.values(), *self._queued):
-            self._answer(request, Gone("Connection closed by server."))
-        self._blocked.clear()
-        self._queued.clear()
+            if self._is_cut(request):
+                self._leave(request)
+                self._answer(request, Gone("Connection closed by server."))
+        self._queued = [request for request in self._queued if not self._is_cut(request)]
+
+    def _is_cut(self, request: Request) -> bool:
+        return any(self._lives[master] != life or master in self._down for master, life in request.lives.items())
 
     def hang(self) -> None:
         """Let the server stand still: calls wait for it."""
-        self._is_hung = not self._is_down
+        self._is_hung = not self._down
 
-    def bring_up(self) -> None:
-        """Let the server answer."""
-        self._is_down = self._is_hung = False
+    def bring_up(self, masters: Collection[int] = (0, 1)) -> None:
+        """Let masters answer."""
+        self._down.difference_update(masters)
+        self._is_hung = False
         queued, self._queued = self._queued, []
         for request in queued:
             self._arrive(request)
@@ -101,9 +109,13 @@ class Network:
         """Send a call for the process that runs, and return the replies; raise where none comes."""
         who = running()
         self.calls += 1
-        self._send(who, Request(who, batch, atomic, self._epoch, who.begin_wait()))
+        self._send(who, Request(who, batch, atomic, self._masters(batch), who.begin_wait()))
         found: list[Any] = who.wait()
         return found
+
+    def _masters(self, batch: list[Words]) -> dict[int, int]:
+        """Return the masters that a call goes to, each with its life."""
+        return {master: self._lives[master] for words in batch for master in map(self.server.master_of, _keys(words))}
 
     def _send(self, who: Process, request: Request) -> None:
         world, batch = self.world, request.batch
@@ -152,7 +164,11 @@ class Network:
         self.world.after(self._delay(), request.who.resume, request.number, value)
 
     def _arrive(self, request: Request) -> None:
-        if self._is_down or request.epoch != self._epoch:
+        if self._is_cut(request):
+            if not request.atomic:  # what goes to the other masters arrives
+                for words in request.batch:
+                    if not self._is_cut(Request(request.who, [words], False, self._of(request, words), LOST)):
+                        self._execute(words)
             self._answer(request, Gone("Error 111 connecting to the server. Connection refused."))
         elif self._is_hung:
             self._queued.append(request)
@@ -167,9 +183,12 @@ class Network:
             else:
                 self._answer(request, replies)
 
+    def _of(self, request: Request, words: Words) -> dict[int, int]:
+        return {master: request.lives[master] for master in map(self.server.master_of, _keys(words))}
+
     def _run_in_parts(self, request: Request, replies: list[Any]) -> None:
         """Run the commands of a pipeline one at a time; other processes come between."""
-        if self._is_down or request.epoch != self._epoch:
+        if self._is_cut(request):
             self._answer(request, Gone("Connection closed by server."))
             return
         replies.append(self._execute(request.batch[len(replies)]))
@@ -221,7 +240,7 @@ class Network:
             self.world.after(self._delay(), self._serve, request)
 
     def _serve(self, request: Request) -> None:
-        if self._is_down or self._is_hung or request.epoch != self._epoch:
+        if self._is_hung or self._is_cut(request):
             self._arrive(request)
             return
         reply = self._execute(request.batch[0])
@@ -229,6 +248,19 @@ class Network:
             self._answer(request, [reply])
         else:
             self._wait_for(request)
+
+
+def _keys(words: Words) -> list[bytes]:
+    """Return the keys of a command; one without a key goes to the first master."""
+    name = words[0]
+    if name == b"EVAL":
+        return words[3 : 3 + int(words[2])]
+    if name in (b"XREAD", b"XREADGROUP"):
+        at = words.index(b"STREAMS") + 1
+        return words[at : at + (len(words) - at) // 2]
+    if name in (b"TIME", b"INFO"):
+        return [b""]
+    return words[2:3] if name in (b"XINFO", b"XGROUP", b"OBJECT") else words[1:] if name == b"MGET" else words[1:2]
 
 
 def _script(words: Words) -> str:

@@ -272,10 +272,10 @@ def _told(site: Site, runs: list[Undisturbed], upgraded: Upgraded) -> Iterator[s
         return
     n = site.plan.settings.partitions
     expected = Counter(
-        (log.encode(), fields[b"data"])
+        (keys.stream(place).encode(), fields[b"data"])
         for run in runs
         for row in run.told
-        for log, fields in entries_of("neighbour", row, n)
+        for place, fields in entries_of("neighbour", row, n)
     )
     found: Counter[tuple[bytes, bytes]] = Counter()
     for p in range(n):
@@ -290,10 +290,9 @@ def _told(site: Site, runs: list[Undisturbed], upgraded: Upgraded) -> Iterator[s
 
 def _letters(site: Site, runs: list[Undisturbed], upgraded: Upgraded) -> Iterator[str]:
     """Each refusal is kept once, and no other."""
-    found = site.server.get(keys.DEAD_LETTER.encode())
     kept: Counter[tuple[bytes, bytes, str]] = Counter()
     edge: Counter[str] = Counter()
-    for _, words in found.entries if found else ():
+    for _, words in accepted.letters(site):
         letter = dict(zip(words[::2], words[1::2], strict=True))
         reason = letter[b"reason"].decode()
         if letter[b"source"].startswith(b"events:"):

@@ -33,7 +33,7 @@ KIND_STREAM = {kind: stream for stream, kind in PLAIN_STREAM.items()} | {"social
 
 def body(site: Site, process: Process, stop: Stop) -> None:
     """Run the part that the process's name tells, until it is stopped or killed."""
-    client = Client(site.network)
+    client = Client(site.network, is_cluster=site.plan.is_split)
     role = process.name.split()[0]
     partitions = site.plan.settings.partitions
     if role == "worker":
@@ -68,12 +68,16 @@ def _feed(site: Site, process: Process, client: redis.Redis, stop: Stop) -> None
         batch = queue[:BATCH]
         if not batch:
             site.wait_for_messages(process)
-            continue
+            batch = queue[:BATCH]
         del queue[: len(batch)]
         site.is_busy.add(process.name)
         restored = site.watch.n_restored
         try:
-            outlet.write([_parsed(one) for one in batch])
+            if batch:
+                outlet.write([_parsed(one) for one in batch])
+            elif not stop.is_set():
+                outlet.look()
+                written.n_restored = restored
         except redis.RedisError:
             if not stop.is_set():
                 raise
@@ -81,7 +85,6 @@ def _feed(site: Site, process: Process, client: redis.Redis, stop: Stop) -> None
         site.is_busy.discard(process.name)
         site.acknowledged += batch
         written.messages += batch
-        written.n_restored = restored
 
 
 def _parsed(one: Sent) -> Parsed:
@@ -121,7 +124,7 @@ def plain_fields(one: Sent) -> Any:
 def _put_back(client: redis.Redis, partitions: int) -> None:
     """Put every dead letter back, as ``dead-letters retry --reason`` does."""
     try:
-        for letter in list(dead_letters.oldest(client)):
+        for letter in list(dead_letters.oldest(client, partitions)):
             try:
                 if not letter.retried:
                     dead_letters_command._check_not_late(client, letter, partitions)

@@ -10,7 +10,7 @@ from typing import Any
 from ingest.messages.contract_kinds import Derivatives, Liquidation
 from ingest.messages.kinds import Clock, Gap, Hold, OrderBook, SocialPost, Trade
 from ingest.settings import Settings
-from tests.simulation.faults import draw_faults, hand_over, losses, pauses
+from tests.simulation.faults import draw_faults, hand_over, losses, pauses, split
 from tests.simulation.schedule import (
     BOUNDS_MS,
     BUSY,
@@ -22,6 +22,7 @@ from tests.simulation.schedule import (
     OF_KAFKA,
     PLAIN,
     SECOND,
+    SPLIT,
     START_US,
     SYMBOLS,
     Plan,
@@ -78,6 +79,9 @@ def draw(seed: int) -> Plan:
         faults = [fault for fault in faults if fault.kind not in ("settings", "version")]
         faults += hand_over(seed, [name for name in processes if name.startswith("worker")], end_us)
         settings = replace(settings, max_symbols=1000, forget_s=3600)
+    is_split = seed % 10 in SPLIT
+    if is_split:
+        faults = split(rng, faults, end_us)
     return Plan(
         seed,
         settings,
@@ -88,6 +92,7 @@ def draw(seed: int) -> Plan:
         faults=tuple(sorted(faults, key=lambda f: f.at_us)),
         end_us=end_us,
         symbols=symbols,
+        is_split=is_split,
         is_busy=is_busy,
     )
 

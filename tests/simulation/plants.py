@@ -6,14 +6,13 @@ A plant changes the text of a script as the server runs it, or replaces a functi
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ingest.feeds.kafka import feed as kafka_feed
 from ingest.publish.producer import Producer
-from ingest.streams import handing, membership, outage, read
+from ingest.streams import handing, membership, move, outage, read
 from ingest.streams.membership import Member
 from ingest.worker import opening, quiet, symbols
 from ingest.worker import worker as worker_module
@@ -71,7 +70,7 @@ def _replayed_with_todays(_: Any, settings: Any) -> Any:
 
 def _known_by_own_clock(self: Any) -> tuple[int, int]:
     now_ms = worker_module.time.time_ns() // 1_000_000
-    return int(now_ms - self._idle_us // 1000), now_ms
+    return int(now_ms - self._idle_us // 1000), 0
 
 
 def _take_free_unless_held(self: Any) -> None:
@@ -93,16 +92,12 @@ def _admit_and_open(self: Any, envelope: Any) -> Any:
     return symbol
 
 
-def _by_id_alone(entries: Sequence[read.Entry], count: int, *_: Any) -> list[read.Entry]:
-    last = {entry[0]: read.by_id(entry) for entry in entries}
-    full = Counter(name for name, *_ in entries)
-    ends = [last[name] for name, n in full.items() if n >= count]
-    return sorted((entry for entry in entries if not ends or read.by_id(entry) <= min(ends)), key=read.by_id)
+def _by_id_alone(entries: Sequence[read.Entry], *_: Any) -> list[read.Entry]:
+    return list(entries)
 
 
-def _go_on(self: Producer) -> None:
-    self._kept.clear()
-    _FIND_LOST(self)
+def _go_on(self: Producer, place: Any, batch: Any, found: Any) -> None:
+    move.append(self._client, [self._of(place, batch, self._number, found)], is_new=True)
 
 
 def _store_every_stamp(self: Database, rows: Any) -> int:
@@ -116,37 +111,39 @@ def _all_anew(*args: Any) -> frozenset[str]:
 
 
 _ANEW = saved._anew
-_FIND_LOST = Producer._find_lost
 _ADMIT = symbols.Symbols._admit
 _SAVED = "if saved_id ~= after_id then return redis.error_reply('OTHER POSITION') end"
 _SAME_SERVER = "if string.match(token, '[^:]*$') ~= server then return redis.error_reply('OTHER SERVER') end"
 _FENCE_COMMIT = "if redis.call('GET', owner) ~= token then return redis.error_reply('FENCED') end"
 _FENCE_WRITE = "if redis.call('GET', KEYS[rows]) ~= token then return 0 end"
 _COMPARE = "newer = not old\n  if old then"
-_OFFSETS = "if call('HGET', offsets, ARGV[i]) ~= ARGV[i + 1] then return redis.error_reply('OFFSETS CHANGED') end"
-_PRESENT = "call('XDEL', KEYS[tonumber(source)], id) == 1"
+_BEHIND = "if is_behind(before[i], ARGV[at], ARGV[at + 1]) then"
+_APPENDED = "if is_behind(marker, ARGV[at + 1], ARGV[at + 2]) then"
 _FREE = "if left ~= -2 and left <= tonumber(ARGV[2]) then return false end"
 _TOLD = "if ms > had_ms or (ms == had_ms and n > had_n) then"
 
 PLANTS: dict[str, Plant] = {
-    "position": Plant("a commit does not look at the position that it began from", 126, [(_SAVED, "")]),
+    "position": Plant("a commit does not look at the position that it began from", 62, [(_SAVED, "")]),
     "both checks of a commit": Plant(
         "a commit looks neither at the lease nor at the position",
-        14,
+        36,
         [(_SAVED, ""), (_SAME_SERVER, ""), (_FENCE_COMMIT, "")],
     ),
-    "fence": Plant("a commit does not look at the lease", 49, [(_FENCE_COMMIT, "")]),
-    "compare": Plant(
-        "an older row replaces the one that is online", 512, [(_COMPARE, "newer = true\n  if false then")]
-    ),
-    "write fence": Plant("online rows are written without the lease", 90, [(_FENCE_WRITE, "")]),
+    "fence": Plant("a commit does not look at the lease", 48, [(_FENCE_COMMIT, "")]),
+    "compare": Plant("an older row replaces the one that is online", 62, [(_COMPARE, "newer = true\n  if false then")]),
+    "write fence": Plant("online rows are written without the lease", 73, [(_FENCE_WRITE, "")]),
     "cut": Plant("the router sorts what it read, and does not cut it", 39, members=[(read, "in_order", _unordered)]),
-    "offsets": Plant("a batch is appended without a look at its number", 14, [(_OFFSETS, "")]),
-    "presence": Plant("an entry is moved also where it is gone", 508, [(_PRESENT, f"({_PRESENT} or true)")]),
+    "behind": Plant("a place that came back older is given the next batch", 3, [(_BEHIND, "if false then")]),
+    "marker": Plant("a record is appended also where it is already", 14, [(_APPENDED, "if true then")]),
+    "origin": Plant(
+        "a post that its feed writes again is another post",
+        377,
+        members=[(move, "_with_origin", lambda records: records)],
+    ),
     "own clock": Plant(
         "ticks go by the clock of the worker", 170, members=[(quiet.Quiet, "_known_ms", _known_by_own_clock)]
     ),
-    "at once": Plant("ticks come right after an outage", 49, members=[(outage, "WRITTEN_S", 0.0)]),
+    "at once": Plant("ticks come right after an outage", 1591, members=[(outage, "WRITTEN_S", 0.0)]),
     "replay": Plant(
         "the replay has the settings of today", 41, members=[(opening.basis, "decode", _replayed_with_todays)]
     ),
@@ -156,17 +153,17 @@ PLANTS: dict[str, Plant] = {
         [(_FREE, "if left ~= -2 then return false end")],
         [(Member, "acquire_free", _take_free_unless_held)],
     ),
-    "opens": Plant("a refused message opens a symbol", 356, members=[(symbols.Symbols, "_admit", _admit_and_open)]),
-    "alone": Plant("a change of a kernel resets all of them", 433, members=[(saved, "_anew", _all_anew)]),
-    "facts": Plant("a row that is made again is stored again", 22, members=[(Database, "store", _store_every_stamp)]),
+    "opens": Plant("a refused message opens a symbol", 26, members=[(symbols.Symbols, "_admit", _admit_and_open)]),
+    "alone": Plant("a change of a kernel resets all of them", 130, members=[(saved, "_anew", _all_anew)]),
+    "facts": Plant("a row that is made again is stored again", 10, members=[(Database, "store", _store_every_stamp)]),
     "kept": Plant(
         "a Kafka reader does not look at its offsets", 32, members=[(kafka_feed, "_are_kept", lambda *_: True)]
     ),
     "again": Plant(
         "a feed goes on where a failover has lost what it wrote",
-        10,
-        members=[(Producer, "_find_lost", _go_on)],
+        3,
+        members=[(Producer, "_append_again", _go_on)],
     ),
     "told twice": Plant("a log takes a row of a neighbour again", 55, [(_TOLD, "if true then")]),
-    "millisecond": Plant("the router orders by id alone", 69, members=[(read, "in_order", _by_id_alone)]),
+    "millisecond": Plant("the router orders by id alone", 8, members=[(read, "by_time", _by_id_alone)]),
 }

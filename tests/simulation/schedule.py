@@ -15,11 +15,11 @@ FEEDS = ("feed 0", "feed 1")
 PLAIN, KAFKA = "producer", "kafka"
 BUSY = 9  # schedules of seeds that end so have a busy producer
 OF_KAFKA = 2  # schedules of seeds that end so read Kafka alone, and lose a tail near the end
+SPLIT = (3, 7)
+"""Schedules of seeds that end so have a cluster of two masters, which fail over one by one."""
 FALSE = 6  # schedules of seeds that end so have one place for symbols, and impossible messages
-FOLLOW = (
-    3,
-    5,
-)  # schedules of seeds that end so have symbols that follow others, in their own partition and in the other
+FOLLOW = (3, 5)
+"""Schedules of seeds that end so have symbols that follow others, in their own partition and in the other."""
 HANDED = 4  # schedules of seeds that end so have a worker with other kernels that takes the partitions over
 NEWCOMER = "worker 9"
 BOUNDS_MS = 90  # how far a sound message lies behind its sending
@@ -62,7 +62,7 @@ def _shown(part: Any) -> str:
 
 @dataclass
 class Written:
-    """What one run of a feed has written, and how often the server had come back older when its last batch began."""
+    """What one run of a feed has written, and how often a server had come back older when it last looked for that."""
 
     messages: list[Sent] = field(default_factory=list)
     n_restored: int = 0
@@ -81,6 +81,7 @@ class Plan:
     faults: tuple[Fault, ...]
     end_us: int
     symbols: tuple[str, ...] = field(default=())
+    is_split: bool = False  # the keys are of two masters
     is_busy: bool = False  # a producer sends many books, and appends what it kept in one pipeline
 
     def without(self, faults: Sequence[Fault] = (), sent: Sequence[Sent] = ()) -> Plan:

@@ -1,11 +1,14 @@
 """The simulated server: the commands that the parts use, on data that can be copied and put back.
 
-It is held against the real server by ``test_server.py``. Time is ``clock``, in microseconds since the epoch; it may be set back.
+It is held against the real server by ``test_server.py``. Time is ``clock``, in microseconds since the epoch; it may be set back. The keys
+may be of several masters, which are lost and come back one by one. A script that touches two slots is an error, however many masters
+there are.
 """
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -34,12 +37,16 @@ class Server:
         Is given each write of a hash: key, fields before, words.
     """
 
-    def __init__(self, clock: Callable[[], int], rng: random.Random) -> None:
+    def __init__(
+        self, clock: Callable[[], int], rng: random.Random, master_of: Callable[[bytes], int] = lambda _: 0
+    ) -> None:
         self.clock = clock
+        self.master_of = master_of
+        self._master = 0  # the one whose script runs
         self.full = False
         self.trims = True  # a real server drops whole nodes of its tree only, so nothing of a short stream
         self.started_us = clock()
-        self.n_lives = 1
+        self._lives = Counter[int]()
         self.rewrite: Callable[[str], str] = lambda script: script
         self.watch: Callable[[bytes, dict[bytes, bytes], Sequence[bytes]], None] = lambda *_: None
         self.appended: Callable[[bytes], None] = lambda _: None
@@ -53,17 +60,23 @@ class Server:
         """Return all data as it is now."""
         return {key: _copy(value) for key, value in self._keys.items()}, dict(self._expires)
 
-    def restore(self, snapshot: tuple[dict[bytes, Value], dict[bytes, int]]) -> None:
-        """Put back what ``snapshot`` returned."""
+    def restore(self, snapshot: tuple[dict[bytes, Value], dict[bytes, int]], master: int = 0) -> None:
+        """Put back what ``snapshot`` returned, of one master."""
         keys, expires = snapshot
-        self._keys, self._expires = {key: _copy(value) for key, value in keys.items()}, dict(expires)
+
+        def back(now: dict[bytes, Any], then: dict[bytes, Any]) -> dict[bytes, Any]:
+            kept = {key: value for key, value in now.items() if self.master_of(key) != master}
+            return kept | {key: _copy(value) for key, value in then.items() if self.master_of(key) == master}
+
+        self._keys, self._expires = back(self._keys, keys), back(self._expires, expires)
         self.started_us = self.clock()
-        self.n_lives += 1
+        self._lives[master] += 1
 
     @property
     def name(self) -> bytes:
-        """The id of the server's replication, another one after each ``restore``."""
-        return blake2b(b"%d" % self.n_lives, digest_size=20).hexdigest().encode()
+        """The id of a master's replication, another one after each ``restore``."""
+        life = b"%d" % (self._lives[self._master] + 1) + b" of %d" % self._master * bool(self._master)
+        return blake2b(life, digest_size=20).hexdigest().encode()
 
     def execute(self, words: Sequence[bytes]) -> Any:
         """Run one command and return its reply, or raise the error that it is."""
@@ -214,11 +227,25 @@ class Server:
 
     def _eval(self, words: Sequence[bytes]) -> Any:
         n = int(words[2])
-        self._dirty = False
+        keys = words[3 : 3 + n]
+        if scripts.script_name(words[1]) != "write" and len({slot(key) for key in keys}) > 1:
+            raise ResponseError(f"CROSSSLOT Keys in request don't hash to the same slot: {sorted(set(keys))}")
+        self._dirty, self._master = False, self.master_of(keys[-1])
         try:
-            return scripts.run(words[1], self.rewrite, words[3 : 3 + n], words[3 + n :], self.execute)
+            return scripts.run(words[1], self.rewrite, keys, words[3 + n :], self.execute)
         finally:
-            self._dirty = None
+            self._dirty, self._master = None, 0
+
+
+def slot(key: bytes) -> bytes:
+    """Return what the slot of a key is computed from: its hash tag, or the whole key.
+
+    >>> slot(b"moved:{3}:order_book"), slot(b"order_book")
+    (b'3', b'order_book')
+    """
+    _, _, rest = key.partition(b"{")
+    tag, brace, _ = rest.partition(b"}")
+    return tag if tag and brace else key
 
 
 def _copy(value: Value) -> Any:
@@ -235,6 +262,7 @@ _HANDLERS: dict[bytes, Callable[[Server, Sequence[bytes]], Any]] = {
     b"PEXPIRE": Server._expire,
     b"PTTL": Server._pttl,
     b"INCR": Server._incr,
+    b"EXISTS": lambda server, words: sum(server.get(key) is not None for key in words[1:]),
     b"GET": lambda server, words: server.get(words[1]),
     b"MGET": lambda server, words: [server.get(key) for key in words[1:]],
     b"HSET": Server._hset,

@@ -6,7 +6,11 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from zlib import crc32
 
+from feature_repo.project import project
+from feature_repo.stores.online.format import SymbolKeys
+from ingest.feeds.kafka import move as kafka_move
 from ingest.feeds.kafka import source as kafka_source
 from ingest.messages.decode import encode
 from ingest.streams import keys
@@ -16,13 +20,15 @@ from tests.simulation.database import Connection, Database
 from tests.simulation.kafka import Broker, Consumer
 from tests.simulation.network import Network, Trouble
 from tests.simulation.schedule import FEEDS, KAFKA, NEWCOMER, PLAIN, SECOND, START_US, Fault, Plan, Sent, Written
-from tests.simulation.server import Server
+from tests.simulation.server import Server, slot
 from tests.simulation.watch import Watch
 from tests.simulation.world import Process, Stop, World
 
 RESTART_US = 300_000  # after this time a supervisor starts a process again
 DRAIN_US = 180 * SECOND  # by then everything must be drained
 LOOK_US = 100_000
+SETTLE_US = 3 * SECOND  # by then each feed has looked whether a server has lost what it wrote
+_KEYS = SymbolKeys(project(), "symbol")
 
 
 class Site:
@@ -48,7 +54,7 @@ class Site:
         self.world.keeps_lines = keeps_lines
         self.world.lazy_us = plan.lazy_us
         self.server_offset = 0
-        self.server = Server(lambda: self.world.now + self.server_offset, rng)
+        self.server = Server(lambda: self.world.now + self.server_offset, rng, self._master_of)
         self.server.started_us -= plan.uptime_us
         self.server.rewrite = rewrite
         self.watch = Watch(self.world, self.server)
@@ -71,7 +77,16 @@ class Site:
         self.heard: dict[int, bool] = {}
         self.problems: list[str] = []
         self.is_drained = False
-        self.restored: Any = None  # what the server came back with the last time
+        self.restored: dict[int, tuple[int, Any]] = {}  # how often each master came back, and with what the last time
+        self._symbols = {_KEYS.keys([symbol])[0]: symbol for symbol in plan.symbols}
+
+    def _master_of(self, key: bytes) -> int:
+        """Return the master of a key; an online row stands on that of its partition, because the fence of its script needs that."""
+        if not self.plan.is_split:
+            return 0
+        symbol = self._symbols.get(key)
+        tag = slot(key) if symbol is None else b"%d" % keys.partition_of(symbol, self.plan.settings.partitions)
+        return crc32(tag, self.plan.seed) % 2
 
     def consumer(self) -> Consumer:
         """Return a consumer of the simulated Kafka."""
@@ -95,7 +110,7 @@ class Site:
                 world.at(fault.at_us, self._happen, fault)
         world.run(plan.end_us + SECOND // 2)
         self._calm()
-        looked = [0]
+        looked = [world.now + SETTLE_US]
 
         def is_done() -> bool:
             if world.now - looked[0] < LOOK_US:
@@ -173,9 +188,14 @@ class Site:
         self._wake(one.source)
 
     def wait_for_messages(self, process: Process) -> None:
-        """Let a source wait until it is given a message, or is asked to stop."""
-        self.waiting[process.name] = process.begin_wait()
+        """Let a source wait for a second, or until it is given a message or asked to stop."""
+        number = self.waiting[process.name] = process.begin_wait()
+        self.world.after(SECOND, self._wake_from, process.name, number)
         process.wait()
+
+    def _wake_from(self, name: str, number: int) -> None:
+        if self.waiting.get(name) == number:
+            self._wake(name)
 
     def _wake(self, name: str) -> None:
         if (number := self.waiting.pop(name, None)) is not None:
@@ -234,22 +254,24 @@ class Site:
 
     def _plan_snapshot(self, fault: Fault) -> None:
         """Let the server come back as it was some time before: from a file after it was away, or as a replica at once."""
-        us, age = fault.about
+        us, age, *of = fault.about
+        [master] = of or [0]
         at = max(fault.at_us - age, START_US)
         kept: list[Any] = []
-        self.world.at(at, lambda: kept.append((self.server.snapshot(), self.watch.n_restored)))
+        self.world.at(at, lambda: kept.append((self.server.snapshot(), self.restored.get(master, (0, None))[0])))
 
         def lose() -> None:
             self.world.note("server", f"FAULT {fault}")
-            self.network.take_down()
+            self.network.take_down([master])
             snapshot, n_restored = kept[0]
+            times, last = self.restored.get(master, (0, None))
             # A past that was lost meanwhile: nothing older is there than what came back.
-            if n_restored != self.watch.n_restored:
-                snapshot = self.restored
-            self.watch.restored(snapshot)
-            self.server.restore(snapshot)
-            self.restored = snapshot
-            self.world.after(us, self.network.bring_up)
+            if n_restored != times:
+                snapshot = last
+            self.watch.restored(snapshot, master)
+            self.server.restore(snapshot, master)
+            self.restored[master] = times + 1, snapshot
+            self.world.after(us, self.network.bring_up, [master])
 
         self.world.at(fault.at_us, lose)
 
@@ -276,10 +298,11 @@ class Site:
             found = server.get(key.encode())
             if found is not None and found.ids:
                 return False
-        kept = server.get(b"kafka:{kafka}") or {}
         for topic, records in self.broker.topics.items():
-            if records and int(kept.get(f"{topic}/0".encode(), 0)) < len(records):
-                return False
+            for place in kafka_move.places(self.plan.settings.partitions):
+                at = server.get(keys.moved(place, f"kafka:{topic}/0").encode()) or b"0-0"
+                if records and int(at.partition(b"-")[0]) < len(records):
+                    return False
         for p in range(self.plan.settings.partitions):
             log = server.get(keys.events(p).encode())
             at = (server.get(keys.checkpoint(p).encode()) or {}).get(b"last_id", b"0-0")

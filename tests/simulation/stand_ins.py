@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 from redis.commands import core
 
+from feature_repo.stores.online.client import is_cluster
 from ingest import offline_writer
 from ingest.feeds.kafka import feed as kafka_feed
 from ingest.settings import Settings
@@ -96,7 +97,9 @@ def _changes() -> list[tuple[ModuleType, str, Any]]:
     for name, module in list(sys.modules.items()):
         if name.startswith(_ROOMS) and isinstance(module, ModuleType):
             for variable, value in list(vars(module).items()):
-                if value is time:
+                if value is is_cluster and name.startswith("ingest."):
+                    found.append((module, variable, lambda client: client.is_cluster))
+                elif value is time:
                     found.append((module, variable, Time))
                 elif value is secrets:
                     found.append((module, variable, SimpleNamespace(token_hex=_token_hex)))

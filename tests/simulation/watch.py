@@ -97,12 +97,12 @@ class Watch:
         """Note that the server's clock was set back."""
         self.clock_back_us -= us
 
-    def restored(self, snapshot: Any) -> None:
-        """Note what the server is about to lose."""
+    def restored(self, snapshot: Any, master: int = 0) -> None:
+        """Note what a master is about to lose."""
         self.n_restored += 1
         kept, _ = snapshot
         for key, value in self._server._keys.items():
-            if not hasattr(value, "history"):
+            if not hasattr(value, "history") or self._server.master_of(key) != master:
                 continue
             before = len(kept[key].history) if key in kept else 0
             lost = [fields for _, fields in value.history[before:]]

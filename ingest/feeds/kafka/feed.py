@@ -1,8 +1,8 @@
 """Topics of Kafka into the partition logs and the stream of posts, each record exactly once.
 
-The offsets are kept in a hash in Redis and nowhere else. The script that appends records to the logs moves the offsets with them, if this
-process still holds the seat and the offsets are those that the records began at. So each record is moved once, whichever side is killed or
-restored from an older copy. Only the symbol is decoded here; the worker checks the rest. A second process for the same topics stands by.
+How far the records of a topic are moved stands beside each log, and nowhere else (``move``). The script that appends records to a log
+moves the offset with them. So each record is moved once, whichever side is killed or restored from an older copy. Only the symbol is
+decoded here; the worker checks the rest. A second process for the same topics stands by.
 """
 
 from __future__ import annotations
@@ -11,21 +11,20 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import redis
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from feature_repo.stores.errors import UserError
-from ingest.feeds.kafka.move import move
+from ingest.feeds.kafka.move import OffsetsChangedError, begin_at, move, offsets
 from ingest.feeds.kafka.reader import Reader
 from ingest.feeds.kafka.source import DEFAULTS, OURS, Place, Source, place_name
 from ingest.publish.counts import Counts
 from ingest.publish.readers import Readers
 from ingest.streams import outage
-from ingest.streams.membership import FencedError, Member
-from ingest.streams.move import OffsetsChangedError
+from ingest.streams.membership import Member
 
 _LOG = logging.getLogger(__name__)
 POLL_S = 0.02
@@ -77,10 +76,8 @@ def run(
         for _ in member.hold_until(stop):  # 1. Hold the seat, or stand by.
             try:
                 _read_and_move(client, source, partitions, stop, member, counts, turn)
-            except FencedError:
-                member.lose(source.seat)
             except OffsetsChangedError:
-                _LOG.warning("the offsets in Redis have changed: reading begins again at what they say")
+                _LOG.warning("Redis came back older: reading begins again behind what it has")
 
     outage.ride_out("the Kafka feed", work, stop, _is_passing)
     return counts
@@ -102,17 +99,17 @@ def _read_and_move(
     counts: Counts,
     turn: Callable[[], None],
 ) -> None:
-    """Read and move until the seat is lost, partitions were added, Redis has other offsets, or ``stop`` is set.
+    """Read and move until the seat is lost, partitions were added, a place has older offsets, or ``stop`` is set.
 
-    A move finds other offsets of any place too. But after a Redis that came back older, no record may come for long.
+    A move finds older offsets too. But after a Redis that came back older, no record may come for long.
     """
     with _open_consumer(source) as consumer:
         known = _places(consumer, source)
-        at, first = _begin(client, consumer, source, known)  # 2. Begin at the offsets in Redis.
+        at, first = _begin(client, consumer, source, partitions, known)  # 2. Begin at the smallest offset of any place.
         reader, readers = Reader(consumer, first), Readers(client, partitions)
         looked = compared = waited = time.monotonic()
         crowded = False
-        while not stop.is_set() and (token := member.hold_seat()) is not None:
+        while not stop.is_set() and member.hold_seat() is not None:
             now = time.monotonic()
             if now - waited >= CROWDED_S:
                 waited, crowded = now, readers.is_crowded()
@@ -121,23 +118,23 @@ def _read_and_move(
                 continue
             reader.poll(POLL_S)  # 4. Read, and put the records of all partitions in order.
             if batch := reader.next_batch():
-                move(client, source, partitions, batch, at, token, counts)  # 5. Move them together with the offsets.
+                move(client, source, partitions, batch, at, counts)  # 5. Append them, with the offsets.
             turn()
-            # 6. Begin again where Kafka has other partitions, or Redis other offsets.
+            # 6. Begin again where Kafka has other partitions, or Redis older offsets.
             if now - looked >= LOOK_S:
                 looked = now
                 if _places(consumer, source) != known:
                     return
             if now - compared >= KEPT_S:
                 compared = now
-                if not _are_kept(client, source, at):
+                if not _are_kept(client, source, partitions, at):
                     return
 
 
-def _are_kept(client: redis.Redis, source: Source, at: dict[Place, int]) -> bool:
-    """Return whether the offsets in Redis are those that this process is at."""
-    kept: Any = client.hgetall(source.offsets)
-    return all(kept.get(place_name(place).encode()) == b"%d" % offset for place, offset in at.items())
+def _are_kept(client: redis.Redis, source: Source, partitions: int, at: Mapping[Place, int]) -> bool:
+    """Return whether no place has an older offset than this process is at."""
+    kept = offsets(client, source, partitions, list(at))
+    return all(one is not None and one >= at[place] for place, of in kept.items() for one in of)
 
 
 @contextlib.contextmanager
@@ -177,38 +174,41 @@ def _places(consumer: Any, source: Source) -> list[Place]:
     return sorted(found)
 
 
-def _noted(value: bytes | None) -> bytes:
-    """Return a value that was noted in Redis just before.
+def _older() -> redis.ConnectionError:
+    """Return an error of a connection, after which the reader begins again."""
+    return redis.ConnectionError("Redis came back older while offsets were noted")
 
-    If it is not there, Redis came back older meanwhile: raise an error of a connection, after which the reader begins again.
-    """
-    if value is None:
-        raise redis.ConnectionError("Redis came back older while offsets were noted")
-    return value
+
+def _noted(noted: Mapping[bytes, bytes], name: str) -> bytes:
+    """Return a value that was noted in Redis just before."""
+    if name.encode() not in noted:
+        raise _older()
+    return noted[name.encode()]
 
 
 def _begin(
-    client: redis.Redis, consumer: Any, source: Source, places: Sequence[Place]
+    client: redis.Redis, consumer: Any, source: Source, partitions: int, places: Sequence[Place]
 ) -> tuple[dict[Place, int], dict[Place, int]]:
-    """Return the offset that Redis holds of every place, and the one to read first; note new places in Redis."""
+    """Return the offset up to which every place has the records, and the one to read first; note new partitions of topics in Redis."""
     cluster = consumer.list_topics(timeout=ASK_S).cluster_id or ""
-    client.hsetnx(source.offsets, CLUSTER, cluster)
-    kept: Any = client.hgetall(source.offsets)
-    if _noted(kept.get(CLUSTER.encode())) != cluster.encode():
-        raise OffsetsError(f"the offsets in {source.offsets} are of another Kafka cluster; give this one another name")
+    client.hsetnx(source.first, CLUSTER, cluster)
+    ends = {place: consumer.get_watermark_offsets(TopicPartition(*place), timeout=ASK_S) for place in places}
+    for place, (low, high) in ends.items():
+        client.hsetnx(source.first, place_name(place), high if source.from_end else low)
+    noted: Any = client.hgetall(source.first)
+    if _noted(noted, CLUSTER) != cluster.encode():
+        raise OffsetsError(f"the offsets in {source.first} are of another Kafka cluster; give this one another name")
+    begin_at(client, source, partitions, {place: int(_noted(noted, place_name(place))) for place in places})
     at, first = {}, {}
-    for place in places:
-        low, high = consumer.get_watermark_offsets(TopicPartition(*place), timeout=ASK_S)
-        name = place_name(place)
-        if name.encode() not in kept:
-            client.hsetnx(source.offsets, name, high if source.from_end else low)
-        stored: Any = client.hget(source.offsets, name)
-        at[place] = int(_noted(stored))
+    for place, of_places in offsets(client, source, partitions, places).items():
+        (low, high), name = ends[place], place_name(place)
+        if None in of_places:
+            raise _older()
+        at[place] = min(offset for offset in of_places if offset is not None)
         first[place] = max(at[place], low)
         if at[place] > high:
             raise OffsetsError(
-                f"{name} ends at {high} and was read up to {at[place]}: the topic was made anew; "
-                f"HDEL {source.offsets} {name} to read it"
+                f"{name} ends at {high} and was read up to {at[place]}: the topic was made anew; give it another --name to read it"
             )
         if at[place] < low:
             _LOG.error("%d records of %s were deleted by Kafka before they were read", low - at[place], name)

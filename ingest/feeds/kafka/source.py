@@ -1,4 +1,4 @@
-"""What to read of Kafka, and where its offsets are kept."""
+"""What to read of Kafka, and under which name its offsets are kept."""
 
 from __future__ import annotations
 
@@ -62,6 +62,6 @@ class Source:
         return f"kafka.{self.name}" if self.name != "kafka" else self.name
 
     @property
-    def offsets(self) -> str:
-        """The hash that holds the next offset of every ``topic/partition``, and the cluster that they are of."""
+    def first(self) -> str:
+        """The hash that holds the offset at which every ``topic/partition`` was begun, and the cluster that they are of."""
         return f"kafka:{{{self.name}}}"

@@ -12,6 +12,7 @@ from redis import exceptions
 import feature_repo
 from ingest.cli import COMMANDS, ExitCode, main
 from ingest.run.processes import ROLES
+from ingest.streams import deployment
 
 PAGE = Path(__file__).parents[3] / "docs" / "operations.md"
 SPAN = ["--start", "2024-01-01", "--end", "2024-01-01"]
@@ -205,13 +206,13 @@ def test_a_part_with_another_number_of_partitions_is_refused_before_it_writes(
     (tmp_path / "none.jsonl").write_text('{"timestamp":1700000000000,"symbol":"A","price":1,"size":1}\n')
     monkeypatch.setenv("TFS_REDIS_URL", redis_url)
     monkeypatch.setenv("TFS_POSTGRES_URL", postgres_url)
-    redis_client.set("tfs:partitions", 4)
+    redis_client.set(deployment.PARTITIONS, 4)
     monkeypatch.setenv("TFS_PARTITIONS", "16")
     assert main(words) == ExitCode.USER_ERROR
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "TFS_PARTITIONS=16, but this Redis holds the logs of 4 partitions" in error
-    assert redis_client.keys() == [b"tfs:partitions"]
+    assert redis_client.keys() == [deployment.PARTITIONS.encode()]
 
 
 @pytest.mark.parametrize("name", LOOKS)
@@ -221,7 +222,7 @@ def test_a_command_that_only_looks_at_an_empty_redis_does_not_fix_the_number_of_
     monkeypatch.setenv("TFS_REDIS_URL", redis_url)
     monkeypatch.setenv("TFS_POSTGRES_URL", postgres_url)
     main([name, *ONE_OF_EACH[name]])
-    assert not redis_client.exists("tfs:partitions", "tfs:deployment")
+    assert not redis_client.exists(deployment.PARTITIONS, deployment.DEPLOYMENT)
 
 
 @pytest.mark.parametrize("words", MISSING_FILES, ids=" ".join)

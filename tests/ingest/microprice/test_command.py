@@ -19,6 +19,7 @@ from ingest.messages.kinds import MicropriceTable, Tick
 from ingest.replay import messages
 from ingest.simulate import history
 from ingest.streams import keys, read
+from ingest.streams.deployment import PARTITIONS
 from ingest.worker.partition import Partition
 from transforms.catalog import MICROSTRUCTURE
 
@@ -198,10 +199,10 @@ def test_an_empty_store_is_told(servers_known, capsys):
 def test_another_number_of_partitions_is_told_and_the_tables_can_be_published_later(
     before, servers_known, redis_client, postgres_url, capsys
 ):
-    redis_client.set("tfs:partitions", 8)
+    redis_client.set(PARTITIONS, 8)
     backfill([before], postgres_url, CONF)
     assert main(list(FIT)) == 2
     assert "8 partitions" in (err := capsys.readouterr().err) and "--republish" in err
-    redis_client.delete("tfs:partitions")
+    redis_client.delete(PARTITIONS)
     assert main(["fit-microprice", "--republish", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["published"] == 2

@@ -64,7 +64,7 @@ def test_a_venue_that_counts_from_a_lower_id_again_is_stored_so(redis_client) ->
 def test_a_batch_that_redis_did_not_take_stores_nothing(redis_client, monkeypatch) -> None:
     feed = outlet(redis_client, attempts=1)
     feed.write([trade(7, 10)])
-    monkeypatch.setattr(feed._producer, "_append", lambda *_: 1 / 0)
+    monkeypatch.setattr(feed._producer, "_of", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         feed.write([trade(8, 11)])
     assert outlet(redis_client).last_trades(["A"])["A"].id == 7
@@ -72,7 +72,7 @@ def test_a_batch_that_redis_did_not_take_stores_nothing(redis_client, monkeypatc
 
 def next_run(client: redis.Redis) -> LastTrades:
     """A run that starts five seconds after `T0`, and has read what is stored."""
-    run = LastTrades(client, "X:trade", lambda: (T0 + 5000) * 1_000_000)
+    run = LastTrades(client, "X:trade", 4, lambda: (T0 + 5000) * 1_000_000)
     run.read(["A"])
     return run
 
@@ -80,8 +80,8 @@ def next_run(client: redis.Redis) -> LastTrades:
 def test_a_run_that_ends_before_it_knows_what_it_missed_leaves_the_trade_from_which_on_it_asked(redis_client) -> None:
     outlet(redis_client).write([trade(7, 10), book(15)])
     notes = next_run(redis_client).notes([Parsed("hold", Hold(T0, "A", T0 + 20_000))])
-    assert notes is not None
-    stored = msgspec.json.decode(notes.texts["A"], type=LastTrade)
+    [of_partition] = notes.values()
+    stored = msgspec.json.decode(of_partition.texts["A"], type=LastTrade)
     assert stored == LastTrade(7, (T0 + 10) * 1000, 100.5, 2.0, (T0 + 15) * 1000, T0 + 5000)
 
 
@@ -90,7 +90,7 @@ def test_books_of_a_symbol_without_trades_are_stored_until_the_first_trade(redis
     feed.write([book(15)])
     last = outlet(redis_client).last_trades(["A"])["A"]
     assert (last.id, last.given_us) == (None, (T0 + 15) * 1000)
-    assert next_run(redis_client).notes([book(50)]) is not None
+    assert next_run(redis_client).notes([book(50)])
     feed.write([trade(7, 10)])
     last = outlet(redis_client).last_trades(["A"])["A"]
     assert (last.id, last.time_us, last.given_us) == (7, (T0 + 10) * 1000, (T0 + 15) * 1000)
@@ -98,4 +98,13 @@ def test_books_of_a_symbol_without_trades_are_stored_until_the_first_trade(redis
 
 def test_a_run_that_does_not_ask_leaves_the_last_trade_as_it_was(redis_client) -> None:
     outlet(redis_client).write([trade(7, 10)])
-    assert next_run(redis_client).notes([book(50)]) is None
+    assert next_run(redis_client).notes([book(50)]) == {}
+
+
+def test_what_the_release_before_stored_is_read_until_there_is_something_newer(redis_client) -> None:
+    redis_client.hset(
+        "last_trades:X:trade", "A", msgspec.json.encode(LastTrade(7, T0 * 1000, 100.5, 2.0, T0 * 1000, T0))
+    )
+    assert outlet(redis_client).last_trades(["A", "B"]).keys() == {"A"}
+    outlet(redis_client).write([trade(8, 12)])
+    assert outlet(redis_client).last_trades(["A"])["A"].id == 8

@@ -16,8 +16,7 @@ from ingest.publish.outlet import LONGEST_S, Outlet, pauses
 from ingest.publish.producer import Batch, Producer
 from ingest.recordings.lines import Line, Parsed, Rejected
 from ingest.settings import Settings, load
-from ingest.streams import keys
-from ingest.streams.move import Offsets, OffsetsChangedError, Record, move_records
+from ingest.streams import keys, move
 from ingest.worker.partition import Partition
 
 T0 = 1_700_000_000_000
@@ -87,13 +86,10 @@ class Deaf(redis.Redis):
 
     lost = 0
 
-    def eval(self, *args: Any) -> Any:
-        return self._lose(super().eval(*args))
-
     def pipeline(self, *args: Any, **options: Any) -> Any:
         pipe = super().pipeline(*args, **options)
         execute = pipe.execute
-        pipe.execute = lambda *args: self._lose(execute(*args))
+        pipe.execute = lambda **options: self._lose(execute(**options))
         return pipe
 
     def _lose(self, answer: Any) -> Any:
@@ -116,8 +112,9 @@ def test_a_lost_answer_doubles_nothing_also_where_messages_have_no_id(redis_clie
     assert redis_client.xlen(keys.SOCIAL) == redis_client.xlen(keys.DEAD_LETTER) == 3
     assert redis_client.hget(keys.counters(keys.EDGE), "refused.undecodable") == b"3"
     assert outlet.counts.published == {"book": 9, "trade": 9, "social": 3}
-    [of_the_producer] = redis_client.keys("producer:*")
-    assert 0 < redis_client.ttl(of_the_producer) <= 86_400
+    markers = redis_client.keys("moved:*")
+    assert len(markers) == 3
+    assert all(0 < redis_client.ttl(marker) <= 86_400 for marker in markers)
 
 
 def test_a_batch_that_was_given_up_takes_no_other_with_it(redis_client, redis_url) -> None:
@@ -133,32 +130,11 @@ def test_a_batch_that_was_given_up_takes_no_other_with_it(redis_client, redis_ur
 
 
 def test_an_attempt_that_arrives_after_its_batch_was_written_changes_nothing(redis_client) -> None:
-    producer, late = Producer(redis_client), Record([("events:{0}", ["data", "x"])])
-    producer.write(Batch([late]))
-    with pytest.raises(OffsetsChangedError):  # the bytes of an attempt that timed out, on a connection that is closed
-        move_records(redis_client, [late], seat=keys.EDGE, offsets=Offsets(producer._key, [("batch", 0, 1)]))
-    assert redis_client.xlen("events:{0}") == 1
-
-
-def test_a_first_number_that_arrives_late_doubles_no_batch(redis_client) -> None:
-    sent: list[Any] = []
-
-    class Late(redis.Redis):
-        def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
-            pipe = super().pipeline(transaction, shard_hint)
-            execute = pipe.execute
-            pipe.execute = lambda *args: execute(*args) and sent.append(pipe.command_stack_sent)
-            pipe.command_stack_sent = pipe.command_stack
-            return pipe
-
-    with Late.from_pool(redis_client.connection_pool) as client:
-        producer, batches = Producer(client), [Batch([Record([("events:{0}", ["data", x])])]) for x in "ab"]
-        producer.write(batches[0])
-        offsets = Offsets(producer._key, [("batch", 1, 2)])
-        move_records(client, batches[1].records, seat=keys.EDGE, offsets=offsets)  # its answer is lost
-        for words, _ in sent[0]:
-            redis_client.execute_command(*words)  # the same bytes once more, of an attempt that had timed out
-        producer.write(batches[1])
+    producer, late = Producer(redis_client), Batch({0: [["data", "x"]]})
+    producer.write(late)
+    assert move.append(redis_client, [producer._of(0, late, 1, move.START)]) == [0]  # on a connection that was given up
+    producer.write(Batch({0: [["data", "y"]]}))
+    assert move.append(redis_client, [producer._of(0, late, 1, move.START)]) == [0]
     assert redis_client.xlen("events:{0}") == 2
 
 
@@ -238,16 +214,42 @@ def test_a_redis_that_dies_while_it_is_given_what_it_lost_has_each_message_once(
 
 
 def test_an_attempt_that_arrives_after_its_batch_was_written_again_changes_nothing(redis_client) -> None:
-    producer, batches = Producer(redis_client), [Batch([Record([("events:{0}", ["data", x])])]) for x in "abc"]
+    producer, batches = Producer(redis_client), [Batch({0: [["data", x]]}) for x in "abc"]
     producer.write(batches[0])
-    past, key = Past(redis_client), producer._key
+    past = Past(redis_client)
     producer.write(batches[1])
     past.comes_back()
     producer.write(batches[2])
-    with pytest.raises(OffsetsChangedError):
-        move_records(redis_client, batches[1].records, seat=keys.EDGE, offsets=Offsets(key, [("batch", 1, 2)]))
+    assert move.append(redis_client, [producer._of(0, batches[1], 2, (1, 0))]) == [0]
     assert redis_client.xlen("events:{0}") == 3
-    assert all(0 < redis_client.ttl(name) <= 86_400 for name in redis_client.keys("producer:*"))
+
+
+def test_an_attempt_that_would_leave_a_hole_behind_it_changes_nothing(redis_client) -> None:
+    producer, batches = Producer(redis_client), [Batch({0: [["data", x]]}) for x in "abc"]
+    producer.write(batches[0])
+    past = Past(redis_client)
+    producer.write(batches[1])
+    late = producer._of(0, batches[2], 3, (2, 0))
+    past.comes_back()
+    assert move.append(redis_client, [late]) == [move.Behind((1, 0))]
+    producer.write(batches[2])
+    assert [fields[b"data"] for _, fields in redis_client.xrange("events:{0}")] == [b"a", b"b", b"c"]
+
+
+def test_a_place_that_comes_back_older_alone_is_given_what_it_lost_and_no_other_anything(redis_client) -> None:
+    outlet = Outlet(redis_client, SETTINGS)
+    names = ["BTCUSDT", "ETHUSDT"]
+    assert {keys.partition_of(name, 2) for name in names} == {0, 1}
+    kept = {}
+    for n in range(4):
+        outlet.write([Parsed("trade", Trade(T0 + n, name, 100.0, 1.0, "buy", n)) for name in names])
+        if n == 1:
+            kept = {key: redis_client.dump(key) for key in redis_client.keys("*{1}*")}
+    for key, value in kept.items():
+        redis_client.restore(key, 0, value, replace=True)
+    outlet._producer._looked[1] -= 2.0
+    outlet.write([Parsed("trade", Trade(T0 + 4, next(n for n in names if keys.partition_of(n, 2) == 0), 1.0, 1.0))])
+    assert [redis_client.xlen(keys.events(p)) for p in range(2)] == [5, 4]
 
 
 def rows(client: redis.Redis, view: str) -> dict[int, dict[str, float]]:

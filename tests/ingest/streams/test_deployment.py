@@ -14,7 +14,7 @@ import redis
 from feature_repo.stores.endpoints import Endpoints
 from ingest import offline_writer
 from ingest.settings import Settings, SettingsError, load
-from ingest.streams import deployment
+from ingest.streams import deployment, keys
 from ingest.streams.deployment import DeploymentError, OtherRedisError, PartitionsError, check, fix_in_redis
 from tests.conftest import new_database
 
@@ -90,14 +90,21 @@ def test_of_parts_that_start_at_once_with_different_numbers_one_number_wins(redi
         for thread in threads:
             thread.join()
         assert len(won) == 2 and len(set(won)) == 1
-        assert client.mget("tfs:partitions", "tfs:deployment") == [str(won[0]).encode(), f"of-{won[0]}".encode()]
+        assert client.mget(deployment.PARTITIONS, deployment.DEPLOYMENT) == [
+            str(won[0]).encode(),
+            f"of-{won[0]}".encode(),
+        ]
 
 
 def test_a_deployment_of_an_earlier_version_adopts_one_id_in_both_servers(
     redis_client: redis.Redis, postgres_url: str
 ) -> None:
     redis_client.set("tfs:partitions", 4)
+    redis_client.hset("counters:{edge}", "refused.late", 3)
+    with pytest.raises(PartitionsError):
+        check(redis_client, Settings(partitions=5), postgres_url)
     check(redis_client, CONF, postgres_url)
+    assert redis_client.hgetall(keys.counters(keys.EDGE)) == {b"refused.late": b"3"}
     ours, theirs = ids(redis_client, postgres_url)
     assert ours == theirs and len(ours) == 8
     check(redis_client, CONF, postgres_url)
@@ -225,7 +232,7 @@ def test_a_database_that_is_away_stops_no_part_that_can_work_without_it(
     redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     check(redis_client, CONF, "postgresql://desk:secret@127.0.0.1:1/none")
-    assert redis_client.get("tfs:partitions") == b"4"
+    assert redis_client.get(deployment.PARTITIONS) == b"4"
     assert "not asked which deployment the database belongs to" in caplog.text and "secret" not in caplog.text
 
 

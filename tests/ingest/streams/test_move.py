@@ -1,4 +1,4 @@
-"""The script that moves records, step by step."""
+"""The script that appends records behind the markers of their sources, step by step."""
 
 from __future__ import annotations
 
@@ -7,42 +7,74 @@ import redis
 from redis import exceptions
 
 from ingest.messages.refusal import Reason, Refused
-from ingest.streams import keys, read
-from ingest.streams.membership import FencedError, Member
-from ingest.streams.move import Offsets, OffsetsChangedError, Record, log_of, move_records, refused
+from ingest.streams import keys
+from ingest.streams.membership import FencedError, server_id
+from ingest.streams.move import (
+    Batch,
+    Behind,
+    Notes,
+    Position,
+    Record,
+    Step,
+    append,
+    by_place,
+    markers,
+    partition_of,
+    refused,
+)
 
 LOG = keys.events(0)
+NOTES = keys.last_trades(0, "X")
 
 
 def moved_fields(client: redis.Redis, stream: str = LOG) -> list[dict[bytes, bytes]]:
     return [fields for _, fields in client.xrange(stream)]  # type: ignore[union-attr]
 
 
-def record(client: redis.Redis, n: int, *targets: str) -> Record:
-    entry_id = client.xadd("market_data", {"n": n})
-    return Record([(target, ["n", n]) for target in targets or (LOG,)], "market_data", entry_id)  # type: ignore[arg-type]
+def logged(client: redis.Redis) -> list[int]:
+    return [int(fields[b"n"]) for fields in moved_fields(client)]
 
 
-def test_records_are_moved_in_their_order_and_each_once(redis_client: redis.Redis) -> None:
-    records = [record(redis_client, n) for n in range(5)]
-    assert move_records(redis_client, records[1:3]) == 2
-    assert move_records(redis_client, records) == 3
-    assert [fields[b"n"] for fields in moved_fields(redis_client)] == [b"1", b"2", b"0", b"3", b"4"]
-    assert redis_client.xlen("market_data") == 0
+def record(n: int, source: str = "market_data", sub: int = 0) -> Record:
+    return Record(source, (n, sub), ["n", n])
 
 
-def test_a_record_may_enter_several_streams(redis_client: redis.Redis) -> None:
-    one = record(redis_client, 7, LOG, keys.events(1), LOG)
-    assert (move_records(redis_client, [one]), move_records(redis_client, [one])) == (1, 0)
-    assert [len(moved_fields(redis_client, keys.events(p))) for p in range(2)] == [2, 1]
+def at(client: redis.Redis, source: str = "market_data", place: int | str = 0) -> Position | None:
+    [position] = markers(client, [place], [source])[place]
+    return position
+
+
+def test_what_lies_behind_the_marker_is_appended_in_its_order_and_each_once(redis_client: redis.Redis) -> None:
+    assert append(redis_client, [Batch(0, [record(n) for n in (1, 2)])]) == [2]
+    assert append(redis_client, [Batch(0, [record(n) for n in (1, 4, 3, 2)])]) == [2]
+    assert append(redis_client, [Batch(0, [record(n) for n in range(6)])]) == [1]
+    assert logged(redis_client) == [1, 2, 4, 3, 5]
+    assert at(redis_client) == (5, 0)
+
+
+def test_the_second_number_of_a_position_counts_as_a_number(redis_client: redis.Redis) -> None:
+    assert append(redis_client, [Batch(0, [record(1, sub=9)])]) == [1]
+    assert append(redis_client, [Batch(0, [record(1, sub=n) for n in (8, 9, 10)])]) == [1]
+    assert at(redis_client) == (1, 10)
+    largest = (1 << 64) - 1
+    assert append(redis_client, [Batch(0, [record(1, sub=largest - 1)])]) == [1]
+    assert append(redis_client, [Batch(0, [record(1, sub=largest - 1), record(1, sub=largest)])]) == [1]
+
+
+def test_each_source_has_a_marker_and_each_place_its_own(redis_client: redis.Redis) -> None:
+    batches = [Batch(place, [record(7), record(3, "order_book")]) for place in (0, 1, keys.SOCIAL)]
+    assert append(redis_client, batches) == [2, 2, 2]
+    assert append(redis_client, batches) == [0, 0, 0]
+    found = markers(redis_client, [0, 1, keys.SOCIAL, keys.EDGE], ["order_book", "market_data"])
+    assert found == {**{place: [(3, 0), (7, 0)] for place in (0, 1, keys.SOCIAL)}, keys.EDGE: [None, None]}
+    assert [redis_client.xlen(keys.stream(place)) for place in (0, 1, keys.SOCIAL)] == [2, 2, 2]
 
 
 def test_a_refused_record_is_kept_and_counted_by_its_reason_once(redis_client: redis.Redis) -> None:
-    entry_id = redis_client.xadd("market_data", {"data": b"?"})
-    one = refused("market_data", entry_id, {b"data": b"?"}, Refused(Reason.UNDECODABLE, "why"))  # type: ignore[arg-type]
-    ours = refused("elsewhere", "5", {b"data": b"!"}, ZeroDivisionError("a fault"), delete=False)
-    assert (one.reason, ours.reason) == ("undecodable", "failed")
-    assert (move_records(redis_client, [one, ours]), move_records(redis_client, [one])) == (2, 0)
+    one = refused("market_data", b"1-0", {b"data": b"?"}, Refused(Reason.UNDECODABLE, "why"))
+    ours = refused("elsewhere", "5", {b"data": b"!"}, ZeroDivisionError("a fault"))
+    batch = Batch(keys.EDGE, [Record("market_data", (1, 0), one), Record("elsewhere", (5, 0), ours)])
+    assert (append(redis_client, [batch]), append(redis_client, [batch])) == ([2], [0])
     assert [letter[b"detail"] for letter in moved_fields(redis_client, keys.DEAD_LETTER)] == [
         b"why", b"ZeroDivisionError: a fault"
     ]  # fmt: skip
@@ -50,64 +82,55 @@ def test_a_refused_record_is_kept_and_counted_by_its_reason_once(redis_client: r
     assert counted == {b"refused.undecodable": b"1", b"refused.failed": b"1"}
 
 
-def test_without_the_seats_token_nothing_changes(redis_client: redis.Redis) -> None:
-    token = Member(redis_client, "router", ["router"]).hold_seat()
-    assert token is not None
-    one = record(redis_client, 1)
+def test_on_another_redis_than_the_records_were_read_from_nothing_changes(redis_client: redis.Redis) -> None:
     with pytest.raises(FencedError):
-        move_records(redis_client, [one], seat="router", token="0:another", facts={"n": 1})
-    assert (redis_client.xlen(LOG), redis_client.xlen("market_data")) == (0, 1)
-    assert not redis_client.exists(keys.counters(keys.EDGE))
-    assert move_records(redis_client, [one], seat="router", token=token) == 1
+        append(redis_client, [Batch(0, [record(1)])], server="0" * 40)
+    assert not redis_client.keys()
+    assert append(redis_client, [Batch(0, [record(1)])], server=server_id(redis_client)) == [1]
 
 
-def test_offsets_are_checked_and_moved_with_the_records(redis_client: redis.Redis) -> None:
-    token = Member(redis_client, "kafka", ["kafka"]).hold_seat() or ""
-    redis_client.hset("offsets", mapping={"a/0": 3, "b/0": 5})
-    one = Record([(LOG, ["n", 1])])
-
-    def move(a: int, b: int) -> int:
-        steps = Offsets("offsets", [("a/0", a, a + 1), ("b/0", b, b + 2)])
-        return move_records(redis_client, [one], seat="kafka", token=token, offsets=steps)
-
-    with pytest.raises(OffsetsChangedError, match="offsets"):
-        move(3, 6)
-    assert redis_client.hgetall("offsets") == {b"a/0": b"3", b"b/0": b"5"}
-    assert move(3, 5) == 1
-    with pytest.raises(OffsetsChangedError):
-        move(3, 5)
-    assert redis_client.hgetall("offsets") == {b"a/0": b"4", b"b/0": b"7"}
-    assert len(moved_fields(redis_client)) == 1
+def test_a_place_that_came_back_older_is_given_nothing_and_says_what_it_has(redis_client: redis.Redis) -> None:
+    append(redis_client, [Batch(place, [record(4)]) for place in (0, 1)])
+    steps = [Step("order_book", (9, 0)), Step("market_data", (8, 0), before=(6, 0))]
+    append(redis_client, [Batch(1, [record(6)])])
+    notes = Notes(NOTES, {"A": b"newest"})
+    batches = [Batch(0, [record(7)], steps, notes), Batch(1, [record(7)], steps)]
+    assert append(redis_client, batches) == [Behind((4, 0)), 1]
+    assert (at(redis_client), at(redis_client, "order_book"), logged(redis_client)) == ((4, 0), None, [4])
+    assert not redis_client.exists(NOTES)
+    assert (at(redis_client, place=1), at(redis_client, "order_book", 1)) == ((8, 0), (9, 0))
 
 
-def test_entries_are_acknowledged_also_where_they_are_gone_and_facts_are_added_or_stored(
-    redis_client: redis.Redis,
-) -> None:
-    read.join_group(redis_client, ["market_data"])
-    records = [record(redis_client, n) for n in range(2)]
-    assert len(read.new_entries(redis_client, ["market_data"], 10, 1)) == 2
-    redis_client.xdel("market_data", records[0].entry_id)
-    for _ in range(2):
-        move_records(redis_client, records, acknowledge=True, facts={"scorer.texts": 3, "scorer.model": "words@1"})
-    assert redis_client.xpending("market_data", keys.GROUP)["pending"] == 0
-    counted = redis_client.hgetall(keys.counters(keys.EDGE))
-    assert counted == {b"scorer.texts": b"6", b"scorer.model": b"words@1"}
+def test_a_marker_is_never_moved_back_and_expires_only_where_that_is_asked_for(redis_client: redis.Redis) -> None:
+    append(redis_client, [Batch(0, [record(7)], [Step("market_data", (2, 0), kept_ms=60_000)])])
+    append(redis_client, [Batch(0, [], [Step("market_data", (3, 0)), Step("order_book", (3, 0))])])
+    assert (at(redis_client), at(redis_client, "order_book")) == ((7, 0), (3, 0))
+    assert 0 < redis_client.pttl(keys.moved(0, "market_data")) <= 60_000
+    assert redis_client.pttl(keys.moved(0, "order_book")) == -1
 
 
-def test_a_full_redis_lets_deleting_moves_through_and_refuses_new_input_whole(redis_client: redis.Redis) -> None:
-    token = Member(redis_client, "kafka", ["kafka"]).hold_seat() or ""
-    redis_client.hset("offsets", "a/0", 0)
-    one = record(redis_client, 1)
+def test_notes_are_those_of_the_newest_batch_also_where_an_older_one_arrives_late(redis_client: redis.Redis) -> None:
+    old, new = (Batch(0, [record(n)], notes=Notes(NOTES, {"A": b"%d" % n})) for n in (1, 2))
+    for batch in (old, new, old):
+        append(redis_client, [batch])
+    assert redis_client.hgetall(NOTES) == {b"A": b"2"}
+
+
+def test_a_full_redis_lets_what_it_holds_move_on_and_refuses_new_input_whole(redis_client: redis.Redis) -> None:
     redis_client.config_set("maxmemory", 1)
     try:
-        assert move_records(redis_client, [one], facts={"scorer.texts": 1}) == 1
+        assert append(redis_client, [Batch(0, [record(1)])]) == [1]
         with pytest.raises(exceptions.OutOfMemoryError):
-            step = Offsets("offsets", [("a/0", 0, 1)])
-            move_records(redis_client, [Record([(LOG, ["n", 2])])], seat="kafka", token=token, offsets=step)
+            append(redis_client, [Batch(0, [record(2)])], is_new=True)
     finally:
         redis_client.config_set("maxmemory", 0)
-    assert redis_client.hget("offsets", "a/0") == b"0"
-    assert [fields[b"n"] for fields in moved_fields(redis_client)] == [b"1"]
+    assert at(redis_client) == (1, 0)
+    assert logged(redis_client) == [1]
+
+
+def test_records_are_gathered_by_place_in_their_order() -> None:
+    records = [(place, record(n)) for n, place in enumerate((0, keys.EDGE, 0, 1))]
+    assert by_place(records) == {0: [record(0), record(2)], keys.EDGE: [record(1)], 1: [record(3)]}
 
 
 @pytest.mark.parametrize(
@@ -121,9 +144,9 @@ def test_a_full_redis_lets_deleting_moves_through_and_refuses_new_input_whole(re
 )
 def test_a_message_without_a_symbol_has_no_log(fields: dict[bytes, bytes], reason: Reason) -> None:
     with pytest.raises(Refused) as caught:
-        log_of(fields, 4)
+        partition_of(fields, 4)
     assert caught.value.reason == reason
 
 
 def test_only_the_symbol_of_a_message_is_decoded() -> None:
-    assert log_of({b"data": b'{"symbol": "BTCUSDT", "price": []}'}, 4) == keys.events(3)
+    assert partition_of({b"data": b'{"symbol": "BTCUSDT", "price": []}'}, 4) == 3

@@ -61,15 +61,18 @@ def test_what_the_logs_held_is_on_the_tape_in_their_order_and_with_equal_bytes(r
 
 
 def test_dead_letters_and_posts_as_written_are_on_it_and_the_posts_leave_redis(redis_client, in_folder) -> None:
-    redis_client.xadd(keys.DEAD_LETTER, {"reason": "late", "field:data": b"\x00\xff"})
+    streams = keys.letter_streams(in_folder.partitions)
+    for name in streams:
+        redis_client.xadd(name, {"reason": "late", "field:data": b"\x00\xff" + name.encode()})
     for i in range(3):
         redis_client.xadd(keys.WRITTEN, {"social_data": "1-0", "data": b'{"text":"up %d"}' % i})
-    letters, posts = redis_client.xrange(keys.DEAD_LETTER), redis_client.xrange(keys.WRITTEN)
+    letters, posts = {name: redis_client.xrange(name) for name in streams}, redis_client.xrange(keys.WRITTEN)
     for _ in range(2):
         drain(follow(redis_client, in_folder))
-        assert on_tape(in_folder, NO_PARTITION, source=keys.DEAD_LETTER) == letters
+        for name in streams:
+            assert on_tape(in_folder, NO_PARTITION, source=name) == letters[name]
         assert on_tape(in_folder, NO_PARTITION, source=keys.WRITTEN) == posts
-    assert redis_client.xrange(keys.DEAD_LETTER) == letters
+    assert {name: redis_client.xrange(name) for name in streams} == letters
     assert redis_client.xrange(keys.WRITTEN) == posts[-1:]
 
 

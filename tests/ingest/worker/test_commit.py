@@ -61,7 +61,7 @@ def test_every_step_is_done(redis_client: redis.Redis, log: Log) -> None:
         b"1",
         b"2",
     )
-    [(_, letter)] = redis_client.xrange(keys.DEAD_LETTER)
+    [(_, letter)] = redis_client.xrange(keys.letters(0))
     assert (letter[b"reason"], letter[b"id"]) == (b"duplicate", log.entries[2][0])
     [group] = redis_client.xinfo_groups(keys.events(0))
     assert (group["last-delivered-id"], group["lag"]) == (log.entries[-1][0], 0)
@@ -88,7 +88,7 @@ def test_a_worker_that_has_lost_its_lease_changes_nothing(redis_client: redis.Re
     with pytest.raises(FencedError, match="partition 0"):
         written(redis_client, log, token="0:another")
     assert not redis_client.exists(
-        keys.checkpoint(0), keys.outbox(0), keys.features(0), keys.counters(0), keys.DEAD_LETTER
+        keys.checkpoint(0), keys.outbox(0), keys.features(0), keys.counters(0), keys.letters(0)
     )
     assert redis_client.xinfo_groups(keys.events(0))[0]["lag"] == 4
 

@@ -307,7 +307,7 @@ def test_while_the_tape_is_away_the_log_waits_and_others_go_on(redis_client: red
     market.say(50, 10)
     waits = market.worker._partitions[keys.events(0)]
     assert market.states().keys() == {there} and waits.position < redis_client.xrevrange(keys.events(0), count=1)[0][0]
-    assert not redis_client.xlen(keys.DEAD_LETTER)
+    assert not redis_client.xlen(keys.letters(0))
     away.unlink()
     (tmp_path / "moved").rename(away)
     market.worker._waits._until.clear()

@@ -132,7 +132,7 @@ def test_messages_that_wait_for_a_router_that_is_away_are_not_late(run: Run) -> 
     assert run.ticks(), "time passes up to the oldest message that waits"
     waiting = dict.fromkeys(["order_book", "market_data"], read.START)
     found = read.entries_after(run.client, waiting, 1000, 1)
-    router.move(run.client, 1, read.in_order(found, 1000, 1000, router._time_us))
+    router.Router(run.client, 1).move(read.in_order(found, 1000, 1000))
     assert run.refused() == {}
 
 
@@ -197,7 +197,7 @@ def test_no_tick_that_was_decided_before_a_failover_enters_the_redis_of_a_moment
 
     def loses_its_tail(*args: Any) -> tuple[int, int]:
         found = asked(*args)
-        run.client.hset(keys.SIGNS_OF_LIFE, "last", wall_ms() - membership.PAUSE_MS - 100)
+        run.client.set(keys.owner(0), "7:another:" + "0" * 40, px=membership.LEASE_MS)
         return found
 
     monkeypatch.setattr(read, "moved_until", loses_its_tail)

@@ -163,7 +163,7 @@ def test_a_held_message_on_which_our_code_fails_is_refused_itself(
     found = counters(redis_client, PARTITIONS)
     kinds = {"accepted.book": 1, "accepted.trade": 2, "accepted.tick": 1, "refused.failed": 1}
     assert {name: n for name, n in found.items() if not name.startswith(("rows", "latency"))} == kinds
-    [letter] = newest(redis_client)
+    [letter] = newest(redis_client, 4)
     assert dict(letter.fields)[b"data"] == encode(Trade(T0 + 1, "A", 13.0, 1.0, "buy"))
     assert "a fault of ours" in caplog.text
 

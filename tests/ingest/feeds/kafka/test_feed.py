@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,10 +17,12 @@ pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed;
 
 from ingest.feeds.kafka import feed as kafka
 from ingest.feeds.kafka.feed import OffsetsError
+from ingest.feeds.kafka.move import places
 from ingest.feeds.kafka.source import Source
 from ingest.messages.decode import encode
 from ingest.messages.kinds import OrderBook, SocialPost
 from ingest.streams import keys
+from ingest.streams.move import FROM
 from tests.ingest.feeds.kafka.cluster import (
     PARTITIONS,
     QUICK,
@@ -34,7 +37,16 @@ from tests.ingest.feeds.kafka.cluster import (
     waiting,
 )  # fmt: skip
 
-OFFSETS = "kafka:{kafka}"
+FIRST = "kafka:{kafka}"
+
+
+def marker(name: str, place: int | str = 0) -> str:
+    return keys.moved(place, f"kafka:{name}")
+
+
+def set_back(client: redis.Redis, name: str, offset: int) -> None:
+    for place in places(PARTITIONS):
+        client.set(marker(name, place), f"{offset}-0")
 
 
 def test_every_topic_reaches_its_stream_byte_for_byte_under_any_name(
@@ -55,11 +67,15 @@ def test_every_topic_reaches_its_stream_byte_for_byte_under_any_name(
     }
     assert {b"kind": b"book", b"data": encode(book)} in [fields for _, fields in entries["BTCUSDT"]]
     assert {b"kind": b"trade", b"data": as_json} in [fields for _, fields in entries["ETHUSDT"]]
-    assert [fields for _, fields in redis_client.xrange(keys.SOCIAL)] == [{b"data": post}]
+    [(_, entry)] = redis_client.xrange(keys.SOCIAL)
+    assert re.fullmatch(rb"kafka:social_data/\d/1-0/0", entry.pop(FROM))
+    assert entry == {b"data": post}
     assert feed.counts is not None
     assert feed.counts.published == {"book": 1, "trade": 1, "social": 1}
-    kept = redis_client.hgetall(OFFSETS)
-    assert sum(int(offset) for name, offset in kept.items() if name != b"cluster") == 3
+    names = [name.decode() for name in redis_client.hkeys(FIRST) if name != b"cluster"]
+    for place in places(PARTITIONS):
+        found = redis_client.mget([marker(name, place) for name in names])
+        assert sum(int(offset.removesuffix(b"-0")) for offset in found) == 3
     assert redis_client.keys("own:*") + redis_client.keys("members:*") == []
 
 
@@ -136,18 +152,26 @@ def test_the_command_stops_in_order_and_prints_its_counts(
 
 
 class Flaky:
-    """A client whose script runs and whose answer is lost, now and then."""
+    """A client whose scripts run and whose answers are lost, now and then."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self.losses = 0
 
-    def eval(self, script: str, *rest: Any) -> Any:
-        reply = self._client.eval(script, *rest)
-        if "OFFSETS CHANGED" in script and self.losses < 3:
-            self.losses += 1
-            raise redis.ConnectionError("the answer was lost")
-        return reply
+    def pipeline(self, **options: Any) -> Any:
+        pipe = self._client.pipeline(**options)
+        execute = pipe.execute
+
+        def lose(**options: Any) -> Any:
+            is_move = any("BEHIND" in str(words[1]) for words, _ in pipe.command_stack if words[0] == "EVAL")
+            replies = execute(**options)
+            if is_move and self.losses < 3:
+                self.losses += 1
+                raise redis.ConnectionError("the answer was lost")
+            return replies
+
+        pipe.execute = lose
+        return pipe
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -209,7 +233,7 @@ def test_offsets_that_went_back_with_a_restored_redis_bring_the_records_again(
         with redis_client.pipeline(transaction=True) as pipe:  # as a Redis that lost its last seconds
             newest = redis_client.xrevrange(keys.events(keys.partition_of("S0", 2)), count=40)
             pipe.xdel(keys.events(keys.partition_of("S0", 2)), *(entry_id for entry_id, _ in newest))
-            pipe.hset(OFFSETS, "market_data/0", 60)
+            pipe.set(marker("market_data/0", keys.partition_of("S0", 2)), "60-0")
             pipe.execute()
         if more:
             cluster.send("market_data", trade(100), partition=0)
@@ -246,8 +270,8 @@ def test_from_the_end_takes_only_what_comes_afterwards_and_a_topic_may_come_late
     cluster.flush()
     topics = {"market_data": "market_data", "later": "market_data"}
     with Feed(redis_client, Source(cluster.address, topics, from_end=True, options=QUICK)):
-        until(lambda: redis_client.hexists(OFFSETS, "market_data/3"))  # all are noted, oldest first
-        until(lambda: redis_client.hget(OFFSETS, "market_data/0") == b"1")
+        until(lambda: redis_client.hexists(FIRST, "market_data/3"))  # all are noted, oldest first
+        until(lambda: redis_client.get(marker("market_data/0", keys.EDGE)) == b"1-0")
         cluster.send("market_data", trade(1), partition=0)
         cluster.flush()
         until(lambda: waiting(redis_client) == 1)
@@ -255,7 +279,7 @@ def test_from_the_end_takes_only_what_comes_afterwards_and_a_topic_may_come_late
         cluster.producer.list_topics("later", timeout=5)
         cluster.send("later", trade(2), partition=0)
         cluster.flush()
-        until(lambda: redis_client.hexists(OFFSETS, "later/0"))
+        until(lambda: redis_client.exists(marker("later/0", keys.EDGE)))
         cluster.send("later", trade(3), partition=0)
         cluster.flush()
         until(lambda: 3 in trades(redis_client))
@@ -267,15 +291,16 @@ def test_offsets_of_another_cluster_or_past_the_end_are_an_error_that_tells_what
 ) -> None:
     cluster.send("market_data", trade(0), partition=0)
     cluster.flush()
-    redis_client.hset(OFFSETS, "market_data/0", 5)
+    set_back(redis_client, "market_data/0", 5)
     with (
         pytest.raises(
-            OffsetsError, match="market_data/0 ends at 1 and was read up to 5: the topic was made anew; HDEL"
+            OffsetsError,
+            match="market_data/0 ends at 1 and was read up to 5: the topic was made anew; give it another --name",
         ),
         Feed(redis_client, only_trades(cluster.address)) as feed,
     ):
         until(lambda: feed.error is not None)
-    redis_client.hset(OFFSETS, "cluster", "another")
+    redis_client.hset(FIRST, "cluster", "another")
     with (
         pytest.raises(OffsetsError, match="of another Kafka cluster; give this one another name"),
         Feed(redis_client, only_trades(cluster.address)) as feed,
@@ -296,8 +321,8 @@ def test_records_that_kafka_deleted_before_they_were_read_are_told_of(
         def get_watermark_offsets(self, place: Any, timeout: float) -> tuple[int, int]:
             return 40, 90
 
-    redis_client.hset(OFFSETS, "market_data/0", 10)
+    redis_client.hset(FIRST, "market_data/0", 10)  # as the release before kept it
     place = ("market_data", 0)
-    at, first = kafka._begin(redis_client, Shortened(), only_trades("unused:1"), [place])
+    at, first = kafka._begin(redis_client, Shortened(), only_trades("unused:1"), PARTITIONS, [place])
     assert (at, first) == ({place: 10}, {place: 40})
     assert "30 records of market_data/0 were deleted by Kafka before they were read" in caplog.text
