@@ -1,9 +1,9 @@
-"""One worker process and two on the same partitions, messages a second from the logs to both stores' queues, everything on.
+"""One worker process, two and four on the same partitions, messages a second from the logs to both stores' queues, everything on.
 
 A market of 16 symbols, one a partition, is written to streams beside the logs. When the workers are ready and share the partitions
-evenly, the streams are renamed to the logs, and the time runs until the last entry is committed. ``scale`` uses the clock: two workers
+evenly, the streams are renamed to the logs, and the time runs until the last entry is committed. ``scale`` uses the clock: several workers
 against one on this machine, whose server needs a processor too. ``scale_core`` is messages for each processor second of the workers: if
-it is the same for two workers, they do not slow each other. ``scale_server`` is messages for each processor second of the server,
+it is the same for several workers, they do not slow each other. ``scale_server`` is messages for each processor second of the server,
 without producers: the most that any number of workers can read from one server.
 
     python -m bench.scale
@@ -38,6 +38,7 @@ PARTITIONS = 16
 SPAN_MS = 150_000
 T0 = 1_700_000_000_000
 ROUNDS = 3
+WORKERS = (1, 2, 4)
 PATIENCE_S = 180.0
 POLL_S = 0.02
 """Each look costs the server time too."""
@@ -145,15 +146,17 @@ def main() -> None:
         folder.chmod(0o711)  # the server may run as another user
         with embedded.running(folder / "servers", durable=False) as servers:
             for _ in range(ROUNDS):
-                for workers in (1, 2):
+                for workers in WORKERS:
                     found = measure(servers.redis_url, entries, workers)
                     old = best.get(workers, found)
                     best[workers] = tuple(map(min, old, found))
-    units = ("messages/s", "messages/s/core", "messages/s/core")
-    for which, (bench, unit) in enumerate(zip(("scale", "scale_core", "scale_server"), units, strict=True)):
-        one, two = len(entries) / best[1][which], len(entries) / best[2][which]
-        line = {"bench": bench, "size": len(entries), "ours": round(two), "peer_name": "one worker", "peer": round(one)}
-        print(json.dumps(line | {"ratio": float(f"{two / one:.3g}"), "unit": unit}), flush=True)
+    units = {"scale": "messages/s", "scale_core": "messages/s/core", "scale_server": "messages/s/core"}
+    for workers in WORKERS[1:]:
+        for which, (bench, unit) in enumerate(units.items()):
+            one, more = (len(entries) / best[n][which] for n in (1, workers))
+            line = {"bench": f"{bench}, {workers} workers", "size": len(entries), "ours": round(more)}
+            line |= {"peer_name": "one worker", "peer": round(one), "ratio": float(f"{more / one:.3g}"), "unit": unit}
+            print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":
