@@ -19,6 +19,7 @@ from ingest.messages.decode import decode_entry
 from ingest.messages.kinds import PLAIN_STREAM, Tick, time_us
 from ingest.messages.refusal import Refused
 from ingest.streams import keys, outage, read
+from ingest.streams.cluster import Cluster
 from ingest.streams.membership import FencedError, Member, server_of
 from ingest.streams.move import (
     START,
@@ -51,9 +52,10 @@ def run(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
         for token in member.hold_until(stop):  # 1. Hold the seat, or stand by.
             try:
                 # 2. Read the plain streams from their first entries.
+                until_ms = client.settled_ms() if isinstance(client, Cluster) else None
                 found = read.entries_after(client, waiting, count, BLOCK_MS)
                 # 3. Put them in order, as far as it is known.
-                parts = read.split_by_size(read.in_order(found, count, BATCH))
+                parts = read.split_by_size(read.in_order(found, count, BATCH, until_ms))
                 for part in parts:
                     router.move(read.by_time(part, _time_us), server_of(token))  # 4. Append them, then delete them.
                 count = read.next_count(count, len(parts), BATCH)

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Generator, Iterator
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -19,12 +20,22 @@ import redis
 
 from feature_repo.stores.endpoints import DATA_VARIABLE, POSTGRES_VARIABLE, REDIS_VARIABLE, SERVED_VARIABLE, Endpoints
 from ingest.servers import embedded
+from ingest.streams.cluster import Cluster
+from ingest.streams.outage import open_redis
+from tests.feature_repo.stores.redis_servers import Servers
 
 WHOLE_SYSTEM = ("acceptance", "examples", "integration")
 """Folders of the tests that run the compiled kernels in processes of their own."""
 COMPILE = (
     "from ingest.messages import flat_book; from transforms import compiling; compiling.warm_up(); flat_book.warm_up()"
 )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that runs tests on a Redis Cluster."""
+    parser.addoption(
+        "--cluster", action="store_true", help="run on a Redis Cluster of three masters and three replicas"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -95,18 +106,47 @@ def servers(_no_server_of_the_developer: None) -> Iterator[Endpoints]:
         yield endpoints
 
 
-@pytest.fixture
-def redis_url(servers: Endpoints) -> str:
-    """The address of an empty Redis database."""
-    with redis.Redis.from_url(servers.redis_url) as client:
+@pytest.fixture(scope="session")
+def _cluster() -> Iterator[str]:
+    """The address of a Redis Cluster of three masters and three replicas."""
+    with _open_folder() as folder, contextlib.closing(Servers(folder)) as cluster:
+        yield "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in cluster.cluster(3, 3))
+
+
+def _emptied(url: str) -> str:
+    with open_redis(url) as client:
         client.flushall()
-    return servers.redis_url
+    return url
+
+
+@pytest.fixture
+def cluster_url(_cluster: str) -> str:
+    """The address of an empty Redis Cluster."""
+    return _emptied(_cluster)
+
+
+@pytest.fixture
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """The address of an empty Redis; with ``--cluster`` of a Redis Cluster."""
+    if request.config.getoption("--cluster"):
+        return _emptied(request.getfixturevalue("_cluster"))
+    return _emptied(request.getfixturevalue("servers").redis_url)
+
+
+@pytest.fixture
+def one_server(request: pytest.FixtureRequest) -> None:
+    """Leave a test out with ``--cluster``, as it speaks of one server."""
+    if request.config.getoption("--cluster"):
+        pytest.skip("speaks of one server")
 
 
 @pytest.fixture
 def redis_client(redis_url: str) -> Iterator[redis.Redis]:
-    """A client of an empty Redis database; replies are bytes."""
-    with redis.Redis.from_url(redis_url) as client:
+    """A client of an empty Redis; replies are bytes."""
+    with open_redis(redis_url) as client:
+        if isinstance(client, Cluster):  # of all servers, as redis-py asks none or one
+            client.keys = lambda pattern="*": list(client.scan_iter(pattern))  # type: ignore[method-assign]
+            client.config_set = partial(client.config_set, target_nodes=Cluster.ALL_NODES)  # type: ignore[method-assign]
         yield client
 
 

@@ -33,7 +33,9 @@ DEFAULT_SHARE: Final = 0.01
 """One read in a hundred is logged, where the log is on."""
 
 _PROJECT_LINE: Final = 'name = "trading-feature-store"'
-_REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
+CLUSTER_SCHEMES: Final = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
+"""Of the addresses of a cluster, ``redis+cluster://user:password@host:port,host:port``, and of one server of it."""
+_REDIS_SCHEMES: Final = ("redis", "rediss", "unix", *CLUSTER_SCHEMES)
 _BUCKET: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,62}(/[\w.=/-]*)?\Z")
 _STRAY_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _POSTGRES_SCHEMES: Final = ("postgresql", "postgres")
@@ -180,6 +182,8 @@ def masked(url: str) -> str:
 
     >>> masked("redis://:secret@127.0.0.1:6379/0")
     'redis://:***@127.0.0.1:6379/0'
+    >>> masked("redis+cluster://desk:secret@a:6379,b:6379")
+    'redis+cluster://desk:***@a:6379,b:6379'
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -248,8 +252,8 @@ def _address(variable: str, key: str, schemes: tuple[str, ...]) -> str:
 
 def _check(url: str, schemes: tuple[str, ...], what: str) -> str:
     try:
-        parts = urlsplit(url)
-        valid = parts.scheme in schemes and (parts.port is None or parts.port > 0)
+        parts = [urlsplit(one) for one in each_node(url)]
+        valid = all(one.scheme in schemes and (one.port is None or one.port > 0) for one in parts)
     except ValueError:
         valid = False
     if not valid:
@@ -258,6 +262,20 @@ def _check(url: str, schemes: tuple[str, ...], what: str) -> str:
     if _STRAY_PERCENT.search(url):  # checked here because the client library's own error would quote the password
         raise AddressError(f"{what} has a % that two hexadecimal digits do not follow: write %25 for the sign itself")
     return url
+
+
+def each_node(url: str) -> list[str]:
+    """Return the address of each node that the address of a cluster names; of one server its own address.
+
+    >>> each_node("redis+cluster://:p@a:1,b:2/?protocol=3")
+    ['redis://:p@a:1/?protocol=3', 'redis://:p@b:2/?protocol=3']
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme not in CLUSTER_SCHEMES:
+        return [url]
+    login, at, location = rest.rpartition("@")
+    places, slash, more = location.partition("/")
+    return [f"{CLUSTER_SCHEMES[scheme]}://{login}{at}{place}{slash}{more}" for place in places.split(",")]
 
 
 def _is_project(folder: Path) -> bool:

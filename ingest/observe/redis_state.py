@@ -11,6 +11,7 @@ import redis
 
 from ingest.streams import dead_letters, keys, membership
 from ingest.streams.backlog import Stream, add_up, counters_by_place, number, streams, untaped_ms
+from ingest.streams.cluster import infos
 from ingest.worker.missing import HELD_UNTIL
 
 CONSISTENCY = "tfs:consistency"  # a hash: values by outcome, and `time_ms`, of the last `check consistency`
@@ -51,6 +52,8 @@ class RedisState:
         Of the last ``check consistency``: values by outcome, and ``time_ms``; empty before the first.
     dead_letters : int
         Letters that are kept.
+    memory_used, memory_limit : int
+        In bytes; on a cluster of the master that is fullest.
     untaped_ms : sequence of int
         By partition: how long its oldest entry that is not on the tape has waited; empty without a tape.
     missing : mapping
@@ -95,10 +98,9 @@ class RedisState:
 
 
 def look(client: redis.Redis, partitions: int, *, tape: bool = False) -> RedisState:
-    """Read everything once; seven round trips, and two more with a ``tape``, whatever the number of partitions."""
+    """Read everything once; eight round trips, and two more with a ``tape``, whatever the number of partitions."""
     pipe: Any = client.pipeline(transaction=False)
     pipe.time()
-    pipe.info("memory")
     pipe.hgetall(CONSISTENCY)
     pipe.hgetall(keys.SILENT_CHANNELS)
     for p in range(partitions):
@@ -106,8 +108,9 @@ def look(client: redis.Redis, partitions: int, *, tape: bool = False) -> RedisSt
         pipe.pttl(keys.owner(p))
         pipe.get(keys.fence(p))
         pipe.hgetall(keys.holes(p))
-    (seconds, micros), memory, checked, silent, *about = pipe.execute()
+    (seconds, micros), checked, silent, *about = pipe.execute()
     counters = counters_by_place(client, partitions)
+    memory = max(infos(client, "memory"), key=lambda about: about["used_memory"] / (about["maxmemory"] or 1))
     now_ms = seconds * 1000 + micros // 1000
     untaped = untaped_ms(client, partitions) if tape else []
     roles = (*membership.ROLES, membership.SCORER, *((membership.TAPE,) if tape else ()))

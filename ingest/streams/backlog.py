@@ -110,7 +110,7 @@ def _stream(
 
 def untaped_ms(client: redis.Redis, partitions: int) -> list[int | None]:
     """Return for each log when the oldest entry that is not on the tape arrived; None where all are."""
-    positions: Any = client.mget([keys.taped(p) for p in range(partitions)])
+    positions = ask(client, [("GET", keys.taped(p)) for p in range(partitions)])
     behind = [b"(" + (position or b"0-0") for position in positions]
     found = ask(client, [("XRANGE", keys.events(p), after, "+", "COUNT", 1) for p, after in enumerate(behind)])
     return [id_numbers(entries[0][0])[0] if entries else None for entries in found]

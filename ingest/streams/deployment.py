@@ -32,6 +32,7 @@ from feature_repo.stores.endpoints import (
     redis_url,
 )
 from feature_repo.stores.errors import UserError
+from feature_repo.stores.online.client import is_cluster
 from feature_repo.stores.scripts import read_script
 from ingest.settings import Settings
 from ingest.streams import keys
@@ -108,7 +109,7 @@ def fix_in_redis(client: redis.Redis, partitions: int, name: str = "") -> None:
     Of parts that start at once on an empty Redis one wins with both values, as one script compares and stores.
     """
     compare(client, partitions, name)
-    if client.exists(COUNTERS_BEFORE):
+    if not is_cluster(client) and client.exists(COUNTERS_BEFORE):  # that release ran on one server alone
         client.renamenx(COUNTERS_BEFORE, keys.counters(keys.EDGE))
     stored: Any = client.eval(_FIX, 2, PARTITIONS, DEPLOYMENT, partitions, name)
     _refuse_other(stored, partitions, name)
@@ -208,7 +209,13 @@ def _shown(raw: bytes) -> str:
 
 
 def _place(client: redis.Redis) -> int | None:
-    """Return a number that names the Redis process and its numbered database, whatever address it was reached by."""
+    """Return a number that names the Redis process and its numbered database, whatever address it was reached by.
+
+    Of a cluster it names the first node; a node keeps its name.
+    """
+    if is_cluster(client):
+        nodes: Any = client.execute_command("CLUSTER NODES")  # type: ignore[no-untyped-call]
+        return zlib.crc32(min(about["node_id"] for about in nodes.values()).encode()) >> 1
     try:
         about: Any = client.info("server")
     except redis.ResponseError:  # a role without the right

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
 
 import redis
+
+from ingest.streams.cluster import infos
 
 _LOG = logging.getLogger(__name__)
 ALARM, CALM = 0.8, 0.7  # parts of `maxmemory`: warn above the first, and say that there is room again below the second
@@ -31,9 +32,8 @@ class Alarm:
         if time.monotonic() - self._looked < LOOK_S:
             return
         self._looked = time.monotonic()
-        about: Any = self._client.info("memory")
-        limit = about["maxmemory"]
-        part = about["used_memory"] / limit if limit else 0.0
+        each = infos(self._client, "memory")
+        part = max(about["used_memory"] / about["maxmemory"] if about["maxmemory"] else 0.0 for about in each)
         if part >= ALARM and not self._short:
             self._short = True
             _LOG.error("Redis uses %.0f %% of its maxmemory; when it is full, it takes no new messages", 100 * part)

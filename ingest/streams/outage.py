@@ -21,6 +21,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from feature_repo.stores.online.attempt import LOGIN_REFUSED, PASSING
+from feature_repo.stores.online.client import address_of_url
+from ingest.streams.cluster import Cluster, pools
 
 _LOG = logging.getLogger(__name__)
 FIRST_PAUSE_S = 0.05
@@ -58,16 +60,19 @@ def open_redis(url: str) -> redis.Redis:
 
     It repeats nothing: a command whose reply was lost may have written.
     """
-    return redis.Redis.from_url(
-        url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S, retry=Retry(NoBackoff(), 0)
-    )
+    patience = {"socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S}
+    address = address_of_url(url)
+    if address.is_cluster:
+        return Cluster(address, **patience)  # type: ignore[return-value]  # it has the commands of a client of one server
+    return redis.Redis.from_url(url, **patience, retry=Retry(NoBackoff(), 0))
 
 
 def end_waits(client: redis.Redis) -> None:
     """Let every thread that waits for a reply of Redis get an error now. For the end of a process: the connections are of no use then."""
-    for connection in list(client.connection_pool._in_use_connections):
-        with contextlib.suppress(OSError, AttributeError):  # it is closed already
-            connection._sock.shutdown(socket.SHUT_RDWR)
+    for pool in pools(client):
+        for connection in list(pool._in_use_connections):
+            with contextlib.suppress(OSError, AttributeError):  # it is closed already
+                connection._sock.shutdown(socket.SHUT_RDWR)
 
 
 def ride_out(

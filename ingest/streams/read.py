@@ -31,13 +31,14 @@ def entries_after(client: redis.Redis, positions: Mapping[str, bytes], count: in
     return _entries(client.xread(positions, count=count, block=block_ms))  # type: ignore[arg-type]
 
 
-def in_order(entries: Sequence[Entry], count: int, most: int) -> list[Entry]:
+def in_order(entries: Sequence[Entry], count: int, most: int, until_ms: int | None = None) -> list[Entry]:
     """Return the entries of several streams, read together with ``count``, in the order of their ids, as far as that order is known.
 
     A stream that gave ``count`` entries may hold more. What the others gave in the millisecond of its last one, or later, must wait for
     those: if it went first, a slow stream of trades would overtake a fast stream of books after each pause, and the books would be late.
 
-    Return nothing where all entries are of one millisecond, and a read with a larger count, up to ``most``, may tell more.
+    Return nothing where all entries are of one millisecond, and a read with a larger count, up to ``most``, may tell more. On several
+    servers return only entries from before ``until_ms``, when each of them had appended all that it has of an earlier time.
 
     >>> books = [("books", b"%d-0" % ms, {}) for ms in (1, 2)]
     >>> trades = [("trades", b"%d-0" % ms, {}) for ms in (1, 9)]
@@ -45,13 +46,16 @@ def in_order(entries: Sequence[Entry], count: int, most: int) -> list[Entry]:
     [('books', b'1-0'), ('trades', b'1-0'), ('books', b'2-0')]
     >>> [(name, entry_id) for name, entry_id, _ in in_order(books + trades, 2, 9)]
     [('books', b'1-0'), ('trades', b'1-0')]
+    >>> [(name, entry_id) for name, entry_id, _ in in_order(books, 3, 9, until_ms=2)]
+    [('books', b'1-0')]
     """
     full = Counter(name for name, *_ in entries)
-    if len(full) < 2:
+    if len(full) < 2 and until_ms is None:
         return list(entries)
     placed = [(by_id(entry), entry) for entry in entries]
     last = {entry[0]: position for position, entry in placed}
-    ends = [last[name] for name, n in full.items() if n >= count]
+    ends = [last[name] for name, n in full.items() if n >= count] if len(full) > 1 else []
+    placed = [one for one in placed if until_ms is None or one[0][0] < until_ms]
     if ends:
         known = [one for one in placed if one[0][0] < min(ends)[0]]
         if not known and count >= most:

@@ -9,6 +9,7 @@ import redis
 from feature_repo.stores.scripts import read_script
 from ingest.settings import Settings
 from ingest.streams import keys, read
+from ingest.streams.cluster import Cluster
 from ingest.streams.dead_letters import dead_letter
 from ingest.streams.membership import LEASE_MS, LONGEST_LEASE_MS, FencedError
 from ingest.worker import rows
@@ -82,6 +83,8 @@ def lease_for(state: dict[bytes, bytes]) -> int:
 
 def patient(client: redis.Redis, wait_ms: int) -> redis.Redis:
     """Return a client of the same server that waits so long for a reply: one that gives up earlier sends a large state again and again."""
+    if isinstance(client, Cluster):
+        return client.with_options(socket_timeout=wait_ms / 1000)
     pool: Any = client.connection_pool
     options = {**pool.connection_kwargs, "connection_class": pool.connection_class, "socket_timeout": wait_ms / 1000}
     return redis.Redis.from_pool(redis.ConnectionPool(**options))

@@ -44,7 +44,7 @@ def test_two_routers_with_the_same_batch_move_each_entry_once(redis_client: redi
     assert redis_client.xlen("market_data") == 0
 
 
-def test_what_was_read_from_a_redis_that_was_replaced_is_not_moved(redis_client: redis.Redis) -> None:
+def test_what_was_read_from_a_redis_that_was_replaced_is_not_moved(one_server: None, redis_client: redis.Redis) -> None:
     redis_client.xadd("market_data", entry("A", T0))
     batch = read.entries_after(redis_client, {"market_data": read.START}, 100, 1)
     with pytest.raises(FencedError):
@@ -59,7 +59,7 @@ def test_a_router_that_died_before_it_deleted_what_it_moved_doubles_nothing(
         redis_client.xadd("market_data", entry(SYMBOLS[i % 12], T0 + i))
     batch = read.entries_after(redis_client, {"market_data": read.START}, 100, 1)
     with monkeypatch.context() as patch:
-        patch.setattr("redis.client.Pipeline.xdel", lambda *_: 1 / 0)
+        patch.setattr(type(redis_client.pipeline()), "xdel", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             router.Router(redis_client, PARTITIONS).move(batch)
     assert (in_logs(redis_client), redis_client.xlen("market_data")) == (20, 20)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import redis
 
 from ingest import settings
 from ingest.messages.kinds import OrderBook, Tick, Trade
 from ingest.publish.publisher import Publisher
 from ingest.streams import keys
+from ingest.streams.backlog import ask
 
 T0 = 1_700_000_000_000
 PARTITIONS = 4
@@ -32,5 +31,5 @@ def publish(client: redis.Redis, from_s: int, to_s: int) -> None:
 
 def owners(client: redis.Redis, partitions: int) -> set[bytes]:
     """Names of the workers that hold the partitions, at one moment; none where one of them is free."""
-    tokens: Any = client.mget([keys.owner(p) for p in range(partitions)])
-    return {token.partition(b":")[2] for token in tokens} if all(tokens) else set()
+    tokens = ask(client, [("GET", keys.owner(p)) for p in range(partitions)])
+    return {token.split(b":")[1] for token in tokens} if all(tokens) else set()

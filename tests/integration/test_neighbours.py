@@ -225,7 +225,7 @@ def test_a_worker_that_dies_before_its_commit_has_told_a_row_that_its_heir_does_
     assert sum(map(len, told(client, 5))) > sum(map(len, before))
 
 
-def test_a_worker_tells_nothing_on_a_redis_that_did_not_give_its_lease(pipeline, monkeypatch) -> None:
+def test_a_worker_tells_nothing_on_a_redis_that_did_not_give_its_lease(one_server, pipeline, monkeypatch) -> None:
     client = pipeline.client
     pipeline.settings = conf(5)
     with Publisher(client, 5) as publisher:

@@ -214,18 +214,15 @@ def test_plain_streams_give_the_same_rows_as_the_logs(pipeline):
     pipeline.client.flushall()
     for view in VIEWS:
         pipeline.postgres.execute(f"TRUNCATE {view.name}")
-    pipe = pipeline.client.pipeline(transaction=False)
     for kind, message in messages(20):
         stream = {of: name for name, of in PLAIN_STREAM.items()}.get(kind)
         if stream:
-            pipe.xadd(stream, {"data": encode(message), "recorded": "1"})
+            pipeline.client.xadd(stream, {"data": encode(message), "recorded": "1"})
         else:
             p = keys.partition_of(message.symbol, 2)
             if kind == "tick":
-                pipe.execute()
                 pipeline.route()
-            pipe.xadd(keys.events(p), {"kind": kind, "data": encode(message), "recorded": "1"})
-    pipe.execute()
+            pipeline.client.xadd(keys.events(p), {"kind": kind, "data": encode(message), "recorded": "1"})
     pipeline.run()
     got = everything(pipeline)
     for view in ("microstructure", "order_flow", "technical", "derivatives"):

@@ -35,7 +35,7 @@ def strict(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterat
     redis_client.config_set("maxmemory-clients", 4 << 20)
     try:
         with pytest.raises(redis.ConnectionError):
-            redis_client.mset({f"large {i}": b"x" * 100_000 for i in range(LARGE)})
+            redis_client.mset({f"large {{x}} {i}": b"x" * 100_000 for i in range(LARGE)})
         yield redis_client
     finally:
         redis_client.config_set("maxmemory-clients", 0)
@@ -136,7 +136,7 @@ def test_the_writer_waits_for_a_right_that_was_revoked(
 
 
 def test_a_right_that_redis_revoked_is_waited_for_and_named_once(
-    redis_client: redis.Redis, redis_url: str, caplog: pytest.LogCaptureFixture
+    one_server: None, redis_client: redis.Redis, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     redis_client.acl_setuser(
         "part", enabled=True, passwords=["+part"], keys=["*"], channels=["*"], categories=["+@all"]

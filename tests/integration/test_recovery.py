@@ -28,6 +28,7 @@ from ingest.messages.decode import encode
 from ingest.messages.kinds import OrderBook, Tick, Trade
 from ingest.streams import keys, outage, read
 from ingest.streams.backlog import backlog, counters
+from ingest.streams.outage import open_redis
 from ingest.worker import commit, rows
 from ingest.worker.partition import Partition
 from ingest.worker.worker import Worker
@@ -205,7 +206,7 @@ def test_a_killed_workers_partitions_are_owned_again_in_time_and_a_frozen_one_co
     tape = entries(30)
     third = len(tape) // 3
     with (
-        redis.Redis.from_url(redis_url) as client,
+        open_redis(redis_url) as client,
         part("worker", redis_url) as first,
         part("worker", redis_url) as second,
     ):

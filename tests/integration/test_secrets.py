@@ -42,7 +42,7 @@ def shows(text: str) -> list[str]:
 
 
 @pytest.fixture
-def planted(servers: Endpoints):
+def planted(one_server, servers: Endpoints):
     """A user of each server with its password."""
     with (
         redis.Redis.from_url(servers.redis_url) as client,

@@ -16,6 +16,7 @@ import redis
 
 from ingest.streams import keys
 from ingest.streams.backlog import backlog, counters
+from ingest.streams.outage import open_redis
 from tests.integration.mortal import MortalRedis, wait_until
 from tests.integration.test_recovery import (
     PARTITIONS,
@@ -42,7 +43,7 @@ def stop(process: subprocess.Popen[bytes]) -> str:
 def test_a_worker_with_twenty_thousand_messages_waiting_leaves_in_order_and_the_next_goes_on(redis_url: str) -> None:
     tape = entries(400)
     assert len(tape) > 20_000
-    with redis.Redis.from_url(redis_url) as client:
+    with open_redis(redis_url) as client:
         for at in range(0, len(tape), 4000):
             publish(client, tape[at : at + 4000])
         with part("worker", redis_url) as worker:
@@ -78,7 +79,7 @@ def silent() -> Iterator[str]:
 
 
 def test_a_writer_whose_database_says_nothing_ends_in_time(redis_url: str, silent: str) -> None:
-    with redis.Redis.from_url(redis_url) as client, part("writer", redis_url, TFS_POSTGRES_URL=silent) as writer:
+    with open_redis(redis_url) as client, part("writer", redis_url, TFS_POSTGRES_URL=silent) as writer:
         wait_until(lambda: client.exists(keys.owner("writer")))
         stop(writer)
 
@@ -110,5 +111,5 @@ def test_a_worker_that_compiles_its_kernels_ends_in_time(redis_url: str, tmp_pat
     with part("worker", redis_url, XDG_CACHE_HOME=str(tmp_path)) as worker:
         wait_until(lambda: any(tmp_path.rglob("*.nbi")))
         stop(worker)
-    with redis.Redis.from_url(redis_url) as client:
+    with open_redis(redis_url) as client:
         assert not any(client.exists(keys.owner(p)) for p in range(PARTITIONS))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import redis
@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
 
-from feature_repo.stores.endpoints import AddressError, redis_url
+from feature_repo.stores.endpoints import AddressError, each_node, redis_url
 
 _TIMEOUTS_S: Final = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
 _SENTINEL_LOGIN: Final = ("sentinel_username", "sentinel_password")
@@ -28,6 +28,7 @@ class Address:
 
     nodes: tuple[tuple[str, int], ...]
     options: dict[str, Any]
+    is_cluster: bool = False
 
     def __repr__(self) -> str:
         return f"Address({self})"
@@ -42,15 +43,22 @@ def address_of(connection_string: str | None, url: str | None, logins: Mapping[s
         address = address_of_connection_string(connection_string)
     else:
         address = address_of_url(redis_url() if url is None else url)
-    return Address(address.nodes, address.options | {k: v for k, v in logins.items() if v is not None})
+    return replace(address, options=address.options | {k: v for k, v in logins.items() if v is not None})
 
 
 def address_of_url(url: str) -> Address:
-    """Return the address in ``redis://user:password@host:port/db?option=value``, ``rediss://`` or ``unix://``.
+    """Return the address in ``redis://user:password@host:port/db?option=value``, ``rediss://``, ``unix://``, or of a cluster
+    ``redis+cluster://user:password@host:port,host:port`` or ``rediss+cluster://``.
 
+    >>> address_of_url("redis+cluster://a:1,b:2").nodes
+    (('a', 1), ('b', 2))
     >>> address_of_url("rediss://desk:p%40s%2Cs@db.example:6380/2").options["password"]
     'p@s,s'
     """
+    first, *others = each_node(url)
+    if first != url:
+        one = address_of_url(first)
+        return replace(one, nodes=one.nodes + sum((address_of_url(node).nodes for node in others), ()), is_cluster=True)
     options = dict(parse_url(url))  # type: ignore[no-untyped-call]
     secure = options.pop("connection_class", None)
     if "path" in options:
@@ -103,7 +111,7 @@ def connect(address: Address, kind: str, sentinel_master: str = "mymaster", *, o
     """
     module: Any = redis_asyncio if on_loop else redis
     options = _TIMEOUTS_S | address.options
-    if kind == "redis_cluster":
+    if kind == "redis_cluster" or address.is_cluster:
         options.pop("db", None)  # a cluster has one database
         nodes = [module.cluster.ClusterNode(host, port) for host, port in address.nodes]
         return module.RedisCluster(startup_nodes=nodes, **options)

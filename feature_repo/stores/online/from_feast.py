@@ -72,7 +72,8 @@ def script_calls_of_feast(config: Any, table: Any, data: Sequence[Any]) -> list[
         )
         for _, values, event, created in data
     ]
-    rows_per_script = 1 if settings.redis_type == RedisType.redis_cluster else ROWS_PER_SCRIPT
+    is_cluster = settings.redis_type == RedisType.redis_cluster or settings.address().is_cluster
+    rows_per_script = 1 if is_cluster else ROWS_PER_SCRIPT
     left_out = packed_names(view, layout.names) if layout is not None and lone else b""
     return script_calls(keys, rows, settings.key_ttl_seconds or 0, rows_per_script, left_out=left_out)
 

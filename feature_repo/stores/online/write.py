@@ -167,11 +167,13 @@ class OnlineWriter:
         """Add the commands to a caller's pipeline and return how many; each replies with its count of rows stored.
 
         The holder of a ``lease`` stores nothing once it has lost it, and replaces a row of an equal event time that was
-        created at the same time: an earlier holder made it, and did not commit it.
+        created at the same time: an earlier holder made it, and did not commit it. On Redis Cluster the lease is in another slot
+        than the rows, and no script looks at it.
         """
         if len(symbols) != len(event_us):
             raise ValueError(f"{len(symbols)} symbols but {len(event_us)} event times")
         rows = self._encoder.rows(event_us, values, silent_us, created_us)
+        lease = None if is_cluster(self._client) else lease
         calls = script_calls(self._keys.keys(symbols), rows, self._ttl_s, self._rows_per_script, lease, self._left_out)
         for call in calls:
             pipe.execute_command(*call)

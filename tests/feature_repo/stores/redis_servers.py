@@ -89,6 +89,8 @@ class Servers:
             node.cluster("replicate", nodes[i].cluster("myid").decode())
         wait_until(lambda: all(node.cluster("info")["cluster_state"] == "ok" for node in nodes))
         wait_until(lambda: all(len(node.cluster("slots")) == n for node in nodes))
+        # one that never had its master's data does not take its place
+        wait_until(lambda: all(node.info("replication")["master_link_status"] == "up" for node in nodes[n:]))
         for node in nodes:
             node.close()
         return ports
@@ -108,3 +110,8 @@ class Servers:
         process = self.running.pop(port)
         process.send_signal(signal.SIGKILL)
         process.wait()
+
+    def close(self) -> None:
+        """End every process."""
+        for port in list(self.running):
+            self.kill(port)

@@ -151,7 +151,7 @@ class BadVenue:
 
 
 @pytest.fixture
-def link(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Link]:
+def link(one_server: None, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Link]:
     found = Link(redis_url)
     monkeypatch.setenv("TFS_REDIS_URL", found.url)
     monkeypatch.setattr(ending, "GIVE_UP_S", 0.3)

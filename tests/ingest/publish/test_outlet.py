@@ -99,7 +99,7 @@ class Deaf(redis.Redis):
         return answer
 
 
-def test_a_lost_answer_doubles_nothing_also_where_messages_have_no_id(redis_client, redis_url) -> None:
+def test_a_lost_answer_doubles_nothing_also_where_messages_have_no_id(one_server, redis_client, redis_url) -> None:
     books = [Parsed("book", OrderBook(T0 + n, "BTCUSDT", [(99.0, 1.0)], [(101.0, 1.0)])) for n in range(3)]
     trades = [Parsed("trade", Trade(T0 + n, "BTCUSDT", 100.0, 1.0, "buy")) for n in range(3)]
     line = Rejected(Line("live", 7, 0, b"what came", False), Reason.UNDECODABLE, "no JSON")
@@ -117,7 +117,7 @@ def test_a_lost_answer_doubles_nothing_also_where_messages_have_no_id(redis_clie
     assert all(0 < redis_client.ttl(marker) <= 86_400 for marker in markers)
 
 
-def test_a_batch_that_was_given_up_takes_no_other_with_it(redis_client, redis_url) -> None:
+def test_a_batch_that_was_given_up_takes_no_other_with_it(one_server, redis_client, redis_url) -> None:
     with Deaf.from_url(redis_url) as client:
         outlet = Outlet(client, SETTINGS, first_pause_s=0.001, attempts=1)
         outlet.write([trade(1)])
@@ -199,7 +199,9 @@ def test_a_feed_that_has_nothing_new_gives_again_what_redis_has_lost(redis_clien
         assert [t.trade_id for t in logged(redis_client, "BTCUSDT")] == [1, 2]
 
 
-def test_a_redis_that_dies_while_it_is_given_what_it_lost_has_each_message_once(redis_client, redis_url) -> None:
+def test_a_redis_that_dies_while_it_is_given_what_it_lost_has_each_message_once(
+    one_server, redis_client, redis_url
+) -> None:
     with Deaf.from_url(redis_url) as client:
         outlet = Outlet(client, SETTINGS, first_pause_s=0.001)
         outlet.write([trade(0)])
@@ -291,7 +293,7 @@ def test_where_redis_has_lost_more_than_is_kept_what_that_was_is_unknown(redis_c
 
 
 @pytest.fixture
-def away(redis_url) -> Any:
+def away(one_server, redis_url) -> Any:
     with Away.from_url(redis_url) as client:
         client.flushall()
         yield client

@@ -43,7 +43,7 @@ def with_secret(url: str, secret: str) -> str:
     ids=["Redis away", "PostgreSQL away", "both", "Redis password", "PostgreSQL password", "Redis TLS", "PostgreSQL TLS"],
 )  # fmt: skip
 def test_without_its_servers_run_ends_with_one_message_that_names_them(
-    change, told, redis_url, postgres_url, monkeypatch, capsys
+    one_server, change, told, redis_url, postgres_url, monkeypatch, capsys
 ) -> None:
     for name, url in zip(("TFS_REDIS_URL", "TFS_POSTGRES_URL"), change(redis_url, postgres_url), strict=True):
         monkeypatch.setenv(name, url)

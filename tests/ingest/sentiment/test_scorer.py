@@ -315,7 +315,7 @@ def test_a_crash_between_the_table_and_the_logs_scores_nothing_again(
 
 
 def test_an_answer_that_was_lost_moves_nothing_twice(
-    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    one_server: None, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for i in range(3):
         add(redis_client, id=str(i))
@@ -351,7 +351,8 @@ def test_the_scorer_waits_for_a_redis_that_is_away_and_says_so_once(
     for i in range(5):
         add(redis_client, id=str(i))
     away = [True] * 3
-    execute = Pipeline.execute
+    kind = type(redis_client.pipeline())
+    execute = kind.execute
 
     def fails(*args: Any, **options: Any) -> Any:
         if away:
@@ -359,7 +360,7 @@ def test_the_scorer_waits_for_a_redis_that_is_away_and_says_so_once(
             raise redis.ConnectionError("away")
         return execute(*args, **options)
 
-    monkeypatch.setattr(Pipeline, "execute", fails)
+    monkeypatch.setattr(kind, "execute", fails)
     drain(scorer(redis_client, Words()), redis_client)
     assert [p.id for p in logged(redis_client, "BTCUSDT")] == [str(i) for i in range(5)]
     assert caplog.text.count("the scorer cannot go on") == 1

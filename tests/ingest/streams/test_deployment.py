@@ -16,6 +16,7 @@ from ingest import offline_writer
 from ingest.settings import Settings, SettingsError, load
 from ingest.streams import deployment, keys
 from ingest.streams.deployment import DeploymentError, OtherRedisError, PartitionsError, check, fix_in_redis
+from ingest.streams.outage import open_redis
 from tests.conftest import new_database
 
 CONF = Settings(partitions=4)
@@ -31,7 +32,7 @@ def other_url(servers: Endpoints) -> Iterator[str]:
 
 
 @pytest.fixture
-def other_redis(redis_url: str) -> Iterator[redis.Redis]:
+def other_redis(redis_url: str, one_server: None) -> Iterator[redis.Redis]:
     """Another Redis: the second numbered database, which is another place as well."""
     with redis.Redis.from_url(redis_url.rpartition("/")[0] + "/1") as client:
         yield client
@@ -75,7 +76,7 @@ def test_a_writer_that_may_not_make_tables_stores_the_id_in_the_table_that_is_th
 
 
 def test_of_parts_that_start_at_once_with_different_numbers_one_number_wins(redis_url: str) -> None:
-    with redis.Redis.from_url(redis_url) as client:
+    with open_redis(redis_url) as client:
         gate, won = threading.Barrier(8), list[int]()
 
         def start(partitions: int) -> None:
@@ -97,7 +98,7 @@ def test_of_parts_that_start_at_once_with_different_numbers_one_number_wins(redi
 
 
 def test_a_deployment_of_an_earlier_version_adopts_one_id_in_both_servers(
-    redis_client: redis.Redis, postgres_url: str
+    one_server: None, redis_client: redis.Redis, postgres_url: str
 ) -> None:
     redis_client.set("tfs:partitions", 4)
     redis_client.hset("counters:{edge}", "refused.late", 3)

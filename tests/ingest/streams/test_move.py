@@ -82,7 +82,9 @@ def test_a_refused_record_is_kept_and_counted_by_its_reason_once(redis_client: r
     assert counted == {b"refused.undecodable": b"1", b"refused.failed": b"1"}
 
 
-def test_on_another_redis_than_the_records_were_read_from_nothing_changes(redis_client: redis.Redis) -> None:
+def test_on_another_redis_than_the_records_were_read_from_nothing_changes(
+    one_server: None, redis_client: redis.Redis
+) -> None:
     with pytest.raises(FencedError):
         append(redis_client, [Batch(0, [record(1)])], server="0" * 40)
     assert not redis_client.keys()

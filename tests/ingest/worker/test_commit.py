@@ -94,7 +94,7 @@ def test_a_worker_that_has_lost_its_lease_changes_nothing(redis_client: redis.Re
 
 
 def test_a_commit_whose_reply_was_lost_and_that_arrives_late_doubles_nothing(
-    redis_client: redis.Redis, log: Log
+    one_server: None, redis_client: redis.Redis, log: Log
 ) -> None:
     """The owner timed out, opened the partition anew and committed; then its old commit arrives, with the same token."""
     partition, pending = log.partition, log.partition.take_pending()

@@ -7,7 +7,6 @@ import json
 import threading
 
 import pytest
-import redis
 
 from ingest import settings
 from ingest.cli import main
@@ -80,9 +79,8 @@ def test_a_letter_is_put_back_once_however_many_ask(client, capsys):
     start, done = threading.Barrier(8), []
 
     def ask():
-        with redis.Redis(connection_pool=client.connection_pool) as mine:
-            start.wait(10)
-            done.append(dead_letters.retry(mine, found, 2))
+        start.wait(10)
+        done.append(dead_letters.retry(client, found, 2))
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:

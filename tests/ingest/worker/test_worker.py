@@ -18,7 +18,7 @@ from ingest import settings
 from ingest.messages.decode import encode
 from ingest.messages.kinds import OrderBook, Tick, Trade
 from ingest.publish.publisher import Publisher
-from ingest.streams import keys, membership, read
+from ingest.streams import keys, membership, outage, read
 from ingest.streams.backlog import counters
 from ingest.streams.dead_letters import newest
 from ingest.worker import commit, kernels, rows
@@ -33,7 +33,10 @@ PARTITIONS = 2
 CONF = settings.load({"TFS_PARTITIONS": str(PARTITIONS)})
 
 
-def test_a_clock_that_is_set_forward_makes_no_symbol_quiet(redis_client: redis.Redis) -> None:
+def test_a_clock_that_is_set_forward_makes_no_symbol_quiet(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outage, "WRITTEN_S", 0.0)
     now_us, steady_us = [T0 * 1000 + 400_000], [0]
     worker = Worker(redis_client, CONF, lambda: now_us[0], lambda: steady_us[0])
     kernels.warm_up()  # takes long enough, the first time, to look like an outage
@@ -94,7 +97,7 @@ def test_a_large_state_has_a_lease_that_its_commit_cannot_outlive(redis_client: 
 
 
 def test_a_large_state_is_saved_though_the_server_takes_longer_than_a_command_may_last(
-    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    one_server: None, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that is busy for half a second stands for one that reads 200 MB; the worker's client waits for 0.2 s."""
     pool = redis_client.connection_pool
@@ -187,7 +190,7 @@ def test_a_partition_that_another_worker_took_over_is_dropped_with_what_was_not_
 
 
 def test_an_owner_that_froze_before_its_online_write_leaves_the_heirs_row(
-    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    one_server: None, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     view, p = VIEW["microstructure"], keys.partition_of("A", PARTITIONS)
     worker = Worker(redis_client, CONF, lambda: T0 * 1000 + 3_600_000_000)  # its clock is an hour ahead

@@ -177,7 +177,9 @@ class Flaky:
         return getattr(self._client, name)
 
 
-def test_a_move_whose_answer_is_lost_is_not_made_twice(cluster: Cluster, redis_client: redis.Redis) -> None:
+def test_a_move_whose_answer_is_lost_is_not_made_twice(
+    one_server: None, cluster: Cluster, redis_client: redis.Redis
+) -> None:
     for n in range(5000):
         cluster.send("market_data", trade(n), partition=0)
     cluster.flush()
