@@ -42,6 +42,7 @@ LONG = (
     "tests/ingest/sentiment",
     "tests/acceptance/test_demo.py",
     "tests/acceptance/test_many_symbols.py",
+    "tests/acceptance/test_mixed.py",
 )
 """Tests that take from half a minute to a minute each, and their neighbours."""
 _COMPILED_FIRST = f"import sys, pytest; {COMPILE}; sys.exit(pytest.main(['-q', *sys.argv[1:]]))"

@@ -45,6 +45,16 @@ Rows = dict[str, tuple[list[tuple[str, int]], np.ndarray]]
 Entries = list[tuple[str, Message]]
 
 
+def squeezed(told: Iterable[tuple[str, Message]], start_ms: int, squeeze: int) -> Iterator[tuple[str, Message]]:
+    """The same messages, so many times as dense from ``start_ms`` on."""
+    for kind, message in told:
+        for name in ("timestamp", "received", "observed_at"):
+            value = getattr(message, name, None)
+            if value is not None:
+                setattr(message, name, start_ms + (value - start_ms) // squeeze)
+        yield kind, message
+
+
 def tape(events: int, squeeze: int, recordings: Path | None) -> Entries:
     """About ``events`` messages by receive time: simulated ones, ``squeeze`` times as dense, and the captures where they are.
 
@@ -57,11 +67,7 @@ def tape(events: int, squeeze: int, recordings: Path | None) -> Entries:
     start = MIDNIGHT - seconds // squeeze * 500  # midnight lies in the middle
     simulated: Entries = []
     posts: list[SocialPost] = []
-    for kind, message in history(start, start + seconds * 1000, symbols=SYMBOLS, seed=11):
-        for name in ("timestamp", "received", "observed_at"):
-            value = getattr(message, name, None)
-            if value is not None:
-                setattr(message, name, start + (value - start) // squeeze)
+    for kind, message in squeezed(history(start, start + seconds * 1000, symbols=SYMBOLS, seed=11), start, squeeze):
         if isinstance(message, SocialPost):
             posts.append(message)
         else:
