@@ -159,15 +159,17 @@ def restore(
     return states, anew
 
 
-def stateful(bucket_us: int) -> set[str]:
-    """Return the kernels that have a state."""
-    return {name for layout in _layouts(bucket_us, None).values() for name, _ in layout}
+def stateful(bucket_us: int, *, has_followers: bool) -> set[str]:
+    """Return the kernels that have a state; those of ``context`` have one where symbols follow others."""
+    shape = Shape(1, True) if has_followers else None
+    return {name for layout in _layouts(bucket_us, shape).values() for name, _ in layout}
 
 
-def begin_anew(parts: Mapping[str, bytes], emit_us: int) -> frozenset[str]:
-    """Return the kernels of a symbol without neighbours that would begin anew with these parts; raise as ``restore``."""
-    heads = tuple((part, head) for part, (head, _) in _split_all(parts, emit_us, None).items())
-    return _anew(heads, kernels.VERSIONS, min(emit_us, SECOND_US), None)
+def begin_anew(parts: Mapping[str, bytes], emit_us: int, neighbours: Neighbours | None = None) -> frozenset[str]:
+    """Return the kernels of a symbol that would begin anew with these parts; raise as ``restore``."""
+    shape = neighbours.shape if neighbours else None
+    heads = tuple((part, head) for part, (head, _) in _split_all(parts, emit_us, shape).items())
+    return _anew(heads, kernels.VERSIONS, min(emit_us, SECOND_US), shape)
 
 
 def _split_all(parts: Mapping[str, bytes], emit_us: int, shape: Shape | None) -> dict[str, tuple[Head, bytes]]:

@@ -50,7 +50,8 @@ def check_history(settings: Settings) -> None:
     with open_redis(redis_url()) as client:
         theirs = [about["versions"] for about in versions.fleet(client, settings.partitions).values()]
     changed = set().union(*map(versions.changed, theirs))
-    lost = sorted(with_users(changed) & stateful(min(settings.emit_us, SECOND_US)))
+    kept = stateful(min(settings.emit_us, SECOND_US), has_followers=bool(settings.followers()))
+    lost = sorted(with_users(changed) & kept)
     if not lost:
         return
     why = "TFS_TAPE is empty"

@@ -129,8 +129,9 @@ class HandOver:
         for p in [p for p in wanted if p not in self._pasts and self._not_before.get(p, 0.0) <= now]:
             self._not_before[p] = now + AGAIN_S
             checkpoint = {} if self._is_cold else read_checkpoint(self._client, p, keep_leases)
-            if changed := begin_anew(checkpoint, self._settings.emit_us):
-                self._begin(p, checkpoint, changed)
+            settings = basis.decode(checkpoint.get(basis.FIELD), self._settings)
+            if changed := begin_anew(checkpoint, settings):
+                self._begin(p, checkpoint, settings, changed)
                 return
             if self._is_cold or any(b" " in key for key in checkpoint):
                 self._pasts[p] = None
@@ -139,12 +140,13 @@ class HandOver:
                 self._keep(p, found.position)
                 self._take(p, found, checkpoint.get(basis.FIELD), keep_leases)
 
-    def _begin(self, p: int, checkpoint: Mapping[bytes, bytes], changed: dict[str, frozenset[str]]) -> None:
+    def _begin(
+        self, p: int, checkpoint: Mapping[bytes, bytes], settings: Settings, changed: dict[str, frozenset[str]]
+    ) -> None:
         taped: Any = self._client.get(keys.taped(p))
         self._keep(p, taped or read.START)
         kernels: frozenset[str] = frozenset().union(*changed.values())
         _LOG.warning("partition %d: rebuilding %s of %d symbols", p, ", ".join(sorted(kernels)), len(changed))
-        settings = basis.decode(checkpoint.get(basis.FIELD), self._settings)
         job = Rebuilding(settings, p, changed, kernels, checkpoint.get(b"state_id", read.START))
         self._job = p, job, checkpoint.get(basis.FIELD)
 

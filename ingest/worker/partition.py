@@ -223,14 +223,19 @@ class Partition:
         return self._saved_basis != self._basis or self._saved_code != self._code
 
     def with_settings(self, settings: Settings, between: Callable[[], None] = lambda: None) -> Partition:
-        """Return this partition as it goes on with other settings; its next commit saves the state and the settings together."""
+        """Return this partition as it goes on with other settings; its next commit saves the state and the settings together.
+
+        Rows of ``context`` that wait for neighbours which are others from now on are pending then, with what was told.
+        """
         after = Partition(self.number, settings, self._load_idle)
         state = {}
         for name, symbol in self.symbols.items():
             between()
+            symbol.end_waiting(settings.neighbours(name))
             state.update({f"{name} {part}".encode(): data for part, data in symbol.save().items()})
         after.restart(after.restore(state, between))
         after.idle.take_over(self.idle)
+        after.pending = self.pending
         after._last_holes = self._last_holes
         after.position, after.last_id, after.state_id = self.position, self.last_id, self.state_id
         after.unsaved, after.left = self.unsaved, self.left

@@ -83,8 +83,8 @@ def _rebuild(
         given.send(f"{type(error).__name__}: {error}"[:500])
 
 
-def begin_anew(checkpoint: Mapping[bytes, bytes], emit_us: int) -> dict[str, frozenset[str]]:
-    """Return the kernels that begin anew in each symbol of a checkpoint: all where its state has another format."""
+def begin_anew(checkpoint: Mapping[bytes, bytes], settings: Settings) -> dict[str, frozenset[str]]:
+    """Return the kernels that begin anew in each symbol of a checkpoint of these settings: all where its state has another format."""
     parts: Parts = {}
     for key, data in checkpoint.items():
         name, _, part = key.decode().partition(" ")
@@ -93,7 +93,7 @@ def begin_anew(checkpoint: Mapping[bytes, bytes], emit_us: int) -> dict[str, fro
     found = {}
     for name, of_symbol in parts.items():
         try:
-            anew = saved.begin_anew(of_symbol, emit_us)
+            anew = saved.begin_anew(of_symbol, settings.emit_us, settings.neighbours(name))
         except VersionError:
             anew = frozenset(KERNEL)
         if anew:

@@ -34,6 +34,7 @@ from ingest.worker.book_faults import book_refusal
 from ingest.worker.timeline import Timeline
 from transforms import validation
 from transforms.catalog import CONTEXT, View
+from transforms.context.layout import Neighbours
 from transforms.engine import Engine
 from transforms.kernel import NAN, Vector
 from transforms.saved import VersionError
@@ -271,10 +272,17 @@ class Symbol:
             self._emit(self, view, t_us, values)
         self._emit_context()
 
-    def _emit_context(self) -> None:
-        """Give the rows of ``context`` that are due: they wait for neighbours, for one allowed lateness."""
+    def end_waiting(self, neighbours: Neighbours | None) -> None:
+        """Give the rows of ``context`` that wait, if the symbol is to have other neighbours."""
         context = self.engine.context
-        while context is not None and (found := context.next_row(self.timeline.settled_us())) is not None:
+        if context is not None and context.neighbours != neighbours:
+            self._emit_context(self.timeline.boundary)
+
+    def _emit_context(self, before_us: int = 0) -> None:
+        """Give the rows of ``context`` that are due: they wait for neighbours, for one allowed lateness, and not before ``before_us``."""
+        context = self.engine.context
+        before_us = max(before_us, self.timeline.settled_us())
+        while context is not None and (found := context.next_row(before_us)) is not None:
             t_us, values = found
             self._emit(self, CONTEXT, t_us, values)
 

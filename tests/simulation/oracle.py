@@ -43,15 +43,14 @@ class Undisturbed:
     told: list[Neighbour] = field(default_factory=list)
 
     def take(self, partition: Partition) -> None:
-        """Add what a partition has given."""
-        self.counts.update(partition.pending.counts)
-        self.counts.update(partition.symbols.take_counts())
-        self.told += [row for _, row in partition.pending.told]
-        self.letters += [(entry_id, str(why.reason)) for (entry_id, _), why in partition.pending.dead]
-        for view, batch in partition.pending.batches.items():
+        """Add what a partition has given since the last call."""
+        pending = partition.take_pending()
+        self.counts.update(pending.counts)
+        self.told += [row for _, row in pending.told]
+        self.letters += [(entry_id, str(why.reason)) for (entry_id, _), why in pending.dead]
+        for view, batch in pending.batches.items():
             if not len(batch):
                 continue
-            self.counts[f"rows.{view}"] += len(batch)
             columns = batch.columns()
             times = zip(columns.event_us.tolist(), columns.silent_us.tolist(), strict=True)
             for symbol, (event, silent), values in zip(columns.symbols, times, columns.values, strict=True):

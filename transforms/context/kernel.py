@@ -122,12 +122,13 @@ def emit(state: Vector, second: int, out: Vector) -> None:
     for i in range(FEATURES):
         out[i] = NAN
     own = OWN + (second % KEPT) * CHANNELS
+    mid = state[own + MID] if state[own + SECOND] == second else NAN  # a ring that began anew may lack the second
     leader, pair, count = int(state[LEADER]), int(state[PAIR]), int(state[COUNT])
     if leader >= 0:
         emit_lead(state, FIRST + count * NEIGHBOUR, second, usable(state, leader, second), out)
     if pair >= 0:
         told = usable(state, pair, second)
-        if told > 0 and state[own + MID] > 0.0:
+        if told > 0 and mid > 0.0:
             emit_pair(state, own, FIRST + pair * NEIGHBOUR + TOLD + (told % KEPT) * CHANNELS, out)
     mids = bids = asks = 0.0
     venues = 0
@@ -140,5 +141,5 @@ def emit(state: Vector, second: int, out: Vector) -> None:
             mids += state[heard + MID]
             bids += state[heard + BID]
             asks += state[heard + ASK]
-    if venues > 0 and state[own + MID] > 0.0:
+    if venues > 0 and mid > 0.0:
         emit_venues(state, own, mids / venues, bids, asks, out)

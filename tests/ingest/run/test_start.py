@@ -73,6 +73,13 @@ def test_a_hand_over_without_a_tape_says_what_would_be_null_for_how_long(
     assert main(["run", "--roles", "worker", "--hand-over"]) == ExitCode.USER_ERROR
     told = capsys.readouterr().err
     assert "TFS_TAPE is empty. After it" in told and "bollinger_pctb, bollinger_width: 21 bars, exact;" in told
+    assert "beta_60m" in told  # of the mid, and SIM-ETH follows
+    alone = tmp_path / "instruments.toml"
+    alone.write_text("[ALONE]\n")
+    with monkeypatch.context() as patch:
+        patch.setenv("TFS_INSTRUMENTS", str(alone))
+        assert main(["run", "--roles", "worker", "--hand-over"]) == ExitCode.USER_ERROR
+    assert "beta_60m" not in capsys.readouterr().err
     monkeypatch.setenv("TFS_TAPE", str(tmp_path / "tape"))
     assert main(["run", "--roles", "worker", "--hand-over"]) == ExitCode.USER_ERROR
     assert "there is no tape at" in capsys.readouterr().err

@@ -129,3 +129,23 @@ def test_a_recorded_leader_is_told_by_who_reads_the_recording_with_the_same_valu
 def test_a_symbol_that_nobody_follows_costs_a_reader_nothing() -> None:
     leaders = Leaders(FOLLOWS)
     assert leaders.accept(*book(500)) == leaders.accept("tick", Tick(T0, "A")) == []
+
+
+@pytest.mark.parametrize("after", [Instrument(leader="LEAD", pair="NEW"), Instrument(pair="NEW"), Instrument()])
+def test_a_row_that_waits_while_the_neighbours_become_others_is_given_once_with_what_was_told(
+    after: Instrument,
+) -> None:
+    log = Log(FOLLOWS).append(book(500), told(0), book(1251))
+    assert times(log) == []
+    log.partition = log.partition.with_settings(replace(FOLLOWS, instruments={"A": after}))
+    assert times(log) == [1000] and basis(log) == [(100.5 - 50.0) / 50.0 * 1e4]
+    log.append(("neighbour", Neighbour(T0 + 2000, ["A"], "NEW", 80.0, 1.0, 1.0)), told(2000), book(2251))
+    assert times(log) == [1000, 2000] if after.pair else [1000]
+    assert basis(log)[1:] == [(100.5 - 80.0) / 80.0 * 1e4] * bool(after.pair)
+
+
+def test_a_row_goes_on_waiting_while_other_settings_change() -> None:
+    log = Log(FOLLOWS).append(book(500), told(0), book(1251))
+    log.partition = log.partition.with_settings(replace(FOLLOWS, max_age_ms=10**9))
+    assert times(log) == []
+    assert times(log.append(told(1000))) == [1000]
