@@ -43,6 +43,8 @@ class Settings:
     partitions: int = 4
     # TFS_DEPLOYMENT: name of the deployment; empty takes the one that its Redis and its database hold
     deployment: str = ""
+    # TFS_REDIS_REPLICAS: how many replicas of Redis must have a commit or what is published before it counts as done
+    redis_replicas: int = 0
     # TFS_EMIT_INTERVAL_MS: the grid; 100, 200, 250, 500, or whole seconds up to a minute
     emit_interval_ms: int = 1000
     # TFS_ALLOWED_LATENESS_MS: how far a message may lie behind the newest book or trade of its symbol
@@ -132,6 +134,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     return Settings(
         partitions=_integer(environ, "TFS_PARTITIONS", default.partitions, 1, 4096),
         deployment=_deployment(environ),
+        redis_replicas=_integer(environ, "TFS_REDIS_REPLICAS", default.redis_replicas, 0, 5),
         emit_interval_ms=emit,
         allowed_lateness_ms=_integer(environ, "TFS_ALLOWED_LATENESS_MS", default.allowed_lateness_ms, 0, 60_000),
         idle_after_ms=_integer(environ, "TFS_IDLE_AFTER_MS", default.idle_after_ms, 100, 3_600_000),

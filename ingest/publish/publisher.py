@@ -10,6 +10,7 @@ import redis
 from ingest.messages.decode import encode
 from ingest.messages.kinds import Clock, Message, Neighbour, SocialPost
 from ingest.recordings.lines import Output, Rejected
+from ingest.streams import replicas
 from ingest.streams.dead_letters import refuse
 from ingest.streams.keys import SOCIAL, partition_of, stream
 from ingest.streams.move import Place
@@ -51,6 +52,7 @@ class Publisher:
     """
 
     def __init__(self, client: redis.Redis, partitions: int, *, batch: int = 500) -> None:
+        self._client = client
         self._partitions = partitions
         self._batch = batch
         self._pipeline: Any = client.pipeline(transaction=False)
@@ -63,7 +65,7 @@ class Publisher:
                 fields[b"recorded"] = b"1"
             self._pipeline.xadd(stream(place), fields)
         if len(self._pipeline) >= self._batch:
-            self._pipeline.execute()
+            replicas.execute(self._client, self._pipeline)
 
     def publish_output(self, output: Output, *, recorded: bool = False) -> None:
         """Publish a parsed message, or keep a refused line byte for byte, with its file, its number and the reason."""
@@ -73,13 +75,12 @@ class Publisher:
         line, reason, detail = output
         refuse(self._letters, line.source[:SOURCE_MAX], {b"data": line.data}, reason, detail, str(line.number))
         if len(self._letters) >= self._batch:
-            self._letters.execute()
+            replicas.execute(self._client, self._letters)
 
     def flush(self) -> None:
         """Send what is gathered."""
         for pipeline in (self._pipeline, self._letters):
-            if len(pipeline):
-                pipeline.execute()
+            replicas.execute(self._client, pipeline)
 
     def __enter__(self) -> Publisher:
         return self

@@ -135,7 +135,7 @@ def run_role(role: str, stop: threading.Event, hand_over: str = "wait", started_
         outage.end_waits(client)
 
     conf = settings.load()
-    with outage.open_redis(redis_url()) as client:
+    with outage.open_redis(redis_url(), conf.redis_replicas) as client:
         threading.Thread(target=end_waits, daemon=True).start()
         outage.ride_out(
             f"the {role}", lambda _: deployment.fix_in_redis(client, conf.partitions, conf.deployment), stop

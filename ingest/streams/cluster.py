@@ -16,11 +16,11 @@ from typing import Any
 import redis
 from redis import exceptions
 from redis.backoff import NoBackoff
-from redis.commands.core import CoreCommands
 from redis.retry import Retry
 
 from feature_repo.stores.online.client import Address
 from ingest.streams import keys
+from ingest.streams.pipeline import Command, Part, Pipeline
 
 LOOK_S = 0.005  # between two looks at several streams: a command that waits is of one slot
 SKEW_MS = 50
@@ -29,14 +29,13 @@ _LOST = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.Cluster
 _ELSEWHERE = (exceptions.AskError, exceptions.TryAgainError)  # also MovedError; nothing was done
 _OF_STREAMS = ("XREAD", "XREADGROUP")
 _OF_NO_KEY = ("TIME", "INFO")
-Command = tuple[tuple[Any, ...], dict[str, Any]]
-"""The words of a command, and redis-py's options for its reply."""
 
 
 class Cluster(redis.RedisCluster):
     """redis-py's client of a cluster, for commands as the parts send them to one server. It connects with its first command."""
 
-    def __init__(self, address: Address, **options: Any) -> None:
+    def __init__(self, address: Address, replicas: int = 0, **options: Any) -> None:
+        self.replicas = replicas  # how many must have what is acknowledged (``streams.replicas``)
         self._how = address, options
         self._opening = threading.RLock()
 
@@ -64,7 +63,7 @@ class Cluster(redis.RedisCluster):
     def with_options(self, **options: Any) -> Cluster:
         """Return a client of the same cluster with other options."""
         address, before = self._how
-        return Cluster(address, **{**before, **options})
+        return Cluster(address, self.replicas, **{**before, **options})
 
     def determine_slot(self, *args: Any) -> int:
         """Return the slot of a command, by its first key; of one without a key that of the signs of life."""
@@ -85,7 +84,7 @@ class Cluster(redis.RedisCluster):
 
     def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> Any:
         """Return a pipeline; in a transaction all keys must be of one slot."""
-        return Pipeline(self, is_atomic=bool(transaction))
+        return Pipeline(self.send_atomically if transaction else self.send)
 
     def xread(self, streams: Any, count: int | None = None, block: int | None = None) -> Any:
         """Read behind positions of streams of any servers; wait up to ``block`` ms for the first entry."""
@@ -122,10 +121,11 @@ class Cluster(redis.RedisCluster):
     def _node(self, args: Sequence[Any]) -> Any:
         return self.nodes_manager.get_node_from_slot(self.determine_slot(*args))
 
-    def send(self, commands: Sequence[Command]) -> list[Any]:
+    def send(self, commands: Sequence[Command], wait: Command | None = None) -> list[Any]:
         """Send commands, those of each server together, and return their replies, or the errors that came instead.
 
-        A command that another server must execute is sent there. One whose reply is lost is not sent again.
+        A command that another server must execute is sent there. One whose reply is lost is not sent again. A command ``wait`` is sent
+        behind those of each server, and its replies come last; one that was sent elsewhere alone has none there.
         """
         by_node: dict[Any, list[int]] = {}
         with _as_redis_errors():
@@ -133,6 +133,10 @@ class Cluster(redis.RedisCluster):
                 given = options.pop("target_nodes", None)
                 [node] = self._parse_target_nodes(given) if given else [self._node(args)]  # type: ignore[no-untyped-call]
                 by_node.setdefault(node, []).append(i)
+            if wait is not None:
+                for i, places in enumerate(by_node.values(), len(commands)):
+                    places.append(i)
+                commands = [*commands, *[wait] * len(by_node)]
             parts = [
                 Part(self.get_redis_connection(node), [commands[i] for i in places]) for node, places in by_node.items()
             ]
@@ -157,6 +161,8 @@ class Cluster(redis.RedisCluster):
                     replies[i] = self.execute_command(*args, **options)
                 except exceptions.RedisError as error:
                     replies[i] = error
+                if wait is not None:
+                    replies.append(None)
         return replies
 
     def send_atomically(self, commands: Sequence[Command]) -> list[Any]:
@@ -210,86 +216,3 @@ def infos(client: Any, section: str) -> list[dict[str, Any]]:
         return [client.info(section)]
     about: list[Any] = [client.info(section, target_nodes=node) for node in client.primaries()]
     return about
-
-
-class Part:
-    """The commands of a pipeline for one server, on a connection of their own."""
-
-    def __init__(self, client: redis.Redis, commands: Sequence[Command]) -> None:
-        self._client = client
-        self._commands = commands
-        self._connection: Any = None
-        self._error: Exception | None = None
-        self._is_read = False
-
-    def write(self) -> None:
-        """Send the commands. An error is what ``read`` returns for each of them."""
-        try:
-            self._connection = self._client.connection_pool.get_connection()
-            self._connection.send_packed_command(self._connection.pack_commands([args for args, _ in self._commands]))
-        except exceptions.RedisError as error:
-            self._error = error
-
-    def read(self) -> list[Any]:
-        """Return the replies."""
-        found: list[Any] = []
-        for args, options in self._commands:
-            if self._error is None:
-                try:
-                    found.append(self._client.parse_response(self._connection, args[0], **options))  # type: ignore[no-untyped-call]
-                    continue
-                except exceptions.ResponseError as error:
-                    found.append(error)
-                    continue
-                except exceptions.RedisError as error:
-                    self._error = error
-            found.append(self._error)
-        self._is_read = self._error is None
-        return found
-
-    def release(self) -> None:
-        """Give the connection back; close it first where replies may still be on their way."""
-        if self._connection is not None:
-            if not self._is_read:
-                self._connection.disconnect()
-            self._client.connection_pool.release(self._connection)
-
-
-class Pipeline(CoreCommands):
-    """Commands that a cluster is sent together."""
-
-    _event_dispatcher: Any = None  # redis-py's own metrics, which nobody reads
-
-    def __init__(self, cluster: Cluster, *, is_atomic: bool) -> None:
-        self._cluster = cluster
-        self._is_atomic = is_atomic
-        self._commands: list[Command] = []
-
-    def __len__(self) -> int:
-        return len(self._commands)
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __enter__(self) -> Pipeline:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._commands.clear()
-
-    def execute_command(self, *args: Any, **options: Any) -> Pipeline:
-        """Keep a command until ``execute``."""
-        self._commands.append((args, options))
-        return self
-
-    def execute(self, raise_on_error: bool = True) -> list[Any]:
-        """Send the commands and return their replies; raise the first error among them, or return it where that is not wanted."""
-        commands, self._commands = self._commands, []
-        if not commands:
-            return []
-        found = (self._cluster.send_atomically if self._is_atomic else self._cluster.send)(commands)
-        if raise_on_error:
-            for reply in found:
-                if isinstance(reply, Exception):
-                    raise reply
-        return found

@@ -23,7 +23,7 @@ from msgspec import msgpack
 from feature_repo.stores.errors import UserError
 from feature_repo.stores.scripts import read_script
 from ingest.messages.kinds import PLAIN_STREAM
-from ingest.streams import keys
+from ingest.streams import keys, replicas
 
 RETRIED_BEFORE = "dead_letter:retried"  # the hash of all letters that the release before has put back
 PAGE = 500  # letters to read at once
@@ -201,7 +201,9 @@ def retry(client: redis.Redis, letter: Letter, partitions: int) -> tuple[bool, s
     if letter.retried:
         return False, letter.retried
     words = (word for pair in letter.fields for word in pair)
-    reply: Any = client.eval(_RETRY, 2, source, keys.retried(keys.place_of(source)), letter.id, *words)
+    pipe: Any = client.pipeline(transaction=False)
+    pipe.eval(_RETRY, 2, source, keys.retried(keys.place_of(source)), letter.id, *words)
+    [reply] = replicas.execute(client, pipe, [keys.place_of(source)])
     is_new, text = reply
     return is_new == 1, text.decode(errors="replace")
 

@@ -253,6 +253,6 @@ def known_database() -> str | None:
 @contextlib.contextmanager
 def opened(settings: Settings, *, fix: bool = True) -> Iterator[redis.Redis]:
     """Open the Redis of this deployment for a command, after `check`; ``fix=False`` for a command that only looks."""
-    with open_redis(redis_url()) as client:
+    with open_redis(redis_url(), settings.redis_replicas) as client:
         check(client, settings, known_database(), fix=fix)
         yield client

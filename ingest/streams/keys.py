@@ -145,6 +145,11 @@ def moved(place: int | str, source: str) -> str:
     return f"moved:{{{place}}}:{source}"
 
 
+def waited(place: int | str) -> str:
+    """Return the key that is written before a wait for the replicas of a place's server (``streams.replicas``); its value says nothing."""
+    return f"waited:{{{place}}}"
+
+
 def last_trades(p: int, feed: str) -> str:
     """Return the hash of the last trade of each symbol of a partition that a live feed wrote, so that its next run knows what it missed."""
     return f"last_trades:{{{p}}}:{feed}"

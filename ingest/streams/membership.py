@@ -27,7 +27,7 @@ from typing import Any
 import redis
 
 from feature_repo.stores.scripts import read_script
-from ingest.streams import handing, keys
+from ingest.streams import handing, keys, replicas
 from ingest.streams.backlog import ask
 
 _LOG = logging.getLogger(__name__)
@@ -118,8 +118,11 @@ class Member:
         """Return whether no lease of this process can have ended since it was renewed."""
         return time.monotonic() - self._beaten < LEASE_MS / 1000
 
-    def beat(self) -> list[Seat]:
-        """Give a sign of life and renew the leases; return the seats that were lost."""
+    def beat(self, *, confirm: bool = False) -> list[Seat]:
+        """Give a sign of life and renew the leases; return the seats that were lost.
+
+        To ``confirm`` is to wait until replicas have the renewals, and so all that was in Redis before them.
+        """
         at = time.monotonic()
         enters = self.enters if self.ready is not None else bool(self.held) or (not self.is_in and self._has_state())
         pipe: Any = self._client.pipeline(transaction=False)
@@ -127,7 +130,8 @@ class Member:
         pipe.eval(_BEAT, len(self._places), *self._places, *about)
         for seat, token in self.held.items():
             pipe.eval(_RENEW, 2, keys.owner(seat), keys.heir(seat), token, LEASE_MS)
-        (well_ms, living, others, waiting, others_waiting, is_in), *renewed = pipe.execute()
+        found = replicas.execute(self._client, pipe) if confirm else pipe.execute()
+        (well_ms, living, others, waiting, others_waiting, is_in), *renewed = found
         self.well_s = well_ms / 1000
         self.is_in = bool(is_in)
         self.others = {code_of(name.decode()) for name in (*others, *(others_waiting if is_in else ()))}

@@ -25,7 +25,7 @@ from feature_repo.stores.scripts import read_script
 from ingest.messages.check import is_symbol
 from ingest.messages.decode import decode_entry
 from ingest.messages.refusal import Reason, Refused
-from ingest.streams import keys
+from ingest.streams import keys, replicas
 from ingest.streams.dead_letters import FIELDS_MAX, dead_letter
 from ingest.streams.membership import FencedError
 
@@ -155,6 +155,8 @@ def append(
     ------
     FencedError
         This is another Redis than ``server``; at a place where that was found nothing has changed.
+    NotReplicatedError
+        Too few replicas have it.
     """
     if not batches:
         return []
@@ -162,7 +164,8 @@ def append(
     pipe: Any = client.pipeline(transaction=False)
     for batch in batches:
         add_to(pipe, batch, server=server, is_new=is_new)
-    return [outcome(reply) for reply in pipe.execute(raise_on_error=False)]
+    replies = replicas.execute(client, pipe, (batch.place for batch in batches), raise_on_error=False)
+    return [outcome(reply) for reply in replies]
 
 
 def add_to(pipe: Any, batch: Batch, *, server: str = "", is_new: bool = False) -> None:

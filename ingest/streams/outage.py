@@ -23,6 +23,7 @@ from redis.retry import Retry
 from feature_repo.stores.online.attempt import LOGIN_REFUSED, PASSING
 from feature_repo.stores.online.client import address_of_url
 from ingest.streams.cluster import Cluster, pools
+from ingest.streams.replicas import Client
 
 _LOG = logging.getLogger(__name__)
 FIRST_PAUSE_S = 0.05
@@ -41,9 +42,9 @@ _PASSING_LATER = (
     exceptions.NoPermissionError,  # a right that was revoked and may be granted again
 )
 """Errors that a part waits out, though a caller with few attempts does not repeat them."""
-_PASSING_REPLY = re.compile(r"(?:^|caused error: )(?:(?:MISCONF|NOREPLICAS|BUSY|NOGROUP) |no such key$)")
+_PASSING_REPLY = re.compile(r"(?:^|caused error: )(?:(?:MISCONF|NOREPLICAS|BUSY|NOGROUP|UNBLOCKED) |no such key$)")
 """The disk of the server is full, its replicas are away, a script takes long, or a failover has lost a stream or its group of readers,
-which each part makes when it begins; alone or of a command in a pipeline."""
+which each part makes when it begins, or ended a wait for an entry; alone or of a command in a pipeline."""
 
 
 def is_passing(error: Exception) -> bool:
@@ -55,16 +56,18 @@ def is_passing(error: Exception) -> bool:
     )
 
 
-def open_redis(url: str) -> redis.Redis:
+def open_redis(url: str, replicas: int = 0) -> redis.Redis:
     """Return a client for a command, which waits ``ANSWER_S`` for a reply unless the address says otherwise.
 
-    It repeats nothing: a command whose reply was lost may have written.
+    It repeats nothing: a command whose reply was lost may have written. What it acknowledges, so many ``replicas`` have.
     """
     patience = {"socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S}
     address = address_of_url(url)
     if address.is_cluster:
-        return Cluster(address, **patience)  # type: ignore[return-value]  # it has the commands of a client of one server
-    return redis.Redis.from_url(url, **patience, retry=Retry(NoBackoff(), 0))
+        return Cluster(address, replicas, **patience)  # type: ignore[return-value]  # it has the commands of a client of one server
+    client: Client = Client.from_url(url, **patience, retry=Retry(NoBackoff(), 0))  # type: ignore[assignment]
+    client.replicas = replicas
+    return client
 
 
 def end_waits(client: redis.Redis) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import redis
 
 from ingest.settings import Settings
-from ingest.streams import deployment, keys, outage, read
+from ingest.streams import deployment, keys, outage, read, replicas
 from ingest.streams.membership import BEAT_S, STAND_BY_S, Member
 from ingest.tape import compact
 from ingest.tape.columns import EVENTS, NO_PARTITION, Entry, table_of
@@ -217,6 +217,9 @@ class Follower:
         if not self._entries:
             return
         found = dict(self._read)
+        replicas.confirm(
+            self._client, map(keys.place_of, found)
+        )  # the tape must have nothing that a failover takes away
         patiently(
             lambda: self._tape.append([self._batch(stream, entries) for stream, entries in found.items()]), self._beat
         )

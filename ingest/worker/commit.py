@@ -8,7 +8,7 @@ import redis
 
 from feature_repo.stores.scripts import read_script
 from ingest.settings import Settings
-from ingest.streams import keys, read
+from ingest.streams import keys, read, replicas
 from ingest.streams.cluster import Cluster
 from ingest.streams.dead_letters import dead_letter
 from ingest.streams.membership import LEASE_MS, LONGEST_LEASE_MS, FencedError
@@ -87,7 +87,9 @@ def patient(client: redis.Redis, wait_ms: int) -> redis.Redis:
         return client.with_options(socket_timeout=wait_ms / 1000)
     pool: Any = client.connection_pool
     options = {**pool.connection_kwargs, "connection_class": pool.connection_class, "socket_timeout": wait_ms / 1000}
-    return redis.Redis.from_pool(redis.ConnectionPool(**options))
+    found: replicas.Client = replicas.Client.from_pool(redis.ConnectionPool(**options))  # type: ignore[assignment]
+    found.replicas = replicas.number(client)
+    return found
 
 
 def _kept_from(partition: Partition, history_s: int) -> bytes:

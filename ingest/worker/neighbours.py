@@ -39,17 +39,19 @@ def as_told(symbol: Symbol, view: View, t_us: int, names: Sequence[str]) -> Neig
     return Neighbour(ms, list(names), symbol.name, mid, bid_size, ask_size, received=received, timestamp_us=us)
 
 
-def add_told(pipe: Any, p: int, server: str, told: Sequence[Told], partitions: int) -> None:
-    """Add to a pipeline what appends rows of partition ``p`` to the logs of those that follow: one script a log.
+def add_told(pipe: Any, p: int, server: str, told: Sequence[Told], partitions: int) -> list[int | str]:
+    """Add to a pipeline what appends rows of partition ``p`` to the logs of those that follow, one script a log; return these logs' places.
 
     ``server`` is the id of the Redis that the rows were made on; empty where the logs may be of several servers.
     """
-    words: dict[str, list[Any]] = {}
+    words: dict[int | str, list[Any]] = {}
     for entry_id, row in told:
         for place, fields in entries_of("neighbour", row, partitions):
-            words.setdefault(keys.stream(place), []).extend((entry_id, fields[b"data"]))
-    for log, of_log in words.items():
+            words.setdefault(place, []).extend((entry_id, fields[b"data"]))
+    for place, of_log in words.items():
+        log = keys.stream(place)
         pipe.eval(_TELL, 2, log, keys.told(log), server, p, *of_log)
+    return list(words)
 
 
 class Leaders:

@@ -11,7 +11,7 @@ from feature_repo.project import project
 from feature_repo.stores.online.client import is_cluster
 from feature_repo.stores.online.write import Lease, OnlineWriter
 from ingest.settings import Settings
-from ingest.streams import keys
+from ingest.streams import keys, replicas
 from ingest.streams.membership import Seat, server_of
 from ingest.worker import latency, neighbours
 from ingest.worker.partition import Partition, Pending
@@ -35,13 +35,13 @@ class Online:
     ) -> bool:
         """Write the newest row of each symbol and view, of partitions whose lease is ``held``; return whether there was any."""
         pipe: Any = self._client.pipeline(transaction=False)
-        written = []
+        written, told = list[tuple[Partition, Pending, Any]](), list[int | str]()
         for partition, pending in chosen:
             if (token := held.get(partition.number)) is None:
                 continue  # its lease was lost on the way
             lease = Lease(keys.owner(partition.number), token)
             server = "" if is_cluster(self._client) else server_of(token)
-            neighbours.add_told(pipe, partition.number, server, pending.told, self._partitions)
+            told += neighbours.add_told(pipe, partition.number, server, pending.told, self._partitions)
             for writer, batch in zip(self._writers, pending.batches.values(), strict=True):
                 if len(batch):
                     newest = batch.newest()
@@ -50,14 +50,22 @@ class Online:
                     written.append((partition, pending, newest))
             keep_leases()
             if len(pipe) >= CALLS:  # a thousand symbols' rows take long on a busy server
-                pipe.execute()
+                self._send(pipe, told)
                 keep_leases()
         if not written:
             return False
-        pipe.execute()
+        self._send(pipe, told)
         keep_leases()
         due_us = self._clock() - self._late_us
         for partition, pending, newest in written:
             live = [partition.is_live(symbol) for symbol in newest.symbols]
             latency.count(pending.counts, (due_us - newest.event_us[live]).tolist())
         return True
+
+    def _send(self, pipe: Any, told: list[int | str]) -> None:
+        """Send what is gathered; replicas have what was told to logs, as the commit makes it never again."""
+        if told:
+            replicas.execute(self._client, pipe, told)
+            told.clear()
+        else:
+            pipe.execute()

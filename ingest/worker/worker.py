@@ -21,7 +21,7 @@ import redis
 
 from feature_repo.stores.online.client import is_cluster
 from ingest.settings import Settings
-from ingest.streams import deployment, handing, keys, memory, outage, read
+from ingest.streams import deployment, handing, keys, memory, outage, read, replicas
 from ingest.streams.membership import LEASE_MS, FencedError, Member, Seat
 from ingest.worker import commit, kernels, rebuilt, versions
 from ingest.worker.hand_over import HandOver
@@ -210,10 +210,10 @@ class Worker:
                 sent.append((partition, bool(state)))
                 n_rows += pending.n_rows
                 if n_rows >= COMMIT_ROWS and not is_long:
-                    replies += pipe.execute(raise_on_error=False)
+                    replies += replicas.execute(client, pipe, raise_on_error=False)
                     self._keep_leases()
                     n_rows = 0
-            replies += pipe.execute(raise_on_error=False)
+            replies += replicas.execute(client, pipe, raise_on_error=False)
         for (partition, saved), reply in zip(sent, replies, strict=True):
             try:
                 commit.check(reply, partition.number)
@@ -226,8 +226,11 @@ class Worker:
                     partition.left = release_memory_of(partition.left, partition.idle, self._keep_leases)
 
     def _write_online(self, chosen: list[tuple[Partition, Pending]]) -> None:
-        if is_cluster(self._client) and any(pending.n_rows for _, pending in chosen):
-            self._beat()  # rows are in other slots than the lease, so no script compares it: look at it just before
+        is_due = is_cluster(self._client) or replicas.number(self._client)
+        if is_due and any(pending.n_rows for _, pending in chosen):
+            # On a cluster rows are in other slots than the lease, so no script compares it: look at it just before. And rows must be of
+            # entries that a failover cannot take away, where replicas are waited for.
+            self._beat(confirm=True)
         if self._online.write(chosen, self._member.held, self._keep_leases):
             self._flushed = time.monotonic()
 
@@ -302,8 +305,8 @@ class Worker:
             if not self._member.extend(seat, lease_ms):
                 self._drop(int(seat))
 
-    def _beat(self) -> None:
-        lost = self._member.beat()
+    def _beat(self, *, confirm: bool = False) -> None:
+        lost = self._member.beat(confirm=confirm)
         for seat in lost:
             self._drop(int(seat))
         self._quiet.wait(0.0 if lost else self._member.well_s)

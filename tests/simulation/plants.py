@@ -131,7 +131,7 @@ PLANTS: dict[str, Plant] = {
     ),
     "fence": Plant("a commit does not look at the lease", 48, [(_FENCE_COMMIT, "")]),
     "compare": Plant("an older row replaces the one that is online", 62, [(_COMPARE, "newer = true\n  if false then")]),
-    "write fence": Plant("online rows are written without the lease", 73, [(_FENCE_WRITE, "")]),
+    "write fence": Plant("online rows are written without the lease", 90, [(_FENCE_WRITE, "")]),
     "cut": Plant("the router sorts what it read, and does not cut it", 39, members=[(read, "in_order", _unordered)]),
     "behind": Plant("a place that came back older is given the next batch", 3, [(_BEHIND, "if false then")]),
     "marker": Plant("a record is appended also where it is already", 14, [(_APPENDED, "if true then")]),

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, settings: Settings) -> None:
     topics = topics_of(args.names) or {name: name for name in STREAMS}
     source = Source(args.brokers, topics, args.name, args.from_end, options)
     try:
-        client = outage.open_redis(redis_url())
+        client = outage.open_redis(redis_url(), settings.redis_replicas)
         with (
             client,
             report.live("feed", quiet=args.json) as progress,

@@ -13,7 +13,7 @@ import redis
 from ingest.messages.decode import encode
 from ingest.messages.kinds import Clock, WithdrawnPost
 from ingest.settings import Settings
-from ingest.streams import keys, read
+from ingest.streams import keys, read, replicas
 from ingest.tape import compact, role
 from ingest.tape.columns import FOR_ALL, NO_PARTITION, table_of
 from ingest.tape.read import entries
@@ -74,6 +74,21 @@ def test_dead_letters_and_posts_as_written_are_on_it_and_the_posts_leave_redis(r
         assert on_tape(in_folder, NO_PARTITION, source=keys.WRITTEN) == posts
     assert {name: redis_client.xrange(name) for name in streams} == letters
     assert redis_client.xrange(keys.WRITTEN) == posts[-1:]
+
+
+def test_the_tape_takes_nothing_that_too_few_replicas_have(one_server, redis_client, in_folder, monkeypatch) -> None:
+    monkeypatch.setattr(replicas, "WAIT_MS", 10)
+    fill(redis_client, 3)
+    redis_client.replicas = 1  # there is none
+    follower = follow(redis_client, in_folder)
+    follower.step()
+    with pytest.raises(replicas.NotReplicatedError):
+        follower.append()
+    assert on_tape(in_folder) == []
+    assert redis_client.get(keys.taped(0)) == read.START
+    redis_client.replicas = 0
+    drain(follow(redis_client, in_folder))
+    assert on_tape(in_folder) == log(redis_client)
 
 
 class DiedError(Exception):
