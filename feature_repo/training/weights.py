@@ -6,7 +6,10 @@ Source: Lopez de Prado 2018, sections 4.3, 4.4, 4.6 and 4.7, snippets 4.1, 4.2, 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from feature_repo.training.prices import Floats, Ints
 
@@ -24,13 +27,19 @@ def concurrency(start: Ints, end: Ints, bars: Ints) -> Ints:
 def uniqueness(start: Ints, end: Ints, bars: Ints) -> Floats:
     """Return the average uniqueness of each label (snippet 4.2): the mean of 1/concurrency over the bars that it spans.
 
-    ``bars`` are sorted. A label that spans no bar has NaN.
+    ``bars`` are sorted. A label that spans no bar has NaN. The mean is the same to the bit whatever other bars there are: 1/concurrency is
+    summed as a multiple of 2**-62, in whole numbers, because a running sum of doubles rounds by where it begins.
 
     >>> uniqueness(np.array([0, 1, 5]), np.array([2, 3, 5]), np.arange(6)).round(3).tolist()
     [0.667, 0.667, 1.0]
     """
-    count = concurrency(start, end, bars)
-    return _over_spans(1.0 / np.maximum(count, 1), start, end, bars, mean=True)
+    share = np.ldexp(1.0 / np.maximum(concurrency(start, end, bars), 1), 62).astype(np.int64)
+    # In two halves, because the sum of more than one share may be beyond 64 bits.
+    high, bars_spanned = _over_spans(share >> 31, start, end, bars)
+    low, _ = _over_spans(share & (2**31 - 1), start, end, bars)
+    total = np.ldexp(high.astype(np.float64), -31) + np.ldexp(low.astype(np.float64), -62)
+    mean = total / np.maximum(bars_spanned, 1)
+    return np.asarray(np.where(bars_spanned > 0, mean, np.nan), np.float64)
 
 
 def by_return(start: Ints, end: Ints, bars: Ints, close: Floats) -> Floats:
@@ -45,7 +54,8 @@ def by_return(start: Ints, end: Ints, bars: Ints, close: Floats) -> Floats:
     count = concurrency(start, end, bars)
     moved = np.zeros(len(bars))
     moved[1:] = np.diff(np.log(close))
-    weight = np.abs(_over_spans(moved / np.maximum(count, 1), start, end, bars, mean=False))
+    attributed, bars_spanned = _over_spans(moved / np.maximum(count, 1), start, end, bars)
+    weight = np.where(bars_spanned > 0, np.abs(attributed), np.nan)
     return np.asarray(weight * len(weight) / weight.sum(), np.float64)
 
 
@@ -62,12 +72,9 @@ def time_decay(unique: Floats, oldest: float) -> Floats:
     return np.asarray(np.maximum(1.0 - slope * run[-1] + slope * run, 0.0), np.float64)
 
 
-def _over_spans(values: Floats, start: Ints, end: Ints, bars: Ints, *, mean: bool) -> Floats:
-    """Return the sum or the mean of the values of the bars in each span."""
+def _over_spans(values: NDArray[Any], start: Ints, end: Ints, bars: Ints) -> tuple[NDArray[Any], Ints]:
+    """Return the sum of the values of the bars in each span, and how many bars these are."""
     first = np.searchsorted(bars, start, side="left")
     behind = np.searchsorted(bars, end, side="right")
-    running = np.concatenate([[0.0], np.cumsum(values)])
-    sums = running[behind] - running[first]
-    n = behind - first
-    sums[n <= 0] = np.nan
-    return np.asarray(sums / np.maximum(n, 1) if mean else sums, np.float64)
+    running = np.concatenate([np.zeros(1, values.dtype), np.cumsum(values)])
+    return running[behind] - running[first], behind - first

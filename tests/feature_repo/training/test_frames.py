@@ -316,10 +316,9 @@ def test_labels_and_weights_are_the_same_however_the_frame_is_cut(
     monkeypatch.setattr(labelling, "STRETCH_US", 7_000_000)
     cut = labelled(store, 140)
     weights = [f"{label.column}_weight" for label in LABELS]
-    assert cut.drop_columns(weights) == whole.drop_columns(weights)
+    assert cut == whole
     rows = [i for i, symbol in enumerate(whole["symbol"].to_pylist()) if symbol == "A"]
     for label, name in zip(LABELS, weights, strict=True):
-        assert cut[name].to_numpy() == pytest.approx(whole[name].to_numpy(), rel=1e-12, nan_ok=True)
         # the same by the loops of the book, over the moments of a symbol
         column = whole[label.column].take(rows).to_pylist()
         end = np.arange(141) + label.horizon.total_seconds()

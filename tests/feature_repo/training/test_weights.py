@@ -49,6 +49,22 @@ def test_weights_by_return_and_decay_equal_the_snippets_of_the_book(seed: int) -
         assert weights.time_decay(unique.to_numpy(), oldest) == pytest.approx(decayed.to_numpy(), abs=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_uniqueness_is_the_same_to_the_bit_whatever_bars_are_before_it(seed: int) -> None:
+    start, end, bars = samples(seed)
+    whole = weights.uniqueness(start, end, bars)
+    for first in range(1, len(bars) - 1, 7):
+        # labels that overlap the ones that are asked for, and bars from where these begin
+        given = end >= bars[first]
+        asked = start[given] >= bars[first]
+        cut = weights.uniqueness(start[given], end[given], bars[first:])[asked]
+        assert cut.tobytes() == whole[given][asked].tobytes()
+
+
+def test_a_label_that_is_alone_over_very_many_bars_has_uniqueness_one() -> None:
+    assert weights.uniqueness(np.array([0]), np.array([2**20]), np.arange(2**20)).tolist() == [1.0]
+
+
 def test_labels_without_an_overlap_are_unique_and_copies_share() -> None:
     bars = np.arange(10)
     assert weights.uniqueness(np.array([0, 3, 6]), np.array([2, 5, 8]), bars).tolist() == [1, 1, 1]
