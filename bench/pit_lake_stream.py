@@ -27,7 +27,7 @@ from bench.offline_stores import START, SYMBOLS, bench, fill, report, settings
 from feature_repo.stores.endpoints import LAKE_VARIABLE
 from feature_repo.stores.offline.lake.write import write
 from feature_repo.stores.offline.tables.schema import table_of_feature_view
-from feature_repo.training import frames
+from feature_repo.training import frames, memory
 
 DAYS = 12
 VIEWS = 3
@@ -37,6 +37,7 @@ RUNS = (("15 features", SECOND), ("45 features", SECOND), ("15 features", SECOND
 
 def stream(service: str, days: int, every: timedelta, output: Path) -> None:
     """Write one frame, and print its rows, seconds and memory. The store's configuration comes from standard input."""
+    memory.keep()
     store = FeatureStore(config=RepoConfig(**json.load(sys.stdin)))
     names = [f"SYM{1 + i}" for i in range(SYMBOLS)]
     end = START + timedelta(days=days) - every

@@ -154,8 +154,9 @@ def run(args: argparse.Namespace) -> int:
     from feast import FeatureStore
     from feast.errors import FeastObjectNotFoundException
 
-    from feature_repo.training import frames, manifest
+    from feature_repo.training import frames, manifest, memory
 
+    memory.keep()
     store = FeatureStore(repo_path=str(Path(feature_repo.__file__).parent))
     kept = manifest.read(args.manifest) if args.manifest else None
     if kept and (args.symbols or args.start or args.end):

@@ -27,7 +27,7 @@ from feature_repo.stores.offline.binary import format as wire
 from feature_repo.stores.offline.join.gather import Columns
 from feature_repo.stores.offline.join.lake_values import puts
 from feature_repo.stores.offline.join.lookup import Lookup
-from feature_repo.stores.offline.join.spine import Asked
+from feature_repo.stores.offline.join.spine import Asked, order_of
 from feature_repo.stores.offline.lake import read
 from feature_repo.stores.offline.lake.tables import CREATED, EVENT, KEY, LakeError
 from feature_repo.stores.offline.tables.schema import RECOMPUTED, SILENCE
@@ -66,15 +66,20 @@ def days_of(connection: psycopg.Connection[Any], table: tuple[str, ...]) -> read
         return None
 
 
-def by_symbol(asked: Asked) -> _Ints:
-    """Return the positions of the entity rows, sorted by symbol, then by moment; all views with these keys share them."""
-    return _order(asked.code)
+def by_day(asked: Asked) -> Asked:
+    """Return the entity rows sorted by day, symbol and moment; all views with these keys share them."""
+    if not len(asked.row):
+        return asked
+    ordered = asked.part(_order(asked.code))
+    if asked.begin // DAY_US == asked.end // DAY_US:
+        return ordered
+    return ordered.part(_order(ordered.moment // DAY_US - asked.begin // DAY_US))
 
 
 def fill(
-    view: read.View, lookup: Lookup, asked: Asked, ordered: _Ints, into: Columns, pool: Executor
+    view: read.View, lookup: Lookup, asked: Asked, ordered: Asked, into: Columns, pool: Executor
 ) -> Callable[[], Asked]:
-    """Begin to put the features that the lake has into the result; `ordered` is what `by_symbol` gives.
+    """Begin to put the features that the lake has into the result; `ordered` is what `by_day` gives.
 
     Threads of `pool` read the features, and one of them may call this, because it waits for no other. Return a function that waits until
     all is put, and returns the entity rows that the database has to answer.
@@ -89,7 +94,7 @@ def fill(
         reads.extend(pool.submit(step) for step in puts(view, groups, lookup.features, into, rows, at))
 
     try:
-        rest = _find(view, lookup, asked, ordered, put)
+        rest = _find(view, lookup, ordered, put)
     except (OSError, pa.ArrowException) as error:
         return partial(_failed, view, lookup, asked, error)
 
@@ -98,7 +103,7 @@ def fill(
         for error in errors:
             if not isinstance(error, OSError | pa.ArrowException):
                 raise error
-        return _failed(view, lookup, asked, errors[0]) if errors else asked.part(np.sort(rest))
+        return _failed(view, lookup, asked, errors[0]) if errors else rest
 
     return finish
 
@@ -110,64 +115,70 @@ def _failed(view: read.View, lookup: Lookup, asked: Asked, error: BaseException)
     return asked
 
 
-def _find(view: read.View, lookup: Lookup, asked: Asked, ordered: _Ints, put: _Put) -> _Ints:
+def _find(view: read.View, lookup: Lookup, ordered: Asked, put: _Put) -> Asked:
     """Find the row of each entity row and `put` the features; return the entity rows that the database has to answer."""
-    rest: list[_Ints] = []
-    todo: defaultdict[int, list[_Ints]] = defaultdict(list)
-    by_day, day = ordered, asked.moment[ordered] // DAY_US
-    if day.min() != day.max():
-        order = _order(day - day.min())
-        by_day, day = ordered[order], day[order]
+    rest: list[Asked] = []
+    todo: defaultdict[int, list[Asked]] = defaultdict(list)
+    day = ordered.moment // DAY_US
     edges = np.flatnonzero(np.diff(day, prepend=day[0] - 1, append=day[-1] + 1))
     for first, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        todo[int(day[first])].append(by_day[first:end])
-    names = asked.keys[0].to_pylist()
+        todo[int(day[first])].append(ordered.part(slice(first, end)))
+    names = ordered.keys[0].to_pylist()
     while todo:
         number = max(todo)
         parts = todo.pop(number)
-        mine = np.concatenate(parts)
+        mine = _together(parts)
         if len(parts) > 1:  # those of a later day that found no row there come last
-            mine = mine[_order(asked.code[mine])]
-        found = _of_day(view, lookup, asked, names, number, mine, put) if number in view.files else None
+            mine = mine.part(_order(mine.code))
+        found = _of_day(view, lookup, mine, names, number, put) if number in view.files else None
         if found is None:
             rest.append(mine)
             continue
-        missed = mine[~found]
+        missed = mine.part(~found)
         begin = number * DAY_US
-        oldest = asked.moment[missed] - lookup.ttl if lookup.ttl else np.full(len(missed), -(2**62))
+        oldest = missed.moment - lookup.ttl if lookup.ttl else np.full(len(missed.row), -(2**62))
         oldest = oldest if lookup.since is None else np.maximum(oldest, lookup.since)
-        if len(before := missed[oldest < begin]):
+        if len((before := missed.part(oldest < begin)).row):
             todo[number - 1].append(before)
-    return np.concatenate(rest) if rest else np.empty(0, np.int64)
+    if not rest:
+        return ordered.part(slice(0, 0))
+    left = _together(rest)
+    return left.part(order_of(left.moment))
+
+
+def _together(parts: Sequence[Asked]) -> Asked:
+    if len(parts) == 1:
+        return parts[0]
+    row, moment, code = (np.concatenate([getattr(part, name) for part in parts]) for name in ("row", "moment", "code"))
+    return Asked(parts[0].keys, row, moment, code)
 
 
 def _of_day(
-    view: read.View, lookup: Lookup, asked: Asked, names: Sequence[str], number: int, mine: _Ints, put: _Put
+    view: read.View, lookup: Lookup, mine: Asked, names: Sequence[str], number: int, put: _Put
 ) -> NDArray[np.bool_] | None:
-    """Answer the entity rows `mine`, sorted by symbol and moment, from one day.
+    """Answer entity rows, sorted by symbol and moment, from one day.
 
     Return which have a row in it, or None where the database is quicker.
     """
-    found = np.zeros(len(mine), np.bool_)
+    found = np.zeros(len(mine.row), np.bool_)
     if not view.rows(number):
         return found
-    moment = asked.moment[mine]
+    moment, code = mine.moment, mine.code
     cost = GROUP_COST / (PACKED if number in view.packed else 1)
-    if len(mine) < cost or moment.max() - number * DAY_US >= _FAR or len(names) > _MOST_SYMBOLS:
+    if len(moment) < cost or moment.max() - number * DAY_US >= _FAR or len(names) > _MOST_SYMBOLS:
         return None
-    code = asked.code[mine]
     edges = np.flatnonzero(np.diff(code, prepend=-1, append=-1))
     of_symbol = {
         names[code[first]]: slice(first, end)
         for first, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
     }
     groups = list(_needed(view.groups(number), lookup, of_symbol, moment))
-    if len(mine) < cost * len(groups):
+    if len(moment) < cost * len(groups):
         return None
     columns = [KEY, EVENT, CREATED, RECOMPUTED, *([SILENCE] if lookup.tells_silence else [])]
     for piece in _pieces(groups):
         asked_rows, at = _of_piece(view.read(piece, columns), lookup, number * DAY_US, of_symbol, moment, found)
-        put(piece, asked.row[mine[asked_rows]], at)
+        put(piece, mine.row[asked_rows], at)
     return found
 
 

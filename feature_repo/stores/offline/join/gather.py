@@ -45,13 +45,12 @@ class Columns:
         for column, values in zip(self._columns, columns, strict=True):
             column.put_array(rows, values)
 
-    def put_taken(self, index: int, rows: _Ints, values: pa.ChunkedArray, at: _Ints) -> None:
-        """Fill in `rows`, which are sorted, of one column of numbers from the positions `at` of `values`."""
+    def put_taken(self, index: int, rows: _Ints, values: NDArray[Any], valid: _Bools | None, at: _Ints) -> None:
+        """Fill in `rows`, which are sorted, of one column of numbers from the positions `at` of `values`; without `valid` all are."""
         column = self._columns[index]
         if not isinstance(column, _Fixed):
             raise TypeError("a column of texts takes Arrow arrays")
-        # Arrow would copy a single chunk, too.
-        column.put_taken(rows, values.chunk(0) if values.num_chunks == 1 else values.combine_chunks(), at)
+        column.put_taken(rows, values, valid, at)
 
     def put_values(self, index: int, rows: _Ints, values: NDArray[Any], valid: _Bools) -> None:
         """Fill in `rows` of one column of numbers."""
@@ -75,7 +74,7 @@ class _Fixed:
         self._values = values
         self._valid = valid
 
-    def put(self, rows: _Ints, values: NDArray[Any], valid: _Bools) -> None:
+    def put(self, rows: _Ints, values: NDArray[Any], valid: Any) -> None:
         self._values[rows] = values
         self._valid[rows] = valid
 
@@ -86,19 +85,14 @@ class _Fixed:
             array = pc.fill_null(array, pa.scalar(0).cast(array.type))
         self.put(rows, np.asarray(array.to_numpy(zero_copy_only=False)), valid)
 
-    def put_taken(self, rows: _Ints, array: pa.Array, at: _Ints) -> None:
-        valid: Any = True
-        if array.null_count:
-            valid = array.is_valid().to_numpy(zero_copy_only=False)[at]
-            array = pc.fill_null(array, pa.scalar(0).cast(array.type))
-        given = array.to_numpy()
+    def put_taken(self, rows: _Ints, values: NDArray[Any], valid: _Bools | None, at: _Ints) -> None:
+        is_valid: Any = True if valid is None else valid[at]
         if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
             target = slice(int(rows[0]), int(rows[-1]) + 1)
-            np.take(given, at, out=self._values[target], mode="clip")
-            self._valid[target] = valid
+            np.take(values, at, out=self._values[target], mode="clip")
+            self._valid[target] = is_valid
         else:
-            self._values[rows] = given[at]
-            self._valid[rows] = valid
+            self.put(rows, values[at], is_valid)
 
     def finish(self) -> pa.Array:
         values = np.packbits(self._values, bitorder="little") if pa.types.is_boolean(self.kind) else self._values

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from feature_repo.stores.offline.join.gather import Columns
 from feature_repo.stores.offline.lake import read
 
-SPARSE: Final = 16  # rows for each one that is asked for, from which on values are read one by one
+SPARSE: Final = 64  # rows for each one that is asked for, from which on values are read one by one
 TOGETHER: Final = 8  # columns of which one step then reads the values
 
 _Ints = NDArray[np.int64]
@@ -30,27 +30,36 @@ def puts(
         position[rows] = at
         rows = np.flatnonzero(position >= 0)
         at = position[rows]
-
     begins = np.cumsum([0, *(group.rows for group in groups)])
-    is_sparse = len(at) * SPARSE < begins[-1] and not view.is_far
-    group_of = np.searchsorted(begins, at, side="right") - 1 if is_sparse else at
-    alone = np.ones(len(at), np.bool_) if is_sparse else None
+    spare: list[
+        NDArray[np.float64]
+    ] = []  # one for each thread: new memory for each column would take as long as the values
 
-    def step(first: int, last: int) -> None:
-        missing = []
+    def together() -> None:
+        found = view.read(groups, features)
+        for index in range(len(features)):
+            into.put_taken(index, rows, *read.numbers_of(found.column(index)), at)
+
+    def whole(index: int) -> None:
+        try:
+            buffer = spare.pop()
+        except IndexError:
+            buffer = np.empty(begins[-1])
+        into.put_taken(index, rows, *view.column(groups, features[index], buffer), at)
+        spare.append(buffer)
+
+    def alone(first: int, last: int) -> None:
         for index in range(first, last):
-            values = None
-            if alone is not None:
-                values = view.values(groups, features[index], group_of, at - begins[group_of])
+            values = view.values(groups, features[index], group_of, at - begins[group_of])
             if values is None:
-                missing.append(index)
-            elif alone is not None:
-                into.put_values(index, rows, values, alone)
-        if missing:
-            found = view.read(groups, [features[index] for index in missing])
-            for column, index in enumerate(missing):
-                into.put_taken(index, rows, found.column(column), at)
+                whole(index)
+            else:
+                into.put_values(index, rows, values, np.ones(len(at), np.bool_))
 
-    size = len(features) if view.is_far else TOGETHER if is_sparse else 1
-    for first in range(0, len(features), size):
-        yield partial(step, first, min(first + size, len(features)))
+    if view.is_far:
+        yield together
+    elif len(at) * SPARSE < begins[-1]:
+        group_of = np.searchsorted(begins, at, side="right") - 1
+        yield from (partial(alone, i, min(i + TOGETHER, len(features))) for i in range(0, len(features), TOGETHER))
+    else:
+        yield from (partial(whole, index) for index in range(len(features)))

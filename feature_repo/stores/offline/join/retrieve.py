@@ -101,7 +101,7 @@ def _from_lakes(
 ) -> list[Asked]:
     """Put what the lake has; return the other entity rows of each view."""
     names = {view.lookup.key_names for view, lake in zip(views, lakes, strict=True) if lake is not None}
-    ordered = {name: from_lake.by_symbol(asked[name]) for name in names}
+    ordered = {name: from_lake.by_day(asked[name]) for name in names}
 
     def begun(view: _View, lake: read.View | None) -> Callable[[], Asked]:
         mine = asked[view.lookup.key_names]

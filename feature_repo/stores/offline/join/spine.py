@@ -134,13 +134,27 @@ def asked_of_spine(spine: Spine, names: Sequence[str]) -> Asked:
     rows = np.flatnonzero(present)
     moments = spine.moments[rows]
     if (moments[1:] < moments[:-1]).any():
-        rows = rows[np.argsort(moments)]  # in any order at one moment
+        rows = rows[order_of(moments)]
     distinct, codes = _distinct(codes[rows])
     columns = []
     for part in reversed(parts):
         distinct, index = np.divmod(distinct, max(1, len(part)))
         columns.append(part.take(pa.array(index)))
     return Asked(tuple(reversed(columns)), rows, spine.moments[rows], codes)
+
+
+def order_of(times: _Ints) -> _Ints:
+    """Return the order of times, equal ones as they stand or in any order.
+
+    Where a time and its position fit into one number, these are sorted, which takes a tenth of the time of ``argsort``.
+    """
+    if not len(times):
+        return np.empty(0, np.int64)
+    bits = len(times).bit_length()
+    first = times.min()
+    if (int(times.max()) - int(first)).bit_length() + bits > 63:
+        return np.argsort(times)
+    return np.sort((times - first << bits) + np.arange(len(times))) & (1 << bits) - 1
 
 
 def _distinct(codes: _Ints) -> tuple[_Ints, _Ints]:

@@ -8,7 +8,8 @@ Sources: Apache Parquet, ``parquet.thrift`` (PageHeader) and ``Encodings.md`` (P
 
 from __future__ import annotations
 
-from typing import Final
+import os
+from typing import BinaryIO, Final
 
 import pyarrow.parquet as pq
 
@@ -20,13 +21,13 @@ _DATA_PAGE: Final = 0
 _LONGEST_HEADER: Final = 256
 
 
-def place_of(data: memoryview, chunk: pq.ColumnChunkMetaData) -> int | None:
+def place_of(file: BinaryIO, chunk: pq.ColumnChunkMetaData) -> int | None:
     """Return where in a file the values of a column of a row group begin; None where they do not lie there one by one.
 
     Parameters
     ----------
-    data : memoryview
-        The file.
+    file : BinaryIO
+        That the column is in.
     chunk : pyarrow.parquet.ColumnChunkMetaData
         Of a column that may be null and is not nested.
     """
@@ -39,13 +40,14 @@ def place_of(data: memoryview, chunk: pq.ColumnChunkMetaData) -> int | None:
     ):
         return None
     begin, end = chunk.data_page_offset, chunk.data_page_offset + chunk.total_compressed_size
-    told = _sizes(bytes(data[begin : begin + _LONGEST_HEADER]))
+    head = os.pread(file.fileno(), 2 * _LONGEST_HEADER, begin)
+    told = _sizes(head)
     run = _varint(2 * rows) + b"\x01"  # as many times "not null"
     levels = len(run).to_bytes(4, "little") + run
     body = len(levels) + WIDTH * rows
     at = end - body
     # One page of exactly these bytes: of two pages, or with a null among the values, the first is shorter.
-    if told != (body, body) or not begin < at < begin + _LONGEST_HEADER or data[at : at + len(levels)] != levels:
+    if told != (body, body) or not 0 < at - begin < _LONGEST_HEADER or not head.startswith(levels, at - begin):
         return None
     return int(end - WIDTH * rows)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
+from io import BufferedReader
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from numpy.typing import NDArray
@@ -106,22 +109,45 @@ class View:
     def values(self, groups: Sequence[Group], column: str, group_of: _Ints, within: _Ints) -> NDArray[Any] | None:
         """Return single values of one column, each from the row `within` the row group at position `group_of` in `groups`.
 
-        `column` has doubles or whole numbers. None where a value cannot be read alone: the file is far, or a row group has a null in the
-        column or packs it.
+        `column` has doubles or whole numbers. None where a value cannot be read alone: a row group has a null in the column or packs it.
+        The files are near, and the groups those of a day.
         """
-        paths = {group.path for group in groups}
-        if self.is_far or len(paths) != 1:
-            return None
-        source = self._source(paths.pop())
-        schema = _metadata(source).schema
-        if column not in schema.names:
-            return None
-        dtype = plain.DTYPES[schema.column(schema.names.index(column)).physical_type]
-        with Path(self.place, source.path).open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-            starts = _starts(source, data, groups, column)
+        source = self._source(groups[0].path)
+        with source.path_here.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            starts = _starts(source, file, groups, column)
             if (starts == _NOWHERE).any():
                 return None
-            return np.asarray(at_every_byte(data, dtype)[starts[group_of] + plain.WIDTH * within])
+            return np.asarray(at_every_byte(data, _dtype(source, column))[starts[group_of] + plain.WIDTH * within])
+
+    def column(
+        self, groups: Sequence[Group], column: str, into: NDArray[np.float64]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Return one column of row groups, and which of its values are not null, None for all.
+
+        As for `values`, but row groups that have a null or are packed are decoded. `into` has the values, and is as long as there are
+        rows, or longer.
+        """
+        source = self._source(groups[0].path)
+        ends = np.cumsum([group.rows for group in groups])
+        parts = [slice(end - group.rows, end) for group, end in zip(groups, ends.tolist(), strict=True)]
+        values = into[: ends[-1]].view(_dtype(source, column))
+        with source.path_here.open("rb") as file:
+            starts = _starts(source, file, groups, column)
+            for i in np.flatnonzero(starts != _NOWHERE).tolist():
+                # Copied by the system, because to map the pages of a whole column takes longer.
+                if os.preadv(file.fileno(), [values[parts[i]].data], int(starts[i])) != plain.WIDTH * groups[i].rows:
+                    raise OSError(f"{source.path} is cut off")
+        decoded = np.flatnonzero(starts == _NOWHERE).tolist()
+        if not decoded:
+            return values, None
+        found, is_valid = numbers_of(self.read([groups[i] for i in decoded], [column]).column(0))
+        valid = np.ones(len(values), np.bool_)
+        begin = 0
+        for i in decoded:
+            given = slice(begin, begin + groups[i].rows)
+            values[parts[i]], valid[parts[i]] = found[given], is_valid[given]
+            begin = given.stop
+        return values, valid
 
     def _source(self, path: str) -> _Source:
         return _Source(self.place, path, self.table)
@@ -140,6 +166,10 @@ class _Source:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Source) and (self.place, self.path) == (other.place, other.path)
+
+    @property
+    def path_here(self) -> Path:
+        return Path(self.place, self.path)
 
     def open(self) -> Any:
         return files.storage_of(self.table, self.place).open_input_file(self.path)
@@ -188,15 +218,25 @@ def _metadata(source: _Source) -> pq.FileMetaData:
         return pq.read_metadata(opened)
 
 
-def _starts(source: _Source, data: mmap, groups: Sequence[Group], column: str) -> _Ints:
+def numbers_of(column: pa.ChunkedArray) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return the values of doubles or whole numbers, 0 for null, and which are not null."""
+    array = column.combine_chunks()
+    valid = np.asarray(array.is_valid().to_numpy(zero_copy_only=False))
+    return (pc.fill_null(array, 0) if array.null_count else array).to_numpy(), valid
+
+
+def _dtype(source: _Source, column: str) -> str:
+    schema = _metadata(source).schema
+    return plain.DTYPES[schema.column(schema.names.index(column)).physical_type]
+
+
+def _starts(source: _Source, file: BufferedReader, groups: Sequence[Group], column: str) -> _Ints:
     """Return where the values of a column begin in the file for each row group, `_NOWHERE` where they do not lie there one by one."""
     found = _known_starts(source, column)
     numbers = np.array([group.number for group in groups])
     for number in numbers[found[numbers] == _UNKNOWN].tolist():
         metadata = _metadata(source)
-        with memoryview(data) as view:
-            chunk = metadata.row_group(number).column(metadata.schema.names.index(column))
-            place = plain.place_of(view, chunk)
+        place = plain.place_of(file, metadata.row_group(number).column(metadata.schema.names.index(column)))
         found[number] = _NOWHERE if place is None else place
     return np.asarray(found[numbers])
 

@@ -9,7 +9,7 @@ import pytest
 from feast import FeatureStore
 from feast.errors import FeastEntityDFMissingColumnsError
 
-from feature_repo.stores.offline.join.spine import asked_of_spine, spine_of_frame
+from feature_repo.stores.offline.join.spine import asked_of_spine, order_of, spine_of_frame
 from tests.feature_repo.stores.offline.two_views import FEATURES, asked, at
 
 
@@ -68,3 +68,13 @@ def test_rows_are_sorted_by_moment_and_those_without_a_key_or_a_moment_are_left_
     keys = list(zip(*(part.to_pylist() for part in found.keys), strict=True))
     assert [keys[code] for code in found.code] == [("X", 1), ("Y", 2), ("X", 2)]
     assert found.part(slice(1, None)).row.tolist() == [3, 0]
+
+
+@pytest.mark.parametrize("apart", [0, 1, 10**6, 2**45, 2**61])
+def test_times_are_put_in_order_near_each_other_or_far_apart(apart: int) -> None:
+    rng = np.random.default_rng(apart)
+    for size in (0, 1, 2, 500):
+        times = rng.integers(-apart, apart + 1, size)
+        order = order_of(times)
+        assert sorted(order.tolist()) == list(range(size))
+        assert times[order].tolist() == sorted(times.tolist())

@@ -21,10 +21,14 @@ def written(path: Path, column: pa.Array, **how: Any) -> None:
 
 def value_of(path: Path, group: int, row: int) -> Any:
     """The value of ``x`` from the bytes, None where they do not lie there one by one."""
-    data = path.read_bytes()
     chunk = pq.read_metadata(path).row_group(group).column(1)
-    place = plain.place_of(memoryview(data), chunk)
-    return None if place is None else at_every_byte(data, plain.DTYPES[chunk.physical_type])[place + plain.WIDTH * row]
+    with path.open("rb") as file:
+        place = plain.place_of(file, chunk)
+    return (
+        None
+        if place is None
+        else at_every_byte(path.read_bytes(), plain.DTYPES[chunk.physical_type])[place + plain.WIDTH * row]
+    )
 
 
 @pytest.mark.parametrize("size", [1, 7, 8, 127, 128, 5_000])

@@ -215,3 +215,33 @@ def test_polars_reads_the_lake_as_it_is(store: FeatureStore, database: psycopg.C
     found = pl.scan_delta(str(tmp_path / "quick")).collect()
     assert (found.height, sum(n for n in found["n"].to_list() if n is not None)) == (rows[0], int(rows[1]))
     assert set(found["day"].to_list()) == set(days(str(tmp_path)))
+
+
+def test_a_column_is_what_arrow_reads_where_row_groups_have_nulls_or_none_and_a_file_that_is_cut_off_is_refused(
+    store: FeatureStore, database: psycopg.Connection[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "GROUP_ROWS", 4)
+    database.execute("TRUNCATE quick")
+    database.execute(
+        "INSERT INTO quick (symbol, event_timestamp, created_timestamp, a, n) SELECT 'A', t, t, i / 7.0, "
+        "CASE WHEN i NOT IN (5, 9, 10) THEN -i END FROM generate_series(0, 18) AS i, LATERAL (SELECT %s + i * interval '1 s' AS t) AS at",
+        (histories.T0,),
+    )
+    histories.write_lake(database, store, str(tmp_path))
+    view = read.view(database, str(tmp_path), ("quick",))
+    assert view is not None
+    day = (histories.T0.date().toordinal()) - read.EPOCH_ORDINAL
+    groups = [view.groups(day)[i] for i in (4, 1, 2, 0)]
+    buffer = np.full(40, 7.0)
+    for name in ("a", "n"):
+        values, valid = view.column(groups, name, buffer)
+        wanted, is_valid = read.numbers_of(view.read(groups, [name]).column(0))
+        assert np.where(is_valid, values, 0).tobytes() == wanted.tobytes()
+        assert (np.ones(15, np.bool_) if valid is None else valid).tolist() == is_valid.tolist()
+        assert (valid is None) == (name == "a")
+    assert buffer[15:].tolist() == [7.0] * 25
+    path = Path(view.place, groups[0].path)
+    with path.open("r+b") as file:
+        file.truncate(100)
+    with pytest.raises(OSError, match="is cut off"):
+        view.column(groups, "a", buffer)
