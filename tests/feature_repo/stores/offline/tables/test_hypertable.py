@@ -62,6 +62,23 @@ def test_a_table_becomes_a_hypertable_with_day_chunks_a_columnstore_and_its_poli
     assert scaled.execute(jobs).fetchall() == [("2 days",)]
 
 
+def test_a_scan_of_packed_chunks_is_planned_by_the_rows_that_there_are(
+    scaled: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def halves(step: plan.Scan) -> Any:
+        raise AssertionError("the slice had more rows than were expected")
+
+    migrate(scaled, [TABLE])
+    fill(scaled)
+    looked_up = joined(scaled, known=True)
+    compress(scaled)
+    scaled.execute("VACUUM ANALYZE social")
+    monkeypatch.setattr(plan, "SLICE_CELLS", 2_000 * len(VIEW.names))
+    monkeypatch.setattr(plan, "PACKED_COST", 0)  # a scan is the cheaper one
+    monkeypatch.setattr(plan.Scan, "halves", halves)
+    assert joined(scaled, known=True) == looked_up
+
+
 def fresh(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
     """Open another connection, which begins with the settings of its role."""
     return psycopg.connect(connection.info.dsn, password=connection.info.password, autocommit=True)
