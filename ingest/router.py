@@ -41,10 +41,10 @@ BLOCK_MS = 20
 _LOG = logging.getLogger(__name__)
 
 
-def run(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
+def run(client: redis.Redis, partitions: int, stop: threading.Event, number: str = "") -> None:
     """Move entries until ``stop`` is set; stand by while another router moves, and wait while Redis is away."""
     member = Member(client, ROLE, [ROLE])
-    router = Router(client, partitions)
+    router = Router(client, partitions, number)
     waiting = dict.fromkeys(PLAIN_STREAM, read.START)  # what is moved is deleted, so the first entry is always the next
 
     def work(well: Callable[[], None]) -> None:
@@ -67,11 +67,12 @@ def run(client: redis.Redis, partitions: int, stop: threading.Event) -> None:
 
 
 class Router:
-    """Moves entries, and tells what a log has lost that they are gone from."""
+    """Moves entries, and tells what a log has lost that they are gone from. ``number`` is that of ``streams.move.append``."""
 
-    def __init__(self, client: redis.Redis, partitions: int) -> None:
+    def __init__(self, client: redis.Redis, partitions: int, number: str = "") -> None:
         self._client = client
         self._partitions = partitions
+        self._number = number
         self._at: dict[tuple[Place, str], Position] = {}  # where the markers are, as this router put them
 
     def move(self, entries: Sequence[read.Entry], server: str = "") -> int:
@@ -92,13 +93,15 @@ class Router:
             for place, records in by_place(_record(*entry, self._partitions) for entry in entries).items()
         ]
         moved = 0
-        for batch, found in zip(batches, append(self._client, batches, server=server), strict=True):
+        for batch, found in zip(
+            batches, append(self._client, batches, server=server, number=self._number), strict=True
+        ):
             if isinstance(found, Behind):
                 _LOG.error(
                     "%s came back older: what was moved there after %d-%d is lost, unless it is where it came from again",
                     keys.stream(batch.place), *found.position,
                 )  # fmt: skip
-                [found] = append(self._client, [batch._replace(steps=())], server=server)
+                [found] = append(self._client, [batch._replace(steps=())], server=server, number=self._number)
             moved += found if isinstance(found, int) else 0
             self._at |= {(batch.place, source): position for source, position, _ in batch.records}
         ids: dict[str, list[bytes]] = {}

@@ -25,6 +25,7 @@ from transforms.instrument import Instrument, known
 # OpenMP reads this once, when torch is loaded. So it is set when the first module of this package is imported. A user's own value stays.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+PARTITIONS_MOST = 4096
 DEFAULT_MODEL = "ProsusAI/finbert"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}\Z").match
 _PASSED_ON = ("TFS_", "SENTIMENT_", "HF_")
@@ -39,8 +40,10 @@ class SettingsError(UserError, ValueError):
 class Settings:
     """How this deployment runs. The comment above each field names the variable that sets it. Times are milliseconds, as the names say."""
 
-    # TFS_PARTITIONS: how many logs; fixed for a deployment and checked at start
+    # TFS_PARTITIONS: how many logs; fixed by the first start of a deployment, and raised by `ingest partitions` alone
     partitions: int = 4
+    # no variable: TFS_PARTITIONS as it was set, where `partitions` was raised since; 0 where it was not
+    configured: int = 0
     # TFS_DEPLOYMENT: name of the deployment; empty takes the one that its Redis and its database hold
     deployment: str = ""
     # TFS_REDIS_REPLICAS: how many replicas of Redis must have a commit or what is published before it counts as done
@@ -90,6 +93,11 @@ class Settings:
     # TFS_LOG_LEVEL: DEBUG, INFO, WARNING or ERROR
     log_level: str = "INFO"
 
+    @property
+    def number(self) -> str:
+        """What a log says that takes entries of this number of partitions (``keys.number``): nothing where it was never raised."""
+        return str(self.partitions) if self.configured else ""
+
     def instrument(self, symbol: str) -> Instrument:
         """Return what the instruments file or its name tells of a symbol, or the defaults."""
         return self.instruments.get(symbol) or known(symbol)
@@ -132,7 +140,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     aliases = environ.get("TFS_ALIASES")
     model, revision = sentiment_model(environ)
     return Settings(
-        partitions=_integer(environ, "TFS_PARTITIONS", default.partitions, 1, 4096),
+        partitions=_integer(environ, "TFS_PARTITIONS", default.partitions, 1, PARTITIONS_MOST),
         deployment=_deployment(environ),
         redis_replicas=_integer(environ, "TFS_REDIS_REPLICAS", default.redis_replicas, 0, 5),
         emit_interval_ms=emit,

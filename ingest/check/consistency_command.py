@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     store.config.online_store.enforce_ttl = False
     store._get_provider().online_store.served = None  # these reads feed no model
     with (
-        deployment.opened(conf, fix=False) as client,
+        deployment.opened(conf, fix=False) as (client, conf),
         psycopg.connect(postgres_url(), autocommit=True, connect_timeout=5) as connection,
         Console(stderr=True).status("check consistency"),
     ):

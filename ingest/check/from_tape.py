@@ -26,7 +26,7 @@ from ingest.streams import keys
 from ingest.tape import verify
 from ingest.tape.columns import EVENTS, FOR_ALL
 from ingest.tape.store import Store
-from ingest.tape.table import Tape, TapeError, compare
+from ingest.tape.table import Tape, TapeError, of_tape
 from transforms.compiling import warm_up
 
 DELAY_US = 1_000_000
@@ -73,7 +73,7 @@ def compare_served(
     progress : callable
         Is called now and then with how many entries were read, and of how many.
     """
-    compare(tape, {"partitions": str(settings.partitions)})
+    logs, settings = settings.partitions, of_tape(tape, settings)
     if lost := verify.lost_days(tape, settings.partitions):
         raise TapeError(f"{lost} days of partitions have no rows any more; run `python -m ingest tape verify`")
     store, found = Store(settings.tape), Served()
@@ -94,7 +94,8 @@ def compare_served(
     for name, day in found.days:
         wanted[there[name, day], name].add(day)
     plans = [_plan(p, name, of_symbol, days, settings, store) for (p, name), of_symbol in sorted(wanted.items())]
-    found.holes = sum(tape.number(f"holes/{keys.events(p)}") or 0 for p in {plan.partition for plan in plans})
+    taken_logs = {log for plan in plans for log in range(plan.partition, logs, settings.partitions)}
+    found.holes = sum(tape.number(f"holes/{keys.events(p)}") or 0 for p in taken_logs)
     warm_up()
     served = ServedRows(connection, found)
     done, of = 0, sum(plan.rows for plan in plans)

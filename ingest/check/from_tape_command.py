@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     conf = settings.load()
     tape = open_tape(conf)
     with (
-        deployment.opened(conf, fix=False) as client,
+        deployment.opened(conf, fix=False) as (client, conf),
         psycopg.connect(postgres_url(), autocommit=True, connect_timeout=5) as connection,
         Console(stderr=True).status("check consistency") as status,
     ):

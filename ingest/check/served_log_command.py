@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     paths = files(folder, since.date(), before.date())
     conf = settings.load()
     with (
-        deployment.opened(conf, fix=False) as client,
+        deployment.opened(conf, fix=False) as (client, conf),
         psycopg.connect(postgres_url(), autocommit=True, connect_timeout=5) as connection,
         Console(stderr=True).status("check served") as status,
     ):

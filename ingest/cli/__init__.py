@@ -26,6 +26,10 @@ COMMANDS = {
     "feed": ("ingest.feeds.command", "live markets and posts into the streams"),
     "simulate": ("ingest.simulate.command", "a made-up market into the streams"),
     "status": ("ingest.observe.status_command", "what was taken, refused and written, and what waits"),
+    "partitions": (
+        "ingest.observe.partitions_command",
+        "how many there are, and raising their number while everything runs",
+    ),
     "tape": ("ingest.tape.command", "every message for good: status, verify, compact, export"),
     "lake": ("ingest.lake.command", "closed days of every view as Delta tables, for fast training joins"),
     "import": ("ingest.imports.command", "history in files of venues and vendors onto the tape"),

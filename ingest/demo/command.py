@@ -92,7 +92,7 @@ def demo(args: argparse.Namespace, console: Console, endpoints: Endpoints) -> No
         settings = conf.load(environ)
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(open_redis(endpoints.redis_url))
-        deployment.check(client, settings, endpoints.postgres_url)
+        settings = deployment.check(client, settings, endpoints.postgres_url)
         processes = stack.enter_context(
             Processes(["scorer", "router", "writer", *(["tape"] if settings.tape else [])], environ)
         )

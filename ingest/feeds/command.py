@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> None:
     if args.source == "kafka":
         command.run(args, settings)
         return
-    with deployment.opened(settings) as client, report.live("feed", quiet=args.json) as progress:
+    with deployment.opened(settings) as (client, settings), report.live("feed", quiet=args.json) as progress:
         prefix = VENUES[args.source].prefix if args.source in VENUES else ""
         attempts = 2 if args.source == "posts" else None
         feed = VENUES[args.source].name if args.source in VENUES else ""

@@ -19,7 +19,7 @@ from ingest.recordings.columns import MARKET_FILE, NO_COLUMN, GivenColumns, chec
 from ingest.recordings.files import FileFormError
 from ingest.recordings.refused import RefusedFile
 from ingest.settings import Settings
-from ingest.tape.table import Tape, open_to_append
+from ingest.tape.table import Tape, of_tape, open_to_append
 
 _OTHER_NAMES = {"binance-delivery": "binance-coinm", "binance-usdm": "binance-futures"}  # as Tardis and ccxt name them
 FORM_OF_ROWS = 1
@@ -122,7 +122,9 @@ def run(
 
         writer = None
         if not dry:
-            writer = Writer(open_tape(), open_tape, settings.partitions, key, job.market, job.format.form, done)
+            tape = open_tape()
+            n = of_tape(tape, settings).partitions
+            writer = Writer(tape, open_tape, n, key, job.market, job.format.form, done)
             if writer.is_complete():
                 done.was_done = True
                 return done

@@ -110,7 +110,10 @@ class ScoredPost(msgspec.Struct, gc=False, omit_defaults=True):
 
 
 class WithdrawnPost(msgspec.Struct, gc=False, omit_defaults=True):
-    """A post was withdrawn by its author or source at ``timestamp``; a log gets it once, for all of its symbols that have the post."""
+    """A post was withdrawn by its author or source at ``timestamp``; a log gets it once, for all of its symbols that have the post.
+
+    Where the number of partitions was raised, it says for which of how many ``partitions`` it is: on the tape several logs are together.
+    """
 
     timestamp: int
     id: str
@@ -118,6 +121,8 @@ class WithdrawnPost(msgspec.Struct, gc=False, omit_defaults=True):
     symbol: str = "-"
     received: int | None = None
     timestamp_us: int | None = None
+    partition: int = 0
+    partitions: int = 1
 
 
 class Tick(msgspec.Struct, gc=False, omit_defaults=True):

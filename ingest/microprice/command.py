@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
                 stored, failed = _fit_all(connection, conf, span, args)
                 chosen = [one.message() for one in stored]
         if chosen and not args.no_publish:
-            with deployment.opened(conf) as client:
+            with deployment.opened(conf) as (client, conf):
                 published = tables.publish(client, conf, chosen, ms_of_datetime(now))
     except Exception as error:
         if stored and not args.no_publish:

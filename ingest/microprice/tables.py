@@ -153,7 +153,7 @@ def publish(client: redis.Redis, settings: Settings, tables: Iterable[Microprice
     """
     fix_in_redis(client, settings.partitions, settings.deployment)
     n = 0
-    with Publisher(client, settings.partitions) as publisher:
+    with Publisher(client, settings.partitions, configured=settings.configured) as publisher:
         for n, table in enumerate(tables, 1):  # noqa: B007 - counted
             message = msgspec.structs.replace(table, timestamp=now_ms)
             check_microprice(message)

@@ -20,7 +20,7 @@ from ingest.microprice.fit import PIECE, Piece, fit_rows, smallest_step
 from ingest.microprice.tables import Span
 from ingest.settings import Settings
 from ingest.tape.period import in_order
-from ingest.tape.table import Tape
+from ingest.tape.table import Tape, of_tape
 from ingest.worker.partition import Partition
 from transforms.catalog import MICROSTRUCTURE
 from transforms.compiling import warm_up
@@ -77,8 +77,8 @@ class TapedRows:
         ``progress`` is called with times of arrival (µs).
         """
         warm_up()
-        alone = replace(settings, max_symbols=_ALONE)
-        partitions = [Partition(p, alone) for p in range(settings.partitions)]
+        alone = replace(of_tape(tape, settings), max_symbols=_ALONE)
+        partitions = [Partition(p, alone) for p in range(alone.partitions)]
         since = span.since - _AROUND if span.since > EPOCH else None
         for entry_id, p, fields in in_order(tape, settings, since, span.before + _AROUND, symbols, imported=True):
             partition = partitions[p]

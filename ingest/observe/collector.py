@@ -80,8 +80,8 @@ class Collector:
                 found[name].append((labels, self._highest(name, labels, float(value))))
 
         try:
-            deployment.compare(self._client, self._settings.partitions, self._settings.deployment)
-            state = redis_state.look(self._client, self._settings.partitions, tape=bool(self._settings.tape))
+            settings = deployment.adopted(self._client, self._settings)
+            state = redis_state.look(self._client, settings.partitions, tape=bool(settings.tape))
             ages = online.ages(self._client, state.all_symbols, self._clock())
             add(samples.of_redis(state))
             add(samples.of_online(ages, online.shares(self._client, ages)))

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
     conf = settings.load()
     with (
-        deployment.opened(conf, fix=False) as client,
+        deployment.opened(conf, fix=False) as (client, conf),
         psycopg.connect(postgres_url(), autocommit=True, connect_timeout=5) as connection,
     ):
         if args.what == "reference":

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     conf = settings.load()
     with open_redis(redis_url()) as client:
         with contextlib.suppress(*PASSING):  # a Redis that is away is shown, and compared when it is back
-            deployment.check(client, conf, deployment.known_database(), fix=False)
+            conf = deployment.check(client, conf, deployment.known_database(), fix=False)
         registry = CollectorRegistry()
         registry.register(Collector(client, postgres_url(), conf))
         if args.once:

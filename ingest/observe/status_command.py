@@ -55,10 +55,10 @@ def run(args: argparse.Namespace) -> int:
     """Print the status, once or again and again; return the exit code."""
     conf = settings.load()
     console = Console()
-    with deployment.opened(conf, fix=False) as client:
+    with deployment.opened(conf, fix=False) as (client, conf):
 
         def look(run_failed_jobs: bool = False) -> dict[str, Any]:
-            seen = snapshot.snapshot(client, conf, time.time_ns() // 1000)
+            seen = snapshot.snapshot(client, deployment.adopted(client, conf), time.time_ns() // 1000)
             return {**seen, **snapshot.offline(postgres_url(), run_failed_jobs=run_failed_jobs)}
 
         seen = look(args.run_failed_jobs)

@@ -38,7 +38,7 @@ class LastTrades:
     ) -> None:
         self._client = client
         self._feed = feed
-        self._partitions = partitions
+        self.partitions = partitions
         self._clock_ns = clock_ns
         self._known: dict[str, LastTrade] = {}
         self._read: dict[str, LastTrade] = {}  # of the run before
@@ -59,7 +59,7 @@ class LastTrades:
     def _by_partition(self, symbols: Iterable[str]) -> dict[int, list[str]]:
         found: dict[int, list[str]] = {}
         for symbol in symbols:
-            found.setdefault(keys.partition_of(symbol, self._partitions), []).append(symbol)
+            found.setdefault(keys.partition_of(symbol, self.partitions), []).append(symbol)
         return found
 
     def notes(self, outputs: Iterable[Output]) -> dict[Place, Notes]:

@@ -22,8 +22,9 @@ from ingest.messages.decode import decode
 from ingest.messages.kinds import TRADE_CHANNEL, Clock, Gap, Message, OrderBook, SocialPost, Tick, Trade, time_us
 from ingest.publish.counts import Counts
 from ingest.publish.last_trades import LastTrades
+from ingest.publish.placed import entries_of, fields_of, words_of
 from ingest.publish.producer import Batch, Producer
-from ingest.publish.publisher import SOURCE_MAX, entries_of
+from ingest.publish.publisher import SOURCE_MAX
 from ingest.publish.readers import Readers
 from ingest.recordings.binance_wire import LastTrade
 from ingest.recordings.lines import Output, Rejected
@@ -95,9 +96,8 @@ class Outlet:
         self.stop = stop or threading.Event()
         self._is_given_up = False
         self.client = client
-        self._partitions = settings.partitions
         self._lateness_ms = settings.allowed_lateness_ms
-        self._producer = Producer(client, self._holes)
+        self._producer = Producer(client, self._holes, settings)
         self._readers = Readers(client, settings.partitions, stop=self.stop)
         self.prefix = prefix
         self._progress = progress
@@ -111,18 +111,30 @@ class Outlet:
         """
         if self.prefix:
             self._rename(outputs)
+        self._follow()
         entries = [(output, *entry) for output in outputs for entry in self._entries(output)]
         for first in range(0, len(entries), BATCH):  # 1. Take the next batch.
             for part in read.split_by_size(entries[first : first + BATCH]):
                 notes = self._last_trades.notes(output for output, *_ in part) if self._last_trades else {}
                 # 2. Write it, again and again until Redis has answered.
-                self._insist(partial(self._producer.write, Batch(_by_place(entry for _, *entry in part), notes)))
+                batch = Batch(_by_place(entry for _, *entry in part), notes, self._partitions)
+                self._insist(partial(self._producer.write, batch))
         for output in outputs:  # 3. Count what is written.
             self.counts.add_output(output)
         if self._readers.is_check_due(len(outputs)):  # 4. Wait while the worker is far behind.
             self._insist(self._readers.wait_for_workers)
         if self._progress is not None:
             self._progress(self.counts)
+
+    @property
+    def _partitions(self) -> int:
+        return self._readers.partitions
+
+    def _follow(self) -> None:
+        """Place messages by the number of partitions of today, as far as the producer has heard of it."""
+        self._readers.partitions = self._producer.partitions
+        if self._last_trades is not None:
+            self._last_trades.partitions = self._producer.partitions
 
     def look(self) -> None:
         """Write again what Redis has lost, where there is nothing new to write."""
@@ -139,6 +151,7 @@ class Outlet:
         last_trades = self._last_trades
         if last_trades is None:
             return {}
+        self._follow()
         found: dict[str, LastTrade] = {}
         self._insist(lambda: found.update(last_trades.read([self.prefix + symbol for symbol in symbols])))
         return {name.removeprefix(self.prefix): last for name, last in found.items()}
@@ -167,7 +180,9 @@ class Outlet:
         """
         now_ms = time.time_ns() // 1_000_000
         first = {
-            name: t for name, t in self.counts.last_event.items() if keys.partition_of(name, self._partitions) == place
+            name: t
+            for name, t in self.counts.last_event.items()
+            if keys.partition_of(name, self._producer.partitions) == place
         }
         for symbol, t_ms in _events(again):
             first[symbol] = min(first.get(symbol, t_ms), t_ms)
@@ -175,7 +190,7 @@ class Outlet:
         for symbol, t_ms in first.items():
             told.append(("tick", Tick(t_ms - self._lateness_ms - 1, symbol, lost=True)))
             told.append(("gap", Gap(t_ms + self._lateness_ms, symbol, now_ms, channel=TRADE_CHANNEL)))
-        return [_words(fields) for one in told for _, fields in entries_of(*one, self._partitions)]
+        return [words_of(fields) for one in told for _, fields in entries_of(*one, self._producer.partitions)]
 
     def _insist(self, act: Callable[[], None]) -> None:
         if self._is_given_up:
@@ -197,18 +212,14 @@ class Outlet:
 def _by_place(entries: Iterable[Sequence[Any]]) -> dict[Place, list[Sequence[Any]]]:
     found: dict[Place, list[Sequence[Any]]] = {}
     for place, fields in entries:
-        found.setdefault(place, []).append(_words(fields))
+        found.setdefault(place, []).append(words_of(fields))
     return found
-
-
-def _words(fields: dict[bytes, bytes]) -> Sequence[Any]:
-    return tuple(word for pair in fields.items() for word in pair)
 
 
 def _events(entries: Iterable[Sequence[Any]]) -> Iterator[tuple[str, int]]:
     """Yield symbol and time of each book and trade."""
     for words in entries:
-        fields = dict(zip(words[::2], words[1::2], strict=True))
+        fields = fields_of(words)
         if (kind := _EVENTS.get(fields.get(b"kind", b""))) is not None:
             message = decode(kind, fields[b"data"])
             yield message.symbol, time_us(message) // 1000

@@ -41,7 +41,7 @@ class Readers:
         self, client: redis.Redis, partitions: int, *, patience_s: float = math.inf, stop: threading.Event | None = None
     ) -> None:
         self._client = client
-        self._partitions = partitions
+        self.partitions = partitions
         self._patience_s = patience_s
         self._stop = stop or threading.Event()
         self._unchecked = 0
@@ -56,7 +56,7 @@ class Readers:
 
     def is_crowded(self) -> bool:
         """Return whether more than ``WAITING_MAX`` entries wait in the logs."""
-        return backlog(self._client, self._partitions).events > WAITING_MAX
+        return backlog(self._client, self.partitions).events > WAITING_MAX
 
     def wait_for_workers(self) -> None:
         """Wait until at most ``WAITING_MAX`` entries wait in the logs."""
@@ -68,7 +68,7 @@ class Readers:
 
     def _wait(self, count: Callable[[Backlog], int], most: int, trouble: str) -> None:
         fewest, deadline, told = math.inf, math.inf, -math.inf
-        while (n := count(backlog(self._client, self._partitions))) > most:
+        while (n := count(backlog(self._client, self.partitions))) > most:
             now = time.monotonic()
             if n < fewest:  # patience starts anew whenever the number falls
                 fewest, deadline = n, now + self._patience_s

@@ -51,7 +51,7 @@ class Sink:
         self.counts = counts
         self._leaders = leaders
         self._grid_ms = settings.emit_interval_ms
-        self._publisher = Publisher(client, settings.partitions)
+        self._publisher = Publisher(client, settings.partitions, configured=settings.configured)
         self._readers = Readers(client, settings.partitions, patience_s=patience_s)
         self.post_symbols: dict[str, int] = {}
 
@@ -78,6 +78,7 @@ class Sink:
     def flush(self) -> None:
         """Send what is gathered."""
         self._publisher.flush()
+        self._readers.partitions = self._publisher.partitions
 
     def wait_for_scores(self) -> None:
         """Wait until every post that was published is scored and in the logs of its symbols.

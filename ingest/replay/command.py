@@ -19,7 +19,7 @@ from ingest.settings import load
 from ingest.streams import deployment
 from ingest.tape.options import add_tape_options, check_tape_options
 from ingest.tape.period import in_order
-from ingest.tape.table import open_tape
+from ingest.tape.table import of_tape, open_tape
 
 _EXAMPLE = """\
 example:
@@ -64,20 +64,27 @@ def run(args: argparse.Namespace) -> int:
     check_tape_options(args)
     if args.imported and not args.from_tape:
         raise UserError("--imported goes with --from-tape")
-    of_tape = args.from_tape or are_exports(args.paths)
-    if of_tape and args.rebase:
+    is_taped = args.from_tape or are_exports(args.paths)
+    if is_taped and args.rebase:
         raise UserError("--rebase is not for a tape or its exports: their entries keep their times")
-    with deployment.opened(settings) as client, report.live("replay", quiet=args.json) as progress:
-        if of_tape:
+    with deployment.opened(settings) as (client, settings), report.live("replay", quiet=args.json) as progress:
+        if is_taped:
             n = settings.partitions
             if args.from_tape:
                 period = args.since, args.before, args.symbols
-                entries = in_order(open_tape(settings), settings, *period, imported=args.imported)
+                tape = open_tape(settings)
+                if (of := of_tape(tape, settings).partitions) != n:
+                    raise UserError(
+                        f"the tape has {of} partitions and this deployment {n}: replay it into one with TFS_PARTITIONS={of}"
+                    )
+                entries = in_order(tape, settings, *period, imported=args.imported)
                 if args.imported:
                     entries = with_rows(entries, settings)
             else:
                 entries = of_exports(args.paths, n)
-            counts = replay_entries(islice(entries, args.limit), client, n, speed=args.speed, progress=progress)
+            counts = replay_entries(
+                islice(entries, args.limit), client, n, number=settings.number, speed=args.speed, progress=progress
+            )
         else:
             counts = replay(
                 args.paths,

@@ -17,11 +17,13 @@ import redis
 from feature_repo.stores.errors import UserError
 from ingest.messages.envelope import HEARD_LIVE
 from ingest.publish.counts import Counts
+from ingest.publish.placed import Entry, add_append, words_of
 from ingest.publish.readers import Readers
 from ingest.publish.sink import PATIENCE_S
 from ingest.recordings.files import open_text
 from ingest.replay.run import REPORT_EVERY, Pace
 from ingest.streams import keys
+from ingest.streams.move import Place, PlacesError, check_places
 from ingest.streams.read import id_numbers, is_newer
 from ingest.tape.lines import entry_of, header_of
 from ingest.tape.period import LogEntry
@@ -60,17 +62,40 @@ def replay_entries(
     client: redis.Redis,
     partitions: int,
     *,
+    number: str = "",
     speed: float = 0.0,
     progress: Callable[[Counts], None] | None = None,
     patience_s: float = PATIENCE_S,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Counts:
-    """Append entries to their logs; parameters and errors are those of ``replay``."""
+    """Append entries to their logs; parameters and errors are those of ``replay``.
+
+    ``number`` is ``Settings.number``. Raise `UserError` if it is raised meanwhile.
+    """
     counts = Counts()
     readers = Readers(client, partitions, patience_s=patience_s)
-    pipe: Any = client.pipeline(transaction=False)
-    pace = Pace(speed, clock, sleep, pipe.execute)
+    gathered: dict[Place, list[Entry]] = {}
+    waiting = 0
+
+    def send() -> None:
+        nonlocal waiting
+        pipe: Any = client.pipeline(transaction=False)
+        for p, some in gathered.items():
+            add_append(pipe, p, some, number)
+        gathered.clear()
+        waiting = 0
+        for reply in pipe.execute(raise_on_error=False):
+            try:
+                check_places(reply)
+            except PlacesError as error:
+                raise UserError(
+                    "the number of partitions is raised: only a part of these entries is in the logs; replay into another deployment"
+                ) from error
+            if isinstance(reply, Exception):
+                raise reply
+
+    pace = Pace(speed, clock, sleep, send)
     first = list(islice(entries, 1))
     first_id = first[0][0] if first else b"0-0"
     keeps_ids = all(is_newer(first_id, _last_id(client, keys.events(p))) for p in range(partitions))
@@ -79,17 +104,19 @@ def replay_entries(
             raise UserError(f"entry {entry_id.decode()} is of partition {p}, and here are {partitions}")
         pace.wait(id_numbers(entry_id)[0])
         mark = HEARD_LIVE if keeps_ids and b"recorded" not in fields else b"1"  # a new id would make it old
-        pipe.xadd(keys.events(p), {**fields, b"recorded": mark}, id=entry_id if keeps_ids else b"*")
+        words = words_of({**fields, b"recorded": mark})
+        gathered.setdefault(p, []).append(Entry(words, entry_id if keeps_ids else b"*"))
+        waiting += 1
         counts.lines += 1
         counts.published[fields.get(b"kind", b"").decode(errors="replace")[:40]] += 1
-        if len(pipe) >= BATCH:
-            pipe.execute()
+        if waiting >= BATCH:
+            send()
         if readers.is_check_due(1):
-            pipe.execute()
+            send()
             readers.wait_for_workers()
         if progress is not None and counts.lines % REPORT_EVERY == 0:
             progress(counts)
-    pipe.execute()
+    send()
     return counts
 
 

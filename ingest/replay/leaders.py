@@ -7,7 +7,7 @@ from typing import Any
 
 from ingest.messages.envelope import from_entry
 from ingest.messages.refusal import Refused
-from ingest.publish.publisher import entries_of
+from ingest.publish.placed import entries_of
 from ingest.settings import Settings
 from ingest.streams import keys
 from ingest.streams.keys import stream

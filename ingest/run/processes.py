@@ -127,40 +127,40 @@ def run_role(role: str, stop: threading.Event, hand_over: str = "wait", started_
     """Run one role until ``stop`` is set. Only what the role needs is imported. ``hand_over`` and ``started_ms`` are for a worker."""
     from feature_repo.stores.endpoints import postgres_url, redis_url
     from ingest import settings
-    from ingest.streams import deployment, outage
+    from ingest.streams import outage
+    from ingest.streams.raised import each_number
 
     def end_waits() -> None:
         stop.wait()
         time.sleep(REPLY_S)
         outage.end_waits(client)
 
-    conf = settings.load()
-    with outage.open_redis(redis_url(), conf.redis_replicas) as client:
+    given = settings.load()
+    with outage.open_redis(redis_url(), given.redis_replicas) as client:
         threading.Thread(target=end_waits, daemon=True).start()
-        outage.ride_out(
-            f"the {role}", lambda _: deployment.fix_in_redis(client, conf.partitions, conf.deployment), stop
-        )
-        if role == "worker":
-            from ingest.worker.worker import Worker
-
-            Worker(client, conf, hand_over=hand_over, started_ms=started_ms).run(stop)
-        elif role == "router":
-            from ingest import router
-
-            router.run(client, conf.partitions, stop)
-        elif role == "writer":
-            from ingest import offline_writer
-
-            offline_writer.run(client, postgres_url(), conf.partitions, stop, conf.deployment)
-        elif role == "tape":
-            from ingest.tape import role as tape
-
-            tape.run(client, conf, stop)
-        elif role == "lake":
-            from ingest.lake import role as lake
-
-            lake.run(client, postgres_url(), stop)
-        else:
+        if role == "scorer":  # it loads its model once
             from ingest.sentiment import scorer
 
-            scorer.run(client, conf, stop, postgres_url=postgres_url())
+            scorer.run(client, given, stop, postgres_url=postgres_url())
+            return
+        for conf, until in each_number(client, given, stop):
+            if role == "worker":
+                from ingest.worker.worker import Worker
+
+                Worker(client, conf, hand_over=hand_over, started_ms=started_ms).run(until)
+            elif role == "router":
+                from ingest import router
+
+                router.run(client, conf.partitions, until, conf.number)
+            elif role == "writer":
+                from ingest import offline_writer
+
+                offline_writer.run(client, postgres_url(), conf.partitions, until, conf.deployment)
+            elif role == "tape":
+                from ingest.tape import role as tape
+
+                tape.run(client, conf, until)
+            else:
+                from ingest.lake import role as lake
+
+                lake.run(client, postgres_url(), until)

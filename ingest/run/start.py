@@ -48,6 +48,7 @@ def check_servers(settings: Settings, roles: Sequence[str]) -> None:
 def check_history(settings: Settings) -> None:
     """Raise `UserError` where workers of a hand-over could not rebuild what changed, as no tape can be read; it says what would be null."""
     with open_redis(redis_url()) as client:
+        settings = deployment.adopted(client, settings)
         theirs = [about["versions"] for about in versions.fleet(client, settings.partitions).values()]
     changed = set().union(*map(versions.changed, theirs))
     kept = stateful(min(settings.emit_us, SECOND_US), has_followers=bool(settings.followers()))

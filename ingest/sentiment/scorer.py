@@ -17,6 +17,7 @@ from contextlib import closing
 from typing import Any
 
 import redis
+from msgspec import structs
 
 from ingest.messages.decode import encode
 from ingest.messages.kinds import ScoredPost, WithdrawnPost
@@ -29,6 +30,7 @@ from ingest.streams import keys, outage, read
 from ingest.streams.dead_letters import FIELDS_MAX
 from ingest.streams.membership import FencedError, server_id
 from ingest.streams.move import FROM, Batch, Place, Record, Step, append, by_place, refused
+from ingest.streams.raised import each_number
 
 BLOCK_MS = 100
 # A batch takes seconds. After this time its scorer is dead, or so slow that another one may score it as well.
@@ -61,6 +63,7 @@ class Scorer:
         self._window = model.window
         self._server = ""  # the id of the Redis that the posts are read from
         self._partitions = settings.partitions
+        self._number = settings.number
         self._keeps_written = bool(settings.tape)
         self._model_name = f"{model.name}@{model.revision}"[:NAME_MAX]
 
@@ -106,7 +109,7 @@ class Scorer:
             Batch(place, of_place, [Step(source, kept_ms=KEPT_MS) for source, *_ in of_place])
             for place, of_place in by_place(records).items()
         ]
-        append(self._client, batches, server=self._server)
+        append(self._client, batches, server=self._server, number=self._number)
 
     def _finish(self, entry_ids: Sequence[bytes], facts: Mapping[str, int | str]) -> None:
         pipe: Any = self._client.pipeline(transaction=False)
@@ -166,13 +169,13 @@ class Scorer:
 
         A withdrawal enters all logs, because no part but the workers knows which symbols have the post.
         """
-        withdrawn = isinstance(message, WithdrawnPost)
-        fields: list[Any] = ["kind", "withdrawal" if withdrawn else "post", "data", encode(message)]
-        if is_recorded:
-            fields += ("recorded", "1")
-        logs = range(self._partitions) if withdrawn else (keys.partition_of(message.symbol, self._partitions),)
-        for p in logs:
-            yield p, fields
+        n, recorded = self._partitions, ("recorded", "1") if is_recorded else ()
+        if not isinstance(message, WithdrawnPost):
+            yield keys.partition_of(message.symbol, n), ["kind", "post", "data", encode(message), *recorded]
+            return
+        for p in range(n):
+            copy = structs.replace(message, partition=p, partitions=n) if self._number else message
+            yield p, ["kind", "withdrawal", "data", encode(copy), *recorded]
 
 
 def _is_passing(error: Exception) -> bool:
@@ -200,4 +203,5 @@ def run(client: redis.Redis, settings: Settings, stop: threading.Event, *, postg
     model = load(settings.sentiment_model, revision=settings.sentiment_revision)
     _LOG.info("scoring with %s at %s on %s in %s", model.name, model.revision, model.device, model.dtype)
     with closing(History(postgres_url)) as history:
-        Scorer(client, model, settings, history).run(stop)
+        for conf, until in each_number(client, settings, stop):
+            Scorer(client, model, conf, history).run(until)

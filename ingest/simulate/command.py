@@ -40,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Simulate until the time is over or Ctrl-C."""
     settings = load()
-    with deployment.opened(settings) as client, report.live("simulate", quiet=args.json) as progress:
+    with deployment.opened(settings) as (client, settings), report.live("simulate", quiet=args.json) as progress:
         counts = simulate(
             client,
             settings,

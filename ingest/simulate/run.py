@@ -114,7 +114,7 @@ def resume(client: redis.Redis, settings: Settings, symbols: Sequence[str], star
     known_ms = _known_until_ms(client, settings, symbols)
     at_ms = max(start_ms, known_ms)
     if known_ms:
-        with Publisher(client, settings.partitions) as publisher:
+        with Publisher(client, settings.partitions, configured=settings.configured) as publisher:
             for symbol in symbols:
                 publisher.publish("gap", Gap(at_ms, symbol, received=at_ms), recorded=True)
                 missed = Gap(at_ms, symbol, received=at_ms, channel=LIQUIDATION_CHANNEL)

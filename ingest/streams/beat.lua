@@ -1,12 +1,12 @@
 -- Note a sign of life of a process. Return for how many milliseconds Redis has had signs of life without a pause; the living processes of the
--- role whose code is the same, and those of other code; the same two of those that wait to be let in; and whether this process is in.
+-- role whose code is the same, and those of other code; the same two of those that wait to be let in; whether this process is in; and the number that the number of partitions is raised to.
 -- A pause means that Redis was away, has lost its newest writes, or that no process was alive.
--- KEYS: the role's members, the newest sign of life of all roles, and those that wait.
+-- KEYS: the role's members, the newest sign of life of all roles, those that wait, and the number that the number of partitions is raised to.
 -- ARGV: the process, the milliseconds after which a silent one of the same code is dead, the milliseconds without a sign of life that are a
 -- pause, the code (empty where the role has one for all), the milliseconds after which a silent one of other code is gone, and whether the
 -- process enters also where there is other code (1).
 
-local members, signs, waiting = unpack(KEYS)
+local members, signs, waiting, goal = unpack(KEYS)
 local me, code, enters = ARGV[1], ARGV[4], ARGV[6] == '1'
 local ttl, pause, gone = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[5])
 local time = redis.call('TIME')
@@ -56,4 +56,4 @@ local mine = is_in and fellows or waiting_fellows
 local is_new = true
 for _, name in ipairs(mine) do is_new = is_new and name ~= me end
 if is_new then mine[#mine + 1] = me end
-return {math.max(now - since, 0), fellows, others, waiting_fellows, waiting_others, is_in and 1 or 0}
+return {math.max(now - since, 0), fellows, others, waiting_fellows, waiting_others, is_in and 1 or 0, redis.call('GET', goal) or 0}

@@ -10,9 +10,10 @@ letter beside that. So a letter is put back once, however many ask for it and ho
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -22,7 +23,9 @@ from msgspec import msgpack
 
 from feature_repo.stores.errors import UserError
 from feature_repo.stores.scripts import read_script
+from ingest.messages.header import symbol_of
 from ingest.messages.kinds import PLAIN_STREAM
+from ingest.messages.refusal import Refused
 from ingest.streams import keys, replicas
 
 RETRIED_BEFORE = "dead_letter:retried"  # the hash of all letters that the release before has put back
@@ -98,18 +101,18 @@ class Letter:
 
 
 def newest(
-    client: redis.Redis, partitions: int, *, count: int | None = None, reason: str | None = None
+    client: redis.Redis, partitions: int, *, count: int | None = None, reason: str | None = None, number: str = ""
 ) -> Iterator[Letter]:
-    """Return letters, newest first; all of them where ``count`` is None."""
+    """Return letters, newest first; all of them where ``count`` is None. ``number`` is ``Settings.number``."""
 
     def of_stream(key: str) -> Iterator[Letter]:
-        return _read(client, key, lambda last: client.xrevrange(key, max=last, count=PAGE), "+", reason)
+        return _read(client, key, lambda last: client.xrevrange(key, max=last, count=PAGE), "+", reason, number)
 
     found = heapq.merge(*map(of_stream, keys.letter_streams(partitions)), key=_id, reverse=True)
     return islice(found, None if count is None else max(count, 0))
 
 
-def oldest(client: redis.Redis, partitions: int, *, reason: str | None = None) -> Iterator[Letter]:
+def oldest(client: redis.Redis, partitions: int, *, reason: str | None = None, number: str = "") -> Iterator[Letter]:
     """Return letters in the order of their refusal, up to the newest one of each stream at the start."""
 
     def of_stream(key: str) -> Iterator[Letter]:
@@ -117,7 +120,7 @@ def oldest(client: redis.Redis, partitions: int, *, reason: str | None = None) -
         if not last:
             return iter(())
         end = last[0][0]
-        return _read(client, key, lambda first: client.xrange(key, min=first, max=end, count=PAGE), "-", reason)
+        return _read(client, key, lambda first: client.xrange(key, min=first, max=end, count=PAGE), "-", reason, number)
 
     return heapq.merge(*map(of_stream, keys.letter_streams(partitions)), key=_id)
 
@@ -135,46 +138,59 @@ def _id(letter: Letter) -> tuple[int, ...]:
 
 
 def _read(
-    client: redis.Redis, stream: str, read_page: Callable[[str], Any], start: str, reason: str | None
+    client: redis.Redis, stream: str, read_page: Callable[[str], Any], start: str, reason: str | None, number: str
 ) -> Iterator[Letter]:
     """Yield the letters of a reason, or all, page by page from ``start``."""
     position = start
     while page := read_page(position):
-        yield from (letter for letter in _letters(client, stream, page) if reason is None or letter.reason == reason)
+        yield from (
+            letter for letter in _letters(client, stream, page, number) if reason is None or letter.reason == reason
+        )
         position = "(" + page[-1][0].decode()
 
 
-def one(client: redis.Redis, letter_id: str) -> Letter | None:
+def one(client: redis.Redis, letter_id: str, number: str = "") -> Letter | None:
     """Return the letter of that id."""
     if (found := ID(letter_id)) is None:
         return None
     entry_id, p = found.groups()
     stream = keys.letters(keys.EDGE if p is None else int(p))
     page: Any = client.xrange(stream, min=entry_id, max=entry_id)
-    return next(iter(_letters(client, stream, page)), None)
+    return next(iter(_letters(client, stream, page, number)), None)
 
 
-def _letters(client: redis.Redis, stream: str, page: list[tuple[bytes, dict[bytes, bytes]]]) -> Iterator[Letter]:
+def _letters(
+    client: redis.Redis, stream: str, page: list[tuple[bytes, dict[bytes, bytes]]], number: str
+) -> Iterator[Letter]:
     place = keys.place_of(stream)
     names = [entry_id.decode() + (f"@{place}" if isinstance(place, int) else "") for entry_id, _ in page]
-    sources = [fields.get(b"source", b"").decode(errors="replace") for _, fields in page]
+    messages = [_fields(fields) for _, fields in page]
     pipe: Any = client.pipeline(transaction=False)
-    for name, source in zip(names, sources, strict=True):
-        pipe.hget(keys.retried(keys.place_of(source)), name)
+    for name, (_, fields), message in zip(names, page, messages, strict=True):
+        pipe.hget(keys.retried(_target(fields.get(b"source", b""), message, number)), name)
     if place == keys.EDGE:
         pipe.hmget(RETRIED_BEFORE, names or [""])
     marks = pipe.execute()
     before = marks.pop() if place == keys.EDGE else [None] * len(names)
-    for name, (_, fields), mark, mark_before in zip(names, page, marks, before, strict=bool(names)):
+    for name, (_, fields), message, mark, mark_before in zip(names, page, messages, marks, before, strict=bool(names)):
         yield Letter(
             name,
             fields.get(b"reason", b"").decode(errors="replace"),
             fields.get(b"detail", b""),
             fields.get(b"source", b""),
             fields.get(b"id", b""),
-            _fields(fields),
+            message,
             (mark or mark_before or b"").decode(errors="replace"),
         )
+
+
+def _target(source: bytes, fields: Iterable[tuple[bytes, bytes]], number: str) -> int | str:
+    """Return the place that a message is put back into: the one that it came from, or where that was divided, the log of its symbol."""
+    place = keys.place_of(source.decode(errors="replace"))
+    if number and isinstance(place, int) and source == keys.events(place).encode():
+        with contextlib.suppress(Refused):  # then it is refused again, wherever it stands
+            return keys.partition_of(symbol_of(dict(fields)), int(number))
+    return place
 
 
 def _fields(letter: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
@@ -183,8 +199,8 @@ def _fields(letter: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
     return tuple((name[len(FIELD) :], value) for name, value in letter.items() if name.startswith(FIELD))
 
 
-def retry(client: redis.Redis, letter: Letter, partitions: int) -> tuple[bool, str]:
-    """Put a letter's message back into its stream, unless it was put back before.
+def retry(client: redis.Redis, letter: Letter, partitions: int, number: str = "") -> tuple[bool, str]:
+    """Put a letter's message back into its stream, unless it was put back before. ``number`` is ``Settings.number``.
 
     Return whether it was put back now, and the stream and id of the entry. Raise ``RetryError`` if the message came from no stream of
     this deployment, or has no fields or too many.
@@ -201,9 +217,20 @@ def retry(client: redis.Redis, letter: Letter, partitions: int) -> tuple[bool, s
     if letter.retried:
         return False, letter.retried
     words = (word for pair in letter.fields for word in pair)
+    place = _target(letter.source, letter.fields, number)
+    is_log = isinstance(place, int) and source.startswith("events")
+    target = keys.stream(place) if is_log else source
+    touched = (target, keys.retried(place), *((keys.number(place),) if is_log else ()))
     pipe: Any = client.pipeline(transaction=False)
-    pipe.eval(_RETRY, 2, source, keys.retried(keys.place_of(source)), letter.id, *words)
-    [reply] = replicas.execute(client, pipe, [keys.place_of(source)])
+    pipe.eval(_RETRY, len(touched), *touched, letter.id, number if is_log else "", *words)
+    try:
+        [reply] = replicas.execute(client, pipe, [place])
+    except redis.ResponseError as error:
+        if "PARTITIONS" not in str(error):
+            raise
+        raise RetryError(
+            f"{letter.id} waits: the number of partitions is being raised; put it back when that is done"
+        ) from error
     is_new, text = reply
     return is_new == 1, text.decode(errors="replace")
 

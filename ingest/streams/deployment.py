@@ -4,7 +4,8 @@ A deployment is one Redis (one of its numbered databases) and one PostgreSQL dat
 the number of partitions, and an id. The id is ``TFS_DEPLOYMENT`` where it is set, else it is made at random. The database keeps the same
 id in the table ``tfs_deployment``. A part with another number of partitions, with another name, or between a Redis and a database of
 different ids is refused. While an offline writer runs, it holds a lock in its database that names its Redis, so that another Redis is
-seen there too.
+seen there too. The number is raised by ``ingest partitions`` alone (``streams.raised``); a part that has one of the numbers before goes on
+with that of today.
 
 A Redis without an id takes that of its database: it is new, was emptied, or is of a version that kept none. A database without an id
 takes none from a Redis that has one, unless ``TFS_DEPLOYMENT`` names it: two databases would share the Redis.
@@ -13,6 +14,7 @@ takes none from a Redis that has one, unless ``TFS_DEPLOYMENT`` names it: two da
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import secrets
 import time
@@ -36,10 +38,9 @@ from feature_repo.stores.online.client import is_cluster
 from feature_repo.stores.scripts import read_script
 from ingest.settings import Settings
 from ingest.streams import keys
+from ingest.streams.keys import DEPLOYMENT, PARTITIONS, RAISED
 from ingest.streams.outage import open_redis
 
-DEPLOYMENT = "tfs:deployment"  # the id
-PARTITIONS = f"tfs:{{{DEPLOYMENT}}}:partitions"  # their number, in the slot of the id
 PARTITIONS_BEFORE = "tfs:partitions"  # where the release before stored it
 COUNTERS_BEFORE = "counters:{edge}"  # where it counted what was refused before any log
 CONNECT_S = 2
@@ -74,8 +75,10 @@ class OtherRedisError(DeploymentError):
     """The offline writer of another Redis writes to this database now."""
 
 
-def check(client: redis.Redis, settings: Settings, database: str | None = None, *, fix: bool = True) -> None:
-    """Raise `DeploymentError` unless Redis, the database and the settings belong together. Nothing was written then.
+def check(client: redis.Redis, settings: Settings, database: str | None = None, *, fix: bool = True) -> Settings:
+    """Return the settings with the number of partitions of today.
+
+    Raise `DeploymentError` unless Redis, the database and the settings belong together. Nothing was written then.
 
     Parameters
     ----------
@@ -84,7 +87,7 @@ def check(client: redis.Redis, settings: Settings, database: str | None = None, 
     fix : bool
         Whether to store what the servers do not hold yet. Commands that only look store nothing.
     """
-    compare(client, settings.partitions, settings.deployment)
+    settings = adopted(client, settings)
     if database is not None:
         try:
             with psycopg.connect(database, autocommit=True, connect_timeout=CONNECT_S) as connection:
@@ -94,13 +97,36 @@ def check(client: redis.Redis, settings: Settings, database: str | None = None, 
             _LOG.warning("not asked which deployment the database belongs to, as it cannot be read: %.200s", why)
     if fix:
         fix_in_redis(client, settings.partitions, settings.deployment)
+    return settings
+
+
+def adopted(client: redis.Redis, settings: Settings) -> Settings:
+    """Return the settings with the number of partitions of today, where it was raised from the one that they have.
+
+    Raise `DeploymentError` if Redis holds another number that was not raised from that one, or another name.
+    """
+    configured = settings.configured or settings.partitions
+    stored = _stored(client)
+    raised: Any = client.hget(RAISED, "numbers")  # after the number, as both change at once
+    numbers = [int(n) for n in (raised or b"").split()]
+    if configured in numbers and stored[0] is not None and int(stored[0]) in numbers[1:]:
+        settings = dataclasses.replace(settings, partitions=int(stored[0]), configured=configured)
+    else:
+        settings = dataclasses.replace(settings, partitions=configured, configured=0)
+    _refuse_other(stored, settings.partitions, settings.deployment)
+    return settings
 
 
 def compare(client: redis.Redis, partitions: int, name: str) -> None:
     """Raise `DeploymentError` if Redis holds another number of partitions, or another name than a `name` that is set."""
+    _refuse_other(_stored(client), partitions, name)
+
+
+def _stored(client: redis.Redis) -> list[bytes | None]:
+    """Return the number of partitions and the id that Redis holds."""
     stored: Any = client.mget(PARTITIONS, DEPLOYMENT)
     before: Any = client.get(PARTITIONS_BEFORE)
-    _refuse_other([stored[0] or before, stored[1]], partitions, name)
+    return [stored[0] or before, stored[1]]
 
 
 def fix_in_redis(client: redis.Redis, partitions: int, name: str = "") -> None:
@@ -251,8 +277,10 @@ def known_database() -> str | None:
 
 
 @contextlib.contextmanager
-def opened(settings: Settings, *, fix: bool = True) -> Iterator[redis.Redis]:
-    """Open the Redis of this deployment for a command, after `check`; ``fix=False`` for a command that only looks."""
+def opened(settings: Settings, *, fix: bool = True) -> Iterator[tuple[redis.Redis, Settings]]:
+    """Open the Redis of this deployment for a command, after `check`; ``fix=False`` for a command that only looks.
+
+    Yield the client, and the settings with the number of partitions of today.
+    """
     with open_redis(redis_url(), settings.redis_replicas) as client:
-        check(client, settings, known_database(), fix=fix)
-        yield client
+        yield client, check(client, settings, known_database(), fix=fix)

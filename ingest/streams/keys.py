@@ -21,6 +21,12 @@ CONSUMER = "owner"
 """The one consumer of ``social_data``: the next scorer uses the same name, and so rereads what is pending, in order."""
 
 
+DEPLOYMENT = "tfs:deployment"  # the id
+PARTITIONS = f"tfs:{{{DEPLOYMENT}}}:partitions"  # their number, in the slot of the id
+RAISED = f"tfs:{{{DEPLOYMENT}}}:raised"
+"""A hash, where their number was raised: all ``numbers`` in order, and when that was last (``at_ms``)."""
+
+
 def events(p: int) -> str:
     """Return the log of partition ``p``: a stream with every kind of message of its symbols, in the order of arrival.
 
@@ -28,6 +34,14 @@ def events(p: int) -> str:
     a recording: then its own receive time counts as the clock's, and no wall clock makes time pass for its symbol.
     """
     return f"events:{{{p}}}"
+
+
+def number(place: int | str) -> str:
+    """Return the number of partitions for which a log takes entries, as text; absent where it was never raised (``streams.raised``).
+
+    While it is raised, ``closed `` or ``quiet `` stands before the new number: the log takes no entries then.
+    """
+    return f"number:{{{place}}}"
 
 
 def checkpoint(p: int | str) -> str:
@@ -98,6 +112,10 @@ KERNELS = "kernels"
 
 SIGNS_OF_LIFE = "signs_of_life"
 """A hash: when any process gave a sign of life last, and since when there was no pause between two, both in milliseconds."""
+
+
+GOAL = f"goal:{{{SIGNS_OF_LIFE}}}"
+"""The number that the number of partitions is raised to; in the slot of ``SIGNS_OF_LIFE``, with which workers read it."""
 
 
 def members(role: str) -> str:

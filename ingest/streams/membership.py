@@ -87,6 +87,8 @@ class Member:
         seats among those of its code also while it waits, and takes these seats whatever their code, and no others of other code.
     enters : bool
         Of a process that hands over: whether it has no seat to wait for any more.
+    goal : int
+        The number that the number of partitions is being raised to, as of the last sign of life; 0 where it is not.
     well_s : float
         For how long Redis has had signs of life of any process without a pause, as of the last one of this process.
     """
@@ -100,11 +102,12 @@ class Member:
         self.heirs: dict[Seat, str] = {}
         self.ready: set[Seat] | None = None
         self.enters = False
+        self.goal = 0
         self._client = client
-        self._places = keys.members(role), keys.SIGNS_OF_LIFE, keys.waiting(role)
+        self._places = keys.members(role), keys.SIGNS_OF_LIFE, keys.waiting(role), keys.GOAL
         self._seats = seats
         self.code = code
-        self._goal = 0
+        self._due = 0
         self._beaten = 0.0
         started = f"{time.time_ns() // 1000:016x}"  # first, so that names sort by age
         of_code = f"+{code}" if code else ""
@@ -131,7 +134,8 @@ class Member:
         for seat, token in self.held.items():
             pipe.eval(_RENEW, 2, keys.owner(seat), keys.heir(seat), token, LEASE_MS)
         found = replicas.execute(self._client, pipe) if confirm else pipe.execute()
-        (well_ms, living, others, waiting, others_waiting, is_in), *renewed = found
+        (well_ms, living, others, waiting, others_waiting, is_in, goal), *renewed = found
+        self.goal = int(goal)
         self.well_s = well_ms / 1000
         self.is_in = bool(is_in)
         self.others = {code_of(name.decode()) for name in (*others, *(others_waiting if is_in else ()))}
@@ -143,7 +147,7 @@ class Member:
         fellows = living if self.ready is None else {*living, *waiting}
         self.fellows = sorted(name.decode() for name in fellows)
         takes_part = self.is_in or self.ready is not None
-        self._goal = share(len(self._seats), self.fellows, self.name) if takes_part else 0
+        self._due = share(len(self._seats), self.fellows, self.name) if takes_part else 0
         self._beaten = at
         return lost
 
@@ -172,11 +176,11 @@ class Member:
 
     def excess(self) -> list[Seat]:
         """Return the seats to release: those above this process's share."""
-        return list(self.held)[self._goal :]
+        return list(self.held)[self._due :]
 
     def acquire_free(self) -> None:
         """Acquire free seats up to this process's share, but none whose state is that of living processes of other code."""
-        if len(self.held) >= self._goal:
+        if len(self.held) >= self._due:
             return
         pipe: Any = self._client.pipeline(transaction=False)
         others = [seat for seat in self._seats if seat not in self.held]
@@ -187,7 +191,7 @@ class Member:
         codes = handing.codes(self._client, free) if free and self.code else [""] * len(free)
         for seat, code in zip(free, codes, strict=True):
             is_open = code not in self.others if self.ready is None else code == self.code or seat in self.ready
-            if is_open and len(self.held) < self._goal and (token := self._acquire(seat, code)):
+            if is_open and len(self.held) < self._due and (token := self._acquire(seat, code)):
                 self.held[seat] = token
 
     def _acquire(self, seat: Seat, code: str) -> str | None:
@@ -221,7 +225,7 @@ class Member:
         """Release every seat and leave the set of living processes."""
         for seat in list(self.held):
             self.release(seat)
-        members, _, waiting = self._places
+        members, _, waiting, _ = self._places
         self._client.zrem(members, self.name)
         self._client.zrem(waiting, self.name)
 

@@ -1,13 +1,14 @@
 -- Append the records of a batch to one stream, each once, and move the markers of their sources: all of it or nothing. Return how many
 -- were appended now.
--- KEYS: the stream, the counters and the notes of its place, then the marker of each source. All are of one slot.
--- ARGV: the Redis that the records were read from or '', '1' for new input, '1' where the records are dead letters, how many notes and
--- markers there are, the markers, the notes, the records.
+-- KEYS: the stream, the number of partitions that its entries are of, the counters and the notes of its place, then the marker of each
+-- source. All are of one slot.
+-- ARGV: the Redis that the records were read from or '', the number of partitions that the caller knows, '1' for new input, '1' where the
+-- records are dead letters, how many notes and markers there are, the markers, the notes, the records.
 
 local KEYS, ARGV, call = KEYS, ARGV, redis.call  -- locals are faster than globals
-local stream, counters, notes = KEYS[1], KEYS[2], KEYS[3]
-local from, is_new, is_dead = ARGV[1], ARGV[2] == '1', ARGV[3] == '1'
-local n_notes, n_markers, at = tonumber(ARGV[4]), tonumber(ARGV[5]), 6
+local stream, counters, notes = KEYS[1], KEYS[3], KEYS[4]
+local from, is_new, is_dead = ARGV[1], ARGV[3] == '1', ARGV[4] == '1'
+local n_notes, n_markers, at = tonumber(ARGV[5]), tonumber(ARGV[6]), 7
 
 -- Return whether a marker is before a position. Its numbers may be of 64 bits, which a double does not hold, so they are compared as
 -- texts: of two without leading zeros the longer one is larger.
@@ -20,12 +21,15 @@ end
 -- 1. Fence: on another Redis than the records were read from, change nothing: they may be gone there, and their ids may be those of other
 --    records.
 if from ~= '' and string.match(call('INFO', 'replication'), 'master_replid:(%x+)') ~= from then return redis.error_reply('OTHER SERVER') end
+--    And where this log takes entries of another number of partitions, which send some of its symbols elsewhere.
+local number = call('GET', KEYS[2]) or ''
+if number ~= ARGV[2] then return redis.error_reply('PARTITIONS ' .. number) end
 
 -- 2. Markers, each a pair of numbers: where it must be at least, where it moves, and for how many milliseconds it is kept (0: for good).
 --    Where one is not that far, this place came back older than the caller knows: change nothing.
 local before = {}
 for i = 1, n_markers do
-  local found = call('GET', KEYS[3 + i]) or '0-0'
+  local found = call('GET', KEYS[4 + i]) or '0-0'
   before[i] = {string.match(found, '(%d+)-(%d+)')}
   if is_behind(before[i], ARGV[at], ARGV[at + 1]) then return redis.error_reply('BEHIND ' .. found) end
   at = at + 5
@@ -35,12 +39,12 @@ end
 if not is_new then call('HDEL', counters, '') end
 local has_moved = false
 for i = 1, n_markers do
-  local ms, n, kept_ms = unpack(ARGV, 5 * i + 3, 5 * i + 5)
+  local ms, n, kept_ms = unpack(ARGV, 5 * i + 4, 5 * i + 6)
   if is_behind(before[i], ms, n) then
-    call('SET', KEYS[3 + i], ms .. '-' .. n)
+    call('SET', KEYS[4 + i], ms .. '-' .. n)
     has_moved = true
   end
-  if kept_ms ~= '0' then call('PEXPIRE', KEYS[3 + i], kept_ms) end
+  if kept_ms ~= '0' then call('PEXPIRE', KEYS[4 + i], kept_ms) end
 end
 
 -- 3. Notes of the producer, each a field and its text, which are those of the newest batch.

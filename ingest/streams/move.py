@@ -17,13 +17,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-import msgspec
 import redis
 
 from feature_repo.stores.online.client import is_cluster
 from feature_repo.stores.scripts import read_script
-from ingest.messages.check import is_symbol
-from ingest.messages.decode import decode_entry
+from ingest.messages.header import symbol_of
 from ingest.messages.refusal import Reason, Refused
 from ingest.streams import keys, replicas
 from ingest.streams.dead_letters import FIELDS_MAX, dead_letter
@@ -94,16 +92,14 @@ class Batch(NamedTuple):
     notes: Notes | None = None
 
 
+class PlacesError(redis.ResponseError):
+    """A log takes entries of another number of partitions: they are to be placed anew, by the number of today."""
+
+
 class Behind(NamedTuple):
     """The place has a marker at ``position``, before the one that the batch asks for: it came back older, and nothing has changed."""
 
     position: Position
-
-
-class Header(msgspec.Struct, gc=False):
-    """All that is decoded of a message before it is in its log; the worker checks the rest."""
-
-    symbol: str
 
 
 def partition_of(fields: Mapping[bytes, bytes], partitions: int) -> int:
@@ -113,10 +109,7 @@ def partition_of(fields: Mapping[bytes, bytes], partitions: int) -> int:
     """
     if len(fields) > FIELDS_MAX:
         raise Refused(Reason.WRONG_TYPE, f"{len(fields)} fields")
-    symbol = decode_entry(Header, fields).symbol
-    if not is_symbol(symbol):
-        raise Refused(Reason.BAD_SYMBOL, repr(symbol[:64]))
-    return keys.partition_of(symbol, partitions)
+    return keys.partition_of(symbol_of(fields), partitions)
 
 
 def refused(source: str, entry_id: bytes | str, fields: Mapping[bytes, bytes], error: Exception) -> list[Any]:
@@ -137,7 +130,7 @@ def by_place(records: Iterable[tuple[Place, Record]]) -> dict[Place, list[Record
 
 
 def append(
-    client: redis.Redis, batches: Sequence[Batch], *, server: str = "", is_new: bool = False
+    client: redis.Redis, batches: Sequence[Batch], *, server: str = "", is_new: bool = False, number: str = ""
 ) -> list[int | Behind]:
     """Append batches, one script each; return for each how many of its records were appended now, or how far behind its place is.
 
@@ -150,6 +143,8 @@ def append(
         records come from another server than the one that is written to.
     is_new : bool
         Whether the records come from outside of Redis. A full Redis refuses those.
+    number : str
+        The number of partitions that the records were placed by (``Settings.number``).
 
     Raises
     ------
@@ -157,18 +152,20 @@ def append(
         This is another Redis than ``server``; at a place where that was found nothing has changed.
     NotReplicatedError
         Too few replicas have it.
+    PlacesError
+        A log takes records of another number of partitions; nothing has changed there.
     """
     if not batches:
         return []
     server = "" if is_cluster(client) else server
     pipe: Any = client.pipeline(transaction=False)
     for batch in batches:
-        add_to(pipe, batch, server=server, is_new=is_new)
+        add_to(pipe, batch, server=server, is_new=is_new, number=number)
     replies = replicas.execute(client, pipe, (batch.place for batch in batches), raise_on_error=False)
     return [outcome(reply) for reply in replies]
 
 
-def add_to(pipe: Any, batch: Batch, *, server: str = "", is_new: bool = False) -> None:
+def add_to(pipe: Any, batch: Batch, *, server: str = "", is_new: bool = False, number: str = "") -> None:
     """Add the script of a batch to a pipeline; its reply is for `outcome`."""
     place, records, steps, notes = batch
     known = {step.source: step for step in steps}
@@ -182,12 +179,14 @@ def add_to(pipe: Any, batch: Batch, *, server: str = "", is_new: bool = False) -
             newest[source] = position
         entries += (numbers[source], *position, len(words), *words)
     texts = notes.texts if notes else {}
-    head: list[Any] = [server, int(is_new), int(place == keys.EDGE), len(texts), len(known)]
+    of_log = number if isinstance(place, int) else ""
+    head: list[Any] = [server, of_log, int(is_new), int(place == keys.EDGE), len(texts), len(known)]
     for source, step in known.items():
         head += (*step.before, *newest[source], step.kept_ms)
     head += (word for note in texts.items() for word in note)
     markers = (keys.moved(place, source) for source in known)
-    touched = (keys.stream(place), keys.counters(place), notes.key if notes else keys.counters(place), *markers)
+    counters = keys.counters(place)
+    touched = (keys.stream(place), keys.number(place), counters, notes.key if notes else counters, *markers)
     pipe.eval(_MOVE, len(touched), *touched, *head, *entries)
 
 
@@ -205,9 +204,16 @@ def outcome(reply: Any) -> int | Behind:
             return Behind((int(found[1]), int(found[2])))
         if "OTHER SERVER" in str(reply):
             raise FencedError("Redis was replaced by another one")
+        check_places(reply)
     if isinstance(reply, Exception):
         raise reply
     return int(reply)
+
+
+def check_places(reply: Any) -> None:
+    """Raise `PlacesError` where a reply says that a log takes entries of another number of partitions."""
+    if isinstance(reply, redis.ResponseError) and "PARTITIONS" in str(reply):
+        raise PlacesError("PARTITIONS are being raised, or were")
 
 
 def markers(client: redis.Redis, places: Sequence[Place], sources: Sequence[str]) -> dict[Place, list[Position | None]]:

@@ -42,9 +42,12 @@ _PASSING_LATER = (
     exceptions.NoPermissionError,  # a right that was revoked and may be granted again
 )
 """Errors that a part waits out, though a caller with few attempts does not repeat them."""
-_PASSING_REPLY = re.compile(r"(?:^|caused error: )(?:(?:MISCONF|NOREPLICAS|BUSY|NOGROUP|UNBLOCKED) |no such key$)")
-"""The disk of the server is full, its replicas are away, a script takes long, or a failover has lost a stream or its group of readers,
-which each part makes when it begins, or ended a wait for an entry; alone or of a command in a pipeline."""
+_PASSING_REPLY = re.compile(
+    r"(?:^|caused error: )(?:(?:MISCONF|NOREPLICAS|BUSY|NOGROUP|UNBLOCKED|PARTITIONS) |no such key$)"
+)
+"""The disk of the server is full, its replicas are away, a script takes long, a failover has lost a stream or its group of readers, which
+each part makes when it begins, or ended a wait for an entry, or the number of partitions is being raised; alone or of a command in a
+pipeline."""
 
 
 def is_passing(error: Exception) -> bool:

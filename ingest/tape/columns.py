@@ -18,9 +18,9 @@ from msgspec import json, msgpack
 
 from ingest.messages.check import is_symbol
 from ingest.messages.decode import MAPS
+from ingest.messages.header import Header
 from ingest.messages.kinds import KIND
 from ingest.streams import keys
-from ingest.streams.move import Header
 
 EVENTS = "events"  # the column `source` of entries of the logs; other streams have their own name there
 IMPORT = "import"  # and of rows that came from a file, which have ``recorded``

@@ -20,11 +20,10 @@ from feature_repo.stores.errors import UserError
 from ingest import settings
 from ingest.cli import ExitCode
 from ingest.cli.arguments import count, make_parser, moment, names
-from ingest.settings import Settings
 from ingest.streams import deployment, keys
 from ingest.tape import compact, verify
 from ingest.tape.export import export
-from ingest.tape.table import Tape, open_tape, storage
+from ingest.tape.table import Tape, of_tape, open_tape, storage
 
 _EXAMPLE = """\
 examples:
@@ -106,7 +105,7 @@ def status(args: argparse.Namespace) -> int:
     conf = settings.load()
     tape = open_tape(conf)
     found = look(tape, args.days)
-    lost = {stream: n for stream in _streams(conf) if (n := tape.number(f"holes/{stream}"))}
+    lost = {stream: n for stream in _streams() if (n := tape.number(f"holes/{stream}"))}
     if args.json:
         days = {str(day): {**vars(about), "symbols": sorted(about.symbols)} for day, about in found.items()}
         print(json.dumps({"place": tape.place, "days": days, "streams_with_lost_entries": lost}))
@@ -136,8 +135,10 @@ def status(args: argparse.Namespace) -> int:
     return ExitCode.DONE
 
 
-def _streams(conf: Settings) -> list[str]:
-    return [*map(keys.events, range(conf.partitions)), *keys.letter_streams(conf.partitions), keys.WRITTEN]
+def _streams() -> list[str]:
+    """Return all streams that a tape may have, whatever the number of partitions was raised to."""
+    n = settings.PARTITIONS_MOST
+    return [*map(keys.events, range(n)), *keys.letter_streams(n), keys.WRITTEN]
 
 
 def run_verify(args: argparse.Namespace) -> int:
@@ -151,13 +152,14 @@ def run_verify(args: argparse.Namespace) -> int:
         for day in days
         if not day.is_right
     ]
-    if lost := verify.lost_days(tape, conf.partitions):
+    of = of_tape(tape, conf).partitions
+    if lost := verify.lost_days(tape, of):
         wrong.append(f"{lost} days of partitions have no rows any more")
     compared: int | None = 0
     try:
-        with deployment.opened(conf, fix=False) as client:
+        with deployment.opened(conf, fix=False) as (client, conf):
             for p in range(conf.partitions):
-                found = verify.log(client, tape, p)
+                found = verify.log(client, tape, p, conf.partitions, of)
                 compared = (compared or 0) + found.compared
                 if found.differs_at:
                     wrong.append(f"the log of partition {p} and the tape differ at entry {found.differs_at}")

@@ -13,7 +13,7 @@ from msgspec import json
 from ingest.settings import Settings
 from ingest.tape.lines import FORM, Header, line_of
 from ingest.tape.period import in_order
-from ingest.tape.table import Tape
+from ingest.tape.table import Tape, of_tape
 
 
 def export(
@@ -36,7 +36,7 @@ def export(
     n = 0
     try:
         with gzip.open(part, "wb", 6) if path.suffix == ".gz" else part.open("wb") as out:
-            header = Header(FORM, settings.partitions, since.isoformat(), before.isoformat())
+            header = Header(FORM, of_tape(tape, settings).partitions, since.isoformat(), before.isoformat())
             out.write(json.encode(header) + b"\n")
             for entry_id, p, fields in entries:
                 out.write(line_of(entry_id, p, fields) + b"\n")

@@ -14,7 +14,7 @@ from ingest.messages.kinds import Tick, time_us
 from ingest.settings import Settings
 from ingest.tape.columns import EVENTS, FOR_ALL, IMPORT, entries_of
 from ingest.tape.read import FOREVER_MS, WINDOW_ROWS, rows
-from ingest.tape.table import Tape, compare
+from ingest.tape.table import Tape, of_tape
 
 LogEntry = tuple[bytes, int, dict[bytes, bytes]]
 """The id, the partition of the log, and the fields."""
@@ -41,8 +41,7 @@ def in_order(
 
     Raise `TapeError` if the tape has another number of partitions.
     """
-    compare(tape, {"partitions": str(settings.partitions)})
-    return _in_order(tape, settings, since, before, symbols, imported=imported)
+    return _in_order(tape, of_tape(tape, settings), since, before, symbols, imported=imported)
 
 
 def _in_order(
@@ -75,10 +74,10 @@ def _in_order(
             for at, (symbol, source), (entry_id, fields) in zip(ids, about, entries_of(part), strict=True):
                 if imported:
                     ends.note(p, symbol, fields[b"data"] if source == IMPORT else None)
-                    if at <= last:  # two files gave one id, and a log has each id once
-                        at = last[0], last[1] + 1
-                        entry_id = b"%d-%d" % at
-                    last = at
+                if at <= last:  # two files gave one id, or two logs that stand together, and a log has each id once
+                    at = last[0], last[1] + 1
+                    entry_id = b"%d-%d" % at
+                last = at
                 yield at, (entry_id, p, fields)
 
     newest: _Id = (0, 0)

@@ -18,12 +18,13 @@ from typing import Any
 import redis
 
 from ingest.settings import Settings
-from ingest.streams import deployment, keys, outage, read, replicas
+from ingest.streams import keys, outage, read, replicas
 from ingest.streams.membership import BEAT_S, STAND_BY_S, Member
+from ingest.streams.raised import BEGAN
 from ingest.tape import compact
 from ingest.tape.columns import EVENTS, NO_PARTITION, Entry, table_of
 from ingest.tape.idle import IdleStates
-from ingest.tape.table import Batch, StorageError, Tape, TapeError, open_tape, open_to_append
+from ingest.tape.table import Batch, StorageError, Tape, TapeError, of_tape, open_tape, open_to_append
 
 _LOG = logging.getLogger(__name__)
 ROLE = "tape"
@@ -49,10 +50,11 @@ def run(client: redis.Redis, settings: Settings, stop: threading.Event) -> None:
             if not settings.tape:
                 stop.wait(STAND_BY_S)
                 continue
-            named: Any = client.get(deployment.DEPLOYMENT)
+            named: Any = client.get(keys.DEPLOYMENT)
             name = settings.deployment or (named or b"").decode(errors="replace")
             tape = patiently(lambda name=name: open_to_append(settings, name), member.hold_seat)  # type: ignore[misc]
-            follower = Follower(client, tape, settings.partitions, member.hold_seat)
+            of = of_tape(tape, settings).partitions
+            follower = Follower(client, tape, settings.partitions, member.hold_seat, of)
             upkeep = Upkeep(client, settings)
             idle = IdleStates(client, settings) if settings.idle_to_tape else None
             while not stop.is_set() and member.hold_seat() is not None:
@@ -154,12 +156,20 @@ class Follower:
     partitions : int
     beat : callable
         Gives signs of life; called while an append takes long.
+    of : int, optional
+        The number of partitions of the tape, where the number was raised since (`of_tape`).
     """
 
     def __init__(
-        self, client: redis.Redis, tape: Tape, partitions: int, beat: Callable[[], object] = lambda: None
+        self,
+        client: redis.Redis,
+        tape: Tape,
+        partitions: int,
+        beat: Callable[[], object] = lambda: None,
+        of: int = 0,
     ) -> None:
         self._client = client
+        self._of = of or partitions
         self._tape = tape
         self._beat = beat
         self._logs = [keys.events(p) for p in range(partitions)]
@@ -168,6 +178,7 @@ class Follower:
         for stream, position in self.positions.items():
             self._go_on_behind(stream, position)
         self._holes = {stream for stream in streams if self._has_hole(stream)}
+        self._waiting = self._divided()
         self._read: defaultdict[str, list[Entry]] = defaultdict(list)
         self._entries = self._bytes = 0
         self._since = 0.0
@@ -195,9 +206,25 @@ class Follower:
         )
         return True
 
+    def _divided(self) -> dict[str, tuple[str, bytes]]:
+        """Return the logs that are not read yet, each with the log that it was divided from, and the last entry of that.
+
+        So where the tape has an entry of a log, it has all that its symbols were given before.
+        """
+        new = [stream for stream in self._logs if self.positions[stream] == read.START]
+        pipe: Any = self._client.pipeline(transaction=False)
+        for stream in new:
+            pipe.hget(keys.checkpoint(self._logs.index(stream)), BEGAN)
+        found = [(stream, said.split()) for stream, said in zip(new, pipe.execute(), strict=True) if said]
+        return {stream: (keys.events(int(p)), last) for stream, (p, last) in found}
+
     def step(self) -> bool:
         """Read once, and append if it is time; return whether more waits."""
-        batch = read.entries_after(self._client, self.positions, self._count, None)
+        for stream, (before, last) in list(self._waiting.items()):
+            if not read.is_newer(last, self.positions[before]):
+                del self._waiting[stream]
+        positions = {stream: at for stream, at in self.positions.items() if stream not in self._waiting}
+        batch = read.entries_after(self._client, positions, self._count, None)
         if batch and not self._entries:
             self._since = time.monotonic()
         for stream, entry_id, fields in batch:
@@ -229,7 +256,7 @@ class Follower:
         self._tell({stream: self.positions[stream] for stream in found})
 
     def _batch(self, stream: str, entries: list[Entry]) -> Batch:
-        source, p = (EVENTS, self._logs.index(stream)) if stream in self._logs else (stream, NO_PARTITION)
+        source, p = (EVENTS, self._logs.index(stream) % self._of) if stream in self._logs else (stream, NO_PARTITION)
         return Batch(stream, table_of(entries, source, p), entries[-1][0], stream in self._holes)
 
     def _tell(self, positions: dict[str, bytes]) -> None:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -231,15 +231,37 @@ def open_to_append(settings: Settings, deployment: str) -> Tape:
                 storage_options=options(place),
             )
         tape = open_tape(settings)
-    compare(tape, about)
+    of_tape(tape, settings)
+    compare(tape, deployment)
     return tape
 
 
-def compare(tape: Tape, about: Mapping[str, str]) -> None:
-    """Raise `TapeError` if the tape is of another deployment, or of another number of partitions."""
-    told = dict(pair.split("=", 1) for pair in (tape.table.metadata().description or "").split() if "=" in pair)
-    for name, value in about.items():
-        if told.get(name) and value and told[name] != value:
-            raise TapeError(
-                f"the tape at {tape.place} is of {name} {told[name]:.64}, and this is {value:.64}; set TFS_TAPE to another place"
-            )
+def compare(tape: Tape, deployment: str) -> None:
+    """Raise `TapeError` if the tape is of another deployment."""
+    theirs = _told(tape).get("deployment")
+    if theirs and deployment and theirs != deployment:
+        raise _other(tape, "deployment", theirs, deployment)
+
+
+def of_tape(tape: Tape, settings: Settings) -> Settings:
+    """Return the settings with the number of partitions of the tape: that with which it was made.
+
+    Where the number was raised since, the tape keeps its own: the entries of log p stand in its partition p modulo that number. So the
+    history of a symbol is in one partition of the tape. Raise `TapeError` where the tape is of another number.
+    """
+    theirs = _told(tape).get("partitions", "")
+    if not theirs.isdecimal() or int(theirs) == settings.partitions:
+        return settings
+    if settings.partitions % int(theirs):
+        raise _other(tape, "partitions", theirs, str(settings.partitions))
+    return replace(settings, partitions=int(theirs), configured=0)
+
+
+def _told(tape: Tape) -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in (tape.table.metadata().description or "").split() if "=" in pair)
+
+
+def _other(tape: Tape, what: str, theirs: str, ours: str) -> TapeError:
+    return TapeError(
+        f"the tape at {tape.place} is of {what} {theirs:.64}, and this is {ours:.64}; set TFS_TAPE to another place"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from itertools import zip_longest
@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import redis
 
+from ingest.messages.header import symbol_of
+from ingest.messages.refusal import Refused
 from ingest.streams import keys, read
 from ingest.tape.columns import CHECK_BITS, check_of
 from ingest.tape.read import entries
@@ -74,8 +76,12 @@ class Log:
     differs_at: str = ""
 
 
-def log(client: redis.Redis, tape: Tape, partition: int) -> Log:
-    """Compare what a log still holds, up to the last entry on the tape, with the tape."""
+def log(client: redis.Redis, tape: Tape, partition: int, partitions: int, of: int) -> Log:
+    """Compare what a log still holds, up to the last entry on the tape, with the tape.
+
+    Where there are more ``partitions`` than those ``of`` the tape, only entries that name a symbol: the tape says of no other one in which
+    log it stands.
+    """
     stream = keys.events(partition)
     last = tape.position(stream)
     first: Any = client.xrange(stream, count=1)
@@ -84,16 +90,26 @@ def log(client: redis.Redis, tape: Tape, partition: int) -> Log:
     first_id = first[0][0]
     taped = (
         entry
-        for entry in entries(tape, partition, since_ms=read.id_numbers(first_id)[0])
+        for entry in entries(tape, partition % of, since_ms=read.id_numbers(first_id)[0])
         if not read.is_newer(first_id, entry[0])
     )
+    there = _held(client, stream, last)
+    if partitions != of:
+        taped, there = ((entry for entry in some if _is_of(entry[1], partition, partitions)) for some in (taped, there))
     compared = 0
-    for held, kept in zip_longest(_held(client, stream, last), taped):
+    for held, kept in zip_longest(there, taped):
         if held != kept:
             ids = [entry[0] for entry in (held, kept) if entry is not None]
             return Log(partition, compared, min(ids, key=read.id_numbers).decode())
         compared += 1
     return Log(partition, compared)
+
+
+def _is_of(fields: Mapping[bytes, bytes], partition: int, partitions: int) -> bool:
+    try:
+        return keys.partition_of(symbol_of(fields), partitions) == partition
+    except Refused:
+        return False
 
 
 def _held(client: redis.Redis, stream: str, last: bytes) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:

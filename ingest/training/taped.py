@@ -33,7 +33,7 @@ from ingest.messages.refusal import Refused
 from ingest.settings import Settings
 from ingest.tape.columns import EVENTS, IMPORT, entries_of
 from ingest.tape.read import FOREVER_MS, rows
-from ingest.tape.table import Tape
+from ingest.tape.table import Tape, of_tape
 from transforms.catalog import ORDER_FLOW
 
 HOUR_US: Final = 3600 * 1_000_000
@@ -83,7 +83,7 @@ class TapedTrades:
         since_ms, before_ms = max(begin_us // 1000 - AROUND_MS, 0), max(end_us // 1000 + AROUND_MS, 0)
         is_trade, is_recorded = pc.field("kind") == "trade", pc.field("recorded")
         is_market = pc.field("kind").isin(["trade", "gap", "tick"])
-        for p in range(self._settings.partitions):
+        for p in range(of_tape(tape, self._settings).partitions):
             of_symbols: dict[str, Any] = {"source": (EVENTS, IMPORT), "symbols": symbols}
             heard = rows(
                 tape, p, **of_symbols, columns=_COLUMNS, since_ms=since_ms, before_ms=before_ms, where=is_market

@@ -26,7 +26,7 @@ from ingest.settings import Settings
 from ingest.streams import deployment, keys
 from ingest.streams.read import id_numbers
 from ingest.tape.columns import NO_PARTITION
-from ingest.tape.table import Tape
+from ingest.tape.table import Tape, of_tape
 from ingest.warm import leaving, venue
 from ingest.warm.known import lacks_past, on_tape, saved
 from ingest.warm.leaving import Warmed
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     if outside := sorted(set(args.symbols) - conf.symbols if conf.symbols else ()):
         raise UserError(f"{outside[0]} is not in TFS_SYMBOLS, so no worker takes it")
     console = Console(stderr=True)
-    with deployment.opened(conf) as client, console.status("looking at the tape") as status:
+    with deployment.opened(conf) as (client, conf), console.status("looking at the tape") as status:
         tape = leaving.opened(client, conf)
         names = sorted(set(args.symbols)) or _wanted(client, tape, conf, args.days, every=args.all)
         fetched = {name: _fetched(tape, conf, name, args, status) for name in names} if args.from_venue else {}
@@ -154,8 +154,9 @@ def _wanted(client: redis.Redis, tape: Tape, conf: Settings, days: int, *, every
         return []
     idle = IdleLoad(client, reader(conf.tape))
     found = []
-    for p in range(conf.partitions):
-        for name, first_ms in on_tape(tape, p, newest - timedelta(days - 1), lambda: None).items():
+    for of in range(of_tape(tape, conf).partitions):
+        for name, first_ms in on_tape(tape, of, newest - timedelta(days - 1), lambda: None).items():
+            p = keys.partition_of(name, conf.partitions)
             is_wanted = not conf.symbols or name in conf.symbols
             if is_wanted and (every or lacks_past(saved(client, conf, idle, p, name), first_ms, conf)):
                 found.append(name)

@@ -12,15 +12,15 @@ import msgspec
 import redis
 
 from ingest.settings import Settings
-from ingest.streams import deployment, idle_state, keys, read
+from ingest.streams import idle_state, keys, read
 from ingest.streams.membership import count_alive, silent_ms
 from ingest.tape.role import go_on_behind
-from ingest.tape.table import Tape, TapeError, compare, open_tape
+from ingest.tape.table import Tape, TapeError, compare, of_tape, open_tape
 from ingest.warm.known import kept, saved
 from ingest.worker import basis
 from ingest.worker.idle_load import IdleLoad, reader
 from ingest.worker.opening import REPLAY
-from ingest.worker.rebuild import Rebuilt, rebuild
+from ingest.worker.rebuild import Rebuilt, begin_of, rebuild
 from ingest.worker.rebuilt import KEPT_S, REFUSED, RebuiltState, reaches_back
 
 AT_ONCE = 100  # symbols that are rebuilt together, so that their states fit into the memory
@@ -60,9 +60,10 @@ class Warmed:
 def opened(client: redis.Redis, settings: Settings) -> Tape:
     """Open the tape of this deployment; raise `TapeError` if it is of another one."""
     tape = open_tape(settings)
-    named: Any = client.get(deployment.DEPLOYMENT)
+    named: Any = client.get(keys.DEPLOYMENT)
     name = settings.deployment or (named or b"").decode(errors="replace")
-    compare(tape, {"partitions": str(settings.partitions), "deployment": name})
+    of_tape(tape, settings)
+    compare(tape, name)
     return tape
 
 
@@ -96,7 +97,7 @@ def rebuild_all(
     for first in range(0, len(ordered), AT_ONCE):
         some = ordered[first : first + AT_ONCE]
         rebuilt = rebuild(tape, settings, p, some, between=beat, were_new=were_new)
-        follow(client, rebuilt, tape.position(keys.events(p)) or read.START, beat)
+        follow(client, rebuilt, begin_of(tape, settings, p), beat)
         for name in some:
             beat()
             about = Warmed(name, p)
@@ -123,7 +124,7 @@ def _hold(client: redis.Redis, settings: Settings, p: int) -> Tape:
     read.join_group(client, [stream])
     for _ in range(3):  # a log that is trimmed meanwhile is on the tape
         tape = opened(client, settings)
-        position = tape.position(stream) or read.START
+        position = begin_of(tape, settings, p)
         go_on_behind(client, stream, position)
         client.set(keys.kept(p), position, ex=KEPT_S)
         if reaches_back(client, stream, position):

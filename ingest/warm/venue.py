@@ -30,7 +30,7 @@ from ingest.settings import Settings
 from ingest.streams import keys
 from ingest.tape.columns import EVENTS, IMPORT, entries_of
 from ingest.tape.read import FOREVER_MS, rows
-from ingest.tape.table import Tape, open_to_append
+from ingest.tape.table import Tape, of_tape, open_to_append
 
 TRIES = 5  # of one page
 FIRST_PAUSE_S = 0.5  # and twice as long after each further failure
@@ -78,7 +78,7 @@ def fetch(
 
 def _first_heard(tape: Tape, settings: Settings, symbol: str) -> Trade:
     """Return the first trade that a feed heard."""
-    p = keys.partition_of(symbol, settings.partitions)
+    p = keys.partition_of(symbol, of_tape(tape, settings).partitions)
     for trade in _on_tape(tape, p, EVENTS, symbol, 0):
         if isinstance(known_trade_id(trade.trade_id), int):
             return trade
@@ -201,7 +201,8 @@ def _put(settings: Settings, market: str, symbol: str, found: Fetched) -> None:
         return open_to_append(settings, settings.deployment)
 
     tape = opened()
-    p = keys.partition_of(symbol, settings.partitions)
+    n = of_tape(tape, settings).partitions
+    p = keys.partition_of(symbol, n)
     span = time_us(found.trades[0]) // 1000, time_us(found.trades[-1]) // 1000 + 1
     there = {trade.trade_id for trade in _on_tape(tape, p, IMPORT, symbol, *span)}
     new = [trade for trade in found.trades if trade.trade_id not in there]
@@ -212,5 +213,5 @@ def _put(settings: Settings, market: str, symbol: str, found: Fetched) -> None:
     done = Done()
     parsed = (Parsed("trade", trade) for trade in new)
     as_rows = rows_of(parsed, _AsTheyCome(), market, key, done, lambda _: None)
-    Writer(tape, opened, settings.partitions, key, Market(market), VENUES[market].trades, done).write(as_rows)
+    Writer(tape, opened, n, key, Market(market), VENUES[market].trades, done).write(as_rows)
     found.new = done.new

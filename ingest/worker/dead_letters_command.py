@@ -22,6 +22,7 @@ from ingest.messages.decode import decode_entry
 from ingest.messages.kinds import PLAIN_STREAM, Gap, time_us
 from ingest.messages.refusal import Refused
 from ingest.publish.report import utc
+from ingest.settings import Settings
 from ingest.streams import dead_letters, deployment
 from ingest.streams.dead_letters import Letter, RetryError, shown
 from ingest.worker import saved
@@ -67,10 +68,11 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("show needs an ID")
     if args.what == "retry" and not args.ids and args.reason is None:
         raise UserError("retry needs an ID, or --reason for all letters of that reason")
-    conf = settings.load()
-    with deployment.opened(conf, fix=False) as client:
+    with deployment.opened(settings.load(), fix=False) as (client, conf):
         if args.what == "list":
-            letters = list(dead_letters.newest(client, conf.partitions, count=args.count, reason=args.reason))
+            letters = list(
+                dead_letters.newest(client, conf.partitions, count=args.count, reason=args.reason, number=conf.number)
+            )
             for letter in reversed(letters):
                 _print(letter, whole=False, as_json=args.json)
             if not letters:
@@ -80,10 +82,10 @@ def run(args: argparse.Namespace) -> int:
                 )
             return ExitCode.DONE
         if args.what == "export":
-            return _export(client, conf.partitions, args.output, args.reason)
+            return _export(client, conf, args.output, args.reason)
         if args.what == "retry":
-            return _retry(client, conf.partitions, args.ids, args.reason)
-        found = [dead_letters.one(client, letter_id) for letter_id in args.ids]
+            return _retry(client, conf, args.ids, args.reason)
+        found = [dead_letters.one(client, letter_id, conf.number) for letter_id in args.ids]
         for letter_id, letter_or_none in zip(args.ids, found, strict=True):
             if letter_or_none is None:
                 print(f"error: no letter {shown(letter_id, 60)}", file=sys.stderr)
@@ -122,19 +124,20 @@ def _replaced(raw: bytes) -> str:
     return raw.decode(errors="backslashreplace")
 
 
-def _retry(client: redis.Redis, partitions: int, ids: list[str], reason: str | None) -> int:
+def _retry(client: redis.Redis, conf: Settings, ids: list[str], reason: str | None) -> int:
     done = failed = 0
     if ids:
-        found = [(letter_id, dead_letters.one(client, letter_id)) for letter_id in ids]
+        found = [(letter_id, dead_letters.one(client, letter_id, conf.number)) for letter_id in ids]
     else:
-        found = [(letter.id, letter) for letter in dead_letters.oldest(client, partitions, reason=reason)]
+        letters = dead_letters.oldest(client, conf.partitions, reason=reason, number=conf.number)
+        found = [(letter.id, letter) for letter in letters]
     for letter_id, letter in found:
         try:
             if letter is None:
                 raise RetryError(f"no letter {shown(letter_id, 60)}")
             if not letter.retried:
-                _check_not_late(client, letter, partitions)
-            new, entry = dead_letters.retry(client, letter, partitions)
+                _check_not_late(client, letter, conf.partitions)
+            new, entry = dead_letters.retry(client, letter, conf.partitions, conf.number)
             done += new
             print(f"{letter_id} {'put back as' if new else 'was put back before, as'} {shown(entry, 80)}")
         except RetryError as error:
@@ -166,10 +169,10 @@ def _check_not_late(client: redis.Redis, letter: Letter, partitions: int) -> Non
         )
 
 
-def _export(client: redis.Redis, partitions: int, output: Path | None, reason: str | None) -> int:
+def _export(client: redis.Redis, conf: Settings, output: Path | None, reason: str | None) -> int:
     n = 0
     with nullcontext(sys.stdout) if output is None else output.open("x", encoding="ascii") as file:
-        for letter in dead_letters.oldest(client, partitions, reason=reason):
+        for letter in dead_letters.oldest(client, conf.partitions, reason=reason, number=conf.number):
             fields = [[_exact(name), _exact(value)] for name, value in letter.fields]
             print(json.dumps({**_head(letter, _exact), "retried": letter.retried, "fields": fields}), file=file)
             n += 1

@@ -15,9 +15,10 @@ from typing import Any, Final
 from feature_repo.stores.scripts import read_script
 from ingest.messages.envelope import Envelope
 from ingest.messages.kinds import Message, Neighbour, SocialPost, time_fields
-from ingest.publish.publisher import entries_of
+from ingest.publish.placed import entries_of
 from ingest.settings import Settings
 from ingest.streams import keys
+from ingest.streams.move import Place
 from ingest.worker.symbol import Symbol
 from ingest.worker.symbols import Symbols
 from transforms.catalog import MICROSTRUCTURE, View
@@ -39,18 +40,18 @@ def as_told(symbol: Symbol, view: View, t_us: int, names: Sequence[str]) -> Neig
     return Neighbour(ms, list(names), symbol.name, mid, bid_size, ask_size, received=received, timestamp_us=us)
 
 
-def add_told(pipe: Any, p: int, server: str, told: Sequence[Told], partitions: int) -> list[int | str]:
+def add_told(pipe: Any, p: int, server: str, told: Sequence[Told], settings: Settings) -> list[Place]:
     """Add to a pipeline what appends rows of partition ``p`` to the logs of those that follow, one script a log; return these logs' places.
 
     ``server`` is the id of the Redis that the rows were made on; empty where the logs may be of several servers.
     """
-    words: dict[int | str, list[Any]] = {}
+    words: dict[Place, list[Any]] = {}
     for entry_id, row in told:
-        for place, fields in entries_of("neighbour", row, partitions):
+        for place, fields in entries_of("neighbour", row, settings.partitions):
             words.setdefault(place, []).extend((entry_id, fields[b"data"]))
     for place, of_log in words.items():
-        log = keys.stream(place)
-        pipe.eval(_TELL, 2, log, keys.told(log), server, p, *of_log)
+        touched = keys.stream(place), keys.told(keys.stream(place)), keys.number(place)
+        pipe.eval(_TELL, len(touched), *touched, server, settings.number, p, *of_log)
     return list(words)
 
 

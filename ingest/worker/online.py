@@ -27,7 +27,7 @@ class Online:
         self._client = client
         self._writers = [OnlineWriter(client, project(), view, packed_only=settings.packed_only) for view in VIEWS]
         self._late_us = settings.allowed_lateness_ms * 1000
-        self._partitions = settings.partitions
+        self._settings = settings
         self._clock = clock
 
     def write(
@@ -41,7 +41,7 @@ class Online:
                 continue  # its lease was lost on the way
             lease = Lease(keys.owner(partition.number), token)
             server = "" if is_cluster(self._client) else server_of(token)
-            told += neighbours.add_told(pipe, partition.number, server, pending.told, self._partitions)
+            told += neighbours.add_told(pipe, partition.number, server, pending.told, self._settings)
             for writer, batch in zip(self._writers, pending.batches.values(), strict=True):
                 if len(batch):
                     newest = batch.newest()

@@ -20,6 +20,7 @@ from ingest.messages.kinds import Leave
 from ingest.messages.refusal import Refused
 from ingest.settings import Settings
 from ingest.streams.handing import CODE_FIELD
+from ingest.streams.keys import partition_of
 from ingest.streams.read import START
 from ingest.worker import basis, rows, versions
 from ingest.worker.idle import FIELD, KEPT, Idle
@@ -68,6 +69,8 @@ class Partition:
         Entries processed since the state was saved.
     left : int
         Symbols that left the memory and may have left it unused.
+    has_foreign : bool
+        Whether the restored state had symbols that are of other partitions now; the next commit of a saved state deletes them.
     """
 
     def __init__(
@@ -98,8 +101,10 @@ class Partition:
         self.position = self.last_id = self.state_id = START
         self.unsaved = 0
         self.left = 0
+        self.has_foreign = False
         self.pending = Pending()
         self._followers = settings.followers()
+        self._partitions = settings.partitions if settings.configured else 0
         self._max_future_ms = settings.max_future_ms
         self._max_age_ms = settings.max_age_ms
         self._saved: dict[str, dict[str, bytes]] = {}
@@ -173,6 +178,10 @@ class Partition:
         self._last_holes.pop(name, None)
         self._dropped.update(f"{name} {part}".encode() for part in self._saved.pop(name, ()))
 
+    def is_foreign(self, name: str) -> bool:
+        """Return whether a symbol is of another partition since the number of partitions was raised."""
+        return self._partitions > 0 and partition_of(name, self._partitions) != self.number
+
     def is_live(self, name: str) -> bool:
         """Return whether the newest message of a symbol came from a live feed."""
         symbol = self.symbols.get(name)
@@ -242,6 +251,7 @@ class Partition:
         after._saved, after._saved_idle, after._saved_basis = self._saved, self._saved_idle, self._saved_basis
         after._saved_code = self._saved_code
         after._dropped, after._touched = self._dropped, set(after.symbols)
+        after.has_foreign = self.has_foreign
         return after
 
     def save(self, between: Callable[[], None] = lambda: None) -> dict[bytes, bytes]:
@@ -287,10 +297,18 @@ class Partition:
         self._last_holes.restore(checkpoint)
         self.idle.restore(checkpoint.get(FIELD))
         self._saved_idle = self.idle.save()
+        for name in [name for name in self.idle.names if self.is_foreign(name)]:
+            self.idle.remove(name)
+            self.has_foreign = True
+        for name in [name for name in self._last_holes if self.is_foreign(name)]:
+            del self._last_holes[name]
         parts: dict[str, dict[str, bytes]] = {}
         for key, data in checkpoint.items():
             name, _, part = key.decode().partition(" ")
-            if part:
+            if part and self.is_foreign(name):
+                self._dropped.add(key)
+                self.has_foreign = True
+            elif part:
                 parts.setdefault(name, {})[part] = data
         refused = {}
         for name, saved in parts.items():

@@ -49,7 +49,7 @@ class Quiet:
         self, client: redis.Redis, settings: Settings, clock: Callable[[], int] | None, steady: Callable[[], int]
     ) -> None:
         self._client = client
-        self._partitions = settings.partitions
+        self._partitions, self._number = settings.partitions, settings.number
         self._idle_us = settings.idle_after_ms * 1000
         self._forget_us = settings.forget_s * 1_000_000
         self._emit_us = settings.emit_us
@@ -130,8 +130,16 @@ class Quiet:
         pipe: Any = self._client.pipeline(transaction=False)
         for p, of_log in words.items():
             for first in range(0, len(of_log), 2 * AT_ONCE):
-                about = held.get(p, ""), membership.LEASE_MS - membership.PAUSE_MS
-                pipe.eval(_PASS_TIME, 2, keys.owner(p), keys.events(p), *about, *of_log[first : first + 2 * AT_ONCE])
+                about = held.get(p, ""), membership.LEASE_MS - membership.PAUSE_MS, self._number
+                pipe.eval(
+                    _PASS_TIME,
+                    3,
+                    keys.owner(p),
+                    keys.events(p),
+                    keys.number(p),
+                    *about,
+                    *of_log[first : first + 2 * AT_ONCE],
+                )
         return all(pipe.execute())
 
     def _known_ms(self) -> tuple[int, int]:

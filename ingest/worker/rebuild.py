@@ -26,10 +26,10 @@ from ingest.messages.envelope import Envelope
 from ingest.messages.kinds import Trade, time_us
 from ingest.settings import Settings
 from ingest.streams import keys
-from ingest.streams.read import id_numbers
+from ingest.streams.read import START, id_numbers
 from ingest.tape.columns import EVENTS, FOR_ALL, IMPORT, entries_of
 from ingest.tape.read import FOREVER_MS, rows
-from ingest.tape.table import Tape
+from ingest.tape.table import Tape, TapeError, of_tape
 from ingest.worker.contract import OF_CONTRACT
 from ingest.worker.partition import Partition
 from ingest.worker.reach import Reach, needed, needed_alone, survey
@@ -103,7 +103,7 @@ def rebuild(
     tape : Tape
         At the version that is read.
     settings : Settings
-        Those that count; the tape must have their number of partitions (``table.compare``).
+        Those that count; the tape must have their number of partitions, or the one that it was raised from (``table.of_tape``).
     p : int
     symbols : collection of str
     kernels : collection of str
@@ -114,6 +114,7 @@ def rebuild(
     were_new : bool
         Whether a symbol whose first message came long after the begin of the tape was not traded before, and so lacks nothing.
     """
+    of = p % of_tape(tape, settings).partitions
     end = id_numbers(upto) if upto else (FOREVER_MS, 0)
     without_sides, whole = set[str](), set[str]()
     while True:  # once, but where sides are inferred from books, or the times of messages are not near their arrivals
@@ -123,7 +124,7 @@ def rebuild(
             )
             for name in symbols
         }
-        reaches = survey(tape, p, needs, end, between)
+        reaches = survey(tape, of, needs, end, between)
         for name in whole:
             reaches[name].since_ms = dict.fromkeys(reaches[name].since_ms, 0)
         past = _read(tape, settings, p, reaches, end, between)
@@ -141,7 +142,7 @@ def rebuild(
             break
         whole |= short
     past.position = upto or tape.position(keys.events(p)) or past.position
-    begin_ms = _begin_ms(tape, p) if were_new else FOREVER_MS
+    begin_ms = _begin_ms(tape, of) if were_new else FOREVER_MS
     missing = {
         name: lacks
         for name, symbol in heard.items()
@@ -152,6 +153,17 @@ def rebuild(
         )
     }
     return Rebuilt(past, missing, {name: reaches[name].kinds for name in heard})
+
+
+def begin_of(tape: Tape, settings: Settings, p: int) -> bytes:
+    """Return the last entry of a log that is on the tape, behind which a rebuilt state goes on.
+
+    Raise `TapeError` where the log was divided from another one and has none there: the tape may lack the end of that.
+    """
+    position = tape.position(keys.events(p))
+    if position is None and p >= of_tape(tape, settings).partitions:
+        raise TapeError(f"the tape has nothing of {keys.events(p)} yet; wait until the role `tape` has written of it")
+    return position or START
 
 
 def _read(
@@ -172,7 +184,7 @@ def _read(
     since_ms = min((since for reach in reaches.values() for since in reach.since_ms.values()), default=0)
     windows = rows(
         tape,
-        p,
+        p % of_tape(tape, settings).partitions,
         source=(EVENTS, IMPORT),
         since_ms=since_ms,
         before_ms=end[0] + 1,

@@ -67,17 +67,18 @@ def _rebuild(
     with contextlib.suppress(OSError):
         os.nice(5)  # the owner serves meanwhile
     from ingest.tape.read import rows  # here, as a worker does not need what these import
-    from ingest.tape.table import compare, open_tape
-    from ingest.worker.rebuild import rebuild
+    from ingest.tape.table import of_tape, open_tape
+    from ingest.worker.rebuild import begin_of, rebuild
 
     try:
         tape = open_tape(settings)
-        compare(tape, {"partitions": str(settings.partitions)})
-        for window in rows(tape, p, since_ms=read.id_numbers(state_id)[0], columns=("id_ms", "id_n", "symbol")):
-            found = [name for name in window["symbol"].unique().to_pylist() if name is not None]
+        of = p % of_tape(tape, settings).partitions
+        position = begin_of(tape, settings, p)
+        for window in rows(tape, of, since_ms=read.id_numbers(state_id)[0], columns=("id_ms", "id_n", "symbol")):
+            there = (name for name in window["symbol"].unique().to_pylist() if name is not None)
+            found = [name for name in there if keys.partition_of(name, settings.partitions) == p or not settings.number]
             names.update(found[: settings.max_symbols])
         rebuilt = rebuild(tape, settings, p, sorted(names), kernels, between=between)
-        position = tape.position(keys.events(p)) or read.START
         given.send((position, rebuilt.parts(), rebuilt.missing))
     except Exception as error:
         given.send(f"{type(error).__name__}: {error}"[:500])

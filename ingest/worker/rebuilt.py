@@ -171,6 +171,8 @@ def _install(partition: Partition, past: Partition, name: str, kept: Collection[
     theirs = past.find(name)
     if theirs is None:
         return "the symbol was forgotten meanwhile"
+    if partition.is_foreign(name):
+        return "the symbol is of another partition since their number was raised; warm again"
     mine = partition.find(name)
     if mine is None:
         try:

@@ -19,7 +19,6 @@ from ingest.messages.kinds import (
     MicropriceTable,
     Neighbour,
     OrderBook,
-    ScoredPost,
     Trade,
     WithdrawnPost,
     post_identity,
@@ -29,6 +28,7 @@ from ingest.messages.kinds import (
 from ingest.messages.posts import as_counted
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
+from ingest.streams.keys import partition_of
 from ingest.worker import contract
 from ingest.worker.book_faults import book_refusal
 from ingest.worker.timeline import Timeline
@@ -89,7 +89,8 @@ class Symbol:
             self._accept_table(envelope)
             return
         if kind == "withdrawal":
-            self.timeline.hold(max(time_us(message), self.timeline.watermark), kind, 0, envelope)
+            if message.partitions == 1 or partition_of(self.name, message.partitions) == message.partition:
+                self.timeline.hold(max(time_us(message), self.timeline.watermark), kind, 0, envelope)
             return
         t_us = time_us(message)
         timeline = self.timeline
@@ -285,14 +286,6 @@ class Symbol:
         while context is not None and (found := context.next_row(before_us)) is not None:
             t_us, values = found
             self._emit(self, CONTEXT, t_us, values)
-
-    def has_post(self, identity: str) -> bool:
-        """Return whether a post is in a window, is remembered, or is held."""
-        held = (envelope.message for *_, envelope in self.timeline.held)
-        return self.engine.knows_post(identity) or any(
-            isinstance(message, ScoredPost) and post_identity(message.source, message.id) == identity
-            for message in held
-        )
 
     def waits_for_time(self) -> bool:
         """Return whether time that passes without a message would change anything: rows to come, or messages held."""

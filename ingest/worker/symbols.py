@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from ingest.messages.envelope import Envelope, Origin
-from ingest.messages.kinds import post_identity, time_us
+from ingest.messages.kinds import ScoredPost, post_identity, time_us
 from ingest.messages.refusal import Reason, Refused
 from ingest.settings import Settings
 from ingest.worker.idle_load import AwayError
@@ -84,9 +84,9 @@ class Symbols(dict[str, Symbol]):
         ``idle`` are symbols that left the memory and have posts; those that have this one are opened.
         """
         identity = post_identity(envelope.message.source, envelope.message.id)
-        for symbol in [symbol for name in idle if (symbol := self.recalled(name)).has_post(identity)]:
+        for symbol in [symbol for name in idle if _has_post(symbol := self.recalled(name), identity)]:
             self._add(symbol)
-        found = [symbol for symbol in self.values() if symbol.has_post(identity)]
+        found = [symbol for symbol in self.values() if _has_post(symbol, identity)]
         for symbol in found:
             symbol.accept(envelope)
         self.accepted["withdrawal"] += 1
@@ -191,3 +191,11 @@ class Symbols(dict[str, Symbol]):
         self.accepted.clear()
         self.refused.clear()
         return counts
+
+
+def _has_post(symbol: Symbol, identity: str) -> bool:
+    """Return whether a post is in a window of a symbol, is remembered, or is held."""
+    held = (envelope.message for *_, envelope in symbol.timeline.held)
+    return symbol.engine.knows_post(identity) or any(
+        isinstance(message, ScoredPost) and post_identity(message.source, message.id) == identity for message in held
+    )

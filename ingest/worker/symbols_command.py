@@ -18,6 +18,7 @@ from ingest.messages.check import is_symbol
 from ingest.messages.kinds import Leave
 from ingest.publish.publisher import Publisher
 from ingest.publish.report import utc
+from ingest.settings import Settings
 from ingest.streams import deployment, keys
 from ingest.streams.idle_state import unpack
 from ingest.worker.saved import heard_ms
@@ -62,11 +63,10 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("list takes no NAME")
     if args.what == "forget" and (not args.names or not all(map(is_symbol, args.names))):
         raise UserError("forget needs the names of symbols, as `python -m ingest symbols` lists them")
-    conf = settings.load()
-    with deployment.opened(conf, fix=False) as client:
+    with deployment.opened(settings.load(), fix=False) as (client, conf):
         found = sorted(known(client, conf.partitions))
         if args.what == "forget":
-            return _forget(client, conf.partitions, args.names, {one.symbol for one in found})
+            return _forget(client, conf, args.names, {one.symbol for one in found})
     for one in found:
         if args.json:
             print(json.dumps(one._asdict()))
@@ -106,8 +106,8 @@ def _open(client: redis.Redis, p: int) -> Iterator[Known]:
         yield Known(name.decode(), "open", p, heard_ms(order), sum(sizes))
 
 
-def _forget(client: redis.Redis, partitions: int, names: list[str], there: set[str]) -> int:
-    with Publisher(client, partitions) as publisher:
+def _forget(client: redis.Redis, conf: Settings, names: list[str], there: set[str]) -> int:
+    with Publisher(client, conf.partitions, configured=conf.configured) as publisher:
         for name in names:
             if name in there:
                 server_s, _ = client.time()  # type: ignore[misc]

@@ -21,9 +21,9 @@ import redis
 
 from feature_repo.stores.online.client import is_cluster
 from ingest.settings import Settings
-from ingest.streams import deployment, handing, keys, memory, outage, read, replicas
+from ingest.streams import deployment, handing, keys, memory, outage, raised, read, replicas
 from ingest.streams.membership import LEASE_MS, FencedError, Member, Seat
-from ingest.worker import commit, kernels, rebuilt, versions
+from ingest.worker import commit, kernels, raising, rebuilt, versions
 from ingest.worker.hand_over import HandOver
 from ingest.worker.idle import release_memory, release_memory_of
 from ingest.worker.idle_load import AwayError, IdleLoad, Waits, reader
@@ -31,6 +31,7 @@ from ingest.worker.online import Online
 from ingest.worker.opening import open_partition
 from ingest.worker.partition import Partition, Pending
 from ingest.worker.quiet import Quiet
+from ingest.worker.raising import Raising
 
 _LOG = logging.getLogger(__name__)
 ROLE = "worker"
@@ -77,6 +78,7 @@ class Worker:
         self._stop = threading.Event()
         self._opened = self._has_dropped = False
         self._memory = memory.Alarm(client)
+        self._raising = Raising(client, settings, lambda one: self._flush([one], save=True), self._keep_leases)
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set and wait while the server is away; then write what is pending and give the leases back."""
@@ -89,7 +91,7 @@ class Worker:
                 well()
             self.close()
 
-        outage.ride_out("the feature worker", work, stop)
+        outage.ride_out("the feature worker", work, stop, _is_passing)
 
     def open(self) -> None:
         """Start with nothing in memory, and open this process's share of the partitions."""
@@ -105,6 +107,8 @@ class Worker:
         self._quiet.reset()
         if self._opened:
             self._quiet.wait()
+        elif self._settings.configured:  # producers write what waited while the number of partitions was raised
+            self._quiet.wait(raised.ago_s(self._client))
         self._opened = True
         self._settle()
 
@@ -247,12 +251,16 @@ class Worker:
                 self._member.release(seat)
         self._hand_over.look(self._keep_leases)
         self._member.acquire_free()
+        self._raising.look(self._member.goal, self._member.held, self._partitions)
+        for p in self._raising.divided:
+            self._drop(p)
         for seat in list(self._member.held):
             if self._stop.is_set():
                 return  # do not open a partition only to close it
             stream = keys.events(int(seat))
-            if stream in self._partitions or stream in self._waits:
+            if stream in self._partitions or stream in self._waits or seat in self._raising.divided:
                 continue
+            raising.begin(self._client, self._settings, int(seat), self._member.held.get(seat, ""))
             if self._has_dropped:
                 self._collect()
             about = (self._settings, int(seat), self._keep_leases, self._idle.load, self._hand_over.past(int(seat)))
@@ -267,7 +275,7 @@ class Worker:
                 if is_cluster(self._client):  # nobody tells for how long the server of this partition has been well
                     self._quiet.wait()
                 self._saved[stream] = time.monotonic()
-                if is_taken_over:
+                if is_taken_over or partition.has_foreign:
                     self._flush([partition], save=True)
                 _LOG.info("partition %s is worked here, with %d symbols so far", seat, len(partition.symbols))
                 self._looked = 0.0
@@ -321,3 +329,8 @@ class Worker:
         """Free the memory of dropped partitions now: they are in circles, and the collector would come for them much later."""
         release_memory()
         self._has_dropped = False
+
+
+def _is_passing(error: Exception) -> bool:
+    """Return whether to begin again: also where another number of partitions counts, which `raised.Until` sees then."""
+    return isinstance(error, deployment.PartitionsError) or outage.is_passing(error)

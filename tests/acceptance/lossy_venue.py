@@ -20,7 +20,7 @@ from ingest.feeds.binance_addresses import VENUES
 from ingest.feeds.binance_recovery import Recovery
 from ingest.messages.kinds import OrderBook, Tick
 from ingest.publish.last_trades import LastTrades
-from ingest.publish.publisher import entries_of
+from ingest.publish.placed import entries_of
 from ingest.recordings.binance import Binance
 from ingest.recordings.lines import Line, Output, Parsed, Rejected
 from ingest.recordings.venue_clock import Pace

@@ -16,7 +16,7 @@ import pytest
 
 from ingest.backfill.run import backfill
 from ingest.messages.decode import encode
-from ingest.publish.publisher import entries_of
+from ingest.publish.placed import entries_of
 from ingest.recordings.lines import Output, Parsed, Rejected
 from ingest.recordings.recording import LIVE_ONLY, Recording
 from ingest.recordings.venue_clock import Pace

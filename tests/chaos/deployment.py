@@ -152,7 +152,7 @@ class Deployment:
         append(self.client, batch, give_up)
         self.published += len(batch)
 
-    def drain(self) -> None:
+    def drain(self, partitions: int = PARTITIONS) -> None:
         """Return when everything that was published is in both stores, however slow the machine is.
 
         Raises
@@ -161,7 +161,7 @@ class Deployment:
             Nothing has moved for ``DRAIN_S``; the end of the processes' log is in the message.
         """
         last, deadline = None, time.monotonic() + DRAIN_S
-        while (left := backlog(self.client, PARTITIONS)).total:
+        while (left := backlog(self.client, partitions)).total:
             if left != last:
                 last, deadline = left, time.monotonic() + DRAIN_S
             elif time.monotonic() > deadline:

@@ -112,12 +112,13 @@ def expect(place: str, last: Sequence[str]) -> Rows:
                 break
             partition.process(*entry, 0)
             if n % 10_000 == 0:
-                _collect(partition, out)
-        _collect(partition, out)
+                taken(partition, out)
+        taken(partition, out)
     return out
 
 
-def _collect(partition: Partition, out: Rows) -> None:
+def taken(partition: Partition, out: Rows) -> None:
+    """Add the rows that a partition has given since."""
     for batch in partition.take_pending().batches.values():
         if len(batch):
             view, symbols, event, _, values, *_ = batch.columns()

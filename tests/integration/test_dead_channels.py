@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ingest.feeds.channels import Channels
-from ingest.publish.publisher import entries_of
+from ingest.publish.placed import entries_of
 from ingest.recordings.binance import Binance
 from ingest.recordings.lines import Line, Parsed
 from ingest.settings import Settings, load

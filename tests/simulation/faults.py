@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from tests.simulation.schedule import NEWCOMER, PLAIN, SECOND, START_US, Fault
+from tests.simulation.schedule import NEWCOMER, PLAIN, RAISER, SECOND, START_US, Fault
 
 
 def pauses(rng: random.Random, is_busy: bool) -> list[Fault]:
@@ -38,6 +38,25 @@ def hand_over(seed: int, workers: Sequence[str], end_us: int) -> list[Fault]:
         us = rng.choice((100_000, 1_000_000, 2_500_000, 7_000_000))
         then_us = at_us + 100_000 + rng.randrange(2 * SECOND)
         found.append(Fault(then_us, "call", target, (rng.choice(_CALLS), script, us, rng.choice((10_000, 300_000)))))
+    return found
+
+
+def raising(seed: int, processes: Sequence[str], end_us: int) -> list[Fault]:
+    """Let the number of partitions be raised, and let parts die and sleep on the way. It has a generator of its own."""
+    rng = random.Random(f"raising {seed}")
+    at_us = START_US + SECOND + rng.randrange(max(end_us - START_US - SECOND, SECOND))
+    found = [Fault(at_us, "raise", RAISER, (rng.choice((4, 6)),))]
+    workers = [name for name in processes if name.startswith("worker")]
+    targets = [name for name in processes if not name.startswith(PLAIN)]
+    for _ in range(rng.choice((0, 1, 1, 2, 3, 4))):
+        target = rng.choice((*workers, rng.choice(targets)))
+        is_worker = target.startswith("worker")
+        script = rng.choice(
+            ("turn_partition", "fill_partition", "begin_partition", "fix_partitions", "commit", "write", "")
+        )
+        us = rng.choice((100_000, 1_000_000, 2_500_000, 7_000_000))
+        about = (rng.choice(_CALLS), script if is_worker else "", us, rng.choice((10_000, 300_000)))
+        found.append(Fault(at_us + rng.randrange(SECOND), "call", target, about))
     return found
 
 

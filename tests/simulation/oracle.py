@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+from msgspec import structs
 
 from feature_repo.project import project
 from feature_repo.stores.online.format import SymbolKeys, time_field
 from feature_repo.stores.online.pack import RowEncoder
 from feature_repo.stores.online.record import VALUES_AT, WORD
+from ingest.messages.decode import decode, encode
 from ingest.messages.kinds import Neighbour
-from ingest.publish.publisher import entries_of
 from ingest.streams import keys
+from ingest.streams.read import id_numbers
 from ingest.worker.basis import decode as settings_of
 from ingest.worker.partition import Partition
 from ingest.worker.rows import decode as decode_rows
@@ -59,14 +61,15 @@ class Undisturbed:
 
 
 def undisturbed(site: Site, p: int) -> Undisturbed:
-    """Give a partition's whole log to fresh kernels; settings change where a worker's commit changed them."""
+    """Give a partition's whole log to fresh kernels, with those that it was divided into; settings change where a worker's commit did."""
     server, found = site.server, Undisturbed()
     changes = watch.settings_changes(server, p)
     settings = site.plan.settings
     partition = Partition(p, settings_of(changes.pop(b"0-0", None), settings))
-    log = server.get(keys.events(p).encode())
+    logs = [server.get(keys.events(c).encode()) for c in site.plan.group(p)]
+    history = [entry for log in logs if log for entry in log.history]
     before = b"0-0"
-    for entry_id, words in log.history if log else ():
+    for entry_id, words in sorted(history, key=lambda entry: id_numbers(entry[0])):
         if before in changes:
             found.take(partition)
             partition = partition.with_settings(settings_of(changes.pop(before), settings))
@@ -230,7 +233,7 @@ def _is_row(fields: Mapping[bytes, bytes], row: list[bytes]) -> bool:
 def _committed(site: Site) -> set[Key]:
     """Return the rows that commits gave to the offline writer."""
     found: set[Key] = set()
-    for p in range(site.plan.settings.partitions):
+    for p in range(site.plan.partitions):
         outbox = site.server.get(keys.outbox(p).encode())
         for _, words in outbox.history if outbox else ():
             columns = decode_rows(words[1])
@@ -250,7 +253,11 @@ def _packed(view: str, event: int, bits: Bits) -> list[bytes]:
 def _counters(site: Site, runs: list[Undisturbed], upgraded: Upgraded) -> Iterator[str]:
     """The counters hold what the log holds."""
     for p, run in enumerate(runs):
-        counted = {k.decode(): int(v) for k, v in (site.server.get(keys.counters(p).encode()) or {}).items()}
+        every: Counter[str] = Counter()
+        for c in site.plan.group(p):
+            of_log = site.server.get(keys.counters(c).encode()) or {}
+            every.update({k.decode(): int(v) for k, v in of_log.items()})
+        counted = dict(every)
         counted = {k: n for k, n in counted.items() if n and not k.startswith(_NOT_OF_THE_LOG)}
         expected = {k: n for k, n in run.counts.items() if n}
         if upgraded.changed:
@@ -270,21 +277,22 @@ def _told(site: Site, runs: list[Undisturbed], upgraded: Upgraded) -> Iterator[s
     if site.watch.n_restored or upgraded.changed or any(fault.kind == "settings" for fault in site.plan.faults):
         return
     n = site.plan.settings.partitions
-    expected = Counter(
-        (keys.stream(place).encode(), fields[b"data"])
-        for run in runs
-        for row in run.told
-        for place, fields in entries_of("neighbour", row, n)
-    )
-    found: Counter[tuple[bytes, bytes]] = Counter()
-    for p in range(n):
-        key = keys.events(p).encode()
-        log = site.server.get(key)
+    expected = Counter(one for run in runs for row in run.told for one in _by_follower(row, n))
+    found: Counter[tuple[int, str, bytes]] = Counter()
+    for p in range(site.plan.partitions):
+        log = site.server.get(keys.events(p).encode())
         for _, words in log.history if log else ():
             if words[words.index(b"kind") + 1] == b"neighbour":
-                found[key, words[words.index(b"data") + 1]] += 1
+                row = decode(Neighbour, words[words.index(b"data") + 1])
+                found.update((p % n, name, data) for _, name, data in _by_follower(row, n))
     if found != expected:
         yield f"rows of neighbours: too many {dict(found - expected)}, missing {dict(expected - found)}"
+
+
+def _by_follower(row: Neighbour, partitions: int) -> Iterator[tuple[int, str, bytes]]:
+    """Yield the partition and the name of each symbol that a row is for, and the row."""
+    for name in row.symbols:
+        yield keys.partition_of(name, partitions), name, encode(structs.replace(row, symbols=[name]))
 
 
 def _letters(site: Site, runs: list[Undisturbed], upgraded: Upgraded) -> Iterator[str]:
@@ -295,7 +303,8 @@ def _letters(site: Site, runs: list[Undisturbed], upgraded: Upgraded) -> Iterato
         letter = dict(zip(words[::2], words[1::2], strict=True))
         reason = letter[b"reason"].decode()
         if letter[b"source"].startswith(b"events:"):
-            kept[letter[b"source"], letter[b"id"], reason] += 1
+            log = int(keys.place_of(letter[b"source"].decode())) % site.plan.settings.partitions
+            kept[keys.events(log).encode(), letter[b"id"], reason] += 1
         else:
             edge[f"refused.{reason}"] += 1
     expected = Counter(

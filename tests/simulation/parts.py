@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -15,12 +16,14 @@ from ingest.publish.outlet import Outlet
 from ingest.recordings.lines import Parsed
 from ingest.sentiment.history import History
 from ingest.sentiment.scorer import Scorer
-from ingest.streams import dead_letters, keys
+from ingest.settings import Settings
+from ingest.streams import dead_letters, deployment, keys, raised
 from ingest.streams.dead_letters import RetryError
+from ingest.streams.raised import each_number
 from ingest.worker import dead_letters_command
 from ingest.worker.worker import Worker
 from tests.simulation.client import Client
-from tests.simulation.schedule import FEEDS, NEWCOMER, PLAIN, Sent, Written
+from tests.simulation.schedule import FEEDS, NEWCOMER, PLAIN, RAISER, Sent, Written
 from tests.simulation.stand_ins import Model
 from tests.simulation.world import Process, Stop
 
@@ -35,26 +38,47 @@ def body(site: Site, process: Process, stop: Stop) -> None:
     """Run the part that the process's name tells, until it is stopped or killed."""
     client = Client(site.network, is_cluster=site.plan.is_split)
     role = process.name.split()[0]
-    partitions = site.plan.settings.partitions
-    if role == "worker":
-        takes_over = process.name == NEWCOMER
-        Worker(client, site.settings, hand_over="rebuild" if takes_over else "wait", started_ms=int(takes_over)).run(
-            stop
-        )
-    elif role == "router":
-        router.run(client, partitions, stop)
-    elif role == "writer":
-        offline_writer.run(client, "", partitions, stop)
-    elif role == "scorer":
-        Scorer(client, Model(), site.settings, History(None)).run(stop)
-    elif role == "kafka":
-        kafka_feed.run(client, Source("simulated"), partitions, stop)
-    elif role == "operator":
-        _put_back(client, partitions)
+    if role == "operator":
+        _put_back(client, site.settings)
+    elif role == RAISER:
+        _raise(client, site.settings, site.plan.partitions, stop)
     elif process.name in FEEDS:
         _feed(site, process, client, stop)
-    else:
+    elif process.name == PLAIN:
         _produce(site, client, stop)
+    elif site.plan.partitions == site.settings.partitions:
+        _run(role, client, site.settings, stop, takes_over=process.name == NEWCOMER)
+    else:
+        for settings, until in each_number(client, site.settings, stop):
+            _run(role, client, settings, until)
+
+
+def _run(
+    role: str, client: redis.Redis, settings: Settings, stop: threading.Event, *, takes_over: bool = False
+) -> None:
+    """Run a part that ends when the number of partitions is raised."""
+    if role == "worker":
+        Worker(client, settings, hand_over="rebuild" if takes_over else "wait", started_ms=int(takes_over)).run(stop)
+    elif role == "router":
+        router.run(client, settings.partitions, stop, settings.number)
+    elif role == "writer":
+        offline_writer.run(client, "", settings.partitions, stop)
+    elif role == "scorer":
+        Scorer(client, Model(), settings, History(None)).run(stop)
+    else:
+        kafka_feed.run(client, Source("simulated"), settings.partitions, stop, number=settings.number)
+
+
+def _raise(client: redis.Redis, settings: Settings, goal: int, stop: Stop) -> None:
+    """Raise the number of partitions, as the command ``partitions`` does; try again while the server is away."""
+    while not stop.is_set():
+        try:
+            if raised.number(client) == goal:
+                return
+            raised.ask(client, settings.partitions, goal)
+        except redis.RedisError:
+            pass
+        stop.wait(0.5)
 
 
 def _feed(site: Site, process: Process, client: redis.Redis, stop: Stop) -> None:
@@ -121,14 +145,15 @@ def plain_fields(one: Sent) -> Any:
     return {b"data": encode(one.message), **({b"recorded": b"1"} if one.is_recorded else {})}
 
 
-def _put_back(client: redis.Redis, partitions: int) -> None:
+def _put_back(client: redis.Redis, settings: Settings) -> None:
     """Put every dead letter back, as ``dead-letters retry --reason`` does."""
     try:
-        for letter in list(dead_letters.oldest(client, partitions)):
+        conf = deployment.adopted(client, settings)
+        for letter in list(dead_letters.oldest(client, conf.partitions, number=conf.number)):
             try:
                 if not letter.retried:
-                    dead_letters_command._check_not_late(client, letter, partitions)
-                dead_letters.retry(client, letter, partitions)
+                    dead_letters_command._check_not_late(client, letter, conf.partitions)
+                dead_letters.retry(client, letter, conf.partitions, conf.number)
             except RetryError:
                 continue
     except redis.RedisError:

@@ -10,7 +10,7 @@ from typing import Any
 from ingest.messages.contract_kinds import Derivatives, Liquidation
 from ingest.messages.kinds import Clock, Gap, Hold, OrderBook, SocialPost, Trade
 from ingest.settings import Settings
-from tests.simulation.faults import draw_faults, hand_over, losses, pauses, split
+from tests.simulation.faults import draw_faults, hand_over, losses, pauses, raising, split
 from tests.simulation.schedule import (
     BOUNDS_MS,
     BUSY,
@@ -21,6 +21,7 @@ from tests.simulation.schedule import (
     KAFKA,
     OF_KAFKA,
     PLAIN,
+    RAISED,
     SECOND,
     SPLIT,
     START_US,
@@ -50,7 +51,7 @@ def draw(seed: int) -> Plan:
         log_history_s=rng.choice((0, 0, 3600)),
         features_maxlen=rng.choice((3, 1000)),
     )
-    if seed % 10 in FOLLOW:
+    if seed % 10 in FOLLOW or seed % 20 == RAISED:
         settings = replace(settings, instruments=FOLLOWERS)
     is_of_kafka = seed % 10 == OF_KAFKA
     sources = [KAFKA] if is_of_kafka else [FEEDS[0]] * 2 + [FEEDS[1]] + [PLAIN] * (2 * has_plain) + [KAFKA] * has_kafka
@@ -79,6 +80,10 @@ def draw(seed: int) -> Plan:
         faults = [fault for fault in faults if fault.kind not in ("settings", "version")]
         faults += hand_over(seed, [name for name in processes if name.startswith("worker")], end_us)
         settings = replace(settings, max_symbols=1000, forget_s=3600)
+    if seed % 10 == RAISED:
+        faults = [fault for fault in faults if fault.kind not in ("settings", "version")]
+        faults += raising(seed, processes, end_us)
+        settings = replace(settings, max_symbols=1000)
     is_split = seed % 10 in SPLIT
     if is_split:
         faults = split(rng, faults, end_us)

@@ -12,9 +12,9 @@ from typing import Any
 
 from ingest.feeds.kafka import feed as kafka_feed
 from ingest.publish.producer import Producer
-from ingest.streams import handing, membership, move, outage, read
+from ingest.streams import handing, membership, move, outage, raised, read
 from ingest.streams.membership import Member
-from ingest.worker import opening, quiet, symbols
+from ingest.worker import divide, opening, quiet, symbols
 from ingest.worker import worker as worker_module
 from tests.simulation.database import Database
 from transforms import kernels, saved
@@ -75,10 +75,10 @@ def _known_by_own_clock(self: Any) -> tuple[int, int]:
 
 def _take_free_unless_held(self: Any) -> None:
     """Acquire seats whose lease has ended, as before the lease of a clock that was set back counted as free."""
-    if len(self.held) >= self._goal:
+    if len(self.held) >= self._due:
         return
     for seat in self._seats:
-        if seat in self.held or len(self.held) >= self._goal:
+        if seat in self.held or len(self.held) >= self._due:
             continue
         is_free = self._client.pttl(membership.keys.owner(seat)) == membership.NO_KEY
         (code,) = handing.codes(self._client, [seat])
@@ -120,6 +120,7 @@ _COMPARE = "newer = not old\n  if old then"
 _BEHIND = "if is_behind(before[i], ARGV[at], ARGV[at + 1]) then"
 _APPENDED = "if is_behind(marker, ARGV[at + 1], ARGV[at + 2]) then"
 _FREE = "if left ~= -2 and left <= tonumber(ARGV[2]) then return false end"
+_OTHER_NUMBER = "if number ~= ARGV[2] then return redis.error_reply('PARTITIONS ' .. number) end"
 _TOLD = "if ms > had_ms or (ms == had_ms and n > had_n) then"
 
 PLANTS: dict[str, Plant] = {
@@ -129,7 +130,7 @@ PLANTS: dict[str, Plant] = {
         36,
         [(_SAVED, ""), (_SAME_SERVER, ""), (_FENCE_COMMIT, "")],
     ),
-    "fence": Plant("a commit does not look at the lease", 48, [(_FENCE_COMMIT, "")]),
+    "fence": Plant("a commit does not look at the lease", 49, [(_FENCE_COMMIT, "")]),
     "compare": Plant("an older row replaces the one that is online", 62, [(_COMPARE, "newer = true\n  if false then")]),
     "write fence": Plant("online rows are written without the lease", 90, [(_FENCE_WRITE, "")]),
     "cut": Plant("the router sorts what it read, and does not cut it", 39, members=[(read, "in_order", _unordered)]),
@@ -165,5 +166,14 @@ PLANTS: dict[str, Plant] = {
         members=[(Producer, "_append_again", _go_on)],
     ),
     "told twice": Plant("a log takes a row of a neighbour again", 55, [(_TOLD, "if true then")]),
-    "millisecond": Plant("the router orders by id alone", 8, members=[(read, "by_time", _by_id_alone)]),
+    "markers": Plant(
+        "a partition is divided without the markers of its sources", 18, members=[(divide, "_names", lambda *_: [])]
+    ),
+    "open": Plant("a log that is divided takes entries", 8, [(_OTHER_NUMBER, "")]),
+    "loud": Plant(
+        "ticks come right after the number of partitions was raised",
+        3918,
+        members=[(raised, "ago_s", lambda _: 1000.0)],
+    ),
+    "millisecond": Plant("the router orders by id alone", 49, members=[(read, "by_time", _by_id_alone)]),
 }

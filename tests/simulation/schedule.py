@@ -22,6 +22,8 @@ FOLLOW = (3, 5)
 """Schedules of seeds that end so have symbols that follow others, in their own partition and in the other."""
 HANDED = 4  # schedules of seeds that end so have a worker with other kernels that takes the partitions over
 NEWCOMER = "worker 9"
+RAISED = 8  # schedules of seeds that end so have the number of partitions raised; every second of them has symbols that follow others
+RAISER = "raiser"
 BOUNDS_MS = 90  # how far a sound message lies behind its sending
 
 
@@ -83,6 +85,15 @@ class Plan:
     symbols: tuple[str, ...] = field(default=())
     is_split: bool = False  # the keys are of two masters
     is_busy: bool = False  # a producer sends many books, and appends what it kept in one pipeline
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions there are at the end."""
+        return max((fault.about[0] for fault in self.faults if fault.kind == "raise"), default=self.settings.partitions)
+
+    def group(self, p: int) -> range:
+        """Return the partitions that a partition of the beginning is divided into."""
+        return range(p, self.partitions, self.settings.partitions)
 
     def without(self, faults: Sequence[Fault] = (), sent: Sequence[Sent] = ()) -> Plan:
         """Return the plan without some of its faults and messages."""

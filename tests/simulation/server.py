@@ -19,7 +19,7 @@ from tests.simulation import scripts, stream, stream_commands
 from tests.simulation.stream import Stream
 
 Value = bytes | dict[bytes, bytes] | dict[bytes, float] | Stream
-_NEEDS_MEMORY = frozenset({b"SET", b"INCR", b"HSET", b"HSETNX", b"HINCRBY", b"ZADD", b"XADD", b"XGROUP"})
+_NEEDS_MEMORY = frozenset({b"SET", b"INCR", b"HSET", b"HSETNX", b"HINCRBY", b"ZADD", b"XADD", b"XGROUP", b"XSETID"})
 """Commands that a full server refuses, unless a script has written before."""
 _WRITES = _NEEDS_MEMORY | {b"DEL", b"HDEL", b"XDEL", b"XACK", b"XTRIM", b"PEXPIRE", b"EXPIRE", b"ZREM"}
 
@@ -211,6 +211,10 @@ class Server:
             del fields[name]
         return len(gone)
 
+    def _scan(self, words: Sequence[bytes]) -> list[Any]:
+        prefix = words[words.index(b"MATCH") + 1].removesuffix(b"*")
+        return [b"0", [key for key in list(self._keys) if key.startswith(prefix) and self.get(key) is not None]]
+
     def _time(self, _: Sequence[bytes]) -> list[bytes]:
         seconds, micros = divmod(self.clock(), 1_000_000)
         return [b"%d" % seconds, b"%d" % micros]
@@ -276,6 +280,7 @@ _HANDLERS: dict[bytes, Callable[[Server, Sequence[bytes]], Any]] = {
     b"HSCAN": lambda server, words: [b"0", [x for pair in (server.get(words[1]) or {}).items() for x in pair]],
     b"HKEYS": lambda server, words: list(server.get(words[1]) or {}),
     b"HLEN": lambda server, words: len(server.get(words[1]) or {}),
+    b"SCAN": Server._scan,
     b"OBJECT": lambda server, words: b"hashtable",
     b"ZADD": Server._zadd,
     b"ZREM": Server._hdel,

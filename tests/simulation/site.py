@@ -19,7 +19,19 @@ from tests.simulation import parts, versions
 from tests.simulation.database import Connection, Database
 from tests.simulation.kafka import Broker, Consumer
 from tests.simulation.network import Network, Trouble
-from tests.simulation.schedule import FEEDS, KAFKA, NEWCOMER, PLAIN, SECOND, START_US, Fault, Plan, Sent, Written
+from tests.simulation.schedule import (
+    FEEDS,
+    KAFKA,
+    NEWCOMER,
+    PLAIN,
+    RAISER,
+    SECOND,
+    START_US,
+    Fault,
+    Plan,
+    Sent,
+    Written,
+)
 from tests.simulation.server import Server, slot
 from tests.simulation.watch import Watch
 from tests.simulation.world import Process, Stop, World
@@ -249,6 +261,8 @@ class Site:
         elif kind == "hand over":
             self.versions[name] = versions.SOME
             self._start(name)
+        elif kind == "raise":
+            self._start(RAISER)
         elif kind == "retry":
             self._start("operator")
 
@@ -287,23 +301,26 @@ class Site:
         self.database.troubles.clear()
         for process in self.running.values():
             process.frozen_until = min(process.frozen_until, self.world.now)
-        for name in self.plan.processes:
+        for name in (*self.plan.processes, *(fault.target for fault in self.plan.faults if fault.kind == "raise")):
             self.world.after(SECOND, self._start, name)
 
     def _is_drained(self) -> bool:
         if any(self.queues.values()) or self.is_busy:
             return False
         server = self.server
-        for key in (*parts.KIND_STREAM.values(), *(keys.outbox(p) for p in range(self.plan.settings.partitions))):
+        for key in (*parts.KIND_STREAM.values(), *(keys.outbox(p) for p in range(self.plan.partitions))):
             found = server.get(key.encode())
             if found is not None and found.ids:
                 return False
         for topic, records in self.broker.topics.items():
-            for place in kafka_move.places(self.plan.settings.partitions):
+            for place in kafka_move.places(self.plan.partitions):
                 at = server.get(keys.moved(place, f"kafka:{topic}/0").encode()) or b"0-0"
                 if records and int(at.partition(b"-")[0]) < len(records):
                     return False
-        for p in range(self.plan.settings.partitions):
+        is_raised = self.plan.partitions != self.plan.settings.partitions
+        if is_raised and server.get(keys.PARTITIONS.encode()) != b"%d" % self.plan.partitions:
+            return False
+        for p in range(self.plan.partitions):
             log = server.get(keys.events(p).encode())
             at = (server.get(keys.checkpoint(p).encode()) or {}).get(b"last_id", b"0-0")
             if log is not None and b"%d-%d" % log.last != at:

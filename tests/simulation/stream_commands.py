@@ -105,6 +105,14 @@ def xgroup(server: Server, words: Sequence[bytes]) -> bytes:
     return b"OK"
 
 
+def xsetid(server: Server, words: Sequence[bytes]) -> bytes:
+    found, last = server.stream(words[1]), stream.parse(words[2])
+    if found.ids and last < found.ids[-1]:
+        raise ResponseError("The ID specified in XSETID is smaller than the target stream top item")
+    found.last = last
+    return b"OK"
+
+
 def xinfo(server: Server, words: Sequence[bytes]) -> list[Any]:
     found = server.get(words[2])
     if found is None:
@@ -135,5 +143,6 @@ HANDLERS: dict[bytes, Callable[[Server, Sequence[bytes]], Any]] = {
     b"XINFO": xinfo,
     b"XPENDING": xpending,
     b"XREVRANGE": xrange,
+    b"XSETID": xsetid,
     b"XLEN": lambda server, words: len(found.ids) if (found := server.get(words[1])) else 0,
 }

@@ -23,7 +23,7 @@ OF_THE_CLOCK = {b"TIME", b"PTTL", b"INFO", b"XLEN", "beat", "moved_until"}
 ESTIMATES = {b"lag", b"entries-read", b"length", b"first-entry"}
 """The real server does not know the first two where entries were deleted; the others tell how much it has trimmed."""
 TRIMMED = (b"events:", b"features:")  # streams of which the real server may have less at their beginning
-SIGNS = (b"sim:", b"members:", keys.SIGNS_OF_LIFE.encode())  # keys that hold the time of the server
+SIGNS = (b"sim:", b"members:", b"waiting:", keys.SIGNS_OF_LIFE.encode())  # keys that hold the time of the server
 ENDLESS_MS = b"86400000"
 UNORDERED = {b"HGETALL", b"HSCAN", b"XINFO"}  # replies of names and values
 EVERY_KIND = range(1, 400)

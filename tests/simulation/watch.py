@@ -67,7 +67,7 @@ class Watch:
 
     def _see_state(self, key: bytes, fields: dict[bytes, bytes], words: Sequence[bytes]) -> None:
         for name, value in zip(words[2::2], words[3::2], strict=True):
-            if name == b"settings":
+            if name == b"settings" and key in self._after:  # a partition that is divided gives its own to the new ones
                 self._server.hash(b"sim:settings:" + key)[self._after[key]] = value
 
     def executed(self, words: Sequence[bytes], reply: Any) -> None:

@@ -23,7 +23,7 @@ from ingest.settings import Settings
 from ingest.tape import verify
 from ingest.tape.columns import FOR_ALL
 from ingest.tape.store import Store
-from ingest.tape.table import TapeError, open_tape
+from ingest.tape.table import TapeError, of_tape, open_tape
 from transforms.catalog import VIEW
 
 APART_ROWS = 500_000
@@ -100,6 +100,7 @@ def backfill_from_tape(
         Gets files of what is refused, ``backfill-tape-*.jsonl``, of the machine that computes the symbol.
     """
     tape, store = open_tape(settings), Store(settings.tape)
+    settings = of_tape(tape, settings)
     if lost := verify.lost_days(tape, settings.partitions):
         raise TapeError(f"{lost} days of partitions have no rows any more; run `python -m ingest tape verify`")
     on_ray = engine == "ray"

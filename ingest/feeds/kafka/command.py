@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+
+import redis
 
 from feature_repo.stores.endpoints import redis_url
 from feature_repo.stores.errors import UserError
@@ -17,6 +20,7 @@ from ingest.publish import report
 from ingest.publish.counts import Counts
 from ingest.settings import Settings
 from ingest.streams import deployment, outage
+from ingest.streams.raised import each_number
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,7 +42,6 @@ def run(args: argparse.Namespace, settings: Settings) -> None:
     with needs_extra("kafka"):
         from confluent_kafka import KafkaException
 
-        from ingest.feeds.kafka import feed
     if not args.brokers:
         raise UserError("name the brokers: python -m ingest feed kafka --brokers localhost:9092")
     stop = threading.Event()
@@ -54,8 +57,7 @@ def run(args: argparse.Namespace, settings: Settings) -> None:
         ):
             ending.on_signal(stop.set)
             deployment.check(client, settings, deployment.known_database())
-            work = partial(feed.run, client, source, settings.partitions, stop, progress)
-            counts = result_of(work, stop)
+            counts = result_of(partial(_move, client, settings, source, stop, progress), stop)
     except KafkaException as error:
         raise UserError(str(error)) from error
     if counts is None:
@@ -64,6 +66,21 @@ def run(args: argparse.Namespace, settings: Settings) -> None:
         )
         counts = Counts()
     report.finish(counts, as_json=args.json)
+
+
+def _move(
+    client: redis.Redis,
+    settings: Settings,
+    source: Source,
+    stop: threading.Event,
+    progress: Callable[[Counts], None] | None,
+) -> Counts:
+    from ingest.feeds.kafka import feed
+
+    counts = Counts()
+    for conf, until in each_number(client, settings, stop):
+        feed.run(client, source, conf.partitions, until, progress, counts=counts, number=conf.number)
+    return counts
 
 
 def options_of(text: str) -> dict[str, str]:

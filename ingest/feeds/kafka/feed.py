@@ -58,13 +58,16 @@ def run(
     partitions: int,
     stop: threading.Event,
     progress: Callable[[Counts], None] | None = None,
+    *,
+    counts: Counts | None = None,
+    number: str = "",
 ) -> Counts:
     """Move records until ``stop`` is set; stand by while another process moves, and wait while Redis or Kafka is away.
 
     Raise ``OffsetsError`` if the offsets are of another cluster or lie behind the end of their partition, and ``KafkaException`` if Kafka
-    denies access or an option is wrong.
+    denies access or an option is wrong. What is moved is counted in ``counts``; ``number`` is that of ``streams.move.append``.
     """
-    counts = Counts()
+    counts = counts or Counts()
     member = Member(client, source.seat, [source.seat])
 
     def work(well: Callable[[], None]) -> None:
@@ -75,7 +78,7 @@ def run(
 
         for _ in member.hold_until(stop):  # 1. Hold the seat, or stand by.
             try:
-                _read_and_move(client, source, partitions, stop, member, counts, turn)
+                _read_and_move(client, source, partitions, stop, member, counts, turn, number)
             except OffsetsChangedError:
                 _LOG.warning("Redis came back older: reading begins again behind what it has")
 
@@ -98,6 +101,7 @@ def _read_and_move(
     member: Member,
     counts: Counts,
     turn: Callable[[], None],
+    number: str,
 ) -> None:
     """Read and move until the seat is lost, partitions were added, a place has older offsets, or ``stop`` is set.
 
@@ -118,7 +122,7 @@ def _read_and_move(
                 continue
             reader.poll(POLL_S)  # 4. Read, and put the records of all partitions in order.
             if batch := reader.next_batch():
-                move(client, source, partitions, batch, at, counts)  # 5. Append them, with the offsets.
+                move(client, source, partitions, batch, at, counts, number)  # 5. Append them, with the offsets.
             turn()
             # 6. Begin again where Kafka has other partitions, or Redis older offsets.
             if now - looked >= LOOK_S:

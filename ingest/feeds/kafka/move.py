@@ -59,6 +59,7 @@ def move(
     batch: Sequence[Any],
     at: dict[Topic, int],
     counts: Counts,
+    number: str = "",
 ) -> None:
     """Append the records of Kafka to their streams, and move the offsets ``at`` with them.
 
@@ -72,6 +73,8 @@ def move(
         The offset that each partition of a topic is at; moved on.
     counts : Counts
         What is moved is counted there.
+    number : str
+        That of ``streams.move.append``.
 
     Raises
     ------
@@ -83,7 +86,7 @@ def move(
     placed = [_record(source, message, partitions) for message in batch]
     records = by_place(placed)
     batches = [Batch(place, records.get(place, ()), steps) for place in places(partitions)]
-    if any(isinstance(found, Behind) for found in append(client, batches, is_new=True)):
+    if any(isinstance(found, Behind) for found in append(client, batches, is_new=True, number=number)):
         raise OffsetsChangedError
     at.update(after)
     for message, (place, record) in zip(batch, placed, strict=True):

@@ -30,7 +30,7 @@ from ingest.recordings.lines import Output, Parsed, Rejected
 from ingest.recordings.own import check_numbers
 from ingest.recordings.refused import RefusedFile
 from ingest.settings import Settings
-from ingest.tape.table import Tape, open_to_append
+from ingest.tape.table import Tape, of_tape, open_to_append
 from transforms.times import date_of_day
 
 
@@ -95,7 +95,7 @@ def run(
             if not dry:
                 tape = open_tape()
                 more = _agreed(tape, job, name, _number(together))
-                writer = Writer(tape, open_tape, settings.partitions, "", job.market, "", job.done, more)
+                writer = Writer(tape, open_tape, of_tape(tape, settings).partitions, "", job.market, "", job.done, more)
             with closing(_rows(connection, job, together, writer, refused, progress)) as rows:
                 if writer is None:
                     for _ in rows:

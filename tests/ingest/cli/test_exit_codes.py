@@ -12,7 +12,7 @@ from redis import exceptions
 import feature_repo
 from ingest.cli import COMMANDS, ExitCode, main
 from ingest.run.processes import ROLES
-from ingest.streams import deployment
+from ingest.streams import keys
 
 PAGE = Path(__file__).parents[3] / "docs" / "operations.md"
 SPAN = ["--start", "2024-01-01", "--end", "2024-01-01"]
@@ -30,6 +30,7 @@ ONE_OF_EACH = {
     "lake": ["status"],
     "import": ["file.csv"],
     "warm": [],
+    "partitions": ["--over", "0.1"],
     "symbols": [],
     "dead-letters": [],
     "metrics": ["--once"],
@@ -47,7 +48,7 @@ ONE_OF_EACH = {
 
 NEEDS_A_SERVER = (
     *("run", "replay", "feed", "simulate", "status", "dead-letters", "metrics", "drift", "backfill", "fit-microprice"),
-    *("check", "warm"),
+    *("check", "warm", "partitions"),
 )
 """`training-frame` reads the registry first, and `apply`, which makes it, needs a server too."""
 ENDS_WITHOUT_ITS_SERVER = (
@@ -57,6 +58,7 @@ ENDS_WITHOUT_ITS_SERVER = (
     "feed",
     "simulate",
     "status",
+    "partitions",
     "dead-letters",
     "drift",
     "backfill",
@@ -72,7 +74,7 @@ WRITES_OR_READS_LOGS = (
     ["feed", "kafka", "--brokers", "127.0.0.1:1"],
 )
 """Not `backfill`, which needs no log; `fit-microprice` looks when it has a table to publish (see its own tests)."""
-LOOKS = ("status", "dead-letters", "metrics", "drift", "check")
+LOOKS = ("status", "partitions", "dead-letters", "metrics", "drift", "check")
 """Commands that store nothing about the deployment."""
 
 BAD_VALUES = (
@@ -85,6 +87,7 @@ BAD_VALUES = (
     ["simulate", "--history", "4x"],
     ["simulate", "--symbols", "A B"],
     ["status", "--watch", "0"],
+    ["partitions", "--to", "0"],
     ["warm", "A", "--all"],
     ["warm", "A", "--from-venue", "nowhere"],
     ["dead-letters", "show"],
@@ -206,13 +209,13 @@ def test_a_part_with_another_number_of_partitions_is_refused_before_it_writes(
     (tmp_path / "none.jsonl").write_text('{"timestamp":1700000000000,"symbol":"A","price":1,"size":1}\n')
     monkeypatch.setenv("TFS_REDIS_URL", redis_url)
     monkeypatch.setenv("TFS_POSTGRES_URL", postgres_url)
-    redis_client.set(deployment.PARTITIONS, 4)
+    redis_client.set(keys.PARTITIONS, 4)
     monkeypatch.setenv("TFS_PARTITIONS", "16")
     assert main(words) == ExitCode.USER_ERROR
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "TFS_PARTITIONS=16, but this Redis holds the logs of 4 partitions" in error
-    assert redis_client.keys() == [deployment.PARTITIONS.encode()]
+    assert redis_client.keys() == [keys.PARTITIONS.encode()]
 
 
 @pytest.mark.parametrize("name", LOOKS)
@@ -222,7 +225,7 @@ def test_a_command_that_only_looks_at_an_empty_redis_does_not_fix_the_number_of_
     monkeypatch.setenv("TFS_REDIS_URL", redis_url)
     monkeypatch.setenv("TFS_POSTGRES_URL", postgres_url)
     main([name, *ONE_OF_EACH[name]])
-    assert not redis_client.exists(deployment.PARTITIONS, deployment.DEPLOYMENT)
+    assert not redis_client.exists(keys.PARTITIONS, keys.DEPLOYMENT)
 
 
 @pytest.mark.parametrize("words", MISSING_FILES, ids=" ".join)

@@ -91,7 +91,7 @@ def test_of_parts_that_start_at_once_with_different_numbers_one_number_wins(redi
         for thread in threads:
             thread.join()
         assert len(won) == 2 and len(set(won)) == 1
-        assert client.mget(deployment.PARTITIONS, deployment.DEPLOYMENT) == [
+        assert client.mget(keys.PARTITIONS, keys.DEPLOYMENT) == [
             str(won[0]).encode(),
             f"of-{won[0]}".encode(),
         ]
@@ -233,7 +233,7 @@ def test_a_database_that_is_away_stops_no_part_that_can_work_without_it(
     redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     check(redis_client, CONF, "postgresql://desk:secret@127.0.0.1:1/none")
-    assert redis_client.get(deployment.PARTITIONS) == b"4"
+    assert redis_client.get(keys.PARTITIONS) == b"4"
     assert "not asked which deployment the database belongs to" in caplog.text and "secret" not in caplog.text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,15 +11,19 @@ import deltalake
 import pytest
 import redis
 
-from ingest.messages.decode import encode
-from ingest.messages.kinds import Clock, WithdrawnPost
+from ingest.messages.decode import decode, encode
+from ingest.messages.kinds import Clock, Tick, WithdrawnPost
+from ingest.publish.publisher import Publisher
 from ingest.settings import Settings
 from ingest.streams import keys, read, replicas
-from ingest.tape import compact, role
+from ingest.tape import compact, role, verify
 from ingest.tape.columns import FOR_ALL, NO_PARTITION, table_of
+from ingest.tape.period import in_order
 from ingest.tape.read import entries
 from ingest.tape.role import Follower
-from ingest.tape.table import Batch, ConflictError, StorageError, TapeError, open_tape, open_to_append
+from ingest.tape.table import Batch, ConflictError, StorageError, TapeError, of_tape, open_tape, open_to_append
+from ingest.worker.divide import divide
+from ingest.worker.rebuild import begin_of
 
 Log = list[tuple[bytes, dict[bytes, bytes]]]
 
@@ -274,3 +279,53 @@ def test_what_names_no_symbol_is_read_with_some_symbols_where_that_is_asked_for(
     btc, _, *for_all = log(redis_client)
     assert on_tape(in_folder, symbols=["BTC"]) == [btc]
     assert on_tape(in_folder, symbols=["BTC", FOR_ALL]) == [btc, *for_all]
+
+
+def test_a_tape_keeps_its_number_when_that_of_the_deployment_is_raised(
+    redis_client: redis.Redis, in_folder: Settings
+) -> None:
+    names = [f"S{n}" for n in range(8)]
+
+    def heard(at: int, partitions: int) -> None:
+        with Publisher(redis_client, partitions, configured=2 * (partitions > 2)) as publisher:
+            for name in names:
+                publisher.publish("tick", Tick(at, name))
+        for p in range(partitions):
+            withdrawn = WithdrawnPost(at, "post", "x", partition=p, partitions=partitions)
+            redis_client.xadd(keys.events(p), {"kind": "withdrawal", "data": encode(withdrawn)})
+
+    heard(1, 2)
+    drain(follow(redis_client, in_folder))
+    heard(2, 2)
+    for p in (0, 1):
+        last: Any = redis_client.xrevrange(keys.events(p), count=1)
+        redis_client.hset(keys.checkpoint(p), mapping={"state_id": last[0][0], "last_id": last[0][0]})
+        redis_client.set(keys.number(p), 6)
+        divide(redis_client, p, 2, 6, lambda: None)
+    raised = replace(in_folder, partitions=6, configured=2)
+    heard(3, 6)
+    tape = open_to_append(raised, "")
+    assert of_tape(tape, raised).partitions == 2
+    follower = Follower(redis_client, tape, 6, of=2)
+    follower._count = 1  # the log that was divided is read to its end before the new ones, however slowly
+    follower.step()
+    follower.append()
+    assert not any(tape.position(keys.events(p)) for p in range(2, 6))
+    drain(follower)
+    for p in range(2):
+        found = on_tape(in_folder, p)
+        assert len(found) == sum(len(log(redis_client, c)) for c in range(p, 6, 2))
+        ids = [read.id_numbers(entry_id) for entry_id, _ in found]
+        assert ids == sorted(ids)
+        for name in names:
+            times = [
+                decode(Tick, f[b"data"]).timestamp
+                for _, f in found
+                if f[b"kind"] == b"tick" and decode(Tick, f[b"data"]).symbol == name
+            ]
+            assert times == ([1, 2, 3] if keys.partition_of(name, 2) == p else [])
+    for p in range(6):
+        assert verify.log(redis_client, open_tape(raised), p, 6, 2).differs_at == ""
+    assert sum(1 for _ in in_order(open_tape(raised), raised)) == sum(len(log(redis_client, p)) for p in range(6))
+    with pytest.raises(TapeError, match="wait until the role `tape`"):
+        begin_of(open_to_append(replace(in_folder, tape=in_folder.tape + "2"), ""), raised, 5)

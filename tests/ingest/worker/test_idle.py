@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,9 @@ def test_a_quiet_symbol_leaves_is_listed_comes_back_and_is_forgotten(
 ) -> None:
     conf = settings.load({"TFS_PARTITIONS": "1", "TFS_FORGET_S": "3600"})
     monkeypatch.setenv("TFS_PARTITIONS", "1")
-    monkeypatch.setattr("ingest.worker.symbols_command.deployment.opened", lambda *_, **__: redis_client)
+    monkeypatch.setattr(
+        "ingest.worker.symbols_command.deployment.opened", lambda *_, **__: nullcontext((redis_client, conf))
+    )
     steady_us = [0]
     worker = Worker(redis_client, conf, lambda: T0 * 1000 + steady_us[0], lambda: steady_us[0])
     worker.open()
