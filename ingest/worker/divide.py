@@ -15,6 +15,7 @@ import redis
 from feature_repo.stores.scripts import read_script
 from ingest.streams import keys, replicas
 from ingest.streams.keys import partition_of
+from ingest.streams.membership import NO_KEY
 from ingest.streams.read import START
 from ingest.worker import idle, missing
 from ingest.worker.opening import read_checkpoint
@@ -45,7 +46,7 @@ def divide(client: redis.Redis, p: int, before: int, now: int, keep_lease: Calla
     saved = read_checkpoint(client, p, keep_lease)
     new = range(p + before, now, before)
     pipe: Any = client.pipeline(transaction=False)
-    for one in _parts(client, p, now, new, saved):
+    for one in _parts(client, p, now, new, saved, keep_lease):
         pipe.eval(_FILL, 2, keys.number(one.p), one.key, now, one.how, *one.words)
         if len(pipe) >= AT_ONCE:
             pipe.execute()
@@ -67,7 +68,12 @@ def divide(client: redis.Redis, p: int, before: int, now: int, keep_lease: Calla
 
 
 def _parts(
-    client: redis.Redis, p: int, now: int, new: Collection[int], saved: Mapping[bytes, bytes]
+    client: redis.Redis,
+    p: int,
+    now: int,
+    new: Collection[int],
+    saved: Mapping[bytes, bytes],
+    keep_lease: Callable[[], None],
 ) -> Iterator[Filled]:
     for c in new:
         # An owner that died may have begun, on a Redis that came back older since.
@@ -78,15 +84,20 @@ def _parts(
     retried: Any = list(client.hscan_iter(keys.retried(p), count=AT_ONCE))
     for c in new:  # a letter names no symbol
         yield from _filled(c, keys.retried(c), retried)
-    for feed in _names(client, keys.last_trades(p, "")):
-        found = client.hscan_iter(keys.last_trades(p, feed), count=AT_ONCE)
-        yield from _by_symbol(found, new, now, lambda c, feed=feed: keys.last_trades(c, feed))  # type: ignore[misc]
-    for source in _names(client, keys.moved(p, "")):
-        marker: Any = client.get(keys.moved(p, source))
-        left_ms: Any = client.pttl(keys.moved(p, source))
-        if marker is not None and left_ms:
-            for c in new:
-                yield Filled(c, keys.moved(c, source), [marker], max(left_ms, 0))
+    for feed in _names(client, keys.last_trades(p, ""), keep_lease):
+        of_feed = client.hscan_iter(keys.last_trades(p, feed), count=AT_ONCE)
+        yield from _by_symbol(of_feed, new, now, lambda c, feed=feed: keys.last_trades(c, feed))  # type: ignore[misc]
+    sources = _names(client, keys.moved(p, ""), keep_lease)
+    for first in range(0, len(sources), AT_ONCE):
+        some = sources[first : first + AT_ONCE]
+        pipe: Any = client.pipeline(transaction=False)
+        for source in some:
+            pipe.get(keys.moved(p, source))
+            pipe.pttl(keys.moved(p, source))
+        found = pipe.execute()
+        for source, marker, left_ms in zip(some, found[::2], found[1::2], strict=True):
+            if marker is not None and left_ms not in (0, NO_KEY):  # else it has just expired
+                yield from (Filled(c, keys.moved(c, source), [marker], max(left_ms, 0)) for c in new)
 
 
 def _checkpoint(saved: Mapping[bytes, bytes], c: int, now: int) -> Iterator[tuple[bytes, bytes]]:
@@ -125,7 +136,11 @@ def _filled(c: int, key: str, fields: Iterable[tuple[bytes, bytes]]) -> Iterator
         yield Filled(c, key, words)
 
 
-def _names(client: redis.Redis, prefix: str) -> list[str]:
+def _names(client: redis.Redis, prefix: str, keep_lease: Callable[[], None]) -> list[str]:
     """Return what stands behind a prefix in the names of keys."""
+    names = set()
     found: Any = client.scan_iter(match=f"{prefix}*", count=1000)
-    return sorted({name.decode().removeprefix(prefix) for name in found})
+    for name in found:
+        names.add(name.decode().removeprefix(prefix))
+        keep_lease()
+    return sorted(names)
