@@ -267,15 +267,16 @@ def _check(url: str, schemes: tuple[str, ...], what: str) -> str:
 def each_node(url: str) -> list[str]:
     """Return the address of each node that the address of a cluster names; of one server its own address.
 
-    >>> each_node("redis+cluster://:p@a:1,b:2/?protocol=3")
-    ['redis://:p@a:1/?protocol=3', 'redis://:p@b:2/?protocol=3']
+    >>> each_node("redis+cluster://:p@a:1,b:2?protocol=3")
+    ['redis://:p@a:1?protocol=3', 'redis://:p@b:2?protocol=3']
     """
     scheme, _, rest = url.partition("://")
     if scheme not in CLUSTER_SCHEMES:
         return [url]
     login, at, location = rest.rpartition("@")
-    places, slash, more = location.partition("/")
-    return [f"{CLUSTER_SCHEMES[scheme]}://{login}{at}{place}{slash}{more}" for place in places.split(",")]
+    places = re.split("[/?]", location, maxsplit=1)[0]
+    more = location.removeprefix(places)
+    return [f"{CLUSTER_SCHEMES[scheme]}://{login}{at}{place}{more}" for place in places.split(",")]
 
 
 def _is_project(folder: Path) -> bool:

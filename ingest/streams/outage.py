@@ -67,7 +67,7 @@ def open_redis(url: str, replicas: int = 0) -> redis.Redis:
     patience = {"socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S}
     address = address_of_url(url)
     if address.is_cluster:
-        return Cluster(address, replicas, **patience)  # type: ignore[return-value]  # it has the commands of a client of one server
+        return Cluster(address, replicas, **(patience | address.options))  # type: ignore[return-value]  # it has the commands of a client of one server
     client: Client = Client.from_url(url, **patience, retry=Retry(NoBackoff(), 0))  # type: ignore[assignment]
     client.replicas = replicas
     return client

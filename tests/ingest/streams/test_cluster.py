@@ -6,24 +6,28 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from typing import Any, cast
 
 import pytest
 import redis
 
-from feature_repo.stores.online.client import address_of_url
 from ingest import router
 from ingest.messages.decode import decode_entry, encode
 from ingest.messages.kinds import PLAIN_STREAM, OrderBook, Tick, Trade
 from ingest.settings import Settings
-from ingest.streams import keys, outage
+from ingest.streams import keys
+from ingest.streams.backlog import backlog, counters
 from ingest.streams.cluster import Cluster, infos, pools
 from ingest.streams.outage import end_waits, is_passing, open_redis
+from ingest.streams.pipeline import Part
 from ingest.worker import rows
 from ingest.worker.worker import Worker
-from tests.feature_repo.stores.redis_servers import free_port, wait_until
+from tests.feature_repo.stores.redis_servers import free_port
+from tests.integration.mortal import wait_until
 
 T0 = 1_700_000_000_000
 SYMBOLS = [f"S{i}" for i in range(12)]
@@ -99,15 +103,16 @@ def test_a_client_connects_with_its_first_command_and_says_what_is_wrong(cluster
     assert not is_passing(refused.value)
 
 
-def test_a_command_whose_answer_is_lost_is_not_sent_again(cluster: Cluster, cluster_url: str) -> None:
-    slow = "redis.call('INCR', KEYS[1]); for i = 1, 8e7 do end"
-    with Cluster(address_of_url(cluster_url), socket_timeout=0.1) as hasty:
-        hasty.get(LOGS[0])  # connects
-        pipe = hasty.pipeline()
-        pipe.eval(slow, 1, LOGS[0])
-        [lost] = pipe.execute(raise_on_error=False)
-    assert isinstance(lost, redis.TimeoutError)
-    assert cluster.get(LOGS[0]) == b"1"
+def test_a_command_whose_answer_is_lost_is_not_sent_again(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Part.read
+    with monkeypatch.context() as patch:
+        patch.setattr(Part, "read", lambda part: [redis.TimeoutError("lost") for _ in read(part)])
+        pipe = cluster.pipeline()
+        for log in LOGS:
+            pipe.incr(log)
+        found = pipe.execute(raise_on_error=False)
+    assert [type(reply) for reply in found] == [redis.TimeoutError] * len(LOGS)
+    assert [cluster.get(log) for log in LOGS] == [b"1"] * len(LOGS)
 
 
 def test_a_pipeline_follows_a_slot_to_its_new_server_and_does_each_command_once(
@@ -162,32 +167,40 @@ def test_plain_streams_of_several_servers_enter_a_log_in_the_order_in_which_they
     assert not any(cluster.xlen(name) for name in PLAIN_STREAM)
 
 
-def rows_of(client: Any) -> tuple[set[Any], dict[bytes, Any]]:
-    """Feed both plain streams, route, work; return the offline rows of each partition and the online rows, without creation times."""
+def rows_of(client: Any, *disturb: Callable[[], None]) -> tuple[Counter[Any], dict[bytes, Any]]:
+    """Feed both plain streams while a router and a worker run; return how often each offline row is there, and the online rows.
+
+    Neither has its time of creation. What disturbs them happens at even times.
+    """
+    stop = threading.Event()
+    threads = [
+        threading.Thread(target=router.run, args=(client, CONF.partitions, stop)),
+        threading.Thread(target=Worker(client, CONF).run, args=(stop,)),
+    ]
+    for thread in threads:
+        thread.start()
     numbers = count()
-    for ms in range(T0, T0 + 5000, 100):
+    for i, ms in enumerate(range(T0, T0 + 5000, 100)):
         for n, symbol in enumerate(SYMBOLS):
             book = OrderBook(ms, symbol, [(99.0 - n, 1.0 + ms % 7)], [(101.0 + n, 1.0 + ms % 5)], received=ms)
             trade = Trade(ms, symbol, 100.0 + (ms // 100 * (n + 3)) % 11 / 8, 1.0, "buy", next(numbers), received=ms)
             client.xadd("order_book", {"data": encode(book), "recorded": "1"})
             client.xadd("market_data", {"data": encode(trade), "recorded": "1"})
-    stop = threading.Event()
-    thread = threading.Thread(target=router.run, args=(client, CONF.partitions, stop))
-    thread.start()
-    wait_until(lambda: sum(client.xlen(log) for log in LOGS) == 2 * 50 * len(SYMBOLS))
-    stop.set()
-    thread.join()
-    worker = Worker(client, CONF)
-    worker.open()
-    while worker.step():
-        pass
-    worker.close()
-    offline = set()
+        for act in disturb[i * len(disturb) // 50 : (i + 1) * len(disturb) // 50]:
+            act()
+    try:
+        wait_until(lambda: counters(client, CONF.partitions).get("accepted.trade") == 50 * len(SYMBOLS))
+        wait_until(lambda: not backlog(client, CONF.partitions).events)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    offline: Counter[Any] = Counter()
     for p in range(CONF.partitions):
         for _, fields in client.xrange(keys.outbox(p)):
             columns = rows.decode(fields[b"rows"])
             each = zip(columns.symbols, columns.event_us.tolist(), columns.values, strict=True)
-            offline |= {(p, columns.view.name, name, t_us, values.tobytes()) for name, t_us, values in each}
+            offline.update((p, columns.view.name, name, t_us, values.tobytes()) for name, t_us, values in each)
     assert sum(client.xlen(keys.letters(p)) for p in range(CONF.partitions)) == 0
     online = {
         key: {name: value for name, value in client.hgetall(key).items() if not name.startswith(b"_ts")}
@@ -196,10 +209,12 @@ def rows_of(client: Any) -> tuple[set[Any], dict[bytes, Any]]:
     return offline, online
 
 
-def test_rows_of_a_cluster_are_those_of_one_server_to_the_bit(
-    one_server: None, redis_client: redis.Redis, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+def test_rows_of_a_cluster_are_those_of_one_server_to_the_bit_also_through_failovers(
+    one_server: None, redis_client: redis.Redis, cluster: Cluster
 ) -> None:
-    monkeypatch.setattr(outage, "WRITTEN_S", 0.0)
     offline, online = rows_of(redis_client)
-    assert len(online) == len(SYMBOLS) and offline
+    assert len(online) == len(SYMBOLS) and set(offline.values()) == {1}
     assert rows_of(cluster) == (offline, online)
+    cluster.flushall()
+    failovers = [partial(fail_over, cluster, log) for log in LOGS]
+    assert rows_of(cluster, *failovers) == (offline, online)
