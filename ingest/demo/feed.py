@@ -25,6 +25,7 @@ from ingest.recordings.venue_clock import Pace
 from ingest.replay import replay
 from ingest.run.processes import Processes
 from ingest.simulate import history, live
+from ingest.simulate.history import MARKET
 from ingest.simulate.run import resume
 from ingest.streams import membership
 from ingest.streams.backlog import backlog
@@ -152,7 +153,7 @@ def simulation(feed: Feed, symbols: Sequence[str], seed: int, history_s: int) ->
             if not worker_runs:
                 feed.start_worker()
                 worker_runs = True
-            for kind, message in past(kinds=("book", "trade")):
+            for kind, message in past(kinds=MARKET):
                 sink.publish(kind, message, recorded=True)
                 if message.timestamp - at_ms >= SHOWN_EVERY_MS:
                     at_ms = message.timestamp

@@ -62,6 +62,7 @@ def main() -> int:
         codes = calm.close()
     assert not any(codes), f"an undisturbed process ended with {codes}"
     print(", ".join(f"{sum(_numbers(v))} {k}" for k, v in expected.items()), flush=True)
+    assert all(expected.values()), "nothing to compare"
     with contextlib.ExitStack() as stack:
         s3 = stack.enter_context(on_tape.s3()) if args.tape else None
         cluster = stack.enter_context(cluster_of_six()) if args.cluster else None

@@ -25,7 +25,7 @@ from ingest.streams.backlog import backlog
 from ingest.streams.membership import count_alive, silent_ms
 from ingest.streams.outage import open_redis
 from tests.chaos.cluster import ClusterOfSix
-from tests.chaos.tape import Entry
+from tests.chaos.tape import INSTRUMENTS, Entry
 from transforms.catalog import VIEWS
 
 PARTITIONS = 4
@@ -92,6 +92,7 @@ class Deployment:
             "TFS_POSTGRES_URL": self.postgres_url,
             "TFS_PARTITIONS": str(PARTITIONS),
             "TFS_REDIS_REPLICAS": str(self._replicas),
+            "TFS_INSTRUMENTS": str(INSTRUMENTS),
             "TFS_TAPE": self._tape,
             "SENTIMENT_MODEL": "embedded",
             **({"PYTHONPATH": str(tree)} if tree else {}),

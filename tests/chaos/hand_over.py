@@ -42,6 +42,7 @@ from ingest.tape.table import open_tape
 from ingest.worker import kernels
 from ingest.worker.partition import Partition
 from tests.chaos.deployment import PARTITIONS, Deployment, deployment
+from tests.chaos.tape import INSTRUMENTS
 from transforms.catalog import VIEWS
 from transforms.kernels import KERNEL, with_users
 from transforms.times import us_of_datetime
@@ -51,6 +52,11 @@ Rows = dict[tuple[str, str, int], list[str | None]]
 """By view, symbol and event time: the values of a row."""
 CHANGES = {
     "trade_rate": ("transforms/order_flow/trade_rate.py", "state[o] += 0.1", "state[o] += 0.2"),
+    "lead": (
+        "transforms/context/lead.py",
+        "state[o + 1 + second % LONG] = y",
+        "state[o + 1 + second % LONG] = 2.0 * y",
+    ),
     "trade_volume": ("transforms/order_flow/volume.py", "state[at + _TRADES] += 1.0", "state[at + _TRADES] += 2.0"),
 }
 """By kernel: a line of its formula, and another one. What was counted stands in its state."""
@@ -102,7 +108,7 @@ def feed(url: str, names: Sequence[str], rate: int, seed: int, stop: Any, tell: 
 
 def expect(place: str, last: Sequence[str]) -> Rows:
     """The rows of what is on the tape up to the last entry of each partition, as the code here makes them."""
-    conf = settings.load({"TFS_PARTITIONS": str(PARTITIONS), "TFS_TAPE": place})
+    conf = settings.load({"TFS_PARTITIONS": str(PARTITIONS), "TFS_TAPE": place, "TFS_INSTRUMENTS": str(INSTRUMENTS)})
     tape = open_tape(conf)
     out: Rows = {}
     for p in range(PARTITIONS):

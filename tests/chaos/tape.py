@@ -5,19 +5,22 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ingest import settings
 from ingest.backfill.posts import score_posts
 from ingest.check.recording import StandIn
-from ingest.messages.decode import encode
 from ingest.messages.kinds import OrderBook, SocialPost, Tick, Trade
+from ingest.publish.publisher import entries_of
 from ingest.replay import messages
 from ingest.sentiment.history import History
 from ingest.simulate import history
 from ingest.streams import keys
+from tests.leaders import with_rows
 
+INSTRUMENTS = Path(__file__).with_name("instruments.toml")
 START_MS = 1_700_006_400_000 - 60_000
 """A minute before midnight, where sessions turn."""
 PLAIN = "PLAIN-TRADES"
@@ -39,9 +42,9 @@ class Entry(NamedTuple):
     fields: dict[bytes, bytes]
 
 
-def entries(count: int, seed: int, partitions: int, recordings: Path | None) -> Iterator[Entry]:
-    """About ``count`` entries: simulated markets with scored posts, and the captures where they are."""
-    told = _told(count, recordings)
+def entries(messages: int, seed: int, partitions: int, recordings: Path | None) -> Iterator[Entry]:
+    """The entries of so many messages: simulated markets with contracts and scored posts, the captures where they are, rows of leaders."""
+    told = _told(messages, recordings)
     random_ = random.Random(seed)
     keyed = [
         (_event_ms(m) + (random_.randint(1, LATE_MS) if random_.random() < LATE_SHARE else 0), n, kind, m)
@@ -53,14 +56,15 @@ def entries(count: int, seed: int, partitions: int, recordings: Path | None) -> 
         if random_.random() < TWICE_SHARE:
             out.insert(min(len(out), n + random_.randint(1, TWICE_WITHIN)), out[n])
     ends = {m.symbol: max(_event_ms(m), m.received) for _, m in sorted(told, key=lambda one: _event_ms(one[1]))}
-    out += [("tick", Tick((-(-t // 1000) + 1) * 1000, symbol)) for symbol, t in ends.items() if symbol != PLAIN]
-    for n, (kind, message) in enumerate(out, FIRST_ID):
-        fields = {b"data": encode(message), b"recorded": b"1"}
-        if message.symbol == PLAIN and kind == "trade":
-            yield Entry("market_data", f"{n}-0", fields)
-        else:
-            stream = keys.events(keys.partition_of(message.symbol, partitions))
-            yield Entry(stream, f"{n}-0", {b"kind": kind.encode(), **fields})
+    ticks = [("tick", Tick((-(-t // 1000) + 1) * 1000, symbol)) for symbol, t in ends.items() if symbol != PLAIN]
+    ids = count(FIRST_ID)
+    for kind, message in with_rows(out, ticks, settings.load({"TFS_INSTRUMENTS": str(INSTRUMENTS)})):
+        for place, fields in entries_of(kind, message, partitions):
+            if message.symbol == PLAIN and kind == "trade":
+                yield Entry("market_data", f"{next(ids)}-0", {b"data": fields[b"data"], b"recorded": b"1"})
+            else:
+                assert isinstance(place, int)  # no post that waits for its score
+                yield Entry(keys.events(place), f"{next(ids)}-0", {**fields, b"recorded": b"1"})
 
 
 def _event_ms(message: Any) -> int:
