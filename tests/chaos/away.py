@@ -29,9 +29,11 @@ from psycopg import sql
 
 from ingest import settings
 from ingest.messages.decode import encode
-from ingest.messages.kinds import OrderBook, SocialPost, Tick, Trade
+from ingest.messages.kinds import OrderBook, Tick, Trade
 from ingest.publish.outlet import Outlet
 from ingest.recordings.lines import Parsed
+from ingest.recordings.own import KIND_OF_STREAM
+from ingest.simulate.history import Simulated
 from ingest.streams import dead_letters, keys, outage
 from ingest.streams.backlog import counters
 from ingest.worker import kernels
@@ -41,14 +43,14 @@ from tests.chaos.tape import Entry
 from transforms.catalog import VIEWS
 from transforms.times import us_of_datetime
 
-Said = tuple[str, OrderBook | Trade | SocialPost]
+Said = tuple[str, Simulated]
 Bits = dict[tuple[str, str, int], list[list[str | None]]]
 """By view, symbol and event time: the values of each row there."""
 BEFORE_S, AFTER_S = 4.0, 12.0
 """How long the feeds go on before and after."""
 START_S = 3.0
 """How long the feeds have to start."""
-STREAM = {"book": "order_book", "trade": "market_data", "social": keys.SOCIAL}
+STREAM = {kind: stream for stream, kind in KIND_OF_STREAM.items()}
 EVERY_MS = {"busy": {"book": 10, "trade": 200}, "quiet": {"book": 7_000, "trade": 11_000}}
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from ingest.messages.decode import decode, encode
-from ingest.messages.kinds import Gap, Trade
+from ingest.messages.kinds import PLAIN_STREAM, Gap, Trade
 from ingest.settings import Settings
+from ingest.simulate.history import MARKET
 from ingest.streams import keys
 from ingest.tape import verify
 from ingest.tape.columns import NO_PARTITION
@@ -130,8 +131,8 @@ def compare_sent(of: Venue, said: list[Said], heard: Listener) -> list[str]:
     reasons = Counter(f"{f[b'reason'].decode()} of {f[b'source'].decode()}" for f in letters)
     print(", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items())) or "nothing was refused")
     plain = Counter(encode(message) for kind, message in said if kind != "social")
-    found = Counter(f[b"data"] for f in logs if f[b"kind"] in (b"book", b"trade"))
-    found.update(f.get(b"field:data", b"") for f in letters if f[b"source"] in (b"order_book", b"market_data"))
+    found = Counter(f[b"data"] for f in logs if f[b"kind"].decode() in MARKET)
+    found.update(f.get(b"field:data", b"") for f in letters if f[b"source"].decode() in PLAIN_STREAM)
     if wrong := [data for data, n in plain.items() if found[data] != n]:
         out.append(f"{len(wrong)} of {plain.total()} plain messages are not in a log once")
     posts = Counter(encode(message) for kind, message in said if kind == "social")

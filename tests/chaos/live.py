@@ -28,6 +28,7 @@ from ingest.cli import ExitCode
 from ingest.messages.kinds import Trade
 from ingest.settings import Settings
 from ingest.simulate import history
+from ingest.simulate.history import MARKET
 from ingest.streams.backlog import backlog
 from ingest.streams.membership import silent_ms
 from ingest.tape.role import APPEND_S
@@ -136,7 +137,7 @@ def strangers(symbols: list[str], seconds: float, seed: int) -> list[Said]:
     """Return the plain messages of some seconds from now on, and posts about all symbols; some of both are refused."""
     start = time.time_ns() // 1_000_000 + 1000
     end = start + round(seconds * 1000)
-    said: list[Said] = [*history(start, end, symbols=STRANGERS, seed=seed, kinds=("book", "trade"))]
+    said: list[Said] = [*history(start, end, symbols=STRANGERS, seed=seed, kinds=MARKET)]
     trades = [message for _, message in said if isinstance(message, Trade)]
     said += [("trade", replace(trade, price=-1.0)) for trade in trades[::20]]
     posts = list(history(start, end, symbols=(*symbols, *STRANGERS), seed=seed, kinds=("social",)))

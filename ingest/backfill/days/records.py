@@ -23,7 +23,7 @@ from feature_repo.stores.errors import UserError
 from feature_repo.stores.offline.recomputed import Recomputed
 from ingest.backfill.days.plan import Plan, Record, Unit
 from ingest.worker.rows import Columns
-from transforms.catalog import VIEWS, View
+from transforms.catalog import CONTEXT, VIEWS, View
 from transforms.times import datetime_of_us
 
 _BEGIN = """
@@ -91,6 +91,7 @@ class Writer:
         self._views = views
         self._names = frozenset(view.name for view in views)
         self._open: dict[bytes, Record] = {}
+        self._context: dict[bytes, tuple[int, int]] = {}
 
     def begin(self, plan: Plan) -> None:
         """Part the records of rows that are no longer right, where some of their views are not written now: these keep them."""
@@ -105,12 +106,19 @@ class Writer:
                     self._connection.execute(_KEEP, _values(plan.stale[i]))
 
     def collect(self, plan: Plan, unit: Unit, columns: Mapping[str, Columns]) -> None:
-        """Collect rows of a unit, which must come in order of time."""
+        """Collect rows of a unit, which must come in order of time.
+
+        The span of the unit is not that of ``context``: a row of that view waits for neighbours, and may come a day after the others of its
+        time, which belong to the unit before.
+        """
         self._check_run()
         before = self._open.get(unit.fingerprint) or Record(
             plan.symbol, unit.fingerprint, unit.day, plan.base, self._names, 0, 0, 0
         )
-        spans = [_span(part) for part in columns.values()]
+        if CONTEXT.name in columns:
+            first_us, last_us = _span(columns[CONTEXT.name])
+            self._context[unit.fingerprint] = self._context.get(unit.fingerprint, (first_us, 0))[0], last_us + 1
+        spans = [_span(part) for name, part in columns.items() if name != CONTEXT.name]
         self._open[unit.fingerprint] = replace(
             before,
             begin_us=before.begin_us or min((first for first, _ in spans), default=0),
@@ -126,13 +134,17 @@ class Writer:
     def write(self, plan: Plan, unit: Unit) -> None:
         """Write a unit all of whose rows are collected."""
         new = self._open.pop(unit.fingerprint)
+        begin_us, end_us = self._context.pop(unit.fingerprint, (new.begin_us, new.end_us))
+        if not new.end_us:  # no other row
+            new = replace(new, begin_us=begin_us, end_us=end_us)
         with self._recomputed.transaction(plan.symbol):
             self._check_run()
             for old in [old for old in plan.stale if old.begin_us < new.end_us]:
                 self._delete(plan, old, min(old.end_us, new.end_us), new.begin_us)
             if new.rows:
                 for view in self._views:
-                    self.new += self._recomputed.replace(view, plan.symbol, new.begin_us, new.end_us)
+                    first_us = min(begin_us, new.begin_us) if view is CONTEXT else new.begin_us
+                    self.new += self._recomputed.replace(view, plan.symbol, first_us, max(new.end_us, end_us))
                 days = [datetime_of_us(us).date() for us in (new.begin_us, new.end_us)]
                 self._connection.execute(_FILES, (plan.symbol, *days))
             self._connection.execute(_KEEP, _values(new))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -10,12 +11,13 @@ import pytest
 
 from ingest.backfill.days.run import backfill_from_tape
 from ingest.messages.decode import encode
-from ingest.messages.kinds import Clock, Gap, Hold, Leave, ScoredPost, Tick, WithdrawnPost
+from ingest.messages.kinds import Clock, Gap, Hold, Leave, Neighbour, OrderBook, ScoredPost, Tick, WithdrawnPost
 from ingest.settings import Settings
 from ingest.simulate import history
 from ingest.simulate.history import MARKET
 from ingest.worker.partition import Partition
 from tests.ingest.backfill.days.tapes import DAY, MIDNIGHT, SYMBOLS, put_entries, stored, worker_rows
+from transforms.instrument import Instrument
 
 BTC, ETH = SYMBOLS
 Entry = tuple[bytes, dict[bytes, bytes]]
@@ -87,3 +89,32 @@ def test_a_day_with_nothing_but_messages_for_all_symbols_lets_time_pass_for_thos
     rows = stored(postgres_url)
     assert rows == worker_rows(conf, close=False) != before
     assert (found.computed, found.passed) == (2, 2)
+
+
+def test_a_row_that_waited_for_a_neighbour_over_midnight_takes_no_other_row_of_its_time_away(
+    conf, postgres_url
+) -> None:
+    conf = replace(conf, instruments={BTC: Instrument(leader=ETH)})
+
+    def book(at: int) -> tuple[int, str, Any]:
+        return at, "book", OrderBook(at, BTC, [(99.0, 1.0)], [(101.0, 2.0)])
+
+    def row(at: int, second: int) -> tuple[int, str, Any]:
+        return at, "neighbour", Neighbour(second, [BTC], ETH, 5.0, 1.0, 1.0)
+
+    first = [book(at + 400) for at in range(MIDNIGHT - 6000, MIDNIGHT, 1000)]
+    first += [row(at + 420, at) for at in range(MIDNIGHT - 6000, MIDNIGHT - 1000, 1000)]
+    second = [row(at + 500, at - 1000) for at in range(MIDNIGHT, MIDNIGHT + 4000, 1000)]
+    second += [book(at + 520) for at in range(MIDNIGHT, MIDNIGHT + 4000, 1000)]
+    at = {}
+    for n, day in enumerate((first, second, [book(MIDNIGHT + 4500)])):
+        entries = [
+            (b"%d-0" % arrived, {b"kind": kind.encode(), b"data": encode(one)}) for arrived, kind, one in sorted(day)
+        ]
+        put_entries(conf, entries, 0)
+        backfill_from_tape(postgres_url, conf)
+        rows = stored(postgres_url)
+        assert rows == worker_rows(conf, close=False)
+        at[n] = {view: {time for _, time, *_ in rows[view]} for view in ("microstructure", "context")}
+    [waited] = at[0]["microstructure"] - at[0]["context"]
+    assert waited in at[1]["context"]
