@@ -240,7 +240,9 @@ class Partition:
         state = {}
         for name, symbol in self.symbols.items():
             between()
-            symbol.end_waiting(settings.neighbours(name))
+            context = symbol.engine.context
+            if context is not None and context.neighbours != settings.neighbours(name):
+                symbol.emit_context(symbol.timeline.boundary)
             state.update({f"{name} {part}".encode(): data for part, data in symbol.save().items()})
         after.restart(after.restore(state, between))
         after.idle.take_over(self.idle)

@@ -34,7 +34,6 @@ from ingest.worker.book_faults import book_refusal
 from ingest.worker.timeline import Timeline
 from transforms import validation
 from transforms.catalog import CONTEXT, View
-from transforms.context.layout import Neighbours
 from transforms.engine import Engine
 from transforms.kernel import NAN, Vector
 from transforms.saved import VersionError
@@ -158,7 +157,7 @@ class Symbol:
             return False
         if self.recorded:
             self.received_us = max(self.received_us, envelope.received_ms * 1000)
-        self._emit_context()
+        self.emit_context()
         return True
 
     def _lose_feed(self, until_us: int) -> None:
@@ -266,20 +265,14 @@ class Symbol:
     def _advance(self) -> None:
         """Give the kernels what the watermark has passed, and give the rows that are due."""
         self.timeline.advance(self._apply, self._emit_rows, self.engine.last_row_us)
-        self._emit_context()
+        self.emit_context()
 
     def _emit_rows(self, t_us: int) -> None:
         for view, values in self.engine.emit(t_us):
             self._emit(self, view, t_us, values)
-        self._emit_context()
+        self.emit_context()
 
-    def end_waiting(self, neighbours: Neighbours | None) -> None:
-        """Give the rows of ``context`` that wait, if the symbol is to have other neighbours."""
-        context = self.engine.context
-        if context is not None and context.neighbours != neighbours:
-            self._emit_context(self.timeline.boundary)
-
-    def _emit_context(self, before_us: int = 0) -> None:
+    def emit_context(self, before_us: int = 0) -> None:
         """Give the rows of ``context`` that are due: they wait for neighbours, for one allowed lateness, and not before ``before_us``."""
         context = self.engine.context
         before_us = max(before_us, self.timeline.settled_us())
