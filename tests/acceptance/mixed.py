@@ -157,7 +157,8 @@ def live(place: Place, settings: Settings, recording: Path, every: float, *, hur
         due = 0
         for kind, message in with_scores(recording, settings):
             publisher.publish(kind, message)
-            last[message.symbol] = max(last.get(message.symbol, 0), getattr(message, "available", message.timestamp))
+            if kind != "post":  # a replay ends a symbol behind the last message of its market
+                last[message.symbol] = max(last.get(message.symbol, 0), message.timestamp)
             if hurried and (due := due - 1) < 0:
                 due = chance.randrange(1, 200)
                 publisher.flush()
