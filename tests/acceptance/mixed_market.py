@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from heapq import heappop, heappush
 from pathlib import Path
@@ -92,11 +92,11 @@ def with_scores(recording: Path, settings: Settings) -> Source:
     said = [message for _, message in messages([recording]) if isinstance(message, SocialPost)]
     scored, refused = score_posts(said, settings, StandIn(), History(None))
     assert not refused
-    posts = sorted(scored, key=lambda post: post.available, reverse=True)
+    posts = deque(sorted(scored, key=lambda post: post.available))  # those of one time stay in their order
     for kind, message in messages([recording]):
-        while posts and posts[-1].available <= message.received:
-            yield "post", posts.pop()
+        while posts and posts[0].available <= message.received:
+            yield "post", posts.popleft()
         if kind != POST:
             yield kind, message
-    for post in reversed(posts):
+    for post in posts:
         yield "post", post
