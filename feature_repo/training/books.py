@@ -21,8 +21,8 @@ from feature_repo.stores.offline.binary import format as wire
 from feature_repo.stores.offline.binary.cells import arrow_type
 from feature_repo.stores.offline.histories import counts
 from feature_repo.stores.offline.join import from_lake
+from feature_repo.stores.offline.join.latest import NONE
 from feature_repo.stores.offline.join.period import days
-from feature_repo.stores.offline.join.retrieve import NONE
 from feature_repo.stores.offline.lake.read import View, forget
 from feature_repo.stores.offline.lake.tables import CREATED, EVENT, KEY
 from feature_repo.stores.offline.session import snapshot

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from feature_repo.stores.offline.join.retrieve import NONE, latest
+from feature_repo.stores.offline.join.latest import NONE, latest
 from feature_repo.training.definitions import Label
 from feature_repo.training.labels import Known
 from feature_repo.training.prices import Floats, Ints, Prices, parts

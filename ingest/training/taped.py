@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from feature_repo.stores.offline.join.retrieve import NONE
+from feature_repo.stores.offline.join.latest import NONE
 from feature_repo.training.bars import Trades
 from feature_repo.training.prices import Ints, parts
 from feature_repo.training.sources import Rows

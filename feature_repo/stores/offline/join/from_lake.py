@@ -1,8 +1,7 @@
 """The part of a point-in-time join that the lake answers: days whose rows it has as the database does.
 
 Days are read from the last to the first. An entity row that finds no row in its day asks the day before, as long as the ttl reaches
-there; a day that may not be read hands it to the database. All symbols of a day are matched by one search: symbol and time make one
-number.
+there; a day that may not be read hands it to the database.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from functools import partial
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +26,7 @@ from feature_repo.stores.history import History
 from feature_repo.stores.offline.binary import format as wire
 from feature_repo.stores.offline.join.gather import Columns
 from feature_repo.stores.offline.join.lake_values import puts
+from feature_repo.stores.offline.join.latest import NONE, latest
 from feature_repo.stores.offline.join.lookup import Lookup
 from feature_repo.stores.offline.join.spine import Asked, order_of
 from feature_repo.stores.offline.lake import read
@@ -38,9 +39,6 @@ DAY_US: Final = 86_400_000_000
 GROUP_COST: Final = 40  # look-ups by the database's index that take as long as reading one row group
 PACKED: Final = 10  # the same, where the database has to unpack what it looks up: as many times fewer
 PIECE_ROWS: Final = 4_000_000  # that are read at a time: the bound of the memory
-_BITS: Final = 45  # of a time within a day or up to 400 days after it; the bits above are for the symbol
-_FAR: Final = 2**_BITS - 2
-_MOST_SYMBOLS: Final = 2 ** (63 - _BITS) - 1
 _TYPES: Final = {wire.FLOAT8, wire.INT8}
 
 _Ints = NDArray[np.int64]
@@ -165,7 +163,7 @@ def _of_day(
         return found
     moment, code = mine.moment, mine.code
     cost = GROUP_COST / (PACKED if number in view.packed else 1)
-    if len(moment) < cost or moment.max() - number * DAY_US >= _FAR or len(names) > _MOST_SYMBOLS:
+    if len(moment) < cost:
         return None
     edges = np.flatnonzero(np.diff(code, prepend=-1, append=-1))
     of_symbol = {
@@ -177,7 +175,7 @@ def _of_day(
         return None
     columns = [KEY, EVENT, CREATED, RECOMPUTED, *([SILENCE] if lookup.tells_silence else [])]
     for piece in _pieces(groups):
-        asked_rows, at = _of_piece(view.read(piece, columns), lookup, number * DAY_US, of_symbol, moment, found)
+        asked_rows, at = _of_piece(view.read(piece, columns), lookup, of_symbol, moment, found)
         put(piece, mine.row[asked_rows], at)
     return found
 
@@ -212,7 +210,7 @@ def _pieces(groups: Sequence[read.Group]) -> Iterator[list[read.Group]]:
 
 
 def _of_piece(
-    rows: pa.Table, lookup: Lookup, begin: int, of_symbol: Mapping[str, slice], moment: _Ints, found: NDArray[np.bool_]
+    rows: pa.Table, lookup: Lookup, of_symbol: Mapping[str, slice], moment: _Ints, found: NDArray[np.bool_]
 ) -> tuple[_Ints, _Ints]:
     """Find entity rows in rows of whole symbols that are sorted by symbol, event and created time; note in `found` which have one.
 
@@ -220,37 +218,32 @@ def _of_piece(
     """
     event, created = (rows.column(name).combine_chunks().view(pa.int64()).to_numpy() for name in (EVENT, CREATED))
     symbol = rows.column(KEY).combine_chunks()
-    index = symbol.indices.to_numpy()
-    first = np.flatnonzero(np.diff(index, prepend=-1))
-    rank = np.repeat(np.arange(len(first)), np.diff(first, append=len(index)))
-    # The symbols of the rows and of the entity rows may be in different orders.
-    of_rank = [
-        (position, of_symbol[name])
-        for position, name in enumerate(symbol.dictionary.take(pa.array(index[first])).to_pylist())
-        if name in of_symbol
-    ]
-    if not of_rank:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    order = np.concatenate([np.arange(part.start, part.stop) for _, part in of_rank])
-    wanted = np.repeat([position for position, _ in of_rank], [part.stop - part.start for _, part in of_rank])
-    at_moment = moment[order]
-    kept = counting(rows, lookup.history, rank, event)
+    index, names = symbol.indices.to_numpy(), symbol.dictionary.to_pylist()
+    kept = counting(rows, lookup.history, index, event)
     if kept is not None:
-        rank, event, created = rank[kept], event[kept], created[kept]
-    at = _latest(rank, event - begin, created - begin, wanted, at_moment - begin, known=lookup.known)
-    holds = at >= 0
-    at[~holds] = 0
-    holds &= rank[at] == wanted
-    if lookup.ttl:
-        holds &= event[at] >= at_moment - lookup.ttl
+        index, event, created = index[kept], event[kept], created[kept]
+    edges = [0, *(np.flatnonzero(index[1:] != index[:-1]) + 1).tolist(), len(index)]
+    positions: list[_Ints] = [np.empty(0, np.int64)]
+    at: list[_Ints] = [np.empty(0, np.int64)]
+    for first, end in pairwise(edges):
+        part = of_symbol.get(names[index[first]])
+        if part is None:
+            continue
+        here = latest(moment[part], event[first:end], created[first:end], lookup.ttl, known=lookup.known)
+        has = np.flatnonzero(here != NONE)
+        positions.append(has + part.start)
+        at.append(here[has] + first)
+    asked, at_row = np.concatenate(positions), np.concatenate(at)
     if lookup.since is not None:
-        holds &= event[at] >= lookup.since
-    found[order[holds]] = True
+        holds = event[at_row] >= lookup.since
+        asked, at_row = asked[holds], at_row[holds]
+    found[asked] = True
+    at_all = at_row if kept is None else kept[at_row]
     if lookup.tells_silence:
-        told = pc.fill_null(rows.column(SILENCE).take(pa.array(at if kept is None else kept[at])), 0).to_numpy()
-        holds &= event[at] - told.astype(np.int64) * 1_000 >= at_moment - lookup.heard
-    at = at[holds] if kept is None else kept[at[holds]]
-    return order[holds], at
+        told = pc.fill_null(rows.column(SILENCE).take(pa.array(at_all)), 0).to_numpy()
+        heard = event[at_row] - told.astype(np.int64) * 1_000 >= moment[asked] - lookup.heard
+        asked, at_all = asked[heard], at_all[heard]
+    return asked, at_all
 
 
 def _order(small: _Ints) -> _Ints:
@@ -259,33 +252,17 @@ def _order(small: _Ints) -> _Ints:
     return np.argsort(small.astype(np.uint16) if fits else small, kind="stable")
 
 
-def counting(rows: pa.Table, history: History | None, rank: _Ints, event: _Ints) -> _Ints | None:
+def counting(rows: pa.Table, history: History | None, symbol: NDArray[np.integer[Any]], event: _Ints) -> _Ints | None:
     """Return the positions of the rows that count in the history that is read; None where all do.
 
-    Rows of the other history count at event times at which the one that is read has no row.
+    `symbol` are numbers of the symbols, whose rows are sorted by event time. Rows of the other history count at event times at which the
+    one that is read has no row.
     """
     other = rows.column(RECOMPUTED).to_numpy()
     if history == "recomputed":
         other = ~other
     if not other.any() or other.all():
         return None
-    first = np.flatnonzero((np.diff(event, prepend=event[0] - 1) != 0) | (np.diff(rank, prepend=-1) != 0))
+    first = np.flatnonzero((np.diff(event, prepend=event[0] - 1) != 0) | (np.diff(symbol, prepend=-1) != 0))
     has_own = np.logical_or.reduceat(~other, first)
     return np.flatnonzero(~other | ~np.repeat(has_own, np.diff(first, append=len(event))))
-
-
-def _latest(rank: _Ints, event: _Ints, created: _Ints, wanted: _Ints, moment: _Ints, *, known: bool) -> _Ints:
-    """Return for each entity row the position of the last row that is not after its moment, of its symbol or one before it; -1 for none.
-
-    Rows are sorted by rank, event and created time; all times count from the start of the day. With `known` a row is there from its created
-    time on, and of the rows that are there the last in order counts, as in ``retrieve.latest``.
-    """
-    asked = (wanted << _BITS) + np.minimum(moment, _FAR)
-    if not known:
-        return np.searchsorted((rank << _BITS) + event, asked, side="right") - 1
-    there = (rank << _BITS) + np.minimum(np.maximum(event, created), _FAR + 1)
-    if (there[1:] >= there[:-1]).all():
-        return np.searchsorted(there, asked, side="right") - 1
-    order = np.argsort(there, kind="stable")
-    count = np.searchsorted(there[order], asked, side="right")
-    return np.append(np.maximum.accumulate(order), -1)[count - 1]

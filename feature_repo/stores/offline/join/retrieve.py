@@ -32,13 +32,12 @@ from feature_repo.stores.offline.binary.format import (
 )
 from feature_repo.stores.offline.join import from_lake, plan, scan
 from feature_repo.stores.offline.join.gather import Columns
+from feature_repo.stores.offline.join.latest import NONE, latest
 from feature_repo.stores.offline.join.lookup import Lookup, look_up
 from feature_repo.stores.offline.join.spine import Asked, Spine, asked_of_spine, upload_asked, upload_keys
 from feature_repo.stores.offline.lake import read
 
 MANY: Final = 20_000  # from this many entity rows on, several connections with one snapshot read at the same time
-NONE: Final = -1
-"""The position of no row."""
 
 _NUMBERS: Final = frozenset({INT2, INT4, INT8, FLOAT4, FLOAT8, NUMERIC})
 _TEXTS: Final = frozenset({TEXT, VARCHAR, BPCHAR, UUID})
@@ -216,40 +215,3 @@ def _merge(view: _View, asked: Asked, found: list[scan.Rows]) -> NDArray[np.bool
             holds &= rows.event[at] - rows.told[at] >= asked.moment[mine] - view.lookup.heard
         rows.put(view.columns, asked.row[mine[holds]], at[holds])
     return hit
-
-
-def latest(moment: _Ints, event: _Ints, created: _Ints | None, ttl: int, *, known: bool) -> _Ints:
-    """Return the position of the row of one key that holds at each moment, `NONE` where no row holds.
-
-    That is the row with the latest ``event <= moment`` and, of several such rows, the latest ``created``.
-
-    Parameters
-    ----------
-    moment : numpy.ndarray
-        (m,) of the look-ups, in any order.
-    event, created : numpy.ndarray
-        (n,) of the rows, sorted by event, then created. ``created`` is needed where `known`.
-    ttl : int
-        Oldest age that still holds, in the unit of the times; 0 for any.
-    known : bool
-        Leave out rows with ``created > moment``.
-
-    Examples
-    --------
-    >>> latest(np.array([20, 31]), np.array([10, 20]), np.array([15, 25]), 11, known=True).tolist()
-    [0, 1]
-    """
-    if not len(event) or not len(moment):
-        return np.full(len(moment), NONE, np.int64)
-    if not known:
-        at = np.searchsorted(event, moment, side="right") - 1
-    elif created is None:
-        raise ValueError("known rows need their created times")
-    else:
-        # A row is available from the later of its two times on. Of the rows available, the last in order holds: in
-        # order of availability that is a running maximum of positions.
-        available = np.maximum(event, created)
-        order = np.argsort(available, kind="stable")
-        count = np.searchsorted(available[order], moment, side="right")
-        at = np.append(np.maximum.accumulate(order), NONE)[count - 1]
-    return np.where((at >= 0) & (event[at] >= moment - ttl), at, NONE) if ttl else at

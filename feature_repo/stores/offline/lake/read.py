@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from io import BufferedReader
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Final
@@ -101,6 +100,8 @@ class View:
         for path in dict.fromkeys(group.path for group in groups):
             numbers = [group.number for group in groups if group.path == path]
             source = self._source(path)
+            for column in columns:
+                _position(source, column)
             with source.open() as opened:
                 file = pq.ParquetFile(opened, metadata=_metadata(source), read_dictionary=[KEY], pre_buffer=self.is_far)
                 parts.append(file.read_row_groups(numbers, columns=list(columns), use_threads=True))
@@ -113,11 +114,12 @@ class View:
         The files are near, and the groups those of a day.
         """
         source = self._source(groups[0].path)
-        with source.path_here.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-            starts = _starts(source, file, groups, column)
-            if (starts == _NOWHERE).any():
-                return None
-            return np.asarray(at_every_byte(data, _dtype(source, column))[starts[group_of] + plain.WIDTH * within])
+        starts = _starts(source, groups, column)
+        if (starts == _NOWHERE).any():
+            return None
+        return np.asarray(
+            at_every_byte(_mapped(source), _dtype(source, column))[starts[group_of] + plain.WIDTH * within]
+        )
 
     def column(
         self, groups: Sequence[Group], column: str, into: NDArray[np.float64]
@@ -131,8 +133,8 @@ class View:
         ends = np.cumsum([group.rows for group in groups])
         parts = [slice(end - group.rows, end) for group, end in zip(groups, ends.tolist(), strict=True)]
         values = into[: ends[-1]].view(_dtype(source, column))
+        starts = _starts(source, groups, column)
         with source.path_here.open("rb") as file:
-            starts = _starts(source, file, groups, column)
             for i in np.flatnonzero(starts != _NOWHERE).tolist():
                 # Copied by the system, because to map the pages of a whole column takes longer.
                 if os.preadv(file.fileno(), [values[parts[i]].data], int(starts[i])) != plain.WIDTH * groups[i].rows:
@@ -212,6 +214,13 @@ def forget(view: View) -> None:
         _OPEN.pop(view.place, None)
 
 
+@lru_cache(maxsize=64)
+def _mapped(source: _Source) -> mmap:
+    """Return the bytes of a file. They stay mapped: to map and unmap them for each column takes longer than to read a few values."""
+    with source.path_here.open("rb") as file:
+        return mmap(file.fileno(), 0, access=ACCESS_READ)
+
+
 @lru_cache(maxsize=512)
 def _metadata(source: _Source) -> pq.FileMetaData:
     with source.open() as opened:
@@ -225,19 +234,28 @@ def numbers_of(column: pa.ChunkedArray) -> tuple[NDArray[Any], NDArray[np.bool_]
     return (pc.fill_null(array, 0) if array.null_count else array).to_numpy(), valid
 
 
+def _position(source: _Source, column: str) -> int:
+    names = _metadata(source).schema.names
+    if column not in names:  # it was written by a process with older definitions
+        raise pa.ArrowKeyError(f"{source.path} has no column {column}")
+    return int(names.index(column))
+
+
 def _dtype(source: _Source, column: str) -> str:
-    schema = _metadata(source).schema
-    return plain.DTYPES[schema.column(schema.names.index(column)).physical_type]
+    return plain.DTYPES[_metadata(source).schema.column(_position(source, column)).physical_type]
 
 
-def _starts(source: _Source, file: BufferedReader, groups: Sequence[Group], column: str) -> _Ints:
+def _starts(source: _Source, groups: Sequence[Group], column: str) -> _Ints:
     """Return where the values of a column begin in the file for each row group, `_NOWHERE` where they do not lie there one by one."""
     found = _known_starts(source, column)
     numbers = np.array([group.number for group in groups])
-    for number in numbers[found[numbers] == _UNKNOWN].tolist():
-        metadata = _metadata(source)
-        place = plain.place_of(file, metadata.row_group(number).column(metadata.schema.names.index(column)))
-        found[number] = _NOWHERE if place is None else place
+    unknown = numbers[found[numbers] == _UNKNOWN].tolist()
+    if unknown:
+        metadata, position = _metadata(source), _position(source, column)
+        with source.path_here.open("rb") as file:
+            for number in unknown:
+                place = plain.place_of(file, metadata.row_group(number).column(position))
+                found[number] = _NOWHERE if place is None else place
     return np.asarray(found[numbers])
 
 

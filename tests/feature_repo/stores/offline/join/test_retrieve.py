@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from feature_repo.stores.offline.append import append_columns
 from feature_repo.stores.offline.binary.encode import doubles, integers, small_integers, texts, times
 from feature_repo.stores.offline.join import plan as planning
-from feature_repo.stores.offline.join.retrieve import NONE, latest
+from feature_repo.stores.offline.join.latest import NONE, latest
 from feature_repo.stores.offline.tables.schema import table_of_feature_view
 from feature_repo.stores.timescale import TimescaleOfflineStore
 from tests.feature_repo.stores.offline.two_views import FEATURES, asked, put

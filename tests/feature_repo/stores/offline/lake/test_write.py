@@ -17,6 +17,7 @@ from feast.types import Float64, Int64
 
 from feature_repo.stores.offline.join import from_lake
 from feature_repo.stores.offline.lake import files, marks, read, tables
+from feature_repo.stores.offline.lake.write import write
 from feature_repo.stores.offline.tables import hypertable
 from tests.feature_repo.stores.offline.lake import histories
 
@@ -245,3 +246,24 @@ def test_a_column_is_what_arrow_reads_where_row_groups_have_nulls_or_none_and_a_
         file.truncate(100)
     with pytest.raises(OSError, match="is cut off"):
         view.column(groups, "a", buffer)
+
+
+def test_a_day_that_was_written_without_a_new_feature_is_read_from_the_database(
+    store: FeatureStore,
+    database: psycopg.Connection[Any],
+    tmp_path: Path,
+    open_store: Callable[..., FeatureStore],
+    view: Callable[..., FeatureView],
+) -> None:
+    older = histories.tables(store)
+    newer = open_store(view("quick", 5, {"a": Float64, "n": Int64, "c": Float64}), view("slow", 0, {"b": Float64}))
+    database.execute("UPDATE quick SET c = 1.5")
+    for table in older:
+        write(database, str(tmp_path), table)
+    frame = histories.frame(np.random.default_rng(5), 80)
+    found = []
+    for lake in (None, str(tmp_path)):
+        with histories.lake(lake):
+            found.append(histories.bits(newer.get_historical_features(frame, ["quick:a", "quick:c"]).to_arrow()))
+    assert found[0] == found[1]
+    assert any(value is False for value in found[0]["c"][1])
