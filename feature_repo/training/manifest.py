@@ -3,8 +3,8 @@ be made again.
 
 ``frame.parquet`` has its manifest in ``frame.parquet.manifest.json``. The data version of a view is the number, the
 newest ``created_timestamp`` and a digest of all rows of the frame's symbols from which a value can come: a sum of
-hashes, whatever the order of the rows. So a correction, a late row and a backfill change it. The database
-(``kernel_versions``) says which kernels made a row.
+hashes, whatever the order of the rows, and whether they are read from the lake or the database. So a correction, a late
+row and a backfill change it. The database (``kernel_versions``) says which kernels made a row.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from typing import Any, Final
 
 import psycopg
 from feast import FeatureStore
-from psycopg import sql
 
 import feature_repo
 import transforms
 from feature_repo.stores.errors import UserError
+from feature_repo.stores.offline.join.digest import digests
 from feature_repo.stores.offline.session import snapshot
-from feature_repo.stores.offline.tables.schema import KERNELS, RECOMPUTED, Table, table_of_feature_view
+from feature_repo.stores.offline.tables.schema import Table, table_of_feature_view
 from transforms import kernels
 
 FORM: Final = 1
@@ -231,44 +231,22 @@ def _version_of(
     symbols: Sequence[str],
     span: tuple[datetime | None, datetime],
 ) -> dict[str, Any]:
-    names = [*table.keys, table.event, *filter(None, (table.created, table.silence)), *features]
-    maker = (
-        [sql.Identifier(KERNELS), sql.Identifier(RECOMPUTED)]
-        if table.managed
-        else [sql.SQL("NULL::smallint"), sql.SQL("false")]
-    )
-    event = sql.Identifier(table.event)
-    since = [sql.SQL("{} >= {}").format(event, span[0])] if span[0] else []
-    where = [
-        sql.SQL("{} = ANY({})").format(sql.Identifier(*table.keys), list(symbols)),
-        *since,
-        sql.SQL("{} <= {}").format(event, span[1]),
-    ]
-    query = sql.SQL(
-        "SELECT {maker}, count(*), max({created}), sum(hash_record_extended(ROW({columns}), 0)::numeric) FROM {table} "
-        "WHERE {where} GROUP BY 1, 2 ORDER BY 1, 2"
-    ).format(
-        maker=sql.SQL(", ").join(maker),
-        created=sql.Identifier(table.created or table.event),
-        columns=sql.SQL(", ").join(map(sql.Identifier, names)),
-        table=table.identifier,
-        where=sql.SQL(" AND ").join(where),
-    )
-    groups = connection.execute(query).fetchall()
+    found = digests(connection, table, features, symbols, span)
+    groups = sorted(found.items(), key=lambda one: (one[0][0] is None, one[0][0] or 0, one[0][1]))
     versions = dict(connection.execute("SELECT id, versions FROM kernel_versions").fetchall()) if table.managed else {}
     used = {kernel.name for kernel in kernels.ALL if set(kernel.features) & set(features)}
-    newest = max((created for _, _, _, created, _ in groups if created), default=None)
+    newest = max((of.newest for of in found.values() if of.newest), default=None)
     return {
-        "rows": sum(group[2] for group in groups),
+        "rows": sum(of.rows for of in found.values()),
         "newest_created": newest and newest.isoformat(),
-        "digest": f"{int(sum(group[4] for group in groups)) % 2**64:016x}",
+        "digest": f"{sum(of.total for of in found.values()) % 2**64:016x}",
         "made_by": [
             {
                 "kernels": {k: v for k, v in versions[number].items() if k in used} if number in versions else None,
                 "recomputed": recomputed,
-                "rows": rows,
+                "rows": of.rows,
             }
-            for number, recomputed, rows, _, _ in groups
+            for (number, recomputed), of in groups
         ],
     }
 
