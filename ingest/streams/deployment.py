@@ -239,10 +239,10 @@ def _place(client: redis.Redis) -> int | None:
 
     Of a cluster it names the first node; a node keeps its name.
     """
-    if is_cluster(client):
-        nodes: Any = client.execute_command("CLUSTER NODES")  # type: ignore[no-untyped-call]
-        return zlib.crc32(min(about["node_id"] for about in nodes.values()).encode()) >> 1
     try:
+        if is_cluster(client):
+            nodes: Any = client.execute_command("CLUSTER NODES")  # type: ignore[no-untyped-call]
+            return zlib.crc32(min(about["node_id"] for about in nodes.values()).encode()) >> 1
         about: Any = client.info("server")
     except redis.ResponseError:  # a role without the right
         return None
