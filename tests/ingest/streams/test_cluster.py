@@ -47,8 +47,17 @@ def master_of(client: Cluster, key: str) -> Any:
 
 def fail_over(client: Cluster, key: str) -> None:
     """Let a replica take the place of the master of a key, and wait until all know it."""
-    before = master_of(client, key)
-    replica = client.nodes_manager.slots_cache[client.determine_slot("GET", key)][1]
+
+    def nodes_of_slot() -> list[Any]:
+        return list(client.nodes_manager.slots_cache[client.determine_slot("GET", key)])
+
+    def has_replica() -> bool:  # one that was a master a moment ago is not one yet
+        client.nodes_manager.initialize()
+        return len(nodes_of_slot()) > 1
+
+    client.ping(target_nodes=Cluster.PRIMARIES)
+    wait_until(has_replica)
+    before, replica = nodes_of_slot()[:2]
     asked = -math.inf
 
     def is_known() -> bool:
