@@ -88,9 +88,9 @@ class Beats:
         self._last = time.perf_counter(), time.process_time()
         member.beat = self.beat  # type: ignore[method-assign]
 
-    def beat(self) -> list[Any]:
+    def beat(self, **how: Any) -> list[Any]:
         """Give a sign of life."""
-        lost = self._beat()
+        lost = self._beat(**how)
         now = time.perf_counter(), time.process_time()
         wall_s, cpu_s = now[0] - self._last[0], now[1] - self._last[1]
         self.longest = max(self.longest[0], wall_s), max(self.longest[1], cpu_s)
@@ -130,6 +130,7 @@ def measure(url: str, folder: Path, partitions: int, each: int, *, trades: bool,
     here, there = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=work, args=(environ, url, there))
     process.start()
+    there.close()  # so that nobody waits for a report of a process that died
     tape.start()
     heard = 0
 
@@ -172,8 +173,8 @@ def measure(url: str, folder: Path, partitions: int, each: int, *, trades: bool,
         settled = until(lambda told: told.symbols == 1 and _idle(client, partitions) == partitions * each)
         time.sleep(5.0)  # their states are saved, and the memory is given back with that
         settled.append(report())
-        every: Any = client.xrange(keys.DEAD_LETTER)
-        refused = sum(LISTED.encode() in b"".join(fields.values()) for _, fields in every)
+        every = (fields for stream in keys.letter_streams(partitions) for _, fields in client.xrange(stream))
+        refused = sum(LISTED.encode() in b"".join(fields.values()) for fields in every)
         fences: Any = client.mget([keys.fence(p) for p in range(partitions)])
         lost = sum(int(fence) for fence in fences) - partitions
         every_report = (*full, *emptied, *settled)
@@ -181,7 +182,8 @@ def measure(url: str, folder: Path, partitions: int, each: int, *, trades: bool,
         most = max(told.mib for told in (*full, *emptied))
         return Result(before.mib, most, settled[-1].mib, *longest, lost, refused, heard)
     finally:
-        here.send(None)
+        with contextlib.suppress(OSError):  # it died
+            here.send(None)
         process.join(60)
         stop.set()
         tape.join()
