@@ -21,11 +21,11 @@ import msgspec
 import psutil
 import redis
 
+from ingest.messages.header import Header
 from ingest.messages.kinds import PLAIN_STREAM, OrderBook, Trade
 from ingest.router import BATCH, Router, _time_us
 from ingest.servers import embedded
 from ingest.streams import keys, read
-from ingest.streams.move import Header
 from transforms.limits import MAX_LEVELS
 
 PARTITIONS, SYMBOLS, MESSAGES, ROUNDS = 16, 40, 60_000, 5

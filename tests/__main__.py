@@ -40,6 +40,8 @@ LONG = (
     "tests/ingest/lake",
     "tests/ingest/research",
     "tests/ingest/sentiment",
+    "tests/ingest/streams/test_cluster.py",
+    "tests/ingest/warm",
     "tests/acceptance/test_demo.py",
     "tests/acceptance/test_many_symbols.py",
     "tests/acceptance/test_mixed.py",

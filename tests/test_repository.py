@@ -204,3 +204,20 @@ def test_the_picture_of_the_system_is_drawn_from_its_text() -> None:
     wanted = [line for label in labels for line in label.split(r"\n")]
     drawn = re.findall(r"<text[^>]*>([^<]*)</text>", (ROOT / "docs" / "system.svg").read_text())
     assert sorted(drawn) == sorted(wanted), "draw it again: dot -Tsvg docs/system.dot -o docs/system.svg"
+
+
+IMPORT_ALL = """
+import importlib, pkgutil, bench
+for module in pkgutil.iter_modules(bench.__path__):
+    if module.name != "__main__":
+        try:
+            importlib.import_module(f"bench.{module.name}")
+        except ModuleNotFoundError as error:  # a peer that is not installed
+            if error.name.partition(".")[0] in ("transforms", "ingest", "feature_repo", "bench"):
+                raise
+"""
+
+
+def test_every_benchmark_can_be_imported() -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORT_ALL], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

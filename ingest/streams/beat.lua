@@ -1,7 +1,8 @@
 -- Note a sign of life of a process. Return for how many milliseconds Redis has had signs of life without a pause; the living processes of the
--- role whose code is the same, and those of other code; the same two of those that wait to be let in; whether this process is in; and the number that the number of partitions is raised to.
+-- role whose code is the same, and those of other code; the same two of those that wait to be let in; whether this process is in; and what
+-- the number of partitions is raised to.
 -- A pause means that Redis was away, has lost its newest writes, or that no process was alive.
--- KEYS: the role's members, the newest sign of life of all roles, those that wait, and the number that the number of partitions is raised to.
+-- KEYS: the role's members, the newest sign of life of all roles, those that wait, and what the number of partitions is raised to.
 -- ARGV: the process, the milliseconds after which a silent one of the same code is dead, the milliseconds without a sign of life that are a
 -- pause, the code (empty where the role has one for all), the milliseconds after which a silent one of other code is gone, and whether the
 -- process enters also where there is other code (1).

@@ -227,7 +227,8 @@ def _missing(
                 found[kernel] = "all trades: the buckets of vpin_bucket count from the first one"
             elif not reach.has(kind, need):
                 since = datetime_of_us(need.since_us).isoformat(" ", "minutes")
-                found[kernel] = f"{kind}s since {since[:16]}" + (f", or {need.bars} bars" if need.bars else "")
+                what = f"{kind.removesuffix('s')}s since {since[:16]}"
+                found[kernel] = what + (f", or {need.bars} bars" if need.bars else "")
     return found
 
 
