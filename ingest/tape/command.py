@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -11,16 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
+import redis
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from feature_repo.stores.endpoints import NoServerError
+from feature_repo.stores.endpoints import NoServerError, redis_url
 from feature_repo.stores.errors import UserError
 from ingest import settings
 from ingest.cli import ExitCode
 from ingest.cli.arguments import count, make_parser, moment, names
+from ingest.settings import Settings
 from ingest.streams import deployment, keys
+from ingest.streams.outage import open_redis
 from ingest.tape import compact, verify
 from ingest.tape.export import export
 from ingest.tape.table import Tape, of_tape, open_tape, storage
@@ -105,7 +109,7 @@ def status(args: argparse.Namespace) -> int:
     conf = settings.load()
     tape = open_tape(conf)
     found = look(tape, args.days)
-    lost = {stream: n for stream in _streams() if (n := tape.number(f"holes/{stream}"))}
+    lost = {stream: n for stream in _streams(conf) if (n := tape.number(f"holes/{stream}"))}
     if args.json:
         days = {str(day): {**vars(about), "symbols": sorted(about.symbols)} for day, about in found.items()}
         print(json.dumps({"place": tape.place, "days": days, "streams_with_lost_entries": lost}))
@@ -135,9 +139,11 @@ def status(args: argparse.Namespace) -> int:
     return ExitCode.DONE
 
 
-def _streams() -> list[str]:
-    """Return all streams that a tape may have, whatever the number of partitions was raised to."""
-    n = settings.PARTITIONS_MOST
+def _streams(conf: Settings) -> list[str]:
+    """Return the streams that the tape may have; a number of partitions that was raised is known where Redis answers."""
+    with contextlib.suppress(redis.RedisError, UserError), open_redis(redis_url()) as client:
+        conf = deployment.adopted(client, conf)
+    n = conf.partitions
     return [*map(keys.events, range(n)), *keys.letter_streams(n), keys.WRITTEN]
 
 

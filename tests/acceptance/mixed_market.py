@@ -58,7 +58,7 @@ def market(events: int, seed: int) -> Source:
                 message.received += at * 37 // 1000 % 4000
         elif kind != POST and chance.random() < 0.02:
             message.received += 5_000  # behind rows that are written
-        if kind == "trade" and (trades := trades + 1) % 200 == 0:
+        if kind == "trade" and (trades := trades + 1) % (200 * squeeze) == 0:  # as often in a denser market
             gap = {"channel": chance.choice(("trade", "book", "liquidation")), "since": at - chance.randrange(2000)}
             heappush(waiting, (message.received, -1 - n, GAP, Gap(at, message.symbol, message.received, **gap)))
         heappush(waiting, (message.received, n, kind, message))
