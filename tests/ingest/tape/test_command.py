@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import redis
 
 from ingest.cli import main
 from ingest.settings import Settings
-from ingest.streams import keys
+from ingest.streams import deployment, keys, raised
 from ingest.tape.columns import NO_PARTITION, table_of
 from ingest.tape.table import Batch, open_tape, open_to_append
 
@@ -68,6 +69,19 @@ def test_status_tells_days_symbols_messages_bytes_and_holes(capsys) -> None:
     }
     assert main(["tape", "status"]) == 0
     assert "events:{1} had lost entries" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("_filled")
+def test_status_tells_of_logs_that_came_with_more_partitions(
+    redis_client: redis.Redis, redis_url: str, in_folder: Settings, monkeypatch, capsys
+) -> None:
+    entry = [(b"%d-0" % BEGIN, {b"kind": b"gap", b"data": b'{"symbol":"C"}'})]
+    open_to_append(in_folder, "").append([Batch(keys.events(3), table_of(entry, "events", 1), entry[0][0], hole=True)])
+    deployment.fix_in_redis(redis_client, 2)
+    raised.fix(redis_client, 2, 4)
+    monkeypatch.setenv("TFS_REDIS_URL", redis_url)
+    assert main(["tape", "status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["streams_with_lost_entries"] == {"events:{1}": 1, "events:{3}": 1}
 
 
 @pytest.mark.usefixtures("_filled")
