@@ -212,7 +212,8 @@ def _begin(
         first[place] = max(at[place], low)
         if at[place] > high:
             raise OffsetsError(
-                f"{name} ends at {high} and was read up to {at[place]}: the topic was made anew; give it another --name to read it"
+                f"{name} ends at {high} and was read up to {at[place]}: the topic was made anew; leave it out here, and read it by a feed "
+                "of its own with another --name"
             )
         if at[place] < low:
             _LOG.error("%d records of %s were deleted by Kafka before they were read", low - at[place], name)
