@@ -1,7 +1,8 @@
 """``python -m tests``, which is ``make test``: every test, in three processes that share the machine's cores.
 
 Tests of the whole system wait for processes and servers most of the time, so those that compute, or ask a server of their own, run beside
-them, and so do the longest ones. Each process compiles the kernels first or finds them in the cache. The reports of those beside come last.
+them, and so do the longest ones. Each process compiles the kernels first or finds them in the cache. The reports of those beside come after
+that of the first, and the failures of all come last, because who reads only the end of a long log must see them.
 ``python -m pytest`` runs the same tests in one process.
 """
 
@@ -11,7 +12,9 @@ import contextlib
 import subprocess
 import sys
 import tempfile
-from typing import IO
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
 
 from tests.conftest import COMPILE
 
@@ -48,28 +51,46 @@ LONG = (
 )
 """Tests that take from half a minute to a minute each, and their neighbours."""
 _COMPILED_FIRST = f"import sys, pytest; {COMPILE}; sys.exit(pytest.main(['-q', *sys.argv[1:]]))"
+_LINES = 12
+"""So many last lines of a failure are repeated at the end: the ones that tell what was wrong, and where."""
 
 
 def main() -> int:
     """Run all parts, and return a code other than 0 where one of them failed."""
     with contextlib.ExitStack() as stack:
-        beside: list[tuple[subprocess.Popen[bytes], IO[str]]] = []
-        for paths in (COMPUTING, LONG):
-            report = stack.enter_context(tempfile.TemporaryFile("w+"))
-            command = [sys.executable, "-c", _COMPILED_FIRST, *paths]
-            beside.append((subprocess.Popen(command, stdout=report, stderr=subprocess.STDOUT), report))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        first, *others = folder / "first.xml", folder / "computing.xml", folder / "long.xml"
+        beside: list[tuple[subprocess.Popen[bytes], Path]] = []
+        for results, paths in zip(others, (COMPUTING, LONG), strict=True):
+            with results.with_suffix(".txt").open("wb") as report:
+                command = [sys.executable, "-c", _COMPILED_FIRST, f"--junit-xml={results}", *paths]
+                beside.append((subprocess.Popen(command, stdout=report, stderr=subprocess.STDOUT), results))
         try:
             ignored = (f"--ignore={path}" for path in (*COMPUTING, *LONG))
-            codes = [subprocess.call([sys.executable, "-m", "pytest", *ignored])]
+            codes = [subprocess.call([sys.executable, "-m", "pytest", f"--junit-xml={first}", *ignored])]
             codes += [process.wait() for process, _ in beside]
         finally:
             for process, _ in beside:
                 process.terminate()  # after Ctrl-C; one that has ended is left alone
                 process.wait()
-        for _, report in beside:
-            report.seek(0)
-            print("\nTests beside:", report.read(), sep="\n")
+        for results in others:
+            print("\nTests beside:", results.with_suffix(".txt").read_text(errors="replace"), sep="\n")
+        for code, results in zip(codes, (first, *others), strict=True):
+            print(*failures(code, results), sep="\n", end="")
     return next((code for code in codes if code), 0)
+
+
+def failures(code: int, results: Path) -> Iterator[str]:
+    """Yield what failed in a process that ended with ``code`` and wrote its results as JUnit's XML."""
+    if not code:
+        return
+    if not results.exists():
+        yield f"\na process of the tests ended with {code} and has written no results ({results.stem})\n"
+        return
+    for case in ElementTree.parse(results).iter("testcase"):  # noqa: S314 - the file is pytest's own
+        for trouble in (*case.iter("failure"), *case.iter("error")):
+            lines = (trouble.text or "").splitlines()[-_LINES:]
+            yield "\n".join(["", f"{trouble.tag}: {case.get('classname')}.{case.get('name')}", *lines, ""])
 
 
 if __name__ == "__main__":
