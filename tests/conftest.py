@@ -14,6 +14,7 @@ from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 import redis
@@ -23,6 +24,11 @@ from ingest.servers import embedded
 from ingest.streams.cluster import Cluster
 from ingest.streams.outage import open_redis
 from tests.feature_repo.stores.redis_servers import Servers
+
+hypothesis.settings.register_profile(
+    "untimed", deadline=None
+)  # a busy machine, or a kernel that is compiled, is no failure
+hypothesis.settings.load_profile("untimed")
 
 WHOLE_SYSTEM = ("acceptance", "examples", "integration")
 """Folders of the tests that run the compiled kernels in processes of their own."""

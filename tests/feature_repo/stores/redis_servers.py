@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -27,6 +28,11 @@ def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])
+
+
+def _shards(slots: list[list[Any]]) -> tuple[int, int]:
+    """Count the shards that a node knows, and their replicas, which it hears of later than of their masters."""
+    return len(slots), sum(len(replicas) for _, _, _, *replicas in slots)
 
 
 class Servers:
@@ -90,7 +96,7 @@ class Servers:
         for i, node in enumerate(nodes[n:]):
             node.cluster("replicate", nodes[i].cluster("myid").decode())
         wait_until(lambda: all(node.cluster("info")["cluster_state"] == "ok" for node in nodes))
-        wait_until(lambda: all(len(node.cluster("slots")) == n for node in nodes))
+        wait_until(lambda: all(_shards(node.cluster("slots")) == (n, replicas) for node in nodes))
         # one that never had its master's data does not take its place
         wait_until(lambda: all(node.info("replication")["master_link_status"] == "up" for node in nodes[n:]))
         for node in nodes:

@@ -453,7 +453,7 @@ def histories(draw: st.DrawFn) -> list[tuple[int, Post]]:
     return out
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(histories(), st.lists(st.integers(0, 24), max_size=4), st.integers(1, 7))
 def test_it_agrees_with_the_slow_one_however_it_is_restarted_and_whenever_it_is_asked(
     history: list[tuple[int, Post]], restarts: list[int], every: int
@@ -487,7 +487,7 @@ def test_it_agrees_with_the_slow_one_however_it_is_restarted_and_whenever_it_is_
                 assert math.isnan(row[name]), name
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(histories())
 def test_a_row_depends_on_its_window_not_on_the_start(history: list[tuple[int, Post]]) -> None:
     end = history[-1][0]

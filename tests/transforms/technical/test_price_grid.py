@@ -6,7 +6,7 @@ import math
 from decimal import Decimal
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from transforms.technical import price_grid
@@ -14,7 +14,6 @@ from transforms.technical import price_grid
 HEIGHTS = ["1", "2", "5", "0.5", "0.25", "0.05", "0.02", "1e-4", "1e-8", "12.5"]
 
 
-@settings(deadline=None)  # the first example may compile
 @given(st.integers(1, 10**9), st.integers(0, 8), st.sampled_from(HEIGHTS))
 def test_a_decimal_price_is_in_the_row_that_decimal_arithmetic_says(units: int, digits: int, height: str) -> None:
     price = Decimal(units).scaleb(-digits)

@@ -103,7 +103,7 @@ def plain_area(volumes: Counter[int]) -> tuple[int, int, int]:
     return mode, rows[0], rows[-1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 2500), st.integers(1, 20)), min_size=1, max_size=60), st.integers(0, 10**6))
 def test_rows_moved_and_merged_are_the_rows_of_a_dictionary(trades: list[tuple[int, int]], lowest: int) -> None:
     state = zeros(price_rows.SIZE + 1)

@@ -69,7 +69,7 @@ def test_without_a_trade_in_the_new_session_there_is_no_profile(feed: HandFeed) 
     ] * 5
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 9)), min_size=1, max_size=120))
 def test_the_finger_always_knows_the_exact_sum(trades: list[tuple[int, int]]) -> None:
     state = zeros(price_cells.SIZE)
