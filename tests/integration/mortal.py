@@ -12,7 +12,9 @@ from pathlib import Path
 from ingest.servers.orders import orders
 from ingest.servers.supervisor import Server
 
-PATIENCE_S = 40.0
+PATIENCE_S = 120.0
+WITHIN_S = 10.0
+"""A part that is asked to stop ends in this time, because Docker kills it then."""
 
 
 def wait_until(done: Callable[[], bool]) -> None:

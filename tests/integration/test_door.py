@@ -28,7 +28,7 @@ def changed(kernel: str = "rsi", by: int = 1) -> Iterator[None]:
 
 
 def turns(*workers: Worker, until: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not until():
         assert time.monotonic() < deadline, [worker.holds() for worker in workers]
         for worker in workers:

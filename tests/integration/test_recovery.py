@@ -33,7 +33,7 @@ from ingest.worker import commit, rows
 from ingest.worker.partition import Partition
 from ingest.worker.worker import Worker
 from tests.integration.market import owners
-from tests.integration.mortal import PATIENCE_S, MortalRedis, wait_until
+from tests.integration.mortal import PATIENCE_S, WITHIN_S, MortalRedis, wait_until
 from transforms.catalog import VIEWS
 
 T0 = 1_700_000_000_000
@@ -195,8 +195,8 @@ def test_redis_is_killed_twice_in_the_middle_of_a_load_and_the_same_worker_goes_
         assert_every_entity_is_whole(client, expected, newest=True)
         began = time.monotonic()
         worker.send_signal(signal.SIGTERM)
-        _, said = worker.communicate(timeout=10)
-        assert worker.returncode == 0 and time.monotonic() - began < 5
+        _, said = worker.communicate(timeout=60)
+        assert worker.returncode == 0 and time.monotonic() - began < WITHIN_S
         lines = [line for line in said.decode().splitlines() if "ERROR" in line]
         assert 1 <= len(lines) <= 6 and not any("Traceback" in line for line in lines), lines
         assert not any(client.exists(keys.owner(p)) for p in range(PARTITIONS))
@@ -215,7 +215,7 @@ def test_a_killed_workers_partitions_are_owned_again_in_time_and_a_frozen_one_co
         first.kill()
         killed = time.monotonic()
         wait_until(lambda: len(owners(client, PARTITIONS)) == 1)
-        assert time.monotonic() - killed < 3
+        assert time.monotonic() - killed < WITHIN_S
         [left] = owners(client, PARTITIONS)
         publish(client, tape[third : 2 * third])
         second.send_signal(signal.SIGSTOP)
@@ -231,9 +231,9 @@ def test_a_killed_workers_partitions_are_owned_again_in_time_and_a_frozen_one_co
             assert second.poll() is None and third_one.poll() is None
             second.terminate()
             stopped = time.monotonic()
-            assert second.wait(10) == 0
+            assert second.wait(60) == 0
             wait_until(lambda: len(owners(client, PARTITIONS)) == 1)
-            assert time.monotonic() - stopped < 5
+            assert time.monotonic() - stopped < WITHIN_S
 
 
 def test_a_full_redis_is_waited_for_and_nothing_is_lost(

@@ -17,7 +17,7 @@ import redis
 from ingest.streams import keys
 from ingest.streams.backlog import backlog, counters
 from ingest.streams.outage import open_redis
-from tests.integration.mortal import MortalRedis, wait_until
+from tests.integration.mortal import WITHIN_S, MortalRedis, wait_until
 from tests.integration.test_recovery import (
     PARTITIONS,
     SYMBOLS,
@@ -27,8 +27,6 @@ from tests.integration.test_recovery import (
     publish,
     undisturbed,
 )
-
-WITHIN_S = 5.0
 
 
 def stop(process: subprocess.Popen[bytes]) -> str:

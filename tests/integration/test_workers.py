@@ -23,7 +23,7 @@ from tests.integration.market import CONF, PARTITIONS, SYMBOLS, T0, publish
 
 def turn_until(done: Callable[[], bool], *workers: Worker) -> None:
     """Turns of the workers in this thread, until ``done``."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not done():
         assert time.monotonic() < deadline, [worker.holds() for worker in workers]
         for worker in workers:

@@ -14,7 +14,7 @@ from typing import Any
 
 import redis
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 def wait_until(true: Callable[[], bool]) -> None:

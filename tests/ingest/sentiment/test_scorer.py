@@ -48,7 +48,7 @@ def run(target: Scorer, until: Callable[[], bool]) -> None:
     stop = threading.Event()
     thread = threading.Thread(target=target.run, args=(stop,))
     thread.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     try:
         while not until() and thread.is_alive():
             assert time.monotonic() < deadline

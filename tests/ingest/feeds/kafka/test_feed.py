@@ -145,7 +145,7 @@ def test_the_command_stops_in_order_and_prints_its_counts(
     process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE)
     until(lambda: waiting(redis_client) == 1 and redis_client.xlen(keys.DEAD_LETTER) == 1)
     process.terminate()
-    out, _ = process.communicate(timeout=10)
+    out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     counts = json.loads(out)
     assert (counts["published"], counts["refused"]) == ({"trade": 1}, {"undecodable": 1})
