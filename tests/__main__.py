@@ -1,8 +1,8 @@
 """``python -m tests``, which is ``make test``: every test, in three processes that share the machine's cores.
 
 Tests of the whole system wait for processes and servers most of the time, so those that compute, or ask a server of their own, run beside
-them, and so do the longest ones. Each process compiles the kernels first or finds them in the cache. The reports of those beside come after
-that of the first, and the failures of all come last, because who reads only the end of a long log must see them.
+them, and so do the longest ones. Those beside begin once the kernels are compiled, so that this is done once. Their reports come after that
+of the first, and the failures of all come last, because who reads only the end of a long log must see them.
 ``python -m pytest`` runs the same tests in one process.
 """
 
@@ -50,7 +50,6 @@ LONG = (
     "tests/acceptance/test_mixed.py",
 )
 """Tests that take from half a minute to a minute each, and their neighbours."""
-_COMPILED_FIRST = f"import sys, pytest; {COMPILE}; sys.exit(pytest.main(['-q', *sys.argv[1:]]))"
 _LINES = 12
 """So many last lines of a failure are repeated at the end: the ones that tell what was wrong, and where."""
 
@@ -59,25 +58,29 @@ def main() -> int:
     """Run all parts, and return a code other than 0 where one of them failed."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        first, *others = folder / "first.xml", folder / "computing.xml", folder / "long.xml"
-        beside: list[tuple[subprocess.Popen[bytes], Path]] = []
-        for results, paths in zip(others, (COMPUTING, LONG), strict=True):
-            with results.with_suffix(".txt").open("wb") as report:
-                command = [sys.executable, "-c", _COMPILED_FIRST, f"--junit-xml={results}", *paths]
-                beside.append((subprocess.Popen(command, stdout=report, stderr=subprocess.STDOUT), results))
-        try:
-            ignored = (f"--ignore={path}" for path in (*COMPUTING, *LONG))
-            codes = [subprocess.call([sys.executable, "-m", "pytest", f"--junit-xml={first}", *ignored])]
-            codes += [process.wait() for process, _ in beside]
-        finally:
-            for process, _ in beside:
-                process.terminate()  # after Ctrl-C; one that has ended is left alone
-                process.wait()
-        for results in others:
-            print("\nTests beside:", results.with_suffix(".txt").read_text(errors="replace"), sep="\n")
-        for code, results in zip(codes, (first, *others), strict=True):
-            print(*failures(code, results), sep="\n", end="")
+        ignored = [f"--ignore={path}" for path in (*COMPUTING, *LONG)]
+        parts = {"first": ignored, "computing": ["-q", *COMPUTING], "long": ["-q", *LONG]}
+        running: list[subprocess.Popen[bytes]] = []
+        stack.callback(_end, running)
+        for name, arguments in parts.items():
+            report = None if name == "first" else stack.enter_context((folder / f"{name}.txt").open("wb"))
+            command = [sys.executable, "-m", "pytest", f"--junit-xml={folder / name}.xml", *arguments]
+            running.append(subprocess.Popen(command, stdout=report, stderr=report and subprocess.STDOUT))
+            if name == "first":
+                subprocess.run([sys.executable, "-c", COMPILE], check=False)  # tests that need a kernel say it better
+        codes = [process.wait() for process in running]
+        for name in ("computing", "long"):
+            print("\nTests beside:", (folder / f"{name}.txt").read_text(errors="replace"), sep="\n")
+        for name, code in zip(parts, codes, strict=True):
+            print(*failures(code, folder / f"{name}.xml"), sep="\n", end="")
     return next((code for code in codes if code), 0)
+
+
+def _end(running: list[subprocess.Popen[bytes]]) -> None:
+    """End what still runs after Ctrl-C; a process that has ended is left alone."""
+    for process in running:
+        process.terminate()
+        process.wait()
 
 
 def failures(code: int, results: Path) -> Iterator[str]:

@@ -53,9 +53,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _compiled_kernels(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fill the cache of compiled kernels in a process beside the tests, which takes a minute in a fresh checkout."""
     kernels = any("/tests/transforms/" in str(item.path) for item in request.session.items)
-    if (
-        len(request.session.items) < 200 or not kernels
-    ):  # a few tests compile what they need, and `make test` compiles beside
+    # a few tests compile what they need, and `make test` has compiled
+    if len(request.session.items) < 200 or not kernels:
         yield
         return
     with subprocess.Popen([sys.executable, "-c", COMPILE]) as compiler:
