@@ -6,6 +6,9 @@ against one on this machine, whose server needs a processor too. ``scale_core`` 
 it is the same for several workers, they do not slow each other. ``scale_server`` is messages for each processor second of the server,
 without producers: the most that any number of workers can read from one server.
 
+``scale_masters`` is the same with two workers on a Redis Cluster of three masters: messages for each processor second of the busiest
+master, against that of one server. It is 3 if the partitions are spread evenly and nothing else costs more.
+
     python -m bench.scale
 """
 
@@ -19,19 +22,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 import redis
 
-from feature_repo.stores.online.client import address_of_url, connect
 from ingest.messages.decode import encode
 from ingest.messages.kinds import OrderBook, Tick, Trade
 from ingest.servers import embedded
 from ingest.streams import dead_letters, keys
 from ingest.streams.backlog import backlog
+from ingest.streams.outage import open_redis
+from tests.feature_repo.stores.redis_servers import Servers
 from transforms.limits import MAX_LEVELS
 
 PARTITIONS = 16
@@ -39,6 +43,7 @@ SPAN_MS = 150_000
 T0 = 1_700_000_000_000
 ROUNDS = 3
 WORKERS = (1, 2, 4)
+MASTERS, ON_MASTERS = 3, 2  # workers, as many as this machine has cores
 PATIENCE_S = 180.0
 POLL_S = 0.02
 """Each look costs the server time too."""
@@ -96,18 +101,23 @@ def wait(done: Callable[[], bool]) -> None:
 
 def share(client: redis.Redis) -> list[int]:
     """How many partitions each worker holds; empty while one is free."""
-    tokens: Any = client.mget([keys.owner(p) for p in range(PARTITIONS)])
+    pipe: Any = client.pipeline(transaction=False)
+    for p in range(PARTITIONS):
+        pipe.get(keys.owner(p))
+    tokens = pipe.execute()
     if None in tokens:
         return []
     names = [token.partition(b":")[2] for token in tokens]
     return sorted(names.count(name) for name in set(names))
 
 
-def measure(url: str, entries: list[tuple[int, dict[str, Any]]], workers: int) -> tuple[float, float, float]:
-    """Seconds by the clock, and processor seconds of the workers and of the server, for all of ``entries``."""
+def measure(
+    url: str, pids: Sequence[int], entries: list[tuple[int, dict[str, Any]]], workers: int
+) -> tuple[float, float, float]:
+    """Seconds by the clock, and processor seconds of the workers and of the busiest server, for all of ``entries``."""
     command = [sys.executable, "-m", "ingest", "run", "--roles", "worker", "--inline"]
     environ = {**os.environ, "TFS_REDIS_URL": url, "TFS_PARTITIONS": str(PARTITIONS), "TFS_LOG_LEVEL": "WARNING"}
-    with connect(address_of_url(url), "redis") as client, contextlib.ExitStack() as stack:
+    with open_redis(url) as client, contextlib.ExitStack() as stack:
         client.flushall()
         processes = []
         for _ in range(workers):
@@ -118,19 +128,22 @@ def measure(url: str, entries: list[tuple[int, dict[str, Any]]], workers: int) -
         staged(client, entries)
         wait(lambda: share(client) == [PARTITIONS // workers] * workers)
 
-        about: Any = client.info("server")
-        server = psutil.Process(about["process_id"])
+        servers = [psutil.Process(pid) for pid in pids]
 
-        def spent(those: list[psutil.Process]) -> float:
-            return sum(sum(process.cpu_times()[:2]) for process in those)
+        def spent(process: psutil.Process) -> float:
+            return float(sum(process.cpu_times()[:2]))
 
-        pipe: Any = client.pipeline(transaction=True)
+        def spent_by_workers() -> float:
+            return sum(map(spent, processes))
+
+        pipe: Any = client.pipeline(transaction=False)
         for p in range(PARTITIONS):
             pipe.rename(f"staged:{{{p}}}", keys.events(p))
-        began, before, served = time.monotonic(), spent(processes), spent([server])
+        began, before, served = time.monotonic(), spent_by_workers(), list(map(spent, servers))
         pipe.execute()
         wait(lambda: backlog(client, PARTITIONS).events == 0)
-        found = time.monotonic() - began, spent(processes) - before, spent([server]) - served
+        busiest = max(spent(server) - so_far for server, so_far in zip(servers, served, strict=True))
+        found = time.monotonic() - began, spent_by_workers() - before, busiest
         taken = [int(client.hget(keys.checkpoint(p), "entries") or 0) for p in range(PARTITIONS)]
         assert sum(taken) == len(entries), "not every message was taken once"
         assert dead_letters.kept(client, PARTITIONS) == 0, "a message was refused"
@@ -144,19 +157,38 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tfs-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # the server may run as another user
-        with embedded.running(folder / "servers", durable=False) as servers:
+        with (
+            embedded.running(folder / "servers", durable=False) as servers,
+            redis.Redis.from_url(servers.redis_url) as one,
+        ):
+            about: Any = one.info("server")
             for _ in range(ROUNDS):
                 for workers in WORKERS:
-                    found = measure(servers.redis_url, entries, workers)
-                    old = best.get(workers, found)
-                    best[workers] = tuple(map(min, old, found))
+                    keep(best, workers, measure(servers.redis_url, [about["process_id"]], entries, workers))
+        (folder / "cluster").mkdir(mode=0o711)
+        with contextlib.closing(Servers(folder / "cluster")) as cluster:
+            url = "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in cluster.cluster(MASTERS))
+            pids = [process.pid for process in cluster.running.values()]
+            for _ in range(ROUNDS):
+                keep(best, 0, measure(url, pids, entries, ON_MASTERS))
+    size = len(entries)
     units = {"scale": "messages/s", "scale_core": "messages/s/core", "scale_server": "messages/s/core"}
     for workers in WORKERS[1:]:
         for which, (bench, unit) in enumerate(units.items()):
-            one, more = (len(entries) / best[n][which] for n in (1, workers))
-            line = {"bench": f"{bench}, {workers} workers", "size": len(entries), "ours": round(more)}
-            line |= {"peer_name": "one worker", "peer": round(one), "ratio": float(f"{more / one:.3g}"), "unit": unit}
-            print(json.dumps(line), flush=True)
+            tell(f"{bench}, {workers} workers", size, best[workers][which], "one worker", best[1][which], unit)
+    tell(f"scale_masters, {MASTERS} masters", size, best[0][2], "one server", best[ON_MASTERS][2], "messages/s/core")
+
+
+def keep(best: dict[int, tuple[float, ...]], which: int, found: tuple[float, ...]) -> None:
+    """Keep the least of each figure."""
+    best[which] = tuple(map(min, best.get(which, found), found))
+
+
+def tell(bench: str, size: int, ours_s: float, peer_name: str, peer_s: float, unit: str) -> None:
+    """Print both rates and their ratio."""
+    line = {"bench": bench, "size": size, "ours": round(size / ours_s), "peer_name": peer_name}
+    line |= {"peer": round(size / peer_s), "ratio": float(f"{peer_s / ours_s:.3g}"), "unit": unit}
+    print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":
