@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from feature_repo.stores.endpoints import LAKE_VARIABLE, AddressError, place_of
+from feature_repo.stores.endpoints import LAKE_VARIABLE, place_of
 from feature_repo.stores.errors import UserError
+from feature_repo.stores.nodes import AddressError
 from transforms.context.layout import Neighbours, neighbours
 from transforms.instrument import Instrument, known
 

@@ -21,6 +21,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from feature_repo.stores.errors import UserError
+from feature_repo.stores.nodes import SCHEMES, AddressError, nodes_of
 
 REDIS_VARIABLE: Final = "TFS_REDIS_URL"
 POSTGRES_VARIABLE: Final = "TFS_POSTGRES_URL"
@@ -33,16 +34,10 @@ DEFAULT_SHARE: Final = 0.01
 """One read in a hundred is logged, where the log is on."""
 
 _PROJECT_LINE: Final = 'name = "trading-feature-store"'
-CLUSTER_SCHEMES: Final = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
-"""Of the addresses of a cluster, ``redis+cluster://user:password@host:port,host:port``, and of one server of it."""
-_REDIS_SCHEMES: Final = ("redis", "rediss", "unix", *CLUSTER_SCHEMES)
 _BUCKET: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,62}(/[\w.=/-]*)?\Z")
+_WRONG_PORT: Final = re.compile(r":(?!\d+\Z)[^:]*\Z")
 _STRAY_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _POSTGRES_SCHEMES: Final = ("postgresql", "postgres")
-
-
-class AddressError(UserError, ValueError):
-    """An address is malformed; the message shows it without its password."""
 
 
 class ServedLogError(UserError, ValueError):
@@ -78,7 +73,7 @@ class Endpoints:
 
 def redis_url() -> str:
     """Return the address of the online server, or raise `NoServerError`, or `AddressError` for a malformed variable."""
-    return _address(REDIS_VARIABLE, "redis_url", _REDIS_SCHEMES)
+    return _address(REDIS_VARIABLE, "redis_url", SCHEMES)
 
 
 def postgres_url() -> str:
@@ -182,8 +177,8 @@ def masked(url: str) -> str:
 
     >>> masked("redis://:secret@127.0.0.1:6379/0")
     'redis://:***@127.0.0.1:6379/0'
-    >>> masked("redis+cluster://desk:secret@a:6379,b:6379")
-    'redis+cluster://desk:***@a:6379,b:6379'
+    >>> masked("redis+sentinel://desk:secret@a:26379,b:26379/mymaster?sentinel_password=secret")
+    'redis+sentinel://desk:***@a:26379,b:26379/mymaster?sentinel_password=***'
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -193,9 +188,8 @@ def masked(url: str) -> str:
     user, colon, _ = credentials.partition(":")
     place, question, query = location.partition("?")
     if not at:  # without a host, the password may stand where a port should be
-        host, slash, path = place.partition("/")
-        name, separated, port = host.rpartition(":")
-        place = f"{name}:***{slash}{path}" if separated and not port.isdigit() else place
+        hosts, slash, path = place.partition("/")
+        place = ",".join(_WRONG_PORT.sub(":***", host) for host in hosts.split(",")) + slash + path
     options = (f"{part.partition('=')[0]}=***" if "pass" in part.lower() else part for part in query.split("&"))
     return f"{scheme}://{user}{':***' if colon else ''}{at}{place}{question}{'&'.join(options)}"
 
@@ -252,8 +246,10 @@ def _address(variable: str, key: str, schemes: tuple[str, ...]) -> str:
 
 def _check(url: str, schemes: tuple[str, ...], what: str) -> str:
     try:
-        parts = [urlsplit(one) for one in each_node(url)]
+        parts = [urlsplit(one) for one in nodes_of(url).urls]
         valid = all(one.scheme in schemes and (one.port is None or one.port > 0) for one in parts)
+    except AddressError as error:
+        raise AddressError(f"{what}: {error}") from None
     except ValueError:
         valid = False
     if not valid:
@@ -262,21 +258,6 @@ def _check(url: str, schemes: tuple[str, ...], what: str) -> str:
     if _STRAY_PERCENT.search(url):  # checked here because the client library's own error would quote the password
         raise AddressError(f"{what} has a % that two hexadecimal digits do not follow: write %25 for the sign itself")
     return url
-
-
-def each_node(url: str) -> list[str]:
-    """Return the address of each node that the address of a cluster names; of one server its own address.
-
-    >>> each_node("redis+cluster://:p@a:1,b:2?protocol=3")
-    ['redis://:p@a:1?protocol=3', 'redis://:p@b:2?protocol=3']
-    """
-    scheme, _, rest = url.partition("://")
-    if scheme not in CLUSTER_SCHEMES:
-        return [url]
-    login, at, location = rest.rpartition("@")
-    places = re.split("[/?]", location, maxsplit=1)[0]
-    more = location.removeprefix(places)
-    return [f"{CLUSTER_SCHEMES[scheme]}://{login}{at}{place}{more}" for place in places.split(",")]
 
 
 def _is_project(folder: Path) -> bool:

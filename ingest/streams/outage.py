@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import redis
 from redis import exceptions
@@ -22,6 +23,7 @@ from redis.retry import Retry
 
 from feature_repo.stores.online.attempt import LOGIN_REFUSED, PASSING
 from feature_repo.stores.online.client import address_of_url
+from feature_repo.stores.online.sentinel import client_of_master
 from ingest.streams.cluster import Cluster, pools
 from ingest.streams.replicas import Client
 
@@ -64,11 +66,16 @@ def open_redis(url: str, replicas: int = 0) -> redis.Redis:
 
     It repeats nothing: a command whose reply was lost may have written. What it acknowledges, so many ``replicas`` have.
     """
-    patience = {"socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S}
+    patience: dict[str, Any] = {"socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S}
     address = address_of_url(url)
     if address.is_cluster:
         return Cluster(address, replicas, **(patience | address.options))  # type: ignore[return-value]  # it has the commands of a client of one server
-    client: Client = Client.from_url(url, **patience, retry=Retry(NoBackoff(), 0))  # type: ignore[assignment]
+    patience["retry"] = Retry(NoBackoff(), 0)
+    client: Client
+    if address.master:
+        client = client_of_master(address.nodes, address.master, patience | address.options, Client)
+    else:
+        client = Client.from_url(url, **patience)  # type: ignore[assignment]
     client.replicas = replicas
     return client
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import redis
 
+from feature_repo.stores.online.client import with_sentinels
 from ingest.streams import keys
 from ingest.streams.pipeline import Pipeline
 
@@ -24,10 +25,16 @@ class NotReplicatedError(redis.TimeoutError):
 
 
 class Client(redis.Redis):
-    """A client of one server."""
+    """A client of one server, or of the master that sentinels name."""
 
     replicas = 0
     """How many replicas must have what is acknowledged."""
+
+    def close(self) -> None:
+        """Close the connections, also those to sentinels."""
+        super().close()
+        for sentinel in with_sentinels(self)[1:]:
+            sentinel.close()
 
 
 def number(client: Any) -> int:

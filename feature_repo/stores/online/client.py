@@ -14,21 +14,36 @@ from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
 
-from feature_repo.stores.endpoints import AddressError, each_node, redis_url
+from feature_repo.stores.endpoints import redis_url
+from feature_repo.stores.nodes import CLUSTER, SENTINEL, SERVER, AddressError, nodes_of
+from feature_repo.stores.online import sentinel
 
 _TIMEOUTS_S: Final = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
-_SENTINEL_LOGIN: Final = ("sentinel_username", "sentinel_password")
-LOGINS: Final = ("username", "password", *_SENTINEL_LOGIN)
+LOGINS: Final = ("username", "password", *sentinel.LOGIN)
 _WORDS: Final = {"true": True, "false": False, "null": None}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Address:
-    """Servers to connect to first, and the options of the connections; ``repr`` shows the servers only."""
+    """Servers to connect to first, and the options of the connections; ``repr`` shows the servers only.
+
+    Attributes
+    ----------
+    kind : str
+        What the servers are, if the address says so; see `nodes_of`.
+    master : str
+        The name of the master, where they are sentinels.
+    """
 
     nodes: tuple[tuple[str, int], ...]
     options: dict[str, Any]
-    is_cluster: bool = False
+    kind: str = SERVER
+    master: str = ""
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether it is that of a cluster."""
+        return self.kind == CLUSTER
 
     def __repr__(self) -> str:
         return f"Address({self})"
@@ -47,18 +62,17 @@ def address_of(connection_string: str | None, url: str | None, logins: Mapping[s
 
 
 def address_of_url(url: str) -> Address:
-    """Return the address in ``redis://user:password@host:port/db?option=value``, ``rediss://``, ``unix://``, or of a cluster
-    ``redis+cluster://user:password@host:port,host:port`` or ``rediss+cluster://``.
+    """Return the address in ``redis://user:password@host:port/db?option=value``, ``rediss://``, ``unix://``, or in a form of `nodes_of`.
 
     >>> address_of_url("redis+cluster://a:1,b:2").nodes
     (('a', 1), ('b', 2))
     >>> address_of_url("rediss://desk:p%40s%2Cs@db.example:6380/2").options["password"]
     'p@s,s'
     """
-    first, *others = each_node(url)
-    if first != url:
-        one = address_of_url(first)
-        return replace(one, nodes=one.nodes + sum((address_of_url(node).nodes for node in others), ()), is_cluster=True)
+    kind, urls, master = nodes_of(url)
+    if kind != SERVER:
+        each = [address_of_url(one) for one in urls]
+        return Address(sum((one.nodes for one in each), ()), each[0].options, kind, master)
     options = dict(parse_url(url))  # type: ignore[no-untyped-call]
     secure = options.pop("connection_class", None)
     if "path" in options:
@@ -107,21 +121,21 @@ def _literal(value: str) -> Any:
 def connect(address: Address, kind: str, sentinel_master: str = "mymaster", *, on_loop: bool = False) -> Any:
     """Return a client; `on_loop` makes it one for the running event loop.
 
-    `kind` is ``redis``, ``redis_cluster`` or ``redis_sentinel``.
+    `kind` is ``redis``, ``redis_cluster`` or ``redis_sentinel``, and counts with `sentinel_master` where the address is that of one server.
     """
     module: Any = redis_asyncio if on_loop else redis
     options = _TIMEOUTS_S | address.options
-    if kind == "redis_cluster" or address.is_cluster:
+    if address.kind != SERVER:
+        kind = address.kind
+    if kind == CLUSTER:
         options.pop("db", None)  # a cluster has one database
         nodes = [module.cluster.ClusterNode(host, port) for host, port in address.nodes]
         return module.RedisCluster(startup_nodes=nodes, **options)
     # The callers repeat (`attempt`): nested retries would multiply.
     options["retry"] = (AsyncRetry if on_loop else Retry)(NoBackoff(), 0)
-    if kind == "redis_sentinel":
-        login = {name.removeprefix("sentinel_"): options.pop(name) for name in _SENTINEL_LOGIN if name in options}
-        shared = {k: v for k, v in options.items() if k.startswith(("ssl", "socket_")) or k == "retry"}
-        sentinel = module.sentinel.Sentinel(list(address.nodes), sentinel_kwargs=login | shared, **options)
-        return sentinel.master_for(sentinel_master)
+    if kind == SENTINEL:
+        of = redis_asyncio.Redis if on_loop else redis.Redis
+        return sentinel.client_of_master(address.nodes, address.master or sentinel_master, options, of)
     if "path" in options:
         return module.Redis(unix_socket_path=options.pop("path"), **options)
     host, port = address.nodes[0]
