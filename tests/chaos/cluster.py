@@ -35,12 +35,15 @@ class ClusterOfSix:
 
     def __init__(self, servers: Servers) -> None:
         self._servers = servers
-        ports = servers.cluster(MASTERS, REPLICAS)
-        self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in ports)
+        self.url = self._begin()
         self._wait_until_whole()
         self.lost = 0
         self._killed = 0
         self._acknowledged: defaultdict[Place, list[int]] = defaultdict(list)
+
+    def _begin(self) -> str:
+        """Start the servers and return their address."""
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in self._servers.cluster(MASTERS, REPLICAS))
 
     def append(self, client: redis.Redis, batch: Sequence[Entry], give_up: float) -> None:
         """Append entries, through any trouble, each once, and count those of earlier batches that are gone."""

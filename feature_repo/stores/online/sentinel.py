@@ -1,6 +1,7 @@
 """Clients of the master that sentinels name: redis-py's, which also leave a master that was replaced and still answers.
 
-redis-py asks the sentinels when it connects. A master that another one has replaced keeps its connections, though, until the sentinels
+redis-py asks the sentinels when it connects. It takes a new master when all replicas follow that one; here it is taken once it is the
+master, as Redis asks of clients. A master that another one has replaced keeps its connections, though, until the sentinels
 make it a replica: ten seconds after ``SENTINEL FAILOVER``, and for as long as it is cut off from them. What it takes meanwhile is lost. So
 the sentinels are asked every second (`ASK_S`). Where they name another master, a command fails with ``ConnectionError``, as it would have
 failed if the old one had died: what a part knows from the old one does not count on the new one.
@@ -125,15 +126,20 @@ class _Search:
         self._said: dict[str, str] = {}
         self._errors: list[Exception] = []
 
-    def find(self, sentinel: Any, masters: Mapping[str, Any]) -> Place | None:
-        """Return the place of the master by the reply of a sentinel, and ask that one first from now on."""
+    def find(self, sentinel: Any, place: Place | None, masters: Mapping[str, Any]) -> Place | None:
+        """Return the place of the master by the replies of a sentinel, and ask that one first from now on.
+
+        ``place`` is a new master as soon as it is one. ``masters``, which alone says who is down, has the old one until all replicas follow.
+        """
         state = masters.get(self._name)
-        if state and self._manager.check_master_state(state, self._name):
-            self._manager.sentinels.remove(sentinel)
-            self._manager.sentinels.insert(0, sentinel)
-            return state["ip"], state["port"]
-        known = ", ".join(masters) or "none"
-        self._note(sentinel, "it is down" if state else f"it watches {known}")
+        if place and state:
+            if place != (state["ip"], state["port"]) or self._manager.check_master_state(state, self._name):
+                self._manager.sentinels.remove(sentinel)
+                self._manager.sentinels.insert(0, sentinel)
+                return place
+            self._note(sentinel, "it is down")
+        else:
+            self._note(sentinel, f"it watches {', '.join(masters) or 'none'}")
         return None
 
     def fail(self, sentinel: Any, error: Exception) -> None:
@@ -163,7 +169,8 @@ class _Sentinels(redis.sentinel.Sentinel):
         search = _Search(self, service_name)
         for sentinel in list(self.sentinels):
             try:
-                found = search.find(sentinel, sentinel.sentinel_masters())  # type: ignore[no-untyped-call]
+                place = sentinel.sentinel_get_master_addr_by_name(service_name)  # type: ignore[no-untyped-call]
+                found = search.find(sentinel, place, sentinel.sentinel_masters())  # type: ignore[no-untyped-call]
             except exceptions.RedisError as error:
                 search.fail(sentinel, error)
             else:
@@ -177,7 +184,8 @@ class _AsyncSentinels(async_sentinel.Sentinel):
         search = _Search(self, service_name)
         for sentinel in list(self.sentinels):
             try:
-                found = search.find(sentinel, await sentinel.sentinel_masters())  # type: ignore[no-untyped-call]
+                place = await sentinel.sentinel_get_master_addr_by_name(service_name)  # type: ignore[no-untyped-call]
+                found = search.find(sentinel, place, await sentinel.sentinel_masters())  # type: ignore[no-untyped-call]
             except exceptions.RedisError as error:
                 search.fail(sentinel, error)
             else:

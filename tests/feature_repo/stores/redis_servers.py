@@ -51,6 +51,7 @@ class Servers:
         home.mkdir(exist_ok=True)
         self.options[port] = options
         common = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(home), "--tcp-backlog", "128"]
+        common += ["--repl-diskless-sync-delay", "0"]
         if self.password:
             common += ["--requirepass", self.password, "--masterauth", self.password]
         self.running[port] = subprocess.Popen(
@@ -60,13 +61,13 @@ class Servers:
         assert self.running[port].poll() is None, "the server ended before it answered"
         return port
 
-    def sentinel(self, master: int) -> int:
+    def sentinel(self, master: int, down_ms: int = 300) -> int:
         port = free_port()
         conf = self.folder / f"sentinel-{port}.conf"
         quoted = self.password.replace("\\", "\\\\").replace('"', '\\"')
         conf.write_text(
             f"port {port}\nbind 127.0.0.1\ndir {self.folder}\nsentinel monitor mymaster 127.0.0.1 {master} 1\n"
-            "sentinel down-after-milliseconds mymaster 300\nsentinel failover-timeout mymaster 2000\n"
+            f"sentinel down-after-milliseconds mymaster {down_ms}\nsentinel failover-timeout mymaster 2000\n"
             + (f'sentinel auth-pass mymaster "{quoted}"\n' if self.password else "")
         )
         self.running[port] = subprocess.Popen(
