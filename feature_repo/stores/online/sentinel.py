@@ -126,21 +126,22 @@ class _Search:
         self._said: dict[str, str] = {}
         self._errors: list[Exception] = []
 
-    def find(self, sentinel: Any, place: Place | None, masters: Mapping[str, Any]) -> Place | None:
+    def find(self, sentinel: Any, named: tuple[bytes, int] | None, masters: Mapping[str, Any]) -> Place | None:
         """Return the place of the master by the replies of a sentinel, and ask that one first from now on.
 
-        ``place`` is a new master as soon as it is one. ``masters``, which alone says who is down, has the old one until all replicas follow.
+        ``named`` is a new master as soon as it is one. ``masters``, which alone says who is down, has the old one until replicas follow.
         """
         state = masters.get(self._name)
-        if place and state:
-            if place != (state["ip"], state["port"]) or self._manager.check_master_state(state, self._name):
-                self._manager.sentinels.remove(sentinel)
-                self._manager.sentinels.insert(0, sentinel)
-                return place
-            self._note(sentinel, "it is down")
-        else:
+        if named is None or state is None:
             self._note(sentinel, f"it watches {', '.join(masters) or 'none'}")
-        return None
+            return None
+        place = named[0].decode(), named[1]
+        if place == (state["ip"], state["port"]) and not self._manager.check_master_state(state, self._name):
+            self._note(sentinel, "it is down")
+            return None
+        self._manager.sentinels.remove(sentinel)
+        self._manager.sentinels.insert(0, sentinel)
+        return place
 
     def fail(self, sentinel: Any, error: Exception) -> None:
         """Note that a sentinel gave an error."""
@@ -169,8 +170,8 @@ class _Sentinels(redis.sentinel.Sentinel):
         search = _Search(self, service_name)
         for sentinel in list(self.sentinels):
             try:
-                place = sentinel.sentinel_get_master_addr_by_name(service_name)  # type: ignore[no-untyped-call]
-                found = search.find(sentinel, place, sentinel.sentinel_masters())  # type: ignore[no-untyped-call]
+                named = sentinel.sentinel_get_master_addr_by_name(service_name)  # type: ignore[no-untyped-call]
+                found = search.find(sentinel, named, sentinel.sentinel_masters())  # type: ignore[no-untyped-call]
             except exceptions.RedisError as error:
                 search.fail(sentinel, error)
             else:
@@ -184,8 +185,8 @@ class _AsyncSentinels(async_sentinel.Sentinel):
         search = _Search(self, service_name)
         for sentinel in list(self.sentinels):
             try:
-                place = await sentinel.sentinel_get_master_addr_by_name(service_name)  # type: ignore[no-untyped-call]
-                found = search.find(sentinel, place, await sentinel.sentinel_masters())  # type: ignore[no-untyped-call]
+                named = await sentinel.sentinel_get_master_addr_by_name(service_name)  # type: ignore[no-untyped-call]
+                found = search.find(sentinel, named, await sentinel.sentinel_masters())  # type: ignore[no-untyped-call]
             except exceptions.RedisError as error:
                 search.fail(sentinel, error)
             else:

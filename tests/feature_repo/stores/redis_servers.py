@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 DEADLINE_S = 60.0
 
@@ -33,6 +35,11 @@ def free_port() -> int:
 def _shards(slots: list[list[Any]]) -> tuple[int, int]:
     """Count the shards that a node knows, and their replicas, which it hears of later than of their masters."""
     return len(slots), sum(len(replicas) for _, _, _, *replicas in slots)
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 class Servers:
@@ -61,14 +68,14 @@ class Servers:
         assert self.running[port].poll() is None, "the server ended before it answered"
         return port
 
-    def sentinel(self, master: int, down_ms: int = 300) -> int:
+    def sentinel(self, master: int, down_ms: int = 300, password: str = "") -> int:
         port = free_port()
         conf = self.folder / f"sentinel-{port}.conf"
-        quoted = self.password.replace("\\", "\\\\").replace('"', '\\"')
         conf.write_text(
             f"port {port}\nbind 127.0.0.1\ndir {self.folder}\nsentinel monitor mymaster 127.0.0.1 {master} 1\n"
             f"sentinel down-after-milliseconds mymaster {down_ms}\nsentinel failover-timeout mymaster 2000\n"
-            + (f'sentinel auth-pass mymaster "{quoted}"\n' if self.password else "")
+            + (f"sentinel auth-pass mymaster {_quoted(self.password)}\n" if self.password else "")
+            + (f"requirepass {_quoted(password)}\n" if password else "")
         )
         self.running[port] = subprocess.Popen(
             [str(self.binary), str(conf), "--sentinel"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -76,11 +83,13 @@ class Servers:
         wait_until(lambda: self.answers(port))
         return port
 
-    def replicated(self) -> tuple[int, int, int]:
-        """Start a master, its replica and a sentinel that would replace one by the other; return their ports."""
+    def replicated(self, password: str = "") -> tuple[int, int, int]:
+        """Start a master, its replica and a sentinel, with its own password, that would replace one by the other; return their ports."""
         master = self.start(free_port(), "--save", "")
         replica = self.start(free_port(), "--save", "", "--replicaof", "127.0.0.1", str(master))
-        return master, replica, self.sentinel(master)
+        with self.client(replica) as client:
+            wait_until(lambda: client.info("replication")["master_link_status"] == "up")  # type: ignore[index]
+        return master, replica, self.sentinel(master, password=password)
 
     def cluster(self, n: int = 3, replicas: int = 0, *options: str) -> list[int]:
         """Start a cluster of `n` nodes with equal shares of the slots, the first of which have replicas; return the ports."""
@@ -108,7 +117,10 @@ class Servers:
         return redis.Redis(port=port, password=self.password or None)
 
     def answers(self, port: int) -> bool:
-        with contextlib.suppress(redis.ConnectionError), redis.Redis(port=port) as client:
+        once = Retry(
+            NoBackoff(), 0
+        )  # redis-py's own would sleep for seconds before a server that starts is asked again
+        with contextlib.suppress(redis.ConnectionError), redis.Redis(port=port, retry=once) as client:
             try:
                 return bool(client.ping())
             except redis.AuthenticationError:

@@ -10,6 +10,7 @@ import pytest
 
 from feature_repo.stores import endpoints as module
 from feature_repo.stores.endpoints import Endpoints, NoServerError, masked, postgres_parameters
+from feature_repo.stores.nodes import AddressError
 
 
 def test_the_variables_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +77,9 @@ def test_outside_the_project_the_checkout_of_the_code_counts(monkeypatch: pytest
     [
         ("redis://:secret@127.0.0.1:6379/0", "redis://:***@127.0.0.1:6379/0"),
         ("redis://127.0.0.1:6379", "redis://127.0.0.1:6379"),
+        ("redis+cluster://a:secret,b:6379", "redis+cluster://a:***,b:6379"),
+        ("redis+sentinel://desk:se,cret@a:1,b:2/mymaster/0", "redis+sentinel://desk:***@a:1,b:2/mymaster/0"),
+        ("rediss+sentinel://a/m?sentinel_password=secret", "rediss+sentinel://a/m?sentinel_password=***"),
         ("redis://h/0?password=secret&db=1", "redis://h/0?password=***&db=1"),
         ("postgresql://desk:se@cret@db/features?sslmode=require", "postgresql://desk:***@db/features?sslmode=require"),
         ("postgresql://desk:se/cret@db/features", "postgresql://desk:***@db/features"),
@@ -114,3 +118,26 @@ def test_parameters_have_the_usual_defaults() -> None:
         "password": "",
         "sslmode": "prefer",
     }
+
+
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [
+        ("+sentinel://desk:secret@a:26379,b:26379", "name the master that the sentinels watch: redis"),
+        ("+sentinel://desk:secret@a:26379/0", "name the master that the sentinels watch: redis"),
+        ("+sentinel://desk:secret@a:26379?master=mymaster", "name the master that the sentinels watch: redis"),
+        ("+sentinel://desk:secret@a:26379/mymaster/first", "must be a number"),
+        ("+sentinel://desk:secret@a:26379,/mymaster", "and have a valid port"),
+        ("+sentinel://desk:secret@a:none/mymaster", "and have a valid port"),
+        ("+cluster://desk:secret@a:1,,b:2", "and have a valid port"),
+        ("+sentinels://desk:secret@a:26379/mymaster", "must begin with redis://"),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+def test_a_wrong_list_of_servers_is_refused_with_what_to_write_and_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, rest: str, said: str
+) -> None:
+    monkeypatch.setenv("TFS_REDIS_URL", scheme + rest)
+    with pytest.raises(AddressError, match=f"TFS_REDIS_URL.*{said}") as error:
+        module.redis_url()
+    assert "secret" not in str(error.value)

@@ -81,7 +81,7 @@ def test_sentinels_have_their_own_login_and_are_closed_with_the_client() -> None
         ("s1", 1, "w", "watch"),
         ("s2", 2, "w", "watch"),
     ]
-    assert [(k["socket_timeout"], k["retry"].get_retries()) for k in known] == [(2.0, 0)] * 2
+    assert [(k["socket_timeout"], k["retry"].get_retries()) for k in known] == [(0.5, 0)] * 2
 
 
 @pytest.mark.parametrize("form", ["url", "field", "with a cache"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -41,8 +42,9 @@ def servers_up(request: FixtureRequest, both_stores: Any, tmp_path_factory: Temp
     up = Servers(tmp_path_factory.mktemp("redis"), SECRET)
     type_ = {"type": "feature_repo.stores.redis.RedisOnlineStore"}
     if request.param == "sentinel":
-        _, _, sentinel = up.replicated()
-        chosen = {"redis_type": "redis_sentinel", "connection_string": f"127.0.0.1:{sentinel}"}
+        _, _, sentinel = up.replicated(SECRET[::-1])
+        login = f"sentinel_password={quote(SECRET[::-1], safe='')}"
+        chosen = {"url": f"redis+sentinel://:{quote(SECRET, safe='')}@127.0.0.1:{sentinel}/mymaster?{login}"}
     elif request.param == "cluster":
         chosen = {"redis_type": "redis_cluster", "connection_string": f"127.0.0.1:{up.cluster()[0]}"}
     else:
