@@ -19,6 +19,7 @@ from weakref import WeakSet
 import redis
 
 from feature_repo.stores.online.request import Ask, commands
+from feature_repo.stores.online.sentinel import MasterPool
 from feature_repo.stores.online.shape import Reply
 
 CONFIRM_S: Final = 1.0
@@ -143,6 +144,10 @@ class ReplyCache:
     def _confirm(self) -> None:
         """Ask about a kept key. A cluster's node that lost its slots or the others refuses this; it would answer ``PING``."""
         sent = self._steady()
+        if isinstance(self._pool, MasterPool):
+            self._pool.look()
+            if self._pool.master_address != (self._connection.host, self._connection.port):
+                raise redis.ConnectionError("the sentinels have another master")
         self._connection.send_command("HGET", next(iter(self._kept)), "_")
         self._read()  # also takes every message before the answer
         self._heard = sent

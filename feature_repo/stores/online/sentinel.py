@@ -50,7 +50,7 @@ def client_of_master(nodes: Sequence[Place], name: str, options: Mapping[str, An
     sentinels: Any = (_AsyncSentinels if on_loop else _Sentinels)(
         list(nodes), sentinel_kwargs=shared | login | patience, **of_master
     )
-    pool = _AsyncPool if on_loop else _Pool
+    pool = AsyncMasterPool if on_loop else MasterPool
     return sentinels.master_for(name, redis_class=of, connection_pool_class=pool)
 
 
@@ -84,16 +84,23 @@ def _replaced(connection: Any) -> exceptions.ConnectionError:
     return exceptions.ConnectionError(f"the sentinels have made {connection.host}:{connection.port} the master")
 
 
-class _Pool(redis.sentinel.SentinelConnectionPool):
+class MasterPool(redis.sentinel.SentinelConnectionPool):
+    """Connections to the master of the moment."""
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)  # type: ignore[no-untyped-call]
         self._watch = _Watch()
 
-    def get_connection(self, *args: Any, **options: Any) -> Any:
+    def look(self) -> None:
+        """Ask the sentinels, if that is due; where they name another master, close idle connections to the old one."""
         if (began := self._watch.begin()) is not None:
             with contextlib.suppress(*_AWAY):
-                self.get_master_address()  # type: ignore[no-untyped-call]  # closes idle connections to another one
+                self.get_master_address()  # type: ignore[no-untyped-call]
             self._watch.end(began)
+
+    def get_connection(self, *args: Any, **options: Any) -> Any:
+        """Return a connection; raise ``ConnectionError`` once where it is to another master than the one before."""
+        self.look()
         connection = super().get_connection(*args, **options)
         if self._watch.is_other(connection):
             self.release(connection)
@@ -101,12 +108,15 @@ class _Pool(redis.sentinel.SentinelConnectionPool):
         return connection
 
 
-class _AsyncPool(async_sentinel.SentinelConnectionPool):
+class AsyncMasterPool(async_sentinel.SentinelConnectionPool):
+    """The same for an event loop."""
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)  # type: ignore[no-untyped-call]
         self._watch = _Watch()
 
     async def get_connection(self, *args: Any, **options: Any) -> Any:
+        """Return a connection, or raise, as in `MasterPool`."""
         if (began := self._watch.begin()) is not None:
             with contextlib.suppress(*_AWAY):
                 await self.get_master_address()  # type: ignore[no-untyped-call]

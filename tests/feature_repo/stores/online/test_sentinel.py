@@ -14,11 +14,13 @@ import redis
 
 from feature_repo.stores.nodes import AddressError
 from feature_repo.stores.online import sentinel as module
+from feature_repo.stores.online.cache import ReplyCache
 from feature_repo.stores.online.client import address_of_url, connect, with_sentinels
 from ingest.streams import replicas
 from ingest.streams.outage import is_passing, open_redis
 from ingest.streams.replicas import NotReplicatedError
 from ingest.worker.commit import patient
+from tests.feature_repo.stores.online.caches import FIELDS, Steady
 from tests.feature_repo.stores.redis_servers import Servers, free_port, wait_until
 
 SECRET = "hunter2"
@@ -96,7 +98,11 @@ def test_a_client_leaves_a_master_that_was_replaced_and_still_answers(
             lambda: port_of(reader),
             lambda: int(loop.run(on_loop.config_get("port"))["port"]),
         ]
+        steady = Steady()
+        cache, asks = ReplyCache(reader, 9, steady), [([b"key"], FIELDS)]
         try:
+            pair.direct[0].hset("key", "a", "old")
+            assert cache.fetch(asks) == [[b"old"]]
             assert [port() for port in ports] == [pair.master] * 3
             assert port_of(long) == pair.master
             pair.fail_over()
@@ -111,7 +117,13 @@ def test_a_client_leaves_a_master_that_was_replaced_and_still_answers(
                     port()
                 assert is_passing(error.value)
                 assert port() == pair.replica
+            assert cache.kept(asks) == [[b"old"]]
+            pair.direct[1].hset("key", "a", "new")
+            steady.now += 1.0
+            assert cache.kept(asks) is None
+            assert cache.fetch(asks) == [[b"new"]]
         finally:
+            cache.close()
             for client in with_sentinels(on_loop):
                 loop.run(client.aclose())
             for client in with_sentinels(reader):
