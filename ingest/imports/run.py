@@ -77,8 +77,10 @@ def plan(paths: Sequence[Path], columns: GivenColumns, venue: str = "", format_n
         prefix = given_prefix(columns, path)
         together = next((job for job in jobs if form.reads_together and job.format is form), None)
         if together is not None:
-            if (together.market, given_prefix(columns, together.paths[0])) != (market, prefix):
+            known = {one.name: one for one in (market, together.market) if one.name != UNNAMED}
+            if len(known) > 1 or given_prefix(columns, together.paths[0]) != prefix:
                 raise FileFormError(f"{together.name} and {path.name} are of two markets: import one after the other")
+            together.market = next(iter(known.values()), market)
             together.paths.append(path)
             together.context.others = together.paths[1:]
             continue

@@ -29,6 +29,7 @@ from ingest.messages.kinds import (
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings import binance_contract_wire as contract
 from ingest.recordings import binance_wire as wire
+from ingest.recordings.binance_all_symbols import events_of
 from ingest.recordings.binance_books import Books
 from ingest.recordings.binance_contracts import Contracts
 from ingest.recordings.binance_notes import Notes
@@ -106,21 +107,21 @@ class Binance:
 
     def parse(self, line: Line) -> Iterator[Output]:
         """Yield the messages of a line, or of lines that were held back, and refusals of it or of lines that waited."""
-        payload = line.data.partition(b" ")[2]
         clock = self._clock(line)
         self._heard = None
         whole = self._whole
         if whole.held:
             for name in whole.overdue(line):
                 yield from self._checked(whole.give_up(name, line), clock, line)
-        try:
-            for output in self._parse_payload(line, payload):
-                if (whole.held or whole.closing) and isinstance(output, Parsed) and whole.holds(output):
-                    yield from self._checked(whole.pass_on(output, line), clock, line)
-                else:
-                    yield output if clock is None else clock.check(output, line)
-        except Refused as refused:
-            yield Rejected(line, refused.reason, refused.detail)
+        for event in events_of(line.data.partition(b" ")[2]):
+            try:
+                for output in self._parse_event(line, event):
+                    if (whole.held or whole.closing) and isinstance(output, Parsed) and whole.holds(output):
+                        yield from self._checked(whole.pass_on(output, line), clock, line)
+                    else:
+                        yield output if clock is None else clock.check(output, line)
+            except Refused as refused:
+                yield Rejected(line, refused.reason, refused.detail)
         if clock is not None and self._heard is not None and (told := clock.hear(*self._heard, line)):
             yield self._pass_time(told)
 
@@ -160,7 +161,7 @@ class Binance:
         """Return the symbols whose price nears the end of the known book. A live feed asks for a new snapshot, at its own pace."""
         return [name for name, state in self._symbols.items() if state.renewal.due]
 
-    def _parse_payload(self, line: Line, payload: bytes) -> Iterator[Output]:
+    def _parse_event(self, line: Line, payload: bytes) -> Iterator[Output]:
         envelope = wire.open_envelope(payload)
         if envelope.last_update_id is not None:
             yield from self._books.snapshot(payload, line)

@@ -61,6 +61,8 @@ class Books:
             raise Refused(Reason.CROSSED_BOOK, "a crossed snapshot")
         self._name(snapshot, line)
         self._passed_over["snapshot"] += 1
+        if line.file is not None:
+            line.file.is_read = True
         self._snapshots.append(snapshot)
         for name, state in self._symbols.items():
             past = not state.takes(snapshot)

@@ -60,7 +60,7 @@ _OTHER_TEXTS = (
     (re.compile(rb"\s*\["), f"one JSON array: write {_A_ROW}"),
     (re.compile(rb"\s*\{\s*$"), f"one JSON document over several lines: write {_A_ROW}"),
     (re.compile(rb"\s*\{"), f"JSON of another form: write {_A_ROW}"),
-    (re.compile(rb"\d+\.\d+: "), "a capture of cryptofeed, whose lines begin with seconds and a colon"),
+    (re.compile(rb"\d+\.\d+: |wss?://\S+ <"), "a capture of cryptofeed of a venue other than Binance"),
     (
         re.compile(rb"[-+.\d]+[,;\t][-+.\d]+[,;\t]"),
         "text in columns without a line of names: add one, such as timestamp,symbol,price,size,side, and the ending .csv",

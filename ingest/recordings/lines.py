@@ -1,11 +1,20 @@
 """Lines of recordings: reading files, the receive time of each line, and merging files by it.
 
-A line of a raw capture begins with its receive time in nanoseconds and a space. A line of this project's own is a JSON object that
-says when it was received or, without that, when it happened. A line with neither keeps its place behind the line before it.
+A line of a raw capture begins with its receive time and a space. The time is in nanoseconds, microseconds or milliseconds, which its size
+tells, or in seconds with a colon, as cryptofeed writes it. cryptofeed's lines of connections and of REST answers are read too::
+
+    1723161255030314667 {"stream":"btcusdt@trade","data":{...}}
+    1626992741.06217: {"stream":"btcusdt@trade","data":{...}}
+    wss://fstream.binance.com/stream?streams=btcusdt@trade <-> 1626992740.179554
+    https://fapi.binance.com/fapi/v1/depth?symbol=BTCUSDT&limit=1000 -> 1626992741.309822: {"lastUpdateId":...}
+
+A line of this project's own is a JSON object that says when it was received or, without that, when it happened. A line with neither keeps
+its place behind the line before it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import merge
@@ -22,6 +31,11 @@ from ingest.recordings.files import DAMAGE, is_damage, open_text
 POST = "social"  # the kind of a SocialPost in Parsed, counts and reports; in a log, "post" is the kind of a scored post
 MAX_LINE = 16 * 2**20  # bytes; a longer line is read as several, each is refused, and so no file can fill the memory
 _STAMP_DIGITS = 19
+_SECONDS = re.compile(rb"(\d{9,10})(?:\.(\d{1,9}))?: ")
+_CONNECTION = re.compile(rb"wss?://\S+ <->? (\d{9,10})(?:\.(\d{1,9}))?(?:$|: )")
+_ANSWER = re.compile(rb"https?://\S*?(?:[?&]symbol=([\w%.-]{1,64})\S*)? -> (\d{9,10})(?:\.(\d{1,9}))?: (?=\{)")
+_NANO_FROM, _MICRO_FROM, _MILLI_FROM = 10**17, 10**14, 10**11
+"""Times of our age are as large in each unit; none of 2009 or later is between two of them."""
 NS_PER_MS = 1_000_000
 NS_PER_US = 1000
 
@@ -44,7 +58,7 @@ class SourceFile:
     owners : mapping
         For the ``lastUpdateId`` of each such snapshot the symbols that it may belong to, where that is known before the file is read.
     is_read : bool
-        Whether a row was read: it gave a message, or repeats one.
+        Whether a row was read: it gave a message, repeats one, or is a snapshot.
     rows : int
         Rows that were parsed, as long as none was read.
     reasons : list of str
@@ -142,16 +156,42 @@ def _lines(source: str, stream: IO[bytes], file: SourceFile | None) -> Iterator[
         data = data.rstrip(b"\r\n")
         if not data:
             continue
-        stamp = _stamp(data)
+        if data[:1] in (b"h", b"w"):
+            data = _of_cryptofeed(data)
+        stamp = stamp_of(data)
         last_ns = stamp or _own_time(data) or last_ns
         yield Line(source, number, last_ns, data, bool(stamp), file)
 
 
-def _stamp(data: bytes) -> int:
-    """Return the receive time at the beginning of a raw line, 0 if there is none or it is impossible."""
+def stamp_of(data: bytes) -> int:
+    """Return the receive time at the beginning of a raw line in nanoseconds, 0 if there is none or it is impossible.
+
+    >>> stamp_of(b"1723161255030314 {}"), stamp_of(b"1626992741.06217: {}"), stamp_of(b"{}")
+    (1723161255030314000, 1626992741062170000, 0)
+    """
     text, space, _ = data[: _STAMP_DIGITS + 1].partition(b" ")
-    stamp = int(text) if space and text.isdigit() else 0
+    if not (space and text.isdigit()):
+        found = _SECONDS.match(data)
+        return _ns(found[1], found[2]) if found else 0
+    stamp = int(text)
+    if stamp < _NANO_FROM:
+        stamp *= NS_PER_US if stamp >= _MICRO_FROM else NS_PER_MS if stamp >= _MILLI_FROM else 1
     return stamp if stamp <= MAX_TIME_MS * NS_PER_MS else 0
+
+
+def _ns(seconds: bytes, fraction: bytes | None) -> int:
+    return int(seconds) * 10**9 + int((fraction or b"0").ljust(9, b"0"))
+
+
+def _of_cryptofeed(data: bytes) -> bytes:
+    """Return a line of cryptofeed about a connection, or with an answer of REST, as a raw line; an answer that names no symbol gets it."""
+    if found := _CONNECTION.match(data):
+        return b'%d {"e":"connection"}' % _ns(found[1], found[2])
+    if not (found := _ANSWER.match(data)):
+        return data
+    body = data[found.end() :]
+    named = b"{" if found[1] is None or b'"symbol"' in body else b'{"symbol":"%s",' % found[1]
+    return b"%d %s%s" % (_ns(found[2], found[3]), named, body[1:])
 
 
 def _own_time(data: bytes) -> int:

@@ -1,8 +1,9 @@
 """Two markets under one name are told by what their files say, before anything is written.
 
 A spot and a perpetual market of one venue may have the same symbol. Signs of a market in a few lines at the start and at the end of each
-file: diffs of futures have ``pu``, trades of futures have ``X`` and those of spot ``M``; and trade ids of one market grow with time, so
-two files that contradict this are of two markets. A user who gives one of the files a prefix makes them two symbols.
+file: diffs of futures have ``pu``, trades of futures have ``X`` and those of spot ``M``, only futures have mark prices, and only their
+quotes have an event type; and trade ids of one market grow with time, so two files that contradict this are of two markets. A user who
+gives one of the files a prefix makes them two symbols.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import msgspec
 
 from feature_repo.stores.errors import UserError
 from ingest.messages.refusal import Reason, Refused
+from ingest.recordings.binance_all_symbols import events_of
 from ingest.recordings.binance_wire import time_us
 
 SPOT, FUTURES = "spot", "futures"
+_OF_FUTURES = ("markPriceUpdate", "bookTicker")
 _SAME_TIME_US = 1_000_000  # ids of trades that are closer are not compared
 _ID_DIGITS = 19  # a number of fewer digits fits 64 bits
 _ABSENT = msgspec.Raw()
@@ -113,9 +116,9 @@ def same_market(known: str | None, told: str | None) -> str | None:
 
 def note_lines(signs: dict[str, Signs], lines: Iterable[bytes], prefix: str, *, is_given: bool) -> str:
     """Add what raw lines of a capture say to ``signs``; return the prefix that holds after them."""
-    for line in lines:
+    for event in (event for line in lines for event in events_of(line.partition(b" ")[2])):
         try:
-            told = _sample(line.partition(b" ")[2])
+            told = _sample(event)
             if told.data:
                 told = _sample(told.data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -127,6 +130,8 @@ def note_lines(signs: dict[str, Signs], lines: Iterable[bytes], prefix: str, *, 
         of_symbol = signs.setdefault(prefix + told.s, Signs())
         if told.e == "depthUpdate":
             of_symbol.kinds.add(SPOT if told.pu is None else FUTURES)
+        elif told.e in _OF_FUTURES:
+            of_symbol.kinds.add(FUTURES)
         elif told.e in ("trade", "aggTrade"):
             kind = kind_of_trade(has_ignored=bool(told.ignored), has_type=bool(told.type or told.normal_size))
             if kind is not None:

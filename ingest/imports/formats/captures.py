@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ingest.messages.kinds import KIND
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.columns import GivenColumns
 from ingest.recordings.files import is_parquet
-from ingest.recordings.lines import POST, Output, Parsed, Rejected, read_lines
+from ingest.recordings.lines import POST, Output, Parsed, Rejected, read_lines, stamp_of
 from ingest.recordings.markets import FUTURES, SPOT, Signs, note_lines
 from ingest.recordings.own import KIND_OF_STREAM
 from ingest.recordings.recording import Recording
@@ -25,13 +26,14 @@ _OURS = {"timestamp", "timestamp_us"}
 _OF_MARKET = frozenset({"book", "trade", "derivatives", "liquidation", "gap"})
 _OF_BINANCE = frozenset({"stream", "e"})
 # of Hyperliquid, Bybit, OKX, Kraken, Deribit, Coinbase
-_OF_OTHERS = frozenset({"channel", "topic", "arg", "method", "jsonrpc", "type"})
-_STAMP = 13  # the fewest digits of a receive time in nanoseconds that is told from a line of numbers
+_OF_OTHERS = frozenset({"channel", "topic", "arg", "event", "method", "jsonrpc", "type"})
+_STAMP = 10**18  # 2001 in nanoseconds: what is smaller is no receive time, but a number in a line of numbers
+_CONNECTION = re.compile(r"(?:wss?|https?)://\S+ (?:<->?|->) \d+\.\d+(?:$|: \{)")
 
 
 def _is_stamped(line: str) -> bool:
-    stamp, space, rest = line.partition(" ")
-    return bool(space) and stamp.isdecimal() and len(stamp) >= _STAMP and rest.startswith("{")
+    is_json = line.partition(" ")[2].startswith(("{", "["))
+    return is_json and stamp_of(line.encode(errors="replace")) >= _STAMP
 
 
 def _is_ours(line: str) -> bool:
@@ -52,7 +54,9 @@ def _is_export(head: Head) -> bool:
 
 
 def _is_capture(head: Head) -> bool:
-    return bool(head.lines) and _is_stamped(head.lines[0]) and not _is_of_another_venue(head)
+    if not head.lines or _is_of_another_venue(head):
+        return False
+    return _is_stamped(head.lines[0]) or _CONNECTION.match(head.lines[0]) is not None
 
 
 def _is_of_another_venue(head: Head) -> bool:
@@ -60,9 +64,10 @@ def _is_of_another_venue(head: Head) -> bool:
     keys = set[str]()
     for line in filter(_is_stamped, head.lines):
         try:
-            keys |= msgspec.json.decode(line.partition(" ")[2].encode(errors="replace")).keys()
+            told = msgspec.json.decode(line.partition(" ")[2].encode(errors="replace"))
         except msgspec.DecodeError:
             continue  # the last line of the begin may be cut
+        keys.update(*(one for one in (told if isinstance(told, list) else [told]) if isinstance(one, dict)))
     return bool(_OF_OTHERS & keys) and not _OF_BINANCE & keys
 
 

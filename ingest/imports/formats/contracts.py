@@ -6,6 +6,8 @@
     Tardis liquidations         id, side of the forced order, price, amount; the columns are those of trades
     Binance metrics             create_time, symbol, sum_open_interest, ...: every five minutes
     Binance fundingRate         calc_time, funding_interval_hours, last_funding_rate: the rate as it was settled
+    Binance liquidationSnapshot forced orders as the stream ``forceOrder`` tells them; most rows stand there twice
+    Binance bookTicker          best bid and ask of futures: books of one level, at the time at which the venue told them
     Binance markPriceKlines,    bars of a minute or more, of which the close is read, at the end of its bar: the bars of an index
       indexPriceKlines          and of a mark price look alike, so a folder or the name of the file must tell them
 
@@ -28,10 +30,10 @@ from ingest.imports.formats.trade_tables import TARDIS, tardis_kind
 from ingest.imports.formats.trades import symbol_of
 from ingest.messages.check import check_derivatives, check_liquidation
 from ingest.messages.contract_kinds import Derivatives, Liquidation
-from ingest.messages.kinds import time_fields
+from ingest.messages.kinds import OrderBook, time_fields
 from ingest.messages.refusal import Reason, Refused
 from ingest.recordings.lines import Output
-from ingest.recordings.own import SIDES
+from ingest.recordings.own import SIDES, check_numbers
 
 _VALUES = {
     "mark": "mark_price",
@@ -39,9 +41,10 @@ _VALUES = {
     "funding_rate": "funding_rate",
     "open_interest": "open_interest",
 }
-_BARS = ("open_time", "open", "high", "low", "close", "volume", "close_time")
+_UNNAMED_BARS = ("open_time", "open", "high", "low", "close", "volume", "close_time")
+_BARS = frozenset(_UNNAMED_BARS) - {"volume"}  # which some files of these bars call "ignore"
 _OF_BARS = {"markpriceklines": "mark", "indexpriceklines": "index"}
-_BINANCE_NAME = re.compile(r"^([^-\s]+)-(?:fundingRate|metrics|\d+[smhdwM])(?:-|$)")
+_BINANCE_NAME = re.compile(r"^([^-\s]+)-(?:fundingRate|metrics|liquidationSnapshot|bookTicker|\d+[smhdwM])(?:-|$)")
 
 Told = Mapping[str, Any]
 
@@ -68,11 +71,15 @@ class Table:
 def _read(table: Table, path: Path, context: Context) -> Iterator[Output]:
     symbol = "" if table.named else context.symbol or symbol_of(_BINANCE_NAME, path)
     names: Sequence[str] = ()
-    exchange = None
+    exchange = before = None
     for line, row in enumerate(rows_of(path), 1):
         try:
             if isinstance(row, Refused):
                 raise row
+            before, last = row, before
+            if row == last:
+                context.passed_over["a row like the one before it"] += 1
+                continue
             if not names:
                 names = table.unnamed if table.unnamed and str(row[0]).isdecimal() else column_names(row)
                 if names is not table.unnamed:
@@ -117,12 +124,34 @@ def _ticker(told: Told, symbol: str) -> Output | str:
 
 def _liquidation(told: Told, symbol: str) -> Output:
     at_us, received = _times(told)
+    return _forced(at_us, symbol, told, number("price", told["price"]), number("amount", told["amount"]), received)
+
+
+def _snapshot(told: Told, symbol: str) -> Output | str:
+    """Return a forced order at the average price and size at which it was filled so far, as its stream is read."""
+    price, size = (number(name, told[name]) for name in ("average_price", "accumulated_fill_quantity"))
+    if not size:
+        return "a forced order that is not filled"
+    return _forced(event_us("time", told["time"]), symbol, told, price, size)
+
+
+def _forced(at_us: int, symbol: str, told: Told, price: float, size: float, received: int | None = None) -> Output:
     ms, us = time_fields(at_us)
     word = str(told["side"]).strip().lower()
-    price, size = number("price", told["price"]), number("amount", told["amount"])
     message = Liquidation(ms, symbol, SIDES.get(word) or word, price, size, received, us)
     check_liquidation(message)
     return checked("liquidation", message, received)
+
+
+def _quote(told: Told, symbol: str) -> Output:
+    bid, ask = (
+        (number(name, told[name]), number(size, told[size]))
+        for name, size in (("best_bid_price", "best_bid_qty"), ("best_ask_price", "best_ask_qty"))
+    )
+    ms, us = time_fields(event_us("event_time", told["event_time"]))
+    message = OrderBook(ms, symbol, [bid], [ask], timestamp_us=us)
+    check_numbers(message)
+    return checked("book", message)
 
 
 def _metrics(told: Told, symbol: str) -> Output:
@@ -152,7 +181,7 @@ def bars_of(head: Head) -> str:
 
 
 def _is_of_bars(field: str, head: Head) -> bool:
-    is_named = set(_BARS) <= set(head.columns)
+    is_named = set(head.columns) >= _BARS
     return bars_of(head) == field and (is_named or is_bars(head))
 
 
@@ -195,12 +224,26 @@ FORMATS = (
         partial(_read, Table(_rate, named=False)),
         market=_binance,
     ),
+    Format(
+        "Binance liquidationSnapshot",
+        f"The stream that it is of tells at most one forced order a second and symbol. {_NOT_RECEIVED}",
+        _has("time", "side", "average_price", "accumulated_fill_quantity"),
+        partial(_read, Table(_snapshot, named=False)),
+        market=_binance,
+    ),
+    Format(
+        "Binance bookTicker",
+        f"A book has its best level only. {_NOT_RECEIVED}",
+        _has("best_bid_price", "best_bid_qty", "best_ask_price", "best_ask_qty", "event_time"),
+        partial(_read, Table(_quote, named=False)),
+        market=_binance,
+    ),
     *(
         Format(
             f"Binance {field}PriceKlines",
             f"A price comes at the end of each bar, and counts for a minute. {_NOT_RECEIVED}",
             partial(_is_of_bars, field),
-            partial(_read, Table(partial(_close, field), _BARS, named=False)),
+            partial(_read, Table(partial(_close, field), _UNNAMED_BARS, named=False)),
             market=_binance,
         )
         for field in _OF_BARS.values()

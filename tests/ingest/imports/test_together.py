@@ -80,3 +80,23 @@ def test_an_import_into_s3_is_each_row_once_and_keeps_what_is_refused_here(
     assert len(list((tmp_path / "refused").glob("import-*.jsonl"))) == 1
     assert main(["import", str(path)]) == 0
     assert "all of it is on the tape already" in capsys.readouterr().out
+
+
+def test_a_capture_of_cryptofeed_and_its_file_of_answers_are_one_import(tmp_path: Path) -> None:
+    diff = '{"e":"depthUpdate","E":%d000,"s":"BTCUSDT","U":%d,"u":%d,"pu":%d,"b":[["99","1"]],"a":[["101","1"]]}'
+    ws, http = tmp_path / "BINANCE_FUTURES.ws.1.0", tmp_path / "BINANCE_FUTURES.http.0.0"
+    ws.write_text(
+        "wss://fstream.binance.com/stream?streams=btcusdt@depth <-> 1626992740.179554\n"
+        + "".join(
+            f'{second}.5: {{"stream":"btcusdt@depth@100ms","data":{diff % (second, u, u + 9, u - 1)}}}\n'
+            for second, u in ((1626992742, 10), (1626992743, 20), (1626992744, 30))
+        )
+    )
+    http.write_text(
+        "https://fapi.binance.com/fapi/v1/depth?symbol=BTCUSDT&limit=1000 -> 1626992742.6: "
+        '{"lastUpdateId":15,"bids":[["99","1"]],"asks":[["101","1"]]}\n'
+    )
+    [job] = imports.plan([ws, http], COMMON)
+    done = imports.run(job, Settings(), None, lambda _: None, dry=True)
+    assert (job.market.name, dict(done.read), dict(done.refused)) == ("binance-futures", {"book": 3}, {})
+    assert imports.unread(job) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from ingest.messages.contract_kinds import Derivatives, Liquidation
 from ingest.messages.kinds import Gap
+from ingest.recordings.markets import TwoMarketsError
 
 from .captures import T0, aggregate, diff, raw, read, written
 
@@ -153,3 +155,31 @@ def test_a_recording_without_liquidations_does_not_say_that_they_are_heard(tmp_p
     lines = [diff(0, "BTCUSDT", 1, 2, pu=0), note(10, 1, "trade", "markPrice"), mark(500), mark(1500)]
     messages, _, _ = found(tmp_path, *lines)
     assert [type(one).__name__ for one in messages] == ["Derivatives", "Derivatives"]
+
+
+def test_streams_of_all_symbols_tell_of_each_and_what_is_wrong_is_refused_alone(tmp_path: Path) -> None:
+    def event(line: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(line.partition(" ")[2])["data"]
+        return found
+
+    marks = [event(mark(0)), event(mark(0, "ETHUSDT", p="0")), event(mark(0, "SOLUSDT"))]
+    messages, refused, _ = found(
+        tmp_path,
+        raw(0, {"stream": "!markPrice@arr@1s", "data": marks}),
+        raw(1000, {"stream": "!forceOrder@arr", "data": event(forced(1000, "XRPUSDT"))}),
+        f"{(T0 + 2000) * 1_000_000} {json.dumps([event(mark(2000))])}\n",
+        raw(2500, {"stream": "!bookTicker", "data": {"e": "bookTicker", "s": "BTCUSDT"}}),
+    )
+    assert [(type(one).__name__, one.symbol) for one in messages] == [
+        ("Derivatives", "BTCUSDT"),
+        ("Derivatives", "SOLUSDT"),
+        ("Liquidation", "XRPUSDT"),
+        ("Derivatives", "BTCUSDT"),
+    ]
+    assert refused == ["not_positive"]
+
+
+def test_a_file_of_mark_prices_and_a_spot_file_of_the_same_symbol_are_two_markets(tmp_path: Path) -> None:
+    files = written(tmp_path, a=mark(0), b=diff(0, "BTCUSDT", 1, 2))
+    with pytest.raises(TwoMarketsError, match="futures"):
+        read(files)

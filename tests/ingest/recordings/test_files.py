@@ -91,7 +91,7 @@ def test_a_file_that_holds_no_text_is_named_for_what_it_is(
 TEXTS = [
     (b'[{"timestamp": 1, "symbol": "A"}]', "one JSON array"),
     (b'{\n  "a": 1\n}\n', "one JSON document over several lines"),
-    (b'1617210134.12: {"stream":"x"}\n', "a capture of cryptofeed"),
+    (b'1617210134.12: {"stream":"x"}\n', "a capture of cryptofeed of a venue other than Binance"),
     (b"37,60000.1,0.5,True\n38,60000.2,0.5,False\n", "text in columns without a line of names"),
     (b"time,price,size\n1,2,3\n", "text in columns: give it the ending .csv"),
     (b"<html></html>", "a web page or XML"),

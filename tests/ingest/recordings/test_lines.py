@@ -35,6 +35,34 @@ def test_a_time_that_cannot_be_is_no_time(tmp_path: Path, text: bytes) -> None:
     assert (line.received_ns, line.stamped) == (0, False)
 
 
+@pytest.mark.parametrize(
+    "stamp", [b"1723161253937085", b"1723161253937", b"1723161253.937085:", b"1723161253.937085768:"]
+)
+def test_the_size_of_a_receive_time_tells_its_unit(tmp_path: Path, stamp: bytes) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(stamp + b" {}\n")
+    (line,) = read_lines(path)
+    digits = int(stamp.replace(b".", b"").rstrip(b":"))
+    assert (line.received_ns, line.stamped) == (digits * 10 ** (19 - len(str(digits))), True)
+    assert line.data.partition(b" ")[2] == b"{}"
+
+
+def test_lines_of_cryptofeed_about_connections_and_answers_are_raw_lines(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(
+        b"wss://fstream.binance.com/stream?streams=btcusdt@trade <-> 1626992740.179554\n"
+        b'https://fapi.binance.com/fapi/v1/depth?symbol=BTCUSDT&limit=1000 -> 1626992741.5: {"lastUpdateId":1}\n'
+        b'https://dapi.binance.com/dapi/v1/depth?symbol=X&limit=9 -> 1626992742.5: {"symbol":"Y","lastUpdateId":1}\n'
+        b"https://nobody.knows/this"
+    )
+    assert [line.data for line in read_lines(path)] == [
+        b'1626992740179554000 {"e":"connection"}',
+        b'1626992741500000000 {"symbol":"BTCUSDT","lastUpdateId":1}',
+        b'1626992742500000000 {"symbol":"Y","lastUpdateId":1}',
+        b"https://nobody.knows/this",
+    ]
+
+
 def test_files_are_merged_by_receive_time_and_each_keeps_its_order(tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b.gz"
     a.write_bytes(b"%d one\n%d three\n%d back\n" % (NS, NS + 2, NS - 9))

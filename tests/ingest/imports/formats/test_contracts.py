@@ -25,6 +25,12 @@ METRICS = (
     "count_long_short_ratio,sum_taker_long_short_vol_ratio\n"
 )
 BARS = "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore\n"
+IGNORED = "open_time,open,high,low,close,ignore,close_time,ignore,ignore,ignore,ignore,ignore\n"
+FORCED = (
+    "time,side,order_type,time_in_force,original_quantity,price,average_price,order_status,last_fill_quantity,"
+    "accumulated_fill_quantity\n"
+)
+QUOTES = "update_id,best_bid_price,best_bid_qty,best_ask_price,best_ask_qty,transaction_time,event_time\n"
 BAR = "1704067200000,42312.1,42335.8,42289.6,42330.25,0,1704067259999,0,60,0,0,0\n"
 
 
@@ -91,7 +97,41 @@ def test_rates_of_binance_are_those_that_were_settled(tmp_path: Path) -> None:
     assert (only.symbol, only.timestamp, only.funding_rate) == ("ETHUSDT", 1751328000007, 0.00008191)
 
 
-@pytest.mark.parametrize("names", ["", BARS])
+def test_forced_orders_of_binance_count_as_they_were_filled_and_once_where_a_row_stands_twice(tmp_path: Path) -> None:
+    twice = "1687656471926,BUY,LIMIT,IOC,7,30741.3,30631.6,FILLED,6,7\n"
+    rows = (
+        f"{twice}{twice}"
+        "1687656473356,SELL,LIMIT,IOC,43,30756.6,30630.1,PARTIALLY_FILLED,1,42\n"
+        "1687656473400,SELL,LIMIT,IOC,43,30756.6,0,NEW,0,0\n"
+        "1687656473500,HOLD,LIMIT,IOC,43,30756.6,30630.1,FILLED,1,42\n"
+    )
+    name, market, good, refused, context = read(
+        tmp_path, "BTCUSD_PERP-liquidationSnapshot-2023-06-25.zip", FORCED + rows
+    )
+    assert (name, market) == ("Binance liquidationSnapshot", "binance-coinm")
+    assert [(one.symbol, one.timestamp, one.side, one.price, one.size) for one in good] == [
+        ("BTCUSD_PERP", 1687656471926, "buy", 30631.6, 7.0),
+        ("BTCUSD_PERP", 1687656473356, "sell", 30630.1, 42.0),
+    ]
+    assert refused == ["wrong_type"]
+    assert dict(context.passed_over) == {"a row like the one before it": 1, "a forced order that is not filled": 1}
+
+
+def test_quotes_of_binances_futures_are_books_of_one_level(tmp_path: Path) -> None:
+    rows = (
+        "1,27077.3,19.35,27077.4,8.6,1684237787209,1684237787214\n2,27077.3,0,27077.4,8.6,1684237787218,1684237787222\n"
+    )
+    name, market, (only,), refused, _ = read(tmp_path, "BTCUSDT-bookTicker-2023-05-16.zip", QUOTES + rows)
+    assert (name, market, refused) == ("Binance bookTicker", "binance-futures", ["not_positive"])
+    assert (only.symbol, only.timestamp, only.bids, only.asks) == (
+        "BTCUSDT",
+        1684237787214,
+        [(27077.3, 19.35)],
+        [(27077.4, 8.6)],
+    )
+
+
+@pytest.mark.parametrize("names", ["", BARS, IGNORED])
 @pytest.mark.parametrize(("folder", "field"), [("markPriceKlines", "mark"), ("indexPriceKlines", "index")])
 def test_bars_of_mark_and_index_give_their_close_at_their_end(
     tmp_path: Path, names: str, folder: str, field: str
