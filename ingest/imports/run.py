@@ -75,12 +75,11 @@ def plan(paths: Sequence[Path], columns: GivenColumns, venue: str = "", format_n
         form = format_of(head, columns, format_name)
         market = _market(form, head, venue, columns)
         prefix = given_prefix(columns, path)
-        together = next((job for job in jobs if form.reads_together and job.format is form), None)
+        together = next(
+            (job for job in jobs if form.reads_together and _is_one(job, form, market, prefix, columns)), None
+        )
         if together is not None:
-            known = {one.name: one for one in (market, together.market) if one.name != UNNAMED}
-            if len(known) > 1 or given_prefix(columns, together.paths[0]) != prefix:
-                raise FileFormError(f"{together.name} and {path.name} are of two markets: import one after the other")
-            together.market = next(iter(known.values()), market)
+            together.market = market if together.market.name == UNNAMED else together.market
             together.paths.append(path)
             together.context.others = together.paths[1:]
             continue
@@ -89,6 +88,12 @@ def plan(paths: Sequence[Path], columns: GivenColumns, venue: str = "", format_n
         jobs.append(Job([path], form, context, market))
     # single trades first: then they are those that count
     return sorted(jobs, key=lambda job: job.format.form == "aggTrade")
+
+
+def _is_one(job: Job, form: Format, market: Market, prefix: str | None, columns: GivenColumns) -> bool:
+    """Return whether a file is read together with those of a job: it is of the same format, prefix and market, as far as they tell one."""
+    is_market = job.market == market or UNNAMED in (job.market.name, market.name)
+    return job.format is form and is_market and given_prefix(columns, job.paths[0]) == prefix
 
 
 def _market(form: Format, head: Head, venue: str, columns: GivenColumns) -> Market:

@@ -13,7 +13,7 @@ from ingest.imports.formats.form import Arrived, Context, Format, Head, Market, 
 from ingest.messages.decode import decode_entry
 from ingest.messages.kinds import KIND
 from ingest.messages.refusal import Reason, Refused
-from ingest.recordings.columns import GivenColumns
+from ingest.recordings.columns import ANY_FILE, GivenColumns, given_prefix
 from ingest.recordings.files import is_parquet
 from ingest.recordings.lines import POST, Output, Parsed, Rejected, read_lines, stamp_of
 from ingest.recordings.markets import FUTURES, SPOT, Signs, note_lines
@@ -92,9 +92,8 @@ def _market(head: Head) -> Market:
 
 def _read(path: Path, context: Context) -> Iterator[Output | Arrived]:
     """Yield books, trades and gaps of recordings, all files together, as a replay publishes them."""
-    given = context.columns
-    if context.prefix:
-        given = GivenColumns(prefixes=(("*", context.prefix),))
+    prefix = context.prefix or given_prefix(context.columns, path)
+    given = GivenColumns(prefixes=() if prefix is None else ((ANY_FILE, prefix),))
     recording = Recording(
         [path, *context.others], columns=given, instrument=context.instrument, passed_over=context.passed_over
     )
