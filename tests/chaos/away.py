@@ -8,7 +8,8 @@ by which a repeat could be told.
 its data. ``older:S`` kills it and starts it with its data of S seconds ago: the live feed writes again what it lost. A stranger's producer
 does not, and so it has no part in such a case. Cases joined by a plus happen one after the other in one deployment. Then no message may be
 refused, each must be accepted once, and the rows of the database must be those of the same messages in the order of their times, without a
-server: the same bits.
+server: the same bits. Symbols follow each other, in the same log and in others: the rows of ``context`` are compared with what the database
+says of the others (``away_followers``).
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ from ingest.streams import dead_letters, keys, outage
 from ingest.streams.backlog import counters
 from ingest.worker import kernels
 from ingest.worker.partition import Partition
+from tests.chaos import away_followers
+from tests.chaos.away_followers import Bits
 from tests.chaos.deployment import DRAIN_S, PARTITIONS, Deployment, append, deployment
-from tests.chaos.tape import Entry
-from transforms.catalog import VIEWS
+from tests.chaos.tape import INSTRUMENTS, Entry
+from transforms.catalog import CONTEXT, VIEWS
 from transforms.times import us_of_datetime
 
 Said = tuple[str, Simulated]
-Bits = dict[tuple[str, str, int], list[list[str | None]]]
-"""By view, symbol and event time: the values of each row there."""
 BEFORE_S, AFTER_S = 4.0, 12.0
 """How long the feeds go on before and after."""
 START_S = 3.0
@@ -137,7 +138,7 @@ def take_away(it: Deployment, what: str, seconds: float) -> None:
 
 def expected(said: list[Said]) -> Bits:
     """The rows of the same messages in the order of their times, up to the last message of each symbol."""
-    conf = settings.load({"TFS_PARTITIONS": str(PARTITIONS)})
+    conf = settings.load({"TFS_PARTITIONS": str(PARTITIONS), "TFS_INSTRUMENTS": str(INSTRUMENTS)})
     partitions = {p: Partition(p, conf) for p in range(PARTITIONS)}
     ends = {message.symbol: message.timestamp for _, message in said}
     told: list[tuple[str, OrderBook | Trade | Tick]] = [*said]
@@ -160,8 +161,8 @@ def expected(said: list[Said]) -> Bits:
     return out
 
 
-def found(url: str, ends: dict[str, int]) -> Bits:
-    """The rows of the database up to the last message of each symbol."""
+def found(url: str) -> Bits:
+    """The rows of the database."""
     out: Bits = {}
     with psycopg.connect(url) as connection:
         for view in VIEWS:
@@ -169,9 +170,8 @@ def found(url: str, ends: dict[str, int]) -> Bits:
             query = sql.SQL("SELECT symbol, event_timestamp, {} FROM {}").format(names, sql.Identifier(view.name))
             for name, at, *row in connection.execute(query):
                 assert isinstance(at, datetime)
-                if us_of_datetime(at) <= ends[name] * 1000:
-                    cells = [None if x is None else float(x).hex() for x in row]
-                    out.setdefault((view.name, name, us_of_datetime(at)), []).append(cells)
+                cells = [None if x is None else float(x).hex() for x in row]
+                out.setdefault((view.name, name, us_of_datetime(at)), []).append(cells)
     return out
 
 
@@ -219,23 +219,28 @@ def run(case: str, seed: int, pairs: int = 1, before_s: float = BEFORE_S, after_
         wanted = expected(every)
         have: Bits = {}
         give_up = time.monotonic() + 30
+        rows: Bits = {}
         while len(have) < len(wanted) and time.monotonic() < give_up:  # until time has passed for quiet symbols
             time.sleep(0.5)
             it.drain()
-            have = found(it.postgres_url, ends)
+            rows = found(it.postgres_url)
+            have = {key: of for key, of in rows.items() if key[0] != CONTEXT.name and key[2] <= ends[key[1]] * 1000}
         counted = counters(it.client, PARTITIONS)
         letters = Counter(letter.reason for letter in dead_letters.oldest(it.client, PARTITIONS))
         codes = [*(one.exitcode for one in feeds), *it.close()]
     accepted = sum(number for name, number in counted.items() if name in ("accepted.book", "accepted.trade"))
     other = sum(key not in have or have[key] != rows for key, rows in wanted.items()) + len(have.keys() - wanted.keys())
+    conf = settings.load({"TFS_INSTRUMENTS": str(INSTRUMENTS)})
+    wrong_of_others, ages = away_followers.wrong(rows, conf)
     print(
         f"{case}, seed {seed}: {len(every)} messages, accepted: {accepted}, refused: {letters.total()} "
-        f"{dict(letters) or ''}, rows: {len(wanted)}, different: {other}",
+        f"{dict(letters) or ''}, rows: {len(wanted)}, different: {other}; rows of context by what the leader had told: {dict(ages)}",
         flush=True,
     )
     wrong = [f"{len(every)} messages, but {accepted} were accepted"] * (accepted != len(every))
     wrong += [f"refused: {dict(letters)}"] * bool(letters)
     wrong += [f"{other} of {len(wanted)} rows differ"] * bool(other)
+    wrong += wrong_of_others[:5]
     wrong += [f"a process ended with {codes}"] * any(codes)
     return wrong
 
