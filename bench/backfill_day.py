@@ -17,7 +17,8 @@ from pathlib import Path
 
 from bench.backfill import database, server_seconds
 from ingest.backfill.days.run import backfill_from_tape
-from ingest.imports.writing import Row, table_of
+from ingest.imports.rows import Row
+from ingest.imports.writing import table_of
 from ingest.messages.decode import encode
 from ingest.settings import Settings
 from ingest.simulate import history
@@ -37,7 +38,7 @@ def append(place: Path, day: int) -> int:
     """Put a day on a tape; return its messages."""
     end = BEGIN_MS + (day + 1) * DAY_MS
     told = history(end - SPAN_MS, end, symbols=SYMBOLS, seed=day, kinds=("book", "trade"))
-    rows = [Row(n, one.timestamp, n << 16, kind, one.symbol, encode(one)) for n, (kind, one) in enumerate(told)]  # type: ignore[arg-type,union-attr]
+    rows = [Row(n, one.timestamp, n << 16, kind, one.symbol, encode(one)) for n, (kind, one) in enumerate(told)]  # type: ignore[union-attr]
     open_to_append(settings_of(place), "").commit([table_of(rows, 2)], {})
     return len(rows)
 

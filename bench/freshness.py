@@ -28,6 +28,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import redis
@@ -162,7 +163,7 @@ def role(name: str, environ: Mapping[str, str]) -> contextlib.AbstractContextMan
 
 def wait_for_leases(client: redis.Redis, partitions: int) -> None:
     """Return when every partition has an owner."""
-    while client.exists(*(keys.owner(p) for p in range(partitions))) < partitions:
+    while cast(int, client.exists(*(keys.owner(p) for p in range(partitions)))) < partitions:
         time.sleep(0.1)
 
 
@@ -171,7 +172,7 @@ def fed(client: redis.Redis, environ: Mapping[str, str], which: str = "feed") ->
     """The feed, warm: every symbol has been online for a while. A process of its own, for it would take turns with the reader otherwise."""
     with part("bench.freshness", which, environ=environ):
         rows = SymbolKeys(project(), "symbol").keys(SYMBOLS)
-        while client.exists(*rows) < len(rows):
+        while cast(int, client.exists(*rows)) < len(rows):
             time.sleep(0.1)
         watch(client, 0, WARM_S)
         yield

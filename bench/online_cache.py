@@ -91,17 +91,17 @@ def main() -> None:
                 mine, _ = measure({which: calls[which]}, ROUNDS)[which]
                 report(name, size, mine, "target", LOOP_MS, LOOP_MS / mine, "ms", 1.0 if size == 1 else None)
         late, kept = staleness(store, store.ours.config.online_store.url)
-        for quantile in (50, 99, 100):
-            mine = float(np.percentile(late, quantile))
+        for percent in (50, 99, 100):
+            mine = float(np.percentile(late, percent))
             report(
-                f"online_cache_staleness_p{quantile}",
+                f"online_cache_staleness_p{percent}",
                 len(SYMBOLS),
                 mine,
                 "target",
                 TARGET_MS,
                 TARGET_MS / max(mine, 1e-3),
                 "ms",
-                1.0 if quantile == 99 else None,
+                1.0 if percent == 99 else None,
             )
         report("online_cache_hits", len(SYMBOLS), kept, "no cache", 0.0, 1.0, "share of reads")
 

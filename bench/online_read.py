@@ -13,7 +13,7 @@ is ``to_df().to_numpy()`` of the features.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -55,13 +55,13 @@ def fill(store: Bench, symbols: list[str]) -> None:
         OnlineWriter(store.client, PROJECT, view).write(symbols, times, np.floor(values), silent_us)
     pairs = zip(*(SymbolKeys(project, "symbol").keys(symbols) for project in (PROJECT, PLAIN)), strict=True)
     for key, plain in pairs:
-        row = store.client.hgetall(key)
+        row: Any = store.client.hgetall(key)
         for view in VIEWS:
             row[time_field(view.name)] = encode_time(decode_time(row[time_field(view.name)]))
         store.client.hset(plain, mapping=row)
 
 
-def measure(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, tuple[float, float]]:
+def measure(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, tuple[float, float]]:
     """Return p50 and p99 of each call in milliseconds.
 
     The calls take turns of ten, each after one that does not count: Feast keeps what it resolved from its registry in
@@ -90,7 +90,7 @@ def main() -> None:
             rows = [{"symbol": s} for s in symbols[:size]]
 
             def bare(size: int = size) -> Any:
-                pipe = store.client.pipeline(transaction=False)
+                pipe: Any = store.client.pipeline(transaction=False)
                 for key in keys[:size]:
                     pipe.hmget(key, fields)
                 return pipe.execute()
@@ -115,12 +115,12 @@ def main() -> None:
                 results.append((f"online_read_{name}", measure(calls, rounds // 2), "stock", STOCK))
             for name, result, peer, peer_name in results:
                 for i, quantile in enumerate(("p50", "p99")):
-                    mine, other = result["ours"][i], result[peer][i]
+                    own, other = result["ours"][i], result[peer][i]
                     target = TARGETS.get((f"{name}_{quantile}", size, peer))
-                    report(f"{name}_{quantile}", size, mine, peer_name, other, other / mine, "ms", target)
+                    report(f"{name}_{quantile}", size, own, peer_name, other, other / own, "ms", target)
             if size == 50:
-                mine = results[-1][1]["ours"][0]  # of `to_numpy`
-                report("online_read_to_numpy_p50", size, mine, "target", TO_NUMPY_MS, TO_NUMPY_MS / mine, "ms", 1.0)
+                own = results[-1][1]["ours"][0]  # of `to_numpy`
+                report("online_read_to_numpy_p50", size, own, "target", TO_NUMPY_MS, TO_NUMPY_MS / own, "ms", 1.0)
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def main() -> None:
                     begin = time.perf_counter()
                     joined = join()
                     peer.append(time.perf_counter() - begin)
-                assert pl.from_arrow(result).equals(pl.from_arrow(joined))
+                assert pl.DataFrame(result).equals(pl.DataFrame(joined))
                 del joined
                 report("pit_dense", size, statistics.median(ours), name, statistics.median(peer), "s")
             report("pit_dense_memory", size, max(peak), "limit", 2048, "MiB")

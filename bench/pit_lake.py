@@ -65,7 +65,7 @@ def main() -> None:
                 if name == "lake":
                     peak = held.mib
             assert results["lake"].equals(results["database"])
-            assert pl.from_arrow(results["lake"]).equals(pl.from_arrow(results["polars in memory"]))
+            assert pl.DataFrame(results["lake"]).equals(pl.DataFrame(results["polars in memory"]))
             for name in ("database", "polars in memory"):
                 report("pit_lake", size, statistics.median(taken["lake"]), name, statistics.median(taken[name]), "s")
             report("pit_lake_memory", size, peak, "limit", 2048, "MiB")
