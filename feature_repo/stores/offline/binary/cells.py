@@ -9,7 +9,6 @@ of each dimension, then the elements.
 
 from __future__ import annotations
 
-from mmap import mmap
 from typing import Any, Final
 
 import numpy as np
@@ -76,7 +75,7 @@ def arrow_type(kind: int) -> pa.DataType:
     return _SCALARS[kind][1]
 
 
-def at_every_byte(data: bytes | mmap, dtype: str) -> NDArray[Any]:
+def at_every_byte(data: bytes | pa.Buffer, dtype: str) -> NDArray[Any]:
     """Return a view of `data` whose element i is the `dtype` that begins at byte i."""
     width = np.dtype(dtype).itemsize
     return np.ndarray((len(data) - width + 1,), dtype, data, strides=(1,))

@@ -24,6 +24,7 @@ from psycopg import sql
 from feature_repo.stores.offline.binary import hashes
 from feature_repo.stores.offline.join import from_lake, period
 from feature_repo.stores.offline.lake import read
+from feature_repo.stores.offline.lake.sources import Group
 from feature_repo.stores.offline.lake.tables import CREATED, EVENT, KEY, fits
 from feature_repo.stores.offline.tables.schema import KERNELS, RECOMPUTED, SILENCE, Table
 from transforms.times import datetime_of_us, us_of_datetime
@@ -141,7 +142,7 @@ def _of_groups(
     features: Sequence[str],
     of_symbols: dict[str, np.uint64],
     between: tuple[int, int],
-    groups: Sequence[read.Group],
+    groups: Sequence[Group],
 ) -> dict[Maker, Digest]:
     told = view.read(groups, [KEY, EVENT, CREATED, SILENCE, KERNELS, RECOMPUTED])
     symbol, event, created = told.column(KEY).combine_chunks(), _us(told.column(EVENT)), _us(told.column(CREATED))
@@ -168,7 +169,7 @@ def _of_groups(
 
 
 def _columns(
-    view: read.View, groups: Sequence[read.Group], features: Sequence[str]
+    view: read.View, groups: Sequence[Group], features: Sequence[str]
 ) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_] | None]]:
     if view.is_far:
         rows = view.read(groups, features)

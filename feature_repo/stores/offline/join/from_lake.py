@@ -12,13 +12,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from functools import partial
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
 import psycopg
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from feature_repo.stores.endpoints import lake_place
@@ -30,19 +30,20 @@ from feature_repo.stores.offline.join.latest import NONE, latest
 from feature_repo.stores.offline.join.lookup import Lookup
 from feature_repo.stores.offline.join.spine import Asked, order_of
 from feature_repo.stores.offline.lake import read
+from feature_repo.stores.offline.lake.sources import Group
 from feature_repo.stores.offline.lake.tables import CREATED, EVENT, KEY, LakeError
 from feature_repo.stores.offline.tables.schema import RECOMPUTED, SILENCE
 
 log = logging.getLogger(__name__)
 
 DAY_US: Final = 86_400_000_000
-GROUP_COST: Final = 40  # look-ups by the database's index that take as long as reading one row group
+GROUP_COST: Final = 40  # look-ups by the database's index that take as long as decoding one row group
 PACKED: Final = 10  # the same, where the database has to unpack what it looks up: as many times fewer
 PIECE_ROWS: Final = 4_000_000  # that are read at a time: the bound of the memory
 _TYPES: Final = {wire.FLOAT8, wire.INT8}
 
 _Ints = NDArray[np.int64]
-_Put = Callable[[Sequence[read.Group], _Ints, _Ints], None]
+_Put = Callable[[Sequence[Group], _Ints, _Ints], None]
 
 
 def view_of(connection: psycopg.Connection[Any], lookup: Lookup, types: Sequence[int]) -> read.View | None:
@@ -88,7 +89,7 @@ def fill(
         return lambda: asked
     reads: list[Future[None]] = []
 
-    def put(groups: Sequence[read.Group], rows: _Ints, at: _Ints) -> None:
+    def put(groups: Sequence[Group], rows: _Ints, at: _Ints) -> None:
         reads.extend(pool.submit(step) for step in puts(view, groups, lookup.features, into, rows, at))
 
     try:
@@ -162,27 +163,22 @@ def _of_day(
     if not view.rows(number):
         return found
     moment, code = mine.moment, mine.code
-    cost = GROUP_COST / (PACKED if number in view.packed else 1)
-    if len(moment) < cost:
-        return None
     edges = np.flatnonzero(np.diff(code, prepend=-1, append=-1))
     of_symbol = {
         names[code[first]]: slice(first, end)
         for first, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
     }
     groups = list(_needed(view.groups(number), lookup, of_symbol, moment))
-    if len(moment) < cost * len(groups):
+    cost = GROUP_COST / (PACKED if number in view.packed else 1)
+    if groups and len(moment) < cost * view.decoded(groups, [EVENT, *lookup.features]):
         return None
-    columns = [KEY, EVENT, CREATED, RECOMPUTED, *([SILENCE] if lookup.tells_silence else [])]
     for piece in _pieces(groups):
-        asked_rows, at = _of_piece(view.read(piece, columns), lookup, of_symbol, moment, found)
+        asked_rows, at = _of_piece(view, piece, lookup, of_symbol, moment, found)
         put(piece, mine.row[asked_rows], at)
     return found
 
 
-def _needed(
-    groups: Sequence[read.Group], lookup: Lookup, of_symbol: Mapping[str, slice], moment: _Ints
-) -> Iterator[read.Group]:
+def _needed(groups: Sequence[Group], lookup: Lookup, of_symbol: Mapping[str, slice], moment: _Ints) -> Iterator[Group]:
     """Yield the row groups that may hold a row for one of the entity rows, whose moments are sorted for each symbol."""
     symbols = sorted(of_symbol)
     for group in groups:
@@ -196,9 +192,9 @@ def _needed(
                 break
 
 
-def _pieces(groups: Sequence[read.Group]) -> Iterator[list[read.Group]]:
+def _pieces(groups: Sequence[Group]) -> Iterator[list[Group]]:
     """Cut row groups into pieces of about `PIECE_ROWS` rows; no symbol is in two of them."""
-    piece: list[read.Group] = []
+    piece: list[Group] = []
     for group in groups:
         rows = sum(one.rows for one in piece)
         if piece and rows + group.rows > PIECE_ROWS and group.symbols[0] > piece[-1].symbols[1]:
@@ -210,26 +206,35 @@ def _pieces(groups: Sequence[read.Group]) -> Iterator[list[read.Group]]:
 
 
 def _of_piece(
-    rows: pa.Table, lookup: Lookup, of_symbol: Mapping[str, slice], moment: _Ints, found: NDArray[np.bool_]
+    view: read.View,
+    groups: Sequence[Group],
+    lookup: Lookup,
+    of_symbol: Mapping[str, slice],
+    moment: _Ints,
+    found: NDArray[np.bool_],
 ) -> tuple[_Ints, _Ints]:
-    """Find entity rows in rows of whole symbols that are sorted by symbol, event and created time; note in `found` which have one.
+    """Find entity rows in row groups that have all needed ones of their symbols; note in `found` which have a row.
 
     Return the positions of those whose features count, and of their rows.
     """
-    event, created = (rows.column(name).combine_chunks().view(pa.int64()).to_numpy() for name in (EVENT, CREATED))
-    symbol = rows.column(KEY).combine_chunks()
-    index, names = symbol.indices.to_numpy(), symbol.dictionary.to_pylist()
-    kept = counting(rows, lookup.history, index, event)
+    event, *rest = view.numbers(groups, [EVENT, CREATED] if lookup.known else [EVENT])
+    created = rest[0] if rest else None
+    parts = list(_parts(view, groups))
+    kept = None
+    if None in (makers := {group.recomputed for group in groups}) or len(makers) > 1:
+        index = np.repeat(np.arange(len(parts)), [end - first for _, first, end in parts])
+        kept = counting(view.read(groups, [RECOMPUTED]), lookup.history, index, event)
     if kept is not None:
-        index, event, created = index[kept], event[kept], created[kept]
-    edges = [0, *(np.flatnonzero(index[1:] != index[:-1]) + 1).tolist(), len(index)]
+        event, created = event[kept], None if created is None else created[kept]
+        parts = [(name, *np.searchsorted(kept, (first, end)).tolist()) for name, first, end in parts]
     positions: list[_Ints] = [np.empty(0, np.int64)]
     at: list[_Ints] = [np.empty(0, np.int64)]
-    for first, end in pairwise(edges):
-        part = of_symbol.get(names[index[first]])
+    for name, first, end in parts:
+        part = of_symbol.get(name)
         if part is None:
             continue
-        here = latest(moment[part], event[first:end], created[first:end], lookup.ttl, known=lookup.known)
+        known = None if created is None else created[first:end]
+        here = latest(moment[part], event[first:end], known, lookup.ttl, known=lookup.known)
         has = np.flatnonzero(here != NONE)
         positions.append(has + part.start)
         at.append(here[has] + first)
@@ -240,10 +245,29 @@ def _of_piece(
     found[asked] = True
     at_all = at_row if kept is None else kept[at_row]
     if lookup.tells_silence:
-        told = pc.fill_null(rows.column(SILENCE).take(pa.array(at_all)), 0).to_numpy()
-        heard = event[at_row] - told.astype(np.int64) * 1_000 >= moment[asked] - lookup.heard
-        asked, at_all = asked[heard], at_all[heard]
+        most = event[at_row] - moment[asked] + lookup.heard
+        longest = [group.silence for group in groups if group.silence is not None]
+        if len(longest) < len(groups) or (most < max(longest, default=0) * 1_000).any():
+            told, _ = read.numbers_of(view.read(groups, [SILENCE]).column(0))
+            heard = told[at_all].astype(np.int64) * 1_000 <= most
+            asked, at_all = asked[heard], at_all[heard]
     return asked, at_all
+
+
+def _parts(view: read.View, groups: Sequence[Group]) -> Iterator[tuple[str, int, int]]:
+    """Yield each symbol of row groups, and between which positions its rows lie."""
+    if all(first == last for first, last in (group.symbols for group in groups)):
+        runs = [(group.symbols[0], group.rows) for group in groups]
+    else:
+        symbol = view.read(groups, [KEY]).column(0).combine_chunks()
+        index, names = symbol.indices.to_numpy(), symbol.dictionary.to_pylist()
+        edges = [0, *(np.flatnonzero(index[1:] != index[:-1]) + 1).tolist(), len(index)]
+        runs = [(names[index[first]], end - first) for first, end in pairwise(edges)]
+    begin = 0
+    for name, of_name in groupby(runs, itemgetter(0)):
+        end = begin + sum(rows for _, rows in of_name)
+        yield name, begin, end
+        begin = end
 
 
 def _order(small: _Ints) -> _Ints:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from feature_repo.stores.offline.join.gather import Columns
 from feature_repo.stores.offline.lake import read
+from feature_repo.stores.offline.lake.sources import Group
 
 SPARSE: Final = 64  # rows for each one that is asked for, from which on values are read one by one
 TOGETHER: Final = 8  # columns of which one step then reads the values
@@ -19,7 +20,7 @@ _Ints = NDArray[np.int64]
 
 
 def puts(
-    view: read.View, groups: Sequence[read.Group], features: Sequence[str], into: Columns, rows: _Ints, at: _Ints
+    view: read.View, groups: Sequence[Group], features: Sequence[str], into: Columns, rows: _Ints, at: _Ints
 ) -> Iterator[Callable[[], None]]:
     """Yield steps that put the values of row groups at positions `at` into `rows` of the result, each step some columns.
 
@@ -49,12 +50,12 @@ def puts(
         spare.append(buffer)
 
     def alone(first: int, last: int) -> None:
-        for index in range(first, last):
-            values = view.values(groups, features[index], group_of, at - begins[group_of])
+        found = view.values(groups, features[first:last], group_of, at - begins[group_of])
+        for index, values in enumerate(found, first):
             if values is None:
                 whole(index)
             else:
-                into.put_values(index, rows, values, np.ones(len(at), np.bool_))
+                into.put_values(index, rows, *values)
 
     if view.is_far:
         yield together

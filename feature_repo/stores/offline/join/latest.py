@@ -36,11 +36,10 @@ def latest(moment: _Ints, event: _Ints, created: _Ints | None, ttl: int, *, know
     """
     if not len(event) or not len(moment):
         return np.full(len(moment), NONE, np.int64)
-    if not known:
-        at = np.searchsorted(event, moment, side="right") - 1
-    elif created is None:
+    at = np.searchsorted(event, moment, side="right") - 1
+    if known and created is None:
         raise ValueError("known rows need their created times")
-    else:
+    if known and created is not None and (created[at] > moment)[at >= 0].any():
         # A row is available from the later of its two times on. Of the rows available, the last in order holds: in
         # order of availability that is a running maximum of positions.
         available = np.maximum(event, created)

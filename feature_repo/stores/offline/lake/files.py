@@ -21,9 +21,9 @@ from deltalake.transaction import AddAction
 from feature_repo.stores.delta import options
 from feature_repo.stores.offline.lake import tables
 from feature_repo.stores.offline.lake.tables import DAY, EVENT, KEY
-from feature_repo.stores.offline.tables.schema import Table
+from feature_repo.stores.offline.tables.schema import RECOMPUTED, SILENCE, Table
 
-_LOOSE: Final = {pa.float64(), pa.int64()}
+_LOOSE: Final = {pa.float64(), pa.int64(), tables.TIME}
 GROUP_ROWS: Final = 16_384
 """Rows of a row group, which is what a join reads of a symbol at least."""
 
@@ -82,10 +82,15 @@ def _writer(system: pyarrow.fs.FileSystem, path: str, schema: pa.Schema) -> Any:
         path,
         schema,
         filesystem=system,
-        # LZ4 is read three times faster than zstd. Features give little to either: they lie as they are, so that one can be read alone
-        # (`plain`).
+        # LZ4 is read three times faster than zstd. Features give little to either: they lie as they are, so that one can be read alone,
+        # and times, so that they are copied without decoding (`plain`).
         compression={field.name: "none" if field.type in _LOOSE else "lz4" for field in schema},
         use_dictionary=[KEY],
-        write_statistics=[KEY, EVENT],
+        write_statistics=[
+            KEY,
+            EVENT,
+            SILENCE,
+            RECOMPUTED,
+        ],  # by which a reader knows most of these columns without reading them
         data_page_size=8 << 20,  # one page a column and row group
     )

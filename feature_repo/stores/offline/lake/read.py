@@ -7,9 +7,6 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
-from mmap import ACCESS_READ, mmap
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -21,17 +18,14 @@ from deltalake import DeltaTable
 from numpy.typing import NDArray
 
 from feature_repo.stores.offline.binary.cells import at_every_byte
-from feature_repo.stores.offline.lake import files, marks, plain, tables
-from feature_repo.stores.offline.lake.tables import EVENT, KEY
+from feature_repo.stores.offline.lake import marks, plain, sources, tables
+from feature_repo.stores.offline.lake.sources import Group
+from feature_repo.stores.offline.lake.tables import KEY
 from transforms.times import us_of_datetime
 
 EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
-ANY_SYMBOL: Final = ("", chr(0x10FFFF))
-"""Bounds of the symbols of a row group that has no statistics of them: they are left out where a text is very long."""
 _OPEN: Final[dict[str, _Opened]] = {}
 _LOCK: Final = threading.Lock()
-_NOWHERE: Final = -1
-_UNKNOWN: Final = -2
 
 _Ints = NDArray[np.int64]
 
@@ -58,17 +52,6 @@ class _Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """A row group of a file: its position, how many rows it has, and bounds of its symbols and of its event times in microseconds."""
-
-    path: str
-    number: int
-    rows: int
-    symbols: tuple[str, str]
-    events: tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
 class View:
     """The days of a view that may be read: those whose rows are the ones that the database has, by days since 1970.
 
@@ -91,7 +74,7 @@ class View:
 
     def groups(self, day: int) -> list[Group]:
         """Return the row groups of a day, sorted by symbol and event time."""
-        found = [group for path, _ in self.files[day] for group in _groups(self._source(path))]
+        found = [group for path, _ in self.files[day] for group in sources.groups_of(self._source(path))]
         return sorted(found, key=lambda group: (group.symbols, group.events))
 
     def read(self, groups: Sequence[Group], columns: Sequence[str]) -> pa.Table:
@@ -101,80 +84,75 @@ class View:
             numbers = [group.number for group in groups if group.path == path]
             source = self._source(path)
             for column in columns:
-                _position(source, column)
+                sources.column_of(source, column)
             with source.open() as opened:
-                file = pq.ParquetFile(opened, metadata=_metadata(source), read_dictionary=[KEY], pre_buffer=self.is_far)
+                file = pq.ParquetFile(
+                    opened, metadata=sources.metadata_of(source), read_dictionary=[KEY], pre_buffer=self.is_far
+                )
                 parts.append(file.read_row_groups(numbers, columns=list(columns), use_threads=True))
         return pa.concat_tables(parts).unify_dictionaries()
 
-    def values(self, groups: Sequence[Group], column: str, group_of: _Ints, within: _Ints) -> NDArray[Any] | None:
-        """Return single values of one column, each from the row `within` the row group at position `group_of` in `groups`.
+    def decoded(self, groups: Sequence[Group], columns: Sequence[str]) -> float:
+        """Return how many row groups of a day have to be decoded to read columns of them; one of which a part is decoded counts so much."""
+        if self.is_far:
+            return len(groups)
+        starts = sources.starts_of(self._source(groups[0].path), groups, columns)
+        return float((starts == sources.NOWHERE).sum() / len(columns))
 
-        `column` has doubles or whole numbers. None where a value cannot be read alone: a row group has a null in the column or packs it.
-        The files are near, and the groups those of a day.
+    def values(
+        self, groups: Sequence[Group], columns: Sequence[str], group_of: _Ints, within: _Ints
+    ) -> list[tuple[NDArray[Any], NDArray[np.bool_]] | None]:
+        """Return single values of columns and which are not null, each from the row `within` the row group at position `group_of`.
+
+        The columns have doubles or whole numbers. None for one whose values cannot be read alone: a row group has values and nulls in
+        it, or packs it. The files are near, and the groups those of a day.
         """
         source = self._source(groups[0].path)
-        starts = _starts(source, groups, column)
-        if (starts == _NOWHERE).any():
-            return None
-        return np.asarray(
-            at_every_byte(_mapped(source), _dtype(source, column))[starts[group_of] + plain.WIDTH * within]
-        )
+        starts = sources.starts_of(source, groups, columns)
+        at = starts[:, group_of]
+        values = at_every_byte(sources.mapped(source), "<i8")[np.where(at < 0, 0, at + plain.WIDTH * within)]
+        return [
+            None if (of_column == sources.NOWHERE).any() else (found.view(sources.column_of(source, name).dtype), valid)
+            for name, of_column, found, valid in zip(columns, starts, values, at != plain.NULL, strict=True)
+        ]
+
+    def numbers(self, groups: Sequence[Group], columns: Sequence[str]) -> list[NDArray[Any]]:
+        """Return whole columns of row groups of a day, which have times or numbers that are never null, times in microseconds."""
+        if self.is_far:
+            return [numbers_of(column)[0] for column in self.read(groups, columns).columns]
+        count = sum(group.rows for group in groups)
+        return [self.column(groups, name, np.empty(count))[0] for name in columns]
 
     def column(
         self, groups: Sequence[Group], column: str, into: NDArray[np.float64]
     ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Return one column of row groups, and which of its values are not null, None for all.
 
-        As for `values`, but row groups that have a null or are packed are decoded. `into` has the values, and is as long as there are
+        As for `values`, but row groups whose values cannot be read alone are decoded. `into` has the values, and is as long as there are
         rows, or longer.
         """
         source = self._source(groups[0].path)
         ends = np.cumsum([group.rows for group in groups])
         parts = [slice(end - group.rows, end) for group, end in zip(groups, ends.tolist(), strict=True)]
-        values = into[: ends[-1]].view(_dtype(source, column))
-        starts = _starts(source, groups, column)
+        values = into[: ends[-1]].view(sources.column_of(source, column).dtype)
+        starts = sources.starts_of(source, groups, [column])[0]
         with source.path_here.open("rb") as file:
-            for i in np.flatnonzero(starts != _NOWHERE).tolist():
+            for i in np.flatnonzero(starts >= 0).tolist():
                 # Copied by the system, because to map the pages of a whole column takes longer.
                 if os.preadv(file.fileno(), [values[parts[i]].data], int(starts[i])) != plain.WIDTH * groups[i].rows:
                     raise OSError(f"{source.path} is cut off")
-        decoded = np.flatnonzero(starts == _NOWHERE).tolist()
-        if not decoded:
+        if (starts >= 0).all():
             return values, None
-        found, is_valid = numbers_of(self.read([groups[i] for i in decoded], [column]).column(0))
-        valid = np.ones(len(values), np.bool_)
-        begin = 0
-        for i in decoded:
-            given = slice(begin, begin + groups[i].rows)
-            values[parts[i]], valid[parts[i]] = found[given], is_valid[given]
-            begin = given.stop
+        valid = np.repeat(starts >= 0, [group.rows for group in groups])
+        values[~valid] = 0
+        decoded = np.flatnonzero(starts == sources.NOWHERE).tolist()
+        if decoded:
+            at = np.concatenate([np.arange(parts[i].start, parts[i].stop) for i in decoded])
+            values[at], valid[at] = numbers_of(self.read([groups[i] for i in decoded], [column]).column(0))
         return values, valid
 
-    def _source(self, path: str) -> _Source:
-        return _Source(self.place, path, self.table)
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """A file of a table. Two are equal where place and path are: a file of a Delta table never changes."""
-
-    place: str
-    path: str
-    table: DeltaTable
-
-    def __hash__(self) -> int:
-        return hash((self.place, self.path))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Source) and (self.place, self.path) == (other.place, other.path)
-
-    @property
-    def path_here(self) -> Path:
-        return Path(self.place, self.path)
-
-    def open(self) -> Any:
-        return files.storage_of(self.table, self.place).open_input_file(self.path)
+    def _source(self, path: str) -> sources.Source:
+        return sources.Source(self.place, path, self.table)
 
 
 def view(connection: psycopg.Connection[Any], lake: str, name: tuple[str, ...]) -> View | None:
@@ -214,69 +192,9 @@ def forget(view: View) -> None:
         _OPEN.pop(view.place, None)
 
 
-@lru_cache(maxsize=64)
-def _mapped(source: _Source) -> mmap:
-    """Return the bytes of a file. They stay mapped: to map and unmap them for each column takes longer than to read a few values."""
-    with source.path_here.open("rb") as file:
-        return mmap(file.fileno(), 0, access=ACCESS_READ)
-
-
-@lru_cache(maxsize=512)
-def _metadata(source: _Source) -> pq.FileMetaData:
-    with source.open() as opened:
-        return pq.read_metadata(opened)
-
-
 def numbers_of(column: pa.ChunkedArray) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return the values of doubles or whole numbers, 0 for null, and which are not null."""
+    """Return the values of doubles, whole numbers or times in microseconds, 0 for null, and which are not null."""
     array = column.combine_chunks()
+    array = array.view(pa.int64()) if pa.types.is_timestamp(array.type) else array
     valid = np.asarray(array.is_valid().to_numpy(zero_copy_only=False))
     return (pc.fill_null(array, 0) if array.null_count else array).to_numpy(), valid
-
-
-def _position(source: _Source, column: str) -> int:
-    names = _metadata(source).schema.names
-    if column not in names:  # it was written by a process with older definitions
-        raise pa.ArrowKeyError(f"{source.path} has no column {column}")
-    return int(names.index(column))
-
-
-def _dtype(source: _Source, column: str) -> str:
-    return plain.DTYPES[_metadata(source).schema.column(_position(source, column)).physical_type]
-
-
-def _starts(source: _Source, groups: Sequence[Group], column: str) -> _Ints:
-    """Return where the values of a column begin in the file for each row group, `_NOWHERE` where they do not lie there one by one."""
-    found = _known_starts(source, column)
-    numbers = np.array([group.number for group in groups])
-    unknown = numbers[found[numbers] == _UNKNOWN].tolist()
-    if unknown:
-        metadata, position = _metadata(source), _position(source, column)
-        with source.path_here.open("rb") as file:
-            for number in unknown:
-                place = plain.place_of(file, metadata.row_group(number).column(position))
-                found[number] = _NOWHERE if place is None else place
-    return np.asarray(found[numbers])
-
-
-@lru_cache(maxsize=2048)
-def _known_starts(source: _Source, column: str) -> _Ints:
-    """Return what `_starts` has found out: a file never changes."""
-    return np.full(_metadata(source).num_row_groups, _UNKNOWN, np.int64)
-
-
-@lru_cache(maxsize=4096)
-def _groups(source: _Source) -> tuple[Group, ...]:
-    metadata = _metadata(source)
-    names = (
-        {metadata.row_group(0).column(i).path_in_schema: i for i in range(metadata.num_columns)}
-        if metadata.num_row_groups
-        else {}
-    )
-    found = []
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        symbols, events = (group.column(names[name]).statistics for name in (KEY, EVENT))
-        between = (symbols.min, symbols.max) if symbols is not None and symbols.has_min_max else ANY_SYMBOL
-        found.append(Group(source.path, number, group.num_rows, between, (events.min_raw, events.max_raw)))
-    return tuple(found)

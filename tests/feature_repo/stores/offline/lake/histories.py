@@ -19,6 +19,7 @@ from psycopg import sql
 
 from feature_repo.stores.endpoints import LAKE_VARIABLE
 from feature_repo.stores.offline import lake as lake_package
+from feature_repo.stores.offline.lake.read import View
 from feature_repo.stores.offline.lake.write import write
 from feature_repo.stores.offline.tables.schema import Table, table_of_feature_view
 
@@ -29,6 +30,14 @@ APART_S = 7 * DAY_S
 TOGETHER = 10
 """Histories that are tried at once, a week apart: what happens to one changes no day of another."""
 SYMBOLS = ("A", "B", "Bb", "é")
+_KINDS = [
+    (0.2, 0.3, [0, 1500, 4000, 9000]),
+    (0.2, 0.0, [0, 1500, 4000, 9000]),
+    (0.0, 0.3, [0]),
+    (0.0, 0.0, [0, 1500]),
+    (1.0, 1.0, [9000]),
+]
+"""Of the rows of a history: the shares of nulls and of recomputed rows, and the milliseconds for which the feed had been silent."""
 FEATURES = ["quick:a", "quick:n", "slow:b"]
 _LAKE = lake_package.__path__[0]
 _IGNORED = {"__del__", "remove", "_remove"}  # what Python calls when an object goes: it ignores what is raised there
@@ -82,16 +91,18 @@ def moment(rng: np.random.Generator, number: int = 0) -> float:
 
 
 def row(rng: np.random.Generator, name: str, number: int) -> tuple[Any, ...]:
+    """A row of a history: some have no null, no silence or one maker throughout, so that row groups of the lake are whole in that, too."""
+    nulls, recomputed, silences = _KINDS[number % len(_KINDS)]
     event = moment(rng, number)
     created = event + float(rng.choice([-1.0, 0.0, 0.5, 3.0, 40.0, DAY_S * 2]))
     values = [
-        None if rng.random() < 0.2 else float(rng.choice([np.nan, -0.0, 1.5, rng.normal()])) for _ in COLUMNS[name]
+        None if rng.random() < nulls else float(rng.choice([np.nan, -0.0, 1.5, rng.normal()])) for _ in COLUMNS[name]
     ]
     if name == "quick":
-        values[1] = None if rng.random() < 0.2 else int(rng.integers(-(2**62), 2**62))
-    silence = None if rng.random() < 0.5 else int(rng.choice([0, 1500, 4000, 9000]))
+        values[1] = None if rng.random() < nulls else int(rng.integers(-(2**62), 2**62))
+    silence = None if rng.random() < 0.5 else int(rng.choice(silences))
     times = (T0 + timedelta(seconds=event), T0 + timedelta(seconds=created))
-    return (str(rng.choice(SYMBOLS)), *times, *values, silence, bool(rng.random() < 0.3))
+    return (str(rng.choice(SYMBOLS)), *times, *values, silence, bool(rng.random() < recomputed))
 
 
 def add(connection: psycopg.Connection[Any], rng: np.random.Generator, name: str, count: int, number: int = 0) -> None:
@@ -150,9 +161,11 @@ def frame(rng: np.random.Generator, count: int, histories: int = 1) -> pd.DataFr
 
 
 @contextmanager
-def lake(place: str | None) -> Iterator[None]:
+def lake(place: str | None, *, is_far: bool = False) -> Iterator[None]:
+    """Let joins read the lake at a place; `is_far` reads its files as those in S3 are read."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(LAKE_VARIABLE, place or "")
+        patch.setattr(View, "is_far", is_far)
         yield
 
 

@@ -54,13 +54,13 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def compare(store: FeatureStore, place: str, rng: np.random.Generator) -> None:
     """Hold one of the two ways to read a history, known or not, against the database alone."""
     frame = histories.frame(rng, 120 * histories.TOGETHER, histories.TOGETHER)
-    history, known = str(rng.choice(NAMES)), bool(rng.random() < 0.5)
+    history, known, is_far = str(rng.choice(NAMES)), bool(rng.random() < 0.5), bool(rng.random() < 0.3)
     found = []
     for lake in (None, place):
-        with reading(history), histories.lake(lake):
+        with reading(history), histories.lake(lake, is_far=is_far):
             job = store.get_historical_features(frame, histories.FEATURES, filter_by_created_timestamp=known)
             found.append(histories.bits(job.to_arrow()))
-    assert found[0] == found[1], (history, known)
+    assert found[0] == found[1], (history, known, is_far)
 
 
 def compare_periods(store: FeatureStore, place: str, rng: np.random.Generator) -> None:

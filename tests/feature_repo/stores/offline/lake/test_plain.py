@@ -19,16 +19,19 @@ def written(path: Path, column: pa.Array, **how: Any) -> None:
     pq.write_table(pa.table({"other": column, "x": column}), path, **options)
 
 
+def place_in(path: Path, group: int) -> int | None:
+    chunk, column = pq.read_metadata(path).row_group(group).column(1), pq.read_metadata(path).schema.column(1)
+    with path.open("rb") as file:
+        return plain.place_of(file, chunk, nullable=column.max_definition_level > 0)
+
+
 def value_of(path: Path, group: int, row: int) -> Any:
     """The value of ``x`` from the bytes, None where they do not lie there one by one."""
-    chunk = pq.read_metadata(path).row_group(group).column(1)
-    with path.open("rb") as file:
-        place = plain.place_of(file, chunk)
-    return (
-        None
-        if place is None
-        else at_every_byte(path.read_bytes(), plain.DTYPES[chunk.physical_type])[place + plain.WIDTH * row]
-    )
+    place = place_in(path, group)
+    if place is None:
+        return None
+    dtype = plain.DTYPES[pq.read_metadata(path).schema.column(1).physical_type]
+    return at_every_byte(path.read_bytes(), dtype)[place + plain.WIDTH * row]
 
 
 @pytest.mark.parametrize("size", [1, 7, 8, 127, 128, 5_000])
@@ -44,7 +47,30 @@ def test_each_value_of_whole_columns_lies_where_it_is_said(tmp_path: Path, size:
                 assert np.asarray(found).tobytes() == values[group * size + row].tobytes()
 
 
-@pytest.mark.parametrize("nulls", [[0], [4_999], [17], list(range(0, 5_000, 2)), list(range(5_000))])
+@pytest.mark.parametrize("size", [1, 8, 5_000])
+def test_times_that_cannot_be_null_lie_where_it_is_said(tmp_path: Path, size: int) -> None:
+    times = np.arange(2 * size) + 1_700_000_000_000_000
+    column = pa.array(times).view(pa.timestamp("us", "UTC"))
+    schema = pa.schema([pa.field(name, column.type, nullable=False) for name in ("other", "x")])
+    pq.write_table(
+        pa.table([column, column], schema=schema),
+        tmp_path / "a",
+        compression="none",
+        use_dictionary=False,
+        data_page_size=8 << 20,
+        row_group_size=size,
+    )
+    assert [value_of(tmp_path / "a", group, size - 1) for group in (0, 1)] == times[[size - 1, 2 * size - 1]].tolist()
+
+
+@pytest.mark.parametrize("size", [1, 5_000])
+def test_a_column_without_values_is_told_from_one_with_some(tmp_path: Path, size: int) -> None:
+    written(tmp_path / "a", pa.array([None] * size + [1.0] + [None] * (size - 1), pa.float64()), row_group_size=size)
+    assert place_in(tmp_path / "a", 0) == plain.NULL
+    assert place_in(tmp_path / "a", 1) != plain.NULL
+
+
+@pytest.mark.parametrize("nulls", [[0], [4_999], [17], list(range(0, 5_000, 2))])
 def test_where_a_value_is_null_none_is_read_alone(tmp_path: Path, nulls: list[int]) -> None:
     mask = np.zeros(5_000, np.bool_)
     mask[nulls] = True
