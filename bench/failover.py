@@ -1,4 +1,5 @@
-"""Failover: the master of a symbol's log dies on a Redis Cluster of three masters and three replicas, under load.
+"""Failover: a master of a Redis Cluster of three masters and three replicas dies under load, or with ``--sentinel`` that which three
+sentinels watch.
 
 Two workers make rows of a live feed of 20 symbols; a reader reads all of them online, as the store does. A master is killed, several
 times. The time begins when its replica says that it is the master. ``failover_reads`` is the time until the last read with an error after
@@ -6,10 +7,12 @@ that, and ``failover_rows`` the time until every symbol has an online row of a l
 and the allowed lateness. The peer is the target. Beside them stand how many reads failed, and from the kill to the new master.
 
     python -m bench.failover
+    python -m bench.failover --sentinel
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -32,6 +35,7 @@ from ingest.publish.outlet import Outlet
 from ingest.recordings.lines import Parsed
 from ingest.streams import outage
 from tests.chaos.cluster import cluster_of_six
+from tests.chaos.sentinel import master_of_sentinels
 
 ROUNDS = 4
 TARGET_S = 5.0
@@ -85,11 +89,14 @@ def beside(target: object, *args: object) -> Iterator[None]:
 
 def main() -> None:
     """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.failover", description=__doc__)
+    parser.add_argument("--sentinel", action="store_true", help="a master that sentinels watch, in place of a cluster")
+    with_sentinels = parser.parse_args().sentinel
     conf = settings.load()
     chosen = random.Random(0)
     reads, rows, elections, failed = list[float](), list[float](), list[float](), list[float]()
     with contextlib.ExitStack() as stack:
-        cluster = stack.enter_context(cluster_of_six())
+        cluster = stack.enter_context(master_of_sentinels() if with_sentinels else cluster_of_six())
         client: redis.Redis = stack.enter_context(outage.open_redis(cluster.url))
         environ = {**os.environ, "TFS_REDIS_URL": cluster.url}
         for _ in range(2):
@@ -107,7 +114,8 @@ def main() -> None:
             reads.append(max(0.0, max(failed, default=0.0) - known))
             print(json.dumps({"killed to known": round(known - killed, 2), "failed reads": len(failed)}), flush=True)
             cluster.restart()
-    for name, times in (("failover_reads", reads), ("failover_rows", rows)):
+    of = "sentinel_failover" if with_sentinels else "failover"
+    for name, times in ((f"{of}_reads", reads), (f"{of}_rows", rows)):
         ours = max(times)
         line = {"bench": name, "size": ROUNDS, "ours": round(ours, 2), "peer_name": "the target", "peer": TARGET_S}
         print(json.dumps(line | {"ratio": round(TARGET_S / max(ours, 0.01), 2), "unit": "s, the longest"}), flush=True)

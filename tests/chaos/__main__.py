@@ -4,8 +4,9 @@ The same entries go through a deployment that is left in peace, and through one 
 and frozen, whose leases are stolen and whose Redis and PostgreSQL are killed, stopped and started again, all of it drawn from
 the seed. Then every row offline, every value online, every vector, every dead letter and every count must be equal, as bits.
 
-With --cluster the second one has a Redis Cluster of three masters and three replicas. Masters are killed, and failovers are asked for.
-With --replicas 0 what the cluster had acknowledged and lost is counted and told, and rows may differ then.
+With --cluster the second one has a Redis Cluster of three masters and three replicas, with --sentinel a master, its replica and three
+sentinels. Masters are killed, and failovers are asked for. With --replicas 0 what Redis had acknowledged and lost is counted and told, and
+rows may differ then.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from pathlib import Path
 
 from ingest.worker import kernels
 from tests.chaos import faults, on_tape, result
-from tests.chaos.cluster import cluster_of_six
+from tests.chaos.cluster import ClusterOfSix, cluster_of_six
 from tests.chaos.deployment import DRAIN_S, PARTITIONS, PUBLISH, Deployment, deployment
+from tests.chaos.sentinel import master_of_sentinels
 from tests.chaos.tape import Entry, entries
 
 
@@ -40,8 +42,11 @@ def main() -> int:
         action="store_true",
         help="live: a venue plays a capture, and each part is killed (tests/chaos/live.py)",
     )
-    parser.add_argument("--cluster", action="store_true", help="on a Redis Cluster, with failovers of its masters")
-    parser.add_argument("--replicas", type=int, default=1, help="with --cluster: TFS_REDIS_REPLICAS (default 1)")
+    on = parser.add_mutually_exclusive_group()
+    on.add_argument("--cluster", action="store_true", help="on a Redis Cluster, with failovers of its masters")
+    on.add_argument("--sentinel", action="store_true", help="on a master with sentinels, with failovers of it")
+    replicas = "with --cluster or --sentinel: TFS_REDIS_REPLICAS (default 1)"
+    parser.add_argument("--replicas", type=int, default=1, help=replicas)
     parser.add_argument("--kills", type=int, default=3, help="with --feed: SIGKILLs of each part (default 3)")
     args = parser.parse_args()
     given = os.environ.get("RECORDINGS")
@@ -65,7 +70,9 @@ def main() -> int:
     assert all(expected.values()), "nothing to compare"
     with contextlib.ExitStack() as stack:
         s3 = stack.enter_context(on_tape.s3()) if args.tape else None
-        cluster = stack.enter_context(cluster_of_six()) if args.cluster else None
+        cluster: ClusterOfSix | None = None
+        if args.cluster or args.sentinel:
+            cluster = stack.enter_context(cluster_of_six() if args.cluster else master_of_sentinels())
         about = (args.workers, on_tape.PLACE if args.tape else "", (), cluster, args.replicas if cluster else 0)
         disturbed = stack.enter_context(deployment(*about))
         with on_tape.away_for_a_while(s3) if s3 else contextlib.nullcontext():

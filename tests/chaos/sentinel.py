@@ -44,6 +44,7 @@ class MasterOfSentinels(ClusterOfSix):
 
     def kill_and_elect(self, random_: random.Random, apart_s: float = 0.0) -> float:
         """Kill the master, and return when the sentinels have another one, by the steady clock; the replica lacks the last ``apart_s``."""
+        self._wait_until_whole()
         self._killed = self.master()
         if apart_s:
             self._ask(self._killed, "CLIENT KILL TYPE replica")  # it connects again within a second
@@ -59,6 +60,7 @@ class MasterOfSentinels(ClusterOfSix):
 
     def ask_for_failover(self) -> int:
         """Let the replica take the place of the master, which lives and takes writes for ten seconds more; return that one's port."""
+        self._wait_until_whole()
         before = self.master()
 
         def is_done() -> bool:
