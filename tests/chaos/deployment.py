@@ -21,7 +21,7 @@ import redis
 from feature_repo.stores.offline.tables.schema import migrate, table_of_view
 from ingest.servers.orders import orders
 from ingest.servers.supervisor import Server
-from ingest.streams.backlog import backlog
+from ingest.streams.backlog import Backlog, backlog
 from ingest.streams.membership import count_alive, silent_ms
 from ingest.streams.outage import open_redis
 from tests.chaos.cluster import ClusterOfSix
@@ -183,12 +183,18 @@ class Deployment:
             Nothing has moved for ``DRAIN_S``; the end of the processes' log is in the message.
         """
         last, deadline = None, time.monotonic() + DRAIN_S
-        while (left := backlog(self.client, partitions)).total:
+        while (left := self._backlog(partitions)) is None or left.total:
             if left != last:
                 last, deadline = left, time.monotonic() + DRAIN_S
             elif time.monotonic() > deadline:
                 raise TimeoutError(f"not drained: {left}\n{self.log.read_text(errors='replace')[-4000:]}")
             time.sleep(DRAIN_LOOK_S)
+
+    def _backlog(self, partitions: int) -> Backlog | None:
+        try:
+            return backlog(self.client, partitions)
+        except redis.RedisError:  # it has not heard of the last failover yet
+            return None
 
     def close(self) -> list[int]:
         """Stop everything in order; the exit codes of the processes."""
