@@ -54,6 +54,30 @@ def _at(state: Vector, o: int, second: int) -> float:
 
 
 @jit
+def _sums(
+    state: Vector, leader: int, own: int, first: int, end: int, mean_x: float, mean_y: float
+) -> tuple[int, float, float, float, float, float]:
+    """Return of the changes from ``first`` to ``end``, less their means: how many are known at both, their sums, squares and products."""
+    n = 0
+    sum_x = sum_y = xx = xy = yy = 0.0
+    at = first % LONG
+    x, y = state[leader + 1 + at], state[own + 1 + at]
+    for _ in range(first, end):
+        at = at + 1 if at + 1 < LONG else 0
+        x_before, y_before = x, y
+        x, y = state[leader + 1 + at], state[own + 1 + at]
+        dx, dy = x - x_before - mean_x, y - y_before - mean_y
+        if not isnan(dx + dy):
+            n += 1
+            sum_x += dx
+            sum_y += dy
+            xx += dx * dx
+            xy += dx * dy
+            yy += dy * dy
+    return n, sum_x, sum_y, xx, xy, yy
+
+
+@jit
 def emit_lead(state: Vector, own: int, second: int, told: int, out: Vector) -> None:
     """Write the features; ``own`` is where the two rings begin, ``told`` the leader's second, 0 where there is none."""
     leader = own + LOGS
@@ -65,35 +89,10 @@ def emit_lead(state: Vector, own: int, second: int, told: int, out: Vector) -> N
     out[RETURN_60S] = now - _at(state, leader, told - 60)
     out[STRENGTH] = (_at(state, own, told) - _at(state, own, told - WINDOW)) - (now - _at(state, leader, told - WINDOW))
     end = min(second, int(state[leader]), int(state[own]))
-    first = second - WINDOW
-    n = 0
-    sum_x = sum_y = 0.0
-    at = first % LONG
-    x, y = state[leader + 1 + at], state[own + 1 + at]
-    for _ in range(first, end):
-        at = at + 1 if at + 1 < LONG else 0
-        x_before, y_before = x, y
-        x, y = state[leader + 1 + at], state[own + 1 + at]
-        dx, dy = x - x_before, y - y_before
-        if not isnan(dx + dy):
-            n += 1
-            sum_x += dx
-            sum_y += dy
+    n, sum_x, sum_y, _, _, _ = _sums(state, leader, own, second - WINDOW, end, 0.0, 0.0)
     if n < READY:
         return
-    mean_x, mean_y = sum_x / n, sum_y / n
-    xx = xy = yy = 0.0
-    at = first % LONG
-    x, y = state[leader + 1 + at], state[own + 1 + at]
-    for _ in range(first, end):
-        at = at + 1 if at + 1 < LONG else 0
-        x_before, y_before = x, y
-        x, y = state[leader + 1 + at], state[own + 1 + at]
-        dx, dy = x - x_before, y - y_before
-        if not isnan(dx + dy):
-            xx += (dx - mean_x) * (dx - mean_x)
-            xy += (dx - mean_x) * (dy - mean_y)
-            yy += (dy - mean_y) * (dy - mean_y)
+    _, _, _, xx, xy, yy = _sums(state, leader, own, second - WINDOW, end, sum_x / n, sum_y / n)
     if xx > 0.0:
         out[BETA] = xy / xx
         if yy > 0.0:
