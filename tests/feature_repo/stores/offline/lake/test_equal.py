@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import psycopg
 import pytest
 from feast import FeatureStore, FeatureView
@@ -110,3 +111,24 @@ def test_random_histories_give_the_same_with_the_lake_and_without(
             compare_periods(store, place, rng)
             with histories.killed(at=int(rng.integers(1, steps[0]))):  # most write fewer days than the first time
                 histories.write_lake(database, store, place)
+
+
+def test_the_newest_row_hides_those_of_the_row_group_before_although_its_feed_was_silent(
+    store: FeatureStore,
+    database: psycopg.Connection[Any],
+    tmp_path: Path,
+    answered: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(files, "GROUP_ROWS", 2)
+    for second, silence in ((1, 0), (2, 0), (3, 9_000)):
+        at = histories.T0 + timedelta(seconds=second)
+        database.execute(
+            "INSERT INTO quick (symbol, event_timestamp, created_timestamp, a, feed_silence_ms) VALUES ('A', %s, %s, 1.5, %s)",
+            (at, at, silence),
+        )
+    histories.write_lake(database, store, str(tmp_path))
+    frame = pd.DataFrame({"symbol": "A", "event_timestamp": [histories.T0 + timedelta(seconds=s) for s in (2.5, 3.5)]})
+    with histories.lake(str(tmp_path)):
+        found = store.get_historical_features(frame, ["quick:a"]).to_arrow()
+    assert (found["a"].to_pylist(), answered) == ([1.5, None], [2])
