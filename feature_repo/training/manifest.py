@@ -19,15 +19,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-import psycopg
 from feast import FeatureStore
 
 import feature_repo
 import transforms
 from feature_repo.stores.errors import UserError
-from feature_repo.stores.offline.join.digest import digests
+from feature_repo.stores.offline.join.digest import Digest, Maker, digests
 from feature_repo.stores.offline.session import snapshot
-from feature_repo.stores.offline.tables.schema import Table, table_of_feature_view
+from feature_repo.stores.offline.tables.schema import table_of_feature_view
 from transforms import kernels
 
 FORM: Final = 1
@@ -135,7 +134,10 @@ def data_version(
                 found[name] = None  # a query, or rows of other keys: nothing tells its version
                 continue
             oldest = span[0] - max(view.ttl, around) if view.ttl else None
-            found[name] = _version_of(connection, table, features, symbols, (oldest, span[1] + ahead + around))
+            rows = digests(connection, table, features, symbols, (oldest, span[1] + ahead + around))
+            asked = "SELECT id, versions FROM kernel_versions"
+            versions = dict(connection.execute(asked).fetchall()) if table.managed else {}
+            found[name] = _version_of(rows, features, versions)
     return found
 
 
@@ -225,15 +227,9 @@ def _other_data(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str
 
 
 def _version_of(
-    connection: psycopg.Connection[Any],
-    table: Table,
-    features: Sequence[str],
-    symbols: Sequence[str],
-    span: tuple[datetime | None, datetime],
+    found: Mapping[Maker, Digest], features: Sequence[str], versions: Mapping[int | None, Any]
 ) -> dict[str, Any]:
-    found = digests(connection, table, features, symbols, span)
     groups = sorted(found.items(), key=lambda one: (one[0][0] is None, one[0][0] or 0, one[0][1]))
-    versions = dict(connection.execute("SELECT id, versions FROM kernel_versions").fetchall()) if table.managed else {}
     used = {kernel.name for kernel in kernels.ALL if set(kernel.features) & set(features)}
     newest = max((of.newest for of in found.values() if of.newest), default=None)
     return {
