@@ -9,15 +9,15 @@ from __future__ import annotations
 import logging
 import os
 import re
-import tomllib
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from feature_repo.stores.endpoints import LAKE_VARIABLE, place_of
 from feature_repo.stores.errors import UserError
 from feature_repo.stores.nodes import AddressError
+from ingest.instruments import read
 from transforms.context.layout import Neighbours, neighbours
 from transforms.instrument import Instrument, known
 
@@ -122,6 +122,15 @@ class Settings:
                     found[other].append(name)
         return dict(found)
 
+    def unheard(self, heard: Collection[str]) -> list[str]:
+        """Return a sentence about each symbol that one of ``heard`` follows and that is not among them itself."""
+        found = {name: [one for one in followers if one in heard] for name, followers in self.followers().items()}
+        return [
+            f"{name}: not heard, and {', '.join(some[:5])} of the instruments file {'follows' if len(some) == 1 else 'follow'} it"
+            for name, some in sorted(found.items())
+            if some and name not in heard
+        ]
+
     def is_known(self, symbol: str) -> bool:
         """Return whether the settings name a symbol; others can be invented by a producer, and only so many may be open."""
         return symbol in self.symbols or symbol in self.instruments
@@ -212,15 +221,10 @@ def adopt(environ: Mapping[str, str]) -> None:
 
 
 def instruments(path: Path) -> dict[str, Instrument]:
-    """Return the instruments of a TOML file that has one table a symbol, with no other keys than an instrument's fields."""
+    """Return the instruments of the file that TFS_INSTRUMENTS names; raise `SettingsError` if it cannot be read."""
     try:
-        tables = tomllib.loads(path.read_text())
-        found = {symbol: replace(known(symbol), **table) for symbol, table in tables.items()}
-        for symbol, about in found.items():
-            if symbol in (about.leader, about.pair):
-                raise ValueError(f"{symbol} names itself as leader or pair")
-        return found
-    except (OSError, ValueError, TypeError) as error:
+        return read(path)
+    except (OSError, ValueError) as error:
         raise SettingsError(f"TFS_INSTRUMENTS={path}: {error}") from error
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.check import consistency_command, served_log_command
-from ingest.cli import ExitCode
+from ingest.cli import ExitCode, printable
 from ingest.cli.arguments import count, make_parser, names, share
 from ingest.publish.report import report_unread
 from ingest.recordings.columns import add_column_options, given_columns
@@ -79,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
             found = warmup.warmup(messages, conf, starts=args.starts or warmup.STARTS)
     for name in sorted(set(args.symbols) - messages.symbols):
         sys.stderr.write(f"{name}: no message\n")
+    for sentence in conf.unheard(messages.symbols):
+        sys.stderr.write(printable(f"{sentence}\n"))
     title = f"check {args.check}: {', '.join(sorted(messages.symbols)) or 'no symbol'}"
     result.show(found, title, messages.refused, as_json=args.json)
     return ExitCode.NO if report_unread(messages.unread) or result.failed(found) else ExitCode.DONE

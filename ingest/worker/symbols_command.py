@@ -12,7 +12,7 @@ import redis
 
 from feature_repo.stores.errors import UserError
 from ingest import settings
-from ingest.cli import ExitCode
+from ingest.cli import ExitCode, printable
 from ingest.cli.arguments import make_parser
 from ingest.messages.check import is_symbol
 from ingest.messages.kinds import Leave
@@ -75,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
             print(
                 f"{one.symbol:<24} {one.state:<5} partition {one.partition:<4} heard {heard:<24} {one.bytes:>10,} bytes"
             )
+    for sentence in conf.unheard({one.symbol for one in found}):
+        print(printable(sentence), file=sys.stderr)
     if not found:
         print("no symbol is known yet", file=sys.stderr)
     return ExitCode.DONE

@@ -160,3 +160,30 @@ def test_the_keys_of_s3_leave_this_machine_only_for_a_tape_there() -> None:
     given = {"AWS_SECRET_ACCESS_KEY": "hidden", "TFS_TAPE": "s3://bucket/a", "HOME": "/root"}
     assert passed_on(given) == {"AWS_SECRET_ACCESS_KEY": "hidden", "TFS_TAPE": "s3://bucket/a"}
     assert passed_on({**given, "TFS_TAPE": "/tape"}) == {"TFS_TAPE": "/tape"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[A]\nleeder = "B"\n', "A has no key leeder; the keys are size_digits, .*leader, pair, asset$"),
+        ('[A.B]\nleader = "C"\n', "A has no key B; .*a name with a dot stands in quotes"),
+        ('[BINANCE-FUTURES:BTCUSDT]\nleader = "B"\n', r'stands in quotes, as in \["BINANCE-FUTURES:BTCUSDT"\]'),
+        ("A = 5\n", r"A is no table: write \[A\]"),
+        ('[A]\nsize_digits = "x"\n', "A: size_digits: Expected `int`, got `str`"),
+        ("[B]\n[A]\nvpin_bucket = -1\n", "A: vpin_bucket -1.0 must be a finite positive number"),
+        ("[A]\nfunding_hours = 5\n", "A: funding_hours 5 must divide a day"),
+    ],
+)
+def test_an_instruments_file_that_is_wrong_is_told_with_the_symbol_and_the_key(tmp_path, text, words):
+    path = tmp_path / "instruments.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=words):
+        instruments(path)
+
+
+def test_a_symbol_that_others_follow_and_that_nobody_hears_is_named():
+    settings = Settings(
+        instruments={"A": Instrument(leader="B", pair="C"), "D": Instrument(leader="B"), "E": Instrument(leader="F")}
+    )
+    assert settings.unheard({"A", "C", "D"}) == ["B: not heard, and A, D of the instruments file follow it"]
+    assert settings.unheard({"E", "F"}) == []

@@ -67,10 +67,10 @@ def test_lines_that_are_no_messages_are_told_with_the_reason(tmp_path, capsys):
     path.write_text('1629477133.1: [0, {"a": []}, "book-25"]\n1629477133.2: {"channel": 1}\nconnected\n')
     assert main(["check", "lookahead", str(path)]) == 1
     out = capsys.readouterr().out
-    assert "lines refused: 1 undecodable, 2 wrong_type" in out and "there was nothing to compare" in out
+    assert "lines refused: 1 missing_field, 1 undecodable, 1 wrong_type" in out and "there was nothing to compare" in out
     assert main(["check", "warmup", str(path), "--json", "--symbols", "BTC-USD"]) == 1
     told = capsys.readouterr()
-    assert json.loads(told.out)["refused"] == {"undecodable": 1, "wrong_type": 2}
+    assert json.loads(told.out)["refused"] == {"missing_field": 1, "undecodable": 1, "wrong_type": 1}
     assert told.err.startswith("BTC-USD: no message\n")
 
 
@@ -91,10 +91,13 @@ def test_a_file_that_is_not_there_is_an_error_and_no_finding(tmp_path, capsys):
     assert "none.jsonl" in capsys.readouterr().err
 
 
-def test_the_table_names_the_symbols_and_the_counts(tmp_path, capsys):
+def test_the_table_names_the_symbols_and_the_counts_and_who_is_followed_and_not_there(tmp_path, capsys, monkeypatch):
     path = tmp_path / "a.jsonl"
     trades = [Trade(MIDNIGHT + i * 500, "A", 10.0, 1.0, "buy", i) for i in range(8)]
     path.write_bytes(b"\n".join(map(msgspec.json.encode, trades)))
+    (tmp_path / "instruments.toml").write_text('[A]\nleader = "B"\n[C]\nleader = "D"\n')
+    monkeypatch.setenv("TFS_INSTRUMENTS", str(tmp_path / "instruments.toml"))
     assert main(["check", "lookahead", str(path)]) == 0
-    out = capsys.readouterr().out
-    assert "check lookahead: A" in out and "0 differ" in out
+    told = capsys.readouterr()
+    assert "check lookahead: A" in told.out and "0 differ" in told.out
+    assert told.err == "B: not heard, and A of the instruments file follows it\n"
