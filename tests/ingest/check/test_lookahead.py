@@ -67,7 +67,9 @@ def test_lines_that_are_no_messages_are_told_with_the_reason(tmp_path, capsys):
     path.write_text('1629477133.1: [0, {"a": []}, "book-25"]\n1629477133.2: {"channel": 1}\nconnected\n')
     assert main(["check", "lookahead", str(path)]) == 1
     out = capsys.readouterr().out
-    assert "lines refused: 1 missing_field, 1 undecodable, 1 wrong_type" in out and "there was nothing to compare" in out
+    assert (
+        "lines refused: 1 missing_field, 1 undecodable, 1 wrong_type" in out and "there was nothing to compare" in out
+    )
     assert main(["check", "warmup", str(path), "--json", "--symbols", "BTC-USD"]) == 1
     told = capsys.readouterr()
     assert json.loads(told.out)["refused"] == {"missing_field": 1, "undecodable": 1, "wrong_type": 1}
