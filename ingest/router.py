@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import redis
 
@@ -31,6 +33,7 @@ from ingest.streams.move import (
     Step,
     append,
     by_place,
+    markers,
     partition_of,
     refused,
 )
@@ -38,6 +41,8 @@ from ingest.streams.move import (
 ROLE = "router"
 BATCH = 1000
 BLOCK_MS = 20
+KEPT = 1000
+"""Batches of a place, of each stream, whose sizes a router remembers; at 50 a second those of 20 s at least."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -74,6 +79,7 @@ class Router:
         self._partitions = partitions
         self._number = number
         self._at: dict[tuple[Place, str], Position] = {}  # where the markers are, as this router put them
+        self._moved: defaultdict[Place, deque[tuple[str, Position, int]]] = defaultdict(partial(deque, maxlen=KEPT))
 
     def move(self, entries: Sequence[read.Entry], server: str = "") -> int:
         """Append entries to the logs in their order, and delete them; return how many were not there before.
@@ -97,13 +103,13 @@ class Router:
             batches, append(self._client, batches, server=server, number=self._number), strict=True
         ):
             if isinstance(found, Behind):
-                _LOG.error(
-                    "%s came back older: what was moved there after %d-%d is lost, unless it is where it came from again",
-                    keys.stream(batch.place), *found.position,
-                )  # fmt: skip
+                self._tell(batch.place)
                 [found] = append(self._client, [batch._replace(steps=())], server=server, number=self._number)
             moved += found if isinstance(found, int) else 0
-            self._at |= {(batch.place, source): position for source, position, _ in batch.records}
+            newest = {source: position for source, position, _ in batch.records}
+            self._at |= {(batch.place, source): position for source, position in newest.items()}
+            sizes = Counter(record.source for record in batch.records)
+            self._moved[batch.place].extend((source, position, sizes[source]) for source, position in newest.items())
         ids: dict[str, list[bytes]] = {}
         for name, entry_id, _ in entries:
             ids.setdefault(name, []).append(entry_id)
@@ -112,6 +118,22 @@ class Router:
             pipe.xdel(name, *of_stream)
         pipe.execute()
         return moved
+
+    def _tell(self, place: Place) -> None:
+        """Tell how many entries a place has lost, and go on from what it has."""
+        [found] = markers(self._client, [place], list(PLAIN_STREAM)).values()
+        there = {source: position or START for source, position in zip(PLAIN_STREAM, found, strict=True)}
+        self._at |= {(place, source): position for source, position in there.items()}
+        moved, lost = self._moved[place], Counter[str]()
+        for source, position, n in moved:
+            lost[source] += n if position > there[source] else 0
+        told = ", ".join(f"{n} entries of {source}" for source, n in lost.items() if n)
+        at_least = "at least " if len(moved) == KEPT and moved[0][1] > there[moved[0][0]] else ""
+        _LOG.error(
+            "%s came back older: %s%s that were moved there are lost, unless they are where they came from again",
+            keys.stream(place), at_least, told,
+        )  # fmt: skip
+        moved.clear()
 
 
 def _time_us(fields: read.Fields) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -15,7 +17,7 @@ from ingest.cli import ExitCode
 from ingest.cli.arguments import count, make_parser, non_negative, pause_s
 from ingest.observe.redis_state import symbols_by_partition
 from ingest.settings import Settings
-from ingest.streams import deployment, keys, raised
+from ingest.streams import deployment, keys, outage, raised
 from ingest.streams.backlog import ask
 
 LOOK_S = 0.1
@@ -86,18 +88,19 @@ def _added(client: redis.Redis, partitions: int) -> list[int]:
 
 def _raise(client: redis.Redis, conf: Settings, goal: int, wait_s: float | None, *, as_json: bool) -> int:
     before, began = conf.partitions, time.monotonic()
-    told, told_at = "", began
-    while (now := raised.number(client)) != goal:
-        raised.ask(client, now, goal)
-        if wait_s is not None and time.monotonic() - began > wait_s:
-            print(f"not done after {wait_s:g} s; it goes on: look with `python -m ingest partitions`", file=sys.stderr)
-            return ExitCode.NO
-        said = _phases(client, now)
-        if said != told or time.monotonic() - told_at >= TELL_S:
-            hint = "" if said != told else "; every partition needs a worker: look with `python -m ingest status`"
-            print(f"{now} to {goal} partitions: {said}{hint}", file=sys.stderr)
-            told, told_at = said, time.monotonic()
-        time.sleep(LOOK_S)
+    until = None if wait_s is None else began + wait_s
+    done = list[bool]()
+
+    def passes(error: Exception) -> bool:
+        return outage.is_passing(error) and (until is None or time.monotonic() < until)
+
+    # A failover or a start of Redis on the way is waited out, as by the parts.
+    outage.ride_out(
+        "the raising", lambda well: done.append(_wait(client, goal, until, well)), threading.Event(), passes
+    )
+    if not done[0]:
+        print(f"not done after {wait_s:g} s; it goes on: look with `python -m ingest partitions`", file=sys.stderr)
+        return ExitCode.NO
     took_s = time.monotonic() - began
     if as_json:
         print(json.dumps({"before": before, "partitions": goal, "took_s": round(took_s, 2)}))
@@ -106,6 +109,23 @@ def _raise(client: redis.Redis, conf: Settings, goal: int, wait_s: float | None,
     else:
         print(f"{goal} partitions, before {before}, after {took_s:.1f} s")
     return ExitCode.DONE
+
+
+def _wait(client: redis.Redis, goal: int, until: float | None, well: Callable[[], None]) -> bool:
+    """Ask for a number of partitions until it counts, or the time is over; return whether it counts."""
+    told, told_at = "", time.monotonic()
+    while (now := raised.number(client)) != goal:
+        raised.ask(client, now, goal)
+        if until is not None and time.monotonic() > until:
+            return False
+        said = _phases(client, now)
+        if said != told or time.monotonic() - told_at >= TELL_S:
+            hint = "" if said != told else "; every partition needs a worker: look with `python -m ingest status`"
+            print(f"{now} to {goal} partitions: {said}{hint}", file=sys.stderr)
+            told, told_at = said, time.monotonic()
+        well()
+        time.sleep(LOOK_S)
+    return True
 
 
 def _phases(client: redis.Redis, partitions: int) -> str:

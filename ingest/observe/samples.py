@@ -16,7 +16,7 @@ from ingest.observe.redis_state import RedisState
 from ingest.streams import keys
 from ingest.streams.backlog import SCORER_MODEL, add_up, sum_up
 from ingest.streams.membership import count_alive
-from ingest.worker import missing
+from ingest.worker import losses, missing
 from ingest.worker.latency import BOUNDS_MS, BUCKETS, SUM
 from transforms.catalog import VIEW, VIEWS
 
@@ -48,6 +48,7 @@ def of_redis(state: RedisState) -> Iterator[Sample]:
     yield "tfs_trade_holes_total", (), state.missed(missing.HOLES)
     yield "tfs_trades_missing_total", (), state.missed(missing.MISSING)
     yield "tfs_trades_recovered_total", (), state.missed(missing.RECOVERED)
+    yield "tfs_entries_lost_total", (), state.total(losses.ENTRIES)
     yield "tfs_symbols_held", (), len(state.held)
     yield "tfs_silent_channels", (), len(state.silent)
     yield "tfs_silent_channel_seconds", (), max(state.silent.values(), default=0) / 1000

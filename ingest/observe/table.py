@@ -49,6 +49,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("tfs_trade_holes_total", "counter", (), "redis", "Holes in the trades that stayed: gaps of the channel trade. Windows that contain one are null."),
     Metric("tfs_trades_missing_total", "counter", (), "redis", "Trades that are missing in these holes, as far as the ids of the venue tell."),
     Metric("tfs_trades_recovered_total", "counter", (), "redis", "Trades that a feed had missed and got later, in time for every row."),
+    Metric("tfs_entries_lost_total", "counter", (), "redis", "Entries that a worker had read and that are gone from a log, because Redis came back older. Live feeds and Kafka readers append theirs again."),
     Metric("tfs_symbols_held", "gauge", (), "redis", "Symbols whose feed is asking for missing trades: their rows wait, TFS_RECOVER_S at most."),
     Metric("tfs_silent_channels", "gauge", (), "redis", "Channels of live feeds (book, trade) that are silent for longer than their history says."),
     Metric("tfs_silent_channel_seconds", "gauge", (), "redis", "For how long the longest silent channel has been silent; 0 where none is."),

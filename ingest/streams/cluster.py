@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import redis
@@ -117,6 +117,11 @@ class Cluster(redis.RedisCluster):
         """Return the servers that take writes."""
         with _as_redis_errors():
             return list(self.get_primaries())  # type: ignore[no-untyped-call]
+
+    def one_each(self, places: Iterable[int | str]) -> list[int | str]:
+        """Return one place of each server that has some of them."""
+        with _as_redis_errors():
+            return list({self._node(("GET", keys.waited(place))).name: place for place in places}.values())
 
     def _node(self, args: Sequence[Any]) -> Any:
         return self.nodes_manager.get_node_from_slot(self.determine_slot(*args))

@@ -64,6 +64,11 @@ def taped(p: int) -> str:
     return f"taped:{{{p}}}"
 
 
+def lost(p: int) -> str:
+    """Return what was counted of a log's newest loss: how many entries came back, and up to which one the lost ones are counted."""
+    return f"lost:{{{p}}}"
+
+
 def rebuilt(p: int) -> str:
     """Return the hash of states that were rebuilt for symbols of a partition, until its owner takes them over (``worker.rebuilt``)."""
     return f"rebuilt:{{{p}}}"

@@ -22,7 +22,7 @@ from feature_repo.stores.errors import UserError
 from feature_repo.stores.scripts import read_script
 from ingest.settings import PARTITIONS_MOST, Settings
 from ingest.streams import deployment, outage, replicas
-from ingest.streams.keys import DEPLOYMENT, GOAL, PARTITIONS, RAISED
+from ingest.streams.keys import DEPLOYMENT, GOAL, PARTITIONS, RAISED, SIGNS_OF_LIFE
 
 LOOK_S = 0.25
 """Between two looks of a part whether another number of partitions counts."""
@@ -48,7 +48,10 @@ def possible(now: int) -> list[int]:
 
 
 def ask(client: redis.Redis, now: int, goal: int) -> None:
-    """Ask that the number of partitions be raised from ``now``. Raise `GoalError` where that cannot be, or another goal is on the way."""
+    """Ask that the number of partitions be raised from ``now``. Raise `GoalError` where that cannot be, or another goal is on the way.
+
+    Replicas have the goal then, where they are waited for: without it logs that are closed would stay so.
+    """
     if goal <= now or goal % now or goal > PARTITIONS_MOST:
         numbers = ", ".join(map(str, possible(now))) or "none"
         raise GoalError(
@@ -58,6 +61,7 @@ def ask(client: redis.Redis, now: int, goal: int) -> None:
     found: Any = client.eval(_ASK, 1, GOAL, now, goal)
     if found != goal:
         raise GoalError(f"the number of partitions is being raised to {found}; wait until that is done")
+    replicas.confirm(client, [SIGNS_OF_LIFE])
 
 
 def number(client: redis.Redis) -> int:

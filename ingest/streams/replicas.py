@@ -83,3 +83,16 @@ def confirm(client: Any, places: Iterable[int | str]) -> None:
         for place in dict.fromkeys(places):
             pipe.set(keys.waited(place), 1)
         execute(client, pipe)
+
+
+def are_well(client: Any, places: Iterable[int | str]) -> bool:
+    """Return whether the server of each place answers, and where replicas are waited for, whether they have what it has."""
+    pipe = client.pipeline(transaction=False)
+    places = list(places)
+    for place in places:
+        pipe.exists(keys.waited(place))
+    try:
+        execute(client, pipe, places)
+    except redis.RedisError:
+        return False
+    return True

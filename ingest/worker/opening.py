@@ -41,10 +41,13 @@ def open_partition(
     """
     read.join_group(client, [keys.events(p)])
     saved = read_checkpoint(client, p, keep_lease)
-    if b"entries" not in saved:  # count what the log has lost as processed, so that the group's lag is that of the rest
+    if (
+        b"entries" not in saved
+    ):  # count what the log has trimmed as processed, so that the group's lag is that of the rest
         about: Any = client.xinfo_stream(keys.events(p))
-        if trimmed := about["entries-added"] - about["length"]:
-            client.hset(keys.checkpoint(p), "entries", trimmed)
+        saved[b"entries"] = b"%d" % (about["entries-added"] - about["length"])
+        if int(saved[b"entries"]):
+            client.hset(keys.checkpoint(p), "entries", saved[b"entries"])  # type: ignore[arg-type]
 
     before = basis.decode(saved.get(basis.FIELD), settings)
     partition = Partition(p, before, functools.partial(load_idle, p))
@@ -65,6 +68,7 @@ def open_partition(
     if past is not None and heard:
         _take_past(client, partition, past, heard, keep_lease)
     replay(client, partition, partition.last_id, keep_lease)
+    partition.entries = int(saved[b"entries"])
     if before != settings:
         _LOG.warning("partition %d: other settings count from entry %s on", p, partition.position.decode())
         partition = partition.with_settings(settings, keep_lease)

@@ -65,6 +65,8 @@ class Partition:
     ----------
     position, last_id, state_id : bytes
         The last entry that was processed, the last whose rows are written, the last that is in the saved state.
+    entries : int
+        How many entries the log had up to ``position``, since it began; of an opened partition only (``opening``).
     unsaved : int
         Entries processed since the state was saved.
     left : int
@@ -99,6 +101,7 @@ class Partition:
             opened=self.idle.remove,
         )
         self.position = self.last_id = self.state_id = START
+        self.entries = 0
         self.unsaved = 0
         self.left = 0
         self.has_foreign = False
@@ -122,12 +125,14 @@ class Partition:
         """
         before, self.position = self.position, entry_id
         self.pending.entries += 1
+        self.entries += 1
         self._now_us = now_us
         try:
             return self._process(entry_id, fields)
         except AwayError:
             self.position = before
             self.pending.entries -= 1
+            self.entries -= 1
             raise
 
     def _process(self, entry_id: bytes, fields: Mapping[bytes, bytes]) -> str | None:
@@ -249,7 +254,7 @@ class Partition:
         after.pending = self.pending
         after._last_holes = self._last_holes
         after.position, after.last_id, after.state_id = self.position, self.last_id, self.state_id
-        after.unsaved, after.left = self.unsaved, self.left
+        after.entries, after.unsaved, after.left = self.entries, self.unsaved, self.left
         after._saved, after._saved_idle, after._saved_basis = self._saved, self._saved_idle, self._saved_basis
         after._saved_code = self._saved_code
         after._dropped, after._touched = self._dropped, set(after.symbols)

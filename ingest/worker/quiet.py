@@ -9,7 +9,9 @@ A tick stands in the log, so a replay sees time pass as the first reader did. No
    ``TFS_IDLE_AFTER_MS`` before the arrival of the oldest entry that waits for the router.
 3. No tick is appended for a symbol until ``TFS_RECOVER_S`` after the last clock or hold of its feed (``kinds.Clock``): its feed makes time
    pass, and where that is lost, the next one asks for what it missed. Later ticks say that the feed is lost.
-4. No tick is appended once a lease may have ended: another worker may then have read messages that this one has not.
+4. Where there are several servers, or replicas are waited for, the worker asks all of them five times a second. A feed that waits for one
+   keeps messages of other logs too, so no tick is appended for ``outage.WRITTEN_S`` after one was away.
+5. No tick is appended once a lease may have ended: another worker may then have read messages that this one has not.
 """
 
 from __future__ import annotations
@@ -19,15 +21,18 @@ from typing import Any
 
 import redis
 
+from feature_repo.stores.online.client import is_cluster
 from feature_repo.stores.scripts import read_script
 from ingest.messages.decode import encode
 from ingest.messages.kinds import PLAIN_STREAM, Leave, Tick
 from ingest.settings import Settings
-from ingest.streams import keys, membership, outage, read
+from ingest.streams import keys, membership, outage, read, replicas
+from ingest.streams.cluster import Cluster
 from ingest.streams.membership import Member, Seat
 from ingest.worker.partition import Partition
 
 LOOK_US = 50_000  # time between two searches for quiet symbols
+ASK_US, ASK_AGAIN_US = 200_000, 1_000_000  # between two looks at the servers; after one was away
 AT_ONCE = 500  # entries that one script appends
 _PASS_TIME = read_script(__file__, "pass_time.lua")
 
@@ -56,7 +61,9 @@ class Quiet:
         self._clock = clock
         self._steady = steady
         self._heard: dict[str, int] = {}
-        self._now_us = self._searched_us = self._ticks_from_us = 0
+        self._now_us = self._searched_us = self._ticks_from_us = self._asked_us = 0
+        self._asks = is_cluster(client) or replicas.number(client) > 0
+        self._were_well = True
 
     def reset(self) -> None:
         """Forget when symbols were heard."""
@@ -89,6 +96,9 @@ class Quiet:
         if steady_us - self._searched_us > self._idle_us // 2:
             self.wait()
         self._searched_us = steady_us
+        if self._asks and steady_us - self._asked_us >= (ASK_US if self._were_well else ASK_AGAIN_US):
+            self._asked_us = steady_us
+            self._ask()
         quiet, leaving = [], []
         for partition in partitions:
             for symbol in partition.symbols.values():
@@ -121,6 +131,18 @@ class Quiet:
             del self._heard[symbol.name]  # it waits as long again if a message came meanwhile
         if not self._append(found, member.held):
             self.wait()
+
+    def _ask(self) -> None:
+        """Wait as after an outage if a server is away, or lacks its replicas, or was so until a moment ago."""
+        places: list[int | str] = [*range(self._partitions), *PLAIN_STREAM, keys.SOCIAL]
+        try:
+            each = self._client.one_each(places) if isinstance(self._client, Cluster) else places[:1]
+            are_well = replicas.are_well(self._client, each)
+        except redis.RedisError:
+            are_well = False
+        if not (are_well and self._were_well):
+            self.wait()
+        self._were_well = are_well
 
     def _append(self, messages: Sequence[tuple[str, Tick | Leave]], held: Mapping[Seat, str]) -> bool:
         """Append messages to their logs; return False where the lease of one does not say that Redis is the same and well."""

@@ -57,15 +57,19 @@ class Raising:
         self.divided: set[int] = set()
         self._client = client
         self._now, self._number = settings.partitions, settings.number
+        self._goal = 0  # the newest that was seen
         self._save = save
         self._keep_leases = keep_leases
 
     def look(self, goal: int, held: Mapping[Seat, str], partitions: Mapping[str, Partition]) -> None:
         """Take the next step of each partition that is open here, where the number is being raised to a ``goal``."""
         if goal <= self._now:
-            if self.divided and raised.number(self._client) == self._now:  # Redis came back older
+            if self._goal and raised.number(self._client) == self._now:
+                # Redis came back without the goal. Whoever asked for it may be gone, and logs may be closed already.
                 self.divided.clear()
+                raised.ask(self._client, self._now, self._goal)
             return
+        self._goal = goal
         self.divided.clear()
         said = self._said()
         self.divided.update(p for p, one in enumerate(said) if one == str(goal))

@@ -27,6 +27,7 @@ from ingest.worker import commit, kernels, raising, rebuilt, versions
 from ingest.worker.hand_over import HandOver
 from ingest.worker.idle import release_memory, release_memory_of
 from ingest.worker.idle_load import AwayError, IdleLoad, Waits, reader
+from ingest.worker.losses import Losses
 from ingest.worker.online import Online
 from ingest.worker.opening import open_partition
 from ingest.worker.partition import Partition, Pending
@@ -38,6 +39,7 @@ ROLE = "worker"
 BATCH = 4000  # entries of one turn, over all logs
 BLOCK_MS = 10
 COMMIT_S, COMMIT_ENTRIES = 1.0, 10_000  # commit at least this often, even when no row was made
+SETTLE_S = 1.0  # look at what is due to others, and what the number of partitions is raised to, at least this often
 SAVE_S, SAVE_ENTRIES = 5.0, 20_000  # save a state this old or this many entries behind: a takeover replays those
 LULL_FROM_S, LULL_UNTIL_S = 0.05, 0.3
 """No rows are expected this long after rows were written. A state is saved then, as that takes as long as several batches of rows."""
@@ -69,11 +71,12 @@ class Worker:
         self._member = Member(client, ROLE, range(settings.partitions), versions.code().decode())
         self._hand_over = HandOver(client, settings, self._member, hand_over, started_ms)
         self._partitions: dict[str, Partition] = {}
+        self._losses = Losses(client)
         self._online = Online(client, settings, self._clock)
         self._saved: dict[str, float] = {}
         self._idle = IdleLoad(client, reader(settings.tape))
         self._waits = Waits()
-        self._flushed = self._committed = self._looked = 0.0
+        self._flushed = self._committed = self._looked = self._settled = 0.0
         self._count = read.FIRST
         self._stop = threading.Event()
         self._opened = self._has_dropped = False
@@ -98,7 +101,8 @@ class Worker:
         deployment.fix_in_redis(self._client, self._settings.partitions, self._settings.deployment)
         versions.announce(self._client)
         kernels.warm_up()
-        self._partitions.clear()
+        for p in self.holds():
+            self._lose(p)
         self._hand_over.reset()
         self._collect()
         if not self._opened:
@@ -126,7 +130,8 @@ class Worker:
 
     def step(self) -> int:
         """Do one turn of the loop; return the number of entries read."""
-        if self._member.is_beat_due():
+        # On a cluster the leases are renewed before rows go online, so where rows come all the time no beat would ever be due.
+        if self._member.is_beat_due() or time.monotonic() - self._settled >= SETTLE_S:
             self._settle()
             self._memory.look()
         if not self._partitions:
@@ -222,9 +227,10 @@ class Worker:
             try:
                 commit.check(reply, partition.number)
             except FencedError:
-                self._drop(partition.number)
+                self._lose(partition.number)
                 self._member.lose(partition.number)
             else:
+                self._losses.confirm(partition)
                 if saved:
                     self._saved[keys.events(partition.number)] = time.monotonic()
                     partition.left = release_memory_of(partition.left, partition.idle, self._keep_leases)
@@ -240,7 +246,9 @@ class Worker:
 
     def _settle(self) -> None:
         """Renew the leases, drop what was lost, give back what is due to others, take and open what is due here."""
+        self._settled = time.monotonic()
         self._beat()
+        self._losses.count()
         for seat, heir in list(self._member.heirs.items()):
             self._give(seat, heir)
         for seat in self._member.excess():
@@ -311,13 +319,19 @@ class Worker:
         """Make every lease last through one write that takes long: no sign of life can be given meanwhile."""
         for seat in list(self._member.held):
             if not self._member.extend(seat, lease_ms):
-                self._drop(int(seat))
+                self._lose(int(seat))
 
     def _beat(self, *, confirm: bool = False) -> None:
         lost = self._member.beat(confirm=confirm)
         for seat in lost:
-            self._drop(int(seat))
+            self._lose(int(seat))
         self._quiet.wait(0.0 if lost else self._member.well_s)
+
+    def _lose(self, p: int) -> None:
+        """Drop a partition whose lease was lost."""
+        if (partition := self._partitions.get(keys.events(p))) is not None:
+            self._losses.note(partition)
+        self._drop(p)
 
     def _drop(self, p: int) -> None:
         """Forget a partition, with everything that was not committed."""

@@ -11,8 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 import psycopg
@@ -31,6 +32,8 @@ from transforms.catalog import VIEWS
 PARTITIONS = 4
 PUBLISH = 200
 """Entries of one pipeline."""
+STEP_S = 0.2
+"""Between two batches, where `PUBLISH` entries take longer to come."""
 START_S = 120.0
 DRAIN_S = 180.0
 """How long nothing may move before the rest counts as stuck."""
@@ -60,8 +63,10 @@ class Deployment:
         others: Sequence[str] = (),
         cluster: ClusterOfSix | None = None,
         replicas: int = 0,
+        variables: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._tape = tape
+        self._variables = variables
         self._replicas = replicas
         self._lock = open(folder / "lock", "wb")  # noqa: SIM115 - held as long as the servers
         wanted = ["postgres_url"] if cluster else ["redis_url", "postgres_url"]
@@ -96,6 +101,7 @@ class Deployment:
             "TFS_TAPE": self._tape,
             "SENTIMENT_MODEL": "embedded",
             **({"PYTHONPATH": str(tree)} if tree else {}),
+            **self._variables,
             **variables,
         }
         command = [sys.executable, "-m", "ingest", *words]
@@ -166,6 +172,17 @@ class Deployment:
         if server.process is not None:
             server.process.wait(60)
 
+    def publish_all(self, tape: Sequence[Entry], seconds: float = 0.0) -> None:
+        """Append entries evenly over some seconds."""
+        began = time.monotonic()
+        give_up = began + seconds + DRAIN_S
+        step = max(1, min(PUBLISH, int(len(tape) * STEP_S / seconds))) if seconds else PUBLISH
+        for at in range(0, len(tape), step):
+            ahead = began + seconds * at / len(tape) - time.monotonic()
+            if ahead > 0:
+                time.sleep(ahead)
+            self.publish(tape[at : at + step], give_up)
+
     def publish(self, batch: Sequence[Entry], give_up: float) -> None:
         """Append entries as `append` does, and count them."""
         if self.cluster is None:
@@ -223,11 +240,12 @@ def deployment(
     others: Sequence[str] = (),
     cluster: ClusterOfSix | None = None,
     replicas: int = 0,
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Deployment]:
     """A deployment that is gone afterwards, however the block ends."""
     folder = Path(tempfile.mkdtemp(prefix="tfs-chaos-"))
     folder.chmod(0o711)  # the servers may run as another user
-    one = Deployment(folder, workers, tape, others, cluster, replicas)
+    one = Deployment(folder, workers, tape, others, cluster, replicas, variables)
     try:
         yield one
     finally:

@@ -72,6 +72,12 @@ def read_of_logs(deployment: Deployment) -> Result:
     return result
 
 
+def processed(deployment: Deployment) -> int:
+    """Return how many entries of the logs are processed, by the checkpoints."""
+    found: list[Any] = [deployment.client.hget(keys.checkpoint(p), "entries") for p in range(PARTITIONS)]
+    return sum(map(int, found))
+
+
 def _offline(deployment: Deployment) -> dict[str, list[list[str]]]:
     """Return the rows of each view: symbol, both times, the silence of the feed, and the values."""
     found = {}

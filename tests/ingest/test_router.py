@@ -74,20 +74,28 @@ def test_a_log_that_came_back_older_is_told_of_and_goes_on(
 ) -> None:
     mover = router.Router(redis_client, 1)
 
-    def move(at_ms: int) -> None:
-        redis_client.xadd("market_data", entry("A", at_ms))
-        mover.move(read.entries_after(redis_client, {"market_data": read.START}, 100, 1))
+    def move(*streams: str) -> None:
+        for stream in streams:
+            redis_client.xadd(stream, entry("A", T0))
+        mover.move(read.entries_after(redis_client, dict.fromkeys(("market_data", "liquidation"), read.START), 100, 1))
 
-    move(T0)
-    marker = redis_client.get(keys.moved(0, "market_data"))
-    move(T0 + 1)
-    redis_client.set(keys.moved(0, "market_data"), marker)  # type: ignore[arg-type]
-    redis_client.xtrim(keys.events(0), maxlen=1, approximate=False)
-    for at_ms in (T0 + 2, T0 + 3):
-        move(at_ms)
+    move("market_data", "liquidation")
+    kept = {
+        name: redis_client.dump(name)
+        for name in (keys.events(0), *(keys.moved(0, s) for s in ("market_data", "liquidation")))
+    }
+    move("market_data", "market_data", "liquidation")
+    move("market_data")
+    for name, value in kept.items():
+        redis_client.restore(name, 0, value, replace=True)  # type: ignore[arg-type]
+    for _ in range(3):
+        move("market_data")
+    move("liquidation")
     [told] = [r.message for r in caplog.records if r.levelname == "ERROR"]
-    assert told.startswith(f"events:{{0}} came back older: what was moved there after {marker.decode()} is lost")  # type: ignore[union-attr]
-    assert in_logs(redis_client) == 3
+    assert told.startswith(
+        "events:{0} came back older: 3 entries of market_data, 1 entries of liquidation that were moved there are lost"
+    )
+    assert in_logs(redis_client) == 6
 
 
 def test_after_a_pause_of_the_router_no_trade_overtakes_a_book(redis_client: redis.Redis) -> None:

@@ -26,7 +26,7 @@ from ingest.settings import Settings
 from ingest.streams import keys
 from ingest.streams import read as streams
 from ingest.streams.dead_letters import refuse
-from ingest.worker import latency
+from ingest.worker import latency, losses
 from tests.ingest.observe.exposition import Series, named, scrape
 from transforms.catalog import VIEW, VIEWS
 
@@ -125,6 +125,10 @@ def trades_are_missing(stand: Stand) -> None:
     stand.client.hset(keys.holes(1), mapping={"BTCUSDT holes": 1, "BTCUSDT trades_missing": 5})
 
 
+def entries_are_lost(stand: Stand) -> None:
+    stand.client.hincrby(keys.counters(1), losses.ENTRIES, 4)
+
+
 def the_book_is_unknown(stand: Stand) -> None:
     known = {**dict.fromkeys(VIEW["microstructure"].names, 1.0), "book_valid": 0.0}
     stand.online("microstructure", NOW_US - 500_000, row("microstructure", **known))
@@ -206,6 +210,7 @@ PLANTED: dict[str, Callable[[Stand], None]] = {
     "TapeBehind": the_tape_is_behind,
     "ChannelSilent": a_channel_is_silent,
     "TradesMissing": trades_are_missing,
+    "EntriesLost": entries_are_lost,
     "MarketInvalid": the_book_is_unknown,
     "RedisMemory": memory_is_short,
     "MessagesRefused": much_is_refused,

@@ -18,6 +18,7 @@ from ingest.messages.decode import decode, encode
 from ingest.messages.kinds import Neighbour
 from ingest.streams import keys
 from ingest.streams.read import id_numbers
+from ingest.worker import losses
 from ingest.worker.basis import decode as settings_of
 from ingest.worker.partition import Partition
 from ingest.worker.rows import decode as decode_rows
@@ -31,7 +32,7 @@ from transforms.catalog import VIEW, VIEWS
 _ENCODERS = {v.name: RowEncoder(v.name, v.names, [f.dtype for f in v.features]) for v in VIEWS}
 _VIEW_OF_FIELD = {time_field(v.name): v.name for v in VIEWS}
 _KEYS = SymbolKeys(project(), "symbol")
-_NOT_OF_THE_LOG = ("latency_ms.",)
+_NOT_OF_THE_LOG = ("latency_ms.", "lost.")
 
 
 @dataclass
@@ -257,6 +258,9 @@ def _counters(site: Site, runs: list[Undisturbed], upgraded: Upgraded) -> Iterat
         for c in site.plan.group(p):
             of_log = site.server.get(keys.counters(c).encode()) or {}
             every.update({k.decode(): int(v) for k, v in of_log.items()})
+            lost, most = int(of_log.get(losses.ENTRIES.encode(), 0)), site.watch.n_lost[keys.events(c).encode()]
+            if lost > most:
+                yield f"{lost} entries of {c} count as lost, and {most} are"
         counted = dict(every)
         counted = {k: n for k, n in counted.items() if n and not k.startswith(_NOT_OF_THE_LOG)}
         expected = {k: n for k, n in run.counts.items() if n}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,8 @@ class Watch:
         Rows of outboxes that a server lost, which may have reached the database: by key and created time their bits.
     lost_entries : list
         Fields of the entries of streams that a server lost.
+    n_lost : Counter of bytes
+        How many those are, by stream.
     """
 
     def __init__(self, world: World, server: Server) -> None:
@@ -45,6 +48,7 @@ class Watch:
         self._not_committed: dict[tuple[bytes, bytes], list[Served]] = {}
         self.lost_rows: dict[tuple[str, str, int], dict[int, tuple[bytes, int]]] = {}
         self.lost_entries: list[list[bytes]] = []
+        self.n_lost: Counter[bytes] = Counter()
         self.n_restored = 0
         self.clock_back_us = 0
         self._server = server
@@ -111,6 +115,7 @@ class Watch:
                     self._lose_rows(rows.decode(fields[1]))
             else:
                 self.lost_entries += lost
+                self.n_lost[key] += len(lost)
         self._after.clear()
         self.served.clear()
         self._not_committed.clear()

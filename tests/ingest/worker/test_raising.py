@@ -292,6 +292,25 @@ def test_the_next_owner_goes_on_wherever_one_dies(
     assert found == stored_rows(redis_client, 2)
 
 
+def test_a_goal_that_a_failover_has_lost_is_asked_for_again_by_the_workers(redis_client: redis.Redis) -> None:
+    """The command that asked may be gone, and the logs are closed: nothing would ever open them."""
+    one = opened(redis_client, CONF)
+    raised.ask(redis_client, 2, 4)
+    one._member._beaten = 0.0
+    one.step()
+    assert [redis_client.get(keys.number(p)) for p in range(2)] == [b"closed 4"] * 2
+    redis_client.delete(keys.GOAL)
+    for _ in range(20):
+        one._member._beaten = 0.0
+        one.step()
+    assert raised.number(redis_client) == 4
+    one._member._beaten = 0.0
+    redis_client.delete(keys.GOAL)
+    one.step()
+    assert not redis_client.exists(keys.GOAL), "it is reached"
+    one.close()
+
+
 def test_a_letter_is_put_back_into_the_log_of_its_symbol_and_once(redis_client: redis.Redis) -> None:
     one, outlet = opened(redis_client, CONF), Outlet(redis_client, CONF)
     name = next(name for name in NAMES if keys.partition_of(name, 4) == 3)
@@ -370,6 +389,28 @@ def test_the_command_tells_partitions_symbols_and_rates(
     assert main(["partitions", "--to", "4", "--wait", "0.2"]) == 1, "no worker runs"
     assert "every partition needs a worker" not in capsys.readouterr().out
     assert redis_client.get(keys.GOAL) == b"4"
+
+
+def test_the_command_waits_out_a_failover_on_the_way_as_long_as_it_waits_at_all(
+    redis_client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TFS_REDIS_URL", redis_url)
+    monkeypatch.setenv("TFS_PARTITIONS", "2")
+    real, calls = raised.ask, list[int]()
+
+    def ask(client: redis.Redis, now: int, goal: int) -> None:
+        real(client, now, goal)
+        calls.append(now)
+        if len(calls) in (2, 3):
+            raise redis.ConnectionError("a failover")
+        if len(calls) == 4:
+            raised.fix(client, now, goal)
+
+    monkeypatch.setattr(raised, "ask", ask)
+    assert main(["partitions", "--to", "4"]) == 0
+    assert calls == [2] * 4
+    calls[:] = [4]
+    assert main(["partitions", "--to", "8", "--wait", "0"]) == 2, "Redis is away, and the time is over"
 
 
 def test_steps_of_a_source_stay_with_its_markers(redis_client: redis.Redis) -> None:

@@ -21,10 +21,11 @@ from ingest.publish.publisher import Publisher
 from ingest.streams import keys, membership, outage, read
 from ingest.streams.backlog import counters
 from ingest.streams.dead_letters import newest
-from ingest.worker import commit, kernels, rows
+from ingest.worker import commit, kernels, rows, versions
 from ingest.worker.partition import Partition
 from ingest.worker.symbol import Symbol
 from ingest.worker.worker import Worker
+from tests.integration.mortal import wait_until
 from transforms.catalog import VIEW
 from transforms.engine import Engine
 
@@ -139,6 +140,22 @@ def test_a_worker_that_begins_again_after_an_outage_gives_back_the_memory_of_the
     worker._drop(keys.partition_of("A", PARTITIONS))  # as after a lost lease, with the seat acquired again
     worker._settle()
     assert sum(len(p.symbols) for p in worker._partitions.values()) == 1
+    worker.close()
+
+
+def test_a_worker_that_renews_its_leases_all_the_time_gives_others_their_share(redis_client: redis.Redis) -> None:
+    """As one does on a cluster, before each row goes online."""
+    worker = Worker(redis_client, CONF)
+    worker.open()
+    other = membership.Member(redis_client, "worker", range(PARTITIONS), versions.code().decode())
+
+    def has_given() -> bool:
+        other.beat()
+        worker._beat()
+        worker.step()
+        return len(worker.holds()) == 1
+
+    wait_until(has_given)
     worker.close()
 
 
