@@ -1,15 +1,7 @@
-"""Addresses of Redis, and clients of a single server, a cluster, sentinels and TLS."""
+"""Addresses of Redis, and clients of a single server, a cluster and sentinels."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import shutil
-import ssl
-import subprocess
-import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -17,7 +9,6 @@ import numpy as np
 import pytest
 import redis
 
-from feature_repo.stores.online.attempt import OnlineStoreUnavailableError
 from feature_repo.stores.online.client import (
     address_of_connection_string,
     address_of_url,
@@ -28,7 +19,7 @@ from feature_repo.stores.online.client import (
 from feature_repo.stores.online.write import OnlineWriter
 from feature_repo.stores.redis import RedisOnlineStore
 from tests.feature_repo.stores.feast_rows import Config, entity, settings, write_and_read
-from tests.feature_repo.stores.redis_servers import DEADLINE_S, Servers, free_port, wait_until
+from tests.feature_repo.stores.redis_servers import Servers, wait_until
 from transforms.catalog import SOCIAL
 
 SECRET = 'p,a=s"s:w@rd/#?%&é 0'
@@ -137,60 +128,3 @@ def test_a_failover_by_sentinel_moves_readers_and_writers_to_the_new_master(stor
     own.kill(master)
     assert write_and_read(store, config, stores, 2.0) == [2.0] * 5
     assert write_and_read(caching, cached, stores, 3.0) == [3.0] * 5
-
-
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
-def test_tls_is_spoken_and_the_certificate_is_checked(stores: Any, servers: Any, tmp_path: Path) -> None:
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *name]
-    subprocess.run([*make, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
-    where = address_of_url(servers.redis_url)
-    secret = where.options.get("password")
-    with tls_in_front_of(where.nodes[0], certificate, key) as port:
-        login = f":{quote(secret, safe='')}@" if secret else ""
-        url = f"rediss://{login}127.0.0.1:{port}"
-        checked = settings(url=f"{url}?ssl_ca_certs={quote(str(certificate))}", retries=0)
-        assert write_and_read(RedisOnlineStore(), Config(checked), stores, 6.0) == [6.0] * 5
-        with pytest.raises(OnlineStoreUnavailableError, match="certificate verify failed"):
-            write_and_read(RedisOnlineStore(), Config(settings(url=url, retries=0)), stores, 7.0)
-
-
-@contextlib.contextmanager
-def tls_in_front_of(server: tuple[str, int], certificate: Path, key: Path) -> Iterator[int]:
-    """A TLS endpoint in front of `server`, because the embedded binary is built without TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    started, loops = threading.Event(), []
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        back_reader, back_writer = await asyncio.open_connection(*server)
-
-        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(ConnectionError):
-                while data := await source.read(65_536):
-                    sink.write(data)
-                    await sink.drain()
-            sink.close()
-
-        await asyncio.gather(pump(reader, back_writer), pump(back_reader, writer))
-
-    async def serve() -> None:
-        listening = await asyncio.start_server(handle, "127.0.0.1", port, ssl=context)
-        loop, done = asyncio.get_running_loop(), asyncio.Event()
-        loop.set_exception_handler(lambda *_: None)  # one test expects that the client refuses the certificate
-        loops.append((loop, done))
-        started.set()
-        await done.wait()
-        listening.close()
-
-    port = free_port()
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    assert started.wait(DEADLINE_S)
-    try:
-        yield port
-    finally:
-        loop, done = loops[0]
-        loop.call_soon_threadsafe(done.set)
-        thread.join()
