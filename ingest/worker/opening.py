@@ -41,9 +41,8 @@ def open_partition(
     """
     read.join_group(client, [keys.events(p)])
     saved = read_checkpoint(client, p, keep_lease)
-    if (
-        b"entries" not in saved
-    ):  # count what the log has trimmed as processed, so that the group's lag is that of the rest
+    if b"entries" not in saved:
+        # What the log has trimmed counts as processed, so that the group's lag is that of the rest.
         about: Any = client.xinfo_stream(keys.events(p))
         saved[b"entries"] = b"%d" % (about["entries-added"] - about["length"])
         if int(saved[b"entries"]):

@@ -115,9 +115,8 @@ class Quiet:
         if self._steady() - steady_us > self._idle_us // 2:  # Redis stood still before it answered
             self.wait()
             return
-        if (
-            steady_us - waited_us < self._ticks_from_us
-        ):  # what waits may have waited for the end of an outage with its sender
+        # What waits may have waited for the end of an outage with its sender.
+        if steady_us - waited_us < self._ticks_from_us:
             quiet.clear()
         if not member.has_sure_leases():
             return

@@ -64,9 +64,8 @@ class MasterOfSentinels(ClusterOfSix):
         before = self.master()
 
         def is_done() -> bool:
-            with contextlib.suppress(
-                redis.ResponseError
-            ):  # one is under way, or the sentinel has not heard of the replica yet
+            # One is under way, or the sentinel has not heard of the replica yet.
+            with contextlib.suppress(redis.ResponseError):
                 self._ask(self._sentinels[0], f"SENTINEL FAILOVER {NAME}")
             return self.master() not in (0, before)
 

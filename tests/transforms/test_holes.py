@@ -227,7 +227,8 @@ def test_a_day_with_a_hole_is_not_in_the_bucket_volume() -> None:
     for hole, v, closed in (
         (False, 6.0, 10),
         (True, 2.0, 0),
-    ):  # without a hole, V of the second day is 10: it closes ten
+    ):
+        # Without a hole, V of the second day is 10: it closes ten.
         feed = HandFeed()
         feed.trade(-10, price=100.0)
         feed.trade(10, price=100.0, size=500.0)
