@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -46,10 +47,13 @@ class MasterOfSentinels(ClusterOfSix):
         """Kill the master, and return when the sentinels have another one, by the steady clock; the replica lacks the last ``apart_s``."""
         self._wait_until_whole()
         self._killed = self.master()
+        [replica] = [port for port in self._data if port != self._killed]
         if apart_s:
-            self._ask(self._killed, "CLIENT KILL TYPE replica")  # it connects again within a second
+            self._servers.running[replica].send_signal(signal.SIGSTOP)  # as on a cluster
+            self._ask(self._killed, "CLIENT KILL TYPE replica")
             time.sleep(apart_s)
         self._servers.kill(self._killed)
+        self._servers.running[replica].send_signal(signal.SIGCONT)
         wait_until(lambda: self.master() not in (0, self._killed))
         return time.monotonic()
 
