@@ -20,7 +20,7 @@ import redis
 from ingest.messages.decode import decode_entry
 from ingest.messages.kinds import PLAIN_STREAM, Tick, time_us
 from ingest.messages.refusal import Refused
-from ingest.streams import keys, outage, read
+from ingest.streams import keys, outage, read, replicas
 from ingest.streams.cluster import Cluster
 from ingest.streams.membership import FencedError, Member, server_of
 from ingest.streams.move import (
@@ -58,7 +58,7 @@ def run(client: redis.Redis, partitions: int, stop: threading.Event, number: str
             try:
                 # 2. Read the plain streams from their first entries.
                 until_ms = client.settled_ms() if isinstance(client, Cluster) else None
-                found = read.entries_after(client, waiting, count, BLOCK_MS)
+                found = sure(client, read.entries_after(client, waiting, count, BLOCK_MS))
                 # 3. Put them in order, as far as it is known.
                 parts = read.split_by_size(read.in_order(found, count, BATCH, until_ms))
                 for part in parts:
@@ -69,6 +69,21 @@ def run(client: redis.Redis, partitions: int, stop: threading.Event, number: str
             well()
 
     outage.ride_out("the router", work, stop)
+
+
+def sure(client: redis.Redis, entries: Sequence[read.Entry]) -> Sequence[read.Entry]:
+    """Return entries of the plain streams once replicas have them, where these are waited for; none where a failover has lost some.
+
+    Their producer was not acknowledged what is lost, and appends it again as other entries: what was moved already would be there twice.
+    """
+    if not entries or not replicas.number(client):
+        return entries
+    last = {name: entry_id for name, entry_id, _ in entries}
+    replicas.confirm(client, last)
+    pipe = client.pipeline(transaction=False)
+    for name, entry_id in last.items():
+        pipe.xrange(name, entry_id, entry_id)
+    return entries if all(pipe.execute()) else []
 
 
 class Router:

@@ -102,6 +102,24 @@ def test_a_plain_stream_is_trimmed_once_replicas_have_what_the_router_moved(pair
 
 
 @both
+def test_a_router_moves_nothing_of_a_batch_that_a_failover_has_cut(pair: Pair) -> None:
+    """Who was not acknowledged a message appends it again: with the one that was moved it would be there twice."""
+    streams = dict.fromkeys(("market_data", "order_book"), read.START)
+
+    def add() -> bytes:
+        pair.client.xadd("order_book", {"data": encode(Trade(T0, "A", 1.0, 1.0))})
+        return cast(bytes, pair.client.xadd("market_data", {"data": encode(Trade(T0, "A", 1.0, 1.0))}))
+
+    add()
+    found = read.entries_after(pair.client, streams, 10, 1)
+    assert router.sure(pair.client, found) == found
+    newest = add()
+    found = read.entries_after(pair.client, streams, 10, 1)
+    pair.client.xdel("market_data", newest)
+    assert router.sure(pair.client, found) == []
+
+
+@both
 def test_a_worker_writes_rows_online_once_replicas_have_their_entries_and_then_commits(pair: Pair) -> None:
     worker = Worker(pair.client, CONF)
     worker.open()
