@@ -7,7 +7,7 @@ it is the same for several workers, they do not slow each other. ``scale_server`
 without producers: the most that any number of workers can read from one server.
 
 ``scale_masters`` is the same with two workers on a Redis Cluster of three masters: messages for each processor second of the busiest
-master, against that of one server. It is 3 if the partitions are spread evenly and nothing else costs more.
+master, against that of one server. It is 2 where that one has half of the partitions, as here, and nothing else costs more.
 
     python -m bench.scale
 """
@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,16 +100,19 @@ def wait(done: Callable[[], bool]) -> None:
         time.sleep(POLL_S)
 
 
-def share(client: redis.Redis) -> list[int]:
-    """How many partitions each worker holds; empty while one is free."""
+def is_even(client: redis.Redis, workers: int, servers: int) -> bool:
+    """Whether all workers hold as many partitions of each server; a worker has a name for each."""
     pipe: Any = client.pipeline(transaction=False)
     for p in range(PARTITIONS):
         pipe.get(keys.owner(p))
     tokens = pipe.execute()
-    if None in tokens:
-        return []
-    names = [token.partition(b":")[2] for token in tokens]
-    return sorted(names.count(name) for name in set(names))
+    names = Counter(token.partition(b":")[2] for token in tokens if token)
+    counts = sorted(names.values())
+    return (
+        sum(counts) == PARTITIONS
+        and len(counts) == workers * servers
+        and counts[::workers] == counts[workers - 1 :: workers]
+    )
 
 
 def measure(
@@ -126,7 +130,7 @@ def measure(
             stack.callback(process.kill)
             processes.append(psutil.Process(process.pid))
         staged(client, entries)
-        wait(lambda: share(client) == [PARTITIONS // workers] * workers)
+        wait(lambda: is_even(client, workers, len(pids)))
 
         servers = [psutil.Process(pid) for pid in pids]
 
