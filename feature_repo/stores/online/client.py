@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,6 +21,13 @@ from feature_repo.stores.online import sentinel
 
 _TIMEOUTS_S: Final = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
 LOGINS: Final = ("username", "password", *sentinel.LOGIN)
+_OPTIONS: Final = frozenset(
+    name
+    for of in (*redis.SSLConnection.__mro__, redis.UnixDomainSocketConnection, redis.ConnectionPool)
+    for name in inspect.signature(of).parameters
+) | {*LOGINS}
+"""What may stand behind the question mark of an address: what redis-py's connections take."""
+_SHOWN: Final = 40
 _WORDS: Final = {"true": True, "false": False, "null": None}
 
 
@@ -64,6 +72,8 @@ def address_of(connection_string: str | None, url: str | None, logins: Mapping[s
 def address_of_url(url: str) -> Address:
     """Return the address in ``redis://user:password@host:port/db?option=value``, ``rediss://``, ``unix://``, or in a form of `nodes_of`.
 
+    Raise `AddressError` for an option that redis-py does not know, or whose value is none of its own.
+
     >>> address_of_url("redis+cluster://a:1,b:2").nodes
     (('a', 1), ('b', 2))
     >>> address_of_url("rediss://desk:p%40s%2Cs@db.example:6380/2").options["password"]
@@ -73,7 +83,12 @@ def address_of_url(url: str) -> Address:
     if kind != SERVER:
         each = [address_of_url(one) for one in urls]
         return Address(sum((one.nodes for one in each), ()), each[0].options, kind, master)
-    options = dict(parse_url(url))  # type: ignore[no-untyped-call]
+    try:
+        options = dict(parse_url(url))  # type: ignore[no-untyped-call]
+    except ValueError as error:  # redis-py's words, which repeat no value
+        raise AddressError(f"the address of Redis is wrong: {error}") from None
+    if unknown := sorted(options.keys() - _OPTIONS):
+        raise AddressError(f"the address of Redis has an unknown option: {unknown[0][:_SHOWN]!r}")
     secure = options.pop("connection_class", None)
     if "path" in options:
         return Address((), options)

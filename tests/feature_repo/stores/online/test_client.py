@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import redis
 
+from feature_repo.stores.nodes import AddressError
 from feature_repo.stores.online.client import (
     address_of_connection_string,
     address_of_url,
@@ -58,6 +59,18 @@ def test_a_client_has_time_limits_and_repeats_nothing_by_itself() -> None:
         assert not is_cluster(plain)
         socket = connect(address_of_url("unix:///run/redis.sock"), "redis", on_loop=on_loop)
         assert socket.connection_pool.connection_kwargs["path"] == "/run/redis.sock"
+
+
+@pytest.mark.parametrize(
+    "form", ["redis://a:1/0", "rediss://a:1", "unix:///s", "redis+cluster://a:1,b:1", "redis+sentinel://a:1/m"]
+)
+def test_an_option_that_redis_does_not_know_and_a_wrong_value_are_told(form: str) -> None:
+    with pytest.raises(AddressError, match="unknown option: 'passwort'"):
+        address_of_url(f"{form}?passwort=hunter2")
+    with pytest.raises(AddressError, match="socket_timeout") as caught:
+        address_of_url(f"{form}?socket_timeout=hunter2")
+    assert "hunter2" not in str(caught.value)
+    assert address_of_url(f"{form}?socket_timeout=0.5&health_check_interval=5").options["socket_timeout"] == 0.5
 
 
 def test_sentinels_have_their_own_login_and_are_closed_with_the_client() -> None:
