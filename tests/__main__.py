@@ -1,8 +1,8 @@
-"""``python -m tests``, which is ``make test``: every test, in three processes that share the machine's cores.
+"""``python -m tests``, which is ``make test``: every test, in four processes that share the machine's cores.
 
-Tests of the whole system wait for processes and servers most of the time, so those that compute, or ask a server of their own, run beside
-them, and so do the longest ones. Those beside begin once the kernels are compiled, so that this is done once. Their reports come after that
-of the first, and the failures of all come last, because who reads only the end of a long log must see them.
+Many tests wait for processes and servers most of the time, so others run beside them: those that compute, or ask a server of their
+own; those of the whole system; and the longest ones. Those beside begin once the kernels are compiled, so that this is done once. Their
+reports come after that of the first, and the failures of all come last, because who reads only the end of a long log must see them.
 ``python -m pytest`` runs the same tests in one process.
 """
 
@@ -37,6 +37,14 @@ COMPUTING = (
     "tests/simulation/test_simulation.py",
 )
 """Tests that start no part of the system as a process."""
+SYSTEM = (
+    "tests/integration",
+    "tests/acceptance/test_contract_depth.py",
+    "tests/acceptance/test_lost_trades.py",
+    "tests/acceptance/test_perpetuals.py",
+    "tests/acceptance/test_touch_ratio.py",
+)
+"""Tests that start parts of the system as processes."""
 LONG = (
     "tests/chaos",
     "tests/examples",
@@ -58,8 +66,9 @@ def main() -> int:
     """Run all parts, and return a code other than 0 where one of them failed."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        ignored = [f"--ignore={path}" for path in (*COMPUTING, *LONG)]
-        parts = {"first": ignored, "computing": ["-q", *COMPUTING], "long": ["-q", *LONG]}
+        beside = {"computing": COMPUTING, "system": SYSTEM, "long": LONG}
+        ignored = [f"--ignore={path}" for paths in beside.values() for path in paths]
+        parts = {"first": ignored} | {name: ["-q", *paths] for name, paths in beside.items()}
         running: list[subprocess.Popen[bytes]] = []
         stack.callback(_end, running)
         for name, arguments in parts.items():
@@ -69,7 +78,7 @@ def main() -> int:
             if name == "first":
                 subprocess.run([sys.executable, "-c", COMPILE], check=False)  # tests that need a kernel say it better
         codes = [process.wait() for process in running]
-        for name in ("computing", "long"):
+        for name in beside:
             print("\nTests beside:", (folder / f"{name}.txt").read_text(errors="replace"), sep="\n")
         for name, code in zip(parts, codes, strict=True):
             print(*failures(code, folder / f"{name}.xml"), sep="\n", end="")
