@@ -21,7 +21,6 @@ from tests.conftest import COMPILE
 COMPUTING = (
     "tests/transforms",
     "tests/feature_repo",
-    "tests/ingest/backfill",
     "tests/ingest/check",
     "tests/ingest/imports",
     "tests/ingest/messages",
@@ -39,20 +38,18 @@ COMPUTING = (
 """Tests that start no part of the system as a process."""
 SYSTEM = (
     "tests/integration",
+    "tests/ingest/backfill",
     "tests/acceptance/test_contract_depth.py",
     "tests/acceptance/test_lost_trades.py",
     "tests/acceptance/test_perpetuals.py",
     "tests/acceptance/test_touch_ratio.py",
 )
-"""Tests that start parts of the system as processes."""
+"""Tests that start parts of the system as processes, and backfills, so that this process takes as long as the others."""
 LONG = (
     "tests/chaos",
     "tests/examples",
     "tests/ingest/lake",
-    "tests/ingest/research",
-    "tests/ingest/sentiment",
     "tests/ingest/streams/test_cluster.py",
-    "tests/ingest/warm",
     "tests/acceptance/test_demo.py",
     "tests/acceptance/test_many_symbols.py",
     "tests/acceptance/test_mixed.py",
