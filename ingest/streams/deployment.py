@@ -95,7 +95,17 @@ def check(client: redis.Redis, settings: Settings, database: str | None = None, 
         except psycopg.Error as error:
             why = str(error).partition("\n")[0]
             _LOG.warning("not asked which deployment the database belongs to, as it cannot be read: %.200s", why)
-    if fix:
+    return fixed(client, settings) if fix else settings
+
+
+def fixed(client: redis.Redis, settings: Settings) -> Settings:
+    """Return the settings with the number of partitions of today, which Redis holds from now on; raise `DeploymentError` as `adopted`."""
+    settings = adopted(client, settings)
+    try:
+        fix_in_redis(client, settings.partitions, settings.deployment)
+    except PartitionsError:
+        # The number may have been raised between the two looks; `adopted` refuses one that was not.
+        settings = adopted(client, settings)
         fix_in_redis(client, settings.partitions, settings.deployment)
     return settings
 

@@ -120,9 +120,7 @@ def each_number(client: redis.Redis, settings: Settings, stop: threading.Event) 
         found: list[Settings] = []
 
         def look(_: object, found: list[Settings] = found) -> None:
-            conf = deployment.adopted(client, settings)
-            deployment.fix_in_redis(client, conf.partitions, conf.deployment)
-            found.append(conf)
+            found.append(deployment.fixed(client, settings))
 
         outage.ride_out("the look at the deployment", look, stop)
         if not found:

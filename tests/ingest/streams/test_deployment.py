@@ -14,7 +14,7 @@ import redis
 from feature_repo.stores.endpoints import Endpoints
 from ingest import offline_writer
 from ingest.settings import Settings, SettingsError, load
-from ingest.streams import deployment, keys
+from ingest.streams import deployment, keys, raised
 from ingest.streams.deployment import DeploymentError, OtherRedisError, PartitionsError, check, fix_in_redis
 from ingest.streams.outage import open_redis
 from tests.conftest import new_database
@@ -248,3 +248,19 @@ def test_a_part_with_another_number_of_partitions_fixes_no_name_either(redis_cli
     with pytest.raises(PartitionsError):
         fix_in_redis(redis_client, 8, "desk")
     assert not redis_client.exists("tfs:deployment")
+
+
+def test_a_part_that_starts_in_the_moment_in_which_the_number_is_raised_takes_the_new_one(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fix_in_redis(redis_client, 2)
+    compare = deployment.compare
+
+    def raised_meanwhile(client: redis.Redis, partitions: int, name: str) -> None:
+        raised.fix(client, 2, 6)
+        compare(client, partitions, name)
+
+    monkeypatch.setattr(deployment, "compare", raised_meanwhile)
+    assert deployment.fixed(redis_client, Settings(partitions=2)).partitions == 6
+    with pytest.raises(PartitionsError, match="TFS_PARTITIONS=4"):
+        deployment.fixed(redis_client, Settings(partitions=4))
