@@ -8,6 +8,9 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import redis
 
 from ingest.servers.orders import orders
 from ingest.servers.supervisor import Server
@@ -22,6 +25,21 @@ def wait_until(done: Callable[[], bool]) -> None:
     while not done():
         assert time.monotonic() < deadline, "it takes too long"
         time.sleep(0.01)
+
+
+def send(execute: Callable[[], list[Any]]) -> None:
+    """Send a pipeline of entries, each with an id of its own, until Redis has all of them, however often that takes."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            for reply in execute():
+                if isinstance(reply, Exception) and "equal or smaller" not in str(reply):
+                    raise reply
+        except redis.RedisError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        else:
+            return
 
 
 class MortalRedis:

@@ -33,7 +33,7 @@ from ingest.worker import commit, rows
 from ingest.worker.partition import Partition
 from ingest.worker.worker import Worker
 from tests.integration.market import owners
-from tests.integration.mortal import PATIENCE_S, WITHIN_S, MortalRedis, wait_until
+from tests.integration.mortal import WITHIN_S, MortalRedis, send, wait_until
 from transforms.catalog import VIEWS
 
 T0 = 1_700_000_000_000
@@ -153,20 +153,14 @@ def part(role: str, url: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
 
 def publish(client: redis.Redis, some: list[Entry]) -> None:
     """Append entries once each, however often it takes."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
+
+    def execute() -> list[Any]:
         pipe = client.pipeline(transaction=False)
         for stream, entry_id, fields in some:
             pipe.xadd(stream, fields, id=entry_id)  # type: ignore[arg-type]
-        try:
-            for reply in pipe.execute(raise_on_error=False):
-                if isinstance(reply, Exception) and "equal or smaller" not in str(reply):
-                    raise reply
-        except redis.RedisError:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        else:
-            return
+        return pipe.execute(raise_on_error=False)
+
+    send(execute)
 
 
 def test_redis_is_killed_twice_in_the_middle_of_a_load_and_the_same_worker_goes_on(mortal: MortalRedis) -> None:

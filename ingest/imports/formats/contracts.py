@@ -61,25 +61,29 @@ class Table:
         The columns of a file without a row of names, which is told by a first cell that is a number.
     named : bool
         Whether a column has the symbol; else the name of the file has it.
+    repeats : bool
+        Whether the venue writes most rows twice, so that a row like the one before it is passed over. In other tables it is a message, and
+        the kernel of liquidations refuses it as a repeat.
     """
 
     message: Callable[[Told, str], Output | str]
     unnamed: Sequence[str] = ()
     named: bool = True
+    repeats: bool = False
 
 
 def _read(table: Table, path: Path, context: Context) -> Iterator[Output]:
     symbol = "" if table.named else context.symbol or symbol_of(_BINANCE_NAME, path)
     names: Sequence[str] = ()
-    exchange = before = None
+    exchange = last = None
     for line, row in enumerate(rows_of(path), 1):
         try:
             if isinstance(row, Refused):
                 raise row
-            before, last = row, before
-            if row == last:
+            if table.repeats and row == last:
                 context.passed_over["a row like the one before it"] += 1
                 continue
+            last = row
             if not names:
                 names = table.unnamed if table.unnamed and str(row[0]).isdecimal() else column_names(row)
                 if names is not table.unnamed:
@@ -228,7 +232,7 @@ FORMATS = (
         "Binance liquidationSnapshot",
         f"The stream that it is of tells at most one forced order a second and symbol. {_NOT_RECEIVED}",
         _has("time", "side", "average_price", "accumulated_fill_quantity"),
-        partial(_read, Table(_snapshot, named=False)),
+        partial(_read, Table(_snapshot, named=False, repeats=True)),
         market=_binance,
     ),
     Format(

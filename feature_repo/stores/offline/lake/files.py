@@ -86,11 +86,7 @@ def _writer(system: pyarrow.fs.FileSystem, path: str, schema: pa.Schema) -> Any:
         # and times, so that they are copied without decoding (`plain`).
         compression={field.name: "none" if field.type in _LOOSE else "lz4" for field in schema},
         use_dictionary=[KEY],
-        write_statistics=[
-            KEY,
-            EVENT,
-            SILENCE,
-            RECOMPUTED,
-        ],  # by which a reader knows most of these columns without reading them
+        # By which a reader knows most of these columns without reading them.
+        write_statistics=[KEY, EVENT, SILENCE, RECOMPUTED],
         data_page_size=8 << 20,  # one page a column and row group
     )

@@ -117,6 +117,12 @@ def test_forced_orders_of_binance_count_as_they_were_filled_and_once_where_a_row
     assert dict(context.passed_over) == {"a row like the one before it": 1, "a forced order that is not filled": 1}
 
 
+def test_equal_rows_of_tardis_are_messages_and_left_to_the_kernel_that_refuses_repeats(tmp_path: Path) -> None:
+    row = "bybit,BTCUSDT,1704067200000000,1704067200123456,,buy,45000.5,2\n"
+    _, _, good, refused, context = read(tmp_path, "liquidations.csv", LIQUIDATIONS + row + row)
+    assert ([one.size for one in good], refused, dict(context.passed_over)) == ([2.0, 2.0], [], {})
+
+
 def test_quotes_of_binances_futures_are_books_of_one_level(tmp_path: Path) -> None:
     rows = (
         "1,27077.3,19.35,27077.4,8.6,1684237787209,1684237787214\n2,27077.3,0,27077.4,8.6,1684237787218,1684237787222\n"

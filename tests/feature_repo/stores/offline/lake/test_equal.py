@@ -88,9 +88,8 @@ def test_random_histories_give_the_same_with_the_lake_and_without(
 ) -> None:
     for seed in range(FIRST, FIRST + HISTORIES, histories.TOGETHER):
         rng = np.random.default_rng(seed)
-        monkeypatch.setattr(
-            lake_values, "SPARSE", rng.choice([0, 16])
-        )  # each value alone, or as how many are asked for
+        # Each value alone, or as how many are asked for.
+        monkeypatch.setattr(lake_values, "SPARSE", rng.choice([0, 16]))
         database.execute("TRUNCATE quick, slow")
         for name in histories.COLUMNS:
             for number in range(histories.TOGETHER):
